@@ -1,0 +1,1 @@
+"""Real gradients, real messages, simulated networks."""

@@ -1,0 +1,51 @@
+"""What a round costs: the one thing that numerics and cluster say to each other.
+
+Numerics (torch) produces a :class:`RoundCosts` for every round; the cluster (simpy)
+turns it into time. Plain numpy, so that stored costs can be replayed without torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Every worker computes stochastic gradients; nothing is sent."""
+
+    gradients: int = 1
+    """Gradients (of one batch each) per worker."""
+
+
+@dataclass(frozen=True)
+class Compress:
+    """Every worker runs its compressor once."""
+
+    nbytes: int
+    """Bytes of the uncompressed vector that the compressor reads."""
+
+
+@dataclass(frozen=True)
+class Average:
+    """Every worker contributes a message and gets the average of all."""
+
+    up: np.ndarray
+    """(workers,) int64: encoded bytes of each worker's message."""
+    down: int
+    """Encoded bytes of the average, as a server would send it to one worker."""
+    summable: bool
+    """All messages cover the same coordinates, so partial sums keep their size
+    (dense vectors, shared-seed blocks): a ring all-reduce can carry them."""
+    item_bytes: int
+    """Bytes of one value of the message: what a chunk of it can be cut into."""
+    floats_up: np.ndarray
+    """(workers,) int64: the papers' count, in floats (a sparse component counts 2)."""
+    floats_down: int
+    """The papers' count for the average sent to one worker."""
+
+
+Step = Compute | Compress | Average
+RoundCosts = tuple[Step, ...]
+"""The steps of one round, in the order in which every worker takes them."""
