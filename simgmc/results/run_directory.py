@@ -1,0 +1,371 @@
+"""The directory that a run leaves behind: plain files, safe to kill at any moment.
+
+::
+
+    scenario.toml     the resolved scenario, as the caller wrote it
+    metrics.csv       one row per evaluation
+    breakdown.csv     one row per finished series: bytes, and where its time went
+    costs/KEY.npz     what every round of one training cost (see stored_costs.py)
+    summary.csv       one row per method and grid point (see summary.py)
+    plots/
+
+A *series* is one (method, grid point, seed). Rows are appended with one write each, whole
+files are replaced atomically, and the row in ``breakdown.csv`` is written last: a series
+without one is unfinished. Numbers are written so that reading them gives the same bits
+(``repr`` of floats), an unknown value is an empty cell: the same run gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from simgmc.costs import RoundCosts
+from simgmc.errors import SimgmcError
+from simgmc.results import stored_costs
+
+COLLECTIVE_KEY = "cluster.collective"
+"""The grid key that has a column of its own, ``collective``."""
+
+_OWN_NAMES = {"scenario.toml", "metrics.csv", "breakdown.csv", "summary.csv", "costs", "plots"}
+_PARTIAL = ".partial"
+
+
+@dataclass(frozen=True)
+class SeriesKey:
+    """Which series: a method at a grid point with a seed.
+
+    ``grid`` maps the grid's keys to values (text, number or bool); they are kept as the
+    text that the CSV holds. The collective is not repeated in it.
+    """
+
+    method: str
+    collective: str
+    seed: int
+    grid: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        pairs = self.grid.items() if isinstance(self.grid, Mapping) else self.grid
+        texts = tuple((key, cell(value)) for key, value in pairs if key != COLLECTIVE_KEY)
+        object.__setattr__(self, "grid", texts)
+        object.__setattr__(self, "seed", int(self.seed))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One row of ``metrics.csv``. Bytes are summed over workers and over the run so far."""
+
+    round: int
+    epoch: float
+    sim_time_s: float
+    """Simulated time at which the evaluated model existed; evaluating takes none."""
+    train_loss: float | None
+    """Mean minibatch loss since the evaluation before; unknown at round 0."""
+    test_loss: float | None
+    test_accuracy: float | None
+    """In [0, 1]; unknown for a task that has only a loss."""
+    bytes_up: int
+    """Sent by workers, onto the network."""
+    bytes_down: int
+    """Received by workers, from the network."""
+    rcc: float | None
+    """Relative communication cost so far; unknown at round 0."""
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """One row of ``breakdown.csv``: a finished series.
+
+    The seconds are the mean over workers of the sum over rounds; together they are the
+    mean time that a worker spent.
+    """
+
+    rounds: int
+    sim_time_s: float
+    compute_s: float
+    compress_s: float
+    transfer_s: float
+    latency_s: float
+    aggregate_s: float
+    wait_s: float
+    bytes_sent_by_workers: int
+    bytes_received_by_workers: int
+    bytes_into_server: int
+    bytes_out_of_server: int
+    rcc: float | None
+
+
+PARTS = ("compute", "compress", "transfer", "latency", "aggregate", "wait")
+"""What a worker's time is made of; :class:`Breakdown` holds each as ``<part>_s``."""
+
+_KEY_COLUMNS = ("method", "collective", "seed")
+METRICS_COLUMNS = (*_KEY_COLUMNS, *(field.name for field in fields(Evaluation)))
+
+
+def cell(value: object) -> str:
+    """The text of one CSV cell: exact, the same for the same value, empty for None."""
+    if hasattr(value, "item"):
+        value = value.item()
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    return json.dumps(value)
+
+
+def create(
+    path: str | Path, scenario_text: str, *, grid_keys: Sequence[str] = (), overwrite: bool = False
+) -> RunDirectory:
+    """Opens a run directory for writing.
+
+    A new or empty directory becomes a run directory. One that already holds a run of
+    exactly this scenario is continued: finished series are kept (see
+    :meth:`RunDirectory.finished`), rows of unfinished ones are dropped, to be run again.
+    With ``overwrite`` everything a run wrote there before is removed first.
+
+    Raises SimgmcError where the directory holds another run, or anything else.
+    """
+    path = Path(path)
+    directory = RunDirectory(path, tuple(key for key in grid_keys if key != COLLECTIVE_KEY))
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        present = {entry.name for entry in path.iterdir()}
+    except OSError as error:
+        raise SimgmcError(f"cannot make the run directory {path}: {error.strerror}") from None
+    ours = _OWN_NAMES if "metrics.csv" in present else set()
+    strangers = sorted(name for name in present - ours if not name.endswith(_PARTIAL))
+    holds_run = {"scenario.toml", "metrics.csv"} <= present
+    if strangers and not holds_run:
+        raise SimgmcError(
+            f"{path} is not empty and holds no run (it has {strangers[0]}): choose another directory with --out"
+        )
+    if holds_run and not overwrite:
+        if directory.scenario_text() != scenario_text:
+            raise SimgmcError(
+                f"{path} already holds a run of another scenario: "
+                "choose another directory with --out, or add --overwrite to replace it"
+            )
+        directory._keep_finished_series()
+        return directory
+    directory._clear()
+    directory._start(scenario_text)
+    return directory
+
+
+def open_run(path: str | Path) -> RunDirectory:
+    """Opens a run directory for reading (nothing is changed). Raises SimgmcError where there is none."""
+    path = Path(path)
+    if not (path / "scenario.toml").is_file():
+        raise SimgmcError(f"{path} holds no run: it has no scenario.toml")
+    columns, _ = _read_table(path / "metrics.csv")
+    if tuple(columns[: len(METRICS_COLUMNS)]) != METRICS_COLUMNS:
+        raise SimgmcError(f"{path / 'metrics.csv'} does not start with the columns {', '.join(METRICS_COLUMNS)}")
+    return RunDirectory(path, tuple(columns[len(METRICS_COLUMNS) :]))
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A run directory; get one from :func:`create` or :func:`open_run`."""
+
+    path: Path
+    grid_keys: tuple[str, ...]
+    """The grid's keys with a column at the end of ``metrics.csv``, in order."""
+
+    # What a run writes.
+
+    def evaluated(self, series: SeriesKey, evaluation: Evaluation) -> None:
+        """Appends one row to ``metrics.csv``."""
+        row = (*self._key_cells(series), *_cells(evaluation), *self._grid_cells(series))
+        _append(self.path / "metrics.csv", row)
+
+    def finish(self, series: SeriesKey, breakdown: Breakdown) -> None:
+        """Appends the series' row to ``breakdown.csv``; after this the series counts as finished."""
+        row = (*self._key_cells(series), *self._grid_cells(series), *_cells(breakdown))
+        _append(self.path / "breakdown.csv", row)
+
+    def write_costs(self, training_key: str, rounds: Iterable[RoundCosts]) -> Path:
+        """Stores what every round of one training cost, under any text as key. Returns the file."""
+        return self.replace(self._costs_path(training_key), stored_costs.to_bytes(rounds))
+
+    def replace(self, file: Path, content: bytes) -> Path:
+        """Writes a whole file at once: readers see the old one or the new one, never a part."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_name(file.name + _PARTIAL)
+        with partial.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, file)
+        return file
+
+    # What a reader asks.
+
+    @property
+    def plots(self) -> Path:
+        """Where the plots go (may not exist yet)."""
+        return self.path / "plots"
+
+    def scenario_text(self) -> str:
+        """The resolved scenario, as it was given."""
+        return (self.path / "scenario.toml").read_text(encoding="utf-8")
+
+    def evaluations(self) -> dict[SeriesKey, list[Evaluation]]:
+        """The evaluations of every series, in the order in which they were written."""
+        found: dict[SeriesKey, list[Evaluation]] = {}
+        for key, evaluation in self._rows("metrics.csv", Evaluation):
+            found.setdefault(key, []).append(evaluation)
+        return found
+
+    def breakdowns(self) -> dict[SeriesKey, Breakdown]:
+        """Bytes and parts of the time of every finished series."""
+        return dict(self._rows("breakdown.csv", Breakdown))
+
+    def finished(self) -> set[SeriesKey]:
+        """The series that need not be run again."""
+        return set(self.breakdowns())
+
+    def training_keys(self) -> list[str]:
+        """The keys under which costs are stored, sorted."""
+        return sorted(unquote(file.stem) for file in (self.path / "costs").glob("*.npz"))
+
+    def has_costs(self, training_key: str) -> bool:
+        """Whether costs are stored under this key."""
+        return self._costs_path(training_key).is_file()
+
+    def read_costs(self, training_key: str) -> list[RoundCosts]:
+        """What :meth:`write_costs` stored. Raises SimgmcError where nothing (readable) is."""
+        file = self._costs_path(training_key)
+        if not file.is_file():
+            raise SimgmcError(
+                f"{self.path} holds no costs of {training_key!r}; it has {', '.join(self.training_keys()) or 'none'}"
+            )
+        return stored_costs.from_bytes(file.read_bytes(), str(file))
+
+    # Inside.
+
+    def _costs_path(self, training_key: str) -> Path:
+        return self.path / "costs" / f"{quote(training_key, safe=' ()+=,@')}.npz"
+
+    def _key_cells(self, series: SeriesKey) -> tuple[str, ...]:
+        return series.method, series.collective, cell(series.seed)
+
+    def _grid_cells(self, series: SeriesKey) -> tuple[str, ...]:
+        values = dict(series.grid)
+        if set(values) != set(self.grid_keys):
+            raise ValueError(f"the run's grid has the keys {self.grid_keys}, the series has {tuple(values)}")
+        return tuple(values[key] for key in self.grid_keys)
+
+    def _columns(self, file: str) -> tuple[str, ...]:
+        if file == "metrics.csv":
+            return (*METRICS_COLUMNS, *self.grid_keys)
+        return (*_KEY_COLUMNS, *self.grid_keys, *(field.name for field in fields(Breakdown)))
+
+    def _rows(self, file: str, kind: type) -> list[tuple[SeriesKey, typing.Any]]:
+        columns, rows = _read_table(self.path / file)
+        if tuple(columns) != self._columns(file):
+            raise SimgmcError(f"{self.path / file} has the columns {columns}, not {list(self._columns(file))}")
+        types = typing.get_type_hints(kind)
+        read = []
+        for number, row in enumerate(rows, start=2):
+            named = dict(zip(columns, row, strict=False))
+            try:
+                grid = tuple((key, named[key]) for key in self.grid_keys)
+                key = SeriesKey(named["method"], named["collective"], int(named["seed"]), grid)
+                values = {name: _parse(named[name], kind) for name, kind in types.items()}
+            except (KeyError, ValueError):
+                raise SimgmcError(f"{self.path / file}, line {number}, is not a row of a run: {','.join(row)}") from None
+            read.append((key, kind(**values)))
+        return read
+
+    def _start(self, scenario_text: str) -> None:
+        for file in ("metrics.csv", "breakdown.csv"):
+            self.replace(self.path / file, _line(self._columns(file)).encode())
+        self.replace(self.path / "scenario.toml", scenario_text.encode())
+
+    def _keep_finished_series(self) -> None:
+        finished = self.breakdowns()
+        metrics = [_line(self._columns("metrics.csv"))]
+        for key, evaluation in self._rows("metrics.csv", Evaluation):
+            if key in finished:
+                metrics.append(_line((*self._key_cells(key), *_cells(evaluation), *self._grid_cells(key))))
+        breakdown = [_line(self._columns("breakdown.csv"))]
+        for key, row in finished.items():
+            breakdown.append(_line((*self._key_cells(key), *self._grid_cells(key), *_cells(row))))
+        for file, lines in (("metrics.csv", metrics), ("breakdown.csv", breakdown)):
+            content = "".join(lines).encode()
+            if content != (self.path / file).read_bytes():
+                self.replace(self.path / file, content)
+
+    def _clear(self) -> None:
+        """Removes what a run wrote, the mark that a run is here first, and nothing else."""
+        found = [self.path / "scenario.toml", self.path / "breakdown.csv", self.path / "summary.csv"]
+        found += sorted((self.path / "costs").glob("*.npz"))
+        found += [file for end in ("*.png", "*.pdf") for file in sorted(self.plots.glob(end))]
+        found += sorted(self.path.rglob("*" + _PARTIAL))
+        found += [self.path / "metrics.csv"]
+        for file in found:
+            file.unlink(missing_ok=True)
+
+
+def _cells(row: Evaluation | Breakdown) -> list[str]:
+    types = typing.get_type_hints(type(row))
+    return [cell(_typed(getattr(row, name), kind)) for name, kind in types.items()]
+
+
+def _typed(value: object, kind: object) -> int | float | None:
+    if value is None:
+        if kind in (int, float):
+            raise ValueError("this column has no unknown values")
+        return None
+    if kind is int:
+        if int(value) != value:
+            raise ValueError(f"a whole number is needed, not {value}")
+        return int(value)
+    return float(value)
+
+
+def _parse(text: str, kind: object) -> int | float | None:
+    if text == "" and kind not in (int, float):
+        return None
+    return int(text) if kind is int else float(text)
+
+
+def _line(cells: Iterable[str]) -> str:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerow(cells)
+    return stream.getvalue()
+
+
+def _append(file: Path, cells: Iterable[str]) -> None:
+    line = _line(cells).encode()
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_APPEND)
+        try:
+            written = os.write(descriptor, line)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise SimgmcError(f"cannot write to {file}: {error.strerror}") from None
+    if written < len(line):
+        raise SimgmcError(f"cannot write to {file}: the disk is full")
+
+
+def _read_table(file: Path) -> tuple[list[str], list[list[str]]]:
+    """Header and rows; a last line that was being written when the run was killed is left out."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SimgmcError(f"cannot read {file}: {error.strerror}") from None
+    rows = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1])))
+    return (rows[0], rows[1:]) if rows else ([], [])

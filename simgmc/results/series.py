@@ -1,0 +1,220 @@
+"""The series of a run as arrays, and the questions asked of them: when, how much, at what cost.
+
+Between two evaluations a series has the value of the earlier one (previous-value, or step,
+interpolation): nothing is known to have been reached before it was measured. After its last
+evaluation a series keeps its last value, since training has ended and the model stays.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from simgmc.results.run_directory import Breakdown, Evaluation, RunDirectory, SeriesKey
+
+_COLUMNS = tuple(Evaluation.__dataclass_fields__)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is being optimised: test accuracy, or test loss where a task has no accuracy."""
+
+    column: str
+    text: str
+    higher_is_better: bool
+
+    def reached(self, values: np.ndarray, target: float) -> np.ndarray:
+        """Where the target is met (false where the value is unknown)."""
+        return values >= target if self.higher_is_better else values <= target
+
+    def value_text(self, value: float) -> str:
+        """A value as people read it: ``80 %`` for an accuracy, ``0.12`` for a loss."""
+        return f"{100 * value:.4g} %" if self.higher_is_better else f"{value:.3g}"
+
+
+ACCURACY = Measure("test_accuracy", "test accuracy", True)
+LOSS = Measure("test_loss", "test loss", False)
+
+
+@dataclass(frozen=True)
+class GridPoint:
+    """A collective and a value for each of the grid's other keys."""
+
+    collective: str
+    grid: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Series:
+    """One method at one grid point with one seed: an array per column of ``metrics.csv``."""
+
+    key: SeriesKey
+    columns: Mapping[str, np.ndarray]
+    """Each (evaluations,) float64, NaN where unknown."""
+    breakdown: Breakdown | None
+    """None while the series is unfinished."""
+
+    @property
+    def point(self) -> GridPoint:
+        return GridPoint(self.key.collective, self.key.grid)
+
+    def __getitem__(self, column: str) -> np.ndarray:
+        return self.columns[column]
+
+    def first_reaching(self, measure: Measure, target: float) -> int | None:
+        """Index of the first evaluation that meets the target, None if none does."""
+        hits = np.flatnonzero(measure.reached(self[measure.column], target))
+        return int(hits[0]) if len(hits) else None
+
+    def previous_value(self, column: str, along: str, at: np.ndarray | float) -> np.ndarray:
+        """``column`` at each value of ``along``: that of the last evaluation not after it, NaN before the first."""
+        index = np.searchsorted(self[along], at, side="right") - 1
+        return np.where(index >= 0, self[column][np.maximum(index, 0)], math.nan)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and sample standard deviation (n − 1) over seeds; no deviation of a single seed."""
+
+    mean: float
+    std: float | None
+    n: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread | None:
+        """None of no values."""
+        if len(values) == 0:
+            return None
+        std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        return cls(float(np.mean(values)), std, len(values))
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How much of something (time, bytes, epochs) each seed needed to meet the target."""
+
+    needed: Mapping[int, float]
+    """By seed, of the seeds that met it."""
+    spent: Mapping[int, float]
+    """By seed, of the seeds that did not: what they had used at their last evaluation, a lower bound."""
+
+    @property
+    def spread(self) -> Spread | None:
+        """Over the seeds that met it; None if none did."""
+        return Spread.of(list(self.needed.values()))
+
+    @property
+    def at_least(self) -> float:
+        """The mean over all seeds of what was needed or, where that is unknown, spent in vain."""
+        return float(np.mean([*self.needed.values(), *self.spent.values()]))
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times less one needed than another: exactly ("="), more than (">") or less than ("<") this."""
+
+    value: float
+    bound: str = "="
+
+    @property
+    def text(self) -> str:
+        shown = f"{self.value:.3g}" if self.value < 1000 else f"{self.value:.0f}"
+        return f"{'' if self.bound == '=' else self.bound + ' '}{shown}×"
+
+
+def advantage(of: Reach, over: Reach) -> Ratio | None:
+    """How many times less ``of`` needed than ``over``, of the means over the seeds both have.
+
+    A seed of ``over`` that did not meet the target would have needed more than it spent, so the
+    ratio is a lower bound (">"); one of ``of`` makes it an upper bound ("<"). None where both
+    have such seeds, where no seed is shared, or where nothing was needed (target met at once).
+    """
+    seeds = sorted((of.needed.keys() | of.spent.keys()) & (over.needed.keys() | over.spent.keys()))
+    if not seeds:
+        return None
+    in_vain = any(seed in of.spent for seed in seeds), any(seed in over.spent for seed in seeds)
+    if all(in_vain):
+        return None
+    mine = sum(of.needed.get(seed, of.spent.get(seed)) for seed in seeds)
+    theirs = sum(over.needed.get(seed, over.spent.get(seed)) for seed in seeds)
+    if mine <= 0 or theirs <= 0:
+        return None
+    return Ratio(theirs / mine, {(False, False): "=", (False, True): ">", (True, False): "<"}[in_vain])
+
+
+@dataclass(frozen=True)
+class Results:
+    """All series of a run."""
+
+    series: tuple[Series, ...]
+    methods: tuple[str, ...]
+    """In the scenario's order; a method's place gives it its colour."""
+    points: tuple[GridPoint, ...]
+    """In the order in which they first appear."""
+    measure: Measure
+
+    def at(self, method: str, point: GridPoint) -> list[Series]:
+        """A method's seeds at a grid point, sorted."""
+        found = [one for one in self.series if one.key.method == method and one.point == point]
+        return sorted(found, key=lambda one: one.key.seed)
+
+    def reach(self, method: str, point: GridPoint, target: float, column: str = "sim_time_s") -> Reach:
+        """What each seed had used of ``column`` when it first met the target."""
+        needed, spent = {}, {}
+        for one in self.at(method, point):
+            index = one.first_reaching(self.measure, target)
+            values = one[column]
+            (spent if index is None else needed)[one.key.seed] = float(values[-1 if index is None else index])
+        return Reach(needed, spent)
+
+    def equal_time(self, point: GridPoint) -> float:
+        """The latest simulated time that every series at this grid point has lived to see."""
+        return min(float(one["sim_time_s"][-1]) for one in self.series if one.point == point)
+
+    def at_equal_time(self, method: str, point: GridPoint) -> Spread | None:
+        """A method's measure at :meth:`equal_time`: which is best if all get the same time."""
+        time = self.equal_time(point)
+        return Spread.of([float(one.previous_value(self.measure.column, "sim_time_s", time)) for one in self.at(method, point)])
+
+    def label(self, point: GridPoint) -> str:
+        """``ring, 10 Mbit/s``: the collective and those of the grid's values that vary."""
+        return ", ".join([collective_text(point.collective), *self.values(point)])
+
+    def values(self, point: GridPoint) -> list[str]:
+        """The grid's values that vary within the run; numbers without a unit get their key's last word."""
+        shown = []
+        for index, (key, value) in enumerate(point.grid):
+            if len({other.grid[index][1] for other in self.points}) > 1:
+                has_unit = value[:1].isdigit() and value[-1:].isalpha()
+                shown.append(value if has_unit else f"{key_text(key)} {value}")
+        return shown
+
+
+def key_text(key: str) -> str:
+    """The last word of a dotted key, as people write it."""
+    return key.rpartition(".")[2].replace("_", " ")
+
+
+def collective_text(collective: str) -> str:
+    """A collective's name as people write it."""
+    return collective.replace("_", " ") or "no collective"
+
+
+def read_results(directory: RunDirectory, methods: Sequence[str] | None = None) -> Results:
+    """Reads a run. ``methods`` gives their order (the scenario's); without it they come as in ``metrics.csv``."""
+    breakdowns = directory.breakdowns()
+    series = []
+    for key, evaluations in directory.evaluations().items():
+        columns = {
+            name: np.array([math.nan if (value := getattr(row, name)) is None else value for row in evaluations], dtype=float)
+            for name in _COLUMNS
+        }
+        series.append(Series(key, columns, breakdowns.get(key)))
+    present = list(dict.fromkeys(one.key.method for one in series))
+    ordered = list(dict.fromkeys([*(methods or ()), *present]))
+    points = tuple(dict.fromkeys(one.point for one in series))
+    has_accuracy = any(np.isfinite(one["test_accuracy"]).any() for one in series)
+    return Results(tuple(series), tuple(ordered), points, ACCURACY if has_accuracy or not series else LOSS)

@@ -1,0 +1,116 @@
+"""A compact columnar file of what every round cost, so that runs can be replayed without torch.
+
+A compressed ``.npz``: which kinds of steps the rounds have, and for each kind one column per
+field over all its steps. A ``(workers,)`` field of n steps is one ``(n, workers)`` array, or,
+where lengths differ from step to step, the values end to end with their shapes beside them.
+Kinds and fields are found by name in :mod:`simgmc.costs`: a file written before a field with
+a default was added is still read.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
+
+import numpy as np
+
+from simgmc import costs
+from simgmc.errors import SimgmcError
+
+_SCALARS = {"bool": (bool, np.bool_), "int": (int, np.integer), "float": (float, np.floating), "str": (str,)}
+_DTYPES = {"bool": np.bool_, "int": np.int64, "float": np.float64, "str": np.str_}
+
+
+def to_bytes(rounds: Iterable[costs.RoundCosts]) -> bytes:
+    """The file's content; the same rounds give the same bytes."""
+    rounds = list(rounds)
+    names: list[str] = []
+    by_kind: dict[str, list] = {}
+    kinds = []
+    for steps in rounds:
+        for step in steps:
+            name = type(step).__name__
+            if name not in by_kind:
+                by_kind[name] = []
+                names.append(name)
+            by_kind[name].append(step)
+            kinds.append(names.index(name))
+    arrays = {
+        "steps_per_round": np.array([len(steps) for steps in rounds], dtype=np.uint16),
+        "kinds": np.array(kinds, dtype=np.uint8),
+    }
+    schema = {}
+    for name, steps in by_kind.items():
+        schema[name] = {}
+        for field in fields(steps[0]):
+            kind, columns = _column([getattr(step, field.name) for step in steps])
+            schema[name][field.name] = kind
+            arrays |= {f"{name}.{field.name}{suffix}": array for suffix, array in columns.items()}
+    arrays["schema"] = np.array(json.dumps({"format": 1, "steps": schema}))
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **arrays)
+    return stream.getvalue()
+
+
+def from_bytes(content: bytes, where: str = "costs") -> list[costs.RoundCosts]:
+    """The rounds, equal to what was written (arrays are read-only). ``where`` names the file in errors."""
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        schema = json.loads(str(arrays["schema"]))["steps"]
+        steps = [iter(_steps(name, kinds, arrays, where)) for name, kinds in schema.items()]
+        order = iter(arrays["kinds"].tolist())
+        return [tuple(next(steps[next(order)]) for _ in range(n)) for n in arrays["steps_per_round"].tolist()]
+    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError):
+        raise SimgmcError(f"{where} is not a file of stored costs, or it is damaged") from None
+
+
+def _steps(name: str, kinds: dict[str, str], arrays: dict[str, np.ndarray], where: str) -> Iterable:
+    step = getattr(costs, name, None)
+    known = {field.name for field in fields(step)} if is_dataclass(step) else set()
+    if step is None or not known >= set(kinds):
+        what = name if step is None else f"{name}.{sorted(set(kinds) - known)[0]}"
+        raise SimgmcError(f"{where} has costs that this version of simgmc does not know: {what}")
+    columns = [_values(f"{name}.{field}", kind, arrays) for field, kind in kinds.items()]
+    return (step(**dict(zip(kinds, values, strict=True))) for values in zip(*columns, strict=True))
+
+
+def _column(values: list) -> tuple[str, dict[str, np.ndarray]]:
+    """One field of all steps of a kind: what it is, and the arrays that hold it, by suffix."""
+    present = [value is not None for value in values]
+    columns = {} if all(present) else {".present": np.array(present)}
+    values = [value for value in values if value is not None]
+    for kind, types in _SCALARS.items():
+        if all(isinstance(value, types) for value in values):
+            if not (kind == "int" and any(isinstance(value, bool) for value in values)):
+                return kind, columns | {"": np.array(values, dtype=_DTYPES[kind])}
+    if not all(isinstance(value, np.ndarray) for value in values):
+        raise TypeError(f"costs hold numbers, texts and arrays, one type per field, not {set(map(type, values))}")
+    if len({value.dtype for value in values}) > 1 or any(value.dtype.hasobject for value in values):
+        raise TypeError("an array field of costs keeps one plain dtype over all rounds")
+    if len({value.shape for value in values}) == 1:
+        return "array", columns | {"": np.stack(values)}
+    if len({value.ndim for value in values}) > 1:
+        raise TypeError("an array field of costs keeps its number of dimensions over all rounds")
+    shapes = np.array([value.shape for value in values], dtype=np.int64)
+    return "ragged", columns | {"": np.concatenate([value.ravel() for value in values]), ".shapes": shapes}
+
+
+def _values(column: str, kind: str, arrays: dict[str, np.ndarray]) -> Iterable:
+    held = arrays[column]
+    held.flags.writeable = False
+    if kind == "ragged":
+        shapes = arrays[column + ".shapes"]
+        pieces = np.split(held, np.cumsum(shapes.prod(axis=1))[:-1])
+        values = [piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True)]
+    elif kind == "array":
+        values = list(held) if held.ndim > 1 else [np.asarray(value) for value in held]
+    else:
+        values = held.tolist()
+    if column + ".present" in arrays:
+        rest = iter(values)
+        values = [next(rest) if present else None for present in arrays[column + ".present"].tolist()]
+    return values

@@ -1,0 +1,198 @@
+"""The two tables at the end of a run: what was found, and where each method's round went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from simgmc.results.quantities import bytes_text, percent_text, time_text, with_spread
+from simgmc.results.run_directory import PARTS
+from simgmc.results.series import Results, Spread
+from simgmc.results.summary import Row
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.padding import Padding
+    from rich.text import Text
+
+_ASCII = {"±": "+-", "×": "x", "µ": "u", "–": "-", "─": "-"}
+
+
+def print_summary(
+    console: Console, results: Results, rows: list[Row], target: float | None = None, baseline: str | None = None
+) -> None:
+    """Prints both tables, grouped by grid point; off a terminal, plain text of full width."""
+    from rich.text import Text
+
+    if not rows:
+        console.print("No evaluations yet.")
+        return
+    columns = _result_columns(results, target, baseline)
+    if not _fits(console, _widths(rows, columns)):
+        columns["simulated\ntime"] = lambda row: time_text(row.sim_time_s.mean)
+    _print(console, _heading(results, target, baseline), results, rows, columns, None)
+    for note in _notes(rows, target):
+        _lines(console, Text(f"  {note}", "dim"))
+    if any(row.shares for row in rows):
+        console.print()
+        columns = {part: lambda row, part=part: _share(row, part) for part in PARTS}
+        columns |= {"time per\nround": lambda row: time_text(row.seconds_per_round.mean) if row.seconds_per_round else "–"}
+        _print(console, "Where each method's round went (% of a worker's time)", results, rows, columns, _largest)
+
+
+def reach_text(row: Row) -> str:
+    """``412 ± 18 s``, ``412 ± 18 s (2 of 3)`` where not every seed got there, or ``not reached``."""
+    if row.reach is None:
+        return "–"
+    if row.reach.spread is None:
+        return "not reached"
+    shown = time_text(row.reach.spread.mean, row.reach.spread.std)
+    return shown if not row.reach.spent else f"{shown} ({len(row.reach.needed)} of {row.seeds})"
+
+
+def measure_text(results: Results, spread: Spread | None) -> str:
+    """``97.21 ± 0.13 %`` for an accuracy, ``0.123 ± 0.004`` for a loss."""
+    if spread is None:
+        return "–"
+    if not results.measure.higher_is_better:
+        return with_spread(spread.mean, spread.std, 1.0, "")
+    return f"{100 * spread.mean:.2f}" + ("" if spread.std is None else f" ± {100 * spread.std:.2f}") + " %"
+
+
+def _result_columns(results: Results, target: float | None, baseline: str | None) -> dict:
+    name, unit = ("accuracy", "%") if results.measure.higher_is_better else ("loss", "")
+    columns = {
+        f"final\n{name} {unit}".strip(): lambda row: measure_text(results, row.final).removesuffix(" %"),
+        "simulated\ntime": lambda row: time_text(row.sim_time_s.mean, row.sim_time_s.std),
+    }
+    if target is not None:
+        columns["time to\ntarget"] = reach_text
+    if target is not None and baseline is not None:
+        columns["speed-up"] = lambda row: row.speedup.text if row.speedup else "–"
+    columns["sent by\nworkers"] = lambda row: bytes_text(row.bytes_sent_by_workers.mean)
+    columns["through\nserver"] = _server
+    columns["RCC"] = lambda row: percent_text(row.rcc.mean) if row.rcc else "–"
+    return columns
+
+
+def _heading(results: Results, target: float | None, baseline: str | None) -> str:
+    seeds = sorted({row.key.seed for row in results.series})
+    parts = [f"mean ± std over {len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}"]
+    if target is not None:
+        parts.insert(0, f"target: {results.measure.text} {results.measure.value_text(target)}")
+        if baseline is not None:
+            parts.insert(1, f"speed-up against {baseline}")
+    return f"Results ({', '.join(parts)})"
+
+
+def _notes(rows: list[Row], target: float | None) -> list[str]:
+    notes = []
+    if target is not None and any(row.reach and row.reach.needed and row.reach.spent for row in rows):
+        notes.append("(2 of 3): mean over the seeds that reached the target; the others had not by their end.")
+    if any(row.speedup and row.speedup.bound != "=" for row in rows):
+        notes.append("> and <: bounds, from counting a seed that never reached the target with all the time it ran.")
+    if unfinished := sum(row.unfinished for row in rows):
+        notes.append(f"{unfinished} series unfinished: their latest evaluation is shown.")
+    return notes
+
+
+def _server(row: Row) -> str:
+    if row.bytes_through_server is None:
+        return "–"
+    return bytes_text(row.bytes_through_server.mean) if row.bytes_through_server.mean else "no server"
+
+
+def _share(row: Row, part: str) -> str:
+    if row.shares is None:
+        return "–"
+    share = 100 * row.shares[part]
+    return "0" if share == 0 else "< 0.1" if share < 0.05 else f"{share:.1f}"
+
+
+def _largest(row: Row, column: str) -> bool:
+    return row.shares is not None and row.shares.get(column) == max(row.shares.values())
+
+
+def _print(
+    console: Console,
+    heading: str,
+    results: Results,
+    rows: list[Row],
+    columns: dict[str, Callable[[Row], str]],
+    stress: Callable[[Row, str], bool] | None,
+) -> None:
+    """One header, then a table per grid point, all with the same column widths."""
+    from rich.text import Text
+
+    names = ["method", *columns]
+    cells = _cells(rows, columns)
+    widths = _widths(rows, columns)
+    _lines(console, Text(heading, "bold"))
+    _lines(console, _table(console, widths, [[Text(name, "dim") for name in _two_lines(names)]]))
+    for point in dict.fromkeys(row.point for row in rows):
+        _lines(console, Text(f"─ {results.label(point)}", "cyan"))
+        lines = []
+        for row, texts in zip(rows, cells, strict=True):
+            if row.point == point:
+                bold = [stress is not None and stress(row, name) for name in names]
+                lines.append([Text(text, "bold" if strong else "") for text, strong in zip(texts, bold, strict=True)])
+        _lines(console, _table(console, widths, lines))
+
+
+def _cells(rows: list[Row], columns: dict[str, Callable[[Row], str]]) -> list[list[str]]:
+    return [[row.method, *(shown(row) for shown in columns.values())] for row in rows]
+
+
+def _widths(rows: list[Row], columns: dict[str, Callable[[Row], str]]) -> list[int]:
+    from rich.cells import cell_len
+
+    lines = [*zip(*(name.split("\n") for name in _two_lines(["method", *columns])), strict=True), *_cells(rows, columns)]
+    return [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+
+
+def _two_lines(names: list[str]) -> list[str]:
+    """Headers that all end on the second line."""
+    return [name if "\n" in name else f"\n{name}" for name in names]
+
+
+def _fits(console: Console, widths: list[int]) -> bool:
+    return not console.is_terminal or sum(widths) + 2 * len(widths) <= console.width
+
+
+def _table(console: Console, widths: list[int], lines: list[list[Text]]) -> Padding:
+    from rich.padding import Padding
+    from rich.table import Table
+
+    fits = _fits(console, widths)
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+    for index, width in enumerate(widths):
+        table.add_column(justify="right" if index else "left", no_wrap=fits, min_width=width if fits else None)
+    for line in lines:
+        table.add_row(*line)
+    return Padding(table, (0, 0, 0, 2), expand=False)
+
+
+def _lines(console: Console, renderable: RenderableType) -> None:
+    """Prints without folding where nobody's window is too narrow: into a file or a pipe."""
+    from rich.segment import Segment, Segments
+
+    width = console.width if console.is_terminal else 10_000
+    wide = []
+    for line in console.render_lines(renderable, console.options.update(width=width), pad=False):
+        text = [Segment(_encodable(console, part.text), part.style, part.control) for part in line]
+        wide += [*Segment.split_and_crop_lines(text, width, pad=False, include_new_lines=False)]
+    for line in wide:
+        while line and not line[-1].text.strip():
+            line.pop()
+        if line:
+            line[-1] = Segment(line[-1].text.rstrip(), line[-1].style)
+        console.print(Segments([*line, Segment.line()]), end="", crop=False, soft_wrap=True)
+
+
+def _encodable(console: Console, text: str) -> str:
+    """The text in the console's own characters: ``+-`` for ``±`` where it has no such sign."""
+    try:
+        text.encode(console.encoding)
+        return text
+    except UnicodeEncodeError:
+        return "".join(_ASCII.get(character, character) for character in text)
