@@ -1,0 +1,26 @@
+"""No compression: the vector itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from simgmc.compression.message import DenseMessage
+from simgmc.compression.rows import as_rows, refuse_non_finite
+from simgmc.compression.values import FloatValues
+from simgmc.randomness import Randomness
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """Every coordinate as a float; fp32 loses nothing, fp16 and bf16 round to nearest."""
+
+    values: str = "fp32"
+
+    def __call__(self, vector: Tensor, random: Randomness) -> DenseMessage:
+        rows = as_rows(vector)
+        refuse_non_finite(rows)
+        offsets = np.arange(len(rows) + 1, dtype=np.int64) * rows.shape[1]
+        return DenseMessage(vector.shape, FloatValues(rows.view(-1), offsets, self.values))
