@@ -1,0 +1,326 @@
+"""The fluid network: flows share links by max-min fairness, event by event.
+
+A link is one direction of a wire. At any instant the rates of the flows under way are
+the max-min fair allocation: no rate can rise without lowering a smaller or equal one
+(Bertsekas & Gallager, Data Networks, 6.5.2). It is found by progressive filling: the
+link with the smallest equal share fixes its flows at that share, what they take is
+subtracted elsewhere, and so on.
+
+The engine keeps one heap of future events and knows the next one at any time
+(:attr:`FluidNetwork.next_time`), so one timer drives it inside another event loop.
+Everything that happens at one instant is handled before rates are computed anew, once:
+the order of ties cannot matter. Rates are recomputed only for flows connected with the
+change by shared links; a flow whose rate stays the same keeps its predicted end to the
+last bit.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+
+from simgmc.errors import SimgmcError
+from simgmc.network.routing import Links
+
+_INFINITY = float("inf")
+
+
+class StuckError(SimgmcError):
+    """A flow that can never finish; says which, why and since when."""
+
+    def __init__(self, message: str, time: float):
+        super().__init__(message)
+        self.time = time
+        """Simulated seconds at which nothing could move any more."""
+
+
+class CapacityError(SimgmcError):
+    """An internal error: the allocation broke one of its bounds."""
+
+
+class Transfer:
+    """One flow under way. ``run`` and ``index`` say whose and which flow it is."""
+
+    __slots__ = ("run", "index", "route", "latency", "cap", "remaining", "rate", "updated", "prediction", "mark")
+
+    def __init__(self, run, index: int, route: tuple[int, ...] | None, latency: float, nbytes: float, cap: float):
+        self.run = run
+        self.index = index
+        self.route = route
+        self.latency = latency
+        self.cap = cap
+        self.remaining = nbytes
+        self.rate = 0.0
+        self.updated = 0.0
+        self.prediction = -1
+        self.mark = 0
+
+
+class FluidNetwork:
+    """Links, the flows on them and the events to come.
+
+    ``latency_first``: a flow pays its route's latency before it takes bandwidth, instead
+    of after its last byte has left (the default).
+
+    A *run* owns transfers and is told what happens to them: ``run.started(index, time)``
+    when a flow takes bandwidth, ``run.left(index, time)`` when its last byte has left the sender and ``run.arrived(index, time)`` when it has
+    arrived; it names them by ``run.describe(index)``.
+    """
+
+    def __init__(self, links: Links, latency_first: bool = False):
+        self.links = links
+        self.latency_first = latency_first
+        self.now = 0.0
+        self.capacity = list(links.bandwidth)
+        self.delivered = 0
+        """Flows that have arrived so far."""
+        self._on: list[dict[Transfer, None]] = [{} for _ in self.capacity]
+        self._heap: list[tuple[float, int, Callable[[Transfer], None] | None, object]] = []
+        self._order = 0
+        self._touched: dict[int, None] = {}
+        self._mark = 0
+        self.wake: Callable[[float], None] | None = None
+        """Called with the time of the next event whenever that may have become earlier."""
+
+    # events -----------------------------------------------------------------
+
+    @property
+    def next_time(self) -> float:
+        """Simulated seconds of the next event, infinity when nothing is scheduled."""
+        heap = self._heap
+        while heap:
+            time, order, action, payload = heap[0]
+            if action is None and payload.prediction != order:
+                heapq.heappop(heap)
+                continue
+            return time
+        return _INFINITY
+
+    def at(self, time: float, action: Callable, payload: object = None) -> None:
+        """Call ``action(payload)`` at a simulated time, before rates are computed there."""
+        self._order += 1
+        heapq.heappush(self._heap, (time, self._order, action, payload))
+        if self.wake is not None:
+            self.wake(time)
+
+    def set_bandwidth(self, change: tuple[int, float]) -> None:
+        """Change a link's bandwidth now: ``(link, bytes/s)``."""
+        link, bandwidth = change
+        self.capacity[link] = bandwidth
+        self._touched[link] = None
+        if self.wake is not None:
+            self.wake(self.now)
+
+    def start(self, transfer: Transfer) -> None:
+        """A flow is ready: it takes bandwidth now (or, latency first, one latency later)."""
+        if transfer.route is None:
+            raise StuckError(
+                f"{transfer.run.describe(transfer.index)} is stuck at t = {self.now:.9g} s: the network has no route between them",
+                self.now,
+            )
+        if self.latency_first and transfer.latency > 0:
+            self.at(self.now + transfer.latency, self._begin, transfer)
+        else:
+            self._begin(transfer)
+
+    def _begin(self, transfer: Transfer) -> None:
+        transfer.run.started(transfer.index, self.now)
+        if transfer.remaining <= 0 or (not transfer.route and transfer.cap == _INFINITY):
+            self._leave(transfer)
+            return
+        transfer.updated = self.now
+        if not transfer.route:
+            self._set_rate(transfer, transfer.cap)
+            return
+        on, touched = self._on, self._touched
+        for link in transfer.route:
+            on[link][transfer] = None
+            touched[link] = None
+
+    def _leave(self, transfer: Transfer) -> None:
+        now = self.now
+        transfer.run.left(transfer.index, now)
+        if self.latency_first or transfer.latency == 0:
+            self._arrive(transfer)
+        else:
+            self._order += 1
+            heapq.heappush(self._heap, (now + transfer.latency, self._order, self._arrive, transfer))
+
+    def _arrive(self, transfer: Transfer) -> None:
+        self.delivered += 1
+        transfer.run.arrived(transfer.index, self.now)
+
+    def advance(self) -> None:
+        """Handle everything that happens at the next event's time, then share anew."""
+        heap = self._heap
+        time = self.next_time
+        if self._touched and time > self.now:
+            self._refill()
+            time = self.next_time
+        if time == _INFINITY:
+            return
+        self.now = time
+        on, touched = self._on, self._touched
+        while heap and heap[0][0] == time:
+            _, order, action, payload = heapq.heappop(heap)
+            if action is not None:
+                action(payload)
+            elif payload.prediction == order:
+                payload.prediction = -1
+                for link in payload.route:
+                    del on[link][payload]
+                    touched[link] = None
+                self._leave(payload)
+        if touched:
+            self._refill()
+
+    def catch_up(self, time: float) -> None:
+        """Move the clock to a time before the next event, to make changes from outside there."""
+        if time > self.now:
+            self.now = time
+
+    def settle(self) -> None:
+        """Share anew after changes made from outside, at the present time."""
+        if self._touched:
+            self._refill()
+
+    def run(self) -> None:
+        """Advance until nothing is left to happen."""
+        self.settle()
+        while self.next_time < _INFINITY:
+            self.advance()
+
+    # sharing ----------------------------------------------------------------
+
+    def _set_rate(self, transfer: Transfer, rate: float) -> None:
+        now = self.now
+        if transfer.rate > 0.0:
+            transfer.remaining -= transfer.rate * (now - transfer.updated)
+            if transfer.remaining < 0.0:
+                transfer.remaining = 0.0
+        transfer.updated = now
+        transfer.rate = rate
+        self._order += 1
+        transfer.prediction = self._order
+        if rate > 0.0:
+            heapq.heappush(self._heap, (now + transfer.remaining / rate, self._order, None, transfer))
+
+    def _refill(self) -> None:
+        """Max-min rates for every flow connected with the touched links."""
+        on, capacity = self._on, self.capacity
+        self._mark += 1
+        mark = self._mark
+        links: list[int] = []
+        for link in self._touched:
+            flows = on[link]
+            if len(flows) == 1:
+                # A flow alone on its whole route: no filling to do.
+                (flow,) = flows
+                if flow.mark == mark:
+                    continue
+                rate = flow.cap
+                for other in flow.route:
+                    if len(on[other]) != 1:
+                        links.append(link)
+                        break
+                    if capacity[other] < rate:
+                        rate = capacity[other]
+                else:
+                    flow.mark = mark
+                    if rate != flow.rate:
+                        self._set_rate(flow, rate)
+            elif flows:
+                links.append(link)
+        self._touched.clear()
+        if links:
+            self._fill(links)
+
+    def _fill(self, links: list[int]) -> None:
+        on, capacity = self._on, self.capacity
+        self._mark += 1
+        seen = self._mark
+        reached = set(links)
+        flows: list[Transfer] = []
+        for link in links:
+            for flow in on[link]:
+                if flow.mark != seen:
+                    flow.mark = seen
+                    flows.append(flow)
+                    for other in flow.route:
+                        if other not in reached:
+                            reached.add(other)
+                            links.append(other)
+        self._mark += 1
+        fixed = self._mark
+        room = {link: capacity[link] for link in links}
+        count = {link: len(on[link]) for link in links}
+        queue: list[tuple[float, int]] = [(room[link] / count[link], link) for link in links]
+        for number, flow in enumerate(flows):
+            if flow.cap < _INFINITY:
+                queue.append((flow.cap, -1 - number))
+        heapq.heapify(queue)
+        pop, push = heapq.heappop, heapq.heappush
+        left = len(flows)
+        level = 0.0
+        while left:
+            share, link = pop(queue)
+            if link < 0:
+                flow = flows[-1 - link]
+                if flow.mark == fixed:
+                    continue
+                bound: tuple[Transfer, ...] | dict[Transfer, None] = (flow,)
+            else:
+                many = count[link]
+                if not many:
+                    continue
+                current = room[link] / many
+                if current > share:
+                    push(queue, (current, link))
+                    continue
+                bound = on[link]
+            # Shares only grow while filling; rounding must not turn that around.
+            if share > level:
+                level = share
+            for flow in bound:
+                if flow.mark != fixed:
+                    flow.mark = fixed
+                    left -= 1
+                    for other in flow.route:
+                        room[other] -= level
+                        count[other] -= 1
+                    if flow.rate != level:
+                        self._set_rate(flow, level)
+        for link in links:
+            if room[link] < -1e-9 * capacity[link]:
+                source, destination = self.links.names[link]
+                raise CapacityError(
+                    f"internal error at t = {self.now!r} s: link {source} -> {destination} carries "
+                    f"{capacity[link] - room[link]!r} bytes/s, more than its {capacity[link]!r}"
+                )
+
+    # accounts ---------------------------------------------------------------
+
+    def rates(self) -> list[tuple[Transfer, float]]:
+        """Every flow that holds bandwidth now, with its rate in bytes/s."""
+        found: dict[Transfer, float] = {}
+        for flows in self._on:
+            for flow in flows:
+                found[flow] = flow.rate
+        return list(found.items())
+
+    def stalled(self) -> StuckError | None:
+        """Why flows under way cannot move, if nothing is left to happen."""
+        for transfer, rate in self.rates():
+            if rate == 0.0:
+                dead = [self.links.names[link] for link in transfer.route if self.capacity[link] == 0.0]
+                reason = (
+                    "link " + " and ".join(f"{a} -> {b}" for a, b in dead) + " has no bandwidth"
+                    if dead
+                    else "its own rate cap is 0 bytes/s"
+                )
+                return StuckError(
+                    f"{transfer.run.describe(transfer.index)} is stuck at t = {self.now:.9g} s with "
+                    f"{transfer.remaining:.9g} bytes to go: {reason}",
+                    self.now,
+                )
+        return None

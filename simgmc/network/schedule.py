@@ -1,0 +1,255 @@
+"""Collectives as dependency graphs of flows, and their execution on a network.
+
+A :class:`Structure` says which flows there are and what each one waits for; it depends
+on the number of hosts alone and is built once. A :class:`Schedule` adds the sizes of one
+exchange. An :class:`Execution` runs a schedule on a :class:`~simgmc.network.fluid.FluidNetwork`
+and keeps when every flow started, left and arrived, and what released it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from simgmc.network.fluid import FluidNetwork, Transfer
+from simgmc.network.routing import Links
+
+_INFINITY = float("inf")
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """Which flows a collective has and what each waits for. Flows are numbered from 0.
+
+    Hosts are numbered: participants 0 .. participants-1 (the workers), then the others
+    (servers). A flow from a host to itself takes no time of its own: it stands for work
+    at that host (its delay) or for a point where things come together.
+    """
+
+    participants: int
+    hosts: int
+    source: tuple[int, ...]
+    destination: tuple[int, ...]
+    after: tuple[tuple[int, ...], ...]
+    """Flows that must have arrived before this one starts."""
+    behind: tuple[int, ...]
+    """The flow queued before this one in the sender's network card (-1: none): this one
+    starts no earlier than that one's last byte has left."""
+    gates: tuple[tuple[int, ...], ...]
+    """Participants that must be ready before this one starts."""
+    finishes: tuple[tuple[int, ...], ...]
+    """Per participant: the flows whose arrival finishes its part (besides its own readiness)."""
+
+    @property
+    def flows(self) -> int:
+        return len(self.source)
+
+    @cached_property
+    def _release(self):
+        """What each arrival, departure and readiness releases, and how much each flow waits for."""
+        arrival: list[list[int]] = [[] for _ in self.source]
+        departure: list[list[int]] = [[] for _ in self.source]
+        gate: list[list[int]] = [[] for _ in range(self.participants)]
+        waiting = [0] * self.flows
+        for flow, (after, behind, gates) in enumerate(zip(self.after, self.behind, self.gates)):
+            for other in after:
+                arrival[other].append(flow)
+            if behind >= 0:
+                departure[behind].append(flow)
+            for participant in gates:
+                gate[participant].append(flow)
+            waiting[flow] = len(after) + (behind >= 0) + len(gates)
+        finish: list[list[int]] = [[] for _ in self.source]
+        for participant, flows in enumerate(self.finishes):
+            for flow in flows:
+                finish[flow].append(participant)
+        return arrival, departure, gate, waiting, finish
+
+    @cached_property
+    def endpoints(self) -> tuple[np.ndarray, np.ndarray]:
+        """Source and destination of every flow as int arrays."""
+        return np.array(self.source, dtype=np.int64), np.array(self.destination, dtype=np.int64)
+
+
+class StructureBuilder:
+    """Collects flows one after the other; every method returns the new flow's number."""
+
+    def __init__(self, participants: int, servers: int = 0):
+        self.participants = participants
+        self.hosts = participants + servers
+        self._rows: list[tuple[int, int, tuple[int, ...], int, tuple[int, ...]]] = []
+        self._finishes: list[tuple[int, ...]] = [()] * participants
+
+    def flow(
+        self, source: int, destination: int, after: Sequence[int] = (), behind: int = -1, gates: Sequence[int] = ()
+    ) -> int:
+        """A transfer from one host to another."""
+        self._rows.append((source, destination, tuple(after), behind, tuple(gates)))
+        return len(self._rows) - 1
+
+    def local(self, host: int, after: Sequence[int] = (), gates: Sequence[int] = ()) -> int:
+        """Work at one host once other flows have arrived; its delay says how long it takes."""
+        return self.flow(host, host, after, -1, gates)
+
+    def finish(self, participant: int, flows: Sequence[int]) -> None:
+        """The arrivals that finish a participant's part."""
+        self._finishes[participant] = tuple(flows)
+
+    def build(self) -> Structure:
+        source, destination, after, behind, gates = zip(*self._rows) if self._rows else ((), (), (), (), ())
+        return Structure(
+            self.participants, self.hosts, source, destination, after, behind, gates, tuple(self._finishes)
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """One exchange: a structure with the size and the delay of every flow."""
+
+    structure: Structure
+    nbytes: np.ndarray
+    """(flows,) bytes of each flow."""
+    delay: np.ndarray
+    """(flows,) seconds between a flow's last release and its start: work at the sender."""
+
+    def __post_init__(self):
+        if len(self.nbytes) != self.structure.flows or len(self.delay) != self.structure.flows:
+            raise ValueError("one size and one delay for every flow of the structure")
+
+
+class Placement:
+    """A structure's flows laid onto the links of one network."""
+
+    def __init__(self, structure: Structure, hosts: Sequence[str], links: Links):
+        if len(hosts) != structure.hosts:
+            raise ValueError(f"{structure.hosts} hosts needed, {len(hosts)} given")
+        self.structure = structure
+        self.hosts = tuple(hosts)
+        self.local = [a == b for a, b in zip(structure.source, structure.destination)]
+        self.routes = [links.route(hosts[a], hosts[b]) for a, b in zip(structure.source, structure.destination)]
+        self.latency = [sum(links.latency[link] for link in route or ()) for route in self.routes]
+
+
+class Execution:
+    """One schedule under way.
+
+    ``on_finish(participant, time)`` is called when a participant has everything it waits
+    for. Times of flows are in :attr:`begun`, :attr:`departed` and :attr:`landed` (seconds;
+    negative: not yet). :attr:`cause` says what released a flow last: ``j`` the arrival of
+    flow j, ``flows + j`` its departure, ``-1 - p`` the readiness of participant p.
+    """
+
+    __slots__ = (
+        "network", "schedule", "placement", "begun", "departed", "landed", "cause", "released", "gate",
+        "finisher", "_waiting", "_unfinished", "_on_finish", "_delay", "_nbytes", "_rules", "_caps", "open",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        network: FluidNetwork,
+        schedule: Schedule,
+        placement: Placement,
+        on_finish: Callable[[int, float], None] | None = None,
+        caps: Sequence[float] | None = None,
+    ):
+        structure = schedule.structure
+        flows = structure.flows
+        self.network = network
+        self.schedule = schedule
+        self.placement = placement
+        self.begun = [-1.0] * flows
+        self.departed = [-1.0] * flows
+        self.landed = [-1.0] * flows
+        self.released = [0.0] * flows
+        self.cause = [-1] * flows
+        self.gate = [-1.0] * structure.participants
+        self.finisher = [-1] * structure.participants
+        """Per participant: the flow that finished it; -1: its own readiness."""
+        self._rules = structure._release
+        self._waiting = list(self._rules[3])
+        self._unfinished = [len(arrivals) + 1 for arrivals in structure.finishes]
+        self._on_finish = on_finish
+        self._delay = schedule.delay.tolist()
+        self._nbytes = schedule.nbytes.tolist()
+        self._caps = caps
+        self.open = flows
+        """Flows that have not arrived yet."""
+
+    def begin(self) -> None:
+        """Start the flows that wait for nothing."""
+        for flow, waiting in enumerate(self._waiting):
+            if waiting == 0:
+                self.released[flow] = self.network.now
+                self._release(flow)
+
+    def ready(self, participant: int) -> None:
+        """A participant has its message and takes part from now on."""
+        now = self.network.now
+        self.gate[participant] = now
+        self._let_go(self._rules[2][participant], -1 - participant, now)
+        self._finish(participant, -1, now)
+
+    def _let_go(self, flows: list[int], cause: int, now: float) -> None:
+        waiting = self._waiting
+        for flow in flows:
+            waiting[flow] -= 1
+            if waiting[flow] == 0:
+                self.cause[flow] = cause
+                self.released[flow] = now
+                self._release(flow)
+
+    def _release(self, flow: int) -> None:
+        delay = self._delay[flow]
+        if delay > 0.0:
+            self.network.at(self.network.now + delay, self._start, flow)
+        else:
+            self._start(flow)
+
+    def _start(self, flow: int) -> None:
+        network, placement = self.network, self.placement
+        if placement.local[flow]:
+            now = network.now
+            self.begun[flow] = now
+            self.left(flow, now)
+            self.arrived(flow, now)
+            return
+        cap = _INFINITY if self._caps is None else self._caps[flow]
+        network.start(Transfer(self, flow, placement.routes[flow], placement.latency[flow], self._nbytes[flow], cap))
+
+    # what the network reports -------------------------------------------------
+
+    def started(self, flow: int, now: float) -> None:
+        self.begun[flow] = now
+
+    def left(self, flow: int, now: float) -> None:
+        self.departed[flow] = now
+        behind = self._rules[1][flow]
+        if behind:
+            self._let_go(behind, self.schedule.structure.flows + flow, now)
+
+    def arrived(self, flow: int, now: float) -> None:
+        self.landed[flow] = now
+        self.open -= 1
+        after = self._rules[0][flow]
+        if after:
+            self._let_go(after, flow, now)
+        for participant in self._rules[4][flow]:
+            self._finish(participant, flow, now)
+
+    def _finish(self, participant: int, flow: int, now: float) -> None:
+        self._unfinished[participant] -= 1
+        if self._unfinished[participant] == 0:
+            self.finisher[participant] = flow
+            if self._on_finish is not None:
+                self._on_finish(participant, now)
+
+    def describe(self, flow: int) -> str:
+        """A flow in words, for messages."""
+        structure, hosts = self.schedule.structure, self.placement.hosts
+        return (
+            f"flow {flow} ({hosts[structure.source[flow]]} -> {hosts[structure.destination[flow]]}, "
+            f"{self._nbytes[flow]:.9g} bytes)"
+        )
