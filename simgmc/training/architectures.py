@@ -1,0 +1,117 @@
+"""The networks behind the registered models, plain ``nn.Module``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def logistic(sample_shape: Sequence[int], classes: int) -> nn.Module:
+    """Multinomial logistic regression."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(prod(sample_shape), classes))
+
+
+def mlp(sample_shape: Sequence[int], classes: int, hidden: Sequence[int]) -> nn.Module:
+    """Linear layers of the given widths, ReLU after each but the last."""
+    widths = [prod(sample_shape), *hidden]
+    layers: list[nn.Module] = [nn.Flatten()]
+    for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True):
+        layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(widths[-1], classes))
+
+
+def cnn(
+    sample_shape: Sequence[int], classes: int, channels: Sequence[int], groups: int
+) -> nn.Module:
+    """3x3 convolution, group norm, ReLU, 2x2 max-pooling for each of ``channels``; one linear layer."""
+    width, *size = sample_shape
+    layers: list[nn.Module] = []
+    for out in channels:
+        layers += [
+            nn.Conv2d(width, out, 3, padding=1, bias=False),
+            nn.GroupNorm(groups, out),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        ]
+        width, size = out, [side // 2 for side in size]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * prod(size), classes))
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with normalisation, and a shortcut around them (He et al. 2016)."""
+
+    def __init__(self, fan_in: int, fan_out: int, stride: int, norm, shortcut: str):
+        super().__init__()
+        self.conv1 = nn.Conv2d(fan_in, fan_out, 3, stride, padding=1, bias=False)
+        self.norm1 = norm(fan_out)
+        self.conv2 = nn.Conv2d(fan_out, fan_out, 3, padding=1, bias=False)
+        self.norm2 = norm(fan_out)
+        if stride == 1 and fan_in == fan_out:
+            self.shortcut: nn.Module = nn.Identity()
+        elif shortcut == "A":
+            self.shortcut = PaddedShortcut(fan_out - fan_in, stride)
+        else:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(fan_in, fan_out, 1, stride, bias=False), norm(fan_out)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
+
+
+class PaddedShortcut(nn.Module):
+    """Option A: every ``stride``-th pixel, the new channels zero; no parameters."""
+
+    def __init__(self, channels: int, stride: int):
+        super().__init__()
+        self.channels, self.stride = channels, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        before = self.channels // 2
+        return F.pad(
+            x[:, :, :: self.stride, :: self.stride],
+            (0, 0, 0, 0, before, self.channels - before),
+        )
+
+
+class ResNet(nn.Module):
+    """The CIFAR ResNet of 6 n + 2 layers: 16, 32, 64 channels, n blocks each (He et al. 2016)."""
+
+    def __init__(self, n: int, fan_in: int, classes: int, norm, shortcut: str):
+        super().__init__()
+        self.conv = nn.Conv2d(fan_in, 16, 3, padding=1, bias=False)
+        self.norm = norm(16)
+        blocks, width = [], 16
+        for out in (16, 32, 64):
+            for place in range(n):
+                stride = 2 if place == 0 and out > 16 else 1
+                blocks.append(ResidualBlock(width, out, stride, norm, shortcut))
+                width = out
+        self.blocks = nn.Sequential(*blocks)
+        self.linear = nn.Linear(width, classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.blocks(F.relu(self.norm(self.conv(x))))
+        return self.linear(x.mean((2, 3)))
+
+
+def resnet20(
+    sample_shape: Sequence[int], classes: int, norm: str, shortcut: str, groups: int
+) -> nn.Module:
+    """ResNet-20: 269,722 parameters with option A shortcuts, 272,474 with option B."""
+
+    def normalisation(channels: int) -> nn.Module:
+        return nn.BatchNorm2d(channels) if norm == "batch" else nn.GroupNorm(groups, channels)
+
+    return ResNet(3, sample_shape[0], classes, normalisation, shortcut)
+
+
+ARCHITECTURES = {"logistic": logistic, "mlp": mlp, "cnn": cnn, "resnet20": resnet20}

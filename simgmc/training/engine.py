@@ -1,0 +1,135 @@
+"""All workers' gradients in one call, on the CPU.
+
+A pool of threads computes one worker's gradient per task with one intra-op thread each, so no
+operation is ever split between threads: the result has the same bits on any number of cores,
+and no time goes into forking and joining around every small operation.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from simgmc.training.replicas import Replicas
+
+POOL_FLOPS = 20e6
+"""Below this, handing a worker to another thread costs more than it gives (about a
+millisecond per worker)."""
+
+
+class Batch(Protocol):
+    """One step's minibatches."""
+
+    def worker(self, worker: int) -> tuple[Tensor, Tensor]:
+        """Inputs (b, ...) and labels (b,) of one worker."""
+
+    def all(self) -> tuple[Tensor, Tensor]:
+        """Inputs (K, b, ...) and labels (K, b)."""
+
+    def seed(self, worker: int) -> int:
+        """For what a model draws while it computes (dropout)."""
+
+
+def usable_cores() -> int:
+    """Cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def one_intraop_thread() -> None:
+    """Let every torch operation run in the thread that calls it."""
+    if torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
+
+
+def draws_randomly(model: nn.Module) -> bool:
+    """Whether the model draws random numbers in training (dropout)."""
+    return any(
+        isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0
+        for module in model.modules()
+    )
+
+
+class ReplicaEngine:
+    """One worker's forward and backward pass at a time per thread, any ``nn.Module``.
+
+    Routes: ``pool`` (one worker per task), ``loop`` (in the calling thread, the same bits),
+    chosen by :func:`cpu_route`.
+    """
+
+    def __init__(self, replicas: Replicas, route: str, threads: int, seeded: bool):
+        self.replicas = replicas
+        self.route = route
+        self.threads = threads if route == "pool" else 1
+        self._seeded = seeded
+        self._shared = replicas.parameter_set()
+        self._free: queue.SimpleQueue = queue.SimpleQueue()
+        self._sets = 0
+        self._pool = (
+            ThreadPoolExecutor(self.threads, "gradient", initializer=one_intraop_thread)
+            if self.threads > 1
+            else None
+        )
+
+    def map(self, task: Callable[[int], None], count: int) -> None:
+        """Do ``task(0)`` .. ``task(count - 1)``, in the pool if there is one."""
+        one_intraop_thread()
+        if self._pool is None:
+            for number in range(count):
+                task(number)
+        else:
+            for _ in self._pool.map(task, range(count)):
+                pass
+
+    def gradients(self, at: Tensor, batch: Batch, out: Tensor, losses: Tensor) -> None:
+        """Fill ``out`` (K, d) and ``losses`` (K,) with every worker's gradient and loss.
+
+        Args:
+            at: (1, d), a point that all workers share, or (K, d).
+        """
+        if len(at) == 1:
+            self._shared.load(at[0])
+
+            def task(worker: int) -> None:
+                self._gradient(worker, self._shared, batch, out[worker], losses[worker])
+
+        else:
+            while self._sets < self.threads:
+                self._free.put(self.replicas.parameter_set())
+                self._sets += 1
+
+            def task(worker: int) -> None:
+                parameters = self._free.get()
+                parameters.load(at[worker])
+                self._gradient(worker, parameters, batch, out[worker], losses[worker])
+                self._free.put(parameters)
+
+        self.map(task, len(out))
+
+    def gradient(self, worker: int, at: Tensor, batch: Batch, out: Tensor, loss: Tensor) -> None:
+        """Fill ``out`` (d,) and ``loss`` () with one worker's gradient and loss at ``at`` (d,)."""
+        one_intraop_thread()
+        self._shared.load(at)
+        self._gradient(worker, self._shared, batch, out, loss)
+
+    def _gradient(self, worker, parameters, batch: Batch, out: Tensor, loss: Tensor) -> None:
+        with torch.random.fork_rng(devices=[], enabled=self._seeded), torch.enable_grad():
+            if self._seeded:
+                torch.manual_seed(batch.seed(worker))
+            x, y = batch.worker(worker)
+            module = self.replicas.bind(worker, parameters)
+            value = F.cross_entropy(module(x), y)
+            grads = torch.autograd.grad(
+                value, parameters.tensors, allow_unused=True, materialize_grads=True
+            )
+            with torch.no_grad():
+                torch._foreach_copy_(parameters.views(out), grads)
+                loss.copy_(value)

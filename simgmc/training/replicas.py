@@ -1,0 +1,131 @@
+"""One model, K workers: parameters in a flat vector, running buffers of each worker's own."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from simgmc.errors import SimgmcError
+from simgmc.layout import Layout
+
+
+class ParameterSet:
+    """The parameters of a model at one point, as leaf tensors that a module can hold.
+
+    Filled by copying, so that memory alignment and memory format (convolution weights
+    channels-last, if asked for) do not depend on where the flat vector lies: same values, same bits.
+    """
+
+    def __init__(self, like: Sequence[Tensor], channels_last: bool):
+        self.tensors = []
+        for parameter in like:
+            tensor = torch.empty_like(parameter, memory_format=torch.contiguous_format)
+            if channels_last and tensor.ndim == 4:
+                tensor = tensor.contiguous(memory_format=torch.channels_last)
+            self.tensors.append(nn.Parameter(tensor))
+        self._shapes = [parameter.shape for parameter in like]
+        self._sizes = [parameter.numel() for parameter in like]
+
+    def alias(self) -> ParameterSet:
+        """Other leaf tensors with the same memory."""
+        other = copy.copy(self)
+        other.tensors = [nn.Parameter(tensor.detach()) for tensor in self.tensors]
+        return other
+
+    def load(self, point: Tensor) -> None:
+        """Take the values of a flat vector (d,)."""
+        with torch.no_grad():
+            torch._foreach_copy_(self.tensors, self.views(point))
+
+    def views(self, vector: Tensor) -> list[Tensor]:
+        """The parts of a flat vector (d,), shaped as the parameters."""
+        return [
+            part.view(shape)
+            for part, shape in zip(vector.split(self._sizes), self._shapes, strict=True)
+        ]
+
+
+class Replicas:
+    """K copies of a module that share their parameters' values but not their buffers.
+
+    ``buffers`` maps each buffer's name to a tensor (K, ...), of which every copy holds its own row:
+    the running statistics of batch norm, updated in place by each worker's own batches.
+    """
+
+    def __init__(
+        self, model: nn.Module, workers: int, device: torch.device, dtype: torch.dtype,
+        channels_last: bool,
+    ):
+        model = copy.deepcopy(model).to(device=device, dtype=dtype).train()
+        trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        if not trained:
+            raise SimgmcError(f"model {type(model).__name__} has no parameters to train")
+        self.layout = Layout(tuple(trained), tuple(tuple(p.shape) for p in trained.values()))
+        self.channels_last = channels_last
+        self._like = [p.detach() for p in trained.values()]
+        self.initial = torch.cat([p.detach().reshape(-1) for p in trained.values()])
+        self.buffers = {
+            name: buffer.detach().clone().unsqueeze(0).repeat(workers, *[1] * buffer.ndim)
+            for name, buffer in model.named_buffers()
+        }
+        number = {id(p): i for i, p in enumerate(trained.values())}
+        # a parameter used in two places (tied weights) has two owners
+        self._owners = [
+            (path, number[id(p)])
+            for path, p in model.named_parameters(remove_duplicate=False)
+            if id(p) in number
+        ]
+        self._bound: list[ParameterSet | None] = [None] * workers
+        self.modules = [copy.deepcopy(model) for _ in range(workers)]
+        self._holders = [self._find_holders(module) for module in self.modules]
+        for worker, module in enumerate(self.modules):
+            self._hold_buffers(module, {name: rows[worker] for name, rows in self.buffers.items()})
+        self.evaluated = copy.deepcopy(model).eval()
+        self._evaluated_holders = self._find_holders(self.evaluated)
+
+    def parameter_set(self) -> ParameterSet:
+        """A new set of parameters that the copies can hold."""
+        return ParameterSet(self._like, self.channels_last)
+
+    def bind(self, worker: int, parameters: ParameterSet) -> nn.Module:
+        """The worker's module, holding these parameters."""
+        if self._bound[worker] is not parameters:
+            self._hold(self._holders[worker], parameters)
+            self._bound[worker] = parameters
+        return self.modules[worker]
+
+    def bind_evaluation(self, parameters: ParameterSet) -> nn.Module:
+        """A module in evaluation mode: these parameters, buffers averaged over the workers.
+
+        Buffers that are not floating point (counters, masks) are those of worker 0.
+        """
+        self._hold(self._evaluated_holders, parameters)
+        self._hold_buffers(
+            self.evaluated,
+            {
+                name: rows.mean(0) if rows.is_floating_point() else rows[0]
+                for name, rows in self.buffers.items()
+            },
+        )
+        return self.evaluated
+
+    def _find_holders(self, module: nn.Module) -> list[tuple[dict, str, int]]:
+        holders = []
+        for path, index in self._owners:
+            parent, _, name = path.rpartition(".")
+            holders.append((module.get_submodule(parent)._parameters, name, index))
+        return holders
+
+    @staticmethod
+    def _hold(holders: list[tuple[dict, str, int]], parameters: ParameterSet) -> None:
+        for held, name, index in holders:
+            held[name] = parameters.tensors[index]
+
+    @staticmethod
+    def _hold_buffers(module: nn.Module, tensors: dict[str, Tensor]) -> None:
+        for path, _ in list(module.named_buffers()):
+            parent, _, name = path.rpartition(".")
+            module.get_submodule(parent)._buffers[name] = tensors[path]

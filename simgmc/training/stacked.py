@@ -1,0 +1,121 @@
+"""The stacked interpreter: one program run serves all workers, on ``(workers, d)`` tensors.
+
+It performs the effects of a synchronous algorithm's round and writes down what the
+round cost. Vectors that all workers share keep a leading dimension of 1 and broadcast.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from simgmc import costs
+from simgmc.algorithms import effects
+from simgmc.algorithms.worker import Algorithm, Worker
+from simgmc.errors import DivergenceError
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training run stands between two rounds."""
+
+    round: int
+    """Rounds finished."""
+    epoch: float
+    """Passes over the training data, by gradients computed."""
+    train_loss: float
+    """Mean minibatch loss since the last report (nan where none was computed)."""
+
+
+class StackedTrainer:
+    """Trains all workers with one algorithm, round by round.
+
+    ``workload`` gives gradients and evaluations; ``lr_at(epoch)`` the learning rate.
+    """
+
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        workload: Any,
+        lr_at: Callable[[float], float],
+        weight_decay: float = 0.0,
+        seed: int = 0,
+    ):
+        self.algorithm = algorithm
+        self.workload = workload
+        self._lr_at = lr_at
+        self._weight_decay = weight_decay
+        self.worker = Worker(workload.initial_parameters()[None], seed, range(workload.workers))
+        algorithm.start(self.worker)
+        self.rounds = 0
+        self.gradients = 0
+        self._previous_lr: float | None = None
+        self._losses: list[Any] = []
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the training data so far."""
+        return self.gradients / self.workload.batches_per_epoch
+
+    def run_round(self) -> costs.RoundCosts:
+        """Run the next round of all workers; return what it cost.
+
+        Raises :class:`DivergenceError` when a message is no longer finite.
+        """
+        lr = self._lr_at(self.epoch)
+        self.worker.begin(self.rounds, lr, self._previous_lr or lr)
+        steps: list[costs.Step] = []
+        program = self.algorithm.round(self.worker)
+        answer = None
+        try:
+            while True:
+                answer = self._perform(program.send(answer), steps)
+        except StopIteration:
+            pass
+        except DivergenceError as error:
+            raise DivergenceError(f"round {self.rounds + 1}: {error}") from None
+        self._previous_lr = lr
+        self.rounds += 1
+        return tuple(steps)
+
+    def _perform(self, effect: Any, steps: list[costs.Step]) -> Any:
+        match effect:
+            case effects.Gradient(at=point):
+                gradients, losses = self.workload.gradients(point, self.gradients)
+                if self._weight_decay:
+                    gradients.add_(point, alpha=self._weight_decay)
+                self._losses.append(losses)
+                self.gradients += 1
+                steps.append(costs.Compute())
+                return gradients
+            case effects.Average(message=message):
+                if message.compressed:
+                    steps.append(costs.Compress(message.dense_bytes))
+                mean = message.mean()
+                steps.append(
+                    costs.Average(
+                        up=message.nbytes,
+                        down=int(mean.nbytes[0]),
+                        summable=message.summable,
+                        item_bytes=message.item_bytes,
+                        floats_up=message.floats,
+                        floats_down=int(mean.floats[0]),
+                    )
+                )
+                return mean.dense()
+        raise TypeError(f"{type(self.algorithm).__name__} asks for {type(effect).__name__}, which a stacked run cannot do")
+
+    def model(self) -> Any:
+        """Tensor (d,): the mean over workers of the point at which the method is evaluated."""
+        return self.algorithm.model(self.worker).mean(dim=0)
+
+    def report(self) -> Progress:
+        """Where training stands; starts a new average of the training loss."""
+        total, count = 0.0, 0
+        for losses in self._losses:
+            total += float(losses.double().sum())
+            count += losses.numel()
+        self._losses.clear()
+        return Progress(self.rounds, self.epoch, total / count if count else math.nan)

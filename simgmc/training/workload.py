@@ -1,0 +1,294 @@
+"""A training task: data, partition, model, and the gradients of all workers."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from simgmc.errors import SimgmcError
+from simgmc.layout import Layout
+from simgmc.randomness import generator
+from simgmc.training.cuda import GraphEngine, reproducible_kernels
+from simgmc.training.datasets import Dataset
+from simgmc.training.engine import (
+    POOL_FLOPS,
+    ReplicaEngine,
+    draws_randomly,
+    one_intraop_thread,
+    usable_cores,
+)
+from simgmc.training.minibatches import Minibatches, Samples, crop_draws
+from simgmc.training.replicas import Replicas
+from simgmc.training.split import SplitEngine, linear_stack
+
+EVALUATION_BATCH = {"cpu": 250, "cuda": 2000}
+"""Test samples that go through the model together: fixed, as sums round by it."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Mean cross-entropy and the share of right answers on the whole test set."""
+
+    loss: float
+    accuracy: float
+
+
+class ClassificationWorkload:
+    """All workers' stochastic gradients of the cross-entropy, for any ``nn.Module``.
+
+    Attributes:
+        workers: K.
+        d: number of parameters; ``layout`` says where each tensor lies in the flat vector.
+        device, dtype: of every tensor that goes in or comes out.
+        batches_per_epoch: steps of all workers in one pass over the training data.
+        route: how gradients are computed, a rule on the model and the device, never a timing:
+            "split" (chains of linear layers), "pool", "loop" (small models, the same bits; models
+            with dropout), "cuda graph", "cuda streams".
+        fallback: why a CUDA graph could not be captured, else None.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Dataset,
+        owned: Sequence[np.ndarray],
+        *,
+        batch: int,
+        seed: int,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        augment: bool = False,
+        threads: int | None = None,
+        route: str | None = None,
+    ):
+        """
+        Args:
+            model: maps (batch, *sample shape) to (batch, classes); copied, not changed. Buffers
+                must be updated in place (as batch norm does).
+            data: the training and test samples.
+            owned: K arrays of indices into the training samples, from ``partition``.
+            batch: samples per worker and gradient.
+            seed: of the minibatches, the augmentation, and dropout.
+            augment: random crop after padding by 4 and horizontal flip, for images.
+            threads: of the pool on the CPU; all usable cores if None. Results do not depend on it.
+            route: another route than the rule's ("pool", "loop", "cuda streams"), to compare them.
+
+        Raises:
+            SimgmcError: no such device, no images to augment, an empty worker, no parameters.
+        """
+        self.device, self.dtype = _device(device), dtype
+        self.workers, self.batch, self.seed, self.augment = len(owned), batch, seed, augment
+        self._minibatches = Minibatches(owned, batch, seed)
+        if augment and len(data.sample_shape) != 3:
+            raise SimgmcError(
+                f"augmentation needs images (channels, height, width), samples have {data.sample_shape}"
+            )
+        channels_last = any(isinstance(module, nn.Conv2d) for module in model.modules())
+        self._train, self._test = (
+            Samples(images, labels, data.mean, data.std, self.device, dtype, channels_last)
+            for images, labels in (
+                (data.train_images, data.train_labels),
+                (data.test_images, data.test_labels),
+            )
+        )
+        self._replicas = Replicas(model, self.workers, self.device, dtype, channels_last)
+        self.layout: Layout = self._replicas.layout
+        self.d = self.layout.d
+        self.batches_per_epoch = sum(map(len, owned)) / (self.workers * batch)
+        self.flops = self._gradient_flops()
+        self._evaluated = self._replicas.parameter_set()
+        self._choose_engine(model, route, threads or usable_cores())
+
+    @property
+    def route(self) -> str:
+        """How gradients are computed."""
+        return self._engine.route
+
+    @property
+    def fallback(self) -> str | None:
+        """Why the preferred route was not taken, else None."""
+        return getattr(self._engine, "fallback", None)
+
+    def initial_parameters(self) -> Tensor:
+        """(d,): the parameters that the model came with."""
+        return self._replicas.initial.clone()
+
+    def gradients(self, at: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Every worker's gradient on its step-th minibatch, without weight decay.
+
+        Args:
+            at: (1, d), a point that all workers share, or (K, d).
+            step: 0, 1, ...; (seed, step, worker) decides the minibatch.
+
+        Returns:
+            gradients (K, d) and the minibatches' mean losses (K,), in memory of their own.
+        """
+        if at.shape not in ((1, self.d), (self.workers, self.d)):
+            raise ValueError(
+                f"at has shape {tuple(at.shape)}, not (1, {self.d}) or ({self.workers}, {self.d})"
+            )
+        out = torch.empty(self.workers, self.d, device=self.device, dtype=self.dtype)
+        losses = torch.empty(self.workers, device=self.device, dtype=self.dtype)
+        self._engine.gradients(at.detach(), _StepBatch(self, step), out, losses)
+        return out, losses
+
+    def gradient(self, worker: int, at: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """One worker's gradient (d,) and loss () on its step-th minibatch, at ``at`` (d,)."""
+        if at.shape != (self.d,):
+            raise ValueError(f"at has shape {tuple(at.shape)}, not ({self.d},)")
+        out = torch.empty(self.d, device=self.device, dtype=self.dtype)
+        loss = torch.empty((), device=self.device, dtype=self.dtype)
+        self._engine.gradient(worker, at.detach(), _StepBatch(self, step), out, loss)
+        return out, loss
+
+    def evaluate(self, point: Tensor) -> Evaluation:
+        """Loss and accuracy on the whole test set at ``point`` (d,).
+
+        Running statistics are averaged over the workers; nothing of the training state changes.
+        """
+        self._evaluated.load(point.detach())
+        module = self._replicas.bind_evaluation(self._evaluated)
+        size = EVALUATION_BATCH[self.device.type]
+        parts = torch.arange(len(self._test), device=self.device).split(size)
+        sums = torch.zeros(len(parts), 2, dtype=torch.float64, device=self.device)
+
+        def task(number: int) -> None:
+            with torch.no_grad():
+                x, y = self._test.take(parts[number])
+                logits = module(x)
+                sums[number, 0] = F.cross_entropy(logits, y, reduction="sum")
+                sums[number, 1] = (logits.argmax(1) == y).sum()
+
+        with reproducible_kernels():
+            self._evaluator.map(task, len(parts))
+        loss, right = (sums.sum(0) / len(self._test)).tolist()
+        return Evaluation(loss, right)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What changes besides the parameters: every buffer as (K, ...), copied."""
+        return {name: rows.clone() for name, rows in self._replicas.buffers.items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go back to a state from :meth:`state_dict`."""
+        buffers = self._replicas.buffers
+        if state.keys() != buffers.keys():
+            raise SimgmcError(
+                f"saved state holds {sorted(state)}, this model's buffers are {sorted(buffers)}"
+            )
+        for name, rows in state.items():
+            buffers[name].copy_(rows)
+
+    def _choose_engine(self, model: nn.Module, route: str | None, threads: int) -> None:
+        seeded = draws_randomly(model)
+        layers = linear_stack(model)
+        if self.device.type == "cuda" and not seeded and route != "loop":
+            self._engine = GraphEngine(
+                self._replicas, _StepBatch(self, 0), capture=route != "cuda streams"
+            )
+        elif layers and route in (None, "split") and self.device.type == "cpu":
+            self._engine = SplitEngine(layers, self.layout, threads)
+        else:
+            small = seeded or self.flops < POOL_FLOPS or self.device.type == "cuda"
+            self._engine = ReplicaEngine(
+                self._replicas, route or ("loop" if small else "pool"), threads, seeded
+            )
+        if isinstance(self._engine, ReplicaEngine):
+            self._evaluator = self._engine
+        else:
+            on_cpu = self.device.type == "cpu"
+            self._evaluator = ReplicaEngine(
+                self._replicas, "pool" if on_cpu else "loop", threads, seeded=False
+            )
+
+    def _gradient_flops(self) -> int:
+        from torch.utils.flop_counter import FlopCounterMode
+
+        module = self._replicas.evaluated.train()
+        index = torch.zeros(self.batch, dtype=torch.int64, device=self.device)
+        x, y = self._train.take(index)
+        with FlopCounterMode(display=False) as counter, torch.random.fork_rng(), torch.enable_grad():
+            F.cross_entropy(module(x), y).backward()
+        module.zero_grad()
+        module.eval()
+        return counter.get_total_flops()
+
+
+class _StepBatch:
+    """The minibatches of one step of a workload."""
+
+    def __init__(self, workload: ClassificationWorkload, step: int):
+        self._workload, self._step = workload, step
+        self._crops = None
+        if workload.augment:
+            self._crops = self._on_device(
+                crop_draws(workload.seed, step, workload.workers, workload.batch)
+            )
+
+    def worker(self, worker: int) -> tuple[Tensor, Tensor]:
+        index = self._workload._minibatches.indices(self._step, worker)
+        crop = None if self._crops is None else self._crops[worker]
+        return self._workload._train.take(self._on_device(index), crop)
+
+    def all(self) -> tuple[Tensor, Tensor]:
+        index = self._workload._minibatches.all_indices(self._step)
+        return self._workload._train.take(self._on_device(index), self._crops)
+
+    def seed(self, worker: int) -> int:
+        key = generator(self._workload.seed, "dropout", self._step, worker)
+        return int(key.integers(2**63))
+
+    def _on_device(self, drawn: np.ndarray) -> Tensor:
+        tensor = torch.from_numpy(drawn)
+        if self._workload.device.type == "cuda":
+            return tensor.pin_memory().to(self._workload.device, non_blocking=True)
+        return tensor
+
+
+def measure_gradient_seconds(workload: ClassificationWorkload, repetitions: int = 15) -> float:
+    """Median seconds of one worker's gradient on this device, warm, nothing else running.
+
+    On the CPU: one thread, the worker's minibatch included. On CUDA: launched kernel by kernel,
+    as a worker with a device of its own would, until the device has finished. The workload's state
+    is left as it was.
+    """
+    state, at = workload.state_dict(), workload.initial_parameters()
+    seconds = []
+    for repetition in range(3 + repetitions):
+        _finish(workload.device)
+        start = time.perf_counter()
+        workload.gradient(0, at, repetition)
+        _finish(workload.device)
+        seconds.append(time.perf_counter() - start)
+    workload.load_state_dict(state)
+    return statistics.median(seconds[3:])
+
+
+def gradient_flops(workload: ClassificationWorkload) -> int:
+    """Floating-point operations of one worker's gradient (one minibatch, forward and backward).
+
+    Counted by ``torch.utils.flop_counter``: matrix products and convolutions, two operations
+    per multiply-add.
+    """
+    return workload.flops
+
+
+def _finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _device(name: str | torch.device) -> torch.device:
+    device = torch.device(name)
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise SimgmcError("device cuda: there is no usable CUDA device; use --device cpu")
+    elif device.type != "cpu":
+        raise SimgmcError(f"device {device.type!r} must be 'cpu' or 'cuda'")
+    return device
