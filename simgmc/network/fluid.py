@@ -318,9 +318,10 @@ class FluidNetwork:
                     if dead
                     else "its own rate cap is 0 bytes/s"
                 )
+                since = transfer.updated
                 return StuckError(
-                    f"{transfer.run.describe(transfer.index)} is stuck at t = {self.now:.9g} s with "
+                    f"{transfer.run.describe(transfer.index)} is stuck at t = {since:.9g} s with "
                     f"{transfer.remaining:.9g} bytes to go: {reason}",
-                    self.now,
+                    since,
                 )
         return None

@@ -1,0 +1,58 @@
+"""One exchange on a star, alone on the network: what the collective tests have in common."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simgmc.costs import Average
+from simgmc.network import collectives
+from simgmc.network.conditions import Duration
+from simgmc.network.fluid import FluidNetwork
+from simgmc.network.routing import Links
+from simgmc.network.schedule import Execution, Placement
+from simgmc.network.topology import Host, star, worker_names
+
+
+def message(up, down=None, summable=True, item_bytes=4) -> Average:
+    """The sizes of one average, the papers' counts left at zero."""
+    up = np.asarray(up, dtype=np.int64)
+    return Average(up, int(up.max() if down is None else down), summable, item_bytes, np.zeros_like(up), 0)
+
+
+def hosts(up, down, latency, servers=1):
+    """Workers with these access links, and servers like the first of them."""
+    names = [*worker_names(len(up)), *(["server"] if servers else [])]
+    up, down, latency = ([*column, column[0]] for column in (up, down, latency))
+    return [Host(*row) for row in zip(names, up, down, latency)]
+
+
+def uniform(workers, bandwidth, latency):
+    """Equal hosts; ``latency`` is that between two of them."""
+    return hosts([bandwidth] * workers, [bandwidth] * workers, [latency / 2] * workers)
+
+
+def execute(schedule, machines, ready=None) -> Execution:
+    """Run one schedule on a star; workers become ready at the given times."""
+    links = Links(star(machines))
+    network = FluidNetwork(links)
+    participants = schedule.structure.participants
+    names = [*worker_names(participants), *["server"] * (schedule.structure.hosts - participants)]
+    execution = Execution(network, schedule, Placement(schedule.structure, names, links))
+    execution.begin()
+    for worker in range(participants):
+        network.at(0.0 if ready is None else ready[worker], execution.ready, worker)
+    network.run()
+    return execution
+
+
+def finish_times(execution) -> list[float]:
+    """When each participant had everything."""
+    return [
+        max([execution.gate[p], *(execution.landed[flow] for flow in flows)])
+        for p, flows in enumerate(execution.schedule.structure.finishes)
+    ]
+
+
+def finish(name, average, machines, ready=None, aggregation=Duration(0.0)) -> list[float]:
+    """When each worker has the average."""
+    return finish_times(execute(collectives.schedule(name, average, aggregation), machines, ready))

@@ -1,0 +1,116 @@
+"""Collectives against their closed forms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simgmc.errors import SimgmcError
+from simgmc.network import collectives
+from simgmc.network.collectives.ring import cut
+from simgmc.network.conditions import Duration, Throughput
+
+from .exchanges import execute, finish, finish_times, hosts, message, uniform
+
+EXACT = 1e-9
+bandwidths = st.floats(1e5, 1e10)
+latencies = st.floats(0, 0.2)
+
+
+@given(st.integers(2, 12), st.integers(1, 10**7), bandwidths, latencies)
+@settings(max_examples=60, deadline=None)
+def test_parameter_server_takes_two_latencies_and_the_servers_two_queues(workers, n, bandwidth, latency):
+    average = message([n] * workers, down=3 * n)
+    expected = (latency + workers * n / bandwidth) + 0.5 + (latency + workers * 3 * n / bandwidth)
+    found = finish("parameter-server", average, uniform(workers, bandwidth, latency), aggregation=Duration(0.5))
+    assert found == pytest.approx([expected] * workers, rel=EXACT)
+
+
+def test_parameter_server_push_is_processor_sharing_of_unequal_messages():
+    average = message([1000, 4000, 2000], down=500, summable=False)
+    found = finish("parameter-server", average, uniform(3, 1000.0, 0.1), aggregation=Throughput(7000.0))
+    assert found == pytest.approx([0.1 + 7.0 + 1.0 + 0.1 + 1.5] * 3, rel=EXACT)
+
+
+@given(st.integers(2, 12), st.integers(1, 10**6), bandwidths, latencies, st.floats(0, 1))
+@settings(max_examples=60, deadline=None)
+def test_lock_step_ring_all_reduce_takes_2_n_minus_1_steps(workers, items, bandwidth, latency, adding):
+    average = message([4 * items * workers] * workers)
+    expected = 2 * (workers - 1) * (latency + 4 * items / bandwidth) + adding
+    found = finish("ring-all-reduce", average, uniform(workers, bandwidth, latency), aggregation=Duration(adding))
+    assert found == pytest.approx([expected] * workers, rel=EXACT)
+
+
+def test_adding_in_a_ring_is_charged_per_chunk_where_it_is_a_rate():
+    average = message([4000] * 4)
+    found = finish("ring-all-reduce", average, uniform(4, 1000.0, 0.1), aggregation=Throughput(500.0))
+    assert found == pytest.approx([6 * 1.1 + 3 * 2.0] * 4, rel=EXACT)
+
+
+@given(
+    st.lists(st.integers(0, 10**6), min_size=2, max_size=9),
+    st.data(),
+)
+@settings(max_examples=60, deadline=None)
+def test_ring_all_gather_of_unequal_messages_follows_its_recurrence(sizes, data):
+    workers = len(sizes)
+    draw = st.lists(st.floats(1e5, 1e7), min_size=workers, max_size=workers)
+    up, down = data.draw(draw), data.draw(draw)
+    ready = data.draw(st.lists(st.floats(0, 3), min_size=workers, max_size=workers))
+    done = list(ready)
+    landed = [[0.0] * workers]
+    for step in range(workers - 1):
+        arrival = [done[i] + 0.01 + sizes[(i - step) % workers] / min(up[i], down[(i + 1) % workers]) for i in range(workers)]
+        done = [max(arrival[i], arrival[i - 1]) for i in range(workers)]
+        landed.append([arrival[i - 1] for i in range(workers)])
+    expected = [max([ready[i], *(row[i] for row in landed)]) for i in range(workers)]
+    machines = hosts(up, down, [0.005] * workers)
+    found = finish("ring-all-gather", message(sizes, summable=False), machines, ready)
+    assert found == pytest.approx(expected, rel=EXACT)
+
+
+@pytest.mark.parametrize("summable,name", [(True, "ring-all-reduce"), (False, "ring-all-gather")])
+def test_every_byte_of_a_ring_is_delivered(summable, name):
+    execution = execute(collectives.schedule(name, message([1001, 1001, 1001]), Duration(0.0)), uniform(3, 1e3, 0.1))
+    moved = sum(n for n, t in zip(execution.schedule.nbytes, execution.landed) if t >= 0)
+    assert moved == (2 * 2 * 1001 if summable else 2 * 3 * 1001)
+    assert execution.open == 0
+    assert execution.finisher != [-1] * 3 and max(finish_times(execution)) == max(execution.landed)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 16), st.integers(1, 64))
+def test_chunks_are_whole_items_as_equal_as_possible(nbytes, item, parts):
+    chunks = cut(nbytes, item, parts)
+    header = nbytes % item
+    assert chunks.sum() == nbytes and len(chunks) == parts
+    chunks[0] -= header
+    assert (chunks % item == 0).all() and chunks.max() - chunks.min() <= item
+
+
+@pytest.mark.parametrize("name", collectives.names())
+def test_one_worker_exchanges_nothing(name):
+    assert finish(name, message([1000]), uniform(1, 1e3, 0.1), ready=[2.5]) == [2.5]
+
+
+def test_messages_that_cannot_be_summed_on_the_way_are_refused_with_an_alternative():
+    with pytest.raises(SimgmcError, match="ring-all-reduce.*different coordinates.*ring-all-gather"):
+        collectives.schedule("ring-all-reduce", message([8, 16], summable=False), Duration(0.0))
+
+
+def test_an_unknown_collective_is_refused_with_the_nearest_name():
+    with pytest.raises(SimgmcError, match="did you mean 'ring-all-reduce'"):
+        collectives.find("ring_allreduce")
+
+
+def test_every_collective_says_what_it_is_and_where_it_comes_from():
+    for entry in collectives.COLLECTIVES.values():
+        assert entry.summary and entry.source and entry.carries in ("any", "summable")
+
+
+def test_ring_carries_sums_where_it_can_and_gathers_otherwise():
+    summable = collectives.schedule("ring", message([4000] * 4), Duration(0.0)).nbytes.sum()
+    gathered = collectives.schedule("ring", message([4000] * 4, summable=False), Duration(0.0)).nbytes.sum()
+    assert (summable, gathered) == (2 * 3 * 4000, 3 * 4 * 4000)
+    assert np.isfinite(summable)
