@@ -109,3 +109,24 @@ def decode_count(buffer: memoryview) -> tuple[int, int]:
         if byte < 128:
             return count, place + 1
     raise ValueError("a count ends with a byte below 128")
+
+
+_TRITS = (np.arange(243)[:, None] // 3 ** np.arange(4, -1, -1) % 3).astype(np.uint8)
+"""The five base-3 digits of each byte value below 243."""
+
+
+def pack_trits(trits: np.ndarray) -> bytes:
+    """Numbers 0, 1, 2 (uint8), five to a byte, the last byte filled up with zeros."""
+    padded = np.zeros(-(-len(trits) // 5) * 5, np.uint8)
+    padded[: len(trits)] = trits
+    fives = padded.reshape(-1, 5)
+    packed = fives[:, 0].copy()
+    for place in range(1, 5):
+        packed *= np.uint8(3)
+        packed += fives[:, place]
+    return packed.tobytes()
+
+
+def unpack_trits(buffer: bytes | memoryview, count: int) -> np.ndarray:
+    """The ``count`` trits (uint8) that :func:`pack_trits` wrote."""
+    return _TRITS[np.frombuffer(buffer, np.uint8, -(-count // 5))].reshape(-1)[:count]

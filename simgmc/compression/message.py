@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simgmc.compression.values import Values
+from simgmc.compression.values import FloatValues, Values
 
 
 class Message(ABC):
@@ -41,6 +41,9 @@ class Message(ABC):
     values: Values
     summable: bool = False
     """All rows cover the same coordinates with values that can be added in flight."""
+
+    compressed: bool = True
+    """Whether a compressor had work to do (it has none on a vector sent as it is)."""
 
     @property
     def d(self) -> int:
@@ -59,9 +62,17 @@ class Message(ABC):
     def dense(self) -> Tensor:
         """What the receiver makes of it, in the shape of the compressed tensor."""
 
-    def subtract_from(self, vector: Tensor) -> Tensor:
-        """``vector - self.dense()``, without building the dense form where that is quicker."""
+    def subtract_from(self, vector: Tensor, overwrite: bool = False) -> Tensor:
+        """``vector - self.dense()``, without building the dense form where that is quicker.
+
+        ``overwrite`` allows the result to take the memory of ``vector``, which the caller
+        then no longer needs (fresh memory costs more than the subtraction).
+        """
         return vector - self.dense()
+
+    @abstractmethod
+    def unsent(self, vector: Tensor) -> Tensor:
+        """``vector`` (same shape) with zeros at the coordinates that each row's message covers."""
 
     @abstractmethod
     def mean(self) -> Message:
@@ -106,8 +117,15 @@ class DenseMessage(Message):
     def summable(self) -> bool:
         return self.values.summable
 
+    @property
+    def compressed(self) -> bool:
+        return not (isinstance(self.values, FloatValues) and self.values.format == "fp32")
+
     def dense(self) -> Tensor:
         return self.values.flat.view(self.shape)
+
+    def unsent(self, vector: Tensor) -> Tensor:
+        return torch.zeros_like(vector)
 
     def mean(self) -> DenseMessage:
         return DenseMessage((1, self.d), self.values.mean(self.rows))
@@ -152,9 +170,14 @@ class SharedMessage(Message):
         out[:, self.indices] = self.values.flat.view(self.rows, -1)
         return out.view(self.shape)
 
-    def subtract_from(self, vector: Tensor) -> Tensor:
-        rest = vector.detach().clone().view(self.rows, self.d)
+    def subtract_from(self, vector: Tensor, overwrite: bool = False) -> Tensor:
+        rest = (vector.detach() if overwrite else vector.detach().clone()).view(self.rows, self.d)
         rest[:, self.indices] -= self.values.flat.view(self.rows, -1)
+        return rest.view(self.shape)
+
+    def unsent(self, vector: Tensor) -> Tensor:
+        rest = vector.detach().clone().view(self.rows, self.d)
+        rest[:, self.indices] = 0
         return rest.view(self.shape)
 
     def mean(self) -> SharedMessage:

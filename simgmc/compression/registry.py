@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,12 @@ class Entry:
     target: str
     """``module:class`` that implements it."""
     parameters: tuple[Parameter, ...]
+    summable: Callable[[Mapping[str, Any]], bool] = lambda parameters: False
+    """Whether, with these parameters, messages cover the same coordinates on every worker."""
+
+
+def _always(parameters: Mapping[str, Any]) -> bool:
+    return True
 
 
 _FLOATS = Parameter("values", str, "fp32", "float format of a value", ("fp32", "fp16", "bf16"))
@@ -48,7 +54,7 @@ _KEEP = (
 )
 
 _ENTRIES = (
-    Entry("identity", "no compression: every coordinate", "-", "identity:Identity", (_FLOATS,)),
+    Entry("identity", "no compression: every coordinate", "-", "identity:Identity", (_FLOATS,), _always),
     Entry(
         "top-k",
         "the k coordinates of largest magnitude, exactly",
@@ -90,6 +96,7 @@ _ENTRIES = (
             _FLOATS,
             _INDICES,
         ),
+        lambda parameters: parameters["seed"] == "shared",
     ),
     Entry(
         "rbgs",
@@ -97,6 +104,7 @@ _ENTRIES = (
         "Vogels et al. 2019; Xu and Huang 2022",
         "random_sparse:RBGS",
         (*_KEEP, _FLOATS),
+        _always,
     ),
     Entry(
         "grbs",
@@ -109,6 +117,7 @@ _ENTRIES = (
             Parameter("ratio_layer", float, 1.0, "a tensor takes part with probability 1/ratio_layer"),
             _FLOATS,
         ),
+        _always,
     ),
 )
 

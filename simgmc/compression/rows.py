@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simgmc.errors import SimgmcError
+from simgmc.errors import DivergenceError, SimgmcError
 
 T = TypeVar("T")
 
@@ -91,5 +91,5 @@ def refuse_non_finite(values: Tensor) -> None:
             raise non_finite(row)
 
 
-def non_finite(row: int) -> SimgmcError:
-    return SimgmcError(f"row {row} of the vector to compress holds NaN or infinity; only finite numbers can be sent")
+def non_finite(row: int) -> DivergenceError:
+    return DivergenceError(f"row {row} of the vector to compress holds NaN or infinity; only finite numbers can be sent")

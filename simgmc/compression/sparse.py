@@ -64,12 +64,17 @@ class SparseMessage(Message):
         for_each_row(lambda row: out[row].index_copy_(0, *self.row(row)), self.rows)
         return out.view(self.shape)
 
-    def subtract_from(self, vector: Tensor) -> Tensor:
-        rest = vector.detach().clone().view(self.rows, self.d)
+    def subtract_from(self, vector: Tensor, overwrite: bool = False) -> Tensor:
+        rest = (vector.detach() if overwrite else vector.detach().clone()).view(self.rows, self.d)
         if rest.device.type != "cpu":
             rest.view(-1).index_add_(0, self._positions(), self.values.flat, alpha=-1)
         else:
             for_each_row(lambda row: rest[row].index_add_(0, *self.row(row), alpha=-1), self.rows)
+        return rest.view(self.shape)
+
+    def unsent(self, vector: Tensor) -> Tensor:
+        rest = vector.detach().clone().view(self.rows, self.d)
+        rest.view(-1)[self._positions()] = 0
         return rest.view(self.shape)
 
     def row(self, row: int) -> tuple[Tensor, Tensor]:
@@ -83,13 +88,12 @@ class SparseMessage(Message):
         total = torch.zeros(self.d, dtype=flat.dtype, device=flat.device)
         for row in range(self.rows):  # in rank order; a row holds no coordinate twice, so every device adds alike
             total.index_add_(0, *self.row(row))
-        total.div_(self.rows)
-        union, values = nonzeros(total)
-        coding = self.values.averaged(values, row_offsets([len(union)]))
-        if len(union) and bool((coding.flat == 0).any()):  # rounded away by a narrow value format
+        union, sums = nonzeros(total)
+        coding = self.values.averaged(sums / self.rows, row_offsets([len(union)]))
+        if bool((coding.flat == 0).any()):  # rounded away: by a narrow value format, or below the smallest float
             kept = coding.flat != 0
-            union, values = union[kept], coding.flat[kept]
-            coding = self.values.averaged(values, row_offsets([len(union)]))
+            union, flat = union[kept], coding.flat[kept]
+            coding = self.values.averaged(flat, row_offsets([len(union)]))
         return SparseMessage((1, self.d), union, coding, self.index_format)
 
     @cached_property
@@ -175,7 +179,7 @@ def sparse_message(
 def nonzeros(vector: Tensor) -> tuple[Tensor, Tensor]:
     """``(indices, values)`` of the non-zeros of a vector ``(d,)``."""
     if vector.device.type == "cpu":
-        support = torch.from_numpy(np.flatnonzero(vector.numpy()))
+        support = torch.from_numpy(np.flatnonzero(vector.numpy() != 0))
     else:
         support = vector.nonzero().flatten()
     return support, vector[support]
