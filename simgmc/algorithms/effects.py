@@ -29,3 +29,4 @@ class Average:
     """
 
     message: Any
+    """A compressor's message, or a tensor ``(..., d)``, which travels dense."""

@@ -11,9 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from simgmc import costs
 from simgmc.algorithms import effects
 from simgmc.algorithms.worker import Algorithm, Worker
+from simgmc.compression.identity import Identity
 from simgmc.errors import DivergenceError
 
 
@@ -49,10 +52,13 @@ class StackedTrainer:
         self._weight_decay = weight_decay
         self.worker = Worker(workload.initial_parameters()[None], seed, range(workload.workers))
         algorithm.start(self.worker)
+        self._dense = Identity()
         self.rounds = 0
         self.gradients = 0
         self._previous_lr: float | None = None
         self._losses: list[Any] = []
+        self.on_message: Callable[[Any], None] = lambda message: None
+        """Hears of every message that is sent."""
 
     @property
     def epoch(self) -> float:
@@ -91,8 +97,11 @@ class StackedTrainer:
                 steps.append(costs.Compute())
                 return gradients
             case effects.Average(message=message):
-                if message.compressed:
-                    steps.append(costs.Compress(message.dense_bytes))
+                if isinstance(message, torch.Tensor):
+                    message = self._dense(message, self.worker.randomness())
+                elif message.compressed:
+                    steps.append(costs.Compress(4 * message.d))
+                self.on_message(message)
                 mean = message.mean()
                 steps.append(
                     costs.Average(

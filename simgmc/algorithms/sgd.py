@@ -1,0 +1,57 @@
+"""Uncompressed distributed SGD, with and without momentum: what the others are measured against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from simgmc.algorithms.effects import Average, Gradient
+from simgmc.algorithms.worker import Algorithm, Program, Worker
+
+
+@dataclass(frozen=True)
+class SGD(Algorithm):
+    """Distributed SGD: every worker sends its gradient, all take the mean step.
+
+    State: the parameters. Message: d dense values.
+    """
+
+    source: ClassVar[str] = "standard"
+
+    def round(self, worker: Worker) -> Program:
+        gradient = yield Gradient(at=worker.params)
+        mean = yield Average(gradient)
+        worker.params = worker.params - worker.lr * mean
+
+
+@dataclass(frozen=True)
+class DMSGD(Algorithm):
+    """Distributed momentum SGD.
+
+    Source: GMC paper, equations (4)-(6), in PyTorch's form
+    ``m = momentum * m + g; w = w - lr * m`` also when the learning rate varies.
+
+    ``momentum_at = "local"``: each worker keeps the momentum of its own gradients
+    and sends it (eq. 4-5). ``"global"``: workers send gradients, and the one
+    momentum is that of their mean. Uncompressed the two are the same trajectory.
+    State: momentum buffer (d). Message: d dense values.
+    """
+
+    source: ClassVar[str] = "GMC paper, eq. 4-6"
+
+    momentum: float = 0.9
+    momentum_at: Literal["local", "global"] = "local"
+
+    def start(self, worker: Worker) -> None:
+        worker.momentum_buffer = worker.zeros()
+
+    def round(self, worker: Worker) -> Program:
+        gradient = yield Gradient(at=worker.params)
+        if self.momentum_at == "local":
+            worker.momentum_buffer = self.momentum * worker.momentum_buffer + gradient
+            update = yield Average(worker.momentum_buffer)
+        else:
+            mean = yield Average(gradient)
+            worker.momentum_buffer = self.momentum * worker.momentum_buffer + mean
+            update = worker.momentum_buffer
+        worker.params = worker.params - worker.lr * update

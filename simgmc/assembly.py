@@ -1,0 +1,137 @@
+"""From a scenario's words to what they stand for: the workload, and times in seconds."""
+
+from __future__ import annotations
+
+import functools
+import statistics
+import time
+from typing import Any
+
+import torch
+
+from simgmc.compression import build
+from simgmc.errors import SimgmcError
+from simgmc.randomness import Randomness, generator
+from simgmc.scenario import Scenario, ScenarioFile
+from simgmc.scenario.cluster import MEASURED, DeviceProfile
+from simgmc.scenario.devices import DEVICES
+from simgmc.simulation import training_values
+from simgmc.training.datasets import load_dataset
+from simgmc.training.models import build_model
+from simgmc.training.partitions import partition
+from simgmc.training.workload import ClassificationWorkload, gradient_flops, measure_gradient_seconds
+
+
+def choose_device(name: str) -> str:
+    """``auto`` is CUDA where there is a usable device, the CPU otherwise."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return name
+
+
+class WorkloadFactory:
+    """Builds workloads on one device; datasets are read once."""
+
+    def __init__(self, device: str, data_dir: str | None, threads: int | None):
+        self.device = choose_device(device)
+        self._threads = threads
+        self._load = functools.lru_cache(maxsize=2)(lambda name: load_dataset(name, data_dir))
+
+    def __call__(self, scenario: Scenario, seed: int) -> ClassificationWorkload:
+        """The workload of one training."""
+        chosen = scenario.workload
+        data = self._load(chosen.dataset.name)
+        owned = partition(chosen.partition.name, data.train_labels, chosen.workers, seed, **chosen.partition.options)
+        if len(owned[0]) < chosen.batch_per_worker:
+            raise SimgmcError(
+                f"workload.batch_per_worker = {chosen.batch_per_worker}: a worker holds only {len(owned[0])} samples"
+            )
+        model = build_model(chosen.model.name, data.sample_shape, data.classes, seed, **chosen.model.options)
+        return ClassificationWorkload(
+            model,
+            data,
+            owned,
+            batch=chosen.batch_per_worker,
+            seed=seed,
+            device=self.device,
+            augment=chosen.augment,
+            threads=self._threads,
+        )
+
+
+def times_are_stated(file: ScenarioFile) -> bool:
+    """Whether no time of the cluster is left to be measured or taken from a profile."""
+    compute = file.points[0].scenario.cluster.compute
+    return not isinstance(compute, DeviceProfile) and MEASURED not in (compute.gradient, compute.compression, compute.aggregation)
+
+
+def state_times(file: ScenarioFile, workload_of: WorkloadFactory) -> ScenarioFile:
+    """The same file with every time stated: measured on this device, or from the profile.
+
+    A rerun of the result is the same run, on any machine.
+    """
+    if times_are_stated(file):
+        return file
+    scenario = file.points[0].scenario
+    compute = scenario.cluster.compute
+    varying = [key for key in file.grid if key.startswith("cluster.compute")]
+    varying += list(training_values(file.points[0]))
+    if varying:
+        raise SimgmcError(
+            f"{file.place}: cluster.compute: times that are measured or taken from a profile cannot be used with a grid "
+            f"over {varying[0]}, as each of its points would have its own; state the times"
+        )
+    workload = workload_of(scenario, scenario.seeds[0])
+    if isinstance(compute, DeviceProfile):
+        device = DEVICES[compute.profile]
+        rate = f"{device.memory_bandwidth * compute.efficiency / 1e9!r} GB/s"
+        seconds = gradient_flops(workload) / (device.flops * compute.efficiency)
+        return file.with_settings([("cluster.compute", {"gradient": _milliseconds(seconds), "compression": rate, "aggregation": rate})])
+    settings: list[tuple[str, Any]] = []
+    times = {name: str(getattr(compute, name)) for name in type(compute).model_fields}
+    if compute.gradient == MEASURED:
+        times["gradient"] = _milliseconds(measure_gradient_seconds(workload))
+    if compute.aggregation == MEASURED:
+        times["aggregation"] = _milliseconds(_measure_aggregation(workload))
+    if compute.compression == MEASURED:
+        slowest = 0.0
+        for index, method in enumerate(scenario.methods):
+            if method.parameters().get("compressor") and method.compression_time is None:
+                seconds = _measure_compression(method.parameters()["compressor"], workload)
+                settings.append((f"methods.{index}.compression_time", _milliseconds(seconds)))
+                slowest = max(slowest, seconds)
+        times["compression"] = _milliseconds(slowest)
+    return file.with_settings([("cluster.compute", times), *settings])
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1e3!r} ms"
+
+
+def _median_seconds(task: Any, device: str) -> float:
+    seconds = []
+    for _ in range(13):
+        start = time.perf_counter()
+        task()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[3:])
+
+
+def _noise(workload: Any, rows: int) -> torch.Tensor:
+    drawn = generator(0, "timing").standard_normal((rows, workload.d), dtype="float32")
+    return torch.from_numpy(drawn).to(workload.device)
+
+
+def _measure_compression(chosen: Any, workload: Any) -> float:
+    """Seconds to compress one vector."""
+    compressor = build(chosen.name, workload.layout, **chosen.options)
+    vector = _noise(workload, 1)
+    return _median_seconds(lambda: compressor(vector, Randomness(0, 0, 0, [0])), workload.device.type)
+
+
+def _measure_aggregation(workload: Any) -> float:
+    """Seconds to add one dense message of every worker."""
+    vectors = _noise(workload, workload.workers)
+    return _median_seconds(lambda: vectors.sum(dim=0), workload.device.type)

@@ -1,0 +1,124 @@
+"""The command line: ``simgmc run | check | list``. Torch and matplotlib load only where they are needed."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+
+import simgmc
+from simgmc.errors import SimgmcError
+
+
+def _friendly(command: Any) -> Any:
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except SimgmcError as error:
+            raise SystemExit(_fail(str(error))) from None
+        except KeyboardInterrupt:
+            raise SystemExit(_fail("stopped; finished trainings are kept: the same command goes on from there", 130)) from None
+        except BrokenPipeError:
+            raise SystemExit(1) from None
+
+    return wrapped
+
+
+def _fail(message: str, status: int = 2) -> int:
+    click.echo("\n".join(f"error: {line}" for line in message.splitlines()), err=True)
+    return status
+
+
+def _settings(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> list[tuple[str, Any]]:
+    settings = []
+    for text in values:
+        key, separator, value = text.partition("=")
+        if not separator or not key.strip():
+            raise click.BadParameter(f'{text!r}: write key=value, for instance cluster.bandwidth="10 Mbit/s"')
+        settings.append((key.strip(), _toml_value(value.strip())))
+    return settings
+
+
+def _toml_value(text: str) -> Any:
+    """A value as TOML; anything that is not TOML is taken as text (so quotes may be left out)."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _read(scenario: str, settings: list[tuple[str, Any]], seeds: tuple[int, ...]) -> Any:
+    from simgmc.scenario import ScenarioFile
+
+    return ScenarioFile.read(scenario, [*settings, *([("seeds", list(seeds))] if seeds else [])])
+
+
+_scenario = click.argument("scenario", type=click.Path())
+_set = click.option("--set", "settings", multiple=True, callback=_settings, metavar="KEY=VALUE", help="Change a key of the scenario, such as cluster.latency='20 ms' or methods.GMC.momentum=0.8. Repeatable.")
+_seed = click.option("--seed", "seeds", multiple=True, type=click.IntRange(min=0), help="Run with this seed instead of the scenario's. Repeatable.")
+_data = click.option("--data-dir", type=click.Path(file_okay=False), help="Where datasets lie (else the environment variable SIMGMC_DATA).")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(simgmc.__version__, prog_name="simgmc")
+def main() -> None:
+    """Real gradients, real messages, simulated networks: training methods against simulated time."""
+
+
+@main.command()
+@_scenario
+@_set
+@_seed
+@_data
+@click.option("--out", type=click.Path(file_okay=False), help="Run directory.  [default: runs/NAME]")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where gradients are computed.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads; results do not depend on it.  [default: all cores]")
+@click.option("--dry-run", is_flag=True, help="Predict bytes and simulated time; train nothing.")
+@click.option("--overwrite", is_flag=True, help="Replace another run in the run directory.")
+@_friendly
+def run(scenario: str, settings: Any, seeds: Any, data_dir: str | None, out: str | None, device: str, threads: int | None, dry_run: bool, overwrite: bool) -> None:
+    """Train and simulate a scenario; write tables and plots into a run directory.
+
+    A run that was stopped goes on when the same command is given again.
+    """
+    file = _read(scenario, settings, seeds)
+    from simgmc.training.datasets import require_files
+
+    require_files({point.scenario.workload.dataset.name for point in file.points}, data_dir)
+    from simgmc import running
+
+    if dry_run:
+        running.dry_run(file, device=device, data_dir=data_dir)
+    else:
+        running.run(file, out=out or Path("runs") / file.points[0].scenario.name, device=device, data_dir=data_dir, threads=threads, overwrite=overwrite)
+
+
+@main.command()
+@_scenario
+@_set
+@_seed
+@_friendly
+def check(scenario: str, settings: Any, seeds: Any) -> None:
+    """Validate a scenario and print it with every default written out; run nothing."""
+    file = _read(scenario, settings, seeds)
+    click.echo(file.resolved(), nl=False)
+    click.echo(f"# valid: {len(file.points)} grid point(s), {len(file.points[0].scenario.methods)} method(s), {len(file.points[0].scenario.seeds)} seed(s)")
+
+
+@main.command("list")
+@click.argument("kind", required=False, type=click.Choice(["algorithms", "compressors", "collectives", "topologies", "models", "datasets", "partitions", "devices"]))
+@_friendly
+def list_(kind: str | None) -> None:
+    """What scenarios can name: one line on each entry, and its source."""
+    from simgmc import listing
+
+    listing.show(kind)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""What a run will send and how long it will take, from a few rounds on random gradients.
+
+Nothing is trained: gradients are independent normal noise on every worker, so sizes that
+do not depend on values are exact, and the union of sparse supports, which real gradients
+share in part, is an upper bound.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+
+from simgmc.layout import Layout
+from simgmc.network import simulate
+from simgmc.randomness import generator
+from simgmc.scenario import GridPoint
+from simgmc.simulation import Milestones, Training, build_trainer, cluster_settings
+
+ROUNDS = 10
+
+
+class NoiseWorkload:
+    """Random gradients of the size of a real workload's."""
+
+    def __init__(self, workers: int, layout: Layout, batches_per_epoch: float, seed: int):
+        self.workers, self.layout, self.d = workers, layout, layout.d
+        self.batches_per_epoch = batches_per_epoch
+        self.device, self._seed = torch.device("cpu"), seed
+
+    def initial_parameters(self) -> torch.Tensor:
+        """(d,) zeros."""
+        return torch.zeros(self.d)
+
+    def gradients(self, at: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """(K, d) independent standard normal draws, and losses of 0."""
+        drawn = generator(self._seed, "noise", step).standard_normal((self.workers, self.d), dtype="float32")
+        return torch.from_numpy(drawn), torch.zeros(self.workers)
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What one method will cost on one cluster."""
+
+    point: GridPoint
+    method: str
+    rounds: int
+    sim_time_s: float
+    bytes_up: float
+    """Sent by all workers over the whole run."""
+    bytes_server: float
+    """Into and out of the server."""
+    upper_bound: bool
+    """Whether real supports overlap more, so that the truth is below this."""
+
+
+def predict(training: Training, layout: Layout, batches_per_epoch: float) -> list[Prediction]:
+    """The cost of one training on each of its clusters."""
+    noise = NoiseWorkload(training.scenario.workload.workers, layout, batches_per_epoch, training.seed)
+    trainer = build_trainer(training, noise)
+    rounds = [trainer.run_round() for _ in range(ROUNDS)]
+    gradients = trainer.gradients / ROUNDS
+    total = Milestones(training.scenario, batches_per_epoch).total(gradients)
+    # The first round of a method with memory differs from the steady state.
+    steady = rounds[ROUNDS // 2 :]
+    predictions = []
+    for point in training.points:
+        timing = simulate(cluster_settings(point.scenario, training.method, training.seed), steady)
+        factor = total / len(steady)
+        server = timing.into_server.sum() + timing.out_of_server.sum()
+        sparse = any(not step.summable for costs in steady for step in costs if hasattr(step, "summable"))
+        predictions.append(
+            Prediction(point, training.method.name, total, timing.total * factor, timing.sent_by_workers.sum() * factor, server * factor, sparse)
+        )
+    return predictions
+
+
+def wire_format(training: Training, layout: Layout) -> str:
+    """One line: how this method's messages are written."""
+    noise = NoiseWorkload(1, layout, 1.0, 0)
+    trainer = build_trainer(training, noise)
+    seen: list[Any] = []
+    trainer.on_message = lambda message: seen.append(message.wire)
+    trainer.run_round()
+    return "; ".join(dict.fromkeys(seen)) or "sends nothing"

@@ -1,0 +1,96 @@
+"""Progress of a run: live bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from simgmc.results.quantities import time_text
+
+LINE_SECONDS = 10.0
+"""Off a terminal, how often a training that is under way prints a line."""
+
+
+class RunProgress:
+    """Listens to a :class:`simgmc.simulation.Simulation`; use as a context manager."""
+
+    def __init__(self, console: Console, trainings: int):
+        self._console = console
+        self._trainings = trainings
+        self._number = 0
+        self._live = console.is_terminal
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=16),
+            TextColumn("{task.fields[state]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not self._live,
+            transient=True,
+        )
+        self._whole = self._bars.add_task("all trainings", total=trainings, state="")
+        self._task: Any = None
+        self._accuracy = self._epoch = 0.0
+        self._sim_time = 0.0
+        self._started = self._printed = time.monotonic()
+        self._rounds = self._total = 0
+
+    def __enter__(self) -> RunProgress:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._bars.stop()
+
+    def skipped(self, training: Any) -> None:
+        """A training was finished by an earlier run."""
+        self._number += 1
+        self._console.print(f"[{self._number}/{self._trainings}] {training.key}: kept, it was finished before", markup=False, highlight=False)
+        self._bars.advance(self._whole)
+
+    def started(self, training: Any, rounds: int) -> None:
+        """A training begins."""
+        self._number += 1
+        self._rounds, self._total = 0, rounds
+        self._sim_time = 0.0
+        self._started = self._printed = time.monotonic()
+        self._task = self._bars.add_task(training.key, total=rounds, state="")
+
+    def evaluated(self, training: Any, state: Any) -> None:
+        """The model was evaluated."""
+        self._accuracy, self._epoch = state.test_accuracy, state.epoch
+        self._show()
+        if not self._live and time.monotonic() - self._printed >= LINE_SECONDS:
+            self._printed = time.monotonic()
+            spent = self._printed - self._started
+            left = spent / self._rounds * (self._total - self._rounds) if self._rounds else 0.0
+            self._line(training, f"{self._state()}, {time_text(left)} left")
+
+    def round_done(self, number: int, sim_time: float) -> None:
+        """The last worker finished a round of the training on its first cluster."""
+        self._rounds, self._sim_time = number + 1, sim_time
+        self._show()
+
+    def ended(self, training: Any, record: Any) -> None:
+        """A training and all its replays are finished and written."""
+        if record.diverged:
+            self._line(training, f"diverged: {record.diverged}")
+        else:
+            self._line(training, f"{self._state()}, took {time_text(time.monotonic() - self._started)}")
+        self._bars.remove_task(self._task)
+        self._bars.advance(self._whole)
+
+    def _state(self) -> str:
+        return f"epoch {self._epoch:.4g}, accuracy {self._accuracy:.2%}, simulated {time_text(self._sim_time)}"
+
+    def _show(self) -> None:
+        if self._live and self._task is not None:
+            self._bars.update(self._task, completed=self._rounds, state=self._state())
+
+    def _line(self, training: Any, text: str) -> None:
+        self._console.print(f"[{self._number}/{self._trainings}] {training.key}: {text}", markup=False, highlight=False, soft_wrap=True)

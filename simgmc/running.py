@@ -1,0 +1,131 @@
+"""``simgmc run``: header, trainings, tables, plots."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from simgmc.assembly import WorkloadFactory, state_times, times_are_stated
+from simgmc.dry_run import predict, wire_format
+from simgmc.progress import RunProgress
+from simgmc.results import run_directory
+from simgmc.results.plots import draw_plots
+from simgmc.results.quantities import bytes_text, time_text
+from simgmc.results.series import read_results
+from simgmc.results.summary import summarize, write_summary
+from simgmc.results.tables import print_summary
+from simgmc.scenario import Scenario, ScenarioFile
+from simgmc.simulation import Simulation, Training, trainings
+
+
+def run(
+    file: ScenarioFile,
+    *,
+    out: str | Path,
+    device: str = "auto",
+    data_dir: str | None = None,
+    threads: int | None = None,
+    overwrite: bool = False,
+    console: Console | None = None,
+) -> Path:
+    """Run a scenario into the directory ``out``; returns it."""
+    console = console or Console()
+    if threads:
+        from simgmc.compression.rows import set_threads
+
+        set_threads(threads)
+    workload_of = WorkloadFactory(device, data_dir, threads)
+    file = _stated(file, out, workload_of, overwrite)
+    directory = run_directory.create(out, file.resolved(), grid_keys=tuple(file.grid), overwrite=overwrite)
+    _header(console, file, workload_of)
+    plan = trainings(file.points)
+    with RunProgress(console, len(plan)) as progress:
+        Simulation(file.points, directory, workload_of, progress).run()
+    report(console, directory, file.points[0].scenario)
+    return directory.path
+
+
+def _stated(file: ScenarioFile, out: str | Path, workload_of: WorkloadFactory, overwrite: bool) -> ScenarioFile:
+    """The file with its times stated; a stopped run goes on with the times that it measured."""
+    earlier = Path(out) / "scenario.toml"
+    if not times_are_stated(file) and not overwrite and earlier.is_file():
+        before = ScenarioFile.read(earlier)
+        if _without_times(before) == _without_times(file):
+            return before
+    return state_times(file, workload_of)
+
+
+def _without_times(file: ScenarioFile) -> dict[str, Any]:
+    content = tomllib.loads(file.resolved())
+    del content["cluster"]["compute"]
+    for method in content["methods"]:
+        method.pop("compression_time", None)
+    return content
+
+
+def report(console: Console, directory: run_directory.RunDirectory, scenario: Scenario) -> None:
+    """Tables on the console, and summary and plots in the run directory."""
+    names = [method.name for method in scenario.methods]
+    target, baseline = scenario.report.target, scenario.report.baseline
+    results = read_results(directory, methods=names)
+    rows = summarize(results, target=target, baseline=baseline)
+    write_summary(directory, results, rows)
+    print_summary(console, results, rows, target, baseline)
+    plots = draw_plots(directory, methods=names, target=target, baseline=baseline)
+    console.print(f"\n{directory.path}: metrics.csv, summary.csv, breakdown.csv, and in plots/: " + ", ".join(sorted({plot.stem for plot in plots})), markup=False, highlight=False, soft_wrap=True)
+
+
+def dry_run(file: ScenarioFile, *, device: str = "auto", data_dir: str | None = None, console: Console | None = None) -> None:
+    """Print what the run would send and how long it would take in simulated time."""
+    console = console or Console()
+    workload_of = WorkloadFactory(device, data_dir, None)
+    file = state_times(file, workload_of)
+    _header(console, file, workload_of)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="prediction (nothing is trained)", title_justify="left")
+    for column in ("method", *(file.grid or ("collective",))):
+        table.add_column(column.removeprefix("cluster."))
+    for column in ("rounds", "simulated time", "sent by workers", "through the server"):
+        table.add_column(column, justify="right")
+    bounded = False
+    for training in _one_seed(file):
+        workload = workload_of(training.scenario, training.seed)
+        for found in predict(training, workload.layout, workload.batches_per_epoch):
+            bounded |= found.upper_bound
+            sign = "≤ " if found.upper_bound else ""
+            grid = [str(value) for value in found.point.values.values()] or [found.point.scenario.cluster.collective]
+            table.add_row(found.method, *grid, str(found.rounds), sign + time_text(found.sim_time_s), bytes_text(found.bytes_up), sign + bytes_text(found.bytes_server) if found.bytes_server else "-")
+    console.print(table)
+    if bounded:
+        console.print("≤: sparse supports taken as independent on every worker; real ones overlap, so the server sends less.")
+
+
+def _one_seed(file: ScenarioFile) -> list[Training]:
+    first = file.points[0].scenario.seeds[0]
+    return [training for training in trainings(file.points) if training.seed == first]
+
+
+def _header(console: Console, file: ScenarioFile, workload_of: WorkloadFactory) -> None:
+    scenario = file.points[0].scenario
+    chosen, cluster = scenario.workload, scenario.cluster
+    workload = workload_of(scenario, scenario.seeds[0])
+
+    def line(name: str, text: str) -> None:
+        console.print(f"{name:<9}{text}", markup=False, highlight=False, soft_wrap=True)
+
+    line("scenario", f"{file.place}: {len(scenario.methods)} methods x {len(scenario.seeds)} seeds x {len(file.points)} grid points")
+    line("workload", f"{chosen.model.name} ({workload.d:,} parameters) on {chosen.dataset.name}, {chosen.partition.name}, {chosen.workers} workers x {chosen.batch_per_worker}; gradients on {workload.device}, route: {workload.route}")
+    varied = "; the grid varies " + ", ".join(f"{key} over {', '.join(map(str, values))}" for key, values in file.grid.items()) if file.grid else ""
+    line("network", f"{cluster.topology}, {cluster.bandwidth} per link, {cluster.latency} per link one way ({_twice(cluster.latency)} host to host), {cluster.collective}{varied}")
+    times = cluster.compute
+    line("times", f"gradient {times.gradient}, compression {times.compression}, aggregation {times.aggregation}")
+    for training in _one_seed(file)[: len(scenario.methods)]:
+        line("wire", f"{training.method.name}: {wire_format(training, workload.layout)}")
+
+
+def _twice(latency: Any) -> str:
+    return time_text(2 * float(latency))

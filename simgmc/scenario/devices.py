@@ -1,0 +1,35 @@
+"""Device profiles: peak rates that manufacturers publish, for compute times nobody measured.
+
+A profile gives a gradient's time as its floating-point operations over ``flops`` times a
+stated efficiency, and compression and aggregation as bytes read over ``memory_bandwidth``
+times the same efficiency. Real training reaches a fraction of a peak: the efficiency is
+the user's statement and has no default.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Device:
+    """Peak rates of one device."""
+
+    name: str
+    flops: float
+    """Single-precision floating-point operations per second."""
+    memory_bandwidth: float
+    """Bytes per second."""
+    source: str
+
+
+DEVICES: dict[str, Device] = {
+    device.name: device
+    for device in (
+        Device("nvidia-t4", 8.1e12, 320e9, "NVIDIA T4 data sheet, 2019: 8.1 TFLOPS FP32, 320 GB/s"),
+        Device("nvidia-v100", 15.7e12, 900e9, "NVIDIA V100 SXM2 data sheet, 2020: 15.7 TFLOPS FP32, 900 GB/s"),
+        Device("nvidia-a100", 19.5e12, 1555e9, "NVIDIA A100 40GB SXM data sheet, 2021: 19.5 TFLOPS FP32, 1,555 GB/s"),
+        Device("nvidia-h100", 67e12, 3350e9, "NVIDIA H100 SXM data sheet, 2023: 67 TFLOPS FP32, 3.35 TB/s"),
+        Device("jetson-nano", 0.236e12, 25.6e9, "NVIDIA Jetson Nano data sheet, 2019: 0.472 TFLOPS FP16, taken as half in FP32, 25.6 GB/s"),
+    )
+}

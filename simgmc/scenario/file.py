@@ -1,0 +1,153 @@
+"""Scenario files: TOML in, validated points of a grid out, and back to TOML.
+
+Every mistake is reported at once, each with its file, key, value and what would be right.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import itertools
+import re
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import ValidationError
+
+from simgmc.errors import SimgmcError
+from simgmc.scenario.point import Scenario
+from simgmc.scenario.tables import show_key, show_value, suggestion
+
+
+@dataclasses.dataclass(frozen=True)
+class GridPoint:
+    """One combination of the grid's values: the keys it sets, and the scenario that results."""
+
+    values: dict[str, Any]
+    scenario: Scenario
+
+
+class ScenarioFile:
+    """A scenario file: its plain content, and the points of its grid.
+
+    ``overrides`` are ``key=value`` settings (``--set``), applied before validation.
+    Raises :class:`SimgmcError` listing every mistake.
+    """
+
+    def __init__(self, content: dict[str, Any], place: str, overrides: Iterable[tuple[str, Any]] = ()):
+        self.place = place
+        content = copy.deepcopy(content)
+        for key, value in overrides:
+            if key.startswith("grid."):
+                content.setdefault("grid", {})[key.removeprefix("grid.")] = value
+            else:
+                self._set(content, key, value)
+        self.grid = self._grid(content.pop("grid", {}))
+        self.content = content
+        self.points = self._points()
+
+    @classmethod
+    def read(cls, path: str | Path, overrides: Iterable[tuple[str, Any]] = ()) -> ScenarioFile:
+        """Read and validate a TOML file."""
+        path = Path(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            near = sorted(p.name for p in path.parent.glob("*.toml")) if path.parent.is_dir() else []
+            raise SimgmcError(f"{path}: no such file" + (f"; there: {', '.join(near)}" if near else "")) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise SimgmcError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        try:
+            content = tomllib.loads(text)
+        except (tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
+            raise SimgmcError(f"{path}: not valid TOML: {error}") from None
+        content.setdefault("name", re.sub(r"[^\w.-]", "_", path.stem))
+        return cls(content, str(path), overrides)
+
+    def _grid(self, grid: Any) -> dict[str, list[Any]]:
+        if not isinstance(grid, dict):
+            raise SimgmcError(f"{self.place}: grid = {show_value(grid)}: must be a table of keys and lists of values")
+        flat: dict[str, list[Any]] = {}
+
+        def flatten(table: dict[str, Any], prefix: str) -> None:
+            for key, value in table.items():
+                if isinstance(value, dict):
+                    flatten(value, f"{prefix}{key}.")
+                else:
+                    flat[prefix + key] = value
+
+        flatten(grid, "")
+        for key, values in flat.items():
+            if not isinstance(values, list) or not values:
+                raise SimgmcError(f"{self.place}: grid.{key} = {show_value(values)}: must be a non-empty list of values")
+            if any(values.index(value) != index for index, value in enumerate(values)):
+                raise SimgmcError(f"{self.place}: grid.{key} = {show_value(values)}: lists a value twice")
+            if key.split(".")[0] in ("name", "seeds", "report"):
+                raise SimgmcError(f"{self.place}: grid.{key}: {key.split('.')[0]} cannot vary within a grid")
+        return flat
+
+    def _points(self) -> list[GridPoint]:
+        points = []
+        for combination in itertools.product(*self.grid.values()):
+            values = dict(zip(self.grid, combination))
+            content = copy.deepcopy(self.content)
+            for key, value in values.items():
+                self._set(content, key, copy.deepcopy(value), "grid.")
+            try:
+                scenario = Scenario.model_validate(content)
+            except ValidationError as error:
+                at = ", ".join(f"{key} = {show_value(value)}" for key, value in values.items())
+                raise SimgmcError(self._mistakes(error, at)) from None
+            points.append(GridPoint(values, scenario))
+        return points
+
+    def _mistakes(self, error: ValidationError, at: str) -> str:
+        lines = []
+        for one in error.errors(include_url=False):
+            loc = [part for part in one["loc"] if not str(part).startswith(("function-", "Method"))]
+            missing = one["type"] == "missing" or one["msg"].startswith(("Field required", "missing;"))
+            shown = "" if missing else f" = {show_value(one['input'])}"
+            text = "missing; a value is needed" if one["msg"].startswith("Field required") else one["msg"].removeprefix("Value error, ")
+            lines.append(f"{self.place}: {show_key(loc)}{shown}: {text[0].lower() + text[1:]}" + (f" (at {at})" if at else ""))
+        return "\n".join(dict.fromkeys(lines))
+
+    def _set(self, content: dict[str, Any], key: str, value: Any, prefix: str = "") -> None:
+        """Set a dotted key; a method is named by its name or its number."""
+
+        def step(table: Any, part: str) -> Any:
+            if isinstance(table, list):
+                names = [str(row.get("name", row.get("algorithm"))) if isinstance(row, dict) else "" for row in table]
+                if part in names:
+                    return names.index(part)
+                if part.isdigit() and int(part) < len(table):
+                    return int(part)
+                raise SimgmcError(f"{self.place}: {prefix}{key}: nothing is called {part!r}; {suggestion(part, names)}")
+            if not isinstance(table, dict):
+                raise SimgmcError(f"{self.place}: {prefix}{key}: {show_value(table)} is not a table that could hold {part!r}")
+            return part
+
+        table: Any = content
+        *path, last = key.split(".")
+        for part in path:
+            at = step(table, part)
+            child = table.setdefault(at, {}) if isinstance(table, dict) else table[at]
+            if isinstance(child, str):
+                # A part written as its bare name becomes a table once one of its options is set.
+                child = table[at] = {"name": child}
+            table = child
+        table[step(table, last)] = value
+
+    def with_settings(self, settings: Iterable[tuple[str, Any]]) -> ScenarioFile:
+        """The same file with further keys set."""
+        content = {**copy.deepcopy(self.content), "grid": copy.deepcopy(self.grid)}
+        return ScenarioFile(content, self.place, settings)
+
+    def resolved(self) -> str:
+        """The scenario as TOML with every default written out; the grid stays a grid."""
+        content = self.points[0].scenario.written()
+        if self.grid:
+            content["grid"] = self.grid
+        return tomli_w.dumps(content)

@@ -1,0 +1,73 @@
+"""One fully resolved scenario: every section valid, and all of them together."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from simgmc.compression import COMPRESSORS
+from simgmc.scenario.cluster import Cluster
+from simgmc.scenario.components import Component, Real
+from simgmc.scenario.tables import Table, mistake, suggestion
+from simgmc.scenario.workload import Method, Optimizer, Workload, method_table
+
+
+class Report(Table):
+    """What the comparison is about: the accuracy to reach and the method to beat."""
+
+    target: Annotated[Real, Field(gt=0, le=1)]
+    baseline: str
+
+
+class Scenario(Table):
+    """One fully resolved point of a scenario file."""
+
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Field(min_length=1)]
+    workload: Workload
+    optimizer: Optimizer
+    cluster: Cluster
+    methods: Annotated[list[Annotated[Method, BeforeValidator(method_table)]], Field(min_length=1)]
+    report: Report
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Scenario:
+        if len(set(self.seeds)) < len(self.seeds):
+            raise mistake("a seed is listed twice", "seeds", value=self.seeds)
+        names = [method.name for method in self.methods]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise mistake("two methods have this name; give one of them another", "methods", index, "name", value=name)
+        if self.report.baseline not in names:
+            raise mistake(f"no method has this name; {suggestion(self.report.baseline, names)}", "report", "baseline", value=self.report.baseline)
+        hosts = self.cluster.host_names(self.workload.workers)
+        for host in self.cluster.hosts:
+            if host not in hosts:
+                raise mistake(f"no such host; {suggestion(host, hosts)}", "cluster", "hosts", host, value=host)
+        for index, method in enumerate(self.methods):
+            self._check_carried(index, method)
+        return self
+
+    def _check_carried(self, index: int, method: Method) -> None:
+        compressor = getattr(method, "compressor", None)
+        summable = compressor is None or COMPRESSORS[compressor.name].summable(compressor.options)
+        if refusal := self.cluster.refusal(summable):
+            sender = f"method {method.name!r} with compressor {compressor.name!r}" if compressor else f"method {method.name!r}"
+            raise mistake(f"cannot carry the messages of {sender}: {refusal}", "cluster", "collective", value=self.cluster.collective)
+
+    def written(self) -> dict[str, Any]:
+        """As nested plain values for TOML: every default written out, nothing None."""
+        return _written(self)
+
+
+def _written(value: Any) -> Any:
+    if isinstance(value, Component):
+        return value.written()
+    if isinstance(value, Table):
+        return {k: _written(getattr(value, k)) for k in type(value).model_fields if getattr(value, k) is not None}
+    if isinstance(value, dict):
+        return {k: _written(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_written(v) for v in value]
+    return value if isinstance(value, (bool, int, float, str)) else str(value)

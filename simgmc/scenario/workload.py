@@ -1,0 +1,140 @@
+"""The training half of a scenario: workload, optimizer, methods."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import typing
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, create_model, model_validator
+
+from simgmc.algorithms import ALGORITHMS
+from simgmc.compression import COMPRESSORS
+from simgmc.compression import check as check_compressor
+from simgmc.errors import SimgmcError
+from simgmc.scenario.components import PositiveReal, Real, component
+from simgmc.scenario.quantities import DurationOrRate
+from simgmc.scenario.tables import Table, mistake, suggestion
+from simgmc.training.datasets import DATASETS
+from simgmc.training.models import MODELS, check_model
+from simgmc.training.partitions import PARTITIONS
+
+
+class Workload(Table):
+    """What is trained, on what data, by how many workers."""
+
+    dataset: component("dataset", DATASETS, lambda name, options: DATASETS[name].resolve(options))
+    model: component("model", MODELS, lambda name, options: MODELS[name].resolve(options))
+    partition: component("partition", PARTITIONS, lambda name, options: PARTITIONS[name].resolve(options)) = "iid"
+    augment: bool = False
+    workers: Annotated[int, Field(ge=1, le=100_000)]
+    batch_per_worker: Annotated[int, Field(ge=1)]
+    epochs: Annotated[PositiveReal, Field(le=1e6)] | None = None
+    rounds: Annotated[int, Field(ge=1, le=10**9)] | None = None
+    evaluate_every: str = "1 epoch"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Workload:
+        if (self.epochs is None) == (self.rounds is None):
+            raise mistake("give exactly one of epochs and rounds", "epochs", value=self.epochs)
+        dataset = DATASETS[self.dataset.name]
+        try:
+            check_model(self.model.name, dataset.sample_shape, **self.model.options)
+        except SimgmcError as error:
+            raise mistake(f"{error} (dataset {self.dataset.name})", "model", value=self.model.name) from None
+        if self.augment and len(dataset.sample_shape) != 3:
+            raise mistake(f"crops and flips need images; samples of {self.dataset.name} have shape {dataset.sample_shape}", "augment", value=True)
+        samples = dataset.train
+        if self.workers * self.batch_per_worker > samples:
+            raise mistake(
+                f"{self.workers} workers x {self.batch_per_worker} samples are more than the {samples} "
+                f"training samples of {self.dataset.name}; at most {samples // self.workers} per worker",
+                "batch_per_worker",
+                value=self.batch_per_worker,
+            )
+        self.evaluation_interval()
+        return self
+
+    def evaluation_interval(self) -> tuple[float, Literal["epochs", "rounds"]]:
+        """How often to evaluate: a number of epochs or of rounds."""
+        number, _, unit = self.evaluate_every.strip().partition(" ")
+        try:
+            value = float(number)
+        except ValueError:
+            value = math.nan
+        unit = {"epoch": "epochs", "round": "rounds"}.get(unit.strip(), unit.strip())
+        if not (0 < value < math.inf) or unit not in ("epochs", "rounds") or (unit == "rounds" and value % 1):
+            raise mistake('must be like "1 epoch", "0.5 epochs" or "50 rounds"', "evaluate_every", value=self.evaluate_every)
+        return value, unit
+
+
+class Schedule(Table):
+    """How the learning rate changes; see :class:`simgmc.training.schedules.Schedule`."""
+
+    kind: Literal["constant", "cosine", "multi-step"] = "constant"
+    milestones: list[PositiveReal] = []
+    gamma: PositiveReal = 0.1
+    per: Literal["epoch", "round"] = "epoch"
+    warmup_epochs: Annotated[Real, Field(ge=0)] = 0.0
+    warmup_from: Annotated[PositiveReal, Field(le=1)] = 0.1
+
+    @model_validator(mode="after")
+    def _milestones(self) -> Schedule:
+        if (self.kind == "multi-step") != bool(self.milestones):
+            raise mistake('multi-step needs milestones, in epochs, and no other kind takes them', "milestones", value=self.milestones)
+        return self
+
+
+class Optimizer(Table):
+    """Learning rate, momentum and weight decay that all methods share unless they state their own."""
+
+    learning_rate: PositiveReal
+    momentum: Annotated[Real, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[Real, Field(ge=0)] = 0.0
+    schedule: Annotated[Schedule, BeforeValidator(lambda v: {"kind": v} if isinstance(v, str) else v)] = {}
+
+
+class Method(Table):
+    """One line of the comparison: an algorithm, its compressor, its parameters."""
+
+    name: Annotated[str, Field(min_length=1, max_length=60)]
+    algorithm: str
+    learning_rate: PositiveReal | None = None
+    weight_decay: Annotated[Real, Field(ge=0)] | None = None
+    compression_time: DurationOrRate | None = None
+
+    def parameters(self) -> dict[str, Any]:
+        """The algorithm's own parameters (momentum is filled in from the optimizer)."""
+        own = {name: getattr(self, name) for name in type(self).model_fields if name not in Method.model_fields}
+        return own
+
+
+def _build_table(algorithm: str) -> type[Method]:
+    cls = ALGORITHMS[algorithm]
+    hints = typing.get_type_hints(cls)
+    fields: dict[str, Any] = {}
+    for one in dataclasses.fields(cls):
+        kind: Any = hints[one.name]
+        default = ... if one.default is dataclasses.MISSING else one.default
+        if one.name == "compressor":
+            kind = component("compressor", COMPRESSORS, check_compressor)
+        elif one.name == "momentum":
+            kind, default = Annotated[Real, Field(ge=0, lt=1)] | None, None
+        elif kind is float:
+            kind = Real
+        fields[one.name] = (kind, default)
+    return create_model(f"Method_{algorithm}", __base__=Method, **fields)
+
+
+_METHODS: dict[str, type[Method]] = {name: _build_table(name) for name in ALGORITHMS}
+
+
+def method_table(value: Any) -> Any:
+    if isinstance(value, Method) or not isinstance(value, dict):
+        return value
+    algorithm = value.get("algorithm")
+    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
+        known = suggestion(str(algorithm), ALGORITHMS)
+        raise mistake(f"unknown algorithm; {known}" if "algorithm" in value else f"missing; {known}", "algorithm", value=algorithm)
+    return _METHODS[algorithm].model_validate({"name": algorithm, **value})
