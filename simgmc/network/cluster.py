@@ -85,14 +85,26 @@ class ClusterSettings:
     aggregation: Cost
     seed: int = 0
     """Decides between routes of equal cost."""
+    options: collectives.Options = collectives.Options()
+    """What else the collective lets one choose."""
+    servers: tuple[str, ...] = ()
+    """Hosts of the servers where there are several; empty: ``server`` alone."""
+
+    @property
+    def server_hosts(self) -> tuple[str, ...]:
+        """Every host that serves."""
+        return self.servers or (() if self.server is None else (self.server,))
 
     def __post_init__(self):
         if not self.workers:
             raise SimgmcError("a cluster needs at least one worker")
-        entry = collectives.find(self.collective)
-        if entry.servers and self.server is None and len(self.workers) > 1:
-            raise SimgmcError(f"collective {self.collective!r} needs a server host; none is named")
-        for host in (*self.workers, *(() if self.server is None else (self.server,))):
+        needed = collectives.find(self.collective).servers_needed(self.options)
+        if needed > len(self.server_hosts) and len(self.workers) > 1:
+            raise SimgmcError(
+                f"collective {self.collective!r} needs {needed} server host{'s' if needed > 1 else ''}; "
+                f"{len(self.server_hosts) or 'none'} named"
+            )
+        for host in (*self.workers, *self.server_hosts):
             if host not in self.graph:
                 raise SimgmcError(f"host {host!r} is not in the network")
 
@@ -170,14 +182,16 @@ class Cluster:
         if found is None:
             if len(self._schedules) >= 64:
                 self._schedules.clear()
-            found = collectives.schedule(self.settings.collective, average, self.settings.aggregation)
+            found = collectives.schedule(
+                self.settings.collective, average, self.settings.aggregation, self.settings.options
+            )
             self._schedules[key] = found
         return found
 
     def _placement(self, structure: Structure) -> Placement:
         found = self._placements.get(id(structure))
         if found is None:
-            servers = (self.settings.server,) * (structure.hosts - structure.participants)
+            servers = self.settings.server_hosts[: structure.hosts - structure.participants]
             found = Placement(structure, (*self.settings.workers, *servers), self.links)
             self._placements[id(structure)] = found
         return found

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import networkx as nx
+import numpy as np
 
+from simgmc.network.collectives.sliced_ring import all_reduce_chunks, ring_schedule
 from simgmc.network.flows import BandwidthChange, Flow, completion_times
-from simgmc.network.topology import add_link
+from simgmc.network.fluid import FluidNetwork
+from simgmc.network.routing import Links
+from simgmc.network.schedule import Execution, Placement
+from simgmc.network.topology import Host, add_link, star, worker_names
 
 
 def max_min_case(case: dict, latency: str) -> dict[str, float]:
@@ -39,3 +44,24 @@ def max_min_case(case: dict, latency: str) -> dict[str, float]:
     changes = [BandwidthChange(event["time"], *ends[event["link"]], event["bandwidth"]) for event in case.get("events", ())]
     times = completion_times(graph, flows, latency, changes)
     return {flow["id"]: time for flow, time in zip(case["flows"], times)}
+
+
+def sliced_ring_case(case: dict) -> float:
+    """Makespan in seconds of one sliced ring.
+
+    ``case``: nodes, slices, steps, chunk_bytes (one chunk or message per node), up and down
+    (bytes/s per node), latency (s, between neighbours), ready (s per node).
+    """
+    nodes, latency = case["nodes"], case["latency"]
+    machines = [
+        Host(name, up, down, latency / 2) for name, up, down in zip(worker_names(nodes), case["up"], case["down"])
+    ]
+    chunk = all_reduce_chunks(np.asarray(case["chunk_bytes"], dtype=float))[: case["steps"]]
+    schedule = ring_schedule(chunk, case["slices"], None, None)
+    links = Links(star(machines))
+    network = FluidNetwork(links)
+    execution = Execution(network, schedule, Placement(schedule.structure, worker_names(nodes), links))
+    for worker, time in enumerate(case["ready"]):
+        network.at(time, execution.ready, worker)
+    network.run()
+    return max(execution.landed)

@@ -42,14 +42,14 @@ def test_a_parameter_server_round_is_compute_compress_push_add_pull():
 
 
 def test_a_ring_round_has_only_latency_transfer_and_adding_on_its_chain():
-    timing = simulate(cluster("ring-all-reduce"), [round_of([4000] * 4)])
+    timing = simulate(cluster("lock-step-ring-all-reduce"), [round_of([4000] * 4)])
     assert timing.breakdown[0] == pytest.approx(np.tile([0.1, 0.02, 6 * 0.001, 6 * 0.01, 0.05, 0], (4, 1)), rel=EXACT, abs=1e-12)
     assert (timing.sent_by_workers[0], timing.into_server[0]) == (6 * 4000, 0)
 
 
 def test_one_slow_host_holds_everybody_in_a_lock_step_ring():
     machines = hosts([1e6, 1e6, 1e5, 1e6], [1e6, 1e6, 1e5, 1e6], [LATENCY / 2] * 4)
-    timing = simulate(cluster("ring-all-reduce", machines=machines), [round_of([4000] * 4)])
+    timing = simulate(cluster("lock-step-ring-all-reduce", machines=machines), [round_of([4000] * 4)])
     # The slow rank's successor receives every chunk at a tenth of the speed.
     assert timing.round_end.max() == pytest.approx(0.12 + 0.05 + 6 * (0.01 + 0.01), rel=EXACT)
 
@@ -74,7 +74,7 @@ def test_a_fast_worker_goes_on_as_soon_as_it_has_its_own_update():
 def test_stragglers_are_the_stated_draws():
     compute = ComputeTime(0.1, sigma=0.5, seed=3)
     drawn = 0.1 * compute.factors(0, 0, 4)
-    timing = simulate(cluster("ring-all-gather", compute=compute), [round_of([0] * 4, summable=False)])
+    timing = simulate(cluster("lock-step-ring-all-gather", compute=compute), [round_of([0] * 4, summable=False)])
     assert timing.breakdown[0, :, 0] == pytest.approx(drawn, rel=EXACT)
     assert timing.round_end[0].max() == pytest.approx(drawn.max() + 0.02 + 3 * 0.01 + 0.05, rel=EXACT)
 
@@ -91,7 +91,7 @@ def test_throughputs_charge_bytes_and_durations_charge_times():
 
 
 @given(
-    st.sampled_from(["parameter-server", "ring", "ring-all-reduce", "ring-all-gather"]),
+    st.sampled_from(["parameter-server", "ring", "lock-step-ring-all-reduce", "lock-step-ring-all-gather"]),
     st.integers(1, 6),
     st.floats(0, 1),
     st.integers(0, 9),
@@ -102,7 +102,7 @@ def test_the_breakdown_adds_up_and_time_only_grows(collective, workers, sigma, s
     speeds = data.draw(st.lists(st.floats(1e4, 1e7), min_size=workers, max_size=workers))
     machines = hosts(speeds, speeds[::-1], [0.003] * workers)
     compute = ComputeTime(0.05, sigma=sigma, seed=seed)
-    summable = collective == "ring-all-reduce"
+    summable = collective == "lock-step-ring-all-reduce"
     sizes = [[800] * workers if summable else data.draw(st.lists(st.integers(0, 9000), min_size=workers, max_size=workers)) for _ in range(4)]
     rounds = [round_of(up, summable=summable) for up in sizes]
     timing = simulate(cluster(collective, workers, machines, compute), rounds)
@@ -144,7 +144,7 @@ def test_a_dead_link_is_reported_with_its_hosts_and_time():
 
 
 def test_impossible_settings_are_refused():
-    with pytest.raises(SimgmcError, match="needs a server"):
+    with pytest.raises(SimgmcError, match="needs 1 server host; none named"):
         ClusterSettings(star(uniform(2, 1e6, 0.0)), worker_names(2), None, "parameter-server", ComputeTime(1), Duration(0), Duration(0))
     with pytest.raises(SimgmcError, match="worker2.*not in the network"):
         ClusterSettings(star(uniform(2, 1e6, 0.0)), worker_names(5), None, "ring", ComputeTime(1), Duration(0), Duration(0))

@@ -1,10 +1,10 @@
 """Collectives by name: what each can carry, and its dependency graph of flows.
 
-``schedule(name, average, aggregation)`` gives the flows of one exchange: a pure function
-of the message sizes. Workers are hosts 0 .. K-1 of the schedule, the server (where there
-is one) is host K.
+``schedule(name, average, aggregation, options)`` gives the flows of one exchange: a pure
+function of the message sizes. Workers are hosts 0 .. K-1 of the schedule, servers follow.
 """
 
+from simgmc.network.collectives.options import Options
 from simgmc.network.collectives.registry import COLLECTIVES, Collective, check, find, names, schedule
 
-__all__ = ["COLLECTIVES", "Collective", "check", "find", "names", "schedule"]
+__all__ = ["COLLECTIVES", "Collective", "Options", "check", "find", "names", "schedule"]

@@ -7,6 +7,8 @@ from functools import cache
 import numpy as np
 
 from simgmc.costs import Average
+from simgmc.network.collectives.options import Options
+from simgmc.network.collectives.pieces import alone
 from simgmc.network.conditions import Cost
 from simgmc.network.schedule import Schedule, Structure, StructureBuilder
 
@@ -22,7 +24,7 @@ def _structure(workers: int) -> Structure:
     return build.build()
 
 
-def parameter_server(average: Average, aggregation: Cost) -> Schedule:
+def parameter_server(average: Average, aggregation: Cost, options: Options) -> Schedule:
     """Every worker pushes its message; after the last has arrived the server adds them and
     sends everyone the encoded average (Li et al., OSDI 2014, synchronous).
 
@@ -37,9 +39,3 @@ def parameter_server(average: Average, aggregation: Cost) -> Schedule:
     delay = np.zeros(2 * workers + 1)
     delay[workers] = aggregation.of(float(up.sum()))
     return Schedule(_structure(workers), nbytes, delay)
-
-
-@cache
-def alone() -> Schedule:
-    """One worker: nobody to exchange with, no flows."""
-    return Schedule(StructureBuilder(1).build(), np.zeros(0), np.zeros(0))

@@ -8,10 +8,16 @@ from dataclasses import dataclass
 
 from simgmc.costs import Average
 from simgmc.errors import SimgmcError
+from simgmc.network.collectives.options import Options
 from simgmc.network.collectives.parameter_server import parameter_server
-from simgmc.network.collectives.ring import ring_all_gather, ring_all_reduce
+from simgmc.network.collectives.lock_step_ring import lock_step_all_gather, lock_step_all_reduce
+from simgmc.network.collectives.sliced_ring import ring_all_gather, ring_all_reduce
 from simgmc.network.conditions import Cost
 from simgmc.network.schedule import Schedule
+
+
+Build = Callable[[Average, Cost, Options], Schedule]
+"""From the sizes of one exchange, the cost of adding and the options to its flows."""
 
 
 @dataclass(frozen=True)
@@ -26,49 +32,75 @@ class Collective:
     carries: str
     """"any": messages of any kind and size; "summable": all messages cover the same
     coordinates, so partial sums keep their size."""
-    servers: int
-    """Servers it needs besides the workers."""
-    build: Callable[[Average, Cost], Schedule]
+    build: Build
+    servers: int = 0
+    """Servers it needs besides the workers; -1: as many as the options say."""
+
+    def servers_needed(self, options: Options) -> int:
+        """How many server hosts an exchange with these options uses."""
+        return options.servers if self.servers < 0 else self.servers
 
 
-def _ring(average: Average, aggregation: Cost) -> Schedule:
-    return (ring_all_reduce if average.summable else ring_all_gather)(average, aggregation)
+def _either(all_reduce: Build, all_gather: Build) -> Build:
+    """The all-reduce where messages can be summed on the way, the all-gather otherwise."""
 
+    def build(average: Average, aggregation: Cost, options: Options) -> Schedule:
+        return (all_reduce if average.summable else all_gather)(average, aggregation, options)
+
+    return build
+
+
+_RING = "NCCL; Patarasuk & Yuan, JPDC 2009"
+_THAKUR = "Thakur, Rabenseifner & Gropp, IJHPCA 2005"
 
 COLLECTIVES: dict[str, Collective] = {
     entry.name: entry
     for entry in (
         Collective(
+            "ring",
+            "sliced ring: all-reduce where messages can be summed on the way, all-gather otherwise",
+            _RING,
+            "any",
+            _either(ring_all_reduce, ring_all_gather),
+        ),
+        Collective(
+            "ring-all-reduce", "reduce-scatter and all-gather round a ring, in slices", _RING, "summable", ring_all_reduce
+        ),
+        Collective(
+            "ring-all-gather",
+            "every message goes round the ring in slices; each worker adds them all",
+            _THAKUR,
+            "any",
+            ring_all_gather,
+        ),
+        Collective(
+            "lock-step-ring",
+            "the textbook ring, a latency at every step: all-reduce where possible, all-gather otherwise",
+            _THAKUR,
+            "any",
+            _either(lock_step_all_reduce, lock_step_all_gather),
+        ),
+        Collective(
+            "lock-step-ring-all-reduce",
+            "reduce-scatter and all-gather round a ring, each step after the one before",
+            _THAKUR,
+            "summable",
+            lock_step_all_reduce,
+        ),
+        Collective(
+            "lock-step-ring-all-gather",
+            "every message goes round the ring, each step after the one before",
+            _THAKUR,
+            "any",
+            lock_step_all_gather,
+        ),
+        Collective(
             "parameter-server",
             "one server: every worker pushes, the server adds, everyone pulls the encoded average",
             "Li et al., OSDI 2014",
             "any",
-            1,
             parameter_server,
-        ),
-        Collective(
-            "ring",
-            "ring all-reduce where messages can be summed on the way, ring all-gather otherwise",
-            "Patarasuk & Yuan, JPDC 2009",
-            "any",
-            0,
-            _ring,
-        ),
-        Collective(
-            "ring-all-reduce",
-            "reduce-scatter and all-gather round a ring, in lock-step",
-            "Patarasuk & Yuan, JPDC 2009",
-            "summable",
-            0,
-            ring_all_reduce,
-        ),
-        Collective(
-            "ring-all-gather",
-            "every message goes round the ring, in lock-step; each worker adds them all",
-            "Thakur, Rabenseifner & Gropp, IJHPCA 2005",
-            "any",
-            0,
-            ring_all_gather,
+            servers=1,
         ),
     )
 }
@@ -100,7 +132,7 @@ def check(name: str, summable: bool) -> None:
         )
 
 
-def schedule(name: str, average: Average, aggregation: Cost) -> Schedule:
+def schedule(name: str, average: Average, aggregation: Cost, options: Options = Options()) -> Schedule:
     """The flows of one exchange. ``aggregation``: what adding messages costs."""
     check(name, average.summable)
-    return find(name).build(average, aggregation)
+    return find(name).build(average, aggregation, options)

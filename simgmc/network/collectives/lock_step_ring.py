@@ -1,4 +1,8 @@
-"""Rings in lock-step: a rank's next step begins when its send and its receive are complete."""
+"""Rings in lock-step: a rank's next step begins when its send and its receive are complete.
+
+A textbook ring, which pays a latency at every step; see :mod:`.sliced_ring` for the ring
+that libraries run.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +11,10 @@ from functools import cache
 import numpy as np
 
 from simgmc.costs import Average
-from simgmc.network.collectives.parameter_server import alone
+from simgmc.network.collectives.options import Options
+from simgmc.network.collectives.pieces import alone, cut
 from simgmc.network.conditions import Cost
 from simgmc.network.schedule import Schedule, Structure, StructureBuilder
-
-
-def cut(nbytes: int, item_bytes: int, parts: int) -> np.ndarray:
-    """(parts,) bytes of a message cut into chunks of whole items, as equal as possible.
-
-    The first chunks are one item larger where it does not divide; bytes that are no whole
-    item (a header) travel with the first chunk.
-    """
-    items, header = divmod(int(nbytes), max(int(item_bytes), 1))
-    whole, more = divmod(items, parts)
-    chunks = np.full(parts, whole * item_bytes, dtype=np.int64)
-    chunks[:more] += item_bytes
-    chunks[0] += header
-    return chunks
 
 
 @cache
@@ -31,7 +22,6 @@ def _all_reduce(workers: int) -> Structure:
     build = StructureBuilder(workers)
     before: list[int] = []
     added: list[int] = []
-    received: list[list[int]] = [[] for _ in range(workers)]
     for step in range(2 * (workers - 1)):
         now = []
         for rank in range(workers):
@@ -39,13 +29,12 @@ def _all_reduce(workers: int) -> Structure:
             if step == workers - 1:
                 after = (before[rank], added[rank])
             now.append(build.flow(rank, (rank + 1) % workers, after, gates=() if step else (rank,)))
-            received[(rank + 1) % workers].append(now[-1])
         if step == workers - 2:
             # The last adding of the reduce-scatter counts even where nothing waits for it.
             added = [build.local(rank, after=(now[rank - 1],), gates=(rank,)) for rank in range(workers)]
         before = now
     for rank in range(workers):
-        build.finish(rank, [added[rank], *received[rank]])
+        build.finish(rank, [before[rank], before[rank - 1]])
     return build.build()
 
 
@@ -65,7 +54,7 @@ def _all_reduce_layout(workers: int) -> tuple[np.ndarray, np.ndarray, np.ndarray
     return flows, chunks, added, chunks[workers - 1]
 
 
-def ring_all_reduce(average: Average, aggregation: Cost) -> Schedule:
+def lock_step_all_reduce(average: Average, aggregation: Cost, options: Options) -> Schedule:
     """Reduce-scatter, then all-gather, each of K-1 steps round the ring (Thakur,
     Rabenseifner & Gropp 2005; Patarasuk & Yuan 2009), in lock-step.
 
@@ -91,20 +80,18 @@ def ring_all_reduce(average: Average, aggregation: Cost) -> Schedule:
 def _all_gather(workers: int) -> Structure:
     build = StructureBuilder(workers)
     before: list[int] = []
-    received: list[list[int]] = [[] for _ in range(workers)]
     for step in range(workers - 1):
         now = []
         for rank in range(workers):
             after = (before[rank], before[rank - 1]) if step else ()
             now.append(build.flow(rank, (rank + 1) % workers, after, gates=() if step else (rank,)))
-            received[(rank + 1) % workers].append(now[-1])
         before = now
     for rank in range(workers):
-        build.finish(rank, [build.local(rank, after=received[rank], gates=(rank,))])
+        build.finish(rank, [build.local(rank, after=(before[rank], before[rank - 1]))])
     return build.build()
 
 
-def ring_all_gather(average: Average, aggregation: Cost) -> Schedule:
+def lock_step_all_gather(average: Average, aggregation: Cost, options: Options) -> Schedule:
     """Every message travels K-1 steps round the ring, in lock-step; each worker adds all of
     them after its last has arrived. Sizes may differ.
 

@@ -1,0 +1,29 @@
+"""Cutting messages into pieces, and the exchange of a worker that is alone."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from simgmc.network.schedule import Schedule, StructureBuilder
+
+
+def cut(nbytes: int, item_bytes: int, parts: int) -> np.ndarray:
+    """(parts,) bytes of a message cut into chunks of whole items, as equal as possible.
+
+    The first chunks are one item larger where it does not divide; bytes that are no whole
+    item (a header) travel with the first chunk.
+    """
+    items, header = divmod(int(nbytes), max(int(item_bytes), 1))
+    whole, more = divmod(items, parts)
+    chunks = np.full(parts, whole * item_bytes, dtype=np.int64)
+    chunks[:more] += item_bytes
+    chunks[0] += header
+    return chunks
+
+
+@cache
+def alone() -> Schedule:
+    """One worker: nobody to exchange with, no flows."""
+    return Schedule(StructureBuilder(1).build(), np.zeros(0), np.zeros(0))
