@@ -27,6 +27,19 @@ def bytes_unit(nbytes: float) -> tuple[float, str]:
     return 1.0, "B"
 
 
+def axis_unit(kind: str, low: float, high: float, *, log: bool) -> tuple[float, str]:
+    """The unit of an axis of "time" or "bytes" between two values: on a linear axis that of the upper
+    end, on a logarithmic one that which leaves most numbers between 0.1 and 10000."""
+    if not log:
+        return (time_unit if kind == "time" else bytes_unit)(high)
+
+    def unwieldy(unit: tuple) -> tuple[float, float]:
+        first, last = math.log10(low / unit[0]), math.log10(high / unit[0])
+        return max(0.0, -1 - first) + max(0.0, last - 4), abs((first + last) / 2 - 1)
+
+    return min(_TIME if kind == "time" else _BYTES, key=unwieldy)[:2]
+
+
 def number(value: float, digits: int = 3) -> str:
     """A number with this many significant digits, never in exponents between 1e-4 and 1e6."""
     if not math.isfinite(value) or value == 0:
