@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simgmc.compression.values import FloatValues
-
 
 @dataclass(frozen=True)
 class Groups:
@@ -40,25 +38,26 @@ class Groups:
         return sum(-(-(b - a) // self.bucket) for a, b in self.segments)
 
     def norms(self, vector: Tensor, order: float) -> Tensor:
-        """(groups,): the norm of each group of ``(n,)``, accumulated in float64, at most the largest finite float."""
-        parts = []
+        """(groups,): the norm of each group of ``(n,)``, accumulated in float64, at most the largest fp32 number."""
+        parts = [torch.linalg.vector_norm(part, order, dim=1, dtype=torch.float64) for part in self._parts(vector)]
+        return torch.cat(parts).clamp(max=torch.finfo(torch.float32).max).to(vector.dtype) if parts else vector.new_empty(0)
+
+    def sums(self, vector: Tensor) -> Tensor:
+        """(groups,) float64: the sum of each group of ``(n,)``."""
+        parts = [part.sum(1, dtype=torch.float64) for part in self._parts(vector)]
+        return torch.cat(parts) if parts else vector.new_empty(0, dtype=torch.float64)
+
+    def _parts(self, vector: Tensor) -> list[Tensor]:
+        """Views ``(groups, size)`` of the vector's groups, in order; every segment's full buckets, then its rest."""
+        views = []
         for a, b in self.segments:
             bucket = self.bucket or max(1, b - a)
             full = (b - a) // bucket * bucket
-            for part in (vector[a : a + full].view(-1, bucket), vector[a + full : b].view(1, -1)):
-                if part.numel():
-                    parts.append(torch.linalg.vector_norm(part, order, dim=1, dtype=torch.float64))
-        if not parts:
-            return vector.new_empty(0)
-        return torch.cat(parts).clamp(max=torch.finfo(torch.float32).max).to(vector.dtype)
+            views += [vector[a : a + full].view(-1, bucket), vector[a + full : b].view(1, -1)]
+        return [view for view in views if view.numel()]
 
     def spread(self, scales: Tensor) -> Tensor:
         """Each group's scale at each of its coordinates, ``(n,)``; one group's scale as ``(1,)``."""
         if len(scales) == 1:
             return scales
         return scales.repeat_interleave(torch.from_numpy(self.sizes).to(scales.device))
-
-
-def scale_values(scales: Tensor) -> FloatValues:
-    """Scales travel as fp32."""
-    return FloatValues(scales, np.array([0, len(scales)]))

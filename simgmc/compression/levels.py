@@ -14,7 +14,9 @@ The payload begins with the group's scales (4 bytes each).
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
+from copy import copy
 from functools import cached_property
 
 import numpy as np
@@ -47,8 +49,19 @@ class _Scaled(Values):
     def _row(self, row: int) -> Tensor:
         return self.symbols[int(self.offsets[row]) : int(self.offsets[row + 1])]
 
+    @abstractmethod
     def _numbers(self, row: int, out: Tensor) -> None:
-        raise TypeError(type(self))
+        """Write the decoded numbers of one row to ``out``."""
+
+    def kept(self, sent: Tensor, offsets: np.ndarray) -> _Scaled:
+        """The symbols where ``sent`` is true, with the scales of rows that have one each."""
+        smaller = copy(self)
+        for stale in ("flat", "nbytes", "floats"):
+            smaller.__dict__.pop(stale, None)
+        smaller.symbols, smaller.offsets = self.symbols[sent], offsets
+        smaller.groups = [Groups.whole(int(n)) for n in np.diff(offsets)]
+        smaller.scales = [scales[: group.count] for scales, group in zip(self.scales, smaller.groups)]
+        return smaller
 
     @cached_property
     def flat(self) -> Tensor:
@@ -137,7 +150,9 @@ class LevelValues(_Scaled):
         self.shared_scales = shared_scales
 
     def _numbers(self, row: int, out: Tensor) -> None:
-        torch.mul(self._row(row), self.groups[row].spread(self.scales[row] / self.levels), out=out)
+        # Divided first: the highest level is exactly the scale.
+        torch.div(self._row(row), self.levels, out=out)
+        out *= self.groups[row].spread(self.scales[row])
 
     @property
     def width(self) -> int:

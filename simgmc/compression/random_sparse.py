@@ -30,7 +30,8 @@ class RandomK(Sparsity):
     ``seed``: ``"shared"``, the same coordinates on all workers, no indices sent; or
     ``"own"``, each worker its own, indices sent. As it is, a contraction,
     E||C(v) - v||^2 = (1 - k/d) ||v||^2; with ``unbiased`` the values are scaled by n/k
-    and E C(v) = v, E||C(v) - v||^2 = (d/k - 1) ||v||^2. Source: ALGORITHMS 1.5.
+    and E C(v) = v, E||C(v) - v||^2 = (d/k - 1) ||v||^2.
+    Source: Stich et al. 2018; Wangni et al. 2018.
     """
 
     seed: str = "shared"
@@ -60,7 +61,7 @@ class RBGS(Sparsity):
     All workers draw the same start and keep ``start .. start + s - 1``, wrapping around
     at the end; only values are sent. E||C(v) - v||^2 = (1 - s/d) ||v||^2, not rescaled;
     mean C(v_k) = C(mean v_k). With ``per_tensor`` each tensor has its own start.
-    Source: ALGORITHMS 1.3; Vogels et al. 2019; Xu and Huang 2022; the GMC paper, 5.
+    Source: Vogels et al. 2019; Xu and Huang 2022; the GMC paper, 5.
     """
 
     values: str = "fp32"
@@ -86,7 +87,7 @@ class GRBS:
     all. Compression ratio R = ratio_in ratio_out ratio_layer; every coordinate is sent
     with probability exactly 1/R (of a one-dimensional tensor, ratio_in and ratio_out
     cut the same axis): E||C(v) - v||^2 = (1 - 1/R) ||v||^2. Without a layout the
-    vector is one tensor. Source: ALGORITHMS 1.4; Xie et al. 2020.
+    vector is one tensor. Source: Xie et al. 2020.
     """
 
     ratio_in: int = 1

@@ -1,134 +1,24 @@
-"""Every compressor by the name that scenarios use. Imports no torch."""
+"""From a name and parameters to a compressor. Imports torch only to build one."""
 
 from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from simgmc.compression.catalogue import COMPRESSORS, REQUIRED, Parameter
 from simgmc.errors import SimgmcError
 from simgmc.layout import Layout
 
-
-@dataclass(frozen=True)
-class Parameter:
-    """One parameter of a compressor, as a scenario file may set it."""
-
-    name: str
-    type: type
-    default: Any
-    """``None``: optional, or one of a pair; ``REQUIRED``: must be given."""
-    summary: str
-    choices: tuple[str, ...] = ()
-
-
-REQUIRED = object()
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A compressor as ``simgmc list compressors`` shows it."""
-
-    name: str
-    summary: str
-    source: str
-    target: str
-    """``module:class`` that implements it."""
-    parameters: tuple[Parameter, ...]
-    summable: Callable[[Mapping[str, Any]], bool] = lambda parameters: False
-    """Whether, with these parameters, messages cover the same coordinates on every worker."""
-
-
-def _always(parameters: Mapping[str, Any]) -> bool:
-    return True
-
-
-_FLOATS = Parameter("values", str, "fp32", "float format of a value", ("fp32", "fp16", "bf16"))
-_INDICES = Parameter("indices", str, "32-bit", "how indices are written", ("32-bit", "log2"))
-_KEEP = (
-    Parameter("density", float, None, "fraction of the coordinates to keep, in (0, 1]; or count"),
-    Parameter("count", int, None, "number of coordinates to keep; or density"),
-    Parameter("per_tensor", bool, False, "select in each tensor instead of in the whole vector"),
-)
-
-_ENTRIES = (
-    Entry("identity", "no compression: every coordinate", "-", "identity:Identity", (_FLOATS,), _always),
-    Entry(
-        "top-k",
-        "the k coordinates of largest magnitude, exactly",
-        "Aji and Heafield 2017; Stich et al. 2018",
-        "top_k:TopK",
-        (*_KEEP, _FLOATS, _INDICES),
-    ),
-    Entry(
-        "sampled-top-k",
-        "coordinates above a threshold estimated from a random sample: about k of them",
-        "Lin et al. 2018 (DGC); the GMC paper, 5.1",
-        "top_k:SampledTopK",
-        (
-            *_KEEP,
-            Parameter("sample", float, 0.01, "fraction of the coordinates that is sampled"),
-            Parameter("sampling", str, "uniform", "random subset, or strided as in DGC's code", ("uniform", "strided")),
-            Parameter("correct", bool, False, "repair the threshold as DGC's code does (0.8 k to k are sent)"),
-            Parameter("limit", float, 10.0, "without correction, send at most this many times k"),
-            _FLOATS,
-            _INDICES,
-        ),
-    ),
-    Entry(
-        "threshold",
-        "every coordinate of at least a given magnitude",
-        "Strom 2015; Sahu et al. 2021",
-        "top_k:Threshold",
-        (Parameter("threshold", float, REQUIRED, "smallest magnitude that is sent"), _FLOATS, _INDICES),
-    ),
-    Entry(
-        "random-k",
-        "k coordinates drawn at random, the same on all workers or each worker its own",
-        "Stich et al. 2018",
-        "random_sparse:RandomK",
-        (
-            *_KEEP,
-            Parameter("seed", str, "shared", "shared: same coordinates everywhere, no indices sent", ("shared", "own")),
-            Parameter("unbiased", bool, False, "scale by d/k, so that the expectation is the vector"),
-            _FLOATS,
-            _INDICES,
-        ),
-        lambda parameters: parameters["seed"] == "shared",
-    ),
-    Entry(
-        "rbgs",
-        "a block of consecutive coordinates from a shared random start, no indices sent",
-        "Vogels et al. 2019; Xu and Huang 2022",
-        "random_sparse:RBGS",
-        (*_KEEP, _FLOATS),
-        _always,
-    ),
-    Entry(
-        "grbs",
-        "one aligned block of each tensor, chosen by the shared seed, no indices sent",
-        "Xie et al. 2020 (CSER)",
-        "random_sparse:GRBS",
-        (
-            Parameter("ratio_in", int, 1, "blocks along a tensor's first axis"),
-            Parameter("ratio_out", int, 1, "blocks along a tensor's second axis"),
-            Parameter("ratio_layer", float, 1.0, "a tensor takes part with probability 1/ratio_layer"),
-            _FLOATS,
-        ),
-        _always,
-    ),
-)
-
-COMPRESSORS: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
+_QUANTISERS = ("sign", "qsgd", "ternary")
+_SPARSIFIERS = ("top-k", "sampled-top-k", "threshold", "random-k", "rbgs", "grbs")
 
 
 def check(name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters with every default filled in; raises :class:`SimgmcError` on a mistake.
 
-    Finds unknown names, wrong types and unknown choices without importing torch; ranges
-    and combinations are checked by :func:`build`.
+    Finds unknown names, wrong types, unknown choices and numbers out of range.
     """
     entry = COMPRESSORS.get(name)
     if entry is None:
@@ -138,20 +28,37 @@ def check(name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         if key not in known:
             raise SimgmcError(f"compressor {name!r} has no parameter {key!r}; {_nearest(key, known)}")
         _check_value(name, known[key], value)
-    missing = [key for key, parameter in known.items() if parameter.default is REQUIRED and key not in parameters]
-    if missing:
-        raise SimgmcError(f"compressor {name!r} needs the parameter {missing[0]!r}: {known[missing[0]].summary}")
-    if "density" in known and (parameters.get("density") is None) == (parameters.get("count") is None):
+    for key, parameter in known.items():
+        if parameter.default is REQUIRED and key not in parameters:
+            raise SimgmcError(f"compressor {name!r} needs the parameter {key!r}: {parameter.summary}")
+    resolved = {key: parameters.get(key, parameter.default) for key, parameter in known.items()}
+    if "density" in known and (resolved["density"] is None) == (resolved["count"] is None):
         raise SimgmcError(f"compressor {name!r} needs either a density or a count (exactly one of the two)")
-    return {key: parameters.get(key, parameter.default) for key, parameter in known.items()}
+    if resolved.get("vote") and resolved["scale"] != "none":
+        raise SimgmcError(f"compressor {name!r}: vote needs scale = 'none', a majority's sign has no magnitude")
+    if name == "composed":
+        resolved["sparsify"] = _check_part("sparsify", resolved["sparsify"], _SPARSIFIERS)
+        resolved["quantise"] = _check_part("quantise", resolved["quantise"], _QUANTISERS)
+        _check_composition(resolved["sparsify"], resolved["quantise"])
+    return resolved
 
 
 def build(name: str, layout: Layout | None = None, **parameters: Any) -> Any:
     """The compressor of this name: a callable ``(vector (..., d), random) -> Message``.
 
-    ``layout`` is the model's; compressors that work per tensor need it.
+    ``layout`` is the model's; what works per tensor needs it.
     """
     resolved = check(name, parameters)
+    if resolved.pop("exempt_vectors", False):
+        from simgmc.compression.exemption import DenseExemption, without_vectors
+
+        if layout is None:
+            raise SimgmcError(f"compressor {name!r}: exempt_vectors needs the layout of the model's tensors")
+        inner = build(name, without_vectors(layout), **resolved)
+        return DenseExemption(compressor=inner, layout=layout)
+    for part in ("sparsify", "quantise"):
+        if part in resolved:
+            resolved[part] = build(layout=layout, **resolved[part])
     module, _, implementation = COMPRESSORS[name].target.partition(":")
     cls = getattr(importlib.import_module(f"simgmc.compression.{module}"), implementation)
     if "layout" in cls.__dataclass_fields__:
@@ -167,14 +74,41 @@ def _check_value(name: str, parameter: Parameter, value: Any) -> None:
         return
     accepted = (int, float) if parameter.type is float else parameter.type
     if not isinstance(value, accepted) or (isinstance(value, bool) and parameter.type is not bool):
-        kind = {float: "a number", int: "a whole number", bool: "true or false", str: "a string"}[parameter.type]
-        raise SimgmcError(f"compressor {name!r}: {parameter.name} = {value!r} is not {kind}")
+        kinds = {float: "a number", int: "a whole number", bool: "true or false", str: "a string", dict: "a table"}
+        raise SimgmcError(f"compressor {name!r}: {parameter.name} = {value!r} is not {kinds[parameter.type]}")
     if parameter.choices and value not in parameter.choices:
         raise SimgmcError(
             f"compressor {name!r}: {parameter.name} = {value!r} is unknown; {_nearest(value, parameter.choices)}"
         )
+    if parameter.type in (int, float) and not parameter.accepts(value):
+        expected = parameter.range or "a finite number"
+        raise SimgmcError(f"compressor {name!r}: {parameter.name} = {value!r} must be {expected}")
 
 
-def _nearest(word: str, known: Any) -> str:
+def _check_part(role: str, given: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """A part of a composition, as a table with its name and every default that is set."""
+    parameters = dict(given)
+    name = parameters.pop("name", None)
+    if name not in names:
+        raise SimgmcError(f"compressor 'composed': {role} needs a name; {_nearest(str(name), names)}")
+    if parameters.get("exempt_vectors"):
+        raise SimgmcError(f"compressor 'composed': exempt_vectors belongs to the composition, not to {role}")
+    resolved = check(name, parameters)
+    resolved.pop("exempt_vectors", None)
+    return {"name": name, **{key: value for key, value in resolved.items() if value is not None}}
+
+
+def _check_composition(sparsify: Mapping[str, Any], quantise: Mapping[str, Any]) -> None:
+    if quantise["per_tensor"]:
+        raise SimgmcError("compressor 'composed': per_tensor belongs to sparsify, its kept values are one vector")
+    if quantise.get("vote"):
+        raise SimgmcError("compressor 'composed': a majority vote needs the signs of all coordinates")
+    if quantise.get("share_scale"):
+        raise SimgmcError("compressor 'composed': share_scale needs the same coordinates on all workers")
+    if "bucket" in quantise and not COMPRESSORS[sparsify["name"]].summable(sparsify):
+        raise SimgmcError("compressor 'composed': buckets need a sparsifier with shared coordinates")
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(str(word), list(known), 1)
     return f"did you mean {close[0]!r}?" if close else "known are " + ", ".join(known)

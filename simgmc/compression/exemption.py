@@ -1,0 +1,143 @@
+"""Dense exemption: tensors of one dimension or fewer travel uncompressed.
+
+Biases and normalisation parameters are few and matter much; the DGC authors' code
+never compresses them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from simgmc.compression.identity import Identity
+from simgmc.compression.message import DenseMessage, Message
+from simgmc.compression.rows import as_rows
+from simgmc.errors import SimgmcError
+from simgmc.layout import Layout
+from simgmc.randomness import Randomness
+
+
+def without_vectors(layout: Layout) -> Layout:
+    """The layout of the tensors that remain: those of two dimensions or more."""
+    kept = [(name, shape) for name, shape in zip(layout.names, layout.shapes) if len(shape) > 1]
+    return Layout(tuple(name for name, _ in kept), tuple(shape for _, shape in kept))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseExemption:
+    """``compressor`` on the tensors of two dimensions and more, the others in fp32.
+
+    ``compressor`` sees one vector: the compressed tensors one after the other, which is
+    what :func:`without_vectors` describes.
+    """
+
+    compressor: Callable[[Tensor, Randomness], Message]
+    layout: Layout
+
+    def __post_init__(self) -> None:
+        if self.layout is None:
+            raise SimgmcError("exempt_vectors needs the layout of the model's tensors")
+        if not any(len(shape) > 1 for shape in self.layout.shapes):
+            raise SimgmcError("exempt_vectors: the model has no tensor of two dimensions, nothing would be compressed")
+
+    @cached_property
+    def columns(self) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+        """Stretches of the vector that are ``(exempt, compressed)``, neighbours joined."""
+        stretches: tuple[list[slice], list[slice]] = ([], [])
+        offsets = self.layout.offsets
+        for shape, a, b in zip(self.layout.shapes, offsets, offsets[1:]):
+            kind = stretches[len(shape) > 1]
+            if kind and kind[-1].stop == a:
+                a = kind.pop().start
+            kind.append(slice(a, b))
+        return tuple(stretches[0]), tuple(stretches[1])
+
+    def __call__(self, vector: Tensor, random: Randomness) -> Message:
+        rows = as_rows(vector)
+        if rows.shape[1] != self.layout.d:
+            raise SimgmcError(f"the layout describes {self.layout.d} parameters, the vector has {rows.shape[1]}")
+        exempt, compressed = self.columns
+        inner = self.compressor(_take(rows, compressed), random)
+        if not exempt:
+            inner.shape = tuple(vector.shape)
+            return inner
+        return PartlyDense(vector.shape, self.columns, Identity()(_take(rows, exempt), random), inner)
+
+
+class PartlyDense(Message):
+    """Two messages for two sets of columns: ``exempt`` in fp32, and ``inner``. The payload has them in this order."""
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        columns: tuple[tuple[slice, ...], tuple[slice, ...]],
+        exempt: DenseMessage,
+        inner: Message,
+    ):
+        self.shape = tuple(shape)
+        self.columns = columns
+        self.exempt = exempt
+        self.inner = inner
+
+    @property
+    def rows(self) -> int:
+        return self.exempt.rows
+
+    @property
+    def summable(self) -> bool:
+        return self.inner.summable
+
+    @property
+    def item_bytes(self) -> int:
+        return min(self.exempt.item_bytes, self.inner.item_bytes)
+
+    def dense(self) -> Tensor:
+        return self._join(self.exempt.dense(), self.inner.dense())
+
+    def unsent(self, vector: Tensor) -> Tensor:
+        rows = vector.reshape(self.rows, self.d)
+        exempt, compressed = (_take(rows, columns) for columns in self.columns)
+        return self._join(torch.zeros_like(exempt), self.inner.unsent(compressed))
+
+    def _join(self, exempt: Tensor, compressed: Tensor) -> Tensor:
+        out = exempt.new_empty(self.rows, self.d)
+        for columns, part in zip(self.columns, (exempt, compressed)):
+            start = 0
+            for column in columns:
+                size = column.stop - column.start
+                out[:, column] = part[:, start : start + size]
+                start += size
+        return out.view(self.shape)
+
+    def mean(self) -> PartlyDense:
+        return PartlyDense((1, self.d), self.columns, self.exempt.mean(), self.inner.mean())
+
+    @cached_property
+    def nbytes(self) -> np.ndarray:
+        return self.exempt.nbytes + self.inner.nbytes
+
+    @cached_property
+    def floats(self) -> np.ndarray:
+        return self.exempt.floats + self.inner.floats
+
+    @property
+    def wire(self) -> str:
+        return f"{self.inner.wire}; one-dimensional tensors dense, fp32"
+
+    def encode(self, row: int = 0) -> bytes:
+        return self.exempt.encode(row) + self.inner.encode(row)
+
+    def decode(self, payloads: Sequence[bytes]) -> PartlyDense:
+        size = int(self.exempt.nbytes[0])
+        exempt = self.exempt.decode([payload[:size] for payload in payloads])
+        inner = self.inner.decode([payload[size:] for payload in payloads])
+        return PartlyDense((len(payloads), self.d), self.columns, exempt, inner)
+
+
+def _take(rows: Tensor, columns: tuple[slice, ...]) -> Tensor:
+    return torch.cat([rows[:, column] for column in columns], 1) if columns else rows[:, :0]

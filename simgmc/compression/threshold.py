@@ -1,0 +1,43 @@
+"""Every coordinate above a fixed magnitude."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from simgmc.compression.magnitude import key_of, reaching
+from simgmc.compression.message import Message
+from simgmc.compression.rows import as_rows, for_each_row, refuse_non_finite
+from simgmc.compression.sparse import sparse_message
+from simgmc.errors import SimgmcError
+from simgmc.randomness import Randomness
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threshold:
+    """Every coordinate of at least a fixed magnitude (hard threshold).
+
+    The number sent is whatever reaches ``threshold``; zeros never are. Absolute error
+    at most ``threshold`` per coordinate. Source: Strom 2015; Dutta et al. 2020; Sahu
+    et al. 2021.
+    """
+
+    threshold: float
+    values: str = "fp32"
+    indices: str = "32-bit"
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.threshold) and self.threshold >= 0):
+            raise SimgmcError(f"threshold = {self.threshold}: a finite magnitude, 0 or more, is needed")
+
+    def __call__(self, vector: Tensor, random: Randomness) -> Message:
+        rows = as_rows(vector)
+        if rows.device.type == "cpu":
+            key = key_of(rows.numpy().dtype.type(self.threshold))
+            supports = for_each_row(lambda row: reaching(rows[row].numpy(), key, row)[0], len(rows))
+        else:
+            refuse_non_finite(rows)
+            supports = [((row.abs() >= self.threshold) & (row != 0)).nonzero().flatten() for row in rows]
+        return sparse_message(rows.view(vector.shape), supports, self.values, self.indices)
