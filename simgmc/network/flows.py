@@ -85,6 +85,7 @@ class _FlowList:
         self._waiting = [len(flow.after) + 1 for flow in flows]
         self._next: list[list[int]] = [[] for _ in flows]
         self._routes: list[tuple[int, ...] | None] = []
+        self._latency: list[float] = []
         links = network.links
         for index, flow in enumerate(flows):
             if not 0 <= flow.nbytes < _INFINITY:
@@ -99,14 +100,20 @@ class _FlowList:
                 self._next[other].append(index)
             if flow.route is None:
                 self._routes.append(links.route(flow.source, flow.destination))
-            elif not flow.route or not isinstance(flow.route[0], str):
-                self._routes.append(tuple(links.index(a, b) for a, b in flow.route))
+                self._latency.append(links.delay(flow.source, flow.destination))
             else:
-                nodes = tuple(flow.route)
-                if not nodes or nodes[0] != flow.source or nodes[-1] != flow.destination:
-                    raise SimgmcError(f"{self.describe(index)}: its route {list(nodes)} must lead from source to destination")
-                self._routes.append(links.along(nodes))
+                path = self._explicit(index, flow.route)
+                self._routes.append(links.limiting(path))
+                self._latency.append(links.summed_latency(path))
             network.at(flow.start, self._let_go, index)
+
+    def _explicit(self, index: int, route: Sequence) -> tuple[int, ...]:
+        links, flow = self.network.links, self.flows[index]
+        if not route or not isinstance(route[0], str):
+            return tuple(links.index(a, b) for a, b in route)
+        if route[0] != flow.source or route[-1] != flow.destination:
+            raise SimgmcError(f"{self.describe(index)}: its route {list(route)} must lead from source to destination")
+        return links.along(tuple(route))
 
     def _let_go(self, index: int) -> None:
         self._waiting[index] -= 1
@@ -118,10 +125,9 @@ class _FlowList:
                 self._start(index)
 
     def _start(self, index: int) -> None:
-        flow, route = self.flows[index], self._routes[index]
-        latency = sum(self.network.links.latency[link] for link in route or ())
+        flow = self.flows[index]
         cap = _INFINITY if flow.rate_cap is None else flow.rate_cap
-        self.network.start(Transfer(self, index, route, latency, flow.nbytes, cap))
+        self.network.start(Transfer(self, index, self._routes[index], self._latency[index], flow.nbytes, cap))
 
     def started(self, index: int, time: float) -> None:
         """The flow takes bandwidth; only its end is of interest here."""

@@ -43,6 +43,7 @@ class Links:
             self.bandwidth.append(bandwidth)
             self.latency.append(latency)
         self._routes: dict[tuple[str, str], tuple[int, ...] | None] = {}
+        self._delays: dict[tuple[str, str], float] = {}
         self._trees: dict[str, dict[str, list[tuple[str, int]]]] = {}
 
     def __len__(self) -> int:
@@ -60,11 +61,29 @@ class Links:
         return tuple(self.index(a, b) for a, b in zip(nodes, nodes[1:]))
 
     def route(self, source: str, destination: str) -> tuple[int, ...] | None:
-        """Link numbers from one host to another; ``()`` to itself, ``None`` where no route exists."""
+        """Link numbers from one host to another; ``()`` to itself, ``None`` where no route exists.
+
+        Links of unlimited bandwidth are left out: they only add their latency.
+        """
         pair = (source, destination)
         if pair not in self._routes:
-            self._routes[pair] = self._find(source, destination)
+            path = self._find(source, destination)
+            self._delays[pair] = self.summed_latency(path or ())
+            self._routes[pair] = None if path is None else self.limiting(path)
         return self._routes[pair]
+
+    def delay(self, source: str, destination: str) -> float:
+        """Seconds of latency from one host to another, one way."""
+        self.route(source, destination)
+        return self._delays[source, destination]
+
+    def summed_latency(self, path: tuple[int, ...]) -> float:
+        """Seconds of latency along a path of links."""
+        return sum(self.latency[link] for link in path)
+
+    def limiting(self, path: tuple[int, ...]) -> tuple[int, ...]:
+        """The links of a path that can limit a flow."""
+        return tuple(link for link in path if self.bandwidth[link] != float("inf"))
 
     def _find(self, source: str, destination: str) -> tuple[int, ...] | None:
         for node in (source, destination):

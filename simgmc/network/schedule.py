@@ -130,7 +130,7 @@ class Placement:
         self.hosts = tuple(hosts)
         self.local = [a == b for a, b in zip(structure.source, structure.destination)]
         self.routes = [links.route(hosts[a], hosts[b]) for a, b in zip(structure.source, structure.destination)]
-        self.latency = [sum(links.latency[link] for link in route or ()) for route in self.routes]
+        self.latency = [links.delay(hosts[a], hosts[b]) for a, b in zip(structure.source, structure.destination)]
 
 
 class Execution:
