@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +52,7 @@ def curve(results: Results, method: str, point: GridPoint, along: str) -> Curve 
     for row, one in zip(reached, seeds, strict=True):
         row[: len(one[along])] = one[along]
     x = np.unique(reached.max(axis=0))
+    x = x[x >= max(one[along][0] for one in seeds)]
     values = np.stack([one.previous_value(results.measure.column, along, x) for one in seeds])
     std = values.std(axis=0, ddof=1) if len(seeds) > 1 else None
     return Curve(x, values.mean(axis=0), std)
@@ -155,9 +156,9 @@ def sweep_finding(
     return f"first at {goal}: " + ", ".join(f"{who or 'nobody'} at {a if a == b else f'{a} to {b}'}" for who, a, b in runs)
 
 
-def reach_label(reach: Reach, seeds_text: Callable[[int, int], str] = lambda some, n: f"{some} of {n} seeds") -> str:
+def reach_label(reach: Reach) -> str:
     """What stands at the end of a bar."""
     if reach.spread is None:
-        return f"not within {time_text(reach.at_least)}"
+        return f"not within {time_text(reach.at_least)}" if reach.at_least > 0 else "not reached"
     shown = time_text(reach.spread.mean, reach.spread.std)
-    return shown if not reach.spent else f"{shown} ({seeds_text(len(reach.needed), len(reach.needed) + len(reach.spent))})"
+    return shown if not reach.spent else f"{shown} ({len(reach.needed)} of {len(reach.needed) + len(reach.spent)} seeds)"

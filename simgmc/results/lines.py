@@ -60,7 +60,7 @@ def _draw_lines(
             look = panels.look(results.methods, method)
             shown = curve.x > 0 if log else np.full(len(curve.x), True)  # a log axis has no place for the start
             x, mean = curve.x[shown], scale_y * curve.mean[shown]
-            marks = (0.02 * place, 0.16) if len(x) > 8 else None
+            marks = (0.02 * place, 0.16) if np.isfinite(mean).sum() > 8 else None
             axis.plot(x, mean, markevery=marks, zorder=3, **look)
             if curve.std is not None:
                 std = scale_y * curve.std[shown]

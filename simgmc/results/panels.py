@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import matplotlib.style
@@ -150,6 +151,7 @@ def _title(axis: Axes, name: str, finding: str, width: float) -> None:
     )
 
 
+@cache
 def text_width(text: str, size: float, weight: str = "normal") -> float:
     """The width of one line of text, in inches."""
     return text_to_path.get_text_width_height_descent(text, FontProperties(size=size, weight=weight), False)[0] / 72
@@ -168,12 +170,12 @@ def legend_layout(labels: Sequence[str], width: float, size: float = 7) -> tuple
     """Labels folded to the figure's width, and how many columns and lines of text the legend takes."""
     folded = ["\n".join(fold(label, size, width - 0.6)) for label in labels]
     widths = [max(text_width(line, size) for line in label.split("\n")) + 0.5 for label in folded]
-    for rows in range(1, len(folded) + 1):
-        columns = [slice(start, start + rows) for start in range(0, len(folded), rows)]
-        if sum(max(widths[column]) for column in columns) <= width - 0.1 or len(columns) == 1:
+    lines = [label.count("\n") + 1 for label in folded]
+    for columns in range(len(folded), 0, -1):
+        split = np.array_split(np.arange(len(folded)), columns)  # as matplotlib fills columns
+        if columns == 1 or sum(max(widths[i] for i in column) for column in split) <= width - 0.1:
             break
-    lines = max(sum(label.count("\n") + 1 for label in folded[column]) for column in columns)
-    return folded, len(columns), lines
+    return folded, columns, max(sum(lines[i] for i in column) for column in split)
 
 
 def legend(figure: Figure, handles: Sequence, labels: Sequence[str], note: str = "") -> None:

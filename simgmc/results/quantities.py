@@ -13,7 +13,7 @@ _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60
 
 def time_unit(seconds: float) -> tuple[float, str]:
     """The unit in which a time of this length reads well, as (seconds per unit, name)."""
-    for scale, name, least in _TIME:
+    for scale, name, least in _TIME if seconds else ():
         if abs(seconds) >= least * scale:
             return scale, name
     return 1.0, "s"

@@ -35,6 +35,7 @@ def write_run(
             for seed in seeds:
                 key = SeriesKey(method, point["cluster.collective"], seed, point)
                 step = round_s(method, point, seed)
+                rcc = nbytes / max((round_bytes or {"": 1000}).values())
                 for epoch in range(evaluations + 1):
                     wiggle = 0.01 * math.sin(7 * seed + 3 * epoch) * min(epoch, 1)
                     value = curve(epoch) + (wiggle if len(seeds) > 1 else 0)
@@ -50,16 +51,16 @@ def write_run(
                             test_accuracy=None if loss_only else value,
                             bytes_up=8 * done * nbytes,
                             bytes_down=8 * done * nbytes,
-                            rcc=None if epoch == 0 else nbytes / max((round_bytes or {"": 1000}).values()),
+                            rcc=None if epoch == 0 else rcc,
                         ),
                     )
                 total = evaluations * rounds
                 if finish:
-                    directory.finish(key, breakdown(total, total * step, 8 * total * nbytes, point["cluster.collective"]))
+                    directory.finish(key, breakdown(total, total * step, 8 * total * nbytes, point["cluster.collective"], rcc))
     return directory
 
 
-def breakdown(rounds: int, sim_time_s: float, sent: int, collective: str) -> Breakdown:
+def breakdown(rounds: int, sim_time_s: float, sent: int, collective: str, rcc: float = 1.0) -> Breakdown:
     """A tenth of the time computing, the rest mostly transfer."""
     parts = {"compute": 0.1, "compress": 0.01, "transfer": 0.7, "latency": 0.05, "aggregate": 0.04, "wait": 0.1}
     server = sent if collective == "parameter_server" else 0
@@ -71,5 +72,5 @@ def breakdown(rounds: int, sim_time_s: float, sent: int, collective: str) -> Bre
         bytes_received_by_workers=sent,
         bytes_into_server=server,
         bytes_out_of_server=server,
-        rcc=1.0,
+        rcc=rcc,
     )

@@ -1,0 +1,179 @@
+import math
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from synthetic_runs import accuracy_curve, breakdown, write_run
+
+from simgmc.errors import SimgmcError
+from simgmc.results.run_directory import Evaluation, SeriesKey, create, open_run
+
+POINTS = [{"cluster.collective": c, "cluster.bandwidth": "10 Mbit/s"} for c in ("parameter_server", "ring")]
+METHODS = {"DMSGD": accuracy_curve(0.9, 0.3), "GMC": accuracy_curve(0.88, 0.3)}
+ROW = Evaluation(10, 0.1, 1 / 3, None, 2.25, 0.125, 800, 1600, None)
+
+
+def files(path):
+    return {file.relative_to(path): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
+
+
+def small_run(path, **options):
+    return write_run(path, METHODS, points=POINTS, seeds=(0, 1), evaluations=2, **options)
+
+
+def test_metrics_have_the_documented_columns_then_the_grid_without_the_collective(tmp_path):
+    directory = create(tmp_path, "x", grid_keys=("cluster.collective", "cluster.bandwidth", "workload.workers"))
+    grid = {"cluster.collective": "ring", "cluster.bandwidth": "10 Mbit/s", "workload.workers": 8}
+    directory.evaluated(SeriesKey("GMC", "ring", 0, grid), ROW)
+    assert (tmp_path / "metrics.csv").read_text() == (
+        "method,collective,seed,round,epoch,sim_time_s,train_loss,test_loss,test_accuracy,bytes_up,bytes_down,rcc,"
+        "cluster.bandwidth,workload.workers\n"
+        "GMC,ring,0,10,0.1,0.3333333333333333,,2.25,0.125,800,1600,,10 Mbit/s,8\n"
+    )
+
+
+def test_the_same_run_gives_the_same_bytes(tmp_path):
+    small_run(tmp_path / "a")
+    small_run(tmp_path / "b")
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+
+
+@given(st.floats(), st.one_of(st.none(), st.floats()), st.integers(0, 2**60), st.text(min_size=1))
+def test_numbers_and_names_are_read_back_exactly(tmp_path_factory, value, loss, nbytes, name):
+    name = name.encode("utf-8", "ignore").decode().replace("\r", "") or "x"
+    directory = create(tmp_path_factory.mktemp("run"), "")
+    written = Evaluation(1, value, value, loss, loss, None, nbytes, nbytes, loss)
+    directory.evaluated(SeriesKey(name, "ring", 3), written)
+    ((key, (read,)),) = open_run(directory.path).evaluations().items()
+    assert key == SeriesKey(name, "ring", 3)
+    assert repr(read) == repr(written)  # repr: NaN equals itself, -0.0 is not 0.0
+
+
+def test_a_count_of_bytes_is_a_whole_number(tmp_path):
+    directory = create(tmp_path, "")
+    with pytest.raises(ValueError, match="whole number"):
+        directory.evaluated(SeriesKey("GMC", "ring", 0), Evaluation(1, 1.0, 1.0, None, None, None, 1.5, 0, None))
+
+
+def test_a_series_of_another_grid_is_refused(tmp_path):
+    directory = create(tmp_path, "", grid_keys=("cluster.latency",))
+    with pytest.raises(ValueError, match="cluster.latency"):
+        directory.evaluated(SeriesKey("GMC", "ring", 0), ROW)
+
+
+def test_a_run_of_another_scenario_is_not_overwritten(tmp_path):
+    small_run(tmp_path / "run")
+    before = files(tmp_path / "run")
+    with pytest.raises(SimgmcError, match=r"run already holds a run of another scenario.*--out.*--overwrite"):
+        create(tmp_path / "run", "other")
+    assert files(tmp_path / "run") == before
+
+
+def test_overwriting_removes_what_a_run_wrote_and_nothing_else(tmp_path):
+    directory = small_run(tmp_path)
+    directory.write_costs("GMC", [])
+    directory.replace(directory.plots / "accuracy.png", b"")
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "plots" / "mine.svg").write_text("mine")
+    create(tmp_path, "other", overwrite=True)
+    assert set(map(str, files(tmp_path))) == {"scenario.toml", "metrics.csv", "breakdown.csv", "notes.txt", "plots/mine.svg"}
+    assert open_run(tmp_path).evaluations() == {}
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "scenario.toml", "plots"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_directory_with_other_files_is_left_alone(tmp_path, name, overwrite):
+    (tmp_path / name).mkdir() if name == "plots" else (tmp_path / name).write_text("mine")
+    with pytest.raises(SimgmcError, match=f"holds no run .it has {name}.*--out"):
+        create(tmp_path, "x", overwrite=overwrite)
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+
+
+def test_a_file_in_the_way_is_a_clear_error(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(SimgmcError, match="cannot make the run directory"):
+        create(tmp_path / "run", "x")
+
+
+def test_a_directory_without_a_run_is_a_clear_error(tmp_path):
+    with pytest.raises(SimgmcError, match="holds no run"):
+        open_run(tmp_path)
+
+
+def test_a_damaged_row_is_named_by_its_line(tmp_path):
+    directory = small_run(tmp_path)
+    with (tmp_path / "metrics.csv").open("a") as stream:
+        stream.write("GMC,ring,zero\n")
+    with pytest.raises(SimgmcError, match="line 26"):
+        directory.evaluations()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return small_run(tmp_path_factory.mktemp("whole")).path
+
+
+def continued(path):
+    """Runs what is unfinished, as a caller does."""
+    scenario = "# synthetic\n"
+    directory = create(path, scenario, grid_keys=tuple(POINTS[0]))
+    done = directory.finished()
+    for key, evaluations in open_run(path.parent / "whole").evaluations().items():
+        if key not in done:
+            for evaluation in evaluations:
+                directory.evaluated(key, evaluation)
+            directory.finish(key, open_run(path.parent / "whole").breakdowns()[key])
+    return directory
+
+
+@given(st.data())
+def test_a_run_killed_at_any_byte_and_continued_equals_one_never_killed(tmp_path_factory, whole, data):
+    base = tmp_path_factory.mktemp("kill")
+    (base / "whole").symlink_to(whole)
+    (base / "run").mkdir()
+    metrics, parts = (whole / "metrics.csv").read_bytes(), (whole / "breakdown.csv").read_bytes()
+    header = metrics.index(b"\n") + 1
+    cut = data.draw(st.integers(header, len(metrics)))
+    finished = metrics[:cut].count(b"\n") // 3 - (1 if metrics[:cut].count(b"\n") % 3 == 0 else 0)
+    kept = data.draw(st.integers(max(finished - 1, 0), finished)) if finished else 0
+    lines = parts.splitlines(keepends=True)
+    torn = lines[kept + 1][: data.draw(st.integers(0, len(lines[kept + 1]) - 1))] if kept + 1 < len(lines) else b""
+    (base / "run" / "metrics.csv").write_bytes(metrics[:cut])
+    (base / "run" / "breakdown.csv").write_bytes(b"".join(lines[: kept + 1]) + torn)
+    (base / "run" / "scenario.toml").write_text("# synthetic\n")
+    continued(base / "run")
+    assert files(base / "run") == files(whole)
+
+
+def test_a_finished_run_is_left_as_it_is(tmp_path):
+    directory = small_run(tmp_path)
+    before = files(tmp_path)
+    again = create(tmp_path, directory.scenario_text(), grid_keys=tuple(POINTS[0]))
+    assert files(tmp_path) == before
+    assert len(again.finished()) == 8
+
+
+def test_what_was_evaluated_before_a_kill_can_be_read(tmp_path):
+    small_run(tmp_path, finish=False)
+    with (tmp_path / "metrics.csv").open("a") as stream:
+        stream.write("GMC,ring,0,3")
+    directory = open_run(tmp_path)
+    assert len(directory.evaluations()) == 8
+    assert directory.finished() == set()
+
+
+def test_a_breakdown_is_read_back_exactly(tmp_path):
+    directory = create(tmp_path, "")
+    written = breakdown(100, math.pi, 12345, "ring")
+    directory.finish(SeriesKey("GMC", "ring", 0), written)
+    assert directory.breakdowns() == {SeriesKey("GMC", "ring", 0): written}
+
+
+def test_writing_and_reading_runs_needs_no_heavy_library():
+    code = (
+        "import sys, simgmc.results.tables, simgmc.results.summary;"
+        "sys.exit(bool({'torch', 'simpy', 'matplotlib', 'rich'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,0 +1,146 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simgmc.results.curves import curve
+from simgmc.results.run_directory import SeriesKey
+from simgmc.results.series import ACCURACY, LOSS, GridPoint, Ratio, Reach, Results, Series, Spread, advantage
+
+RING = GridPoint("ring")
+
+
+def series(times, accuracies, *, method="GMC", seed=0, losses=None) -> Series:
+    times = np.array(times, dtype=float)
+    columns = {
+        "sim_time_s": times,
+        "epoch": np.arange(len(times), dtype=float),
+        "bytes_up": 100 * times,
+        "test_accuracy": np.array(accuracies, dtype=float),
+        "test_loss": np.array(losses if losses is not None else accuracies, dtype=float),
+    }
+    return Series(SeriesKey(method, "ring", seed), columns, None)
+
+
+def results(*many: Series, measure=ACCURACY) -> Results:
+    return Results(many, tuple(dict.fromkeys(one.key.method for one in many)), (RING,), measure)
+
+
+def test_the_target_is_met_at_the_first_evaluation_at_or_above_it():
+    one = series([0, 10, 20, 30], [0.1, 0.8, 0.79, 0.9])
+    assert one.first_reaching(ACCURACY, 0.8) == 1
+    assert one.first_reaching(ACCURACY, 0.81) == 3
+    assert one.first_reaching(ACCURACY, 0.95) is None
+
+
+def test_a_target_loss_is_met_at_or_below_it():
+    one = series([0, 10, 20], [math.nan] * 3, losses=[2.3, 0.5, 0.4])
+    assert one.first_reaching(LOSS, 0.5) == 1
+    assert one.first_reaching(LOSS, 0.1) is None
+
+
+def test_a_diverged_model_never_meets_a_target():
+    assert series([0, 10], [math.nan, math.nan]).first_reaching(ACCURACY, 0.0) is None
+
+
+def test_between_evaluations_the_earlier_one_counts():
+    one = series([0, 10, 20], [0.1, 0.5, 0.9])
+    at = np.array([-1.0, 0.0, 9.99, 10.0, 19.0, 20.0, 99.0])
+    assert np.array_equal(
+        one.previous_value("test_accuracy", "sim_time_s", at), [math.nan, 0.1, 0.1, 0.5, 0.5, 0.9, 0.9], equal_nan=True
+    )
+
+
+def test_a_spread_is_a_mean_and_a_sample_deviation():
+    assert Spread.of([1.0, 2.0, 3.0]) == Spread(2.0, 1.0, 3)
+    assert Spread.of([5.0]) == Spread(5.0, None, 1)
+    assert Spread.of([]) is None
+
+
+def test_seeds_that_miss_the_target_are_counted_and_not_averaged():
+    run = results(series([0, 10, 20], [0.1, 0.9, 0.9]), series([0, 12, 24], [0.1, 0.2, 0.3], seed=1))
+    reach = run.reach("GMC", RING, 0.8)
+    assert (reach.needed, reach.spent) == ({0: 10.0}, {1: 24.0})
+    assert reach.spread == Spread(10.0, None, 1)
+    assert reach.at_least == 17.0
+    assert run.reach("GMC", RING, 0.8, "bytes_up").needed == {0: 1000.0}
+
+
+@pytest.mark.parametrize(
+    "of, over, ratio",
+    [
+        (Reach({0: 10.0, 1: 20.0}, {}), Reach({0: 30.0, 1: 60.0}, {}), Ratio(3.0, "=")),
+        (Reach({0: 10.0}, {}), Reach({}, {0: 50.0}), Ratio(5.0, ">")),
+        (Reach({}, {0: 10.0}), Reach({0: 50.0}, {}), Ratio(5.0, "<")),
+        (Reach({0: 10.0}, {1: 10.0}), Reach({0: 50.0}, {1: 50.0}), None),
+        (Reach({0: 10.0}, {}), Reach({1: 10.0}, {}), None),
+        (Reach({0: 10.0}, {}), Reach({0: 30.0, 1: 90.0}, {}), Ratio(3.0, "=")),
+        (Reach({0: 0.0}, {}), Reach({0: 0.0}, {}), None),
+    ],
+)
+def test_a_speed_up_is_exact_or_an_honest_bound_or_nothing(of, over, ratio):
+    assert advantage(of, over) == ratio
+
+
+@given(
+    st.lists(st.tuples(st.floats(1, 100), st.floats(1, 100), st.booleans(), st.booleans()), min_size=1, max_size=4),
+    st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), min_size=4, max_size=4),
+)
+def test_whatever_the_unmet_seeds_would_have_needed_the_bound_holds(seeds, more):
+    of = Reach({i: a for i, (a, _, met, _) in enumerate(seeds) if met}, {i: a for i, (a, _, met, _) in enumerate(seeds) if not met})
+    over = Reach({i: b for i, (_, b, _, met) in enumerate(seeds) if met}, {i: b for i, (_, b, _, met) in enumerate(seeds) if not met})
+    ratio = advantage(of, over)
+    mine = sum(a + (0 if met else more[i][0]) for i, (a, _, met, _) in enumerate(seeds))
+    theirs = sum(b + (0 if met else more[i][1]) for i, (_, b, _, met) in enumerate(seeds))
+    truth = theirs / mine
+    if ratio is not None:
+        slack = 1 + 1e-12
+        assert ratio.bound != "=" or truth == pytest.approx(ratio.value)
+        assert ratio.bound != ">" or truth * slack >= ratio.value
+        assert ratio.bound != "<" or truth <= ratio.value * slack
+
+
+def test_at_equal_time_every_method_is_judged_by_what_it_had_by_then():
+    fast = series([0, 1, 2, 3], [0.1, 0.5, 0.7, 0.8])
+    slow = series([0, 10, 20], [0.1, 0.6, 0.9], method="DMSGD")
+    run = results(fast, slow)
+    assert run.equal_time(RING) == 3.0
+    assert run.at_equal_time("GMC", RING).mean == 0.8
+    assert run.at_equal_time("DMSGD", RING).mean == 0.1
+
+
+def test_a_curve_of_one_seed_is_its_evaluations():
+    drawn = curve(results(series([0, 10, 20], [0.1, 0.5, 0.9])), "GMC", RING, "sim_time_s")
+    assert np.array_equal(drawn.x, [0, 10, 20]) and np.array_equal(drawn.mean, [0.1, 0.5, 0.9]) and drawn.std is None
+
+
+def test_a_curve_of_several_seeds_shows_nothing_before_the_last_of_them_got_there():
+    run = results(series([0, 10, 20], [0.1, 0.5, 0.9]), series([0, 14, 28], [0.1, 0.3, 0.7], seed=1))
+    drawn = curve(run, "GMC", RING, "sim_time_s")
+    assert np.array_equal(drawn.x, [0, 14, 28])
+    assert drawn.mean == pytest.approx([0.1, 0.4, 0.8])
+    assert drawn.std == pytest.approx([0.0, math.sqrt(0.02), math.sqrt(0.02)])
+
+
+def test_a_much_faster_seed_counts_with_its_latest_evaluation_and_keeps_its_last():
+    run = results(series([0, 1, 2], [0.1, 0.5, 0.9]), series([0, 10, 20], [0.1, 0.3, 0.7], seed=1))
+    assert curve(run, "GMC", RING, "sim_time_s").mean == pytest.approx([0.1, 0.6, 0.8])
+
+
+def test_a_seed_with_fewer_evaluations_keeps_its_last():
+    run = results(series([0, 10], [0.1, 0.5]), series([0, 10, 20], [0.1, 0.5, 0.7], seed=1))
+    drawn = curve(run, "GMC", RING, "sim_time_s")
+    assert np.array_equal(drawn.x, [0, 10, 20]) and drawn.mean == pytest.approx([0.1, 0.5, 0.6])
+
+
+@given(st.lists(st.lists(st.floats(0.01, 5), min_size=1, max_size=6), min_size=1, max_size=4))
+def test_a_curve_is_never_ahead_of_any_way_of_reading_the_evaluations(steps):
+    """For accuracies that only grow, the mean of the latest evaluations is the most that can be known."""
+    many = [series(np.cumsum(step), np.linspace(0, 0.9, len(step)), seed=i) for i, step in enumerate(steps)]
+    drawn = curve(results(*many), "GMC", RING, "sim_time_s")
+    for x, mean in zip(drawn.x, drawn.mean, strict=True):
+        known = [max(a for t, a in zip(one["sim_time_s"], one["test_accuracy"], strict=True) if t <= x) for one in many]
+        assert mean == pytest.approx(np.mean(known))
+    assert drawn.x[-1] == max(one["sim_time_s"][-1] for one in many)
