@@ -81,37 +81,38 @@ class ScenarioFile:
 
         flatten(grid, "")
         for key, values in flat.items():
+            place = f"{self.place}: {show_key(['grid', key])}"
             if not isinstance(values, list) or not values:
-                raise SimgmcError(f"{self.place}: grid.{key} = {show_value(values)}: must be a non-empty list of values")
+                raise SimgmcError(f"{place} = {show_value(values)}: must be a non-empty list of values")
             if any(values.index(value) != index for index, value in enumerate(values)):
-                raise SimgmcError(f"{self.place}: grid.{key} = {show_value(values)}: lists a value twice")
+                raise SimgmcError(f"{place} = {show_value(values)}: lists a value twice")
             if key.split(".")[0] in ("name", "seeds", "report"):
-                raise SimgmcError(f"{self.place}: grid.{key}: {key.split('.')[0]} cannot vary within a grid")
+                raise SimgmcError(f"{place}: {key.split('.')[0]} cannot vary within a grid")
         return flat
 
     def _points(self) -> list[GridPoint]:
         points = []
         for combination in itertools.product(*self.grid.values()):
-            values = dict(zip(self.grid, combination))
+            values = dict(zip(self.grid, combination, strict=True))
             content = copy.deepcopy(self.content)
             for key, value in values.items():
                 self._set(content, key, copy.deepcopy(value), "grid.")
             try:
                 scenario = Scenario.model_validate(content)
             except ValidationError as error:
-                at = ", ".join(f"{key} = {show_value(value)}" for key, value in values.items())
-                raise SimgmcError(self._mistakes(error, at)) from None
+                raise SimgmcError(self._mistakes(error, values)) from None
             points.append(GridPoint(values, scenario))
         return points
 
-    def _mistakes(self, error: ValidationError, at: str) -> str:
+    def _mistakes(self, error: ValidationError, values: dict[str, Any]) -> str:
         lines = []
         for one in error.errors(include_url=False):
-            loc = [part for part in one["loc"] if not str(part).startswith(("function-", "Method"))]
-            missing = one["type"] == "missing" or one["msg"].startswith(("Field required", "missing;"))
-            shown = "" if missing else f" = {show_value(one['input'])}"
-            text = "missing; a value is needed" if one["msg"].startswith("Field required") else one["msg"].removeprefix("Value error, ")
-            lines.append(f"{self.place}: {show_key(loc)}{shown}: {text[0].lower() + text[1:]}" + (f" (at {at})" if at else ""))
+            key, text = show_key(one["loc"]), one["msg"]
+            shown = "" if text.startswith("missing") else f" = {show_value(one['input'])}"
+            # Where the grid sets the key, its value is not the one in the file's own section.
+            set_by = [grid for grid in values if key.startswith(grid) or grid.startswith(key)]
+            source = f" (set by grid.{set_by[0]})" if set_by else ""
+            lines.append(f"{self.place}: {key}{shown}: {text[0].lower() + text[1:]}{source}")
         return "\n".join(dict.fromkeys(lines))
 
     def _set(self, content: dict[str, Any], key: str, value: Any, prefix: str = "") -> None:
@@ -124,9 +125,9 @@ class ScenarioFile:
                     return names.index(part)
                 if part.isdigit() and int(part) < len(table):
                     return int(part)
-                raise SimgmcError(f"{self.place}: {prefix}{key}: nothing is called {part!r}; {suggestion(part, names)}")
+                raise SimgmcError(f"{self.place}: {show_key([prefix + key])}: nothing is called {part!r}; {suggestion(part, names)}")
             if not isinstance(table, dict):
-                raise SimgmcError(f"{self.place}: {prefix}{key}: {show_value(table)} is not a table that could hold {part!r}")
+                raise SimgmcError(f"{self.place}: {show_key([prefix + key])}: {show_value(table)} is not a table that could hold {part!r}")
             return part
 
         table: Any = content

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import difflib
+import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
+
+
+_PLAIN = {
+    "missing": "missing; a value is needed",
+    "model_type": "needs a table",
+    "dict_type": "needs a table",
+    "list_type": "needs a list",
+    "string_type": "needs text",
+    "int_type": "needs a whole number",
+    "int_parsing_size": "is too large",
+    "float_type": "needs a number",
+    "bool_type": "needs true or false",
+    "too_short": "needs at least one entry",
+    "string_pattern_mismatch": "may hold letters, digits, '_', '.' and '-' only",
+}
+"""Pydantic's kinds of mistakes in this project's words."""
 
 
 class Table(BaseModel):
@@ -23,7 +41,7 @@ class Table(BaseModel):
         except ValidationError as error:
             details = []
             for one in error.errors(include_url=False):
-                message = one["msg"].removeprefix("Value error, ")
+                message = _PLAIN.get(one["type"], one["msg"].removeprefix("Value error, "))
                 if one["type"] == "extra_forbidden" and len(one["loc"]) == 1:
                     message = "unknown key; " + suggestion(str(one["loc"][0]), cls.model_fields)
                 details.append(_detail(message, one["loc"], one["input"]))
@@ -52,13 +70,23 @@ def show_key(loc: Iterable[int | str]) -> str:
     """A key's place as people write it: ``methods[1].compressor.density``."""
     text = ""
     for part in loc:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            text += ("." if text else "") + (part if re.fullmatch(r"[\w.-]+", part) else json.dumps(part))
     return text
 
 
 def show_value(value: Any) -> str:
     """A value as TOML would print it, cut to one short line."""
     if isinstance(value, bool):
-        return str(value).lower()
-    text = f'"{value}"' if isinstance(value, str) else str(value)
+        text = str(value).lower()
+    elif isinstance(value, str):
+        text = json.dumps(value, ensure_ascii=False)
+    elif isinstance(value, dict):
+        text = "{ " + ", ".join(f"{show_key([str(key)])} = {show_value(one)}" for key, one in value.items()) + " }"
+    elif isinstance(value, list):
+        text = "[" + ", ".join(map(show_value, value)) + "]"
+    else:
+        text = str(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,78 @@
+"""The command line as a user meets it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from simgmc.cli import main
+
+QUICKSTART = str(Path(__file__).parents[1] / "scenarios" / "quickstart.toml")
+
+
+def call(*arguments):
+    return CliRunner().invoke(main, list(arguments))
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["check", QUICKSTART]], ids=["help", "list", "check"])
+def test_quick_commands_load_neither_torch_nor_matplotlib(arguments):
+    code = (
+        "import sys\nfrom simgmc.cli import main\n"
+        f"try: main({arguments!r})\nexcept SystemExit as end: assert not end.code, end.code\n"
+        "assert not {'torch', 'matplotlib', 'sklearn'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_python_m_simgmc_is_the_same_program():
+    done = subprocess.run([sys.executable, "-m", "simgmc", "--version"], capture_output=True, text=True)
+    assert done.stdout.startswith("simgmc, version ")
+
+
+@pytest.mark.parametrize("kind", ["algorithms", "compressors", "collectives", "topologies", "models", "datasets", "partitions", "devices"])
+def test_list_gives_every_entry_a_line_and_a_source(kind):
+    result = call("list", kind)
+    assert result.exit_code == 0
+    assert len(result.output.splitlines()) >= 4
+
+
+def test_a_mistake_is_one_line_on_stderr_with_status_2():
+    result = call("check", QUICKSTART, "--set", "cluster.bandwith=3")
+    assert result.exit_code == 2
+    assert result.output.startswith("error: ") and 'did you mean "bandwidth"?' in result.output
+
+
+def test_a_missing_scenario_names_what_is_there():
+    result = call("check", str(Path(QUICKSTART).with_name("quick.toml")))
+    assert result.exit_code == 2 and "quickstart.toml" in result.output
+
+
+def test_set_takes_text_with_and_without_quotes():
+    for text in ('cluster.bandwidth="3 Mbit/s"', "cluster.bandwidth=3 Mbit/s"):
+        assert 'bandwidth = "3 Mbit/s"' in call("check", QUICKSTART, "--set", text).output
+
+
+def test_seed_replaces_the_scenarios_seeds():
+    assert "seeds = [\n    7,\n    9,\n]" in call("check", QUICKSTART, "--seed", "7", "--seed", "9").output
+
+
+def test_a_missing_dataset_is_named_before_anything_runs(tmp_path):
+    result = call("run", QUICKSTART, "--set", "workload.dataset=fashion-mnist", "--data-dir", str(tmp_path), "--out", str(tmp_path / "run"))
+    assert result.exit_code == 2
+    assert "train-images-idx3-ubyte.gz" in result.output and str(tmp_path) in result.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_directory_of_another_scenario_is_not_overwritten(tmp_path):
+    short = ["--seed", "1", "--set", "workload.epochs=0.5", "--out", str(tmp_path), "--device", "cpu"]
+    assert call("run", QUICKSTART, *short).exit_code == 0
+    before = (tmp_path / "metrics.csv").read_bytes()
+    result = call("run", QUICKSTART, *short, "--set", "optimizer.momentum=0.5")
+    assert result.exit_code == 2 and "--overwrite" in result.output
+    assert (tmp_path / "metrics.csv").read_bytes() == before
+    assert {path.stem for path in (tmp_path / "plots").glob("*.png")} >= {"accuracy_vs_time", "accuracy_vs_bytes", "accuracy_vs_epoch", "time_to_target"}
