@@ -44,6 +44,11 @@ class Average:
     """(workers,) int64: the papers' count, in floats (a sparse component counts 2)."""
     floats_down: int
     """The papers' count for the average sent to one worker."""
+    partial: np.ndarray | None = None
+    """(workers, workers) int64, only for messages that cannot be summed in place: how unions
+    of supports grow. ``partial[s, c]`` is the encoded size of the sum of workers c, c+1 ...
+    c+s (mod workers), restricted to the c-th of as many equal ranges of coordinates. None:
+    not recorded; a sparse reduce-scatter then refuses."""
 
 
 Step = Compute | Compress | Average

@@ -32,6 +32,10 @@ class Duration:
         """Seconds for one of ``parts`` equal steps of the work, touching ``nbytes`` bytes."""
         return self.seconds / parts
 
+    def share(self, nbytes: float, share: float) -> float:
+        """Seconds for a share of the work, touching ``nbytes`` bytes."""
+        return self.seconds * share
+
 
 @dataclass(frozen=True)
 class Throughput:
@@ -49,6 +53,10 @@ class Throughput:
 
     def part(self, nbytes: float, parts: int) -> float:
         """Seconds for one of several steps of the work, the one that touches ``nbytes`` bytes."""
+        return nbytes / self.bytes_per_second
+
+    def share(self, nbytes: float, share: float) -> float:
+        """Seconds for the share of the work that touches ``nbytes`` bytes."""
         return nbytes / self.bytes_per_second
 
 

@@ -6,6 +6,7 @@ from functools import cache
 
 import numpy as np
 
+from simgmc.network.conditions import Cost
 from simgmc.network.schedule import Schedule, StructureBuilder
 
 
@@ -21,6 +22,16 @@ def cut(nbytes: int, item_bytes: int, parts: int) -> np.ndarray:
     chunks[:more] += item_bytes
     chunks[0] += header
     return chunks
+
+
+def adding_times(added: np.ndarray, hosts: int, aggregation: Cost) -> np.ndarray:
+    """(flows,) seconds of every local adding from the bytes it adds (0: adds nothing).
+
+    A fixed duration is the whole adding of one collective: it is shared out in proportion to
+    bytes, so that the average of the ``hosts`` that add spends it once.
+    """
+    each = float(added.sum()) / hosts
+    return np.array([aggregation.share(n, n / each) if n else 0.0 for n in added])
 
 
 @cache

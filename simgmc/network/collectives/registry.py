@@ -9,9 +9,18 @@ from dataclasses import dataclass
 from simgmc.costs import Average
 from simgmc.errors import SimgmcError
 from simgmc.network.collectives.options import Options
-from simgmc.network.collectives.parameter_server import parameter_server
+from simgmc.network.collectives.recursive import doubling_all_gather, halving_doubling
+from simgmc.network.collectives.servers import (
+    colocated_parameter_server,
+    first_k_parameter_server,
+    parameter_server,
+    sharded_parameter_server,
+)
 from simgmc.network.collectives.lock_step_ring import lock_step_all_gather, lock_step_all_reduce
 from simgmc.network.collectives.sliced_ring import ring_all_gather, ring_all_reduce
+from simgmc.network.collectives.sparse import sparse_reduce_scatter
+from simgmc.network.collectives.trees import tree_all_reduce
+from simgmc.network.collectives.two_level import two_level
 from simgmc.network.conditions import Cost
 from simgmc.network.schedule import Schedule
 
@@ -101,6 +110,64 @@ COLLECTIVES: dict[str, Collective] = {
             "any",
             parameter_server,
             servers=1,
+        ),
+        Collective(
+            "sharded-parameter-server",
+            "the parameters cut among several servers",
+            "Li et al., OSDI 2014",
+            "any",
+            sharded_parameter_server,
+            servers=-1,
+        ),
+        Collective(
+            "colocated-parameter-server",
+            "every worker also serves one shard",
+            "Jiang et al., OSDI 2020",
+            "any",
+            colocated_parameter_server,
+        ),
+        Collective(
+            "first-k-parameter-server",
+            "the server waits for the first k messages only; late ones are dropped or carried over",
+            "Chen et al., arXiv 1604.00981",
+            "any",
+            first_k_parameter_server,
+            servers=1,
+        ),
+        Collective(
+            "halving-doubling",
+            "reduce-scatter by recursive halving, all-gather by recursive doubling",
+            _THAKUR,
+            "summable",
+            halving_doubling,
+        ),
+        Collective(
+            "doubling-all-gather",
+            "all-gather by recursive doubling; each worker adds all messages",
+            "Bruck et al., IEEE TPDS 1997",
+            "any",
+            doubling_all_gather,
+        ),
+        Collective(
+            "double-binary-tree",
+            "reduce and broadcast on two complementary binary trees, in slices",
+            "Sanders, Speck & Traeff, Parallel Computing 2009; NCCL",
+            "summable",
+            tree_all_reduce,
+        ),
+        Collective(
+            "two-level",
+            "all-reduce inside each site, between the sites, inside again",
+            "hierarchical all-reduce; Cho et al., BlueConnect, MLSys 2019",
+            "summable",
+            two_level,
+        ),
+        Collective(
+            "sparse-reduce-scatter",
+            "ring all-reduce of sparse messages; partial sums grow as supports unite",
+            "Li & Hoefler, Ok-Topk, PPoPP 2022",
+            "any",
+            sparse_reduce_scatter,
         ),
     )
 }

@@ -1,0 +1,136 @@
+"""Recursive halving and doubling: few steps, each with a partner twice as far away."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from simgmc.costs import Average
+from simgmc.network.collectives.options import Options
+from simgmc.network.collectives.pieces import adding_times, alone, cut
+from simgmc.network.conditions import Cost
+from simgmc.network.schedule import Schedule, Structure, StructureBuilder
+
+
+@cache
+def _halving_doubling(workers: int) -> tuple[Structure, tuple, tuple]:
+    """The flows, per flow the range of chunks it carries, per local adding likewise.
+
+    P = 2^p <= workers ranks halve and double; each of the ranks beyond P first hands its
+    whole message to a partner and gets the result back at the end.
+    """
+    build = StructureBuilder(workers)
+    power = 1 << (workers.bit_length() - 1)
+    extra = workers - power
+    carries: list[tuple[int, int]] = []
+    adds: list[tuple[int, int]] = []
+
+    def send(source: int, destination: int, after, chunks: tuple[int, int], gates=()) -> int:
+        carries.append(chunks)
+        adds.append((0, 0))
+        return build.flow(source, destination, after, gates=gates)
+
+    def add(rank: int, after, chunks: tuple[int, int], gates=()) -> int:
+        carries.append((0, 0))
+        adds.append(chunks)
+        return build.local(rank, after, gates=gates)
+
+    whole = (0, power)
+    # Per rank: what must have happened before its next step (empty: its own readiness).
+    before: list[list[int]] = [[] for _ in range(power)]
+    for rank in range(extra):
+        handed = send(power + rank, rank, (), whole, (power + rank,))
+        before[rank] = [add(rank, (handed,), whole, (rank,))]
+    span = [whole] * power
+    distance = power // 2
+    while distance:
+        sent = []
+        for rank in range(power):
+            low, high = span[rank]
+            middle = (low + high) // 2
+            keep, give = ((low, middle), (middle, high)) if rank & distance == 0 else ((middle, high), (low, middle))
+            gates = () if before[rank] else (rank,)
+            sent.append((send(rank, rank ^ distance, before[rank], give, gates), keep))
+        for rank in range(power):
+            own, keep = sent[rank]
+            received = sent[rank ^ distance][0]
+            before[rank] = [own, add(rank, (received,), keep, (rank,))]
+            span[rank] = keep
+        distance //= 2
+    distance = 1
+    while distance < power:
+        sent_now = [send(rank, rank ^ distance, before[rank], span[rank]) for rank in range(power)]
+        for rank in range(power):
+            before[rank] = [sent_now[rank], sent_now[rank ^ distance]]
+        span = [(min(span[r][0], span[r ^ distance][0]), max(span[r][1], span[r ^ distance][1])) for r in range(power)]
+        distance *= 2
+    for rank in range(power):
+        build.finish(rank, before[rank])
+    for rank in range(extra):
+        build.finish(power + rank, [send(rank, power + rank, before[rank], whole)])
+    return build.build(), tuple(carries), tuple(adds)
+
+
+def halving_doubling(average: Average, aggregation: Cost, options: Options) -> Schedule:
+    """Reduce-scatter by recursive halving, all-gather by recursive doubling (Rabenseifner
+    2004; Thakur et al. 2005). A step begins when the send and the receive before are done.
+
+    Time for K = 2^p equal hosts: 2 log2(K) L + 2(K-1)/K n/B; other K add 2(L + n/B).
+    """
+    workers = len(average.up)
+    if workers == 1:
+        return alone()
+    structure, carries, adds = _halving_doubling(workers)
+    power = 1 << (workers.bit_length() - 1)
+    ends = np.concatenate([[0], np.cumsum(cut(average.up[0], average.item_bytes, power))])
+    nbytes = np.array([ends[b] - ends[a] for a, b in carries], dtype=float)
+    added = np.array([ends[b] - ends[a] for a, b in adds], dtype=float)
+    return Schedule(structure, nbytes, adding_times(added, power, aggregation))
+
+
+@cache
+def _doubling_all_gather(workers: int) -> tuple[Structure, tuple[tuple[int, ...], ...]]:
+    """At step s rank r sends r - 2^s (mod K) all it has, up to what that rank still lacks
+    (Bruck et al. 1997): every message once, in ceil(log2 K) steps. For K = 2^p the pairs
+    exchange as in recursive doubling."""
+    build = StructureBuilder(workers)
+    carries: list[tuple[int, ...]] = []
+    pairs = workers & (workers - 1) == 0
+    held = [[rank] for rank in range(workers)]
+    before: list[list[int]] = [[] for _ in range(workers)]
+    distance = 1
+    while distance < workers:
+        sent, receiver = [], []
+        for rank in range(workers):
+            partner = rank ^ distance if pairs else (rank - distance) % workers
+            blocks = held[rank] if pairs else held[rank][: workers - len(held[rank])]
+            sent.append(build.flow(rank, partner, before[rank], gates=() if before[rank] else (rank,)))
+            carries.append(tuple(blocks))
+            receiver.append(partner)
+        came = {receiver[rank]: rank for rank in range(workers)}
+        gained = [held[rank] + list(carries[sent[came[rank]]]) for rank in range(workers)]
+        before = [[sent[rank], sent[came[rank]]] for rank in range(workers)]
+        held = gained
+        distance *= 2
+    for rank in range(workers):
+        build.finish(rank, [build.local(rank, before[rank])])
+    return build.build(), tuple(carries)
+
+
+def doubling_all_gather(average: Average, aggregation: Cost, options: Options) -> Schedule:
+    """All-gather in ceil(log2 K) steps of doubling size (recursive doubling; Bruck et al.
+    1997 where K is no power of two); each worker adds all messages at the end.
+
+    Time with equal messages of k bytes: ceil(log2 K) L + (K-1) k/B.
+    """
+    workers = len(average.up)
+    if workers == 1:
+        return alone()
+    structure, carries = _doubling_all_gather(workers)
+    up = np.asarray(average.up, dtype=float)
+    nbytes = np.zeros(structure.flows)
+    nbytes[: len(carries)] = [sum(up[block] for block in blocks) for blocks in carries]
+    delay = np.zeros(structure.flows)
+    delay[len(carries) :] = aggregation.of(float(up.sum()))
+    return Schedule(structure, nbytes, delay)

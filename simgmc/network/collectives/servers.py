@@ -1,0 +1,133 @@
+"""Parameter servers: push, add, pull; one server, shards, shards on the workers, first k of n."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from simgmc.costs import Average
+from simgmc.errors import SimgmcError
+from simgmc.network.collectives.options import Options
+from simgmc.network.collectives.pieces import alone, cut
+from simgmc.network.conditions import Cost
+from simgmc.network.schedule import Schedule, Structure, StructureBuilder
+
+
+@cache
+def _structure(workers: int, shards: tuple[int, ...], slices: int) -> tuple[Structure, dict[str, np.ndarray]]:
+    """Pushes of every worker to every shard, the adding of each, the pulls, slice by slice.
+
+    Also which flow is which: ``push`` and ``pull`` (slices, shards, workers), ``added``
+    (slices, shards); -1 where worker and shard are on one host.
+    """
+    build = StructureBuilder(workers, servers=sum(host >= workers for host in shards))
+    shape = (slices, len(shards), workers)
+    number = {"push": np.full(shape, -1), "pull": np.full(shape, -1), "added": np.full(shape[:2], -1)}
+    for j in range(slices):
+        for s, host in enumerate(shards):
+            for k in range(workers):
+                if k != host:
+                    behind = number["push"][j - 1, s, k] if j else -1
+                    number["push"][j, s, k] = build.flow(k, host, behind=int(behind), gates=() if j else (k,))
+            arrived = [int(n) for n in number["push"][j, s] if n >= 0]
+            own = (host,) if host < workers else ()
+            before = [int(number["added"][j - 1, s])] if j else []
+            number["added"][j, s] = build.local(host, arrived + before, gates=own)
+    for s, host in enumerate(shards):
+        for j in range(slices):
+            for k in range(workers):
+                if k != host:
+                    behind = number["pull"][j - 1, s, k] if j else -1
+                    number["pull"][j, s, k] = build.flow(host, k, (int(number["added"][j, s]),), int(behind))
+    for k in range(workers):
+        pulled = [int(n) for n in number["pull"][-1, :, k] if n >= 0]
+        pulled += [int(number["added"][-1, s]) for s, host in enumerate(shards) if host == k]
+        build.finish(k, pulled)
+    return build.build(), number
+
+
+def _serve(average: Average, aggregation: Cost, shards: tuple[int, ...], slices: int) -> Schedule:
+    workers = len(average.up)
+    structure, number = _structure(workers, shards, slices)
+    item = average.item_bytes
+    up = np.stack([cut(n, item, len(shards)) for n in average.up], axis=1) / slices
+    down = cut(average.down, item, len(shards)) / slices
+    nbytes, delay = np.zeros(structure.flows), np.zeros(structure.flows)
+    for j in range(slices):
+        for s in range(len(shards)):
+            remote = number["push"][j, s] >= 0
+            nbytes[number["push"][j, s][remote]] = up[s][remote]
+            nbytes[number["pull"][j, s][remote]] = down[s]
+            delay[number["added"][j, s]] = aggregation.part(float(up[s].sum()), len(shards) * slices)
+    return Schedule(structure, nbytes, delay)
+
+
+def parameter_server(average: Average, aggregation: Cost, options: Options) -> Schedule:
+    """Every worker pushes its message; after the last has arrived the server adds them and
+    sends everyone the encoded average (Li et al., OSDI 2014, synchronous).
+
+    Time with equal workers of bandwidth B, a server of bandwidth B and latency L between
+    them: L + sum(up)/B, the adding, L + K down/B. With ``slices`` push and pull overlap:
+    a slice is pulled as soon as everyone has pushed it.
+    """
+    workers = len(average.up)
+    if workers == 1:
+        return alone()
+    return _serve(average, aggregation, (workers,), options.slices or 1)
+
+
+def sharded_parameter_server(average: Average, aggregation: Cost, options: Options) -> Schedule:
+    """The parameters are cut among several servers; each serves its shard of every message.
+
+    A sparse message's entries are taken to spread evenly over the shards.
+    Time with equal hosts and M shards: 2(L + K n/(M B)) where the servers limit.
+    """
+    workers = len(average.up)
+    if workers == 1:
+        return alone()
+    shards = tuple(range(workers, workers + options.servers))
+    return _serve(average, aggregation, shards, options.slices or 1)
+
+
+def colocated_parameter_server(average: Average, aggregation: Cost, options: Options) -> Schedule:
+    """Every worker also serves one shard; its own part never crosses the network.
+
+    Time with equal hosts: 2(L + (K-1) n/(K B)), the least any all-reduce can do.
+    """
+    workers = len(average.up)
+    if workers == 1:
+        return alone()
+    return _serve(average, aggregation, tuple(range(workers)), options.slices or 1)
+
+
+@cache
+def _first_structure(workers: int, first: int, carry: bool) -> Structure:
+    build = StructureBuilder(workers, servers=1)
+    server = workers
+    # The pushes come first, so the adding that ends the round is flow number `workers`.
+    pushes = [build.flow(k, server, gates=(k,), unless=-1 if carry else workers) for k in range(workers)]
+    added = build.local(server, after=pushes, need=first)
+    for k in range(workers):
+        build.finish(k, [build.flow(server, k, after=(added,))])
+    return build.build()
+
+
+def first_k_parameter_server(average: Average, aggregation: Cost, options: Options) -> Schedule:
+    """The server adds the first k messages and answers everyone; k-of-n, or backup workers
+    (Chen et al., Revisiting distributed synchronous SGD, 2016).
+
+    A worker that becomes ready when the answer has already been made drops its message
+    unsent (``late = "drop"``), or still sends it, for the next round (``"carry"``).
+    """
+    workers = len(average.up)
+    if workers == 1:
+        return alone()
+    first = workers - 1 if options.first is None else options.first
+    if first > workers:
+        raise SimgmcError(f"first = {first}: a server cannot wait for more messages than there are workers, {workers}")
+    structure = _first_structure(workers, first, options.late == "carry")
+    up = np.asarray(average.up, dtype=float)
+    delay = np.zeros(structure.flows)
+    delay[workers] = aggregation.of(float(up.mean()) * first)
+    return Schedule(structure, np.concatenate([up, [0.0], np.full(workers, float(average.down))]), delay)
