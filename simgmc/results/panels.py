@@ -132,23 +132,11 @@ def titles(page: Page, finding: Callable[[Panel], str], beside: float = 0.0) -> 
         folded = {panel: fold(finding(panel), 7.5, width) for panel in row}
         lines = max(map(len, folded.values()))
         for panel in row:
-            _title(page.axes[panel], panel.name, "\n".join(folded[panel]) + "\n" * (lines - len(folded[panel])), width)
-
-
-def _title(axis: Axes, name: str, finding: str, width: float) -> None:
-    shown = axis.set_title(finding, loc="left", linespacing=1.15)
-    axis.annotate(
-        "\n".join(fold(name, 8, width, "bold")),
-        xy=(0, 1),
-        xycoords=shown,
-        xytext=(0, 2),
-        textcoords="offset points",
-        ha="left",
-        va="bottom",
-        fontsize=8,
-        fontweight="bold",
-        annotation_clip=False,
-    )
+            height = 3 + 1.23 * 7.5 * lines
+            above = {"xy": (0, 1), "xycoords": "axes fraction", "textcoords": "offset points", "annotation_clip": False}
+            page.axes[panel].annotate("\n".join(folded[panel]), xytext=(0, height), va="top", fontsize=7.5, linespacing=1.15, **above)
+            name = "\n".join(fold(panel.name, 8, width, "bold"))
+            page.axes[panel].annotate(name, xytext=(0, height + 2), va="bottom", fontsize=8, fontweight="bold", **above)
 
 
 @cache
@@ -171,7 +159,7 @@ def legend_layout(labels: Sequence[str], width: float, size: float = 7) -> tuple
     folded = ["\n".join(fold(label, size, width - 0.6)) for label in labels]
     widths = [max(text_width(line, size) for line in label.split("\n")) + 0.5 for label in folded]
     lines = [label.count("\n") + 1 for label in folded]
-    for columns in range(len(folded), 0, -1):
+    for columns in sorted({-(-len(folded) // rows) for rows in range(1, len(folded) + 1)}, reverse=True):
         split = np.array_split(np.arange(len(folded)), columns)  # as matplotlib fills columns
         if columns == 1 or sum(max(widths[i] for i in column) for column in split) <= width - 0.1:
             break

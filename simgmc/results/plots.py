@@ -1,8 +1,8 @@
 """The plots of a run, from its run directory.
 
 - ``accuracy_vs_time``, ``accuracy_vs_bytes``, ``accuracy_vs_epoch``: a panel per grid point; lines are
-  the mean over seeds, bands the mean ± one sample standard deviation, and both change only where an
-  evaluation was made (see curves.curve). Panels that would show exactly the same are drawn once.
+  the mean over seeds, bands the mean ± one sample standard deviation (how seeds with different
+  times are brought together: curves.curve). Panels that would show exactly the same are drawn once.
 - ``time_to_target``: the same answer as bars, with the numbers.
 - ``time_to_target_vs_KEY``: along a numeric key of the grid with at least three values.
 - ``time_per_round``: what a worker's round is made of.

@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simgmc.results.quantities import axis_unit, bytes_text, number, parse, percent_text, time_text
@@ -35,6 +35,7 @@ def test_shares_are_shown_in_percent(fraction, text):
     assert percent_text(fraction) == text
 
 
+@settings(deadline=None)
 @given(st.floats(1e-4, 9.9e5))
 def test_a_shown_number_is_right_to_three_digits(value):
     assert float(number(value)) == pytest.approx(value, rel=5e-3)

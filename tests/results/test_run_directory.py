@@ -3,7 +3,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_runs import accuracy_curve, breakdown, write_run
 
@@ -40,6 +40,7 @@ def test_the_same_run_gives_the_same_bytes(tmp_path):
     assert files(tmp_path / "a") == files(tmp_path / "b")
 
 
+@settings(deadline=None)
 @given(st.floats(), st.one_of(st.none(), st.floats()), st.integers(0, 2**60), st.text(min_size=1))
 def test_numbers_and_names_are_read_back_exactly(tmp_path_factory, value, loss, nbytes, name):
     name = name.encode("utf-8", "ignore").decode().replace("\r", "") or "x"
@@ -128,6 +129,7 @@ def continued(path):
     return directory
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_run_killed_at_any_byte_and_continued_equals_one_never_killed(tmp_path_factory, whole, data):
     base = tmp_path_factory.mktemp("kill")

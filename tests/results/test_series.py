@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simgmc.results.curves import curve
@@ -84,6 +84,7 @@ def test_a_speed_up_is_exact_or_an_honest_bound_or_nothing(of, over, ratio):
     assert advantage(of, over) == ratio
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.floats(1, 100), st.floats(1, 100), st.booleans(), st.booleans()), min_size=1, max_size=4),
     st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), min_size=4, max_size=4),
@@ -135,6 +136,7 @@ def test_a_seed_with_fewer_evaluations_keeps_its_last():
     assert np.array_equal(drawn.x, [0, 10, 20]) and drawn.mean == pytest.approx([0.1, 0.5, 0.6])
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.floats(0.01, 5), min_size=1, max_size=6), min_size=1, max_size=4))
 def test_a_curve_is_never_ahead_of_any_way_of_reading_the_evaluations(steps):
     """For accuracies that only grow, the mean of the latest evaluations is the most that can be known."""

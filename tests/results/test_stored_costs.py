@@ -3,7 +3,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -40,11 +40,13 @@ averages = st.builds(Average, vectors, counts, st.booleans(), st.integers(1, 8),
 steps = st.one_of(st.builds(Compute, counts), st.builds(Compress, counts), averages)
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(steps, max_size=5).map(tuple), max_size=8))
 def test_any_rounds_are_read_back_exactly(rounds):
     assert same(stored_costs.from_bytes(stored_costs.to_bytes(rounds)), rounds)
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(steps, max_size=3).map(tuple), max_size=4))
 def test_the_same_rounds_give_the_same_bytes(rounds):
     assert stored_costs.to_bytes(rounds) == stored_costs.to_bytes(list(rounds))
@@ -107,6 +109,7 @@ def test_a_field_that_this_version_does_not_know_is_named(monkeypatch):
         stored_costs.from_bytes(content)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 400))
 def test_a_damaged_file_is_a_clear_error(cut):
     content = stored_costs.to_bytes(rounds_of_gmc(1))
