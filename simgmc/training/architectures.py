@@ -27,15 +27,15 @@ def mlp(sample_shape: Sequence[int], classes: int, hidden: Sequence[int]) -> nn.
 def cnn(
     sample_shape: Sequence[int], classes: int, channels: Sequence[int], groups: int
 ) -> nn.Module:
-    """3x3 convolution, group norm, ReLU, 2x2 max-pooling for each of ``channels``; one linear layer."""
+    """3x3 convolution, group norm, 2x2 max-pooling, ReLU for each of ``channels``; one linear layer."""
     width, *size = sample_shape
     layers: list[nn.Module] = []
     for out in channels:
         layers += [
             nn.Conv2d(width, out, 3, padding=1, bias=False),
             nn.GroupNorm(groups, out),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
+            nn.MaxPool2d(2),  # before the ReLU: the same result from a quarter of the work
+            nn.ReLU(inplace=True),
         ]
         width, size = out, [side // 2 for side in size]
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * prod(size), classes))
@@ -60,8 +60,8 @@ class ResidualBlock(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.norm1(self.conv1(x)))
-        return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
+        y = F.relu(self.norm1(self.conv1(x)), inplace=True)
+        return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x), inplace=True)
 
 
 class PaddedShortcut(nn.Module):
@@ -99,7 +99,7 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.blocks(F.relu(self.norm(self.conv(x))))
+        x = self.blocks(F.relu(self.norm(self.conv(x)), inplace=True))
         return self.linear(x.mean((2, 3)))
 
 

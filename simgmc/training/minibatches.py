@@ -77,13 +77,17 @@ class Samples:
         if len(images) != len(labels):
             raise SimgmcError(f"{len(images)} images but {len(labels)} labels")
         self.labels = torch.as_tensor(labels).to(device, torch.int64)
-        self.are_images = images.ndim == 4
-        if self.are_images:
+        self.shape = tuple(images.shape[1:])
+        mean, scale = (torch.as_tensor(np.asarray(v), dtype=dtype) for v in (mean, 1 / np.asarray(std)))
+        if len(self.shape) == 3:
             images = images.permute(0, 2, 3, 1)
-        self.values = images.to(device).contiguous()
+        self._stored_shape = tuple(images.shape[1:])
+        self.values = images.to(device).contiguous().flatten(1)
         self.channels_last = channels_last
-        self.mean = torch.as_tensor(np.asarray(mean), dtype=dtype, device=device)
-        self.scale = torch.as_tensor(1 / np.asarray(std), dtype=dtype, device=device)
+        # one value per stored value: broadcasting over a last dimension of 3 is slow
+        self.mean, self.scale = (
+            v.expand(self._stored_shape).flatten().contiguous().to(device) for v in (mean, scale)
+        )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -99,31 +103,30 @@ class Samples:
             inputs (..., batch, *sample shape) and labels (..., batch).
         """
         if crop is None:
-            x = self.values[index]
+            x = self.values.index_select(0, index.flatten())
         else:
-            x = self._cropped(index, crop)
-        x = (x.to(self.mean.dtype) - self.mean) * self.scale
-        if self.are_images:
+            x = self._cropped(index.flatten(), crop.flatten(0, -2))
+        x = x.to(self.mean.dtype, copy=True).sub_(self.mean).mul_(self.scale)
+        x = x.view(*index.shape, *self._stored_shape)
+        if len(self.shape) == 3:
             x = x.movedim(-1, -3)
             if not self.channels_last:
                 x = x.contiguous()
         return x, self.labels[index]
 
     def _cropped(self, index: Tensor, crop: Tensor) -> Tensor:
-        _, height, width, _ = self.values.shape
-        down, right, flip = crop.unsqueeze(-1).unbind(-2)  # each (..., batch, 1)
+        height, width, channels = self._stored_shape
+        down, right, flip = crop.unsqueeze(-1).unbind(1)  # each (samples, 1)
         rows = torch.arange(height, device=index.device) + down
         columns = torch.arange(width, device=index.device)
         columns = torch.where(flip > 0, width - 1 - columns, columns) + right
-        inside = ((rows >= 0) & (rows < height)).unsqueeze(-1) & (
+        inside = ((rows >= 0) & (rows < height)).unsqueeze(2) & (
             (columns >= 0) & (columns < width)
-        ).unsqueeze(-2)
-        x = self.values[
-            index[..., None, None],
-            rows.clamp(0, height - 1).unsqueeze(-1),
-            columns.clamp(0, width - 1).unsqueeze(-2),
-        ]
-        return x * inside.unsqueeze(-1)
+        ).unsqueeze(1)
+        pixel = rows.clamp(0, height - 1).unsqueeze(2) * width + columns.clamp(0, width - 1).unsqueeze(1)
+        pixel += (index * (height * width))[:, None, None]
+        x = self.values.view(-1, channels).index_select(0, pixel.flatten())
+        return (x * inside.view(-1, 1)).view(len(index), -1)
 
 
 def crop_draws(seed: int, step: int, workers: int, batch: int) -> np.ndarray:

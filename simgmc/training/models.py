@@ -26,7 +26,7 @@ MODELS: dict[str, Entry] = {
         ),
         Entry(
             "cnn",
-            "two 3x3 convolutions with group norm, ReLU and 2x2 max-pooling, one linear layer",
+            "3x3 convolutions with group norm, 2x2 max-pooling and ReLU, one linear layer",
             "after LeNet (LeCun et al. 1998); group norm: Wu and He 2018",
             {
                 "channels": Option("output channels of the convolutions", list, (16, 32)),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch._utils import _unflatten_dense_tensors
 
 from simgmc.errors import SimgmcError
 from simgmc.layout import Layout
@@ -26,8 +27,7 @@ class ParameterSet:
             if channels_last and tensor.ndim == 4:
                 tensor = tensor.contiguous(memory_format=torch.channels_last)
             self.tensors.append(nn.Parameter(tensor))
-        self._shapes = [parameter.shape for parameter in like]
-        self._sizes = [parameter.numel() for parameter in like]
+        self._like = tuple(like)
 
     def alias(self) -> ParameterSet:
         """Other leaf tensors with the same memory."""
@@ -40,12 +40,9 @@ class ParameterSet:
         with torch.no_grad():
             torch._foreach_copy_(self.tensors, self.views(point))
 
-    def views(self, vector: Tensor) -> list[Tensor]:
+    def views(self, vector: Tensor) -> tuple[Tensor, ...]:
         """The parts of a flat vector (d,), shaped as the parameters."""
-        return [
-            part.view(shape)
-            for part, shape in zip(vector.split(self._sizes), self._shapes, strict=True)
-        ]
+        return _unflatten_dense_tensors(vector, self._like)
 
 
 class Replicas:
