@@ -54,7 +54,8 @@ def _draw_bars(
         for method, reach in reaches[panel.points[0]].items():
             _bar(axis, names.index(method), reach, left, panels.look(results.methods, method)["color"])
             text = curves.reach_label(reach)
-            end = max(reach.at_least + ((reach.spread and reach.spread.std) or 0.0), left)
+            error = reach.spread.std or 0.0 if not reach.spent else 0.0
+            end = max(reach.at_least + error, left)
             room = max(0.15, 1 - (panels.text_width(text, 6.5) + 0.12) / width)
             right = max(right, left * (end / left) ** (1 / room) if log else end / room)
             axis.annotate(

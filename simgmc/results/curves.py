@@ -157,8 +157,10 @@ def sweep_finding(
 
 
 def reach_label(reach: Reach) -> str:
-    """What stands at the end of a bar."""
-    if reach.spread is None:
-        return f"not within {time_text(reach.at_least)}" if reach.at_least > 0 else "not reached"
-    shown = time_text(reach.spread.mean, reach.spread.std)
-    return shown if not reach.spent else f"{shown} ({len(reach.needed)} of {len(reach.needed) + len(reach.spent)} seeds)"
+    """What stands at the end of a bar, whose length is the time or, where seeds missed the target, a lower bound."""
+    if not reach.spent:
+        return time_text(reach.spread.mean, reach.spread.std)
+    bound = time_text(reach.at_least)
+    if reach.needed:
+        return f"over {bound} ({len(reach.needed)} of {len(reach.needed) + len(reach.spent)} seeds)"
+    return f"not within {bound}" if reach.at_least > 0 else "not reached"

@@ -7,10 +7,10 @@ from matplotlib.text import Text
 from synthetic_runs import accuracy_curve, write_run
 
 from simgmc.results import panels
-from simgmc.results.curves import finding, numeric_keys, sweep_finding, wide
+from simgmc.results.curves import finding, numeric_keys, reach_label, sweep_finding, wide
 from simgmc.results.lines import measure_figure
 from simgmc.results.plots import draw_plots, figures_of
-from simgmc.results.series import GridPoint, read_results
+from simgmc.results.series import GridPoint, Reach, read_results
 
 METHODS = {
     "DMSGD": accuracy_curve(0.98, 0.3),
@@ -185,6 +185,13 @@ def test_findings_say_who_is_first_and_by_how_much(tmp_path):
     assert finding(results, slow_ps, "sim_time_s", 0.978, "DMSGD") == "only DMSGD reaches 97.8 %"
     assert finding(results, slow_ps, "sim_time_s", 0.99, "DMSGD") == "no method reaches 99 %"
     assert finding(results, fast_ring, "sim_time_s", None, None) == "DMSGD ends best, at 98.0 %"
+
+
+def test_a_bars_label_is_its_length():
+    assert reach_label(Reach({0: 10.0, 1: 14.0}, {})) == "12.0 ± 2.8 s"
+    assert reach_label(Reach({0: 10.0, 1: 14.0}, {2: 30.0})) == "over 18.0 s (2 of 3 seeds)"
+    assert reach_label(Reach({}, {0: 30.0})) == "not within 30.0 s"
+    assert reach_label(Reach({}, {0: 0.0})) == "not reached"
 
 
 def test_a_sweeps_finding_says_where_the_answer_flips(tmp_path):
