@@ -6,7 +6,7 @@ from simgmc.network.schedule import Execution
 
 CATEGORIES = ("compute", "compress", "transfer", "latency", "aggregate", "wait")
 """Where time goes. transfer: bytes leaving their sender (on the chain of flows that the
-worker waited for); latency: bytes on their way; aggregate: adding messages; wait: another
+worker waited for); latency: bytes on their way and fixed costs of messages; aggregate: adding messages; wait: another
 worker on that chain was not ready yet."""
 
 
@@ -21,6 +21,7 @@ def exchange_breakdown(execution: Execution, participant: int, ready: float, fin
     flows = execution.schedule.structure.flows
     begun, departed, landed = execution.begun, execution.departed, execution.landed
     released, cause = execution.released, execution.cause
+    extra = execution.placement.extra
     end = finished
     flow = execution.finisher[participant]
     arrived = True
@@ -32,6 +33,10 @@ def exchange_breakdown(execution: Execution, participant: int, ready: float, fin
         if start < end:
             transfer += end - start
             end = start
+        if extra is not None and end > ready:
+            held = min(extra[flow], end - ready)
+            latency += held
+            end -= held
         start = max(released[flow], ready)
         if start < end:
             aggregate += end - start

@@ -20,6 +20,7 @@ from simgmc.network import collectives
 from simgmc.network.breakdown import CATEGORIES, exchange_breakdown
 from simgmc.network.conditions import ComputeTime, Cost
 from simgmc.network.fluid import FluidNetwork, StuckError
+from simgmc.network.overheads import IDEAL, Overheads
 from simgmc.network.routing import Links
 from simgmc.network.schedule import Execution, Placement, Schedule, Structure
 
@@ -90,6 +91,9 @@ class ClusterSettings:
     servers: tuple[str, ...] = ()
     """Hosts of the servers where there are several; empty: ``server`` alone."""
 
+    overheads: Overheads = IDEAL
+    """What the transport costs beyond the wire."""
+
     @property
     def server_hosts(self) -> tuple[str, ...]:
         """Every host that serves."""
@@ -158,7 +162,7 @@ class Cluster:
     def __init__(self, settings: ClusterSettings):
         self.settings = settings
         self.clock = Clock()
-        self.links = Links(settings.graph, settings.seed)
+        self.links = Links(settings.overheads.applied_to(settings.graph), settings.seed)
         self.network = FluidNetwork(self.links)
         self.timer = NetworkTimer(self.clock, self.network)
         self._placements: dict[int, Placement] = {}
@@ -192,7 +196,7 @@ class Cluster:
         found = self._placements.get(id(structure))
         if found is None:
             servers = self.settings.server_hosts[: structure.hosts - structure.participants]
-            found = Placement(structure, (*self.settings.workers, *servers), self.links)
+            found = Placement(structure, (*self.settings.workers, *servers), self.links, self.settings.overheads)
             self._placements[id(structure)] = found
         return found
 

@@ -15,6 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from simgmc.network.fluid import FluidNetwork, Transfer
+from simgmc.network.overheads import IDEAL, Overheads
 from simgmc.network.routing import Links
 
 _INFINITY = float("inf")
@@ -143,14 +144,22 @@ class Schedule:
 class Placement:
     """A structure's flows laid onto the links of one network."""
 
-    def __init__(self, structure: Structure, hosts: Sequence[str], links: Links):
+    def __init__(self, structure: Structure, hosts: Sequence[str], links: Links, overheads: Overheads = IDEAL):
         if len(hosts) != structure.hosts:
             raise ValueError(f"{structure.hosts} hosts needed, {len(hosts)} given")
         self.structure = structure
         self.hosts = tuple(hosts)
         self.local = [a == b for a, b in zip(structure.source, structure.destination)]
         self.routes = [links.route(hosts[a], hosts[b]) for a, b in zip(structure.source, structure.destination)]
+        self.cap = _INFINITY if overheads.rate_cap is None else overheads.rate_cap
         self.latency = [links.delay(hosts[a], hosts[b]) for a, b in zip(structure.source, structure.destination)]
+        self.extra: list[float] | None = None
+        """Seconds each flow's start is held up by overheads."""
+        if overheads.software or overheads.startup:
+            self.extra = [
+                0.0 if local else overheads.software + (overheads.startup * latency if gates else 0.0)
+                for local, latency, gates in zip(self.local, self.latency, structure.gates)
+            ]
 
 
 class Execution:
@@ -164,7 +173,7 @@ class Execution:
 
     __slots__ = (
         "network", "schedule", "placement", "begun", "departed", "landed", "cause", "released", "gate",
-        "finisher", "_waiting", "_unfinished", "_on_finish", "_delay", "_nbytes", "_rules", "_caps", "open",
+        "finisher", "_waiting", "_unfinished", "_on_finish", "_delay", "_nbytes", "_rules", "_extra", "open",
     )  # fmt: skip
 
     def __init__(
@@ -173,7 +182,6 @@ class Execution:
         schedule: Schedule,
         placement: Placement,
         on_finish: Callable[[int, float], None] | None = None,
-        caps: Sequence[float] | None = None,
     ):
         structure = schedule.structure
         flows = structure.flows
@@ -194,7 +202,7 @@ class Execution:
         self._on_finish = on_finish
         self._delay = schedule.delay.tolist()
         self._nbytes = schedule.nbytes.tolist()
-        self._caps = caps
+        self._extra = placement.extra
         self.open = flows
         """Flows that have not arrived yet."""
 
@@ -223,6 +231,8 @@ class Execution:
 
     def _release(self, flow: int) -> None:
         delay = self._delay[flow]
+        if self._extra is not None:
+            delay += self._extra[flow]
         if delay > 0.0:
             self.network.at(self.network.now + delay, self._start, flow)
         else:
@@ -240,8 +250,8 @@ class Execution:
             self.left(flow, now)
             self.arrived(flow, now)
             return
-        cap = _INFINITY if self._caps is None else self._caps[flow]
-        network.start(Transfer(self, flow, placement.routes[flow], placement.latency[flow], self._nbytes[flow], cap))
+        route, latency = placement.routes[flow], placement.latency[flow]
+        network.start(Transfer(self, flow, route, latency, self._nbytes[flow], placement.cap))
 
     # what the network reports -------------------------------------------------
 

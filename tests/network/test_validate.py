@@ -1,0 +1,69 @@
+"""Validation: the three reference formats, what is computed, and what counts as failure."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from simgmc.errors import SimgmcError
+from simgmc.network.validate import validate, validate_file
+from simgmc.network.validation_figure import draw
+
+from .conftest import REFERENCE
+
+RING = {"nodes": 2, "slices": 1, "steps": 2, "chunk_bytes": [100, 100], "up": [100, 100], "down": [100, 100], "latency": 0.5, "ready": [0, 0], "makespan": 3.0}
+
+
+def write(tmp_path, document):
+    path = tmp_path / "file.json"
+    path.write_text(document if isinstance(document, str) else json.dumps(document))
+    return path
+
+
+def test_the_reference_files_pass(reference):
+    for name in ("max_min_cases.json", "sliced_ring_cases.json"):
+        reference(name)
+    result = validate([REFERENCE / "max_min_cases.json", REFERENCE / "sliced_ring_cases.json"])
+    assert result.passed and max(report.largest_error for report in result.reports) < 1e-12
+    values = result.as_json()
+    cases = values[str(REFERENCE / "max_min_cases.json")]
+    assert cases["single/lan"] == {"first": {"f": pytest.approx(0.0801)}, "last": {"f": pytest.approx(0.0801)}}
+    assert len(values[str(REFERENCE / "sliced_ring_cases.json")]) == 40
+
+
+def test_nccl_all_reduce_is_within_the_stated_error_of_measurements(reference):
+    reference("real_collectives.json")
+    report = validate_file(REFERENCE / "real_collectives.json")
+    assert len(report.values) == len(report.rows) == 192
+    assert report.mean_error <= 0.025 and report.largest_error <= 0.05
+
+
+def test_overheads_fitted_on_four_nodes_predict_eight_within_one_percent(reference):
+    reference("real_collectives.json")
+    fit = validate_file(REFERENCE / "real_collectives.json").fit
+    assert fit.mean_error <= 0.01
+    assert not set(fit.fitted_on) & set(fit.tested_on)
+
+
+def test_an_exact_case_that_is_off_fails(tmp_path):
+    assert validate([write(tmp_path, {"cases": [RING]})]).passed
+    result = validate([write(tmp_path, {"cases": [{**RING, "makespan": 3.0 * (1 + 1e-8)}]})])
+    assert not result.passed and result.reports[0].worst.startswith("case 0")
+
+
+@pytest.mark.parametrize("document", ["not json", {"cases": [{"x": 1}]}, [], {"cases": [{**RING, "nodes": None}]}, {"cases": [{"slices": 1}]}])
+def test_a_file_that_is_no_reference_is_refused(tmp_path, document):
+    with pytest.raises(SimgmcError, match="file.json"):
+        validate([write(tmp_path, document)])
+
+
+def test_a_missing_file_is_refused():
+    with pytest.raises(SimgmcError, match="nowhere.json"):
+        validate(["nowhere.json"])
+
+
+def test_the_picture_is_drawn(tmp_path, reference):
+    reference("real_collectives.json")
+    draw(validate_file(REFERENCE / "real_collectives.json"), tmp_path / "validation.png")
+    assert (tmp_path / "validation.png").stat().st_size > 10_000
