@@ -96,8 +96,8 @@ def state_times(file: ScenarioFile, workload_of: WorkloadFactory) -> ScenarioFil
     if compute.compression == MEASURED:
         slowest = 0.0
         for index, method in enumerate(scenario.methods):
-            if method.parameters().get("compressor") and method.compression_time is None:
-                seconds = _measure_compression(method.parameters()["compressor"], workload)
+            if method.compressors() and method.compression_time is None:
+                seconds = max(_measure_compression(chosen, workload) for chosen in method.compressors().values())
                 settings.append((f"methods.{index}.compression_time", _milliseconds(seconds)))
                 slowest = max(slowest, seconds)
         times["compression"] = _milliseconds(slowest)

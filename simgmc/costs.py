@@ -49,8 +49,18 @@ class Average:
     of supports grow. ``partial[s, c]`` is the encoded size of the sum of workers c, c+1 ...
     c+s (mod workers), restricted to the c-th of as many equal ranges of coordinates. None:
     not recorded; a sparse reduce-scatter then refuses."""
+    background: bool = False
+    """Workers go on at once; a later :class:`Join` waits for the average."""
 
 
-Step = Compute | Compress | Average
+@dataclass(frozen=True)
+class Join:
+    """Every worker waits for an average that was started in the background."""
+
+    step: int
+    """Which step of the round started it."""
+
+
+Step = Compute | Compress | Average | Join
 RoundCosts = tuple[Step, ...]
 """The steps of one round, in the order in which every worker takes them."""

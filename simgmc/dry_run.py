@@ -71,7 +71,7 @@ def predict(training: Training, layout: Layout, batches_per_epoch: float) -> lis
         server = timing.into_server.sum() + timing.out_of_server.sum()
         sparse = any(not step.summable for costs in steady for step in costs if hasattr(step, "summable"))
         predictions.append(
-            Prediction(point, training.method.name, total, timing.total * factor, timing.sent_by_workers.sum() * factor, server * factor, sparse)
+            Prediction(point, training.method.name, total, timing.total * factor, timing.sent_by_workers.sum() * factor, server * factor, sparse and server > 0)
         )
     return predictions
 

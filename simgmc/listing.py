@@ -6,8 +6,9 @@ import inspect
 from collections.abc import Iterator
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
+
+from simgmc.console import plain_console
 
 Line = tuple[str, str, str]
 
@@ -16,7 +17,7 @@ def _algorithms() -> Iterator[Line]:
     from simgmc.algorithms import ALGORITHMS
 
     for name, cls in ALGORITHMS.items():
-        yield name, inspect.getdoc(cls).partition("\n")[0], cls.source
+        yield name, inspect.getdoc(cls).partition("\n")[0].replace("``", ""), cls.source
 
 
 def _registered(module: str, registry: str) -> Iterator[Line]:
@@ -47,7 +48,7 @@ KINDS = {
 
 def show(kind: str | None) -> None:
     """Print one kind, or all of them."""
-    console = Console()
+    console = plain_console()
     for name in [kind] if kind else KINDS:
         table = Table(title=name, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
         table.add_column("name", no_wrap=True)

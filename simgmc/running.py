@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from simgmc.assembly import WorkloadFactory, state_times, times_are_stated
+from simgmc.console import plain_console
 from simgmc.dry_run import predict, wire_format
 from simgmc.progress import RunProgress
 from simgmc.results import run_directory
@@ -34,7 +35,7 @@ def run(
     console: Console | None = None,
 ) -> Path:
     """Run a scenario into the directory ``out``; returns it."""
-    console = console or Console()
+    console = console or plain_console()
     if threads:
         from simgmc.compression.rows import set_threads
 
@@ -82,15 +83,15 @@ def report(console: Console, directory: run_directory.RunDirectory, scenario: Sc
 
 def dry_run(file: ScenarioFile, *, device: str = "auto", data_dir: str | None = None, console: Console | None = None) -> None:
     """Print what the run would send and how long it would take in simulated time."""
-    console = console or Console()
+    console = console or plain_console()
     workload_of = WorkloadFactory(device, data_dir, None)
     file = state_times(file, workload_of)
     _header(console, file, workload_of)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="prediction (nothing is trained)", title_justify="left")
     for column in ("method", *(file.grid or ("collective",))):
-        table.add_column(column.removeprefix("cluster."))
+        table.add_column(column.removeprefix("cluster."), no_wrap=True)
     for column in ("rounds", "simulated time", "sent by workers", "through the server"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     bounded = False
     for training in _one_seed(file):
         workload = workload_of(training.scenario, training.seed)

@@ -107,9 +107,8 @@ def build_trainer(training: Training, workload: Any) -> Any:
     scenario, method = training.scenario, training.method
     optimizer = scenario.optimizer
     parameters = method.parameters()
-    if "compressor" in parameters:
-        chosen = parameters["compressor"]
-        parameters["compressor"] = build(chosen.name, workload.layout, **chosen.options)
+    for key, chosen in method.compressors().items():
+        parameters[key] = build(chosen.name, workload.layout, **chosen.options)
     if "momentum" in parameters and parameters["momentum"] is None:
         parameters["momentum"] = optimizer.momentum
     schedule = Schedule(**{**dict(optimizer.schedule), "milestones": tuple(optimizer.schedule.milestones)})

@@ -4,16 +4,39 @@
 imports torch: programs only do arithmetic on the tensors they are given.
 """
 
-from simgmc.algorithms.dgc import DGC
-from simgmc.algorithms.gmc import GMC
-from simgmc.algorithms.sgd import DMSGD, SGD
-from simgmc.algorithms.worker import Algorithm
+from simgmc.algorithms import cser, dgc, error_feedback, gmc, local, quantized, sgd
+from simgmc.algorithms.worker import Algorithm, Compressor
 
 ALGORITHMS: dict[str, type[Algorithm]] = {
-    "sgd": SGD,
-    "dmsgd": DMSGD,
-    "gmc": GMC,
-    "dgc": DGC,
+    "sgd": sgd.SGD,
+    "dmsgd": sgd.DMSGD,
+    "sngm": sgd.SNGM,
+    "gmc": gmc.GMC,
+    "gmc+": gmc.GMCPlus,
+    "gmc-server-momentum": gmc.GMCServerMomentum,
+    "gmc-scaled-residual": gmc.GMCScaledResidual,
+    "dgc": dgc.DGC,
+    "ef-sgdm": error_feedback.EFSGDM,
+    "saef": error_feedback.SAEF,
+    "def": error_feedback.DEF,
+    "def-a": error_feedback.DEFA,
+    "ef-signsgd": error_feedback.EFSignSGD,
+    "doublesqueeze": error_feedback.DoubleSqueeze,
+    "cser": cser.CSER,
+    "m-cser": cser.MCSER,
+    "qsgd": quantized.QSGD,
+    "terngrad": quantized.TernGrad,
+    "signsgd": quantized.SignSGD,
+    "signum": quantized.Signum,
+    "powersgd": quantized.PowerSGD,
+    "local-sgd": local.LocalSGD,
+    "post-local-sgd": local.PostLocalSGD,
+    "pr-sgd-momentum": local.PRSGDMomentum,
+    "qsparse-local-sgd": local.QsparseLocalSGD,
+    "quantized-pr-sgd": local.QuantizedPRSGD,
+    "overlap-local-sgd": local.OverlapLocalSGD,
+    "slowmo": local.SlowMo,
+    "diloco": local.DiLoCo,
 }
 
-__all__ = ["ALGORITHMS", "Algorithm"]
+__all__ = ["ALGORITHMS", "Algorithm", "Compressor"]

@@ -1,4 +1,4 @@
-"""Global Momentum Compression.
+"""Global Momentum Compression and its variants.
 
 Source: Zhao, Xie, Li et al., "Global Momentum Compression for Sparse Communication
 in Distributed Learning".
@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from simgmc.algorithms.effects import Average, Gradient
-from simgmc.algorithms.worker import Algorithm, Program, Worker
+from simgmc.algorithms.worker import Algorithm, Compressor, Program, Worker
 
 
 @dataclass(frozen=True)
 class GMC(Algorithm):
-    """GMC, Algorithm 1: the global momentum is compressed together with the gradient.
+    """GMC: the global momentum is compressed together with the gradient.
 
-    With ``a_t`` the mean message of the round before, ``(w_{t-1} - w_t) / lr = a_t``,
-    so the momentum term of eq. (7) is the last sparse broadcast and no dense
-    momentum is kept anywhere::
+    Algorithm 1. With ``a`` the mean message of the round before,
+    ``(w_{t-1} - w_t) / lr = a``, so the momentum term of eq. (7) is the last sparse
+    broadcast and no dense momentum is kept anywhere::
 
         v = g + momentum * a + u;  send c = C(v);  u = v - c;  a = mean c;  w = w - lr * a
 
@@ -34,7 +34,7 @@ class GMC(Algorithm):
 
     source: ClassVar[str] = "Zhao et al., GMC paper, Algorithm 1"
 
-    compressor: Any
+    compressor: Compressor
     momentum: float = 0.9
     momentum_lr: Literal["previous", "current"] = "previous"
 
@@ -42,8 +42,12 @@ class GMC(Algorithm):
         worker.residual = worker.zeros()
         worker.update = worker.zeros()
 
+    def gradient_point(self, worker: Worker) -> Any:
+        """Tensor ``(..., d)``: where the gradient is taken."""
+        return worker.params
+
     def round(self, worker: Worker) -> Program:
-        gradient = yield Gradient(at=worker.params)
+        gradient = yield Gradient(at=self.gradient_point(worker))
         momentum = self.momentum
         if self.momentum_lr == "current":
             momentum *= worker.previous_lr / worker.lr
@@ -52,3 +56,88 @@ class GMC(Algorithm):
         worker.residual = message.subtract_from(wanted)
         worker.update = yield Average(message)
         worker.params = worker.params - worker.lr * worker.update
+
+
+@dataclass(frozen=True)
+class GMCPlus(GMC):
+    """GMC+: GMC with the gradient taken at a point detached along the worker's residual.
+
+    Algorithm 2: ``g = grad f(w - detached * lr * u)``, weight decay at that point too.
+    ``detached`` is the paper's lambda (0.3 to 1 work, best 0.5; 0 is GMC, which fails
+    with index-free blocks, Table 3). State and message as GMC.
+    """
+
+    source: ClassVar[str] = "Zhao et al., GMC paper, Algorithm 2"
+
+    detached: float = 0.5
+
+    def gradient_point(self, worker: Worker) -> Any:
+        return worker.params - self.detached * worker.lr * worker.residual
+
+
+@dataclass(frozen=True)
+class GMCServerMomentum(Algorithm):
+    """GMC's first alternative: the momentum is kept on the server, after compression.
+
+    GMC paper, Appendix A, Algorithm 3::
+
+        v = g + u;  send c = C(v);  u = v - c;  m = momentum * m + mean c;  w = w - lr * m
+
+    ``broadcast = "mean"`` (default): the server sends the sparse mean and every worker
+    keeps m, at GMC's cost. ``"update"``: it sends the step, which is dense (d values).
+    The paper speaks of accuracy only, so the cheaper form is the default.
+
+    State: residual u (d), momentum m (d). Message: C(v).
+    """
+
+    source: ClassVar[str] = "Zhao et al., GMC paper, Appendix A, Algorithm 3"
+
+    compressor: Compressor
+    momentum: float = 0.9
+    broadcast: Literal["mean", "update"] = "mean"
+
+    def start(self, worker: Worker) -> None:
+        worker.residual = worker.zeros()
+        worker.momentum_buffer = worker.zeros()
+
+    def round(self, worker: Worker) -> Program:
+        gradient = yield Gradient(at=worker.params)
+        wanted = gradient + worker.residual
+        message = self.compressor(wanted, worker.randomness())
+        worker.residual = message.subtract_from(wanted)
+        if self.broadcast == "mean":
+            worker.momentum_buffer = self.momentum * worker.momentum_buffer + (yield Average(message))
+        else:
+            before = self.momentum * worker.momentum_buffer
+            worker.momentum_buffer = yield Average(message, reply=lambda mean: before + mean)
+        worker.params = worker.params - worker.lr * worker.momentum_buffer
+
+
+@dataclass(frozen=True)
+class GMCScaledResidual(Algorithm):
+    """GMC's second alternative: the learning rate lies inside the residual.
+
+    GMC paper, Appendix A, Algorithm 4, u in parameter units::
+
+        v = lr * g - momentum * (w_t - w_{t-1}) + u;  send c = C(v);  u = v - c;  w = w - mean c
+
+    Equals GMC at a constant rate; with a decaying one, old residuals weigh more.
+    State: residual u (d), last update (sparse). Message: C(v).
+    """
+
+    source: ClassVar[str] = "Zhao et al., GMC paper, Appendix A, Algorithm 4"
+
+    compressor: Compressor
+    momentum: float = 0.9
+
+    def start(self, worker: Worker) -> None:
+        worker.residual = worker.zeros()
+        worker.update = worker.zeros()
+
+    def round(self, worker: Worker) -> Program:
+        gradient = yield Gradient(at=worker.params)
+        wanted = worker.lr * gradient + self.momentum * worker.update + worker.residual
+        message = self.compressor(wanted, worker.randomness())
+        worker.residual = message.subtract_from(wanted)
+        worker.update = yield Average(message)
+        worker.params = worker.params - worker.update

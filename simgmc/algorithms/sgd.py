@@ -55,3 +55,28 @@ class DMSGD(Algorithm):
             worker.momentum_buffer = self.momentum * worker.momentum_buffer + mean
             update = worker.momentum_buffer
         worker.params = worker.params - worker.lr * update
+
+
+@dataclass(frozen=True)
+class SNGM(Algorithm):
+    """SNGM: momentum over normalised gradients, for large batches.
+
+    ``u = momentum * u + g / |g|;  w = w - lr * u`` with g the mean gradient of all workers
+    and its 2-norm over the whole vector (normalising each worker's own gradient is another
+    method). Invariant to the loss's scale; ``|w_{t+1} - w_t| <= lr / (1 - momentum)``.
+    A zero gradient adds nothing. State: momentum u (d). Message: d dense values.
+    """
+
+    source: ClassVar[str] = "Zhao, Xie, Li, Stochastic normalized gradient descent with momentum"
+
+    momentum: float = 0.9
+
+    def start(self, worker: Worker) -> None:
+        worker.momentum_buffer = worker.zeros()
+
+    def round(self, worker: Worker) -> Program:
+        gradient = yield Gradient(at=worker.params)
+        mean = yield Average(gradient)
+        norm = mean.norm(dim=-1, keepdim=True)
+        worker.momentum_buffer = self.momentum * worker.momentum_buffer + mean / (norm + (norm == 0))
+        worker.params = worker.params - worker.lr * worker.momentum_buffer

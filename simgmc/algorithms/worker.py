@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, ClassVar
 
+from simgmc.layout import Layout
 from simgmc.randomness import Randomness
+
+Compressor = Callable[[Any, Randomness], Any]
+"""``(vector (..., d), randomness) -> message``; see :mod:`simgmc.compression`."""
 
 
 class Worker:
@@ -21,20 +25,31 @@ class Worker:
     """Learning rate of this round."""
     previous_lr: float
     """Learning rate of the round before (of this one, in the first)."""
+    weight_decay: float
+    """Coefficient of the L2 term."""
     round: int
     """Rounds finished so far."""
+    epoch: float
+    """Passes over the training data so far."""
+    workers: int
+    """How many workers there are."""
+    layout: Layout
+    """Where the model's tensors lie in the vector."""
 
-    _CONTEXT = frozenset({"lr", "previous_lr", "round"})
+    _CONTEXT = frozenset({"lr", "previous_lr", "weight_decay", "round", "epoch", "workers", "layout"})
 
-    def __init__(self, params: Any, seed: int, ranks: Sequence[int]):
+    def __init__(self, params: Any, layout: Layout, seed: int, ranks: Sequence[int], workers: int):
         self.params = params
+        self.layout = layout
+        self.workers = workers
         self._seed = seed
         self._ranks = ranks
         self._calls = 0
 
-    def begin(self, round: int, lr: float, previous_lr: float) -> None:
+    def begin(self, round: int, epoch: float, lr: float, previous_lr: float, weight_decay: float) -> None:
         """Set the context of the round about to run."""
-        self.round, self.lr, self.previous_lr = round, lr, previous_lr
+        self.round, self.epoch = round, epoch
+        self.lr, self.previous_lr, self.weight_decay = lr, previous_lr, weight_decay
         self._calls = 0
 
     def zeros(self) -> Any:
@@ -68,6 +83,8 @@ class Algorithm:
 
     source: ClassVar[str]
     """Paper and equation or algorithm number."""
+    summable: ClassVar[bool] = True
+    """Whether the messages of a method without a compressor can be added in flight."""
 
     def start(self, worker: Worker) -> None:
         """Give the worker the state that the first round finds."""
@@ -79,3 +96,7 @@ class Algorithm:
     def model(self, worker: Worker) -> Any:
         """Tensor ``(..., d)``: the point at which the method is evaluated; its mean over workers counts."""
         return worker.params
+
+    def other_models(self, worker: Worker) -> dict[str, Any]:
+        """Further points worth evaluating, by name."""
+        return {}

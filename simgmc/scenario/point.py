@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from simgmc.algorithms import ALGORITHMS
 from simgmc.compression import COMPRESSORS
 from simgmc.scenario.cluster import Cluster
 from simgmc.scenario.components import Component, Real
@@ -50,11 +51,11 @@ class Scenario(Table):
         return self
 
     def _check_carried(self, index: int, method: Method) -> None:
-        compressor = getattr(method, "compressor", None)
-        summable = compressor is None or COMPRESSORS[compressor.name].summable(compressor.options)
-        if refusal := self.cluster.refusal(summable):
-            sender = f"method {method.name!r} with compressor {compressor.name!r}" if compressor else f"method {method.name!r}"
-            raise mistake(f"cannot carry the messages of {sender}: {refusal}", "cluster", "collective", value=self.cluster.collective)
+        carried = {f"{key} {chosen.name!r}": COMPRESSORS[chosen.name].summable(chosen.options) for key, chosen in method.compressors().items()}
+        carried = carried or {"its own messages": ALGORITHMS[method.algorithm].summable}
+        for what, summable in carried.items():
+            if refusal := self.cluster.refusal(summable):
+                raise mistake(f"cannot carry method {method.name!r} with {what}: {refusal}", "cluster", "collective", value=self.cluster.collective)
 
     def written(self) -> dict[str, Any]:
         """As nested plain values for TOML: every default written out, nothing None."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import types
 import typing
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, create_model, model_validator
 
-from simgmc.algorithms import ALGORITHMS
+from simgmc.algorithms import ALGORITHMS, Compressor
 from simgmc.compression import COMPRESSORS
 from simgmc.compression import check as check_compressor
 from simgmc.errors import SimgmcError
-from simgmc.scenario.components import PositiveReal, Real, component
+from simgmc.scenario.components import Component, PositiveReal, Real, component
 from simgmc.scenario.quantities import DurationOrRate
 from simgmc.scenario.tables import Table, mistake, suggestion
 from simgmc.training.datasets import DATASETS
@@ -95,6 +96,9 @@ class Optimizer(Table):
     schedule: Annotated[Schedule, BeforeValidator(lambda v: {"kind": v} if isinstance(v, str) else v)] = {}
 
 
+COMPRESSOR = component("compressor", COMPRESSORS, check_compressor)
+
+
 class Method(Table):
     """One line of the comparison: an algorithm, its compressor, its parameters."""
 
@@ -106,8 +110,26 @@ class Method(Table):
 
     def parameters(self) -> dict[str, Any]:
         """The algorithm's own parameters (momentum is filled in from the optimizer)."""
-        own = {name: getattr(self, name) for name in type(self).model_fields if name not in Method.model_fields}
-        return own
+        return {name: getattr(self, name) for name in type(self).model_fields if name not in Method.model_fields}
+
+    def compressors(self) -> dict[str, Component]:
+        """The compressors among the parameters, by key."""
+        return {name: value for name, value in self.parameters().items() if isinstance(value, Component)}
+
+    @model_validator(mode="after")
+    def _acceptable(self) -> Method:
+        """What the algorithm itself has to say of its parameters."""
+        parameters = self.parameters()
+        if parameters.get("momentum", 0.0) is None:
+            del parameters["momentum"]
+        for name, chosen in self.compressors().items():
+            parameters[name] = types.SimpleNamespace(**chosen.options)
+        if self.algorithm in ALGORITHMS:
+            try:
+                ALGORITHMS[self.algorithm](**parameters)
+            except SimgmcError as error:
+                raise ValueError(str(error)) from None
+        return self
 
 
 def _build_table(algorithm: str) -> type[Method]:
@@ -117,12 +139,18 @@ def _build_table(algorithm: str) -> type[Method]:
     for one in dataclasses.fields(cls):
         kind: Any = hints[one.name]
         default = ... if one.default is dataclasses.MISSING else one.default
-        if one.name == "compressor":
-            kind = component("compressor", COMPRESSORS, check_compressor)
-        elif one.name == "momentum":
+        if one.name == "momentum":
             kind, default = Annotated[Real, Field(ge=0, lt=1)] | None, None
+        elif kind == Compressor:
+            kind, default = COMPRESSOR, ...
+        elif kind == Compressor | None:
+            kind = COMPRESSOR | None
         elif kind is float:
             kind = Real
+        elif kind == float | None:
+            kind = Real | None
+        elif kind == tuple[float, ...]:
+            kind = Annotated[tuple[Real, ...], Field(strict=False)]
         fields[one.name] = (kind, default)
     return create_model(f"Method_{algorithm}", __base__=Method, **fields)
 

@@ -6,11 +6,13 @@ round cost. Vectors that all workers share keep a leading dimension of 1 and bro
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from simgmc import costs
@@ -50,7 +52,8 @@ class StackedTrainer:
         self.workload = workload
         self._lr_at = lr_at
         self._weight_decay = weight_decay
-        self.worker = Worker(workload.initial_parameters()[None], seed, range(workload.workers))
+        workers = workload.workers
+        self.worker = Worker(workload.initial_parameters()[None], workload.layout, seed, range(workers), workers)
         algorithm.start(self.worker)
         self._dense = Identity()
         self.rounds = 0
@@ -71,7 +74,7 @@ class StackedTrainer:
         Raises :class:`DivergenceError` when a message is no longer finite.
         """
         lr = self._lr_at(self.epoch)
-        self.worker.begin(self.rounds, lr, self._previous_lr or lr)
+        self.worker.begin(self.rounds, self.epoch, lr, self._previous_lr or lr, self._weight_decay)
         steps: list[costs.Step] = []
         program = self.algorithm.round(self.worker)
         answer = None
@@ -88,37 +91,64 @@ class StackedTrainer:
 
     def _perform(self, effect: Any, steps: list[costs.Step]) -> Any:
         match effect:
-            case effects.Gradient(at=point):
+            case effects.Gradient(at=point, weight_decay=decays):
                 gradients, losses = self.workload.gradients(point, self.gradients)
-                if self._weight_decay:
+                if self._weight_decay and decays:
                     gradients.add_(point, alpha=self._weight_decay)
                 self._losses.append(losses)
                 self.gradients += 1
                 steps.append(costs.Compute())
                 return gradients
-            case effects.Average(message=message):
-                if isinstance(message, torch.Tensor):
-                    message = self._dense(message, self.worker.randomness())
-                elif message.compressed:
-                    steps.append(costs.Compress(4 * message.d))
-                self.on_message(message)
-                mean = message.mean()
-                steps.append(
-                    costs.Average(
-                        up=message.nbytes,
-                        down=int(mean.nbytes[0]),
-                        summable=message.summable,
-                        item_bytes=message.item_bytes,
-                        floats_up=message.floats,
-                        floats_down=int(mean.floats[0]),
-                    )
-                )
-                return mean.dense()
+            case effects.Average(message=message, reply=reply):
+                answer, cost = self._average(message, reply, steps)
+                steps.append(cost)
+                return answer
+            case effects.Launch(message=message):
+                answer, cost = self._average(message, None, steps)
+                steps.append(dataclasses.replace(cost, background=True))
+                return len(steps) - 1, answer
+            case effects.Join(handle=(step, answer)):
+                steps.append(costs.Join(step))
+                return answer
+            case effects.Maximum(numbers=numbers):
+                _, cost = self._average(numbers, None, steps)
+                steps.append(cost)
+                return numbers.amax(dim=0, keepdim=True)
         raise TypeError(f"{type(self.algorithm).__name__} asks for {type(effect).__name__}, which a stacked run cannot do")
+
+    def _average(self, message: Any, reply: Any, steps: list[costs.Step]) -> tuple[Any, costs.Average]:
+        """The answer and what it costs; adds the cost of compressing to ``steps``."""
+        message = self._message(message)
+        if message.compressed:
+            steps.append(costs.Compress(4 * message.d))
+        self.on_message(message)
+        mean = message.mean()
+        down = mean if reply is None else self._message(reply(mean.dense()))
+        cost = costs.Average(
+            up=self._everybody(message.nbytes),
+            down=int(down.nbytes[0]),
+            summable=message.summable,
+            item_bytes=message.item_bytes,
+            floats_up=self._everybody(message.floats),
+            floats_down=int(down.floats[0]),
+        )
+        return down.dense(), cost
+
+    def _message(self, content: Any) -> Any:
+        """A tensor travels dense."""
+        return self._dense(content, self.worker.randomness()) if isinstance(content, torch.Tensor) else content
+
+    def _everybody(self, sizes: np.ndarray) -> np.ndarray:
+        """(workers,): a message that is the same on all workers is sent by each of them."""
+        return np.broadcast_to(sizes, (self.workload.workers,)).copy()
 
     def model(self) -> Any:
         """Tensor (d,): the mean over workers of the point at which the method is evaluated."""
         return self.algorithm.model(self.worker).mean(dim=0)
+
+    def other_models(self) -> dict[str, Any]:
+        """Further points that the method reports, averaged likewise."""
+        return {name: point.mean(dim=0) for name, point in self.algorithm.other_models(self.worker).items()}
 
     def report(self) -> Progress:
         """Where training stands; starts a new average of the training loss."""

@@ -1,0 +1,103 @@
+"""CSER: communication-efficient SGD with error reset.
+
+Source: Xie, Zheng, Koyejo, Gupta, Li, Lin, "CSER: Communication-efficient SGD with
+Error Reset", NeurIPS 2020.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from simgmc.algorithms.effects import Average, Gradient
+from simgmc.algorithms.worker import Algorithm, Compressor, Program, Worker
+from simgmc.errors import SimgmcError
+
+
+@dataclass(frozen=True)
+class CSER(Algorithm):
+    """CSER: partial synchronisation of every step, and every ``period`` rounds of the errors.
+
+    PSync(v, C): ``c = C(v); r = v - c; v' = mean c + r``. Algorithm 2::
+
+        p = lr * g(x);  (p', r) = PSync(p, C1);  x = x - p';  e = e - r
+        every period:   (e', r) = PSync(e, C2);  x = x - e + e';  e = r
+
+    ``variant = "paper"`` (default) is this; ``x - e`` is the same on all workers at all
+    times. ``"block"`` is what the authors' code does instead: a whole local step, then the
+    models are averaged on a shared-seed block (C1's in ordinary rounds, C2's every
+    ``period``): the accumulated error of that block is reset each time.
+
+    Without ``compressor`` (C1) nothing is sent in ordinary rounds: with ``period = 1``
+    that is CSEA, otherwise CSER-PL. Evaluated at the mean of the workers' models.
+    State: model x, error e (d each). Messages: C1(p), and every ``period`` rounds C2(e).
+    """
+
+    source: ClassVar[str] = "Xie et al., NeurIPS 2020, Algorithm 2"
+
+    error_compressor: Compressor
+    compressor: Compressor | None = None
+    period: int = 256
+    variant: Literal["paper", "block"] = "paper"
+
+    def __post_init__(self) -> None:
+        if self.period < 1:
+            raise SimgmcError(f"period = {self.period}: must be at least 1")
+
+    def start(self, worker: Worker) -> None:
+        worker.error = worker.zeros()
+
+    def step(self, worker: Worker, gradient: Any) -> Any:
+        """The local step p (to be subtracted)."""
+        return worker.lr * gradient
+
+    def round(self, worker: Worker) -> Program:
+        step = self.step(worker, (yield Gradient(at=worker.params)))
+        reset = (worker.round + 1) % self.period == 0
+        if self.variant == "block":
+            worker.params = worker.params - step
+            compressor = self.error_compressor if reset else self.compressor
+            if compressor is not None:
+                worker.params, _ = yield from self._partial_sync(worker, worker.params, compressor)
+            return
+        if self.compressor is None:
+            worker.params = worker.params - step
+            worker.error = worker.error - step
+        else:
+            synced, rest = yield from self._partial_sync(worker, step, self.compressor)
+            worker.params = worker.params - synced
+            worker.error = worker.error - rest
+        if reset:
+            synced, rest = yield from self._partial_sync(worker, worker.error, self.error_compressor)
+            worker.params = worker.params - worker.error + synced
+            worker.error = rest
+
+    @staticmethod
+    def _partial_sync(worker: Worker, vector: Any, compressor: Compressor) -> Any:
+        message = compressor(vector, worker.randomness())
+        rest = message.subtract_from(vector)
+        return (yield Average(message)) + rest, rest
+
+
+@dataclass(frozen=True)
+class MCSER(CSER):
+    """M-CSER: CSER with a local momentum that is never synchronised.
+
+    ``m = momentum * m + g; p = lr * m``, or with ``nesterov`` (the authors' default)
+    ``p = lr * (momentum * m + g)``. State: x, e, m (d each). Messages as CSER.
+    """
+
+    source: ClassVar[str] = "Xie et al., NeurIPS 2020, Algorithm 4"
+
+    momentum: float = 0.9
+    nesterov: bool = False
+
+    def start(self, worker: Worker) -> None:
+        super().start(worker)
+        worker.momentum_buffer = worker.zeros()
+
+    def step(self, worker: Worker, gradient: Any) -> Any:
+        worker.momentum_buffer = self.momentum * worker.momentum_buffer + gradient
+        if self.nesterov:
+            return worker.lr * (self.momentum * worker.momentum_buffer + gradient)
+        return worker.lr * worker.momentum_buffer

@@ -1,0 +1,258 @@
+"""Local steps between synchronisations: local SGD and what grew from it.
+
+One round is the local steps from one synchronisation to the next.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from simgmc.algorithms.effects import Average, Gradient, Join, Launch
+from simgmc.algorithms.worker import Algorithm, Compressor, Program, Worker
+from simgmc.errors import SimgmcError
+
+
+@dataclass(frozen=True)
+class LocalSGD(Algorithm):
+    """Local SGD: ``period`` momentum steps on each worker, then the models are averaged.
+
+    What travels is the difference to the last common model (numerically the same). The
+    local momentum is not averaged. ``period = 1`` without momentum is SGD.
+    State: momentum m (d) per worker. Message: d dense values a round.
+    """
+
+    source: ClassVar[str] = "Stich, ICLR 2019; Lin et al., ICLR 2020"
+
+    period: int = 4
+    momentum: float = 0.9
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        if self.period < 1:
+            raise SimgmcError(f"period = {self.period}: must be at least 1")
+
+    def start(self, worker: Worker) -> None:
+        worker.momentum_buffer = worker.zeros()
+
+    def steps(self, worker: Worker) -> int:
+        """Local steps of this round."""
+        return self.period
+
+    def local_steps(self, worker: Worker) -> Program:
+        """Take the round's momentum steps from the worker's parameters."""
+        for _ in range(self.steps(worker)):
+            gradient = yield Gradient(at=worker.params)
+            worker.momentum_buffer = self.momentum * worker.momentum_buffer + gradient
+            step = worker.momentum_buffer
+            if self.nesterov:
+                step = gradient + self.momentum * step
+            worker.params = worker.params - worker.lr * step
+
+    def round(self, worker: Worker) -> Program:
+        common = worker.params
+        yield from self.local_steps(worker)
+        worker.params = common - (yield Average(common - worker.params))
+
+
+@dataclass(frozen=True)
+class PostLocalSGD(LocalSGD):
+    """Post-local SGD: synchronises every step until ``start_epoch``, then every ``period`` steps.
+
+    ``start_epoch`` is usually where the learning rate first decays. Otherwise as local SGD.
+    """
+
+    source: ClassVar[str] = "Lin, Stich, Patel, Jaggi, ICLR 2020, section 3"
+
+    period: int = 16
+    start_epoch: float = 150.0
+
+    def steps(self, worker: Worker) -> int:
+        # A round that starts within rounding error of the epoch counts as having reached it.
+        return self.period if worker.epoch + 1e-9 >= self.start_epoch else 1
+
+
+@dataclass(frozen=True)
+class PRSGDMomentum(LocalSGD):
+    """PR-SGD with momentum: local SGD that also averages (or resets) the momentum.
+
+    ``momentum_sync = "average"`` (the paper's Algorithm 1, twice the traffic) or ``"reset"``
+    to zero. State: momentum (d). Messages: 2 d dense values a round, or d.
+    """
+
+    source: ClassVar[str] = "Yu, Jin, Yang, ICML 2019, Algorithm 1"
+
+    momentum_sync: Literal["average", "reset"] = "average"
+
+    def round(self, worker: Worker) -> Program:
+        yield from super().round(worker)
+        if self.momentum_sync == "average":
+            worker.momentum_buffer = yield Average(worker.momentum_buffer)
+        else:
+            worker.momentum_buffer = worker.zeros()
+
+
+@dataclass(frozen=True)
+class QsparseLocalSGD(LocalSGD):
+    """Qsparse-local-SGD: local SGD whose model differences are compressed with error feedback.
+
+    ``v = e + x - x_k;  send c = C(v);  e = v - c;  x = x - mean c``.
+    State: residual e, momentum (d each). Message: C(v), usually composed (sparsify, quantise).
+    """
+
+    source: ClassVar[str] = "Basu, Data, Karakus, Diggavi, NeurIPS 2019, Algorithm 1"
+
+    compressor: Compressor = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.compressor is None:
+            raise SimgmcError("qsparse-local-sgd needs a compressor")
+
+    def start(self, worker: Worker) -> None:
+        super().start(worker)
+        worker.residual = worker.zeros()
+
+    def round(self, worker: Worker) -> Program:
+        common = worker.params
+        yield from self.local_steps(worker)
+        wanted = worker.residual + common - worker.params
+        message = self.compressor(wanted, worker.randomness())
+        worker.residual = message.subtract_from(wanted)
+        worker.params = common - (yield Average(message))
+
+
+@dataclass(frozen=True)
+class QuantizedPRSGD(Algorithm):
+    """Quantized-PR-SGD, all-reduce form: local SGD with unbiasedly quantised differences, no memory.
+
+    ``period`` plain SGD steps from the common model x, then ``q = Q(x - x_k);
+    x = x - mean q``; every worker restarts at x. State: none. Message: Q (Elias-coded
+    ``qsgd`` in the paper), all-gathered, as quantised sums do not add in flight.
+    """
+
+    source: ClassVar[str] = "Wu et al. 2020, Quantized-PR-SGD, all-reduce paradigm"
+
+    compressor: Compressor
+    period: int = 4
+
+    def __post_init__(self) -> None:
+        if self.period < 1:
+            raise SimgmcError(f"period = {self.period}: must be at least 1")
+
+    def round(self, worker: Worker) -> Program:
+        common = worker.params
+        for _ in range(self.period):
+            worker.params = worker.params - worker.lr * (yield Gradient(at=worker.params))
+        message = self.compressor(common - worker.params, worker.randomness())
+        worker.params = common - (yield Average(message))
+
+
+@dataclass(frozen=True)
+class OverlapLocalSGD(LocalSGD):
+    """Overlap-Local-SGD: the averaging of one round travels during the local steps of the next.
+
+    ::
+
+        while z' = mean of (z - lr * v) travels:  period local momentum steps on x
+        z = z';  x = (1 - pull) x + pull z;  v = anchor_momentum * v + (z - x) / lr
+
+    State: anchor z (shared), v, momentum m (d each). Message: d dense values a round.
+    """
+
+    source: ClassVar[str] = "Wang, Liang, Joshi, ICASSP 2020, eq. (3)-(5) and (10)-(11)"
+
+    period: int = 2
+    pull: float = 0.6
+    anchor_momentum: float = 0.7
+
+    def start(self, worker: Worker) -> None:
+        super().start(worker)
+        worker.contribution = worker.params
+        worker.anchor_buffer = worker.zeros()
+
+    def round(self, worker: Worker) -> Program:
+        travelling = yield Launch(worker.contribution)
+        yield from self.local_steps(worker)
+        anchor = yield Join(travelling)
+        worker.params = (1 - self.pull) * worker.params + self.pull * anchor
+        worker.anchor_buffer = self.anchor_momentum * worker.anchor_buffer + (anchor - worker.params) / worker.lr
+        worker.contribution = anchor - worker.lr * worker.anchor_buffer
+
+
+@dataclass(frozen=True)
+class SlowMo(LocalSGD):
+    """SlowMo: a slow momentum over the movement of the averaged model.
+
+    ``x' = mean x_k after period local steps;  u = slow_momentum * u + (x - x') / lr;
+    x = x - slow_lr * lr * u``. The local momentum is kept (the paper's "maintain").
+    State: slow momentum u (shared), local momentum (d each). Message: d dense values.
+    """
+
+    source: ClassVar[str] = "Wang, Tantia, Ballas, Rabbat, ICLR 2020, Algorithm 1"
+
+    period: int = 12
+    slow_momentum: float = 0.7
+    slow_lr: float = 1.0
+
+    def start(self, worker: Worker) -> None:
+        super().start(worker)
+        worker.slow_buffer = worker.zeros()
+
+    def round(self, worker: Worker) -> Program:
+        common = worker.params
+        yield from self.local_steps(worker)
+        moved = yield Average(common - worker.params)
+        worker.slow_buffer = self.slow_momentum * worker.slow_buffer + moved / worker.lr
+        worker.params = common - self.slow_lr * worker.lr * worker.slow_buffer
+
+
+@dataclass(frozen=True)
+class DiLoCo(Algorithm):
+    """DiLoCo: many local AdamW steps, then an outer Nesterov step on the averaged movement.
+
+    Inner: AdamW with decoupled weight decay, its state kept over rounds. Outer:
+    ``D = mean(x - x_k);  b = outer_momentum * b + D;  x = x - outer_lr * (D + outer_momentum * b)``.
+    The method's ``learning_rate`` is the inner one (the paper: 4e-4).
+    State: Adam's two moments, outer momentum (d each). Message: d dense values a round.
+    """
+
+    source: ClassVar[str] = "Douillard et al. 2023, Algorithm 1"
+
+    period: int = 500
+    outer_lr: float = 0.7
+    outer_momentum: float = 0.9
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        if self.period < 1:
+            raise SimgmcError(f"period = {self.period}: must be at least 1")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise SimgmcError(f"{name} = {getattr(self, name)!r}: must be at least 0 and below 1")
+
+    def start(self, worker: Worker) -> None:
+        worker.first_moment = worker.zeros()
+        worker.second_moment = worker.zeros()
+        worker.outer_buffer = worker.zeros()
+        worker.inner_steps = 0
+
+    def round(self, worker: Worker) -> Program:
+        common = worker.params
+        for _ in range(self.period):
+            gradient = yield Gradient(at=worker.params, weight_decay=False)
+            worker.params = self._adamw(worker, gradient)
+        moved = yield Average(common - worker.params)
+        worker.outer_buffer = self.outer_momentum * worker.outer_buffer + moved
+        worker.params = common - self.outer_lr * (moved + self.outer_momentum * worker.outer_buffer)
+
+    def _adamw(self, worker: Worker, gradient: Any) -> Any:
+        worker.inner_steps += 1
+        worker.first_moment = self.beta1 * worker.first_moment + (1 - self.beta1) * gradient
+        worker.second_moment = self.beta2 * worker.second_moment + (1 - self.beta2) * gradient * gradient
+        first = worker.first_moment / (1 - self.beta1**worker.inner_steps)
+        second = worker.second_moment / (1 - self.beta2**worker.inner_steps)
+        decayed = worker.params * (1 - worker.lr * worker.weight_decay)
+        return decayed - worker.lr * first / (second.sqrt() + self.epsilon)

@@ -1,0 +1,169 @@
+"""Quantised gradients without memory: QSGD, TernGrad, signSGD, Signum; and PowerSGD."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from simgmc.algorithms.effects import Average, Gradient, Maximum
+from simgmc.algorithms.worker import Algorithm, Compressor, Program, Worker
+from simgmc.errors import SimgmcError
+
+
+@dataclass(frozen=True)
+class QSGD(Algorithm):
+    """QSGD: workers send unbiased quantised gradients; momentum after the mean.
+
+    ``w = w - lr * m,  m = momentum * m + mean Q(g)``. The way back from a server is
+    dense; ``requantise`` sends ``Q(mean)`` instead (unbiased again, more variance).
+    Any unbiased compressor serves as Q; the paper's is ``qsgd``.
+    State: momentum m (d). Message: Q(g).
+    """
+
+    source: ClassVar[str] = "Alistarh et al., NeurIPS 2017"
+
+    compressor: Compressor
+    momentum: float = 0.9
+    requantise: bool = False
+
+    def start(self, worker: Worker) -> None:
+        worker.momentum_buffer = worker.zeros()
+
+    def round(self, worker: Worker) -> Program:
+        gradient = yield Gradient(at=worker.params)
+        message = self.compressor(gradient, worker.randomness())
+        again = (lambda mean: self.compressor(mean, worker.randomness())) if self.requantise else None
+        mean = yield Average(message, reply=again)
+        worker.momentum_buffer = self.momentum * worker.momentum_buffer + mean
+        worker.params = worker.params - worker.lr * worker.momentum_buffer
+
+
+@dataclass(frozen=True)
+class TernGrad(Algorithm):
+    """TernGrad: ternary gradients per tensor, clipped at ``clip`` standard deviations.
+
+    Each tensor sends its largest magnitude s and ``sign(v) * Bernoulli(|v| / s)``;
+    unbiased but for the clipping, no error feedback. With ``share_scale`` the workers
+    first agree on the largest s (one float a tensor), so that the ternary vectors add up
+    to small integers. Momentum after the mean. State: momentum m (d).
+    Message: trits, 5 in a byte, and 32 bits a tensor.
+    """
+
+    source: ClassVar[str] = "Wen et al., NeurIPS 2017, Algorithm 1"
+    summable: ClassVar[bool] = False
+
+    momentum: float = 0.9
+    clip: float = 2.5
+    share_scale: bool = True
+
+    def start(self, worker: Worker) -> None:
+        worker.momentum_buffer = worker.zeros()
+
+    def round(self, worker: Worker) -> Program:
+        from simgmc.compression import build
+
+        compressor = build("ternary", worker.layout, clip=self.clip, share_scale=self.share_scale, per_tensor=True)
+        gradient = yield Gradient(at=worker.params)
+        scales = None
+        if self.share_scale:
+            scales = yield Maximum(compressor.scales(gradient))
+        mean = yield Average(compressor(gradient, worker.randomness(), scales=scales))
+        worker.momentum_buffer = self.momentum * worker.momentum_buffer + mean
+        worker.params = worker.params - worker.lr * worker.momentum_buffer
+
+
+@dataclass(frozen=True)
+class SignSGD(Algorithm):
+    """signSGD with majority vote: one bit a coordinate, both ways.
+
+    ``w = w - lr * sign(sum_k sign g_k)``; a tie, and a gradient of 0, count as +1 (one
+    bit has two symbols). Learning rates are about 1e-4. Message: d bits up and down.
+    """
+
+    source: ClassVar[str] = "Bernstein et al., ICML 2018 and ICLR 2019"
+    summable: ClassVar[bool] = False
+
+    def start(self, worker: Worker) -> None:
+        worker.momentum_buffer = worker.zeros()
+
+    def round(self, worker: Worker) -> Program:
+        from simgmc.compression import build
+
+        vote = build("sign", worker.layout, scale="none", vote=True)
+        gradient = yield Gradient(at=worker.params)
+        worker.params = worker.params - worker.lr * (yield Average(vote(self.direction(worker, gradient), worker.randomness())))
+
+    def direction(self, worker: Worker, gradient):
+        """The vector whose signs are sent."""
+        return gradient
+
+
+@dataclass(frozen=True)
+class Signum(SignSGD):
+    """Signum: signSGD of each worker's momentum ``m = momentum * m + (1 - momentum) * g``.
+
+    State: momentum m (d). Message as signSGD.
+    """
+
+    source: ClassVar[str] = "Bernstein et al., ICLR 2019, Algorithm 1"
+
+    momentum: float = 0.9
+
+    def direction(self, worker: Worker, gradient):
+        worker.momentum_buffer = self.momentum * worker.momentum_buffer + (1 - self.momentum) * gradient
+        return worker.momentum_buffer
+
+
+@dataclass(frozen=True)
+class PowerSGD(Algorithm):
+    """PowerSGD: low-rank gradients by one step of power iteration, all-reduced twice.
+
+    ::
+
+        M = g + e;  P = mean(M Q);  orthogonalise P;  Q = mean(M' P);  D = P Q';  e = M - D
+        m = momentum * m + D;  x = x - lr * (D + m)
+
+    Every tensor of two or more dimensions is a matrix [first, rest]; others travel dense.
+    ``warm_start`` keeps Q for the next round. ``residual = "mean"`` subtracts the averaged
+    D (the paper's code, default), ``"own"`` each worker's ``P (M' P)'`` (the package's):
+    the two have the same mean over workers. ``D + m`` is the paper's momentum form.
+
+    State: residual e, momentum m (d each), Q. Messages: r (n + m) floats a matrix.
+    """
+
+    source: ClassVar[str] = "Vogels, Karimireddy, Jaggi, NeurIPS 2019, Algorithms 1-2"
+
+    rank: int = 2
+    momentum: float = 0.9
+    warm_start: bool = True
+    residual: Literal["mean", "own"] = "mean"
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise SimgmcError(f"rank = {self.rank}: must be at least 1")
+
+    def start(self, worker: Worker) -> None:
+        worker.residual = worker.zeros()
+        worker.momentum_buffer = worker.zeros()
+        worker.right = None
+
+    def round(self, worker: Worker) -> Program:
+        from simgmc.compression import build
+
+        low_rank = build("low-rank", worker.layout, rank=self.rank)
+        gradient = yield Gradient(at=worker.params)
+        wanted = gradient + worker.residual
+        right = worker.right
+        if right is None or not self.warm_start:
+            right = low_rank.start(worker.randomness().shared(), worker.params)
+        left = low_rank.left(wanted, right)
+        p, rest = low_rank.orthogonalise((yield Average(left)))
+        own = low_rank.right(wanted, p)
+        worker.right = yield Average(own)
+        update = low_rank.expand(p, worker.right, rest)
+        sent = update
+        if self.residual == "own":
+            sent = low_rank.expand(p, own.dense(), left.dense()[..., low_rank.left_size :])
+        worker.residual = wanted - sent
+        worker.momentum_buffer = self.momentum * worker.momentum_buffer + update
+        worker.params = worker.params - worker.lr * (update + worker.momentum_buffer)
