@@ -23,6 +23,8 @@ from simgmc.errors import SimgmcError
 from simgmc.network.routing import Links
 
 _INFINITY = float("inf")
+_NEW = -(1 << 60)
+"""The bottleneck of a flow that has none yet; others: a link, or negative for its own cap."""
 
 
 class StuckError(SimgmcError):
@@ -41,7 +43,10 @@ class CapacityError(SimgmcError):
 class Transfer:
     """One flow under way. ``run`` and ``index`` say whose and which flow it is."""
 
-    __slots__ = ("run", "index", "route", "latency", "cap", "remaining", "rate", "updated", "prediction", "mark")
+    __slots__ = (
+        "run", "index", "route", "latency", "cap", "remaining", "rate", "updated", "prediction", "mark",
+        "bottleneck", "fresh", "narrow",
+    )  # fmt: skip
 
     def __init__(self, run, index: int, route: tuple[int, ...] | None, latency: float, nbytes: float, cap: float):
         self.run = run
@@ -54,6 +59,9 @@ class Transfer:
         self.updated = 0.0
         self.prediction = -1
         self.mark = 0
+        self.bottleneck = _NEW
+        self.fresh = 0.0
+        self.narrow = -1
 
 
 class FluidNetwork:
@@ -78,6 +86,8 @@ class FluidNetwork:
         self._heap: list[tuple[float, int, Callable[[Transfer], None] | None, object]] = []
         self._order = 0
         self._touched: dict[int, None] = {}
+        self._changed: set[int] = set()
+        self._capped = False
         self._mark = 0
         self.wake: Callable[[float], None] | None = None
         """Called with the time of the next event whenever that may have become earlier."""
@@ -108,6 +118,7 @@ class FluidNetwork:
         link, bandwidth = change
         self.capacity[link] = bandwidth
         self._touched[link] = None
+        self._changed.add(link)
         if self.wake is not None:
             self.wake(self.now)
 
@@ -132,6 +143,8 @@ class FluidNetwork:
         if not transfer.route:
             self._set_rate(transfer, transfer.cap)
             return
+        if transfer.cap != _INFINITY:
+            self._capped = True
         on, touched = self._on, self._touched
         for link in transfer.route:
             on[link][transfer] = None
@@ -218,46 +231,128 @@ class FluidNetwork:
                 (flow,) = flows
                 if flow.mark == mark:
                     continue
-                rate = flow.cap
+                rate, narrow = flow.cap, -1
                 for other in flow.route:
                     if len(on[other]) != 1:
                         links.append(link)
                         break
                     if capacity[other] < rate:
-                        rate = capacity[other]
+                        rate, narrow = capacity[other], other
                 else:
                     flow.mark = mark
+                    flow.bottleneck = narrow
                     if rate != flow.rate:
                         self._set_rate(flow, rate)
             elif flows:
                 links.append(link)
         self._touched.clear()
         if links:
-            self._fill(links)
+            # A link that limited nobody cannot free or take anything from those on it; flows
+            # without a bottleneck so far are the new ones.
+            changed = self._changed
+            flows: dict[Transfer, None] = {}
+            for link in links:
+                everybody = link in changed
+                for flow in on[link]:
+                    if everybody or flow.bottleneck == link or flow.bottleneck == _NEW:
+                        flows[flow] = None
+            changed.clear()
+            if flows:
+                self._fill(list(flows))
 
-    def _fill(self, links: list[int]) -> None:
+    def _fill(self, flows: list[Transfer]) -> None:
+        """Max-min rates after a change, recomputing as few flows as is provable.
+
+        ``flows``, those the change concerns at first hand, are filled anew, everybody else's
+        rates held. The result is max-min fair exactly if every flow has a bottleneck: a full
+        link on which nobody is faster. Only links that refilled and held flows share can
+        break that; the held flows concerned are taken in as well, until there are none.
+        """
         on, capacity = self._on, self.capacity
         self._mark += 1
-        seen = self._mark
-        reached = set(links)
-        flows: list[Transfer] = []
-        for link in links:
-            for flow in on[link]:
-                if flow.mark != seen:
-                    flow.mark = seen
-                    flows.append(flow)
-                    for other in flow.route:
-                        if other not in reached:
-                            reached.add(other)
-                            links.append(other)
-        self._mark += 1
-        fixed = self._mark
-        room = {link: capacity[link] for link in links}
-        count = {link: len(on[link]) for link in links}
-        queue: list[tuple[float, int]] = [(room[link] / count[link], link) for link in links]
-        for number, flow in enumerate(flows):
-            if flow.cap < _INFINITY:
-                queue.append((flow.cap, -1 - number))
+        inside = self._mark
+        # Per link: refilled flows on it, what held ones leave of it; where there are held
+        # ones: how fast the fastest is and whether the link limits any of them.
+        total: dict[int, int] = {}
+        space: dict[int, float] = {}
+        shared: dict[int, tuple[float, bool]] = {}
+        more = flows
+        flows = []
+        while True:
+            flows += more
+            for flow in flows:
+                flow.mark = inside
+            stale: dict[int, None] = {}
+            for flow in more:
+                for link in flow.route:
+                    total[link] = total.get(link, 0) + 1
+                    stale[link] = None
+            for link in stale:
+                members = on[link]
+                left = capacity[link]
+                if len(members) == total[link]:
+                    space[link] = left
+                    shared.pop(link, None)
+                    continue
+                fastest = 0.0
+                binding = False
+                for flow in members:
+                    if flow.mark != inside:
+                        rate = flow.rate
+                        left -= rate
+                        if rate > fastest:
+                            fastest = rate
+                        if flow.bottleneck == link:
+                            binding = True
+                space[link] = left
+                shared[link] = (fastest, binding)
+            room = space.copy()
+            self._progress(flows, total.copy(), room, inside)
+            more = []
+            for link, (fastest, binding) in shared.items():
+                slack = 1e-12 * capacity[link]
+                if not binding and room[link] > slack:
+                    continue
+                quickest = 0.0
+                bound = False
+                for flow in on[link]:
+                    if flow.mark == -inside:
+                        if flow.fresh > quickest:
+                            quickest = flow.fresh
+                        if flow.narrow == link:
+                            bound = True
+                freed = binding and (room[link] > slack or quickest > fastest + slack)
+                overtaken = bound and fastest > quickest + slack
+                if freed or overtaken:
+                    for flow in on[link]:
+                        mark = flow.mark
+                        if mark != -inside and mark != inside:
+                            if (freed and flow.bottleneck == link) or (overtaken and flow.rate > quickest + slack):
+                                flow.mark = inside
+                                more.append(flow)
+            if not more:
+                break
+        for flow in flows:
+            flow.bottleneck = flow.narrow
+            if flow.rate != flow.fresh:
+                self._set_rate(flow, flow.fresh)
+        for link in room:
+            if room[link] < -1e-9 * capacity[link]:
+                source, destination = self.links.names[link]
+                raise CapacityError(
+                    f"internal error at t = {self.now!r} s: link {source} -> {destination} carries "
+                    f"{capacity[link] - room[link]!r} bytes/s, more than its {capacity[link]!r}"
+                )
+
+    def _progress(self, flows: list[Transfer], count: dict[int, int], room: dict[int, float], inside: int) -> None:
+        """Progressive filling of some flows into the room there is; marks them done.
+
+        Afterwards ``room`` is what is left on every link.
+        """
+        on = self._on
+        queue: list[tuple[float, int]] = [(room[link] / many, link) for link, many in count.items()]
+        if self._capped:
+            queue += [(flow.cap, -1 - number) for number, flow in enumerate(flows) if flow.cap < _INFINITY]
         heapq.heapify(queue)
         pop, push = heapq.heappop, heapq.heappush
         left = len(flows)
@@ -266,7 +361,7 @@ class FluidNetwork:
             share, link = pop(queue)
             if link < 0:
                 flow = flows[-1 - link]
-                if flow.mark == fixed:
+                if flow.mark != inside:
                     continue
                 bound: tuple[Transfer, ...] | dict[Transfer, None] = (flow,)
             else:
@@ -282,21 +377,14 @@ class FluidNetwork:
             if share > level:
                 level = share
             for flow in bound:
-                if flow.mark != fixed:
-                    flow.mark = fixed
+                if flow.mark == inside:
+                    flow.mark = -inside
+                    flow.fresh = level
+                    flow.narrow = link
                     left -= 1
                     for other in flow.route:
                         room[other] -= level
                         count[other] -= 1
-                    if flow.rate != level:
-                        self._set_rate(flow, level)
-        for link in links:
-            if room[link] < -1e-9 * capacity[link]:
-                source, destination = self.links.names[link]
-                raise CapacityError(
-                    f"internal error at t = {self.now!r} s: link {source} -> {destination} carries "
-                    f"{capacity[link] - room[link]!r} bytes/s, more than its {capacity[link]!r}"
-                )
 
     # accounts ---------------------------------------------------------------
 
