@@ -11,6 +11,7 @@ Every coder has ``size(numbers)`` in bytes, ``encode(numbers)`` and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -198,8 +199,11 @@ class GolombRice:
 
     @classmethod
     def for_gaps(cls, count: int, d: int) -> GolombRice:
-        """The best shift for the gaps of ``count`` random coordinates of d: known to both sides."""
-        return cls(max(0, int(np.log2(max(1.0, d / max(1, count) * np.log(2))))))
+        """The best shift for the gaps between ``count`` random coordinates of d: known to both sides (Kiely 2004)."""
+        if max(1, count) >= d:
+            return cls(0)
+        golden = (math.sqrt(5) - 1) / 2
+        return cls(max(0, 1 + math.floor(math.log2(math.log(golden) / math.log1p(-max(1, count) / d)))))
 
     def size(self, numbers: np.ndarray) -> int:
         return _bytes((((numbers - 1) >> self.shift) + 1).sum()) + _bytes(len(numbers) * self.shift)

@@ -97,7 +97,7 @@ class LowRank:
 
     def left(self, vector: Tensor, q: Tensor) -> DenseMessage:
         """``(..., left_size + whole tensors)``: P = M Q of every matrix, then the tensors sent as they are."""
-        rows, q = self._rows(vector), q.reshape(-1, self.right_size)
+        rows, q = self._rows(vector), _stacked(q)
         out = rows.new_empty(len(rows), self.left_size + sum(b - a for a, b in self.whole))
 
         def fill(row: int) -> None:
@@ -128,7 +128,7 @@ class LowRank:
 
     def right(self, vector: Tensor, p: Tensor) -> DenseMessage:
         """``(..., right_size)``: Q = M^T P of every matrix."""
-        rows, p = self._rows(vector), p.reshape(-1, self.left_size)
+        rows, p = self._rows(vector), _stacked(p)
         out = rows.new_empty(len(rows), self.right_size)
 
         def fill(row: int) -> None:
@@ -143,7 +143,7 @@ class LowRank:
     def expand(self, p: Tensor, q: Tensor, rest: Tensor) -> Tensor:
         """``(..., d)``: P Q^T of every matrix, and the tensors sent as they are."""
         shape = q.shape[:-1]
-        p, q, rest = p.reshape(-1, self.left_size), q.reshape(-1, self.right_size), rest.reshape(-1, rest.shape[-1])
+        p, q, rest = _stacked(p), _stacked(q), _stacked(rest)
         out = q.new_empty(len(q), self.layout.d)
 
         def fill(row: int) -> None:
@@ -195,7 +195,7 @@ class LowRankMessage(Message):
         self.low_rank = low_rank
 
     def dense(self) -> Tensor:
-        flat = self.values.flat.view(self.rows, -1)
+        flat = self.values.by_row
         sizes = [self.low_rank.left_size, self.low_rank.right_size]
         p, q, rest = flat.split([*sizes, flat.shape[1] - sum(sizes)], 1)
         return self.low_rank.expand(p, q, rest).view(self.shape)
@@ -232,3 +232,8 @@ def dense_message(rows: Tensor, leading: Sequence[int]) -> DenseMessage:
     """Rows ``(rows, n)`` as they are, in the shape ``(*leading, n)``."""
     offsets = np.arange(len(rows) + 1, dtype=np.int64) * rows.shape[1]
     return DenseMessage((*leading, rows.shape[1]), FloatValues(rows.reshape(-1), offsets))
+
+
+def _stacked(factors: Tensor) -> Tensor:
+    """``(..., n) -> (rows, n)``, n possibly 0."""
+    return factors.reshape(math.prod(factors.shape[:-1]), factors.shape[-1])

@@ -167,12 +167,12 @@ class SharedMessage(Message):
 
     def dense(self) -> Tensor:
         out = torch.zeros(self.rows, self.d, dtype=self.values.flat.dtype, device=self.values.flat.device)
-        out[:, self.indices] = self.values.flat.view(self.rows, -1)
+        out[:, self.indices] = self.values.by_row
         return out.view(self.shape)
 
     def subtract_from(self, vector: Tensor, overwrite: bool = False) -> Tensor:
         rest = (vector.detach() if overwrite else vector.detach().clone()).view(self.rows, self.d)
-        rest[:, self.indices] -= self.values.flat.view(self.rows, -1)
+        rest[:, self.indices] -= self.values.by_row
         return rest.view(self.shape)
 
     def unsent(self, vector: Tensor) -> Tensor:

@@ -63,8 +63,8 @@ class ScaledSign(Quantiser):
     """sign(v) times the mean magnitude of its group: 1 bit a coordinate and a scale.
 
     C(v) = (||v||_1 / n) sign(v), with sign(0) = +1: there is no third symbol on the
-    wire. ||C(v) - v||^2 <= (1 - ||v||_1^2 / (n ||v||_2^2)) ||v||^2, with equality where
-    v has no zeros. ``scale="none"`` sends signs alone (values +1 and -1), for signSGD
+    wire. ||C(v) - v||^2 = ||v||_2^2 - ||v||_1^2 / n.
+    ``scale="none"`` sends signs alone (values +1 and -1), for signSGD
     and Signum; ``vote`` makes the mean of the messages the majority's sign (+1 at a
     tie), one bit on the way back too. Source: Karimireddy et al.
     2019; Bernstein et al. 2018.

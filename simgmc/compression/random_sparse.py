@@ -134,9 +134,9 @@ def shared_message(
     """The values of all rows at shared coordinates, optionally scaled."""
     support = torch.from_numpy(indices.astype(np.int64, copy=False)).to(rows.device)
     picked = rows[:, support]
-    refuse_non_finite(picked)
     if scale is not None:
         picked = picked * torch.from_numpy(scale).to(picked)
+    refuse_non_finite(picked)
     offsets = np.arange(len(rows) + 1, dtype=np.int64) * len(indices)
     return SharedMessage(vector.shape, support, FloatValues(picked.reshape(-1), offsets, format))
 

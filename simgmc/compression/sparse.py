@@ -163,10 +163,10 @@ def sparse_message(
 
     def pick(row: int) -> tuple[Tensor, Tensor]:
         support = torch.as_tensor(supports[row], device=rows.device)
-        values = rows[row][support]
+        values = rows[row][support] if factors is None else rows[row][support] * factors
         if not bool(torch.isfinite(values).all()):
             raise non_finite(row)
-        values = round_to(values if factors is None else values * factors, format)
+        values = round_to(values, format)
         kept = values != 0
         return (support, values) if bool(kept.all()) else (support[kept], values[kept])
 

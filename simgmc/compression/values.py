@@ -35,8 +35,15 @@ class Values(ABC):
     """Bits of one number where all take the same and nothing else is sent, otherwise None."""
 
     @property
+    def by_row(self) -> Tensor:
+        """``(rows, n)`` view of ``flat``, where all rows hold the same number of values."""
+        rows = len(self.offsets) - 1
+        return self.flat.view(rows, self.flat.numel() // rows)
+
+    @property
     @abstractmethod
-    def wire(self) -> str: ...
+    def wire(self) -> str:
+        """The format of one number, in a few words."""
 
     @cached_property
     @abstractmethod
@@ -61,7 +68,7 @@ class Values(ABC):
 
     def mean(self, rows: int) -> Values:
         """The mean over rows that all hold the same coordinates, added in their order."""
-        stacked = self.flat.view(rows, -1)
+        stacked = self.by_row
         total = stacked[:1].clone()
         for row in stacked[1:]:
             total += row

@@ -1,0 +1,47 @@
+"""The lattice: exact near the reference, wrapped and counted beyond, unbiased when dithered."""
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from vectors import gaussian, randomness
+
+from simgmc.compression import build
+
+SIDE, BITS = 0.01, 6
+REACH = (2**BITS - 1) * SIDE / 2
+
+
+@given(st.lists(st.tuples(st.floats(-50, 50), st.floats(-0.999, 0.999)), min_size=1, max_size=40))
+def test_decoding_is_within_half_a_side_where_the_reference_is_near(pairs):
+    x = torch.tensor([[point for point, _ in pairs]], dtype=torch.float64)
+    y = x + REACH * torch.tensor([[offset for _, offset in pairs]], dtype=torch.float64)
+    values = build("lattice", side=SIDE, bits=BITS)(x, randomness()).values
+    assert ((values.at(y).flat - x[0]).abs() <= SIDE / 2 * (1 + 1e-9)).all()
+    assert values.wrapped(y).tolist() == [0]
+
+
+def test_beyond_its_reach_the_colours_wrap_by_whole_periods_and_are_counted():
+    x = gaussian(3, 500, dtype=torch.float64)
+    y = x.clone()
+    y[1, :20] += 3 * REACH
+    values = build("lattice", side=SIDE, bits=BITS)(x, randomness()).values
+    assert values.wrapped(y).tolist() == [0, 20, 0]
+    periods = (values.at(y).flat - values.flat).view(3, 500) / (2**BITS * SIDE)
+    assert torch.allclose(periods, periods.round(), atol=1e-9) and (periods[1, :20].round() != 0).all()
+
+
+def test_a_receiver_decodes_the_payload_at_its_own_reference():
+    x = gaussian(2, 300)
+    y = x + 0.1 * gaussian(2, 300, seed=1).clamp(-1, 1)
+    compress = build("lattice", side=SIDE, bits=BITS)
+    sent, template = compress(x, randomness()), compress(y, randomness())
+    received = template.decode([sent.encode(row) for row in range(2)])
+    assert torch.equal(received.dense(), sent.dense())
+
+
+def test_the_dithered_lattice_is_unbiased_and_within_half_a_side():
+    x = gaussian(60, dtype=torch.float64)
+    compress = build("lattice", side=0.5, bits=8, dither=True)
+    errors = torch.stack([compress(x, randomness(1, round=t)).dense() for t in range(3000)]) - x
+    assert errors.abs().max() <= 0.25 * (1 + 1e-9)
+    assert (errors.mean(0).abs() < 5 * (0.5 / 12**0.5) / 3000**0.5).all()

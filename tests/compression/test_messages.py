@@ -1,0 +1,212 @@
+"""What holds for the messages of every compressor."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from vectors import LAYOUT, adversarial, gaussian, randomness, stacked
+
+from simgmc.compression import COMPRESSORS, build, check
+from simgmc.compression.rows import set_threads
+from simgmc.compression.sparse import SparseMessage
+from simgmc.errors import SimgmcError
+from simgmc.randomness import Randomness
+
+KEEP = {"density": 0.05}
+CASES = {
+    "identity": ("identity", {}),
+    "identity fp16": ("identity", {"values": "fp16"}),
+    "identity bf16": ("identity", {"values": "bf16"}),
+    "top-k": ("top-k", KEEP),
+    "top-k per tensor": ("top-k", {"count": 3, "per_tensor": True}),
+    "top-k log2 fp16": ("top-k", {**KEEP, "indices": "log2", "values": "fp16"}),
+    "top-k gamma bf16": ("top-k", {**KEEP, "indices": "delta-gamma", "values": "bf16"}),
+    "top-k delta": ("top-k", {**KEEP, "indices": "delta-delta"}),
+    "top-k rice": ("top-k", {**KEEP, "indices": "golomb-rice"}),
+    "top-k bitmap": ("top-k", {**KEEP, "indices": "bitmap"}),
+    "top-k auto": ("top-k", {**KEEP, "indices": "auto", "exempt_vectors": True}),
+    "sampled": ("sampled-top-k", KEEP),
+    "sampled, corrected": ("sampled-top-k", {**KEEP, "correct": True, "sampling": "strided"}),
+    "threshold": ("threshold", {"threshold": 1.0}),
+    "random-k shared": ("random-k", KEEP),
+    "random-k own": ("random-k", {**KEEP, "seed": "own", "per_tensor": True}),
+    "random-k unbiased": ("random-k", {**KEEP, "seed": "own", "unbiased": True}),
+    "rbgs": ("rbgs", KEEP),
+    "rbgs per tensor": ("rbgs", {**KEEP, "per_tensor": True, "exempt_vectors": True, "values": "bf16"}),
+    "grbs": ("grbs", {"ratio_in": 3, "ratio_out": 2, "ratio_layer": 2.0}),
+    "sign": ("sign", {}),
+    "sign per tensor": ("sign", {"per_tensor": True, "exempt_vectors": True}),
+    "sign alone": ("sign", {"scale": "none"}),
+    "majority": ("sign", {"scale": "none", "vote": True}),
+    "qsgd 8 bits": ("qsgd", {}),
+    "qsgd dense": ("qsgd", {"levels": 23, "coding": "elias-dense", "bucket": 100}),
+    "qsgd sparse": ("qsgd", {"levels": 4, "coding": "elias-sparse", "per_tensor": True}),
+    "qsgd inf": ("qsgd", {"levels": 2, "norm": "inf", "bucket": 64, "per_tensor": True, "contractive": True}),
+    "qsgd auto": ("qsgd", {"levels": 300, "coding": "auto"}),
+    "ternary": ("ternary", {}),
+    "ternary shared": ("ternary", {"share_scale": True, "per_tensor": True, "clip": 0.0}),
+    "ternary auto": ("ternary", {"coding": "auto"}),
+    "low rank": ("low-rank", {"rank": 2}),
+    "lattice": ("lattice", {"side": 0.01}),
+    "lattice dithered": ("lattice", {"side": 0.01, "bits": 5, "dither": True}),
+    "top-k of levels": ("composed", {"sparsify": {"name": "top-k", **KEEP, "indices": "auto"}, "quantise": {"name": "qsgd", "levels": 4, "coding": "auto"}}),
+    "top-k of signs": ("composed", {"sparsify": {"name": "top-k", **KEEP}, "quantise": {"name": "sign"}}),
+    "block of levels": ("composed", {"sparsify": {"name": "rbgs", **KEEP}, "quantise": {"name": "qsgd", "bucket": 10}, "exempt_vectors": True}),
+    "own random of trits": ("composed", {"sparsify": {"name": "random-k", **KEEP, "seed": "own"}, "quantise": {"name": "ternary"}}),
+}
+EVERY = pytest.mark.parametrize("case", CASES)
+INPUTS = adversarial(LAYOUT.d)
+REFUSED = {("lattice", "huge"), ("lattice dithered", "huge"), ("random-k unbiased", "huge")}
+"""Lattice numbers beyond 2^52; d/k times the vector beyond the largest float."""
+
+
+def compressor(case):
+    name, parameters = CASES[case]
+    return build(name, LAYOUT, **parameters)
+
+
+def test_every_compressor_is_covered():
+    assert {name for name, _ in CASES.values()} == set(COMPRESSORS)
+
+
+@EVERY
+@pytest.mark.parametrize("kind", INPUTS)
+def test_size_law_and_round_trip(case, kind):
+    vector = INPUTS[kind]
+    if (case, kind) in REFUSED:
+        with pytest.raises(SimgmcError, match="too small|infinity"):
+            compressor(case)(vector, randomness())
+        return
+    message = compressor(case)(vector, randomness())
+    for one in (message, message.mean()):
+        payloads = [one.encode(row) for row in range(one.rows)]
+        assert one.nbytes.dtype == np.int64 and one.nbytes.tolist() == [len(payload) for payload in payloads]
+        decoded = one.decode(payloads)
+        assert torch.equal(decoded.dense(), one.dense()), "decoded to other numbers"
+        assert decoded.nbytes.tolist() == one.nbytes.tolist()
+        assert torch.isfinite(one.dense()).all()
+        assert one.wire
+
+
+@settings(max_examples=25)
+@given(stacked())
+@pytest.mark.parametrize("case", [case for case, (name, p) in CASES.items() if name not in ("low-rank", "grbs", "lattice") and not ({"per_tensor", "exempt_vectors"} & set(p))])
+def test_size_law_and_round_trip_on_any_vector(case, vector):
+    message = compressor(case)(vector, randomness(len(vector)))
+    payloads = [message.encode(row) for row in range(message.rows)]
+    assert message.nbytes.tolist() == [len(payload) for payload in payloads]
+    assert torch.equal(message.decode(payloads).dense(), message.dense())
+
+
+@EVERY
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(), (1,), (5,)])
+def test_shapes_dtypes_and_residuals(case, dtype, shape):
+    vector = gaussian(*shape, LAYOUT.d, dtype=dtype)
+    kept = vector.clone()
+    message = compressor(case)(vector, randomness())
+    assert message.dense().shape == vector.shape and message.dense().dtype == dtype
+    assert message.mean().dense().shape == (1, LAYOUT.d)
+    assert message.nbytes.shape == message.floats.shape == (max(1, vector.numel() // LAYOUT.d),)
+    assert torch.equal(message.subtract_from(vector), vector - message.dense())
+    rest = message.unsent(vector)
+    assert rest.shape == vector.shape and not rest[message.dense() != 0].any()
+    assert torch.equal(vector, kept), "the vector was changed"
+    assert torch.equal(message.subtract_from(vector.clone(), overwrite=True), vector - message.dense())
+
+
+@EVERY
+def test_mean_adds_in_the_order_of_the_rows(case):
+    if case in ("majority", "ternary shared"):
+        pytest.skip("its mean is not a mean of floats: tested with the quantisers")
+    name, parameters = CASES[case]
+    message = compressor(case)(gaussian(5, LAYOUT.d), randomness())
+    total = torch.zeros(1, LAYOUT.d)
+    for row in message.dense():
+        total = total + row
+    difference = (message.mean().dense() - total / 5).abs().max()
+    assert difference == 0 or (parameters.get("values", "fp32") != "fp32" and difference < 0.01)
+
+
+@EVERY
+def test_results_do_not_depend_on_the_number_of_threads(case):
+    vector = gaussian(7, LAYOUT.d, seed=9)
+    outcomes = []
+    for threads in (1, 2, 4):
+        set_threads(threads)
+        message = compressor(case)(vector, randomness())
+        outcomes.append((message.dense(), message.mean().dense(), message.nbytes, message.encode(3)))
+    set_threads(2)
+    for dense, mean, nbytes, payload in outcomes[1:]:
+        assert torch.equal(dense, outcomes[0][0]) and torch.equal(mean, outcomes[0][1])
+        assert np.array_equal(nbytes, outcomes[0][2]) and payload == outcomes[0][3]
+
+
+@EVERY
+def test_each_row_is_what_its_worker_alone_would_send(case):
+    if case == "ternary shared":
+        pytest.skip("agrees on a scale with the other workers")
+    vector = gaussian(4, LAYOUT.d, seed=5)
+    stacked_message = compressor(case)(vector, randomness())
+    for row in range(4):
+        alone = compressor(case)(vector[row], Randomness(1, 0, 0, [row]))
+        assert torch.equal(alone.dense(), stacked_message.dense()[row])
+        assert alone.encode() == stacked_message.encode(row)
+
+
+@EVERY
+@pytest.mark.parametrize("poison", [float("nan"), float("inf"), -float("inf")])
+def test_nan_and_infinity_are_refused_and_the_row_is_named(case, poison):
+    vector = torch.full((4, LAYOUT.d), 1.0)
+    vector[2] = poison
+    with pytest.raises(SimgmcError, match="row 2 .*NaN or infinity"):
+        compressor(case)(vector, randomness())
+
+
+@EVERY
+def test_zeros_are_never_sent_by_sparse_messages(case):
+    vector = gaussian(4, LAYOUT.d)
+    vector[:, ::2] = 0
+    message = compressor(case)(vector, randomness())
+    if isinstance(message, SparseMessage):
+        assert message.counts.tolist() == (message.dense() != 0).sum(1).tolist()
+
+
+@pytest.mark.parametrize("case", ["identity", "top-k", "rbgs", "sign", "qsgd 8 bits"])
+def test_float64_has_a_size_but_no_encoding(case):
+    vector = gaussian(2, LAYOUT.d)
+    message = compressor(case)(vector.double(), randomness())
+    assert message.nbytes.tolist() == compressor(case)(vector, randomness()).nbytes.tolist()
+    with pytest.raises(SimgmcError, match="float32"):
+        message.encode()
+
+
+def test_closed_forms_of_the_papers_sizes():
+    vector = gaussian(3, LAYOUT.d)
+    d = LAYOUT.d
+    assert build("identity")(vector, randomness()).nbytes.tolist() == [4 * d] * 3
+    assert build("identity")(vector, randomness()).floats.tolist() == [d] * 3
+    top = build("top-k", count=20)(vector, randomness())
+    assert top.nbytes.tolist() == [8 * 20] * 3 and top.floats.tolist() == [40] * 3
+    block = build("rbgs", count=20)(vector, randomness())
+    assert block.nbytes.tolist() == [4 * 20] * 3 and block.floats.tolist() == [20] * 3
+    assert build("sign")(vector, randomness()).nbytes.tolist() == [4 + -(-d // 8)] * 3
+    assert build("sign", scale="none")(vector, randomness()).nbytes.tolist() == [-(-d // 8)] * 3
+    assert build("qsgd", levels=7, bucket=100)(vector, randomness()).nbytes.tolist() == [4 * 6 + -(-d * 4 // 8)] * 3
+    assert build("ternary")(vector, randomness()).nbytes.tolist() == [4 + -(-d // 5)] * 3
+    assert build("lattice", side=0.1, bits=8)(vector, randomness()).nbytes.tolist() == [d] * 3
+
+
+def test_the_mean_of_sparse_messages_is_the_union_without_what_cancels():
+    vector = torch.zeros(2, 10)
+    vector[0, [1, 4]] = torch.tensor([3.0, 5.0])
+    vector[1, [4, 7]] = torch.tensor([-5.0, 2.0])
+    mean = build("top-k", count=2)(vector, randomness()).mean()
+    assert mean.indices.tolist() == [1, 7] and mean.values.flat.tolist() == [1.5, 1.0]
+
+
+def test_summable_messages_are_those_that_cover_the_same_coordinates():
+    vector = gaussian(3, LAYOUT.d)
+    for case, (name, parameters) in CASES.items():
+        promised = COMPRESSORS[name].summable(check(name, parameters))
+        assert compressor(case)(vector, randomness()).summable == promised, case

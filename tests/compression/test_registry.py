@@ -1,0 +1,83 @@
+"""Names, parameters and mistakes."""
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+from vectors import LAYOUT
+
+from simgmc.compression import COMPRESSORS, REQUIRED, build, check
+from simgmc.errors import SimgmcError
+
+BASE = {
+    "threshold": {"threshold": 0.1},
+    "lattice": {"side": 0.1},
+    "composed": {"sparsify": {"name": "top-k", "density": 0.1}, "quantise": {"name": "sign"}},
+}
+
+
+def minimal(name):
+    keep = {"density": 0.1} if any(p.name == "density" for p in COMPRESSORS[name].parameters) else {}
+    return {**keep, **BASE.get(name, {})}
+
+
+def test_the_registry_imports_no_torch():
+    code = "import sys, simgmc.compression as c; c.check('top-k', {'density': 0.1}); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", COMPRESSORS)
+def test_what_the_catalogue_says_is_what_the_class_takes(name):
+    compress = build(name, LAYOUT, **minimal(name))
+    accepted = inspect.signature(type(compress)).parameters
+    for parameter in COMPRESSORS[name].parameters:
+        if parameter.name in ("exempt_vectors",):
+            continue
+        default = accepted[parameter.name].default
+        assert default == (inspect.Parameter.empty if parameter.default is REQUIRED else parameter.default)
+    listed = {parameter.name for parameter in COMPRESSORS[name].parameters} | {"layout"}
+    assert set(accepted) <= listed
+
+
+@pytest.mark.parametrize("name, parameters, message", [
+    ("topk", {}, "did you mean 'top-k'"),
+    ("top-k", {"densty": 0.1}, "did you mean 'density'"),
+    ("top-k", {}, "either a density or a count"),
+    ("top-k", {"density": 0.1, "count": 3}, "exactly one"),
+    ("top-k", {"density": 0}, "density = 0 must be above 0 and at most 1"),
+    ("top-k", {"density": 1.5}, "at most 1"),
+    ("top-k", {"density": float("nan")}, "must be above 0"),
+    ("top-k", {"density": "0.1"}, "is not a number"),
+    ("top-k", {"count": True}, "is not a whole number"),
+    ("top-k", {"count": 2.0}, "is not a whole number"),
+    ("top-k", {"count": 0}, "at least 1"),
+    ("top-k", {"count": 1, "indices": "golomb"}, "did you mean 'golomb-rice'"),
+    ("top-k", {"count": 1, "values": "fp8"}, "fp16|bf16"),
+    ("threshold", {}, "needs the parameter 'threshold'"),
+    ("threshold", {"threshold": float("inf")}, "at least 0"),
+    ("qsgd", {"levels": 0}, "at least 1"),
+    ("qsgd", {"norm": "1"}, "'2'|inf"),
+    ("sign", {"vote": True}, "vote needs scale"),
+    ("lattice", {"side": -1.0}, "above 0"),
+    ("composed", {"sparsify": {"name": "top-k", "count": 1}}, "needs the parameter 'quantise'"),
+    ("composed", {"sparsify": {"name": "sign"}, "quantise": {"name": "sign"}}, "sparsify needs a name"),
+    ("composed", {"sparsify": {"name": "top-k"}, "quantise": {"name": "sign"}}, "density or a count"),
+    ("composed", {"sparsify": {"name": "top-k", "count": 1}, "quantise": {"name": "qsgd", "bucket": 4}}, "shared coordinates"),
+])
+def test_mistakes_are_named_with_what_would_be_right(name, parameters, message):
+    with pytest.raises(SimgmcError, match=message):
+        check(name, parameters)
+
+
+@pytest.mark.parametrize("name", [name for name in COMPRESSORS if any(p.name == "per_tensor" for p in COMPRESSORS[name].parameters)])
+def test_per_tensor_needs_a_layout(name):
+    with pytest.raises(SimgmcError, match="layout"):
+        build(name, **minimal(name), per_tensor=True)
+
+
+def test_checked_parameters_build_the_same_compressor():
+    for name in COMPRESSORS:
+        resolved = check(name, minimal(name))
+        assert check(name, resolved) == resolved
+        assert build(name, LAYOUT, **resolved) == build(name, LAYOUT, **minimal(name))
