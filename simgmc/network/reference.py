@@ -6,6 +6,7 @@ import networkx as nx
 import numpy as np
 
 from simgmc.network.collectives.sliced_ring import all_reduce_chunks, ring_schedule
+from simgmc.network.fast_ring import Ring
 from simgmc.network.flows import BandwidthChange, Flow, completion_times
 from simgmc.network.fluid import FluidNetwork
 from simgmc.network.routing import Links
@@ -57,7 +58,7 @@ def sliced_ring_case(case: dict) -> float:
         Host(name, up, down, latency / 2) for name, up, down in zip(worker_names(nodes), case["up"], case["down"])
     ]
     chunk = all_reduce_chunks(np.asarray(case["chunk_bytes"], dtype=float))[: case["steps"]]
-    schedule = ring_schedule(chunk, case["slices"], None, None)
+    schedule = ring_schedule(Ring(chunk, case["slices"]))
     links = Links(star(machines))
     network = FluidNetwork(links)
     execution = Execution(network, schedule, Placement(schedule.structure, worker_names(nodes), links))

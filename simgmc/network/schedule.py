@@ -14,6 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
+from simgmc.network.fast_ring import Ring
 from simgmc.network.fluid import FluidNetwork, Transfer
 from simgmc.network.overheads import IDEAL, Overheads
 from simgmc.network.routing import Links
@@ -135,6 +136,8 @@ class Schedule:
     """(flows,) bytes of each flow."""
     delay: np.ndarray
     """(flows,) seconds between a flow's last release and its start: work at the sender."""
+    ring: Ring | None = None
+    """The ring this is, where it is one: what the fast path needs."""
 
     def __post_init__(self):
         if len(self.nbytes) != self.structure.flows or len(self.delay) != self.structure.flows:

@@ -19,6 +19,7 @@ from simgmc.costs import Average
 from simgmc.network.collectives.options import Options
 from simgmc.network.collectives.pieces import alone, cut
 from simgmc.network.conditions import Cost
+from simgmc.network.fast_ring import Ring
 from simgmc.network.schedule import Schedule, Structure, StructureBuilder
 
 SLICES = 8
@@ -33,12 +34,13 @@ def slices_of(chunk: float) -> int:
 
 
 @cache
-def ring_structure(workers: int, steps: int, slices: int, adding_steps: int) -> Structure:
+def ring_structure(workers: int, steps: int, slices: int, adding_steps: int, lock_step: bool = False) -> Structure:
     """``steps`` steps of ``slices`` slices round the ring.
 
     Flows come step by step, slice by slice, rank by rank; after the flows of each of the
     first ``adding_steps`` steps come as many local addings by the receiving ranks. The last
-    ``workers`` flows are the ranks' ends.
+    ``workers`` flows are the ranks' ends. In lock-step a send also waits until the one before
+    it has arrived, not only left.
     """
     build = StructureBuilder(workers)
     last = [-1] * workers
@@ -51,7 +53,10 @@ def ring_structure(workers: int, steps: int, slices: int, adding_steps: int) -> 
             for rank in range(workers):
                 after = (arrived[j][rank],) if step else ()
                 gates = () if last[rank] >= 0 else (rank,)
-                last[rank] = build.flow(rank, (rank + 1) % workers, after, last[rank], gates)
+                behind = last[rank]
+                if lock_step and behind >= 0:
+                    after, behind = (*after, behind), -1
+                last[rank] = build.flow(rank, (rank + 1) % workers, after, behind, gates)
                 row.append(last[rank])
             usable.append([row[rank - 1] for rank in range(workers)])
         if step < adding_steps:
@@ -63,31 +68,30 @@ def ring_structure(workers: int, steps: int, slices: int, adding_steps: int) -> 
         arrived = usable
     for rank in range(workers):
         after = [*(row[rank] for row in arrived[-1:]), *([added[rank]] if added[rank] >= 0 else [])]
-        build.finish(rank, [build.flow(rank, rank, after, behind=last[rank])])
+        behind = last[rank]
+        if lock_step:
+            after, behind = [*after, behind], -1
+        build.finish(rank, [build.flow(rank, rank, after, behind)])
     return build.build()
 
 
-def ring_schedule(chunk: np.ndarray, slices: int, adding: np.ndarray | None, final: np.ndarray | None) -> Schedule:
-    """A sliced ring from its chunks.
-
-    ``chunk``: (steps, workers) bytes each rank sends at each step; ``adding``: (adding
-    steps, workers) seconds to add what each rank receives at each of the first steps;
-    ``final``: (workers,) seconds of work at the end.
-    """
-    steps, workers = chunk.shape
-    adding_steps = 0 if adding is None else len(adding)
-    structure = ring_structure(workers, steps, slices, adding_steps)
+def ring_schedule(ring: Ring) -> Schedule:
+    """The flows of one exchange round a ring."""
+    steps, workers = ring.chunk.shape
+    slices = ring.slices
+    adding_steps = 0 if ring.adding is None else len(ring.adding)
+    structure = ring_structure(workers, steps, slices, adding_steps, ring.lock_step)
     nbytes, delay = [], []
     for step in range(steps):
-        size = np.tile(chunk[step] / slices, slices)
+        size = np.tile(ring.chunk[step] / slices, slices)
         nbytes.append(size)
         delay.append(np.zeros_like(size))
         if step < adding_steps:
             nbytes.append(np.zeros_like(size))
-            delay.append(np.tile(adding[step] / slices, slices))
+            delay.append(np.tile(ring.adding[step] / slices, slices))
     nbytes.append(np.zeros(workers))
-    delay.append(np.zeros(workers) if final is None else np.asarray(final, dtype=float))
-    return Schedule(structure, np.concatenate(nbytes), np.concatenate(delay))
+    delay.append(np.zeros(workers) if ring.final is None else np.asarray(ring.final, dtype=float))
+    return Schedule(structure, np.concatenate(nbytes), np.concatenate(delay), ring)
 
 
 def all_reduce_chunks(size: np.ndarray) -> np.ndarray:
@@ -102,23 +106,32 @@ def all_gather_chunks(size: np.ndarray) -> np.ndarray:
     return all_reduce_chunks(size)[: len(size) - 1]
 
 
-def ring_all_reduce(average: Average, aggregation: Cost, options: Options) -> Schedule:
-    """Reduce-scatter, then all-gather, sliced (NCCL's ring; Patarasuk & Yuan 2009)."""
+def all_reduce_ring(average: Average, aggregation: Cost, slices: int | None, lock_step: bool = False) -> Ring:
+    """Reduce-scatter, then all-gather, of K > 1 equal messages."""
     workers = len(average.up)
-    if workers == 1:
-        return alone()
     size = cut(average.up[0], average.item_bytes, workers)
     chunk = all_reduce_chunks(size)
     # At step s a rank receives, and adds to, what the rank before it sends.
     adding = np.array([[aggregation.part(n, workers - 1) for n in np.roll(row, 1)] for row in chunk[: workers - 1]])
-    return ring_schedule(chunk, options.slices or slices_of(size.max()), adding if adding.any() else None, None)
+    return Ring(chunk, slices or slices_of(size.max()), adding if adding.any() else None, None, lock_step)
+
+
+def all_gather_ring(average: Average, aggregation: Cost, slices: int | None, lock_step: bool = False) -> Ring:
+    """Every message of K > 1 goes round the ring; each worker adds them all at the end."""
+    up = np.asarray(average.up, dtype=float)
+    final = np.full(len(up), aggregation.of(float(up.sum())))
+    return Ring(all_gather_chunks(up), slices or slices_of(up.max()), None, final, lock_step)
+
+
+def ring_all_reduce(average: Average, aggregation: Cost, options: Options) -> Schedule:
+    """Reduce-scatter, then all-gather, sliced (NCCL's ring; Patarasuk & Yuan 2009)."""
+    if len(average.up) == 1:
+        return alone()
+    return ring_schedule(all_reduce_ring(average, aggregation, options.slices))
 
 
 def ring_all_gather(average: Average, aggregation: Cost, options: Options) -> Schedule:
     """Every message goes round the ring, sliced; each worker adds them all at the end."""
-    workers = len(average.up)
-    if workers == 1:
+    if len(average.up) == 1:
         return alone()
-    up = np.asarray(average.up, dtype=float)
-    final = np.full(workers, aggregation.of(float(up.sum())))
-    return ring_schedule(all_gather_chunks(up), options.slices or slices_of(up.max()), None, final)
+    return ring_schedule(all_gather_ring(average, aggregation, options.slices))

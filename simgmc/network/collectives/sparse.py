@@ -10,6 +10,7 @@ from simgmc.network.collectives.options import Options
 from simgmc.network.collectives.pieces import alone
 from simgmc.network.collectives.sliced_ring import ring_schedule, slices_of
 from simgmc.network.conditions import Cost
+from simgmc.network.fast_ring import Ring
 from simgmc.network.schedule import Schedule
 
 
@@ -36,4 +37,4 @@ def sparse_reduce_scatter(average: Average, aggregation: Cost, options: Options)
     chunk = partial[np.minimum(step, workers - 1), (rank - step) % workers]
     adding = np.array([[aggregation.part(n, workers - 1) for n in np.roll(row, 1)] for row in chunk[: workers - 1]])
     slices = options.slices or slices_of(float(chunk.max()))
-    return ring_schedule(chunk, slices, adding if adding.any() else None, None)
+    return ring_schedule(Ring(chunk, slices, adding if adding.any() else None, None))
