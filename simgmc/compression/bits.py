@@ -19,8 +19,12 @@ def pack(numbers: np.ndarray, width: int) -> bytes:
     Whole bytes of each number come first, one plane of n bytes after the other, least
     significant first; the bits above them follow, packed eight numbers to ``rest`` bytes.
     """
-    numbers = np.ascontiguousarray(numbers).astype(np.uint32, copy=False)
     planes, rest = divmod(width, 8)
+    if width == 8:
+        return numbers.astype(np.uint8, copy=False).tobytes()
+    if width < 8:
+        return _pack_small(numbers.astype(np.uint8, copy=False), width) if width else b""
+    numbers = np.ascontiguousarray(numbers).astype(np.uint32, copy=False)
     if width in (16, 32):
         return numbers.astype(f"<u{width // 8}", copy=False).tobytes()
     parts = [((numbers >> np.uint32(8 * plane)) & np.uint32(255)).astype(np.uint8).tobytes() for plane in range(planes)]
@@ -31,7 +35,11 @@ def pack(numbers: np.ndarray, width: int) -> bytes:
 
 
 def unpack(buffer: bytes | memoryview, count: int, width: int) -> np.ndarray:
-    """The ``count`` numbers (uint32) that :func:`pack` wrote at the buffer's start."""
+    """The ``count`` numbers that :func:`pack` wrote at the buffer's start: uint8 up to 8 bits, else uint32."""
+    if width == 8:
+        return np.frombuffer(buffer, np.uint8, count)
+    if width < 8:
+        return _unpack_small(memoryview(buffer), count, width) if width else np.zeros(count, np.uint8)
     if width in (16, 32):
         return np.frombuffer(buffer, f"<u{width // 8}", count).astype(np.uint32)
     planes, rest = divmod(width, 8)
@@ -129,4 +137,4 @@ def pack_trits(trits: np.ndarray) -> bytes:
 
 def unpack_trits(buffer: bytes | memoryview, count: int) -> np.ndarray:
     """The ``count`` trits (uint8) that :func:`pack_trits` wrote."""
-    return _TRITS[np.frombuffer(buffer, np.uint8, -(-count // 5))].reshape(-1)[:count]
+    return np.take(_TRITS, np.frombuffer(buffer, np.uint8, -(-count // 5)), axis=0).reshape(-1)[:count]

@@ -39,7 +39,10 @@ class Groups:
 
     def norms(self, vector: Tensor, order: float) -> Tensor:
         """(groups,): the norm of each group of ``(n,)``, accumulated in float64, at most the largest fp32 number."""
-        parts = [torch.linalg.vector_norm(part, order, dim=1, dtype=torch.float64) for part in self._parts(vector)]
+        if order == torch.inf:
+            parts = [torch.maximum(part.amax(1), -part.amin(1)).double() for part in self._parts(vector)]
+        else:
+            parts = [torch.linalg.vector_norm(part, order, dim=1, dtype=torch.float64) for part in self._parts(vector)]
         return torch.cat(parts).clamp(max=torch.finfo(torch.float32).max).to(vector.dtype) if parts else vector.new_empty(0)
 
     def sums(self, vector: Tensor) -> Tensor:

@@ -200,7 +200,7 @@ class LevelValues(_Scaled):
             shortest = self._candidates()[sizes.index(min(sizes))]
             return bytes([LEVEL_FORMATS.index(shortest)]) + self._encode(shortest, levels)
         if format == "fixed":
-            return bits.pack(levels.astype(np.int64) + self.levels, self.width)
+            return bits.pack(np.add(levels, self.levels, dtype=np.int32), self.width)
         if format == "trits":
             return bits.pack_trits((levels + 1).astype(np.uint8))
         support = np.flatnonzero(levels)
@@ -226,9 +226,9 @@ class LevelValues(_Scaled):
         if format == "auto":
             return self._decode(LEVEL_FORMATS[buffer[0]], buffer[1:], count)
         if format == "fixed":
-            return bits.unpack(buffer, count, self.width).astype(np.int64) - self.levels
+            return bits.unpack(buffer, count, self.width).astype(np.int32) - self.levels
         if format == "trits":
-            return bits.unpack_trits(buffer, count).astype(np.int64) - 1
+            return bits.unpack_trits(buffer, count).view(np.int8) - np.int8(1)
         if format == "elias-dense":
             levels, used = _OMEGA.decode(buffer, count)
             levels -= 1

@@ -24,6 +24,10 @@ from simgmc.layout import Layout
 from simgmc.randomness import Randomness
 
 
+_CHUNK = 1 << 16
+"""Coordinates rounded at a time on a CPU: the intermediate results stay in a core's cache."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Quantiser(ABC):
     """One scale for each group: the whole vector, each tensor (``per_tensor``), or buckets of them."""
@@ -63,11 +67,10 @@ class ScaledSign(Quantiser):
     """sign(v) times the mean magnitude of its group: 1 bit a coordinate and a scale.
 
     C(v) = (||v||_1 / n) sign(v), with sign(0) = +1: there is no third symbol on the
-    wire. ||C(v) - v||^2 = ||v||_2^2 - ||v||_1^2 / n.
-    ``scale="none"`` sends signs alone (values +1 and -1), for signSGD
-    and Signum; ``vote`` makes the mean of the messages the majority's sign (+1 at a
-    tie), one bit on the way back too. Source: Karimireddy et al.
-    2019; Bernstein et al. 2018.
+    wire. ||C(v) - v||^2 = ||v||_2^2 - ||v||_1^2 / n. ``scale="none"`` sends signs alone
+    (values +1 and -1), for signSGD and Signum; ``vote`` makes the mean of the messages
+    the majority's sign (+1 at a tie), one bit on the way back too. Source: Karimireddy
+    et al. 2019; Bernstein et al. 2018.
     """
 
     scale: str = "mean"
@@ -209,7 +212,7 @@ class Ternary(Quantiser):
         bound = (self.clip * (squares - means**2).clamp(min=0).sqrt()).to(vector.dtype)
         bound = torch.where(bound > 0, bound, torch.inf)  # a group of equal numbers has nothing to clip
         limit = groups.spread(bound)
-        return torch.minimum(torch.maximum(vector, -limit), limit)
+        return torch.clamp(vector, -limit, limit)
 
 
 def round_to_levels(
@@ -220,12 +223,15 @@ def round_to_levels(
     On a CUDA device the uniforms come from the device's own generator, seeded by ``draws``.
     """
     largest = torch.finfo(vector.dtype).max
-    factor = torch.where(scales > 0, (levels / scales).clamp(max=largest), 0)
-    level = (vector.abs() * groups.spread(factor)).clamp_(max=levels)
-    low = level.floor()
-    up = uniforms(vector, draws) < level.sub_(low)
-    torch.mul(low.add_(up), vector.sign(), out=low)
-    out.copy_(low)
+    factor = groups.spread(torch.where(scales > 0, (levels / scales).clamp(max=largest), 0))
+    chunk = _CHUNK if vector.device.type == "cpu" else max(1, len(vector))
+    for start in range(0, len(vector), chunk):
+        part = slice(start, start + chunk)
+        level = vector[part].abs().mul_(factor if len(factor) == 1 else factor[part]).clamp_(max=levels)
+        low = level.floor()
+        up = uniforms(level, draws)
+        torch.lt(up, level.sub_(low), out=up)
+        out[part] = low.add_(up).mul_(vector[part].sign())
 
 
 def uniforms(like: Tensor, draws: np.random.Generator) -> Tensor:

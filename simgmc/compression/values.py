@@ -135,11 +135,11 @@ def float_bytes(flat: Tensor, format: str = "fp32") -> bytes:
     """Little-endian bytes of float32 numbers that the format can write exactly."""
     if flat.dtype != torch.float32:
         raise SimgmcError(f"only float32 numbers have a wire format, not {flat.dtype}")
+    if format == "fp16":
+        return flat.half().cpu().numpy().astype("<f2", copy=False).tobytes()
     array = flat.cpu().numpy()
     if format == "fp32":
         return array.astype("<f4", copy=False).tobytes()
-    if format == "fp16":
-        return array.astype("<f2").tobytes()
     return (array.view(np.uint32) >> 16).astype("<u2").tobytes()  # bf16: the upper half of fp32
 
 
@@ -148,5 +148,5 @@ def floats_from(payload: bytes | memoryview, format: str = "fp32") -> np.ndarray
     if format == "fp32":
         return np.frombuffer(payload, "<f4").astype(np.float32)
     if format == "fp16":
-        return np.frombuffer(payload, "<f2").astype(np.float32)
+        return torch.from_numpy(np.frombuffer(payload, "<f2").astype(np.float16)).float().numpy()
     return (np.frombuffer(payload, "<u2").astype(np.uint32) << 16).view(np.float32)
