@@ -7,6 +7,7 @@ and no time goes into forking and joining around every small operation.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 from collections.abc import Callable
@@ -48,6 +49,11 @@ def one_intraop_thread() -> None:
     """Let every torch operation run in the thread that calls it."""
     if torch.get_num_threads() != 1:
         torch.set_num_threads(1)
+
+
+def own_generator(device: torch.device):
+    """A context after which torch's default generators are as they were."""
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
 def draws_randomly(model: nn.Module) -> bool:
@@ -108,9 +114,11 @@ class ReplicaEngine:
 
             def task(worker: int) -> None:
                 parameters = self._free.get()
-                parameters.load(at[worker])
-                self._gradient(worker, parameters, batch, out[worker], losses[worker])
-                self._free.put(parameters)
+                try:
+                    parameters.load(at[worker])
+                    self._gradient(worker, parameters, batch, out[worker], losses[worker])
+                finally:
+                    self._free.put(parameters)
 
         self.map(task, len(out))
 
@@ -121,8 +129,10 @@ class ReplicaEngine:
         self._gradient(worker, self._shared, batch, out, loss)
 
     def _gradient(self, worker, parameters, batch: Batch, out: Tensor, loss: Tensor) -> None:
-        with torch.random.fork_rng(devices=[], enabled=self._seeded), torch.enable_grad():
+        with contextlib.ExitStack() as context:
+            context.enter_context(torch.enable_grad())
             if self._seeded:
+                context.enter_context(own_generator(out.device))
                 torch.manual_seed(batch.seed(worker))
             x, y = batch.worker(worker)
             module = self.replicas.bind(worker, parameters)

@@ -70,7 +70,8 @@ def check_model(name: str, sample_shape: tuple[int, ...], **options: Any) -> dic
         grouped = name == "cnn" or resolved["norm"] == "group"
         if grouped and any(width % resolved["groups"] for width in channels):
             raise SimgmcError(
-                f"{name}: groups = {resolved['groups']} must divide every number of channels, {list(channels)}"
+                f"{name}: groups = {resolved['groups']} must divide every number of channels, "
+                f"{list(channels)}"
             )
         if name == "cnn" and min(sample_shape[1:]) < 2 ** len(channels):
             raise SimgmcError(

@@ -76,11 +76,13 @@ class Replicas:
             if id(p) in number
         ]
         self._bound: list[ParameterSet | None] = [None] * workers
-        self.modules = [copy.deepcopy(model) for _ in range(workers)]
+        # parameters are replaced when a copy is bound: no need for K copies of them
+        same = {id(p): p for p in model.parameters()}
+        self.modules = [copy.deepcopy(model, dict(same)) for _ in range(workers)]
         self._holders = [self._find_holders(module) for module in self.modules]
         for worker, module in enumerate(self.modules):
             self._hold_buffers(module, {name: rows[worker] for name, rows in self.buffers.items()})
-        self.evaluated = copy.deepcopy(model).eval()
+        self.evaluated = copy.deepcopy(model, dict(same)).eval()
         self._evaluated_holders = self._find_holders(self.evaluated)
 
     def parameter_set(self) -> ParameterSet:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from simgmc.errors import SimgmcError
 from simgmc.layout import Layout
@@ -21,7 +22,7 @@ from simgmc.training.engine import (
     POOL_FLOPS,
     ReplicaEngine,
     draws_randomly,
-    one_intraop_thread,
+    own_generator,
     usable_cores,
 )
 from simgmc.training.minibatches import Minibatches, Samples, crop_draws
@@ -186,36 +187,46 @@ class ClassificationWorkload:
             buffers[name].copy_(rows)
 
     def _choose_engine(self, model: nn.Module, route: str | None, threads: int) -> None:
-        seeded = draws_randomly(model)
-        layers = linear_stack(model)
-        if self.device.type == "cuda" and not seeded and route != "loop":
-            self._engine = GraphEngine(
-                self._replicas, _StepBatch(self, 0), capture=route != "cuda streams"
-            )
-        elif layers and route in (None, "split") and self.device.type == "cpu":
-            self._engine = SplitEngine(layers, self.layout, threads)
+        seeded, layers = draws_randomly(model), linear_stack(model)
+        if self.device.type == "cuda":
+            routes = ["loop"] if seeded else ["cuda graph", "cuda streams", "loop"]
         else:
-            small = seeded or self.flops < POOL_FLOPS or self.device.type == "cuda"
-            self._engine = ReplicaEngine(
-                self._replicas, route or ("loop" if small else "pool"), threads, seeded
+            routes = ["loop"] if seeded or self.flops < POOL_FLOPS else ["pool", "loop"]
+            routes = (["split"] if layers else []) + routes + (["pool"] if not seeded else [])
+        chosen = route or routes[0]
+        if chosen not in routes:
+            raise SimgmcError(
+                f"route {chosen!r} does not fit this model and device; "
+                f"possible: {', '.join(dict.fromkeys(routes))}"
             )
+        if chosen == "split":
+            self._engine = SplitEngine(layers, self.layout, threads)
+        elif chosen in ("pool", "loop"):
+            self._engine = ReplicaEngine(self._replicas, chosen, threads, seeded)
+        else:
+            capture = chosen == "cuda graph"
+            self._engine = GraphEngine(self._replicas, _StepBatch(self, 0), capture)
         if isinstance(self._engine, ReplicaEngine):
             self._evaluator = self._engine
         else:
-            on_cpu = self.device.type == "cpu"
-            self._evaluator = ReplicaEngine(
-                self._replicas, "pool" if on_cpu else "loop", threads, seeded=False
-            )
+            evaluation = "pool" if self.device.type == "cpu" else "loop"
+            self._evaluator = ReplicaEngine(self._replicas, evaluation, threads, seeded=False)
 
     def _gradient_flops(self) -> int:
-        from torch.utils.flop_counter import FlopCounterMode
-
         module = self._replicas.evaluated.train()
-        index = torch.zeros(self.batch, dtype=torch.int64, device=self.device)
-        x, y = self._train.take(index)
-        with FlopCounterMode(display=False) as counter, torch.random.fork_rng(), torch.enable_grad():
-            F.cross_entropy(module(x), y).backward()
-        module.zero_grad()
+        buffers = dict(module.named_buffers())
+        x, y = self._train.take(torch.zeros(self.batch, dtype=torch.int64, device=self.device))
+        counter = FlopCounterMode(display=False)
+        with own_generator(self.device), torch.enable_grad(), counter:
+            loss = F.cross_entropy(module(x), y)
+            trained = [p for p in module.parameters() if p.requires_grad]
+            torch.autograd.grad(loss, trained, allow_unused=True)
+        for name, buffer in module.named_buffers():
+            if buffer is not buffers.get(name):
+                raise SimgmcError(
+                    f"model {type(module).__name__} replaces its buffer {name!r} in forward; "
+                    "it must update it in place, as batch norm does"
+                )
         module.eval()
         return counter.get_total_flops()
 

@@ -2,12 +2,15 @@
 
 import copy
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
 from torch import nn
 
+from simgmc.errors import SimgmcError
 from simgmc.training.datasets import Dataset
 from simgmc.training.models import build_model
 from simgmc.training.partitions import partition
@@ -71,10 +74,10 @@ def set_parameters(module, vector):
             p.copy_(part.view_as(p))
 
 
-def plain_gradient(workload, module, point, worker, step):
+def plain_gradient(workload, shape, module, point, worker, step):
     """Normalised minibatch in the plain memory format, a fresh pass, ``backward``."""
     index = workload._minibatches.indices(step, worker)
-    data = synthetic(MODELS_SHAPE[id(workload)])
+    data = synthetic(shape)
     mean, std = (np.reshape(v, (-1, 1, 1)) for v in (data.mean, data.std))
     x = torch.from_numpy((data.train_images[index] - mean) / std)
     set_parameters(module, point)
@@ -84,15 +87,11 @@ def plain_gradient(workload, module, point, worker, step):
     return torch.cat([p.grad.reshape(-1) for p in module.parameters()]), loss.detach()
 
 
-MODELS_SHAPE: dict[int, tuple] = {}
-
-
 @pytest.mark.parametrize("shared", [True, False], ids=["shared point", "separate points"])
 @pytest.mark.parametrize("case", MODELS)
 def test_gradients_losses_and_buffers_equal_those_of_separate_modules(case, shared):
     model, shape = build(case)
     workload = make(model, shape)
-    MODELS_SHAPE[id(workload)] = shape
     modules = fresh_modules(model)
     generator = torch.Generator().manual_seed(5)
     for step in range(2):
@@ -102,10 +101,246 @@ def test_gradients_losses_and_buffers_equal_those_of_separate_modules(case, shar
         gradients, losses = workload.gradients(at, step)
         for worker, module in enumerate(modules):
             point = at[0 if shared else worker]
-            expected, loss = plain_gradient(workload, module, point, worker, step)
+            expected, loss = plain_gradient(workload, shape, module, point, worker, step)
             torch.testing.assert_close(gradients[worker], expected, rtol=1e-12, atol=1e-12)
             torch.testing.assert_close(losses[worker], loss, rtol=1e-12, atol=1e-12)
     state = workload.state_dict()
     for worker, module in enumerate(modules):
         for name, buffer in module.named_buffers():
             torch.testing.assert_close(state[name][worker], buffer, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("case", ["mlp", "cnn", "resnet20-BN", "resnet20-GN"])
+def test_results_have_the_same_bits_on_1_2_and_4_threads(case):
+    model, shape = build(case)
+    points = None
+    results = []
+    for threads in (1, 2, 4):
+        route = "split" if case == "mlp" else "pool"
+        workload = make(model, shape, dtype=torch.float32, threads=threads, route=route)
+        if points is None:
+            noise = torch.randn(WORKERS, workload.d, generator=torch.Generator().manual_seed(0))
+            points = workload.initial_parameters() + 0.05 * noise
+        results.append(
+            [
+                *workload.gradients(points[:1], 0),
+                *workload.gradients(points, 1),
+                *workload.state_dict().values(),
+                torch.tensor(list(vars(workload.evaluate(points[0])).values())),
+            ]
+        )
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+@pytest.mark.parametrize("case", ["cnn", "resnet20-BN"])
+def test_loop_and_pool_give_the_same_bits(case):
+    model, shape = build(case)
+    pool = make(model, shape, dtype=torch.float32, route="pool", threads=2)
+    loop = make(model, shape, dtype=torch.float32, route="loop")
+    at = pool.initial_parameters()[None]
+    assert torch.equal(pool.gradients(at, 0)[0], loop.gradients(at, 0)[0])
+
+
+def test_the_route_is_a_rule_on_the_model():
+    routes = {case: make(*build(case)).route for case in ("logistic", "mlp", "cnn", "resnet20-GN")}
+    assert routes == {"logistic": "split", "mlp": "split", "cnn": "loop", "resnet20-GN": "pool"}
+    with pytest.raises(SimgmcError, match="possible: pool, loop"):
+        make(*build("resnet20-GN"), route="split")
+
+
+@pytest.mark.parametrize("case", ["mlp", "cnn"])
+def test_bits_do_not_depend_on_where_a_point_lies_in_memory(case):
+    model, shape = build(case)
+    workload = make(model, shape, dtype=torch.float32)
+    at = workload.initial_parameters()[None]
+    shifted = torch.zeros(1, workload.d + 3)[:, 3:]
+    shifted.copy_(at)
+    assert torch.equal(workload.gradients(at, 0)[0], workload.gradients(shifted, 0)[0])
+
+
+@pytest.mark.parametrize("case", ["mlp", "cnn", "resnet20-BN"])
+def test_one_worker_alone_gets_its_row(case):
+    model, shape = build(case)
+    workload, alone = make(model, shape), make(model, shape)
+    at = workload.initial_parameters()
+    gradients, losses = workload.gradients(at[None], 4)
+    for worker in (3, 0):
+        gradient, loss = alone.gradient(worker, at, 4)
+        torch.testing.assert_close(gradient, gradients[worker], rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(loss, losses[worker], rtol=1e-12, atol=1e-12)
+        for name, rows in alone.state_dict().items():
+            assert torch.equal(rows[worker], workload.state_dict()[name][worker])
+
+
+def test_every_call_returns_memory_of_its_own_and_leaves_the_point_alone():
+    workload = make(*build("cnn"))
+    at = workload.initial_parameters()[None]
+    kept = at.clone()
+    first, _ = workload.gradients(at, 0)
+    copied = first.clone()
+    workload.gradients(at, 1)
+    assert torch.equal(first, copied) and torch.equal(at, kept)
+    assert not first.requires_grad
+
+
+def test_gradients_work_where_the_caller_has_switched_gradients_off():
+    for case in ("mlp", "cnn"):
+        workload = make(*build(case))
+        at = workload.initial_parameters()[None]
+        with torch.no_grad():
+            off = workload.gradients(at, 0)[0]
+        assert torch.equal(off, workload.gradients(at, 0)[0]) and off.abs().sum() > 0
+
+
+def test_evaluation_is_the_mean_over_the_whole_test_set_with_averaged_statistics():
+    model, shape = build("resnet20-BN")
+    workload = make(model, shape, batch=8)
+    at = workload.initial_parameters()
+    for step in range(3):
+        workload.gradients(at[None], step)
+    before = workload.state_dict()
+    found = workload.evaluate(at)
+    module = copy.deepcopy(model).double().eval()
+    for name, buffer in module.named_buffers():
+        rows = before[name]
+        buffer.copy_(rows.mean(0) if rows.is_floating_point() else rows[0])
+    data = synthetic(shape)
+    mean, std = (np.reshape(v, (-1, 1, 1)) for v in (data.mean, data.std))
+    logits = module(torch.from_numpy((data.test_images - mean) / std))
+    labels = torch.from_numpy(data.test_labels)
+    assert found.loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-12)
+    assert found.accuracy == (logits.argmax(1) == labels).double().mean().item()
+    after = workload.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_restored_state_continues_with_the_same_bits():
+    model, shape = build("resnet20-BN")
+    first, second = (make(model, shape, dtype=torch.float32) for _ in range(2))
+    at = first.initial_parameters()[None]
+    first.gradients(at, 0)
+    second.load_state_dict(first.state_dict())
+    for workload in (first, second):
+        workload.gradients(at, 1)
+    for name, rows in first.state_dict().items():
+        assert torch.equal(rows, second.state_dict()[name])
+    assert first.evaluate(at[0]) == second.evaluate(at[0])
+
+
+def test_measuring_gives_positive_seconds_and_leaves_the_state_alone():
+    workload = make(*build("resnet20-BN"))
+    before = workload.state_dict()
+    assert 0 < measure_gradient_seconds(workload, repetitions=1) < 60
+    assert all(torch.equal(before[name], rows) for name, rows in workload.state_dict().items())
+
+
+def test_flops_of_a_linear_model_are_counted_in_closed_form():
+    workload = make(*build("logistic"))
+    # forward and weight gradient, two operations per multiply-add; the input needs no gradient
+    assert gradient_flops(workload) == 2 * 2 * BATCH * 64 * CLASSES
+
+
+def test_dropout_is_a_pure_function_of_seed_step_and_worker():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.Dropout(0.5), nn.Linear(32, CLASSES))
+    first, second = make(model, (1, 8, 8)), make(model, (1, 8, 8))
+    assert first.route == "loop"
+    at = first.initial_parameters()[None]
+    state = torch.random.get_rng_state()
+    gradients, _ = first.gradients(at, 2)
+    assert torch.equal(state, torch.random.get_rng_state())
+    torch.rand(7)
+    assert torch.equal(second.gradient(3, at[0], 2)[0], gradients[3])
+    assert not torch.equal(first.gradients(at, 2 + 10**6)[0], gradients)
+    assert torch.equal(first.gradients(at, 2)[0], gradients)
+
+
+class Tied(nn.Module):
+    """One weight used twice, one frozen, one never used."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(10, 10, bias=False), nn.Linear(10, 10, bias=False)
+        self.second.weight = self.first.weight
+        self.frozen = nn.Parameter(torch.full((10,), 0.5), requires_grad=False)
+        self.unused = nn.Parameter(torch.ones(2))
+
+    def forward(self, x):
+        return self.second(torch.tanh(self.first(x.flatten(1)[:, :10]))) * self.frozen
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_tied_frozen_and_unused_parameters_are_handled(shared):
+    torch.manual_seed(0)
+    model = Tied()
+    workload = make(model, (1, 8, 8))
+    assert workload.layout.names == ("unused", "first.weight") and workload.d == 102
+    at = workload.initial_parameters()[None].repeat(1 if shared else WORKERS, 1)
+    gradients, _ = workload.gradients(at, 0)
+    for worker, module in enumerate(fresh_modules(model)):
+        data, index = synthetic((1, 8, 8)), workload._minibatches.indices(0, worker)
+        x = torch.from_numpy((data.train_images[index] - data.mean) / data.std)
+        F.cross_entropy(module(x), torch.from_numpy(data.train_labels[index])).backward()
+        expected = module.first.weight.grad.flatten()
+        torch.testing.assert_close(gradients[worker, 2:], expected, rtol=1e-12, atol=1e-12)
+        assert not gradients[worker, :2].any()
+
+
+def test_a_model_that_replaces_its_buffers_is_refused():
+    class Replacing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(64, CLASSES)
+            self.register_buffer("seen", torch.zeros(1))
+
+        def forward(self, x):
+            self.seen = self.seen + 1
+            return self.linear(x.flatten(1))
+
+    with pytest.raises(SimgmcError, match="replaces its buffer 'seen'"):
+        make(Replacing(), (1, 8, 8))
+
+
+def test_impossible_workloads_are_refused_in_one_line():
+    model, shape = build("mlp")
+    with pytest.raises(SimgmcError, match="batch = 0"):
+        make(model, shape, batch=0)
+    flat = Dataset(
+        "flat", np.zeros((9, 4)), np.zeros(9, int), np.zeros((3, 4)), np.zeros(3, int), 2
+    )
+    linear = nn.Linear(4, 2)
+    with pytest.raises(SimgmcError, match="augmentation needs images"):
+        ClassificationWorkload(linear, flat, [np.arange(9)], batch=2, seed=0, augment=True)
+    with pytest.raises(SimgmcError, match="must be 'cpu' or 'cuda'"):
+        ClassificationWorkload(linear, flat, [np.arange(9)], batch=2, seed=0, device="meta")
+    plain = ClassificationWorkload(linear, flat, [np.arange(9)], batch=2, seed=0)
+    assert plain.gradients(plain.initial_parameters()[None], 0)[0].shape == (1, 10)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    workers=st.integers(1, 9), batch=st.integers(1, 6), hidden=st.lists(st.integers(1, 5), max_size=3),
+    activation=st.sampled_from([nn.ReLU, nn.Tanh, nn.GELU]), bias=st.booleans(), shared=st.booleans(),
+)
+def test_split_and_loop_agree_for_any_chain_of_linear_layers(
+    workers, batch, hidden, activation, bias, shared
+):
+    rng = np.random.default_rng(1)
+    data = Dataset(
+        "features", rng.normal(size=(40, 7)), rng.integers(0, 3, 40), rng.normal(size=(5, 7)),
+        rng.integers(0, 3, 5), 3,
+    )
+    owned = partition("iid", data.train_labels, workers, 0)
+    widths = [7, *hidden, 3]
+    layers = []
+    for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True):
+        layers += [nn.Linear(fan_in, fan_out, bias=bias), activation()]
+    split, loop = (
+        ClassificationWorkload(
+            nn.Sequential(*layers), data, owned, batch=batch, seed=0, dtype=torch.float64, route=route
+        )
+        for route in ("split", "loop")
+    )
+    at = torch.randn(1 if shared else workers, split.d, dtype=torch.float64)
+    for a, b in zip(split.gradients(at, 1), loop.gradients(at, 1), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)

@@ -1,0 +1,105 @@
+"""Partitions: equal, disjoint, seeded, and as skewed as they are asked to be."""
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from simgmc.errors import SimgmcError
+from simgmc.training.partitions import PARTITIONS, label_counts, partition
+
+options = st.one_of(
+    st.tuples(st.just("iid"), st.just({})),
+    st.tuples(
+        st.just("dirichlet"),
+        st.fixed_dictionaries({"alpha": st.floats(1e-6, 1e6, allow_nan=False)}),
+    ),
+    st.tuples(st.just("shards"), st.fixed_dictionaries({"shards_per_worker": st.integers(1, 3)})),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    labels=st.lists(st.integers(0, 9), min_size=12, max_size=200), workers=st.integers(1, 4),
+    how=options, seed=st.integers(0, 2**40),
+)
+def test_equal_sizes_no_sample_twice_and_the_same_for_the_same_seed(labels, workers, how, seed):
+    labels, (name, chosen) = np.array(labels), how
+    owned = partition(name, labels, workers, seed, **chosen)
+    assert [len(piece) for piece in owned] == [len(labels) // workers] * workers
+    together = np.concatenate(owned)
+    assert len(np.unique(together)) == len(together)
+    assert together.min() >= 0 and together.max() < len(labels)
+    again = partition(name, labels, workers, seed, **chosen)
+    assert all((a == b).all() for a, b in zip(owned, again, strict=True))
+
+
+@pytest.mark.parametrize("name", PARTITIONS)
+def test_another_seed_gives_another_partition(name):
+    labels = np.arange(600) % 10
+    assert (partition(name, labels, 4, 0)[0] != partition(name, labels, 4, 1)[0]).any()
+
+
+def test_dirichlet_goes_from_few_labels_per_worker_to_all_labels_alike():
+    labels = np.repeat(np.arange(10), 500)
+
+    def labels_per_worker(alpha):
+        counts = label_counts(labels, partition("dirichlet", labels, 5, 0, alpha=alpha), 10)
+        share = counts / counts.sum(1, keepdims=True)
+        return (1 / (share**2).sum(1)).mean()  # effective number of labels
+
+    few, some, all_labels = (labels_per_worker(alpha) for alpha in (0.05, 1.0, 1000.0))
+    assert few < some < all_labels
+    assert few < 4 and all_labels > 9.9
+
+
+def test_dirichlet_proportions_have_the_variance_of_the_distribution():
+    # counts are Dirichlet-multinomial, variance m p (1 - p) (m + C alpha) / (1 + C alpha), but
+    # for the few samples that are redrawn because all of the data is handed out
+    labels = np.repeat(np.arange(4), 20_000)
+    alpha, workers, size = 0.5, 400, 200
+    counts = label_counts(
+        labels, partition("dirichlet", labels, workers, 7, alpha=alpha), 4
+    )
+    assert (counts.sum(1) == size).all()
+    total = 4 * alpha
+    expected = size * 0.25 * 0.75 * (size + total) / (1 + total)
+    assert counts.var(axis=0).mean() == pytest.approx(expected, rel=0.15)
+
+
+def test_shards_limit_the_labels_of_a_worker():
+    # McMahan et al.: two shards, none longer than a label, so at most four labels and mostly two
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(10), 600))
+    counts = label_counts(labels, partition("shards", labels, 100, 0, shards_per_worker=2), 10)
+    assert (counts.sum(1) == 60).all()
+    held = (counts > 0).sum(1)
+    assert held.max() <= 2 and held.min() >= 1
+
+
+def test_left_over_samples_are_not_always_the_last_label():
+    labels = np.repeat(np.arange(3), 7)  # 21 samples, 4 workers: one is left over
+    left = {
+        int(labels[np.setdiff1d(np.arange(21), np.concatenate(partition("shards", labels, 4, seed)))[0]])
+        for seed in range(30)
+    }
+    assert left == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("name", "workers", "chosen", "message"),
+    [
+        ("dirichlt", 2, {}, "did you mean 'dirichlet'"),
+        ("dirichlet", 2, {"alpha": 0}, "must be a number above 0"),
+        ("dirichlet", 2, {"alpha": float("nan")}, "must be a number above 0"),
+        ("dirichlet", 2, {"alpha": "0.1"}, "must be a number above 0"),
+        ("dirichlet", 2, {"alhpa": 1}, "did you mean 'alpha'"),
+        ("iid", 2, {"alpha": 1}, "no option 'alpha'"),
+        ("shards", 2, {"shards_per_worker": 0}, "whole number of at least 1"),
+        ("shards", 2, {"shards_per_worker": 40}, "must be at most 15"),
+        ("iid", 31, {}, "between 1 and 30"),
+        ("iid", 0, {}, "between 1 and 30"),
+    ],
+)
+def test_wrong_arguments_are_refused(name, workers, chosen, message):
+    with pytest.raises(SimgmcError, match=message):
+        partition(name, np.arange(30) % 10, workers, 0, **chosen)
