@@ -26,7 +26,8 @@ class CSER(Algorithm):
     ``variant = "paper"`` (default) is this; ``x - e`` is the same on all workers at all
     times. ``"block"`` is what the authors' code does instead: a whole local step, then the
     models are averaged on a shared-seed block (C1's in ordinary rounds, C2's every
-    ``period``): the accumulated error of that block is reset each time.
+    ``period``): the accumulated error of that block is reset each time. It needs compressors
+    that select the same coordinates on all workers, and keeps no e.
 
     Without ``compressor`` (C1) nothing is sent in ordinary rounds: with ``period = 1``
     that is CSEA, otherwise CSER-PL. Evaluated at the mean of the workers' models.
@@ -45,7 +46,8 @@ class CSER(Algorithm):
             raise SimgmcError(f"period = {self.period}: must be at least 1")
 
     def start(self, worker: Worker) -> None:
-        worker.error = worker.zeros()
+        if self.variant == "paper":
+            worker.error = worker.zeros()
 
     def step(self, worker: Worker, gradient: Any) -> Any:
         """The local step p (to be subtracted)."""
@@ -58,7 +60,7 @@ class CSER(Algorithm):
             worker.params = worker.params - step
             compressor = self.error_compressor if reset else self.compressor
             if compressor is not None:
-                worker.params, _ = yield from self._partial_sync(worker, worker.params, compressor)
+                worker.params, _ = yield from self._partial_sync(worker, worker.params, compressor, of_models=True)
             return
         if self.compressor is None:
             worker.params = worker.params - step
@@ -73,8 +75,13 @@ class CSER(Algorithm):
             worker.error = rest
 
     @staticmethod
-    def _partial_sync(worker: Worker, vector: Any, compressor: Compressor) -> Any:
+    def _partial_sync(worker: Worker, vector: Any, compressor: Compressor, of_models: bool = False) -> Any:
         message = compressor(vector, worker.randomness())
+        if of_models and not message.summable:
+            raise SimgmcError(
+                "variant = 'block' needs compressors that select the same coordinates on all workers "
+                f"(rbgs, grbs, random-k with a shared seed), not {message.wire}"
+            )
         rest = message.subtract_from(vector)
         return (yield Average(message)) + rest, rest
 
@@ -83,8 +90,11 @@ class CSER(Algorithm):
 class MCSER(CSER):
     """M-CSER: CSER with a local momentum that is never synchronised.
 
-    ``m = momentum * m + g; p = lr * m``, or with ``nesterov`` (the authors' default)
-    ``p = lr * (momentum * m + g)``. State: x, e, m (d each). Messages as CSER.
+    ``m = momentum * m + g; p = lr * m``, or with ``nesterov``
+    ``p = lr * (momentum * m + g)``, which the paper's experiments and the authors' code
+    use. The default is the heavy ball, as in the DEF authors' implementation and in all
+    methods here: uncompressed it is DMSGD, so a comparison shows the compression alone.
+    State: x, e, m (d each). Messages as CSER.
     """
 
     source: ClassVar[str] = "Xie et al., NeurIPS 2020, Algorithm 4"

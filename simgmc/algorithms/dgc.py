@@ -7,8 +7,9 @@ Communication Bandwidth for Distributed Training", ICLR 2018.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from simgmc.algorithms.effects import Average, Gradient
 from simgmc.algorithms.worker import Algorithm, Compressor, Program, Worker
@@ -28,10 +29,19 @@ class DGC(Algorithm):
     ``u = momentum * (u + g); v = v + u + g``. ``clip_norm``: each worker's gradient is
     clipped to ``clip_norm / sqrt(K)`` before it enters any buffer (section 3.2; off by
     default, as in the authors' vision experiments). ``density_warmup``: densities of
-    the first epochs, one each (the paper's are 0.25, 0.0625, 0.015625, 0.004); then the
-    compressor's own.
+    the first epochs, one each (the paper's are 0.25, 0.0625, 0.015625, 0.004; the authors'
+    code has ``r ** ((e + 1) / (E + 1))`` in epoch e of E); then the compressor's own.
 
-    State: momentum u and accumulator v (d each). Message: C(v).
+    ``weight_decay_at``: ``"gradient"`` (default: as all methods here, so that only the
+    compression differs in a comparison) makes it part of g; ``"aggregate"`` is the
+    authors' code: every worker adds it after aggregation, with a momentum b of its own
+    that is the same everywhere, and v stays free of it. Uncompressed and without
+    masking the two are the same.
+
+    Tensors exempt from compression (the compressor's ``exempt_vectors``) are sent whole
+    in every round; they keep their momentum, masking or not, as in the authors' code.
+
+    State: momentum u and accumulator v (d each), b (d) with ``"aggregate"``. Message: C(v).
     """
 
     source: ClassVar[str] = "Lin et al., ICLR 2018"
@@ -42,21 +52,24 @@ class DGC(Algorithm):
     nesterov: bool = False
     clip_norm: float | None = None
     density_warmup: tuple[float, ...] = ()
+    weight_decay_at: Literal["gradient", "aggregate"] = "gradient"
 
     def __post_init__(self) -> None:
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise SimgmcError(f"clip_norm = {self.clip_norm!r}: must be above 0")
         if any(not 0 < density <= 1 for density in self.density_warmup):
             raise SimgmcError(f"density_warmup = {list(self.density_warmup)}: every density must be above 0 and at most 1")
-        if self.density_warmup and getattr(self.compressor, "density", None) is None:
+        if self.density_warmup and not has_density(self.compressor):
             raise SimgmcError("density_warmup: needs a compressor with a density")
 
     def start(self, worker: Worker) -> None:
         worker.momentum_buffer = worker.zeros()
         worker.accumulator = worker.zeros()
+        if self.weight_decay_at == "aggregate":
+            worker.decay_buffer = worker.zeros()
 
     def round(self, worker: Worker) -> Program:
-        gradient = yield Gradient(at=worker.params)
+        gradient = yield Gradient(at=worker.params, weight_decay=self.weight_decay_at == "gradient")
         if self.clip_norm is not None:
             gradient = clipped(gradient, self.clip_norm / worker.workers**0.5)
         if self.nesterov:
@@ -68,16 +81,58 @@ class DGC(Algorithm):
         message = self._compressor(worker.epoch)(wanted, worker.randomness())
         worker.accumulator = message.subtract_from(wanted)
         if self.momentum_factor_masking:
-            worker.momentum_buffer = message.unsent(worker.momentum_buffer)
-        mean = yield Average(message)
-        worker.params = worker.params - worker.lr * mean
+            worker.momentum_buffer = masked(worker.momentum_buffer, message)
+        step = yield Average(message)
+        if self.weight_decay_at == "aggregate":
+            step = step + self._decay(worker)
+        worker.params = worker.params - worker.lr * step
+
+    def _decay(self, worker: Worker) -> Any:
+        decay = worker.weight_decay * worker.params
+        if self.nesterov:
+            worker.decay_buffer = self.momentum * (worker.decay_buffer + decay)
+            return worker.decay_buffer + decay
+        worker.decay_buffer = self.momentum * worker.decay_buffer + decay
+        return worker.decay_buffer
 
     def _compressor(self, epoch: float) -> Compressor:
         # A round that starts within rounding error of an epoch's boundary belongs to the new epoch.
         epoch = int(epoch + 1e-9)
         if epoch < len(self.density_warmup):
-            return dataclasses.replace(self.compressor, density=self.density_warmup[epoch])
+            return at_density(self.compressor, self.density_warmup[epoch])
         return self.compressor
+
+
+def masked(momentum: Any, message: Any) -> Any:
+    """Momentum ``(..., d)`` with zeros where its worker's compressor sent; exempt tensors keep theirs."""
+    rest = message.unsent(momentum)
+    exempt, _ = getattr(message, "columns", ((), ()))
+    for columns in exempt:
+        rest[..., columns] = momentum[..., columns]
+    return rest
+
+
+_INNER = ("compressor", "sparsify")
+"""Fields by which a compressor (dense exemption, composition) holds the one that selects coordinates."""
+
+
+def has_density(compressor: Any) -> bool:
+    """Whether the compressor, or the sparsifier inside it, is set by a density.
+
+    A scenario is checked before compressors are built: then it is their parameters.
+    """
+    fields = compressor if isinstance(compressor, Mapping) else vars(compressor)
+    return fields.get("density") is not None or any(has_density(fields[name]) for name in _INNER if name in fields)
+
+
+def at_density(compressor: Any, density: float) -> Any:
+    """The compressor with another density, also where a sparsifier is inside it."""
+    if getattr(compressor, "density", None) is not None:
+        return dataclasses.replace(compressor, density=density)
+    for name in _INNER:
+        if hasattr(compressor, name):
+            return dataclasses.replace(compressor, **{name: at_density(getattr(compressor, name), density)})
+    raise TypeError(f"{type(compressor).__name__} has no density")
 
 
 def clipped(gradient: Any, threshold: float) -> Any:

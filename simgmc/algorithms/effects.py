@@ -35,7 +35,8 @@ class Average:
     """A compressor's message, or a tensor ``(..., d)``, which travels dense."""
     reply: Callable[[Any], Any] | None = None
     """What a server makes of the mean (tensor ``(1, d)``) before it sends it back: a message
-    or a tensor, which is then the answer. Without a server everybody computes it alike."""
+    or a tensor, which is then the answer. Without a server everybody computes it alike, so
+    it draws from :meth:`Worker.server_randomness`."""
 
 
 @dataclass(frozen=True, eq=False)

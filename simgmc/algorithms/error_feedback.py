@@ -60,8 +60,9 @@ class EFSGDM(Algorithm):
 class SAEF(EFSGDM):
     """SAEF: step-ahead error feedback, gradient at ``x - e``.
 
-    ``average_residual_every`` averages e over workers every so many rounds, dense
-    (error averaging, AAAI 2021; 0, the default: never). State and message as EF-SGDM.
+    ``average_residual_every`` averages e over workers every so many rounds, which costs
+    d dense values (error averaging, AAAI 2021; 0, the default: never, so that its traffic
+    is the compressor's alone). State and message as EF-SGDM.
     """
 
     source: ClassVar[str] = "Xu, Huo, Huang, AAAI 2021"
@@ -79,7 +80,7 @@ class SAEF(EFSGDM):
     def round(self, worker: Worker) -> Program:
         yield from super().round(worker)
         if self.average_residual_every and (worker.round + 1) % self.average_residual_every == 0:
-            worker.residual = worker.zeros() + (yield Average(worker.residual))
+            worker.residual = yield Average(worker.residual)
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,7 @@ class DoubleSqueeze(Algorithm):
 
         def squeeze(mean: Any) -> Any:
             wanted = mean + worker.server_residual
-            answer = self.compressor(wanted, worker.randomness())
+            answer = self.compressor(wanted, worker.server_randomness())
             worker.server_residual = answer.subtract_from(wanted)
             return answer
 

@@ -17,17 +17,17 @@ from simgmc.algorithms.worker import Algorithm, Compressor, Program, Worker
 class GMC(Algorithm):
     """GMC: the global momentum is compressed together with the gradient.
 
-    Algorithm 1. With ``a`` the mean message of the round before,
-    ``(w_{t-1} - w_t) / lr = a``, so the momentum term of eq. (7) is the last sparse
-    broadcast and no dense momentum is kept anywhere::
+    Algorithm 1: ``v = g - (momentum / lr) (w_t - w_{t-1}) + u``. With ``a`` the mean
+    message of the round before, ``w_{t-1} - w_t = lr * a``, so the momentum term is the
+    last sparse broadcast and no dense momentum is kept anywhere::
 
         v = g + momentum * a + u;  send c = C(v);  u = v - c;  a = mean c;  w = w - lr * a
 
-    ``momentum_lr`` matters only while the learning rate changes: ``"previous"``
-    divides the last step by the rate it was taken with (uncompressed: PyTorch's
-    momentum form; the default, as it needs no rescaling of the broadcast),
-    ``"current"`` by today's (uncompressed: ``w - lr g + momentum (w_t - w_{t-1})``).
-    The paper's text leaves this open.
+    ``momentum_lr``: which rate divides the last step, open in the paper's text and of
+    matter only while the rate changes. ``"previous"``: the one it was taken with
+    (uncompressed: PyTorch's momentum form; the default, as DMSGD and the other methods
+    here use that form and the broadcast needs no rescaling). ``"current"``: today's
+    (uncompressed: eq. (3), ``w - lr * g + momentum * (w_t - w_{t-1})``).
 
     State: residual u (d, gradient units), last update a (sparse). Message: C(v).
     """
@@ -49,7 +49,7 @@ class GMC(Algorithm):
     def round(self, worker: Worker) -> Program:
         gradient = yield Gradient(at=self.gradient_point(worker))
         momentum = self.momentum
-        if self.momentum_lr == "current":
+        if self.momentum_lr == "current" and worker.lr > 0:  # at a rate of 0 nothing moves
             momentum *= worker.previous_lr / worker.lr
         wanted = gradient + momentum * worker.update + worker.residual
         message = self.compressor(wanted, worker.randomness())

@@ -86,10 +86,15 @@ class PRSGDMomentum(LocalSGD):
 
     def round(self, worker: Worker) -> Program:
         yield from super().round(worker)
-        if self.momentum_sync == "average":
-            worker.momentum_buffer = yield Average(worker.momentum_buffer)
-        else:
-            worker.momentum_buffer = worker.zeros()
+        yield from sync_momentum(worker, self.momentum_sync)
+
+
+def sync_momentum(worker: Worker, how: Literal["keep", "average", "reset"]) -> Program:
+    """What becomes of the local momentum at a synchronisation."""
+    if how == "average":
+        worker.momentum_buffer = yield Average(worker.momentum_buffer)
+    elif how == "reset":
+        worker.momentum_buffer = worker.zeros()
 
 
 @dataclass(frozen=True)
@@ -127,14 +132,17 @@ class QuantizedPRSGD(Algorithm):
     """Quantized-PR-SGD, all-reduce form: local SGD with unbiasedly quantised differences, no memory.
 
     ``period`` plain SGD steps from the common model x, then ``q = Q(x - x_k);
-    x = x - mean q``; every worker restarts at x. State: none. Message: Q (Elias-coded
-    ``qsgd`` in the paper), all-gathered, as quantised sums do not add in flight.
+    x = x - mean q``; every worker restarts at x. The paper does not say how the mean comes
+    back: by default the messages are all-gathered (or the server's mean is dense), with no
+    second error; ``requantise`` returns ``Q(mean)`` instead, unbiased again.
+    State: none. Message: Q (Elias-coded ``qsgd`` in the paper), not summable in flight.
     """
 
     source: ClassVar[str] = "Wu et al. 2020, Quantized-PR-SGD, all-reduce paradigm"
 
     compressor: Compressor
     period: int = 4
+    requantise: bool = False
 
     def __post_init__(self) -> None:
         if self.period < 1:
@@ -145,7 +153,8 @@ class QuantizedPRSGD(Algorithm):
         for _ in range(self.period):
             worker.params = worker.params - worker.lr * (yield Gradient(at=worker.params))
         message = self.compressor(common - worker.params, worker.randomness())
-        worker.params = common - (yield Average(message))
+        again = (lambda mean: self.compressor(mean, worker.server_randomness())) if self.requantise else None
+        worker.params = common - (yield Average(message, reply=again))
 
 
 @dataclass(frozen=True)
@@ -157,6 +166,7 @@ class OverlapLocalSGD(LocalSGD):
         while z' = mean of (z - lr * v) travels:  period local momentum steps on x
         z = z';  x = (1 - pull) x + pull z;  v = anchor_momentum * v + (z - x) / lr
 
+    Without anchor momentum the anchor is the mean of the models of the round before.
     State: anchor z (shared), v, momentum m (d each). Message: d dense values a round.
     """
 
@@ -176,7 +186,8 @@ class OverlapLocalSGD(LocalSGD):
         yield from self.local_steps(worker)
         anchor = yield Join(travelling)
         worker.params = (1 - self.pull) * worker.params + self.pull * anchor
-        worker.anchor_buffer = self.anchor_momentum * worker.anchor_buffer + (anchor - worker.params) / worker.lr
+        moved = (anchor - worker.params) / (worker.lr or 1.0)  # nothing has moved at a rate of 0
+        worker.anchor_buffer = self.anchor_momentum * worker.anchor_buffer + moved
         worker.contribution = anchor - worker.lr * worker.anchor_buffer
 
 
@@ -185,7 +196,9 @@ class SlowMo(LocalSGD):
     """SlowMo: a slow momentum over the movement of the averaged model.
 
     ``x' = mean x_k after period local steps;  u = slow_momentum * u + (x - x') / lr;
-    x = x - slow_lr * lr * u``. The local momentum is kept (the paper's "maintain").
+    x = x - slow_lr * lr * u``. ``momentum_sync``: the local momentum is kept over rounds
+    (default, as in local SGD), averaged (d more dense values a round) or reset to zero; the
+    paper's Algorithm 1 allows all three.
     State: slow momentum u (shared), local momentum (d each). Message: d dense values.
     """
 
@@ -194,6 +207,7 @@ class SlowMo(LocalSGD):
     period: int = 12
     slow_momentum: float = 0.7
     slow_lr: float = 1.0
+    momentum_sync: Literal["keep", "average", "reset"] = "keep"
 
     def start(self, worker: Worker) -> None:
         super().start(worker)
@@ -203,8 +217,9 @@ class SlowMo(LocalSGD):
         common = worker.params
         yield from self.local_steps(worker)
         moved = yield Average(common - worker.params)
-        worker.slow_buffer = self.slow_momentum * worker.slow_buffer + moved / worker.lr
+        worker.slow_buffer = self.slow_momentum * worker.slow_buffer + moved / (worker.lr or 1.0)
         worker.params = common - self.slow_lr * worker.lr * worker.slow_buffer
+        yield from sync_momentum(worker, self.momentum_sync)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from simgmc.algorithms.effects import Average, Gradient, Maximum
 from simgmc.algorithms.worker import Algorithm, Compressor, Program, Worker
@@ -14,7 +14,7 @@ from simgmc.errors import SimgmcError
 class QSGD(Algorithm):
     """QSGD: workers send unbiased quantised gradients; momentum after the mean.
 
-    ``w = w - lr * m,  m = momentum * m + mean Q(g)``. The way back from a server is
+    ``m = momentum * m + mean Q(g);  w = w - lr * m``. The way back from a server is
     dense; ``requantise`` sends ``Q(mean)`` instead (unbiased again, more variance).
     Any unbiased compressor serves as Q; the paper's is ``qsgd``.
     State: momentum m (d). Message: Q(g).
@@ -32,7 +32,7 @@ class QSGD(Algorithm):
     def round(self, worker: Worker) -> Program:
         gradient = yield Gradient(at=worker.params)
         message = self.compressor(gradient, worker.randomness())
-        again = (lambda mean: self.compressor(mean, worker.randomness())) if self.requantise else None
+        again = (lambda mean: self.compressor(mean, worker.server_randomness())) if self.requantise else None
         mean = yield Average(message, reply=again)
         worker.momentum_buffer = self.momentum * worker.momentum_buffer + mean
         worker.params = worker.params - worker.lr * worker.momentum_buffer
@@ -43,9 +43,11 @@ class TernGrad(Algorithm):
     """TernGrad: ternary gradients per tensor, clipped at ``clip`` standard deviations.
 
     Each tensor sends its largest magnitude s and ``sign(v) * Bernoulli(|v| / s)``;
-    unbiased but for the clipping, no error feedback. With ``share_scale`` the workers
-    first agree on the largest s (one float a tensor), so that the ternary vectors add up
-    to small integers. Momentum after the mean. State: momentum m (d).
+    unbiased but for the clipping, no error feedback. With ``share_scale`` (default, as in
+    the paper's distributed form) the workers first agree on the largest s (one float a
+    tensor), so that the ternary vectors add up to small integers; without it each keeps
+    its own, with less variance, and the way back is dense. Momentum after the mean.
+    State: momentum m (d).
     Message: trits, 5 in a byte, and 32 bits a tensor.
     """
 
@@ -77,23 +79,29 @@ class SignSGD(Algorithm):
     """signSGD with majority vote: one bit a coordinate, both ways.
 
     ``w = w - lr * sign(sum_k sign g_k)``; a tie, and a gradient of 0, count as +1 (one
-    bit has two symbols). Learning rates are about 1e-4. Message: d bits up and down.
+    bit has two symbols). Learning rates are about 1e-4.
+
+    ``decoupled_weight_decay`` (default, the paper's Algorithm 1): every worker subtracts
+    ``lr * weight_decay * w`` itself; otherwise the decay is part of g, under the sign.
+    State: none. Message: d bits up and down.
     """
 
     source: ClassVar[str] = "Bernstein et al., ICML 2018 and ICLR 2019"
     summable: ClassVar[bool] = False
 
-    def start(self, worker: Worker) -> None:
-        worker.momentum_buffer = worker.zeros()
+    decoupled_weight_decay: bool = True
 
     def round(self, worker: Worker) -> Program:
         from simgmc.compression import build
 
         vote = build("sign", worker.layout, scale="none", vote=True)
-        gradient = yield Gradient(at=worker.params)
-        worker.params = worker.params - worker.lr * (yield Average(vote(self.direction(worker, gradient), worker.randomness())))
+        gradient = yield Gradient(at=worker.params, weight_decay=not self.decoupled_weight_decay)
+        step = yield Average(vote(self.direction(worker, gradient), worker.randomness()))
+        if self.decoupled_weight_decay:
+            step = step + worker.weight_decay * worker.params
+        worker.params = worker.params - worker.lr * step
 
-    def direction(self, worker: Worker, gradient):
+    def direction(self, worker: Worker, gradient: Any) -> Any:
         """The vector whose signs are sent."""
         return gradient
 
@@ -109,7 +117,10 @@ class Signum(SignSGD):
 
     momentum: float = 0.9
 
-    def direction(self, worker: Worker, gradient):
+    def start(self, worker: Worker) -> None:
+        worker.momentum_buffer = worker.zeros()
+
+    def direction(self, worker: Worker, gradient: Any) -> Any:
         worker.momentum_buffer = self.momentum * worker.momentum_buffer + (1 - self.momentum) * gradient
         return worker.momentum_buffer
 
@@ -123,10 +134,13 @@ class PowerSGD(Algorithm):
         M = g + e;  P = mean(M Q);  orthogonalise P;  Q = mean(M' P);  D = P Q';  e = M - D
         m = momentum * m + D;  x = x - lr * (D + m)
 
-    Every tensor of two or more dimensions is a matrix [first, rest]; others travel dense.
+    Every tensor of two or more dimensions is a matrix [first, rest]; others, and those
+    that the factors would not make smaller, travel dense and leave no residual.
     ``warm_start`` keeps Q for the next round. ``residual = "mean"`` subtracts the averaged
-    D (the paper's code, default), ``"own"`` each worker's ``P (M' P)'`` (the package's):
-    the two have the same mean over workers. ``D + m`` is the paper's momentum form.
+    D (the paper's algorithm, default), ``"own"`` each worker's ``P (M' P)'`` (the authors'
+    later package): the two have the same mean over workers, hence the same trajectory
+    but for rounding; the worker's own is smaller where workers' data differ. ``D + m`` is
+    the paper's momentum form.
 
     State: residual e, momentum m (d each), Q. Messages: r (n + m) floats a matrix.
     """
@@ -161,9 +175,9 @@ class PowerSGD(Algorithm):
         own = low_rank.right(wanted, p)
         worker.right = yield Average(own)
         update = low_rank.expand(p, worker.right, rest)
-        sent = update
-        if self.residual == "own":
-            sent = low_rank.expand(p, own.dense(), left.dense()[..., low_rank.left_size :])
+        sent = update if self.residual == "mean" else low_rank.expand(p, own.dense(), rest)
         worker.residual = wanted - sent
+        for start, end in low_rank.whole:
+            worker.residual[..., start:end] = 0
         worker.momentum_buffer = self.momentum * worker.momentum_buffer + update
         worker.params = worker.params - worker.lr * (update + worker.momentum_buffer)

@@ -61,6 +61,14 @@ class Worker:
         self._calls += 1
         return Randomness(self._seed, self.round, self._calls, self._ranks)
 
+    def server_randomness(self) -> Randomness:
+        """Randomness for what a server compresses: the same draws on every worker.
+
+        Without a server everybody computes the server's part, and must get the same.
+        """
+        self._calls += 1
+        return Randomness(self._seed, self.round, self._calls, (self.workers,))
+
     def state(self) -> dict[str, Any]:
         """The named tensors that make up the worker between rounds."""
         return {
