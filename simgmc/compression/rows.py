@@ -6,6 +6,7 @@ pool, so the results never depend on it.
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections.abc import Callable
@@ -41,17 +42,38 @@ def set_threads(threads: int) -> None:
 def for_each_row(task: Callable[[int], T], rows: int, device: torch.device | None = None) -> list[T]:
     """``[task(0), ..., task(rows - 1)]``, computed on the pool.
 
-    A single row, a call from inside one of the pool's own tasks, and rows that live on
-    a ``device`` other than the CPU are computed by the calling thread.
+    The calling thread takes its share; everyone takes the next row that nobody has
+    begun. A single row, a call from inside one of the pool's own tasks, and rows that
+    live on a ``device`` other than the CPU are computed by the calling thread alone. Of
+    several errors the one of the lowest row is raised.
     """
     global _pool
-    if rows <= 1 or (device is not None and device.type != "cpu") or _threads == 1 or getattr(_local, "inside", False):
+    alone = rows <= 1 or _threads == 1 or getattr(_local, "inside", False)
+    if alone or (device is not None and device.type != "cpu"):
         return [task(row) for row in range(rows)]
     with _lock:
         if _pool is None:
-            _pool = ThreadPoolExecutor(_threads, thread_name_prefix="compression", initializer=_mark)
+            _pool = ThreadPoolExecutor(_threads - 1, thread_name_prefix="compression", initializer=_mark)
         pool = _pool
-    return list(pool.map(task, range(rows)))
+    results: list[T | None] = [None] * rows
+    errors: dict[int, Exception] = {}
+    next_row = itertools.count()  # its steps are atomic
+
+    def work() -> None:
+        while (row := next(next_row)) < rows:
+            try:
+                results[row] = task(row)
+            except Exception as error:  # raised below, by the calling thread
+                errors[row] = error
+
+    others = [pool.submit(work) for _ in range(min(_threads, rows) - 1)]
+    work()
+    for other in others:
+        if not other.cancel():
+            other.result()
+    if errors:
+        raise errors[min(errors)]
+    return results
 
 
 def _mark() -> None:
