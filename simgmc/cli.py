@@ -1,4 +1,4 @@
-"""The command line: ``simgmc run | check | list``. Torch and matplotlib load only where they are needed."""
+"""The command line: ``simgmc run | replay | check | list``. Torch and matplotlib load only where they are needed."""
 
 from __future__ import annotations
 
@@ -96,6 +96,23 @@ def run(scenario: str, settings: Any, seeds: Any, data_dir: str | None, out: str
         running.dry_run(file, device=device, data_dir=data_dir)
     else:
         running.run(file, out=out or Path("runs") / file.points[0].scenario.name, device=device, data_dir=data_dir, threads=threads, overwrite=overwrite)
+
+
+@main.command()
+@click.argument("run", type=click.Path(file_okay=False))
+@_set
+@click.option("--cluster", type=click.Path(dir_okay=False), help="TOML file whose [cluster] table replaces the run's.")
+@click.option("--out", type=click.Path(file_okay=False), help="New run directory.  [default: RUN-replay]")
+@click.option("--overwrite", is_flag=True, help="Replace another run in the new run directory.")
+@_friendly
+def replay(run: str, settings: Any, cluster: str | None, out: str | None, overwrite: bool) -> None:
+    """Put a finished run on another network, topology or collective; train nothing.
+
+    For instance: simgmc replay runs/quickstart --set cluster.bandwidth='10 Mbit/s'
+    """
+    from simgmc.replaying import replay as replay_run
+
+    replay_run(run, settings=settings, cluster=cluster, out=out, overwrite=overwrite)
 
 
 @main.command()

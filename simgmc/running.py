@@ -14,13 +14,10 @@ from simgmc.assembly import WorkloadFactory, state_times, times_are_stated
 from simgmc.console import plain_console
 from simgmc.dry_run import predict, wire_format
 from simgmc.progress import RunProgress
+from simgmc.reporting import report
 from simgmc.results import run_directory
-from simgmc.results.plots import draw_plots
 from simgmc.results.quantities import bytes_text, time_text
-from simgmc.results.series import read_results
-from simgmc.results.summary import summarize, write_summary
-from simgmc.results.tables import print_summary
-from simgmc.scenario import Scenario, ScenarioFile
+from simgmc.scenario import ScenarioFile
 from simgmc.simulation import Simulation, Training, trainings
 
 
@@ -69,18 +66,6 @@ def _without_times(file: ScenarioFile) -> dict[str, Any]:
     return content
 
 
-def report(console: Console, directory: run_directory.RunDirectory, scenario: Scenario) -> None:
-    """Tables on the console, and summary and plots in the run directory."""
-    names = [method.name for method in scenario.methods]
-    target, baseline = scenario.report.target, scenario.report.baseline
-    results = read_results(directory, methods=names)
-    rows = summarize(results, target=target, baseline=baseline)
-    write_summary(directory, results, rows)
-    print_summary(console, results, rows, target, baseline)
-    plots = draw_plots(directory, methods=names, target=target, baseline=baseline)
-    console.print(f"\n{directory.path}: metrics.csv, summary.csv, breakdown.csv, and in plots/: " + ", ".join(sorted({plot.stem for plot in plots})), markup=False, highlight=False, soft_wrap=True)
-
-
 def dry_run(file: ScenarioFile, *, device: str = "auto", data_dir: str | None = None, console: Console | None = None) -> None:
     """Print what the run would send and how long it would take in simulated time."""
     console = console or plain_console()
@@ -121,7 +106,7 @@ def _header(console: Console, file: ScenarioFile, workload_of: WorkloadFactory) 
     line("scenario", f"{file.place}: {len(scenario.methods)} methods x {len(scenario.seeds)} seeds x {len(file.points)} grid points")
     line("workload", f"{chosen.model.name} ({workload.d:,} parameters) on {chosen.dataset.name}, {chosen.partition.name}, {chosen.workers} workers x {chosen.batch_per_worker}; gradients on {workload.device}, route: {workload.route}")
     varied = "; the grid varies " + ", ".join(f"{key} over {', '.join(map(str, values))}" for key, values in file.grid.items()) if file.grid else ""
-    line("network", f"{cluster.topology}, {cluster.bandwidth} per link, {cluster.latency} per link one way ({_twice(cluster.latency)} host to host), {cluster.collective}{varied}")
+    line("network", f"{cluster.topology.name}, {cluster.bandwidth} per link, {cluster.latency} per link one way ({_twice(cluster.latency)} host to host), {cluster.collective}{varied}")
     times = cluster.compute
     line("times", f"gradient {times.gradient}, compression {times.compression}, aggregation {times.aggregation}")
     for training in _one_seed(file)[: len(scenario.methods)]:

@@ -8,6 +8,7 @@ pull the rounds; the costs of those rounds are then replayed on the other cluste
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,9 @@ import numpy as np
 from simgmc.algorithms import ALGORITHMS
 from simgmc.costs import Average, Compute, RoundCosts
 from simgmc.errors import DivergenceError
-from simgmc.network import ClusterSettings, ComputeTime, Duration, Host, Throughput, Timing, simulate, star, worker_names
+from simgmc.network import ClusterSettings, ComputeTime, Duration, Throughput, Timing, simulate, worker_names
+from simgmc.network.collectives import Options
+from simgmc.network.overheads import Overheads
 from simgmc.results.run_directory import Breakdown, Evaluation, RunDirectory, SeriesKey
 from simgmc.scenario import GridPoint, Scenario
 from simgmc.scenario.quantities import Quantity, is_rate
@@ -69,24 +72,26 @@ def trainings(points: list[GridPoint]) -> list[Training]:
 def cluster_settings(scenario: Scenario, method: Method, seed: int) -> ClusterSettings:
     """The network half of one point; compute times must be stated (resolved) by now."""
     cluster, workers = scenario.cluster, worker_names(scenario.workload.workers)
-    hosts, slowdown = [], []
-    for name in cluster.host_names(len(workers)):
-        own = cluster.hosts.get(name)
-        both = own and own.bandwidth or cluster.bandwidth
-        up = own and own.up or both
-        down = own and own.down or both
-        latency = own.latency if own and own.latency is not None else cluster.latency
-        hosts.append(Host(name, float(up), float(down), float(latency)))
-        if name in workers:
-            slowdown.append(own.slowdown if own else 1.0)
-    times = cluster.compute
+    times, transport = cluster.compute, cluster.transport
+    servers = cluster.server_names()
     return ClusterSettings(
-        graph=star(hosts),
+        graph=cluster.graph(len(workers)),
         workers=workers,
-        server="server",
+        server=servers[0],
+        servers=servers,
         collective=cluster.collective,
+        options=Options(slices=cluster.collective_options.slices, servers=cluster.collective_options.servers),
+        overheads=Overheads(
+            transport.efficiency,
+            float(transport.software),
+            transport.startup,
+            None if transport.rate_cap is None else float(transport.rate_cap),
+        ),
         compute=ComputeTime(
-            float(times.gradient), tuple(slowdown), cluster.stragglers.sigma if cluster.stragglers else 0.0, seed
+            float(times.gradient),
+            tuple(cluster.hosts[name].slowdown if name in cluster.hosts else 1.0 for name in workers),
+            cluster.stragglers.sigma if cluster.stragglers else 0.0,
+            seed,
         ),
         compression=_cost(method.compression_time or times.compression),
         aggregation=_cost(times.aggregation),
@@ -165,67 +170,87 @@ class State:
     train_loss: float | None
     test_loss: float
     test_accuracy: float
+    rcc: float | None
 
 
-class TrainingRecord:
-    """The rounds of one training: pulled once from the trainer, kept for replay."""
+@dataclasses.dataclass
+class Record:
+    """What a training leaves for the clusters: the costs of its rounds, and its evaluations."""
 
-    def __init__(self, trainer: Any, milestones: Milestones, on_evaluation: Any = None):
+    rounds: list[RoundCosts] = dataclasses.field(default_factory=list)
+    states: list[State] = dataclasses.field(default_factory=list)
+    rcc: float | None = None
+    """Relative communication cost of the whole training."""
+    diverged: str | None = None
+    """Why and when it left the finite numbers, if it did."""
+
+
+class CommunicationCost:
+    """Counts the relative communication cost: GMC paper eq. (9), reading U.
+
+    Floats that the server receives and sends, one copy per worker, over the 2 K d that
+    dense messages would take in every iteration; an iteration is one gradient on every
+    worker.
+    """
+
+    def __init__(self, workers: int, d: int):
+        self._workers, self._d = workers, d
+        self._floats = self._gradients = 0
+
+    def add(self, costs: RoundCosts) -> None:
+        """Count one more round."""
+        for step in costs:
+            if isinstance(step, Average):
+                self._floats += int(step.floats_up.sum()) + self._workers * step.floats_down
+            elif isinstance(step, Compute):
+                self._gradients += step.gradients
+
+    @property
+    def ratio(self) -> float | None:
+        """The cost so far; None before the first gradient."""
+        return self._floats / (2 * self._workers * self._d * self._gradients) if self._gradients else None
+
+
+class LiveTraining:
+    """Trains round by round, as the first cluster asks for rounds, and keeps the record."""
+
+    def __init__(self, trainer: Any, milestones: Milestones, on_evaluation: Any):
         self._trainer = trainer
         self._milestones = milestones
-        self._on_evaluation = on_evaluation or (lambda state: None)
-        self.rounds: list[RoundCosts] = []
-        self.states: list[State] = []
-        self.diverged: str | None = None
+        self._on_evaluation = on_evaluation
+        self._communication = CommunicationCost(trainer.workload.workers, trainer.workload.d)
+        self.record = Record()
 
-    def live(self) -> Iterator[RoundCosts]:
-        """Train, round by round, as the cluster asks for rounds."""
-        trainer, milestones = self._trainer, self._milestones
-        self._evaluate()
-        while not milestones.over(trainer.rounds, trainer.gradients):
-            before = trainer.gradients
-            try:
+    def rounds(self) -> Iterator[RoundCosts]:
+        """The costs of every round, computed when they are asked for."""
+        trainer, milestones, record = self._trainer, self._milestones, self.record
+        try:
+            self._evaluate()
+            while not milestones.over(trainer.rounds, trainer.gradients):
+                before = trainer.gradients
                 costs = trainer.run_round()
-            except DivergenceError as error:
-                self.diverged = str(error)
-                return
-            self.rounds.append(costs)
-            yield costs
-            if milestones.due(trainer.rounds, trainer.gradients, before):
-                self._evaluate()
+                record.rounds.append(costs)
+                self._communication.add(costs)
+                record.rcc = self._communication.ratio
+                yield costs
+                if milestones.due(trainer.rounds, trainer.gradients, before):
+                    self._evaluate()
+        except DivergenceError as error:
+            record.diverged = str(error)
 
     def _evaluate(self) -> None:
         progress = self._trainer.report()
         found = self._trainer.workload.evaluate(self._trainer.model())
+        if not math.isfinite(found.loss):
+            raise DivergenceError(f"round {progress.round}: the test loss is {found.loss}")
         loss = progress.train_loss if progress.round else None
-        state = State(progress.round, progress.epoch, loss, found.loss, found.accuracy)
-        self.states.append(state)
+        state = State(progress.round, progress.epoch, loss, found.loss, found.accuracy, self.record.rcc)
+        self.record.states.append(state)
         self._on_evaluation(state)
 
 
-def relative_communication_cost(rounds: list[RoundCosts], workers: int, d: int) -> np.ndarray:
-    """(R,) RCC up to each round: GMC paper eq. (9), server traffic counted per worker (reading U).
-
-    Floats that the server receives and sends, over the 2 K d that dense messages would
-    take in every iteration; an iteration is one gradient on every worker.
-    """
-    floats, gradients = np.zeros(len(rounds)), np.zeros(len(rounds))
-    for index, costs in enumerate(rounds):
-        for step in costs:
-            if isinstance(step, Average):
-                floats[index] += float(step.floats_up.sum()) + workers * step.floats_down
-            elif isinstance(step, Compute):
-                gradients[index] += step.gradients
-    return np.cumsum(floats) / (2.0 * workers * d * np.maximum(np.cumsum(gradients), 1))
-
-
-def write_series(
-    directory: RunDirectory, training: Training, point: GridPoint, record: TrainingRecord, timing: Timing, d: int
-) -> None:
+def write_series(directory: RunDirectory, key: SeriesKey, record: Record, timing: Timing) -> None:
     """One finished series: its rows in the metrics, then its breakdown."""
-    workers = training.scenario.workload.workers
-    key = training.series(point)
-    rcc = relative_communication_cost(record.rounds, workers, d)
     sent, received = np.cumsum(timing.sent_by_workers), np.cumsum(timing.received_by_workers)
     for state in record.states:
         last = state.round - 1
@@ -241,7 +266,7 @@ def write_series(
                 test_accuracy=state.test_accuracy,
                 bytes_up=int(sent[last]) if begun else 0,
                 bytes_down=int(received[last]) if begun else 0,
-                rcc=float(rcc[last]) if begun else None,
+                rcc=state.rcc,
             ),
         )
     parts = dict(zip(timing.categories, timing.breakdown.sum(axis=0).mean(axis=0), strict=True))
@@ -255,7 +280,7 @@ def write_series(
             bytes_received_by_workers=int(timing.received_by_workers.sum()),
             bytes_into_server=int(timing.into_server.sum()),
             bytes_out_of_server=int(timing.out_of_server.sum()),
-            rcc=float(rcc[-1]) if len(rcc) else None,
+            rcc=record.rcc,
         ),
     )
 
@@ -287,16 +312,12 @@ class Simulation:
         workload = self._workload_of(training.scenario, training.seed)
         trainer = build_trainer(training, workload)
         milestones = Milestones(training.scenario, workload.batches_per_epoch)
-        record = TrainingRecord(trainer, milestones, lambda state: self._listener.evaluated(training, state))
+        live = LiveTraining(trainer, milestones, lambda state: self._listener.evaluated(training, state))
         self._listener.started(training, milestones.total())
-        rounds: Any = record.live()
-        timings = []
-        for point in missing:
-            settings = cluster_settings(point.scenario, training.method, training.seed)
-            live = not timings
-            timings.append(simulate(settings, rounds, self._listener.round_done if live else None))
-            rounds = record.rounds
-        self._directory.write_costs(training.key, record.rounds)
+        first, *others = (cluster_settings(point.scenario, training.method, training.seed) for point in missing)
+        timings = [simulate(first, live.rounds(), self._listener.round_done)]
+        timings += (simulate(settings, live.record.rounds) for settings in others)
+        self._directory.write_costs(training.key, live.record.rounds)
         for point, timing in zip(missing, timings, strict=True):
-            write_series(self._directory, training, point, record, timing, workload.d)
-        self._listener.ended(training, record)
+            write_series(self._directory, training.series(point), live.record, timing)
+        self._listener.ended(training, live.record)

@@ -29,6 +29,19 @@ def test_quick_commands_load_neither_torch_nor_matplotlib(arguments):
     assert done.returncode == 0, done.stderr
 
 
+def test_replay_loads_no_torch(tmp_path):
+    assert call("run", QUICKSTART, "--seed", "1", "--set", "workload.epochs=0.5", "--out", str(tmp_path / "run")).exit_code == 0
+    arguments = ["replay", str(tmp_path / "run"), "--set", "cluster.bandwidth=50 Mbit/s"]
+    code = (
+        "import sys\nfrom simgmc.cli import main\n"
+        f"try: main({arguments!r})\nexcept SystemExit as end: assert not end.code, end.code\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run-replay" / "plots" / "accuracy_vs_time.png").is_file()
+
+
 def test_python_m_simgmc_is_the_same_program():
     done = subprocess.run([sys.executable, "-m", "simgmc", "--version"], capture_output=True, text=True)
     assert done.stdout.startswith("simgmc, version ")

@@ -14,6 +14,8 @@ from rich.console import Console
 from simgmc import running, simulation
 from simgmc.assembly import WorkloadFactory
 from simgmc.costs import Average
+from simgmc.errors import SimgmcError
+from simgmc.replaying import replay
 from simgmc.results.run_directory import open_run
 from simgmc.scenario import ScenarioFile
 
@@ -89,6 +91,26 @@ def test_replaying_stored_costs_equals_a_full_run_on_that_network(tmp_path):
             expected = rows(run(alone, tmp_path / f"{collective} {bandwidth[0]}")[0])
             found = [row for row in rows(together) if (row["collective"], row.pop("cluster.bandwidth", bandwidth)) == (collective, bandwidth)]
             assert found == expected
+
+
+@pytest.mark.parametrize(
+    "collective",
+    ["ring", "lock-step-ring", "ring-all-gather", "sharded-parameter-server", "colocated-parameter-server", "doubling-all-gather", "sparse-reduce-scatter"],
+)
+def test_a_replay_has_the_metrics_of_a_full_run_to_the_last_digit(tmp_path, collective):
+    changes = [("cluster.collective", collective), ("cluster.latency", "7 ms"), ("cluster.topology", {"name": "two-tier", "per_rack": 2})]
+    trained, _ = run(scenario(), tmp_path / "trained")
+    expected, _ = run(scenario(*changes), tmp_path / "expected")
+    replay(trained, settings=changes, out=tmp_path / "replayed", console=Console(file=StringIO()))
+    for file in ("metrics.csv", "breakdown.csv", "summary.csv", "scenario.toml"):
+        assert (tmp_path / "replayed" / file).read_bytes() == (expected / file).read_bytes()
+
+
+def test_a_replay_refuses_to_change_what_is_computed(tmp_path):
+    trained, _ = run(scenario(("workload.rounds", 3)), tmp_path / "a")
+    with pytest.raises(SimgmcError, match="optimizer.*train again"):
+        replay(trained, settings=[("optimizer.momentum", 0.5)], out=tmp_path / "b")
+    assert not (tmp_path / "b").exists()
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path, monkeypatch):

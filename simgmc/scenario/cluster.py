@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
+import networkx as nx
 from pydantic import BeforeValidator, Field, model_validator
 
 from simgmc.errors import SimgmcError
+from simgmc.network import Host as NetworkHost
 from simgmc.network import worker_names
-from simgmc.network.collectives import COLLECTIVES
+from simgmc.network.collectives import COLLECTIVES, Options
 from simgmc.network.collectives import check as check_collective
-from simgmc.scenario.components import PositiveReal, Real
+from simgmc.network.topology import TOPOLOGIES
+from simgmc.network.topology import build as build_topology
+from simgmc.scenario.components import PositiveReal, Real, component
 from simgmc.scenario.devices import DEVICES
-from simgmc.scenario.quantities import Bandwidth, Duration, DurationOrRate, Quantity, parse_duration_or_rate, parse_positive_duration
+from simgmc.scenario.quantities import BANDWIDTH, DURATION, Bandwidth, Duration, Quantity, parse, parse_duration_or_rate, parse_positive_duration
 from simgmc.scenario.tables import Table, mistake, suggestion
 
 MEASURED = "measured"
@@ -84,13 +89,74 @@ class Stragglers(Table):
     sigma: Annotated[Real, Field(ge=0, le=10)]
 
 
+_KINDS = {
+    "bandwidth": lambda value: parse(value, BANDWIDTH, "1 Gbit/s", positive=True),
+    "latency": lambda value: parse(value, DURATION, "5 ms"),
+}
+
+
+def _topology_options(name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """A topology's own options, quantities parsed; those left out stay None."""
+    known = TOPOLOGIES[name].parameters
+    for key in given:
+        if key not in known:
+            raise SimgmcError(f"topology {name!r} has no option {key!r}; " + (suggestion(key, known) if known else "it has none"))
+    options = {}
+    for key, kind in known.items():
+        what, _, need = kind.partition(" ")
+        value = given.get(key)
+        if value is None and need == "required":
+            raise SimgmcError(f"topology {name!r} needs {key} ({what})")
+        try:
+            options[key] = value if value is None else (_KINDS.get(what) or _plain(what))(value)
+        except ValueError as error:
+            raise SimgmcError(f"{key} = {value!r}: {error}") from None
+    return options
+
+
+def _plain(kind: str) -> Any:
+    valid = {
+        "integer": lambda value: type(value) is int and value > 0,
+        "number": lambda value: type(value) in (int, float) and 0 < value < math.inf,
+        "names": lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
+        "file": lambda value: isinstance(value, str),
+    }[kind]
+    words = {"integer": "a whole number above 0", "number": "a number above 0", "names": "a list of names", "file": "a path"}
+
+    def check(value: Any) -> Any:
+        if not valid(value):
+            raise ValueError(f"must be {words[kind]}")
+        return value
+
+    return check
+
+
+class CollectiveOptions(Table):
+    """What some collectives let one choose; see :class:`simgmc.network.collectives.Options`."""
+
+    slices: Annotated[int, Field(ge=1)] | None = None
+    servers: Annotated[int, Field(ge=1, le=10_000)] = 1
+
+
+class Transport(Table):
+    """What messages cost beyond the wire; see :class:`simgmc.network.overheads.Overheads`."""
+
+    efficiency: Annotated[PositiveReal, Field(le=1)] = 1.0
+    software: Duration = "0 us"
+    startup: Annotated[Real, Field(ge=0)] = 0.0
+    rate_cap: Bandwidth | None = None
+
+
 class Cluster(Table):
     """The network and the machines on it."""
 
-    topology: Literal["star"] = "star"
+    topology: component("topology", TOPOLOGIES, _topology_options) = "star"
     bandwidth: Bandwidth
     latency: Duration
+    server_position: Annotated[int, Field(ge=0)] | None = None
     collective: str
+    collective_options: CollectiveOptions = CollectiveOptions()
+    transport: Transport = {}
     compute: Annotated[Any, BeforeValidator(_compute)]
     stragglers: Stragglers | None = None
     hosts: dict[str, Host] = {}
@@ -99,6 +165,13 @@ class Cluster(Table):
     def _known(self) -> Cluster:
         if self.collective not in COLLECTIVES:
             raise mistake(f"unknown collective; {suggestion(self.collective, COLLECTIVES)}", "collective", value=self.collective)
+        if self.collective == "first-k-parameter-server":
+            raise mistake(
+                "whose message comes first depends on the clock, and a scenario's training does not: it would average "
+                "messages that this server drops; use parameter-server, or the network alone from Python",
+                "collective",
+                value=self.collective,
+            )
         return self
 
     def refusal(self, summable: bool) -> str | None:
@@ -109,6 +182,24 @@ class Cluster(Table):
             return str(error)
         return None
 
+    def server_names(self) -> tuple[str, ...]:
+        """The hosts that serve."""
+        count = COLLECTIVES[self.collective].servers_needed(Options(servers=self.collective_options.servers))
+        return tuple(f"server{number}" for number in range(count)) if count > 1 else ("server",)
+
     def host_names(self, workers: int) -> tuple[str, ...]:
-        """The hosts of a cluster of so many workers."""
-        return (*worker_names(workers), "server")
+        """The hosts in the order in which the topology places them: servers last, or at their position."""
+        names = list(worker_names(workers))
+        at = len(names) if self.server_position is None else self.server_position
+        return (*names[:at], *self.server_names(), *names[at:])
+
+    def graph(self, workers: int) -> nx.DiGraph:
+        """The network of so many workers and the servers."""
+        hosts = []
+        for name in self.host_names(workers):
+            own = self.hosts.get(name, Host())
+            both = own.bandwidth or self.bandwidth
+            latency = self.latency if own.latency is None else own.latency
+            hosts.append(NetworkHost(name, float(own.up or both), float(own.down or both), float(latency)))
+        options = {key: float(value) if isinstance(value, Quantity) else value for key, value in self.topology.options.items()}
+        return build_topology(self.topology.name, hosts, **options)

@@ -22,8 +22,8 @@ class Component(Table):
 
     def written(self) -> dict[str, Any]:
         """As a TOML table, every default written out."""
-        options = {key: list(value) if isinstance(value, tuple) else value for key, value in self.options.items()}
-        return {"name": self.name, **{key: value for key, value in options.items() if value is not None}}
+        given = {key: value for key, value in self.options.items() if value is not None}
+        return {"name": self.name, **{key: plain(value) for key, value in given.items()}}
 
 
 def component(kind: str, entries: Mapping[str, Any], resolve: Callable[[str, dict[str, Any]], dict[str, Any]]) -> Any:
@@ -46,3 +46,16 @@ def component(kind: str, entries: Mapping[str, Any], resolve: Callable[[str, dic
             raise ValueError(str(error)) from None
 
     return Annotated[Component, BeforeValidator(build)]
+
+
+def plain(value: Any) -> Any:
+    """A value as TOML can hold it: quantities as text, tables without what is not given."""
+    if isinstance(value, Component):
+        return value.written()
+    if isinstance(value, Table):
+        return {key: plain(getattr(value, key)) for key in type(value).model_fields if getattr(value, key) is not None}
+    if isinstance(value, dict):
+        return {key: plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    return value if isinstance(value, (bool, int, float, str)) else str(value)

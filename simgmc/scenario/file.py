@@ -42,7 +42,7 @@ class ScenarioFile:
         content = copy.deepcopy(content)
         for key, value in overrides:
             if key.startswith("grid."):
-                content.setdefault("grid", {})[key.removeprefix("grid.")] = value
+                content["grid"] = {**self._flat(content.get("grid", {})), key.removeprefix("grid."): value}
             else:
                 self._set(content, key, value)
         self.grid = self._grid(content.pop("grid", {}))
@@ -68,9 +68,22 @@ class ScenarioFile:
         return cls(content, str(path), overrides)
 
     def _grid(self, grid: Any) -> dict[str, list[Any]]:
+        flat = {key: values for key, values in self._flat(grid).items() if values is not None}
+        for key, values in flat.items():
+            place = f"{self.place}: {show_key(['grid', key])}"
+            if not isinstance(values, list) or not values:
+                raise SimgmcError(f"{place} = {show_value(values)}: must be a non-empty list of values")
+            if any(values.index(value) != index for index, value in enumerate(values)):
+                raise SimgmcError(f"{place} = {show_value(values)}: lists a value twice")
+            if key.split(".")[0] in ("name", "seeds", "report"):
+                raise SimgmcError(f"{place}: {key.split('.')[0]} cannot vary within a grid")
+        return flat
+
+    def _flat(self, grid: Any) -> dict[str, Any]:
+        """The grid with dotted keys, however its tables were nested."""
         if not isinstance(grid, dict):
             raise SimgmcError(f"{self.place}: grid = {show_value(grid)}: must be a table of keys and lists of values")
-        flat: dict[str, list[Any]] = {}
+        flat: dict[str, Any] = {}
 
         def flatten(table: dict[str, Any], prefix: str) -> None:
             for key, value in table.items():
@@ -80,14 +93,6 @@ class ScenarioFile:
                     flat[prefix + key] = value
 
         flatten(grid, "")
-        for key, values in flat.items():
-            place = f"{self.place}: {show_key(['grid', key])}"
-            if not isinstance(values, list) or not values:
-                raise SimgmcError(f"{place} = {show_value(values)}: must be a non-empty list of values")
-            if any(values.index(value) != index for index, value in enumerate(values)):
-                raise SimgmcError(f"{place} = {show_value(values)}: lists a value twice")
-            if key.split(".")[0] in ("name", "seeds", "report"):
-                raise SimgmcError(f"{place}: {key.split('.')[0]} cannot vary within a grid")
         return flat
 
     def _points(self) -> list[GridPoint]:

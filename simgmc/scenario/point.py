@@ -8,8 +8,9 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from simgmc.algorithms import ALGORITHMS
 from simgmc.compression import COMPRESSORS
+from simgmc.errors import SimgmcError
 from simgmc.scenario.cluster import Cluster
-from simgmc.scenario.components import Component, Real
+from simgmc.scenario.components import Real, plain
 from simgmc.scenario.tables import Table, mistake, suggestion
 from simgmc.scenario.workload import Method, Optimizer, Workload, method_table
 
@@ -46,11 +47,15 @@ class Scenario(Table):
         for host in self.cluster.hosts:
             if host not in hosts:
                 raise mistake(f"no such host; {suggestion(host, hosts)}", "cluster", "hosts", host, value=host)
-        for index, method in enumerate(self.methods):
-            self._check_carried(index, method)
+        try:
+            self.cluster.graph(self.workload.workers)
+        except SimgmcError as error:
+            raise mistake(str(error), "cluster", "topology", value=plain(self.cluster.topology)) from None
+        for method in self.methods:
+            self._check_carried(method)
         return self
 
-    def _check_carried(self, index: int, method: Method) -> None:
+    def _check_carried(self, method: Method) -> None:
         carried = {f"{key} {chosen.name!r}": COMPRESSORS[chosen.name].summable(chosen.options) for key, chosen in method.compressors().items()}
         carried = carried or {"its own messages": ALGORITHMS[method.algorithm].summable}
         for what, summable in carried.items():
@@ -59,16 +64,4 @@ class Scenario(Table):
 
     def written(self) -> dict[str, Any]:
         """As nested plain values for TOML: every default written out, nothing None."""
-        return _written(self)
-
-
-def _written(value: Any) -> Any:
-    if isinstance(value, Component):
-        return value.written()
-    if isinstance(value, Table):
-        return {k: _written(getattr(value, k)) for k in type(value).model_fields if getattr(value, k) is not None}
-    if isinstance(value, dict):
-        return {k: _written(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_written(v) for v in value]
-    return value if isinstance(value, (bool, int, float, str)) else str(value)
+        return plain(self)

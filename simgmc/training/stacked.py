@@ -19,6 +19,7 @@ from simgmc import costs
 from simgmc.algorithms import effects
 from simgmc.algorithms.worker import Algorithm, Worker
 from simgmc.compression.identity import Identity
+from simgmc.compression.union import union_growth
 from simgmc.errors import DivergenceError
 
 
@@ -131,6 +132,7 @@ class StackedTrainer:
             item_bytes=message.item_bytes,
             floats_up=self._everybody(message.floats),
             floats_down=int(down.floats[0]),
+            partial=union_growth(message),
         )
         return down.dense(), cost
 

@@ -1,0 +1,24 @@
+"""What a finished run shows: tables on the console, summary and plots in its directory."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from simgmc.results.plots import draw_plots
+from simgmc.results.run_directory import RunDirectory
+from simgmc.results.series import read_results
+from simgmc.results.summary import summarize, write_summary
+from simgmc.results.tables import print_summary
+from simgmc.scenario import Scenario
+
+
+def report(console: Console, directory: RunDirectory, scenario: Scenario) -> None:
+    """Tables on the console, and summary and plots in the run directory."""
+    names = [method.name for method in scenario.methods]
+    target, baseline = scenario.report.target, scenario.report.baseline
+    results = read_results(directory, methods=names)
+    rows = summarize(results, target=target, baseline=baseline)
+    write_summary(directory, results, rows)
+    print_summary(console, results, rows, target, baseline)
+    plots = draw_plots(directory, methods=names, target=target, baseline=baseline)
+    console.print(f"\n{directory.path}: metrics.csv, summary.csv, breakdown.csv, and in plots/: " + ", ".join(sorted({plot.stem for plot in plots})), markup=False, highlight=False, soft_wrap=True)
