@@ -18,8 +18,8 @@ _CHUNK = 1 << 18
 """Coordinates compared at a time: a chunk stays in a core's cache."""
 
 
-def largest(vector: np.ndarray, k: int, row: int = 0) -> np.ndarray:
-    """Ascending indices of the k largest magnitudes (zeros left out) of a float vector ``(n,)``.
+def largest(vector: np.ndarray, k: int, row: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """``(ascending indices, values)`` of the k largest magnitudes (zeros left out) of a float vector ``(n,)``.
 
     Of equal magnitudes the lowest indices win. A few sampled magnitudes give a threshold
     that at least k coordinates reach with near certainty, and the k largest of those few
@@ -27,13 +27,19 @@ def largest(vector: np.ndarray, k: int, row: int = 0) -> np.ndarray:
     does not depend on the sample. ``row`` is only named in the error about NaN.
     """
     n = len(vector)
-    lowest = 1  # the smallest key of a non-zero
-    if k < n // 5:
-        lowest = _sampled_key(vector, k)
-    chosen, keys = reaching(vector, lowest, row)
+    lowest = _sampled_key(vector, k) if k < n // 5 else 1  # 1 is the smallest key of a non-zero
+    chosen, values = reaching(vector, lowest, row)
     if len(chosen) < k and lowest > 1:
-        chosen, keys = reaching(vector, 1, row)
-    return chosen if len(chosen) <= k else chosen[largest_keys(keys, k)]
+        chosen, values = reaching(vector, 1, row)
+    return cut_to(k, chosen, values)
+
+
+def cut_to(k: int, chosen: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The k largest magnitudes among those chosen (all, if they are no more); the first of equal ones."""
+    if len(chosen) <= k:
+        return chosen, values
+    kept = _largest_keys(keys_of(values), k)
+    return chosen[kept], values[kept]
 
 
 def _sampled_key(vector: np.ndarray, k: int) -> int:
@@ -62,24 +68,25 @@ def key_of(magnitude: np.floating) -> int:
 
 
 def reaching(vector: np.ndarray, key: int, row: int) -> tuple[np.ndarray, np.ndarray]:
-    """``(ascending indices, keys)`` of the coordinates whose key is at least ``key``."""
+    """``(ascending indices, values)`` of the coordinates whose key is at least ``key``."""
     integer, mask = (np.int32, 0x7FFFFFFF) if vector.dtype == np.float32 else (np.int64, 0x7FFFFFFFFFFFFFFF)
-    signed = vector.view(integer)
     keys, reached = scratch("keys", _CHUNK, integer), scratch("reached", _CHUNK, np.bool_)
-    found = []
-    for start in range(0, len(signed), _CHUNK):
-        part = signed[start : start + _CHUNK]
-        np.bitwise_and(part, integer(mask), out=keys[: len(part)])
+    found, values = [], []
+    for start in range(0, len(vector), _CHUNK):
+        part = vector[start : start + _CHUNK]
+        np.bitwise_and(part.view(integer), integer(mask), out=keys[: len(part)])
         np.greater_equal(keys[: len(part)], integer(key), out=reached[: len(part)])
-        found.append(np.flatnonzero(reached[: len(part)]) + start)
-    chosen = np.concatenate(found) if len(found) != 1 else found[0]
-    chosen_keys = signed[chosen] & integer(mask)
-    if len(chosen) and not np.isfinite(chosen_keys.max().view(vector.dtype)):
+        here = np.flatnonzero(reached[: len(part)])
+        values.append(part[here])  # now, while the chunk is in the cache
+        here += start
+        found.append(here)
+    chosen, values = (np.concatenate(found), np.concatenate(values)) if len(found) != 1 else (found[0], values[0])
+    if not np.isfinite(values).all():
         raise non_finite(row)
-    return chosen, chosen_keys
+    return chosen, values
 
 
-def largest_keys(keys: np.ndarray, k: int) -> np.ndarray:
+def _largest_keys(keys: np.ndarray, k: int) -> np.ndarray:
     """Ascending places of the k largest keys; of equal keys the first ones. Needs k < len(keys)."""
     threshold = np.partition(keys, len(keys) - k)[len(keys) - k]
     reached = keys >= threshold

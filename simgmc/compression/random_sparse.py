@@ -50,8 +50,14 @@ class RandomK(Sparsity):
         scale = np.concatenate([np.full(k, (b - a) / k) for a, b, k in stretches]) if self.unbiased else None
         if self.seed == "shared":
             return shared_message(vector, rows, _uniform(random.shared(), stretches), self.values, scale)
-        supports = for_each_row(lambda row: _uniform(random.own(row), stretches), len(rows))
-        return sparse_message(rows.view(vector.shape), supports, self.values, self.indices, scale)
+        factors = None if scale is None else torch.from_numpy(scale).to(rows)
+
+        def pick(row: int) -> tuple[Tensor, Tensor]:
+            support = torch.from_numpy(_uniform(random.own(row), stretches)).to(rows.device)
+            values = rows[row][support]
+            return support, values if factors is None else values * factors
+
+        return sparse_message(vector.shape, for_each_row(pick, len(rows), rows.device), self.values, self.indices)
 
 
 @dataclass(frozen=True, kw_only=True)

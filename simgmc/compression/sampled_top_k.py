@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simgmc.compression.magnitude import key_of, largest_keys, largest_on_device, reaching
+from simgmc.compression.magnitude import cut_to, key_of, largest_on_device, reaching
 from simgmc.compression.message import Message
 from simgmc.compression.rows import as_rows, for_each_row, refuse_non_finite
 from simgmc.compression.sparse import sparse_message
@@ -59,14 +59,17 @@ class SampledTopK(Sparsity):
         if not on_host:
             refuse_non_finite(rows)
 
-        def select(row: int) -> np.ndarray | Tensor:
+        def select(row: int) -> tuple[np.ndarray, np.ndarray] | tuple[Tensor, Tensor]:
             draws = random.own(row)
             if on_host:
-                parts = [self._select(rows[row, a:b].numpy(), k, draws, row) + a for a, b, k in stretches]
-                return np.concatenate(parts)
-            return torch.cat([self._select_on_device(rows[row, a:b], k, draws) + a for a, b, k in stretches])
+                parts = [self._select(rows[row, a:b].numpy(), k, draws, row) for a, b, k in stretches]
+                indices = [chosen + a if a else chosen for (chosen, _), (a, _, _) in zip(parts, stretches)]
+                return np.concatenate(indices), np.concatenate([values for _, values in parts])
+            support = torch.cat([self._select_on_device(rows[row, a:b], k, draws) + a for a, b, k in stretches])
+            return support, rows[row][support]
 
-        return sparse_message(rows.view(vector.shape), for_each_row(select, len(rows), rows.device), self.values, self.indices)
+        kept = for_each_row(select, len(rows), rows.device)
+        return sparse_message(vector.shape, kept, self.values, self.indices)
 
     def _sample(self, n: int, k: int, draws: np.random.Generator) -> tuple[np.ndarray | slice, int]:
         """The sampled coordinates, and the rank of the threshold among them."""
@@ -79,23 +82,24 @@ class SampledTopK(Sparsity):
             places = np.sort(draws.choice(n, m, replace=False, shuffle=False))
         return places, max(1, math.ceil(m * k / n))
 
-    def _select(self, vector: np.ndarray, k: int, draws: np.random.Generator, row: int) -> np.ndarray:
+    def _select(
+        self, vector: np.ndarray, k: int, draws: np.random.Generator, row: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         places, rank = self._sample(len(vector), k, draws)
         sampled = np.abs(vector[places])
         threshold = np.partition(sampled, len(sampled) - rank)[len(sampled) - rank]
-        chosen, keys = reaching(vector, key_of(threshold), row)
+        chosen, values = reaching(vector, key_of(threshold), row)
         if not self.correct:
-            most = int(self.limit * k)
-            return chosen if len(chosen) <= most else chosen[largest_keys(keys, most)]
+            return cut_to(int(self.limit * k), chosen, values)
         for _ in range(10):
             if len(chosen) > 1.3 * k:
-                chosen = chosen[largest_keys(keys, k)]
+                chosen, values = cut_to(k, chosen, values)
                 break
             if len(chosen) >= 0.8 * k:
                 break
             threshold = threshold * vector.dtype.type(0.8)
-            chosen, keys = reaching(vector, key_of(threshold), row)
-        return chosen[:k]
+            chosen, values = reaching(vector, key_of(threshold), row)
+        return chosen[:k], values[:k]
 
     def _select_on_device(self, vector: Tensor, k: int, draws: np.random.Generator) -> Tensor:
         places, rank = self._sample(len(vector), k, draws)

@@ -147,33 +147,26 @@ class SparseMessage(Message):
 
 
 def sparse_message(
-    vector: Tensor,
-    supports: Sequence[np.ndarray | Tensor],
+    shape: Sequence[int],
+    kept: Sequence[tuple[np.ndarray, np.ndarray] | tuple[Tensor, Tensor]],
     format: str = "fp32",
     index_format: str = "32-bit",
-    scale: np.ndarray | None = None,
 ) -> SparseMessage:
-    """The message that keeps these coordinates (ascending) of each row of ``vector``, zeros left out.
+    """The message of ``(ascending indices, values)`` of each row of a tensor of this shape, zeros left out.
 
-    ``scale`` multiplies the kept values, one factor for each place in a support. A value
-    that a narrow float format rounds to zero is left out too.
+    A value that a narrow float format rounds to zero is left out too.
     """
-    rows = vector.reshape(-1, vector.shape[-1])
-    factors = None if scale is None else torch.from_numpy(scale).to(rows)
-
-    def pick(row: int) -> tuple[Tensor, Tensor]:
-        support = torch.as_tensor(supports[row], device=rows.device)
-        values = rows[row][support] if factors is None else rows[row][support] * factors
+    supports, picked = [], []
+    for row, (support, values) in enumerate(kept):
+        support, values = torch.as_tensor(support), torch.as_tensor(values)
         if not bool(torch.isfinite(values).all()):
             raise non_finite(row)
         values = round_to(values, format)
-        kept = values != 0
-        return (support, values) if bool(kept.all()) else (support[kept], values[kept])
-
-    picked = for_each_row(pick, len(rows), rows.device)
-    offsets = row_offsets([len(support) for support, _ in picked])
-    values = FloatValues(torch.cat([values for _, values in picked]), offsets, format)
-    return SparseMessage(vector.shape, torch.cat([support for support, _ in picked]), values, index_format)
+        sent = values != 0
+        supports.append(support if bool(sent.all()) else support[sent])
+        picked.append(values if len(supports[-1]) == len(values) else values[sent])
+    offsets = row_offsets([len(support) for support in supports])
+    return SparseMessage(shape, torch.cat(supports), FloatValues(torch.cat(picked), offsets, format), index_format)
 
 
 def nonzeros(vector: Tensor) -> tuple[Tensor, Tensor]:

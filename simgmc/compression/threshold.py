@@ -36,8 +36,9 @@ class Threshold:
         rows = as_rows(vector)
         if rows.device.type == "cpu":
             key = key_of(rows.numpy().dtype.type(self.threshold))
-            supports = for_each_row(lambda row: reaching(rows[row].numpy(), key, row)[0], len(rows))
+            kept = for_each_row(lambda row: reaching(rows[row].numpy(), key, row), len(rows))
         else:
             refuse_non_finite(rows)
             supports = [((row.abs() >= self.threshold) & (row != 0)).nonzero().flatten() for row in rows]
-        return sparse_message(rows.view(vector.shape), supports, self.values, self.indices)
+            kept = [(support, rows[row][support]) for row, support in enumerate(supports)]
+        return sparse_message(vector.shape, kept, self.values, self.indices)

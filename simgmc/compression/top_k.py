@@ -33,14 +33,18 @@ class TopK(Sparsity):
         rows = as_rows(vector)
         stretches = self.stretches(rows.shape[1])
         if rows.device.type == "cpu":
-            supports = for_each_row(lambda row: _per_stretch(rows[row].numpy(), stretches, row), len(rows))
+            kept = for_each_row(lambda row: _per_stretch(rows[row].numpy(), stretches, row), len(rows))
         else:
             refuse_non_finite(rows)
             parts = [largest_on_device(rows[:, a:b], k) for a, b, k in stretches]
             supports = [torch.cat([part[row] + a for part, (a, _, _) in zip(parts, stretches)]) for row in range(len(rows))]
-        return sparse_message(rows.view(vector.shape), supports, self.values, self.indices)
+            kept = [(support, rows[row][support]) for row, support in enumerate(supports)]
+        return sparse_message(vector.shape, kept, self.values, self.indices)
 
 
-def _per_stretch(vector: np.ndarray, stretches: list[tuple[int, int, int]], row: int) -> np.ndarray:
-    parts = [largest(vector[a:b], k, row) + a for a, b, k in stretches]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+def _per_stretch(vector: np.ndarray, stretches: list[tuple[int, int, int]], row: int) -> tuple[np.ndarray, np.ndarray]:
+    parts = [largest(vector[a:b], k, row) for a, b, k in stretches]
+    if len(parts) == 1:
+        return parts[0]
+    indices = [chosen + a for (chosen, _), (a, _, _) in zip(parts, stretches)]
+    return np.concatenate(indices), np.concatenate([values for _, values in parts])

@@ -108,7 +108,8 @@ class FloatValues(Values):
         return float_bytes(self.flat[int(self.offsets[row]) : int(self.offsets[row + 1])], self.format)
 
     def decode(self, payloads: Sequence[bytes], counts: Sequence[int]) -> FloatValues:
-        flat = np.concatenate([floats_from(payload, self.format) for payload in payloads])
+        parts = [floats_from(payload, self.format) for payload in payloads]
+        flat = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return FloatValues(torch.from_numpy(flat).to(self.flat.device), row_offsets(counts), self.format)
 
     def averaged(self, flat: Tensor, offsets: np.ndarray) -> FloatValues:
