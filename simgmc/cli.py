@@ -1,4 +1,4 @@
-"""The command line: ``simgmc run | replay | check | list``. Torch and matplotlib load only where they are needed."""
+"""The command line: ``simgmc run | replay | check | list | validate``. Torch and matplotlib load only where they are needed."""
 
 from __future__ import annotations
 
@@ -125,6 +125,23 @@ def check(scenario: str, settings: Any, seeds: Any) -> None:
     file = _read(scenario, settings, seeds)
     click.echo(file.resolved(), nl=False)
     click.echo(f"# valid: {len(file.points)} grid point(s), {len(file.points[0].scenario.methods)} method(s), {len(file.points[0].scenario.seeds)} seed(s)")
+
+
+@main.command()
+@click.argument("files", nargs=-1, type=click.Path(dir_okay=False))
+@click.option("--json", "json_out", type=click.Path(dir_okay=False), help="Write every computed value there.")
+@click.option("--picture", type=click.Path(dir_okay=False), help="Draw measured against simulated there (PNG, PDF).")
+@_friendly
+def validate(files: tuple[str, ...], json_out: str | None, picture: str | None) -> None:
+    """Check the network simulation against reference files (those shipped, if none is named).
+
+    Exact cases (max-min flows, sliced rings) must hold to 1e-9, or the exit status is 1;
+    measured collectives are tabulated beside what is simulated.
+    """
+    from simgmc import validating
+
+    if not validating.run(files, json_out=json_out, picture=picture):
+        raise SystemExit(1)
 
 
 @main.command("list")

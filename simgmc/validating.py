@@ -1,0 +1,68 @@
+"""``simgmc validate``: the network half against reference cases and published measurements."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from simgmc.console import plain_console
+from simgmc.errors import SimgmcError
+from simgmc.network.validate import FileReport, validate
+from simgmc.results.quantities import bytes_text, time_text
+
+
+def shipped_files() -> list[Path]:
+    """The reference files that come with simgmc."""
+    folder = resources.files("simgmc.network") / "data" / "reference"
+    return sorted(Path(str(file)) for file in folder.iterdir() if file.name.endswith(".json"))
+
+
+def run(files: Sequence[str | Path], *, json_out: str | None = None, picture: str | None = None, console: Console | None = None) -> bool:
+    """Compute every case of the files (of the shipped ones if none is named); whether all exact cases hold."""
+    console = console or plain_console()
+    result = validate(list(files) or shipped_files())
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="reference files", title_justify="left")
+    for column in ("file", "kind", "cases", "largest error", "where", ""):
+        table.add_column(column, no_wrap=column != "where", justify="right" if "error" in column or column == "cases" else "left")
+    for report in result.reports:
+        error = f"{report.largest_error:.1e}" if report.exact else f"{report.largest_error:.1%}"
+        verdict = ("ok" if report.passed else "FAILED") if report.exact else f"mean {report.mean_error:.2%}"
+        table.add_row(Path(report.file).name, report.kind, str(len(report.values)), error, report.worst, verdict)
+    console.print(table)
+    for report in result.reports:
+        if report.rows:
+            _print_measured(console, report)
+            if picture:
+                from simgmc.network.validation_figure import draw
+
+                draw(report, picture)
+                console.print(f"picture: {picture}", markup=False, highlight=False, soft_wrap=True)
+    if json_out:
+        try:
+            Path(json_out).write_text(json.dumps(result.as_json()), encoding="utf-8")
+        except OSError as error:
+            raise SimgmcError(f"{json_out}: cannot be written: {error.strerror}") from None
+    return result.passed
+
+
+def _print_measured(console: Console, report: FileReport) -> None:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"measured collectives: {Path(report.file).name}", title_justify="left")
+    for column in ("collective", "library", "nodes", "size", "network", "measured", "simulated", "error", "fitted"):
+        table.add_column(column, no_wrap=True, justify="left" if column in ("collective", "library", "network") else "right")
+    for row in report.rows:
+        fitted = "" if row.fitted is None else f"{row.fitted / row.measured - 1:+.2%}"
+        mark = "*" if row.headline else ""
+        table.add_row(
+            row.collective + mark, row.library, str(row.nodes), bytes_text(row.nbytes), row.setting,
+            time_text(row.measured), time_text(row.simulated), f"{row.error:+.1%}", fitted,
+        )  # fmt: skip
+    console.print(table)
+    console.print(f"* NCCL all-reduce on a stated network, default ring, nothing calibrated: mean error {report.mean_error:.2%}, largest {report.largest_error:.2%}")
+    if report.fit:
+        console.print(f"fitted: overheads from the 4-node rows, on the 8-node rows: mean error {report.fit.mean_error:.2%}, largest {report.fit.largest_error:.2%}; {report.fit.overheads}", markup=False, highlight=False)
