@@ -27,28 +27,37 @@ def run(files: Sequence[str | Path], *, json_out: str | None = None, picture: st
     """Compute every case of the files (of the shipped ones if none is named); whether all exact cases hold."""
     console = console or plain_console()
     result = validate(list(files) or shipped_files())
+    measured = [report for report in result.reports if report.rows]
+    if json_out:
+        _write(json_out, json.dumps(result.as_json()))
+    if picture:
+        if not measured:
+            raise SimgmcError("--picture: none of the files holds measured collectives")
+        from simgmc.network.validation_figure import draw
+
+        draw(measured[0], picture)
+    _print_files(console, result.reports)
+    for report in measured:
+        _print_measured(console, report)
+    return result.passed
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SimgmcError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def _print_files(console: Console, reports: Sequence[FileReport]) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="reference files", title_justify="left")
     for column in ("file", "kind", "cases", "largest error", "where", ""):
         table.add_column(column, no_wrap=column != "where", justify="right" if "error" in column or column == "cases" else "left")
-    for report in result.reports:
+    for report in reports:
         error = f"{report.largest_error:.1e}" if report.exact else f"{report.largest_error:.1%}"
         verdict = ("ok" if report.passed else "FAILED") if report.exact else f"mean {report.mean_error:.2%}"
         table.add_row(Path(report.file).name, report.kind, str(len(report.values)), error, report.worst, verdict)
     console.print(table)
-    for report in result.reports:
-        if report.rows:
-            _print_measured(console, report)
-            if picture:
-                from simgmc.network.validation_figure import draw
-
-                draw(report, picture)
-                console.print(f"picture: {picture}", markup=False, highlight=False, soft_wrap=True)
-    if json_out:
-        try:
-            Path(json_out).write_text(json.dumps(result.as_json()), encoding="utf-8")
-        except OSError as error:
-            raise SimgmcError(f"{json_out}: cannot be written: {error.strerror}") from None
-    return result.passed
 
 
 def _print_measured(console: Console, report: FileReport) -> None:
