@@ -147,47 +147,52 @@ class EliasOmega:
             group = np.where(lengths > 1, lengths, 0)
         return chain
 
-    def _layers(self, numbers: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Step by step: the numbers whose chain is still open, which of them go on, and the groups of those."""
-        chain = self._chain(numbers)
-        depth = np.zeros(len(numbers), np.int64)
+    def _layers(
+        self, numbers: np.ndarray
+    ) -> Iterator[tuple[np.ndarray | slice, np.ndarray, np.ndarray, np.ndarray]]:
+        """Step by step: whose chain is still open, which of these go on, who they are, and their groups."""
+        goes_on = numbers > 1
+        who = np.flatnonzero(goes_on)  # few: most levels of a quantised vector are zero, coded as 1
+        chain = self._chain(numbers[who].astype(np.int64))
+        depth = np.zeros(len(who), np.int64)
         for group in chain:
             depth += group > 0
-        table = np.stack(chain) if chain else np.zeros((1, len(numbers)), np.int64)
-        open_, step = np.arange(len(numbers)), 0
-        while len(open_):
-            goes_on = depth[open_] > step
-            kept = open_[goes_on]
-            yield open_, goes_on, table[depth[kept] - 1 - step, kept]
-            open_, step = kept, step + 1
+        table = np.stack(chain) if chain else np.zeros((1, 0), np.int64)
+        open_: np.ndarray | slice = slice(None)
+        places, step = np.arange(len(who)), 0
+        while len(goes_on):
+            yield open_, goes_on, who[places], table[depth[places] - 1 - step, places]
+            open_, step = who[places], step + 1
+            goes_on = depth[places] > step
+            places = places[goes_on]
 
     def size(self, numbers: np.ndarray, times: np.ndarray | None = None) -> int:
         """Bytes; ``times`` says how often each number occurs (default once)."""
         times = np.ones(len(numbers), np.int64) if times is None else times
         numbers, times = numbers[times > 0], times[times > 0]
-        layers = self._layers(numbers)
         return sum(
-            _bytes(times[open_].sum()) + _bytes((times[open_[goes_on]] * floor_log2(groups)).sum())
-            for open_, goes_on, groups in layers
+            _bytes(times[open_].sum()) + _bytes((times[who] * floor_log2(groups)).sum())
+            for open_, _, who, groups in self._layers(numbers)
         )
 
     def encode(self, numbers: np.ndarray) -> bytes:
         parts = []
-        for _, goes_on, groups in self._layers(numbers):
+        for _, goes_on, _, groups in self._layers(numbers):
             parts += [np.packbits(goes_on).tobytes(), write_fields(groups, floor_log2(groups))]
         return b"".join(parts)
 
     def decode(self, buffer: memoryview, count: int) -> tuple[np.ndarray, int]:
-        numbers, active, position = np.ones(count, np.int64), np.arange(count), 0
-        while len(active):
-            size = _bytes(len(active))
-            flags = np.unpackbits(np.frombuffer(buffer, np.uint8, size, position), count=len(active)).astype(bool)
+        numbers, active, open_, position = np.ones(count, np.int64), None, count, 0
+        while open_:
+            size = _bytes(open_)
+            flags = np.unpackbits(np.frombuffer(buffer, np.uint8, size, position), count=open_).view(np.bool_)
             position += size
-            active = active[flags]
+            active = np.flatnonzero(flags) if active is None else active[flags]
             widths = numbers[active]
             tails, used = read_fields(buffer[position:], widths)
             position += used
             numbers[active] = (np.int64(1) << widths) | tails
+            open_ = len(active)
         return numbers, position
 
 

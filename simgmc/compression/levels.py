@@ -206,7 +206,7 @@ class LevelValues(_Scaled):
         support = np.flatnonzero(levels)
         signs = np.packbits(levels[support] > 0).tobytes()
         if format == "elias-dense":
-            return _OMEGA.encode(np.abs(levels).astype(np.int64) + 1) + signs
+            return _OMEGA.encode(np.add(np.abs(levels), 1, dtype=np.int32)) + signs
         gaps = np.diff(support, prepend=-1)
         magnitudes = np.abs(levels[support]).astype(np.int64)
         return bits.encode_count(len(support)) + _OMEGA.encode(gaps) + _OMEGA.encode(magnitudes) + signs
