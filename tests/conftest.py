@@ -6,3 +6,6 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+# The table of identities is printed by the process that collects the reports, whatever it runs itself.
+pytest_plugins = ["algorithms.identity_table"]

@@ -1,0 +1,146 @@
+"""Whole trajectories with everything that happened on the way, each computed once."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from algorithms.quadratic import Quadratic
+from simgmc.algorithms import Algorithm, effects
+from simgmc.compression import build
+from simgmc.training.stacked import StackedTrainer
+
+ROUNDS = 210
+WEIGHT_DECAY = 1e-3
+PROBLEM = Quadratic()
+IDENTITY = build("identity")
+
+
+def varying(epoch: float) -> float:
+    """Up and down by two thirds, different in every round."""
+    return 0.03 + 0.02 * math.cos(epoch / 3)
+
+
+def constant(epoch: float) -> float:
+    return 0.04
+
+
+def in_steps(epoch: float) -> float:
+    """Varying, but constant over half an epoch: five gradients of each worker."""
+    return varying(math.floor(2 * epoch + 1e-9) / 2)
+
+
+def compressors(workload: Any = PROBLEM) -> dict[str, Any]:
+    """What to compress with where an identity holds for any compressor."""
+    return {
+        "top-k": build("top-k", count=2),
+        "sampled top-k": build("sampled-top-k", count=3, sample=0.5),
+        "random-k, own seeds": build("random-k", count=2, seed="own"),
+        "RBGS": build("rbgs", count=3),
+        "top-k per tensor": build("top-k", workload.layout, density=0.3, per_tensor=True),
+        "sign": build("sign"),
+        "qsgd, contractive": build("qsgd", levels=4, contractive=True),
+        "top-k, exempt vectors": build("top-k", workload.layout, density=0.3, exempt_vectors=True),
+        "identity": IDENTITY,
+    }
+
+
+COMPRESSORS = compressors()
+
+
+@dataclass
+class Round:
+    """What happened in one round."""
+
+    lr: float
+    state: dict[str, Any]
+    """The workers' state before it."""
+    points: list[Tensor] = field(default_factory=list)
+    """Where gradients were taken, in order."""
+    gradients: list[Tensor] = field(default_factory=list)
+    """(K, d) each, with weight decay where it belongs."""
+    messages: list[Any] = field(default_factory=list)
+    """Messages averaged, of all workers."""
+    answers: list[Tensor] = field(default_factory=list)
+    """What came back of each."""
+
+
+@dataclass
+class Trajectory:
+    """All rounds of a run."""
+
+    algorithm: Algorithm
+    trainer: StackedTrainer
+    rounds: list[Round]
+
+    @property
+    def end(self) -> dict[str, Any]:
+        """The workers' state after the last round."""
+        return self.trainer.worker.state()
+
+    def of(self, name: str) -> list[Tensor]:
+        """A named tensor of the state before every round and at the end: rounds + 1 of them."""
+        return [one.state[name] for one in self.rounds] + [self.end[name]]
+
+    @functools.cached_property
+    def params(self) -> Tensor:
+        """(rounds + 1, K, d)."""
+        workers = self.trainer.workload.workers
+        return torch.stack([params.expand(workers, -1) for params in self.of("params")])
+
+    @property
+    def common(self) -> Tensor:
+        """(rounds + 1, d): the parameters of a method whose workers all hold the same."""
+        params = self.of("params")
+        assert all(len(one) == 1 for one in params)
+        return torch.cat(params)
+
+    @property
+    def mean(self) -> Tensor:
+        """(rounds + 1, d): the mean model."""
+        return self.params.mean(1)
+
+
+class _Recording(StackedTrainer):
+    record: Round
+
+    def _perform(self, effect: Any, steps: list[Any]) -> Any:
+        answer = super()._perform(effect, steps)
+        if isinstance(effect, effects.Gradient):
+            self.record.points.append(effect.at)
+            self.record.gradients.append(answer.clone())
+        elif isinstance(effect, effects.Average):
+            self.record.answers.append(answer)
+        return answer
+
+
+@functools.lru_cache(maxsize=None)
+def run(
+    algorithm: Algorithm,
+    lr_at: Callable[[float], float] = varying,
+    rounds: int = ROUNDS,
+    weight_decay: float = WEIGHT_DECAY,
+    workload: Any = PROBLEM,
+    seed: int = 0,
+) -> Trajectory:
+    """Train; equal arguments give the same object."""
+    trainer = _Recording(algorithm, workload, lr_at, weight_decay, seed)
+    past = []
+    for _ in range(rounds):
+        trainer.record = Round(lr_at(trainer.epoch), trainer.worker.state())
+        trainer.on_message = trainer.record.messages.append
+        trainer.run_round()
+        past.append(trainer.record)
+    return Trajectory(algorithm, trainer, past)
+
+
+def difference(a: Tensor, b: Tensor) -> float:
+    """Largest absolute difference; relative to the largest magnitude where that is above 1."""
+    assert a.shape == b.shape, (a.shape, b.shape)
+    return float((a - b).abs().max() / b.abs().max().clamp(min=1.0))
