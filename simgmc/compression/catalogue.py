@@ -66,6 +66,7 @@ _INDICES = Parameter(
     "how indices are written",
     ("32-bit", "log2", "delta-gamma", "delta-delta", "golomb-rice", "bitmap", "auto"),
 )
+_CODINGS = ("fixed", "trits", "elias-dense", "elias-sparse", "auto")
 _EXEMPT = Parameter("exempt_vectors", bool, False, "send tensors of one dimension (biases, norms) uncompressed")
 _KEEP = (
     Parameter("density", float, None, "fraction of the coordinates to keep; or count", above=0, at_most=1),
@@ -173,7 +174,7 @@ _ENTRIES = (
             Parameter("levels", int, 127, "levels above zero; 127 makes 8 bits", at_least=1, at_most=2**24 - 1),
             Parameter("norm", str, "2", "2-norm or infinity norm of a group", ("2", "inf")),
             Parameter("contractive", bool, False, "shrink to a (biased) contraction, for error feedback"),
-            Parameter("coding", str, "fixed", "how levels are written", ("fixed", "trits", "elias-dense", "elias-sparse", "auto")),
+            Parameter("coding", str, "fixed", "how levels are written", _CODINGS),
             _EXEMPT,
         ),
     ),
@@ -186,7 +187,7 @@ _ENTRIES = (
             *_SCALES,
             Parameter("clip", float, 2.5, "clip to so many standard deviations first; 0: do not", at_least=0),
             Parameter("share_scale", bool, False, "all workers use the largest of their scales: sums are whole numbers"),
-            Parameter("coding", str, "trits", "how levels are written", ("fixed", "trits", "elias-dense", "elias-sparse", "auto")),
+            Parameter("coding", str, "trits", "how levels are written", _CODINGS),
             _EXEMPT,
         ),
     ),
