@@ -10,21 +10,21 @@ worker waited for); latency: bytes on their way and fixed costs of messages; agg
 worker on that chain was not ready yet."""
 
 
-def exchange_breakdown(execution: Execution, participant: int, ready: float, finished: float) -> tuple[float, float, float, float]:
-    """(transfer, latency, aggregate, wait) seconds of one participant's part of a collective.
+def chain(
+    execution: Execution, flow: int, ready: float, end: float
+) -> tuple[float, float, float, int, float]:
+    """Walk back from ``end``, when a flow arrived, to a participant's readiness or to ``ready``.
 
-    They add up to ``finished - ready``: the chain of flows is followed from the one that
-    finished the participant back through whatever released each, down to a participant's
-    readiness; what lies before this participant's own readiness is not its time.
+    Returns seconds of transfer, latency and adding on the way, the participant whose
+    readiness the chain starts from, and when that was (``ready`` if it was before).
     """
-    transfer = latency = aggregate = wait = 0.0
+    transfer = latency = aggregate = 0.0
     flows = execution.schedule.structure.flows
-    begun, departed, landed = execution.begun, execution.departed, execution.landed
+    begun, departed = execution.begun, execution.departed
     released, cause = execution.released, execution.cause
     extra = execution.placement.extra
-    end = finished
-    flow = execution.finisher[participant]
     arrived = True
+    before = -1
     while flow >= 0 and end > ready:
         if arrived:
             latency += end - max(departed[flow], ready)
@@ -43,7 +43,19 @@ def exchange_breakdown(execution: Execution, participant: int, ready: float, fin
             end = start
         before = cause[flow]
         arrived = before < flows
-        flow = before - flows if not arrived else before
-    if end > ready:
-        wait = end - ready
-    return transfer, latency, aggregate, wait
+        flow = before if arrived else before - flows
+    return transfer, latency, aggregate, -1 - before if before < 0 else -1, end
+
+
+def exchange_breakdown(
+    execution: Execution, participant: int, ready: float, finished: float
+) -> tuple[float, float, float, float]:
+    """(transfer, latency, aggregate, wait) seconds of one participant's part of a collective.
+
+    They add up to ``finished - ready``: the chain of flows is followed from the one that
+    finished the participant back through whatever released each, down to a participant's
+    readiness; what lies before this participant's own readiness is not its time.
+    """
+    finisher = execution.finisher[participant]
+    transfer, latency, aggregate, _, end = chain(execution, finisher, ready, finished)
+    return transfer, latency, aggregate, max(end - ready, 0.0)

@@ -7,345 +7,253 @@ round pulls it for all. A worker starts its next round as soon as it has its own
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from heapq import heappush
 
-import networkx as nx
-import numpy as np
 import simpy
 
-from simgmc.costs import Average, Compress, Compute, RoundCosts
+from simgmc.costs import Average, Compress, Compute, Join, RoundCosts
 from simgmc.errors import SimgmcError
-from simgmc.network import collectives
-from simgmc.network.breakdown import CATEGORIES, exchange_breakdown
-from simgmc.network.conditions import ComputeTime, Cost
-from simgmc.network.fluid import FluidNetwork, StuckError
-from simgmc.network.overheads import IDEAL, Overheads
+from simgmc.network.breakdown import CATEGORIES
+from simgmc.network.clock import Clock, NetworkTimer
+from simgmc.network.communication import Communication, Joint, split
+from simgmc.network.dynamics import DynamicNetwork
+from simgmc.network.faults import Crash
+from simgmc.network.fluid import CapacityError, FluidNetwork, StuckError
+from simgmc.network.rounds import Rounds
 from simgmc.network.routing import Links
-from simgmc.network.schedule import Execution, Placement, Schedule, Structure
+from simgmc.network.settings import ClusterSettings, Overlap
+from simgmc.network.timeline import Recorder
+from simgmc.network.timing import Record, Timing
 
-_COMPUTE, _COMPRESS, _TRANSFER, _LATENCY, _AGGREGATE, _WAIT = range(6)
-
-
-class Clock(simpy.Environment):
-    """A SimPy environment that can also schedule at an absolute time, to the last bit."""
-
-    def call_at(self, time: float, action: Callable[[simpy.Event], None], priority: int = 1) -> None:
-        """Call ``action`` at a simulated time; a larger priority comes later among ties."""
-        event = simpy.Event(self)
-        event._ok, event._value = True, None
-        event.callbacks.append(action)
-        heappush(self._queue, (max(time, self._now), priority, next(self._eid), event))
+_COMPUTE, _COMPRESS, _TRANSFER, _LATENCY, _AGGREGATE, _WAIT = range(len(CATEGORIES))
 
 
-class NetworkTimer:
-    """Drives a fluid network inside a clock with one timer for its next event."""
-
-    _AFTER_ALL_ELSE = 9
-
-    def __init__(self, clock: Clock, network: FluidNetwork):
-        self._clock = clock
-        self._network = network
-        self._armed = float("inf")
-        network.wake = self.wake
-
-    def wake(self, time: float) -> None:
-        """The network's next event may be as early as ``time``."""
-        if time < self._armed:
-            self._armed = time
-            self._clock.call_at(time, self._fire, self._AFTER_ALL_ELSE)
-
-    def _fire(self, event: simpy.Event) -> None:
-        now, network = self._clock.now, self._network
-        if now < self._armed:
-            return
-        self._armed = float("inf")
-        network.settle()
-        while network.next_time <= now:
-            network.advance()
-        upcoming = network.next_time
-        if upcoming < self._armed:
-            self.wake(upcoming)
-
-
-@dataclass(frozen=True)
-class ClusterSettings:
-    """Everything about the cluster that time depends on."""
-
-    graph: nx.DiGraph
-    """Links with ``bandwidth`` (bytes/s) and ``latency`` (s)."""
-    workers: tuple[str, ...]
-    """Host of each worker."""
-    server: str | None
-    """Host of the server; None where the collective needs none."""
-    collective: str
-    """Name of the collective, see :mod:`simgmc.network.collectives`."""
-    compute: ComputeTime
-    """Seconds of a gradient, stragglers included."""
-    compression: Cost
-    aggregation: Cost
-    seed: int = 0
-    """Decides between routes of equal cost."""
-    options: collectives.Options = collectives.Options()
-    """What else the collective lets one choose."""
-    servers: tuple[str, ...] = ()
-    """Hosts of the servers where there are several; empty: ``server`` alone."""
-
-    overheads: Overheads = IDEAL
-    """What the transport costs beyond the wire."""
-
-    @property
-    def server_hosts(self) -> tuple[str, ...]:
-        """Every host that serves."""
-        return self.servers or (() if self.server is None else (self.server,))
-
-    def __post_init__(self):
-        if not self.workers:
-            raise SimgmcError("a cluster needs at least one worker")
-        needed = collectives.find(self.collective).servers_needed(self.options)
-        if needed > len(self.server_hosts) and len(self.workers) > 1:
-            raise SimgmcError(
-                f"collective {self.collective!r} needs {needed} server host{'s' if needed > 1 else ''}; "
-                f"{len(self.server_hosts) or 'none'} named"
-            )
-        for host in (*self.workers, *self.server_hosts):
-            if host not in self.graph:
-                raise SimgmcError(f"host {host!r} is not in the network")
-
-
-@dataclass(frozen=True)
-class Timing:
-    """When everything happened. R rounds, K workers."""
-
-    round_end: np.ndarray
-    """(R, K) simulated seconds at which each worker had finished each round."""
-    breakdown: np.ndarray
-    """(R, K, categories) seconds; the categories add up to each worker's time in the round."""
-    sent_by_workers: np.ndarray
-    """(R,) bytes that left workers and were delivered."""
-    received_by_workers: np.ndarray
-    """(R,) bytes delivered to workers."""
-    into_server: np.ndarray
-    """(R,) bytes delivered to servers."""
-    out_of_server: np.ndarray
-    """(R,) bytes that left servers and were delivered."""
-    categories: tuple[str, ...] = CATEGORIES
-
-    @property
-    def total(self) -> float:
-        """Simulated seconds until the last worker finished the last round."""
-        return float(self.round_end[-1].max()) if len(self.round_end) else 0.0
-
-
-@dataclass
-class _Exchange:
-    """One collective of one round while it is under way."""
-
-    execution: Execution
-    done: list[simpy.Event]
-
-
-@dataclass
-class _Round:
-    """A round that some worker has begun and not all have finished."""
-
-    costs: RoundCosts
-    ready: int = 0
-    finished: int = 0
-    exchanges: dict[int, _Exchange] = field(default_factory=dict)
-    compute: dict[int, np.ndarray] = field(default_factory=dict)
+class _Stop(Exception):
+    """The run ends here, by the stated policy."""
 
 
 class Cluster:
     """A network with workers on it; :func:`simulate` is the usual way in."""
 
-    def __init__(self, settings: ClusterSettings):
+    def __init__(self, settings: ClusterSettings, recorder: Recorder | None = None):
         self.settings = settings
         self.clock = Clock()
         self.links = Links(settings.overheads.applied_to(settings.graph), settings.seed)
         self.network = FluidNetwork(self.links)
         self.timer = NetworkTimer(self.clock, self.network)
-        self._placements: dict[int, Placement] = {}
-        self._schedules: dict[tuple, Schedule] = {}
-
-    def exchange(self, average: Average) -> _Exchange:
-        """A fresh execution of the settings' collective for these messages."""
-        schedule = self._schedule(average)
-        done = [self.clock.event() for _ in self.settings.workers]
-
-        def finish(participant: int, time: float) -> None:
-            done[participant].succeed(time)
-
-        execution = Execution(self.network, schedule, self._placement(schedule.structure), finish)
-        execution.begin()
-        return _Exchange(execution, done)
-
-    def _schedule(self, average: Average) -> Schedule:
-        key = (average.up.tobytes(), average.down, average.summable, average.item_bytes)
-        found = self._schedules.get(key)
-        if found is None:
-            if len(self._schedules) >= 64:
-                self._schedules.clear()
-            found = collectives.schedule(
-                self.settings.collective, average, self.settings.aggregation, self.settings.options
-            )
-            self._schedules[key] = found
-        return found
-
-    def _placement(self, structure: Structure) -> Placement:
-        found = self._placements.get(id(structure))
-        if found is None:
-            servers = self.settings.server_hosts[: structure.hosts - structure.participants]
-            found = Placement(structure, (*self.settings.workers, *servers), self.links, self.settings.overheads)
-            self._placements[id(structure)] = found
-        return found
+        self.recorder = recorder
+        self.dynamic: DynamicNetwork | None = None
+        if not settings.dynamics.static:
+            hosts = (*settings.workers, *settings.server_hosts)
+            self.dynamic = DynamicNetwork(self.network, settings.dynamics, hosts, settings.seed)
+        self.communication = Communication(settings, self.clock, self.network, recorder)
 
     def run(self, rounds: Iterable[RoundCosts], on_round: Callable[[int, float], None] | None) -> Timing:
         """Walk all rounds with all workers."""
-        record = _Record(len(self.settings.workers), on_round)
-        source = _Rounds(iter(rounds))
-        workers = [
-            self.clock.process(self._worker(worker, source, record)) for worker in range(len(self.settings.workers))
-        ]
+        workers = len(self.settings.workers)
+        record = Record(workers, self.links, on_round, self.communication.chosen)
+        source = Rounds(iter(rounds), self.clock)
+        processes = [self.clock.process(self._worker(worker, source, record)) for worker in range(workers)]
         try:
-            self.clock.run(until=simpy.AllOf(self.clock, workers))
+            self.clock.run(until=simpy.AllOf(self.clock, processes))
+        except _Stop as stop:
+            record.stopped = str(stop)
+        except CapacityError as error:
+            raise CapacityError(f"{error} (round {source.pulled - 1})") from error
         except RuntimeError as dry:
             stuck = self.network.stalled()
             if stuck is None or self.clock.peek() < float("inf"):
                 raise
             raise stuck from dry
+        if self.dynamic is not None:
+            record.background_bytes = self.dynamic.background_bytes
         return record.timing()
 
-    def _worker(self, worker: int, source: _Rounds, record: _Record) -> Iterator[simpy.Event]:
-        clock, settings, network = self.clock, self.settings, self.network
+    def _worker(self, worker: int, source: Rounds, record: Record) -> Iterator[simpy.Event]:
+        clock, settings = self.clock, self.settings
         workers = len(settings.workers)
         number = 0
         while (current := source.get(number)) is not None:
             spent = [0.0] * len(CATEGORIES)
-            for step, cost in enumerate(current.costs):
+            busy = 0.0
+            pending: dict[int, tuple[Joint, float]] = {}
+            crash: Crash | None = None
+            step = 0
+            while step < len(current.costs) and crash is None:
+                cost = current.costs[step]
                 began = clock.now
                 if isinstance(cost, Compute):
                     if step not in current.compute:
                         current.compute[step] = settings.compute.times(number, step, cost.gradients, workers)
-                    yield clock.timeout(float(current.compute[step][worker]))
-                    spent[_COMPUTE] += clock.now - began
+                    seconds = float(current.compute[step][worker])
+                    following = current.costs[step + 1] if step + 1 < len(current.costs) else None
+                    if settings.overlap is not None and isinstance(following, Average) and workers > 1:
+                        busy += yield from self._overlapped(worker, number, step, current, seconds, settings.overlap, spent)
+                        step += 1
+                    else:
+                        crash = yield from self._work(worker, seconds, spent, _COMPUTE)
                 elif isinstance(cost, Compress):
-                    yield clock.timeout(settings.compression.of(cost.nbytes))
-                    spent[_COMPRESS] += clock.now - began
+                    crash = yield from self._work(worker, settings.compression.of(cost.nbytes), spent, _COMPRESS)
                 elif isinstance(cost, Average):
                     if len(cost.up) != workers:
                         raise SimgmcError(f"round {number} has messages of {len(cost.up)} workers, the cluster has {workers}")
-                    if step not in current.exchanges:
-                        network.catch_up(began)
-                        current.exchanges[step] = self.exchange(cost)
-                    exchange = current.exchanges[step]
-                    network.catch_up(began)
-                    exchange.execution.ready(worker)
-                    self.timer.wake(began)
-                    yield exchange.done[worker]
-                    parts = exchange_breakdown(exchange.execution, worker, began, clock.now)
-                    for category, seconds in enumerate(parts, _TRANSFER):
-                        spent[category] += seconds
+                    joint = current.joint(step, 0, lambda cost=cost: self.communication.open(cost, current.costs, number))
+                    if worker in joint.members:
+                        joint.ready(worker, began)
+                        if cost.background:
+                            pending[step] = (joint, began)
+                            step += 1
+                            continue
+                        yield joint.done[worker]
+                        self._account(spent, [joint], worker, began, clock.now)
+                        busy += clock.now - began
+                    else:
+                        # It was gone when the others began, and is back already.
+                        crash = Crash(worker, began, began)
+                elif isinstance(cost, Join):
+                    if cost.step not in pending:
+                        raise SimgmcError(f"round {number} joins step {cost.step}, which started no average in the background")
+                    joint, since = pending.pop(cost.step)
+                    if worker not in joint.finished or joint.finished[worker] > began:
+                        yield joint.done[worker]
+                        self._account(spent, [joint], worker, began, clock.now)
+                    busy += joint.finished[worker] - since
                 else:
                     raise SimgmcError(f"round {number} has a step this cluster does not know: {type(cost).__name__}")
-            record.finish(number, worker, clock.now, spent)
-            current.finished += 1
-            if current.finished == workers:
-                record.close(number, current, clock.now)
-                source.forget(number)
+                step += 1
+            if crash is not None:
+                back = yield from self._gone(worker, number, crash, source, record)
+                if back is None:
+                    return
+                number = back
+                continue
+            if pending:
+                raise SimgmcError(f"round {number} never joins the average that its step {min(pending)} started")
+            record.finish(number, worker, clock.now, spent, busy)
+            self._pass(number, current, source, record)
             number += 1
 
+    def _pass(self, number: int, current, source: Rounds, record: Record) -> None:
+        """One worker is through with a round; the last one closes it."""
+        current.finished += 1
+        if current.finished == len(self.settings.workers):
+            exchanges = [joint for joints in current.joints.values() for joint in joints]
+            for joint in exchanges:
+                joint.check(number)
+            record.close(number, [joint.inner.moved() for joint in exchanges], self.clock.now)
+            source.forget(number)
 
-class _Rounds:
-    """Rounds pulled when first needed, kept until everyone has passed them."""
+    def _work(self, worker: int, seconds: float, spent: list[float], category: int) -> Iterator[simpy.Event]:
+        """Work at a worker, through pauses and crashes; returns the crash that ended it, if one did."""
+        clock, settings = self.clock, self.settings
+        while True:
+            began = clock.now
+            end = settings.compute.done(worker, began, seconds)
+            crash = settings.faults.during(worker, began, end) if settings.faults.crashes else None
+            if crash is None:
+                yield clock.until(end)
+                spent[category] += clock.now - began
+                if self.recorder is not None:
+                    self.recorder.work(worker, CATEGORIES[category], began, clock.now)
+                return None
+            if crash.at > began:
+                yield clock.until(crash.at)
+            if settings.faults.policy == "stop":
+                raise _Stop(f"worker{worker} crashed at t = {crash.at:.9g} s")
+            if settings.faults.policy == "without":
+                return crash
+            yield clock.until(crash.back)
+            spent[_WAIT] += clock.now - began
 
-    def __init__(self, rounds: Iterator[RoundCosts]):
-        self._rounds = rounds
-        self._held: dict[int, _Round] = {}
-        self._pulled = 0
-        self._over = False
+    def _gone(
+        self, worker: int, number: int, crash: Crash, source: Rounds, record: Record
+    ) -> Iterator[simpy.Event]:
+        """A worker is out; the others go on. Returns the round it joins again, None for never."""
+        clock = self.clock
+        for missed in source.open_rounds(number):
+            for joints in source.get(missed).joints.values():
+                for joint in joints:
+                    joint.drop(worker)
+            self._pass(missed, source.get(missed), source, record)
+        source.away.add(worker)
+        source.on_pull[worker] = lambda missed, current: self._pass(missed, current, source, record)
+        if crash.back is None:
+            return None
+        yield clock.until(crash.back)
+        if source.over:
+            return None
+        target = source.pulled
+        source.away.discard(worker)
+        del source.on_pull[worker]
+        yield source.begun(target)
+        if source.get(target) is None:
+            return None
+        record.rejoin(target, worker, clock.now)
+        return target
 
-    def get(self, number: int) -> _Round | None:
-        """Round ``number``, None past the last."""
-        while self._pulled <= number and not self._over:
-            costs = next(self._rounds, None)
-            if costs is None:
-                self._over = True
-            else:
-                self._held[self._pulled] = _Round(costs)
-                self._pulled += 1
-        return self._held.get(number)
+    def _overlapped(
+        self, worker: int, number: int, step: int, current, seconds: float, overlap: Overlap, spent: list[float]
+    ) -> Iterator[simpy.Event]:
+        """A gradient whose buckets are exchanged while it is still being computed. Returns the
+        seconds in which an exchange was under way."""
+        clock, settings = self.clock, self.settings
+        average = current.costs[step + 1]
+        pieces = split(average, overlap.buckets)
+        began = clock.now
+        end = settings.compute.done(worker, began, seconds)
+        joints: list[Joint] = []
+        first = settings.compute.done(worker, began, seconds * overlap.ready(0))
 
-    def forget(self, number: int) -> None:
-        """Everyone has passed this round."""
-        del self._held[number]
+        def stream() -> Iterator[simpy.Event]:
+            for bucket, piece in enumerate(pieces):
+                ready = settings.compute.done(worker, began, seconds * overlap.ready(bucket))
+                if ready > clock.now:
+                    yield clock.until(ready)
+                joint = current.joint(step + 1, bucket, lambda piece=piece: self.communication.open(piece, current.costs, number))
+                joints.append(joint)
+                joint.ready(worker, clock.now)
+                yield joint.done[worker]
 
+        sending = clock.process(stream())
+        yield clock.until(end)
+        spent[_COMPUTE] += end - began
+        if self.recorder is not None:
+            self.recorder.work(worker, "compute", began, end)
+        if sending.is_alive:
+            yield sending
+            self._account(spent, joints, worker, end, clock.now)
+        return clock.now - first
 
-class _Record:
-    """What a run leaves behind, round by round."""
-
-    def __init__(self, workers: int, on_round: Callable[[int, float], None] | None):
-        self._workers = workers
-        self._on_round = on_round
-        self._ends: list[np.ndarray] = []
-        self._breakdown: list[np.ndarray] = []
-        self._bytes: list[np.ndarray] = []
-
-    def finish(self, number: int, worker: int, time: float, spent: list[float]) -> None:
-        """One worker has finished one round."""
-        while len(self._ends) <= number:
-            self._ends.append(np.zeros(self._workers))
-            self._breakdown.append(np.zeros((self._workers, len(CATEGORIES))))
-            self._bytes.append(np.zeros(4))
-        self._ends[number][worker] = time
-        self._breakdown[number][worker] = spent
-
-    def close(self, number: int, current: _Round, time: float) -> None:
-        """The last worker has finished a round."""
-        for exchange in current.exchanges.values():
-            self._bytes[number] += delivered(exchange.execution)
-        if self._on_round is not None:
-            self._on_round(number, time)
-
-    def timing(self) -> Timing:
-        workers = self._workers
-        ends = np.array(self._ends).reshape(-1, workers)
-        breakdown = np.array(self._breakdown).reshape(-1, workers, len(CATEGORIES))
-        sent, received, into, out = np.array(self._bytes).reshape(-1, 4).T
-        return Timing(ends, breakdown, sent, received, into, out)
-
-
-def delivered(execution: Execution) -> np.ndarray:
-    """(4,) bytes of an exchange's delivered flows: sent by workers, received by workers,
-    into servers, out of servers."""
-    structure = execution.schedule.structure
-    source, destination = structure.endpoints
-    moved = np.where((np.array(execution.landed) >= 0) & (source != destination), execution.schedule.nbytes, 0.0)
-    workers = structure.participants
-    return np.array(
-        [
-            moved[source < workers].sum(),
-            moved[destination < workers].sum(),
-            moved[destination >= workers].sum(),
-            moved[source >= workers].sum(),
-        ]
-    )
+    def _account(self, spent: list[float], joints: list[Joint], worker: int, ready: float, end: float) -> None:
+        """Split the time from ``ready`` to ``end`` by the chain of what the worker waited for,
+        through a stream of exchanges from the last back to the first."""
+        for place in range(len(joints) - 1, -1, -1):
+            parts, origin, time = joints[place].back(worker, ready, end)
+            for category, seconds in enumerate(parts, _TRANSFER):
+                spent[category] += seconds
+            end = time
+            # Readiness that came from the exchange before, not from compute, is followed further.
+            if place == 0 or time <= ready or joints[place - 1].finished.get(origin) != time:
+                break
+            worker = origin
+        spent[_WAIT] += max(end - ready, 0.0)
 
 
 def simulate(
     settings: ClusterSettings,
     rounds: Iterable[RoundCosts],
     on_round: Callable[[int, float], None] | None = None,
+    recorder: Recorder | None = None,
 ) -> Timing:
     """Simulated time of a sequence of rounds on a cluster.
 
     ``rounds`` is consumed lazily: round t is pulled when the first worker needs it.
-    ``on_round(t, time)`` is called when the last worker has finished round t.
+    ``on_round(t, time)`` is called when the last worker has finished round t. ``recorder``
+    keeps what every worker, flow and link did (every event is then simulated).
 
     Raises :class:`~simgmc.errors.SimgmcError` for a collective that cannot carry the
     messages, :class:`~simgmc.network.fluid.StuckError` for a flow that can never finish.
     """
-    return Cluster(settings).run(rounds, on_round)
+    return Cluster(settings, recorder).run(rounds, on_round)
 
 
-__all__ = ["Clock", "Cluster", "ClusterSettings", "NetworkTimer", "StuckError", "Timing", "simulate"]
+__all__ = ["Cluster", "ClusterSettings", "StuckError", "Timing", "simulate"]

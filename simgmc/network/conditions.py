@@ -67,39 +67,90 @@ throughput is of the encoded bytes that are added."""
 
 
 @dataclass(frozen=True)
+class Pauses:
+    """A worker stands still for ``length`` s every ``period`` s (garbage collection, checkpoints,
+    other jobs). Each worker's first pause begins at its own seeded moment within a period."""
+
+    period: float
+    length: float
+
+    def __post_init__(self):
+        if not 0 < self.length < self.period < float("inf"):
+            raise SimgmcError(f"pauses of {self.length!r} s every {self.period!r} s: need 0 < length < period")
+
+    def stretched(self, start: float, seconds: float, offset: float) -> float:
+        """When work of ``seconds`` s begun at ``start`` is done, pauses beginning at ``offset``,
+        ``offset + period`` ... ."""
+        # Work is done only outside pauses: count in units of work since the first pause's end.
+        period, busy = self.period, self.period - self.length
+        since = start - offset - self.length
+        whole = np.floor(since / period)
+        within = since - whole * period
+        # A start inside a pause counts as the end of that pause's stretch of work.
+        work = whole * busy + min(within, busy) + seconds
+        turns = np.floor(work / busy)
+        rest = work - turns * busy
+        if rest == 0.0 and seconds > 0.0:
+            turns, rest = turns - 1, busy
+        return max(float(offset + self.length + turns * period + rest), start)
+
+
+@dataclass(frozen=True)
 class ComputeTime:
     """Seconds of a gradient on every worker, with stragglers.
 
-    ``seconds`` x ``slowdown[k]`` x a log-normal factor with median 1 and shape ``sigma``,
-    drawn per (seed, round, worker): a round's draws never depend on the order of events.
+    ``seconds`` x ``slowdown[k]`` x a factor drawn per (seed, round, worker), so that a round's
+    draws never depend on the order of events: log-normal with median 1 (``sigma``), times 1
+    plus an exponential with mean ``exponential`` (the shifted exponential of Lee et al. 2018).
     """
 
     seconds: float
     """Seconds of one gradient on a worker with slowdown 1."""
     slowdown: Sequence[float] = ()
-    """Per worker; empty: 1 for all."""
+    """Per worker; empty: 1 for all. A persistent slow worker is one factor above 1."""
     sigma: float = 0.0
-    """Standard deviation of the factor's logarithm; 0: no stragglers."""
+    """Standard deviation of the log-normal factor's logarithm; 0: none."""
     seed: int = 0
+    exponential: float = 0.0
+    """Mean of the exponential part, as a share of the rest; 0: none."""
+    pauses: Pauses | None = None
 
     def __post_init__(self):
         if not 0 <= self.seconds < float("inf"):
             raise SimgmcError(f"compute time {self.seconds!r} must be a finite number of seconds, at least 0")
         if not 0 <= self.sigma < float("inf"):
             raise SimgmcError(f"straggler sigma {self.sigma!r} must be a finite number, at least 0")
+        if not 0 <= self.exponential < float("inf"):
+            raise SimgmcError(f"straggler exponential {self.exponential!r} must be a finite number, at least 0")
         if any(not 0 < factor < float("inf") for factor in self.slowdown):
             raise SimgmcError(f"slowdown {list(self.slowdown)} must be above 0 for every worker")
 
+    @property
+    def random(self) -> bool:
+        """Whether rounds differ in their compute times."""
+        return self.sigma > 0 or self.exponential > 0 or self.pauses is not None
+
     def factors(self, round: int, step: int, workers: int) -> np.ndarray:
         """(workers,) straggler factors of one compute step of one round."""
-        if self.sigma == 0.0:
-            return np.ones(workers)
-        draw = generator(self.seed, "straggler", round, step)
-        return np.exp(self.sigma * draw.standard_normal(workers))
+        factors = np.ones(workers)
+        if self.sigma > 0:
+            draw = generator(self.seed, "straggler", round, step)
+            factors = np.exp(self.sigma * draw.standard_normal(workers))
+        if self.exponential > 0:
+            draw = generator(self.seed, "straggler, exponential", round, step)
+            factors = factors * (1.0 + draw.exponential(self.exponential, workers))
+        return factors
 
     def times(self, round: int, step: int, gradients: int, workers: int) -> np.ndarray:
-        """(workers,) seconds that ``gradients`` gradients take in one step of one round."""
+        """(workers,) seconds that ``gradients`` gradients take in one step of one round, pauses aside."""
         base = np.asarray(self.slowdown, dtype=float) if len(self.slowdown) else np.ones(workers)
         if len(base) != workers:
             raise SimgmcError(f"slowdown names {len(base)} workers, the cluster has {workers}")
         return gradients * self.seconds * base * self.factors(round, step, workers)
+
+    def done(self, worker: int, start: float, seconds: float) -> float:
+        """When work of ``seconds`` s that a worker begins at ``start`` is done, pauses included."""
+        if self.pauses is None:
+            return start + seconds
+        offset = float(generator(self.seed, "pauses", worker).random()) * self.pauses.period
+        return self.pauses.stretched(start, seconds, offset)

@@ -89,6 +89,8 @@ class FluidNetwork:
         self._changed: set[int] = set()
         self._capped = False
         self._mark = 0
+        self.trace: list[tuple[float, Transfer, float]] | None = None
+        """Where to note every change of a flow's rate: (time, flow, bytes/s); None: nowhere."""
         self.wake: Callable[[float], None] | None = None
         """Called with the time of the next event whenever that may have become earlier."""
 
@@ -122,6 +124,16 @@ class FluidNetwork:
         if self.wake is not None:
             self.wake(self.now)
 
+    def remove(self, run: object) -> None:
+        """Take a run's flows off the network; bytes already sent are lost."""
+        for link, flows in enumerate(self._on):
+            for transfer in [transfer for transfer in flows if transfer.run is run]:
+                del flows[transfer]
+                transfer.prediction = -1
+                self._touched[link] = None
+        if self.wake is not None:
+            self.wake(self.now)
+
     def start(self, transfer: Transfer) -> None:
         """A flow is ready: it takes bandwidth now (or, latency first, one latency later)."""
         if transfer.route is None:
@@ -152,6 +164,8 @@ class FluidNetwork:
 
     def _leave(self, transfer: Transfer) -> None:
         now = self.now
+        if self.trace is not None:
+            self.trace.append((now, transfer, 0.0))
         transfer.run.left(transfer.index, now)
         if self.latency_first or transfer.latency == 0:
             self._arrive(transfer)
@@ -213,6 +227,8 @@ class FluidNetwork:
                 transfer.remaining = 0.0
         transfer.updated = now
         transfer.rate = rate
+        if self.trace is not None:
+            self.trace.append((now, transfer, rate))
         self._order += 1
         transfer.prediction = self._order
         if rate > 0.0:
@@ -396,10 +412,13 @@ class FluidNetwork:
                 found[flow] = flow.rate
         return list(found.items())
 
-    def stalled(self) -> StuckError | None:
-        """Why flows under way cannot move, if nothing is left to happen."""
+    def stalled(self, among: set[int] | None = None) -> StuckError | None:
+        """Why a flow under way cannot move (background traffic aside), if some cannot; ``among``:
+        only flows over one of these links count."""
         for transfer, rate in self.rates():
-            if rate == 0.0:
+            if rate == 0.0 and not getattr(transfer.run, "background", False):
+                if among is not None and not among.intersection(transfer.route):
+                    continue
                 dead = [self.links.names[link] for link in transfer.route if self.capacity[link] == 0.0]
                 reason = (
                     "link " + " and ".join(f"{a} -> {b}" for a, b in dead) + " has no bandwidth"

@@ -152,6 +152,8 @@ class Placement:
             raise ValueError(f"{structure.hosts} hosts needed, {len(hosts)} given")
         self.structure = structure
         self.hosts = tuple(hosts)
+        self.links = links
+        self.overheads = overheads
         self.local = [a == b for a, b in zip(structure.source, structure.destination)]
         self.routes = [links.route(hosts[a], hosts[b]) for a, b in zip(structure.source, structure.destination)]
         self.cap = _INFINITY if overheads.rate_cap is None else overheads.rate_cap
@@ -163,6 +165,26 @@ class Placement:
                 0.0 if local else overheads.software + (overheads.startup * latency if gates else 0.0)
                 for local, latency, gates in zip(self.local, self.latency, structure.gates)
             ]
+
+    def route_between(self, source: int, destination: int) -> tuple[int, ...] | None:
+        """The links between two of the structure's hosts, by number."""
+        return self.links.route(self.hosts[source], self.hosts[destination])
+
+    @cached_property
+    def _uses(self) -> tuple[np.ndarray, np.ndarray]:
+        pairs = [
+            (link, flow)
+            for flow, route in enumerate(self.routes)
+            if not self.local[flow]
+            for link in route or ()
+        ]
+        table = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+        return table[:, 0], table[:, 1]
+
+    def link_bytes(self, moved: np.ndarray) -> np.ndarray:
+        """(links,) bytes over each link when each flow has moved so many bytes."""
+        link, flow = self._uses
+        return np.bincount(link, weights=moved[flow], minlength=len(self.links))
 
 
 class Execution:
@@ -176,7 +198,7 @@ class Execution:
 
     __slots__ = (
         "network", "schedule", "placement", "begun", "departed", "landed", "cause", "released", "gate",
-        "finisher", "_waiting", "_unfinished", "_on_finish", "_delay", "_nbytes", "_rules", "_extra", "open",
+        "finisher", "_waiting", "_unfinished", "_on_finish", "_delay", "_nbytes", "_rules", "_extra", "open", "aborted",
     )  # fmt: skip
 
     def __init__(
@@ -206,6 +228,7 @@ class Execution:
         self._delay = schedule.delay.tolist()
         self._nbytes = schedule.nbytes.tolist()
         self._extra = placement.extra
+        self.aborted = False
         self.open = flows
         """Flows that have not arrived yet."""
 
@@ -241,7 +264,14 @@ class Execution:
         else:
             self._start(flow)
 
+    def abort(self) -> None:
+        """Give up: flows under way are taken off the network, nothing more happens."""
+        self.aborted = True
+        self.network.remove(self)
+
     def _start(self, flow: int) -> None:
+        if self.aborted:
+            return
         network, placement = self.network, self.placement
         unless = self.schedule.structure.unless
         if unless and self.landed[unless.get(flow, flow)] >= 0.0:
@@ -268,6 +298,8 @@ class Execution:
             self._let_go(behind, self.schedule.structure.flows + flow, now)
 
     def arrived(self, flow: int, now: float) -> None:
+        if self.aborted:
+            return
         self.landed[flow] = now
         self.open -= 1
         after = self._rules[0][flow]

@@ -37,7 +37,7 @@ def draw(report: FileReport, path: str | Path) -> None:
     errors.axvline(0, color="0.6", linewidth=0.8, zorder=0)
     errors.set_yticks(range(len(order)), [f"{library} {collective}" for library, collective in order], fontsize=7)
     errors.invert_yaxis()
-    errors.set_xlabel("error, % (grey: within 5 %; hollow: network speed not stated)", fontsize=8)
+    errors.set_xlabel("error, % (hollow: network speed not stated)", fontsize=8)
     for axes in (times, errors):
         axes.tick_params(labelsize=7)
         axes.spines[["top", "right"]].set_visible(False)

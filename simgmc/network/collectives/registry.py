@@ -45,6 +45,13 @@ class Collective:
     servers: int = 0
     """Servers it needs besides the workers; -1: as many as the options say."""
 
+    one_structure: bool = False
+    """Whether its graph depends on the number of workers and the options alone, not on sizes."""
+    needs_unions: bool = False
+    """Whether sparse messages need recorded union sizes (``Average.partial``)."""
+    changes_average: bool = False
+    """Whether it leaves messages out, so that it computes something else than the average."""
+
     def servers_needed(self, options: Options) -> int:
         """How many server hosts an exchange with these options uses."""
         return options.servers if self.servers < 0 else self.servers
@@ -110,6 +117,7 @@ COLLECTIVES: dict[str, Collective] = {
             "any",
             parameter_server,
             servers=1,
+            one_structure=True,
         ),
         Collective(
             "sharded-parameter-server",
@@ -118,6 +126,7 @@ COLLECTIVES: dict[str, Collective] = {
             "any",
             sharded_parameter_server,
             servers=-1,
+            one_structure=True,
         ),
         Collective(
             "colocated-parameter-server",
@@ -125,6 +134,7 @@ COLLECTIVES: dict[str, Collective] = {
             "Jiang et al., OSDI 2020",
             "any",
             colocated_parameter_server,
+            one_structure=True,
         ),
         Collective(
             "first-k-parameter-server",
@@ -133,6 +143,7 @@ COLLECTIVES: dict[str, Collective] = {
             "any",
             first_k_parameter_server,
             servers=1,
+            changes_average=True,
         ),
         Collective(
             "halving-doubling",
@@ -140,6 +151,7 @@ COLLECTIVES: dict[str, Collective] = {
             _THAKUR,
             "summable",
             halving_doubling,
+            one_structure=True,
         ),
         Collective(
             "doubling-all-gather",
@@ -147,6 +159,7 @@ COLLECTIVES: dict[str, Collective] = {
             "Bruck et al., IEEE TPDS 1997",
             "any",
             doubling_all_gather,
+            one_structure=True,
         ),
         Collective(
             "double-binary-tree",
@@ -161,6 +174,7 @@ COLLECTIVES: dict[str, Collective] = {
             "hierarchical all-reduce; Cho et al., BlueConnect, MLSys 2019",
             "summable",
             two_level,
+            one_structure=True,
         ),
         Collective(
             "sparse-reduce-scatter",
@@ -168,6 +182,7 @@ COLLECTIVES: dict[str, Collective] = {
             "Li & Hoefler, Ok-Topk, PPoPP 2022",
             "any",
             sparse_reduce_scatter,
+            needs_unions=True,
         ),
     )
 }

@@ -1,0 +1,250 @@
+"""The exchanges of a cluster: which schedule carries a message, and how it is simulated."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import replace
+
+import numpy as np
+import simpy
+
+from simgmc.costs import Average, RoundCosts
+from simgmc.network import collectives
+from simgmc.network.clock import Clock
+from simgmc.network.collectives.pieces import cut
+from simgmc.network.exchange import LiveExchange, Parts, Solution, SolvedExchange, moved, solve_events, solve_ring
+from simgmc.network.fluid import FluidNetwork
+from simgmc.network.isolation import LARGEST, Ancestry, cannot_meet, needs_everybody, ring_has_links_to_itself
+from simgmc.network.schedule import Placement, Schedule, Structure
+from simgmc.network.settings import ClusterSettings
+from simgmc.network.timeline import Recorder
+from simgmc.network.topology import groups
+
+_KEPT = 256
+"""Schedules and solutions kept for messages that come again."""
+
+
+class Joint:
+    """One exchange that several workers take part in."""
+
+    def __init__(self, communication: Communication, average: Average, members: list[int], number: int, apart: bool):
+        self._communication = communication
+        self._average = average
+        self.number = number
+        self.apart = apart
+        """Whether no other exchange of its round is under way at the same time."""
+        self.members = members
+        self.done: dict[int, simpy.Event] = {worker: communication.clock.event() for worker in members}
+        self.finished: dict[int, float] = {}
+        """When each worker that has finished did so."""
+        self._ready: list[int] = []
+        self.inner = communication.create(self)
+
+    @property
+    def average(self) -> Average:
+        """The messages of those that take part."""
+        if len(self.members) == len(self._average.up):
+            return self._average
+        return replace(
+            self._average, up=self._average.up[self.members], floats_up=self._average.floats_up[self.members], partial=None
+        )
+
+    def ready(self, worker: int, now: float) -> None:
+        """A worker has its message."""
+        self._ready.append(worker)
+        self.inner.ready(self.members.index(worker), now)
+
+    def finish(self, participant: int, time: float) -> None:
+        """A participant has everything, at a time that is now or still to come."""
+        worker = self.members[participant]
+        self.finished[worker] = time
+        clock = self._communication.clock
+        if time <= clock.now:
+            self.done[worker].succeed(time)
+        else:
+            clock.call_at(time, lambda _: self.done[worker].succeed(time))
+
+    def drop(self, worker: int) -> None:
+        """A worker that was to take part is gone before it was ready: begin anew without it."""
+        if worker not in self.members or worker in self._ready:
+            return
+        self.inner.execution.abort()
+        self.members = [member for member in self.members if member != worker]
+        self.inner = self._communication.create(self)
+        now = self._communication.clock.now
+        for member in self._ready:
+            self.inner.ready(self.members.index(member), now)
+
+    def back(self, worker: int, ready: float, end: float) -> tuple[Parts, int, float]:
+        """See :meth:`simgmc.network.exchange.LiveExchange.back`, in workers."""
+        parts, origin, time = self.inner.back(self.members.index(worker), ready, end)
+        return parts, self.members[origin], time
+
+    def check(self, number: int) -> None:
+        """Assert the bounds of a finished exchange."""
+        self._communication.check(self, number)
+
+
+class Communication:
+    """Opens exchanges; remembers schedules, placements, proofs and solutions."""
+
+    def __init__(self, settings: ClusterSettings, clock: Clock, network: FluidNetwork, recorder: Recorder | None):
+        self.settings = settings
+        self.clock = clock
+        self.network = network
+        self.recorder = recorder
+        self.chosen: dict[str, int] = {}
+        self._placements: dict[tuple, Placement] = {}
+        self._schedules: OrderedDict[tuple, tuple[str, Schedule]] = OrderedDict()
+        self._solutions: OrderedDict[tuple, tuple[Schedule, Solution]] = OrderedDict()
+        self._apart: dict[int, bool] = {}
+        """Per placement (by id; rings: minus the number of workers): can exchanges not meet?"""
+        self._structures: list[Structure] = []
+        self._alone = (
+            settings.fast
+            and recorder is None
+            and settings.dynamics.static
+            and not settings.faults.crashes
+            and settings.overlap is None
+            and settings.collective != "auto"
+            and all(bandwidth > 0 for bandwidth in network.links.bandwidth)
+        )
+        options = settings.options
+        if not options.groups:
+            options = replace(options, groups=groups(settings.graph, settings.workers))
+        self._options = options
+
+    def open(self, average: Average, costs: RoundCosts, number: int) -> Joint:
+        """An exchange of these messages among the workers that are there, in round ``number``
+        with these costs."""
+        workers = range(len(self.settings.workers))
+        gone: set[int] = set()
+        if self.settings.faults.policy == "without":
+            gone = self.settings.faults.absent(self.clock.now, workers)
+        apart = not any(isinstance(step, Average) and step.background for step in costs)
+        return Joint(self, average, [worker for worker in workers if worker not in gone], number, apart)
+
+    def create(self, joint: Joint) -> LiveExchange | SolvedExchange:
+        """How a joint's exchange is simulated."""
+        average = joint.average
+        name, schedule = self._schedule(average, joint.members)
+        if self.settings.collective == "auto":
+            self.chosen[name] = self.chosen.get(name, 0) + 1
+        placement = self._placement(schedule.structure, joint.members)
+        if self._alone and joint.apart and self._provably_alone(schedule, placement):
+            return SolvedExchange(
+                len(joint.members),
+                lambda gates: self._solve(schedule, placement, gates),
+                moved(schedule, placement),
+                joint.finish,
+            )
+        exchange = LiveExchange(self.network, schedule, placement, joint.finish)
+        if self.recorder is not None:
+            self.recorder.exchange(joint.number, name, exchange.execution, tuple(joint.members))
+        return exchange
+
+    def check(self, joint: Joint, number: int) -> None:
+        """Assert the bounds of a finished exchange where the network does not change."""
+        if self.settings.dynamics.static:
+            joint.inner.check(self.network.capacity)
+
+    # schedules ------------------------------------------------------------------
+
+    def _schedule(self, average: Average, members: list[int]) -> tuple[str, Schedule]:
+        partial = None if average.partial is None else average.partial.tobytes()
+        key = (average.up.tobytes(), average.down, average.summable, average.item_bytes, partial, tuple(members))
+        found = self._schedules.get(key)
+        if found is None:
+            name = self.settings.collective
+            found = self._cheapest(average, members) if name == "auto" else (name, self._build(name, average, members))
+            self._schedules[key] = found
+            if len(self._schedules) > _KEPT:
+                self._schedules.popitem(last=False)
+        return found
+
+    def _build(self, name: str, average: Average, members: list[int]) -> Schedule:
+        options = self._options
+        if len(members) < len(self.settings.workers) and options.groups:
+            place = {worker: rank for rank, worker in enumerate(members)}
+            kept = [tuple(place[w] for w in group if w in place) for group in options.groups]
+            options = replace(options, groups=tuple(group for group in kept if group))
+        return collectives.schedule(name, average, self.settings.aggregation, options)
+
+    def _cheapest(self, average: Average, members: list[int]) -> tuple[str, Schedule]:
+        """The collective that is fastest when simulated alone, all workers ready at once."""
+        best: tuple[float, str, Schedule] | None = None
+        for name, entry in collectives.COLLECTIVES.items():
+            if entry.carries == "summable" and not average.summable:
+                continue
+            if entry.servers_needed(self._options) > len(self.settings.server_hosts) or entry.changes_average:
+                continue
+            if entry.needs_unions and average.partial is None and not average.summable:
+                continue
+            schedule = self._build(name, average, members)
+            placement = self._placement(schedule.structure, members)
+            solved = self._solve(schedule, placement, np.zeros(len(members)))
+            seconds = float(solved.finish.max())
+            if best is None or seconds < best[0] * (1 - 1e-12):
+                best = (seconds, name, schedule)
+        return best[1], best[2]
+
+    def _placement(self, structure: Structure, members: list[int]) -> Placement:
+        key = (id(structure), tuple(members))
+        found = self._placements.get(key)
+        if found is None:
+            hosts = [self.settings.workers[worker] for worker in members]
+            servers = self.settings.server_hosts[: structure.hosts - structure.participants]
+            found = Placement(structure, (*hosts, *servers), self.network.links, self.settings.overheads)
+            self._placements[key] = found
+            self._structures.append(structure)
+        return found
+
+    # solving at once --------------------------------------------------------------
+
+    def _provably_alone(self, schedule: Schedule, placement: Placement) -> bool:
+        """Whether this exchange cannot meet the ones before and after it on any link.
+
+        One run uses one collective. If that is a ring, a rank ends after its own last byte has
+        left, and nobody else sends on its links. Otherwise its graph must prove it, and be the
+        same for every message; solving at once then pays only where solutions come again.
+        """
+        if schedule.ring is not None:
+            return self._ring(placement)
+        if not collectives.find(self.settings.collective).one_structure or self.settings.compute.random:
+            return False
+        if schedule.structure.flows > LARGEST:
+            return False
+        if id(placement) not in self._apart:
+            ancestry = Ancestry(placement)
+            if None in placement.routes:
+                return False
+            self._apart[id(placement)] = needs_everybody(ancestry) and cannot_meet(ancestry, ancestry)
+        return self._apart[id(placement)]
+
+    def _ring(self, placement: Placement) -> bool:
+        workers = placement.structure.participants
+        if -workers not in self._apart:
+            self._apart[-workers] = ring_has_links_to_itself(placement, workers)
+        return self._apart[-workers]
+
+    def _solve(self, schedule: Schedule, placement: Placement, gates: np.ndarray) -> Solution:
+        key = (id(schedule), gates.tobytes())
+        kept = self._solutions.get(key)
+        if kept is not None:
+            return kept[1]
+        ring = schedule.ring is not None and self._ring(placement)
+        solution = (solve_ring if ring else solve_events)(schedule, placement, gates)
+        # The schedule is kept with its solution, so that its id cannot come to mean another.
+        self._solutions[key] = (schedule, solution)
+        if len(self._solutions) > _KEPT:
+            self._solutions.popitem(last=False)
+        return solution
+
+
+def split(average: Average, pieces: int) -> list[Average]:
+    """A message cut into pieces of whole items, as equal as possible."""
+    if pieces == 1:
+        return [average]
+    up = np.stack([cut(n, average.item_bytes, pieces) for n in average.up], axis=1)
+    down = cut(average.down, average.item_bytes, pieces)
+    return [replace(average, up=up[piece], down=int(down[piece]), partial=None) for piece in range(pieces)]

@@ -1,0 +1,212 @@
+"""One collective of one round: simulated as it goes, or solved at once where that is exact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from simgmc.network.breakdown import chain
+from simgmc.network.fast_ring import RingTimes, solve
+from simgmc.network.fluid import CapacityError, FluidNetwork
+from simgmc.network.schedule import Execution, Placement, Schedule
+
+Parts = tuple[float, float, float, float]
+"""Seconds of transfer, latency, adding, waiting for others."""
+Finish = Callable[[int, float], None]
+"""Told which participant has finished, and when."""
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What an exchange moved."""
+
+    sent_by_workers: float
+    received_by_workers: float
+    into_server: float
+    out_of_server: float
+    links: np.ndarray
+    """(links,) bytes over each link."""
+
+
+def moved(schedule: Schedule, placement: Placement, delivered: np.ndarray | None = None) -> Moved:
+    """Bytes of a schedule's flows (of those delivered, where that is given)."""
+    structure = schedule.structure
+    source, destination = structure.endpoints
+    nbytes = np.where(source != destination, schedule.nbytes, 0.0)
+    if delivered is not None:
+        nbytes = np.where(delivered, nbytes, 0.0)
+    workers = structure.participants
+    return Moved(
+        float(nbytes[source < workers].sum()),
+        float(nbytes[destination < workers].sum()),
+        float(nbytes[destination >= workers].sum()),
+        float(nbytes[source >= workers].sum()),
+        placement.link_bytes(nbytes),
+    )
+
+
+class LiveExchange:
+    """Every flow simulated as it happens, sharing links with whatever else is there."""
+
+    def __init__(self, network: FluidNetwork, schedule: Schedule, placement: Placement, on_finish: Finish):
+        self.execution = Execution(network, schedule, placement, on_finish)
+        self.execution.begin()
+        self._network = network
+
+    def ready(self, participant: int, now: float) -> None:
+        """A participant has its message."""
+        self._network.catch_up(now)
+        self.execution.ready(participant)
+        self._network.wake(now)
+
+    def back(self, participant: int, ready: float, end: float) -> tuple[Parts, int, float]:
+        """Where the time from ``ready`` to ``end``, when a participant finished, went; waiting
+        is left out: instead, whose readiness the chain starts from, and when that was."""
+        finisher = self.execution.finisher[participant]
+        transfer, latency, aggregate, origin, time = chain(self.execution, finisher, ready, end)
+        return (transfer, latency, aggregate, 0.0), participant if origin < 0 else origin, time
+
+    def moved(self) -> Moved:
+        """Bytes of the flows delivered so far."""
+        execution = self.execution
+        return moved(execution.schedule, execution.placement, np.array(execution.landed) >= 0)
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is under way any more."""
+        return self.execution.open == 0
+
+    def check(self, capacity: Sequence[float]) -> None:
+        """Assert the bounds: everything delivered, no link faster than it can be."""
+        execution = self.execution
+        if execution.open == 0 and not execution.aborted:
+            begun = min((time for time in execution.begun if time >= 0), default=0.0)
+            check_bounds(self.moved().links, capacity, max(execution.landed, default=0.0) - begun, execution.placement)
+
+
+def check_bounds(links: np.ndarray, capacity: Sequence[float], seconds: float, placement: Placement) -> None:
+    """Raise if some link would have carried more than it can in that time."""
+    with np.errstate(invalid="ignore"):
+        limit = np.asarray(capacity) * seconds
+    over = links > limit * (1 + 1e-9) + 1e-6
+    if over.any():
+        link = int(np.argmax(over))
+        source, destination = placement.links.names[link]
+        raise CapacityError(
+            f"internal error: link {source} -> {destination} carried {links[link]:.9g} bytes in {seconds:.9g} s, "
+            f"more than its {capacity[link]:.9g} bytes/s allow"
+        )
+
+
+@dataclass(frozen=True)
+class Solution:
+    """An exchange solved at once: everything relative to the first participant's readiness."""
+
+    finish: np.ndarray
+    """(participants,) seconds."""
+    back: Callable[[int, float, float], tuple[Parts, int, float]]
+    """As :meth:`LiveExchange.back`, in relative seconds."""
+
+
+class SolvedExchange:
+    """Waits until everybody is ready, then has the whole exchange solved.
+
+    Exact only where nobody can finish before everybody is ready and nothing else can use
+    the links meanwhile, see :mod:`simgmc.network.isolation`.
+    """
+
+    complete = True
+
+    def __init__(
+        self, participants: int, solver: Callable[[np.ndarray], Solution], total: Moved, finish_at: Finish
+    ):
+        self.gates = np.full(participants, np.nan)
+        self._solver = solver
+        self._total = total
+        self._finish_at = finish_at
+        self._missing = participants
+        self._solution: Solution | None = None
+        self._origin = 0.0
+
+    def ready(self, participant: int, now: float) -> None:
+        """A participant has its message; the last one to be ready sets off the solution."""
+        self.gates[participant] = now
+        self._missing -= 1
+        if self._missing == 0:
+            self._origin = float(self.gates.min())
+            self._solution = self._solver(self.gates - self._origin)
+            for other, time in enumerate(self._solution.finish.tolist()):
+                self._finish_at(other, self._origin + time)
+
+    def back(self, participant: int, ready: float, end: float) -> tuple[Parts, int, float]:
+        """As :meth:`LiveExchange.back`."""
+        parts, origin, time = self._solution.back(participant, ready - self._origin, end - self._origin)
+        return parts, origin, self._origin + time
+
+    def moved(self) -> Moved:
+        """Bytes of all flows: they are all delivered."""
+        return self._total
+
+    def check(self, capacity: Sequence[float]) -> None:
+        """Bounds are asserted when a solution is found."""
+
+
+def solve_events(schedule: Schedule, placement: Placement, gates: np.ndarray) -> Solution:
+    """An exchange simulated event by event on a network of its own."""
+    network = FluidNetwork(placement.links)
+    finish = np.zeros(len(gates))
+
+    def note(participant: int, time: float) -> None:
+        finish[participant] = time
+
+    execution = Execution(network, schedule, placement, note)
+    execution.begin()
+    for participant, time in enumerate(gates.tolist()):
+        network.at(time, execution.ready, participant)
+    network.run()
+    if execution.open:
+        stuck = network.stalled()
+        if stuck is not None:
+            raise stuck
+    check_bounds(moved(schedule, placement).links, network.capacity, max(execution.landed, default=0.0), placement)
+
+    def back(participant: int, ready: float, end: float) -> tuple[Parts, int, float]:
+        transfer, latency, aggregate, origin, time = chain(execution, execution.finisher[participant], ready, end)
+        return (transfer, latency, aggregate, 0.0), participant if origin < 0 else origin, time
+
+    return Solution(finish, back)
+
+
+def solve_ring(schedule: Schedule, placement: Placement, gates: np.ndarray) -> Solution:
+    """A ring whose routes share no link, as an array recurrence."""
+    ring, links = schedule.ring, placement.links
+    workers = len(gates)
+    routes = [placement.route_between(rank, (rank + 1) % workers) for rank in range(workers)]
+    rate = np.array([min([placement.cap, *(links.bandwidth[link] for link in route)]) for route in routes])
+    hosts = placement.hosts
+    latency = np.array([links.delay(hosts[rank], hosts[(rank + 1) % workers]) for rank in range(workers)])
+    extra = np.full(workers, placement.overheads.software)
+    times = solve(ring, rate, latency, gates, extra, extra + placement.overheads.startup * latency)
+    check_bounds(moved(schedule, placement).links, links.bandwidth, float(times.finish.max() - gates.min()), placement)
+    return Solution(times.finish, _RingBack(times, gates, schedule, placement))
+
+
+class _RingBack:
+    """Where the time went, from the recurrence; by events in the rare case that it cannot tell."""
+
+    def __init__(self, times: RingTimes, gates: np.ndarray, schedule: Schedule, placement: Placement):
+        self._times = times
+        self._gates = gates
+        self._exact = lambda: solve_events(schedule, placement, gates)
+
+    def __call__(self, participant: int, ready: float, end: float) -> tuple[Parts, int, float]:
+        times = self._times
+        origin = int(times.origin[participant])
+        begin = float(self._gates[origin])
+        if begin < ready:
+            # The chain starts before this participant's own time: where to cut it, events know.
+            return self._exact().back(participant, ready, end)
+        latency, aggregate = float(times.latency[participant]), float(times.aggregate[participant])
+        return (end - begin - latency - aggregate, latency, aggregate, 0.0), origin, begin

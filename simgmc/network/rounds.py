@@ -1,0 +1,78 @@
+"""The rounds under way: pulled when first needed, kept until everyone has passed them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import simpy
+
+from simgmc.costs import RoundCosts
+from simgmc.network.clock import Clock
+from simgmc.network.communication import Joint
+
+
+@dataclass
+class Round:
+    """A round that some worker has begun and not all have finished."""
+
+    costs: RoundCosts
+    finished: int = 0
+    joints: dict[int, list[Joint]] = field(default_factory=dict)
+    """The exchanges of each step."""
+    compute: dict[int, np.ndarray] = field(default_factory=dict)
+    """(workers,) seconds of each compute step."""
+
+    def joint(self, step: int, piece: int, create: Callable[[], Joint]) -> Joint:
+        """The exchange of a step (of one piece of its message); the first to ask creates it."""
+        joints = self.joints.setdefault(step, [])
+        if len(joints) == piece:
+            joints.append(create())
+        return joints[piece]
+
+
+class Rounds:
+    """Rounds in order, and who is away."""
+
+    def __init__(self, rounds: Iterator[RoundCosts], clock: Clock):
+        self._rounds = rounds
+        self._clock = clock
+        self._held: dict[int, Round] = {}
+        self._begun: dict[int, simpy.Event] = {}
+        self.pulled = 0
+        """Rounds pulled so far."""
+        self.over = False
+        """Whether there are no more."""
+        self.away: set[int] = set()
+        """Workers that rounds go on without."""
+        self.on_pull: dict[int, Callable[[int, Round], None]] = {}
+        """What to do for an absent worker when a round is begun without it."""
+
+    def get(self, number: int) -> Round | None:
+        """Round ``number``, None past the last."""
+        while self.pulled <= number and not self.over:
+            costs = next(self._rounds, None)
+            if costs is None:
+                self.over = True
+            else:
+                self._held[self.pulled] = Round(costs)
+                self.pulled += 1
+                for notice in list(self.on_pull.values()):
+                    notice(self.pulled - 1, self._held[self.pulled - 1])
+            event = self._begun.pop(number, None)
+            if event is not None:
+                event.succeed()
+        return self._held.get(number)
+
+    def open_rounds(self, number: int) -> list[int]:
+        """Rounds from this one on that have been begun and not closed."""
+        return [held for held in sorted(self._held) if held >= number]
+
+    def begun(self, number: int) -> simpy.Event:
+        """Happens when a round that nobody has begun yet is begun, or turns out not to exist."""
+        return self._begun.setdefault(number, self._clock.event())
+
+    def forget(self, number: int) -> None:
+        """Everyone has passed this round."""
+        del self._held[number]
