@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simgmc.network.breakdown import chain
-from simgmc.network.fast_ring import RingTimes, solve
+from simgmc.network.fast_ring import solve
 from simgmc.network.fluid import CapacityError, FluidNetwork
 from simgmc.network.schedule import Execution, Placement, Schedule
 
@@ -188,25 +188,19 @@ def solve_ring(schedule: Schedule, placement: Placement, gates: np.ndarray) -> S
     hosts = placement.hosts
     latency = np.array([links.delay(hosts[rank], hosts[(rank + 1) % workers]) for rank in range(workers)])
     extra = np.full(workers, placement.overheads.software)
-    times = solve(ring, rate, latency, gates, extra, extra + placement.overheads.startup * latency)
+    first = extra + placement.overheads.startup * latency
+    times = solve(ring, rate, latency, gates, extra, first)
     check_bounds(moved(schedule, placement).links, links.bandwidth, float(times.finish.max() - gates.min()), placement)
-    return Solution(times.finish, _RingBack(times, gates, schedule, placement))
 
-
-class _RingBack:
-    """Where the time went, from the recurrence; by events in the rare case that it cannot tell."""
-
-    def __init__(self, times: RingTimes, gates: np.ndarray, schedule: Schedule, placement: Placement):
-        self._times = times
-        self._gates = gates
-        self._exact = lambda: solve_events(schedule, placement, gates)
-
-    def __call__(self, participant: int, ready: float, end: float) -> tuple[Parts, int, float]:
-        times = self._times
+    def back(participant: int, ready: float, end: float) -> tuple[Parts, int, float]:
         origin = int(times.origin[participant])
-        begin = float(self._gates[origin])
+        begin = float(gates[origin])
         if begin < ready:
-            # The chain starts before this participant's own time: where to cut it, events know.
-            return self._exact().back(participant, ready, end)
-        latency, aggregate = float(times.latency[participant]), float(times.aggregate[participant])
-        return (end - begin - latency - aggregate, latency, aggregate, 0.0), origin, begin
+            # The chain starts before this participant's own time: it has to be cut there.
+            transfer, lost, adding, origin, begin = times.back(ring, participant, ready, end, extra, first)
+        else:
+            lost, adding = float(times.latency[participant]), float(times.aggregate[participant])
+            transfer = end - begin - lost - adding
+        return (transfer, lost, adding, 0.0), origin, begin
+
+    return Solution(times.finish, back)

@@ -43,6 +43,63 @@ class RingTimes:
     """(K,) seconds of latency and fixed costs on that chain."""
     aggregate: np.ndarray
     """(K,) seconds of adding on that chain."""
+    last: np.ndarray
+    """(K,) what each rank was done with: "arrival", "card" or "adding"."""
+    trail: list[tuple]
+    """Per step and slice: when each rank's card began, whether an arrival released it, when the
+    slice had left; then the same of the adding by each rank, None where nothing is added."""
+
+    def back(
+        self, ring: Ring, rank: int, ready: float, end: float, extra: np.ndarray, first: np.ndarray
+    ) -> tuple[float, float, float, int, float]:
+        """Follow a rank's chain of causes from ``end`` back to ``ready`` or to a readiness.
+
+        Returns seconds of transfer, latency and adding, the rank whose readiness it starts
+        from, and when that was (``ready`` if the chain goes back further).
+        """
+        workers, slices = len(self.finish), ring.slices
+        place = len(self.trail) - 1
+        transfer = lost = adding = 0.0
+        if ring.final is not None:
+            spent = min(float(ring.final[rank]), end - ready)
+            adding, end = adding + spent, end - spent
+        what = str(self.last[rank])
+        if what == "arrival":
+            rank = (rank - 1) % workers
+        elif what == "adding":
+            place = len(ring.adding) * slices - 1
+        while end > ready:
+            begin, late, left, add_begin, add_late = self.trail[place]
+            if what == "adding" or (what == "arrival" and add_begin is not None):
+                adder = rank if what == "adding" else (rank + 1) % workers
+                spent = min(end - float(add_begin[adder]), end - ready)
+                adding, end = adding + spent, end - spent
+                if end <= ready:
+                    break
+                if not add_late[adder]:
+                    # Released by the adding of the slice before, or by its own readiness.
+                    if place == 0:
+                        return transfer, lost, adding, adder, end
+                    place, rank, what = place - 1, adder, "adding"
+                    continue
+                rank, what = (adder - 1) % workers, "arrival"
+            if what == "arrival" or ring.lock_step:
+                spent = min(end - float(left[rank]), end - ready)
+                lost, end = lost + spent, end - spent
+            hold = float((extra if place else first)[rank])
+            start = max(float(begin[rank]), ready)
+            if start < end:
+                transfer, end = transfer + end - start, start
+            spent = min(hold, end - ready)
+            lost, end = lost + spent, end - spent
+            if place == 0:
+                return transfer, lost, adding, rank, end
+            if late[rank]:
+                # The slice of the step before, from the rank before (through its adding).
+                place, rank, what = place - slices, (rank - 1) % workers, "arrival"
+            else:
+                place, what = place - 1, "card"
+        return transfer, lost, adding, rank, end
 
 
 def solve(ring: Ring, rate: np.ndarray, latency: np.ndarray, ready: np.ndarray, extra: np.ndarray, first: np.ndarray) -> RingTimes:
@@ -63,6 +120,8 @@ def solve(ring: Ring, rate: np.ndarray, latency: np.ndarray, ready: np.ndarray, 
     idle, idle_l, idle_a, idle_o = ready, zero, zero, rank
     usable: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
     held = bool(extra.any() or first.any())
+    trail: list[tuple] = []
+    never = np.zeros(workers, dtype=bool)
     for step in range(len(ring.chunk)):
         take = ring.chunk[step] / ring.slices / rate
         work = ring.adding[step] / ring.slices if step < adding_steps else None
@@ -75,33 +134,40 @@ def solve(ring: Ring, rate: np.ndarray, latency: np.ndarray, ready: np.ndarray, 
                 chain_l, chain_a = where(late, time_l, free_l), where(late, time_a, free_a)
                 chain_o = where(late, time_o, free_o)
             else:
+                late = never
                 begin, chain_l, chain_a, chain_o = free, free_l, free_a, free_o
             if held:
                 hold = extra if step or j else first
                 begin, chain_l = begin + hold, chain_l + hold
             free, free_l, free_a, free_o = begin + take, chain_l, chain_a, chain_o
+            card = (begin, late, free)
             landed, landed_l = free + latency, chain_l + latency
             time, time_l, time_a, time_o = landed[before], landed_l[before], chain_a[before], chain_o[before]
             if ring.lock_step:
                 free, free_l = landed, landed_l
-            if work is not None:
+            if work is None:
+                trail.append((*card, None, None))
+            else:
                 late = time >= idle
                 begin = maximum(time, idle)
                 time_l, time_o = where(late, time_l, idle_l), where(late, time_o, idle_o)
                 time_a = where(late, time_a, idle_a) + work
                 time = begin + work
+                trail.append((*card, begin, late))
                 idle, idle_l, idle_a, idle_o = time, time_l, time_a, time_o
             arrived.append((time, time_l, time_a, time_o))
         usable = arrived
     finish, finish_l, finish_a, finish_o = usable[-1]
-    ends = [(free, free_l, free_a, free_o)]
-    if adding_steps:
-        ends.append((idle, idle_l, idle_a, idle_o))
-    for time, time_l, time_a, time_o in ends:
+    last = np.full(workers, "arrival")
+    ends = [("card", free, free_l, free_a, free_o)]
+    if 0 < adding_steps < len(ring.chunk):
+        ends.append(("adding", idle, idle_l, idle_a, idle_o))
+    for what, time, time_l, time_a, time_o in ends:
         late = time > finish
+        last = where(late, what, last)
         finish = maximum(finish, time)
         finish_l, finish_a = where(late, time_l, finish_l), where(late, time_a, finish_a)
         finish_o = where(late, time_o, finish_o)
     if ring.final is not None:
         finish, finish_a = finish + ring.final, finish_a + ring.final
-    return RingTimes(finish, finish_o, finish_l, finish_a)
+    return RingTimes(finish, finish_o, finish_l, finish_a, last, trail)

@@ -7,11 +7,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simgmc.costs import Compress, Compute
+from simgmc.network import collectives
 from simgmc.network.breakdown import exchange_breakdown
 from simgmc.network.collectives.sliced_ring import all_gather_chunks, all_reduce_chunks, ring_schedule
+from simgmc.network.cluster import ClusterSettings, simulate
+from simgmc.network.conditions import ComputeTime, Duration, Throughput
 from simgmc.network.fast_ring import Ring, solve
+from simgmc.network.fluid import FluidNetwork
+from simgmc.network.isolation import Ancestry, cannot_meet, needs_everybody
+from simgmc.network.overheads import Overheads
+from simgmc.network.routing import Links
+from simgmc.network.schedule import Execution, Placement
+from simgmc.network.topology import star, worker_names
 
-from .exchanges import execute, finish_times, hosts
+from .exchanges import execute, finish_times, hosts, message
 
 EXACT = 1e-9
 
@@ -41,9 +51,71 @@ def test_ring_recurrence_equals_the_events(case):
     rate, between = np.minimum(up, np.roll(down, -1)), latency + np.roll(latency, -1)
     found = solve(ring, rate, between, ready, np.zeros(workers), np.zeros(workers))
     assert found.finish == pytest.approx(expected, rel=EXACT)
+    none = np.zeros(workers)
     for worker in range(workers):
+        parts = exchange_breakdown(execution, worker, ready[worker], expected[worker])
+        transfer, lost, adding, _, begin = found.back(ring, worker, ready[worker], expected[worker], none, none)
+        assert (transfer, lost, adding, begin - ready[worker]) == pytest.approx(parts, rel=1e-6, abs=1e-9)
         origin = found.origin[worker]
         if ready[origin] >= ready[worker]:
-            _, lost, adding, wait = exchange_breakdown(execution, worker, ready[worker], expected[worker])
             assert (lost, adding) == pytest.approx((found.latency[worker], found.aggregate[worker]), rel=1e-6, abs=1e-9)
-            assert wait == pytest.approx(ready[origin] - ready[worker], rel=EXACT, abs=1e-12)
+            assert begin == pytest.approx(ready[origin], rel=EXACT, abs=1e-12)
+
+
+def settings_of(name, fast, seed, sigma, overheads, slowdown):
+    rng = np.random.default_rng(seed)
+    workers = len(slowdown)
+    speeds = rng.uniform(1e5, 1e6, workers)
+    machines = hosts(speeds, speeds[::-1], rng.uniform(0, 0.01, workers))
+    compute = ComputeTime(0.02, slowdown, sigma, seed)
+    return ClusterSettings(
+        star(machines), worker_names(workers), "server", name, compute, Duration(0.003), Throughput(1e6), overheads=overheads, fast=fast
+    )
+
+
+@given(
+    st.sampled_from([name for name, entry in collectives.COLLECTIVES.items() if not entry.servers < 0]),
+    st.integers(0, 2**32),
+    st.sampled_from([0.0, 0.4]),
+    st.sampled_from([Overheads(), Overheads(0.9, 1e-4, 1.5, 4e5)]),
+    st.lists(st.floats(0.5, 3), min_size=1, max_size=5),
+)
+@settings(max_examples=80, deadline=None)
+def test_whole_runs_are_the_same_with_and_without_the_fast_paths(name, seed, sigma, overheads, slowdown):
+    rng = np.random.default_rng(seed)
+    workers = len(slowdown)
+    rounds = []
+    for _ in range(4):
+        summable = collectives.COLLECTIVES[name].carries == "summable" or name == "sparse-reduce-scatter" or bool(rng.integers(2))
+        up = np.full(workers, 4 * rng.integers(1, 5000)) if summable else rng.integers(1, 20000, workers)
+        rounds.append((Compute(1), Compress(4000), message(up, summable=summable)))
+    fast, slow = (simulate(settings_of(name, which, seed, sigma, overheads, tuple(slowdown)), rounds) for which in (True, False))
+    assert fast.round_end == pytest.approx(slow.round_end, rel=EXACT)
+    assert fast.breakdown.sum(axis=2) == pytest.approx(slow.breakdown.sum(axis=2), rel=1e-6, abs=1e-12)
+    assert (fast.link_bytes == pytest.approx(slow.link_bytes)) and (fast.into_server == slow.into_server).all()
+    assert fast.breakdown.min() >= -1e-9
+
+
+@given(st.integers(2, 6), st.integers(0, 2**32))
+@settings(max_examples=40, deadline=None)
+def test_where_exchanges_are_proved_apart_no_flows_of_two_rounds_ever_meet(workers, seed):
+    rng = np.random.default_rng(seed)
+    name = str(rng.choice(["parameter-server", "ring", "lock-step-ring", "colocated-parameter-server", "halving-doubling", "doubling-all-gather"]))
+    average = message([int(rng.integers(1, 5000)) * 4] * workers)
+    schedule = collectives.schedule(name, average, Duration(0.0))
+    speeds = rng.uniform(1e5, 1e6, workers)
+    links = Links(star(hosts(speeds, speeds[::-1], [0.001] * workers)))
+    placement = Placement(schedule.structure, [*worker_names(workers), "server"][: schedule.structure.hosts], links)
+    ancestry = Ancestry(placement)
+    if not (needs_everybody(ancestry) and cannot_meet(ancestry, ancestry)):
+        return
+    network = FluidNetwork(links)
+    second = Execution(network, schedule, placement)
+    # Everybody goes on at once, without computing anything: the worst case.
+    first = Execution(network, schedule, placement, lambda participant, time: network.at(time, second.ready, participant))
+    for worker in range(workers):
+        network.at(float(rng.uniform(0, 0.1)), first.ready, worker)
+    while network.next_time < float("inf"):
+        network.advance()
+        for flows in network._on:
+            assert len({id(transfer.run) for transfer in flows}) <= 1
