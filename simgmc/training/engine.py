@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
@@ -18,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from simgmc.training.replicas import Replicas
+from simgmc.training.replicas import ParameterSet, Replicas
 
 POOL_FLOPS = 20e6
 """Below this, handing a worker to another thread costs more than it gives (about a
@@ -64,6 +65,41 @@ def draws_randomly(model: nn.Module) -> bool:
     )
 
 
+class Pool:
+    """Threads that share tasks; the calling thread is one of them."""
+
+    def __init__(self, threads: int):
+        self.threads = threads
+        self._others = (
+            ThreadPoolExecutor(threads - 1, "gradient", initializer=one_intraop_thread)
+            if threads > 1
+            else None
+        )
+        # glibc returns freed memory to the system, and faults it in again page by page, above twice
+        # the largest block freed so far: with this one it keeps what the next pass needs
+        torch.empty(31 * 2**20, dtype=torch.uint8)
+
+    def map(self, task: Callable[[int], None], count: int) -> None:
+        """Do ``task(0)`` .. ``task(count - 1)``, each in some thread."""
+        waiting = deque(range(count))
+
+        def work() -> None:
+            while waiting:
+                try:
+                    number = waiting.popleft()
+                except IndexError:  # another thread took the last one
+                    return
+                task(number)
+
+        others = min(self.threads, count) - 1
+        running = [self._others.submit(work) for _ in range(others)] if others > 0 else []
+        try:
+            work()
+        finally:
+            for future in running:
+                future.result()
+
+
 class ReplicaEngine:
     """One worker's forward and backward pass at a time per thread, any ``nn.Module``.
 
@@ -79,21 +115,12 @@ class ReplicaEngine:
         self._shared = replicas.parameter_set()
         self._free: queue.SimpleQueue = queue.SimpleQueue()
         self._sets = 0
-        self._pool = (
-            ThreadPoolExecutor(self.threads, "gradient", initializer=one_intraop_thread)
-            if self.threads > 1
-            else None
-        )
+        self._pool = Pool(self.threads)
 
     def map(self, task: Callable[[int], None], count: int) -> None:
         """Do ``task(0)`` .. ``task(count - 1)``, in the pool if there is one."""
         one_intraop_thread()
-        if self._pool is None:
-            for number in range(count):
-                task(number)
-        else:
-            for _ in self._pool.map(task, range(count)):
-                pass
+        self._pool.map(task, count)
 
     def gradients(self, at: Tensor, batch: Batch, out: Tensor, losses: Tensor) -> None:
         """Fill ``out`` (K, d) and ``losses`` (K,) with every worker's gradient and loss.
@@ -101,11 +128,20 @@ class ReplicaEngine:
         Args:
             at: (1, d), a point that all workers share, or (K, d).
         """
+        # taken for all workers at once: cheaper than worker by worker in the threads
+        x, y = (part.unbind(0) for part in batch.all())
+        rows, values = out.unbind(0), losses.unbind(0)
+
+        def compute(worker: int, parameters: ParameterSet) -> None:
+            self._gradient(
+                worker, parameters, x[worker], y[worker], batch, rows[worker], values[worker]
+            )
+
         if len(at) == 1:
             self._shared.load(at[0])
 
             def task(worker: int) -> None:
-                self._gradient(worker, self._shared, batch, out[worker], losses[worker])
+                compute(worker, self._shared)
 
         else:
             while self._sets < self.threads:
@@ -116,7 +152,7 @@ class ReplicaEngine:
                 parameters = self._free.get()
                 try:
                     parameters.load(at[worker])
-                    self._gradient(worker, parameters, batch, out[worker], losses[worker])
+                    compute(worker, parameters)
                 finally:
                     self._free.put(parameters)
 
@@ -126,15 +162,17 @@ class ReplicaEngine:
         """Fill ``out`` (d,) and ``loss`` () with one worker's gradient and loss at ``at`` (d,)."""
         one_intraop_thread()
         self._shared.load(at)
-        self._gradient(worker, self._shared, batch, out, loss)
+        self._gradient(worker, self._shared, *batch.worker(worker), batch, out, loss)
 
-    def _gradient(self, worker, parameters, batch: Batch, out: Tensor, loss: Tensor) -> None:
+    def _gradient(
+        self, worker: int, parameters: ParameterSet, x: Tensor, y: Tensor, batch: Batch, out: Tensor,
+        loss: Tensor,
+    ) -> None:
         with contextlib.ExitStack() as context:
             context.enter_context(torch.enable_grad())
             if self._seeded:
                 context.enter_context(own_generator(out.device))
                 torch.manual_seed(batch.seed(worker))
-            x, y = batch.worker(worker)
             module = self.replicas.bind(worker, parameters)
             value = F.cross_entropy(module(x), y)
             grads = torch.autograd.grad(

@@ -8,14 +8,13 @@ matrix product per layer, written where they belong in the (K, d) result.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from simgmc.layout import Layout
-from simgmc.training.engine import Batch, one_intraop_thread
+from simgmc.training.engine import Batch, Pool, one_intraop_thread
 
 ELEMENTWISE = (
     nn.Identity, nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Softplus,
@@ -89,11 +88,7 @@ class SplitEngine:
                 number += 1 + has_bias
             elif not isinstance(layer, nn.Flatten):
                 self._layers.append((layer, 0, False))
-        self._pool = (
-            ThreadPoolExecutor(threads, "gradient", initializer=one_intraop_thread)
-            if threads > 1
-            else None
-        )
+        self._pool = Pool(threads)
 
     def gradients(self, at: Tensor, batch: Batch, out: Tensor, losses: Tensor) -> None:
         """Fill ``out`` (K, d) and ``losses`` (K,); ``at`` is (1, d) or (K, d)."""
@@ -101,18 +96,12 @@ class SplitEngine:
         at = aligned(at)
         x, y = batch.all()
 
-        def task(start: int) -> None:
-            group = slice(start, start + GROUP)
+        def task(number: int) -> None:
+            group = slice(number * GROUP, (number + 1) * GROUP)
             here = at if len(at) == 1 else at[group]
             self._pass(here, x[group], y[group], out[group], losses[group])
 
-        starts = range(0, len(out), GROUP)
-        if self._pool is None or len(starts) == 1:
-            for start in starts:
-                task(start)
-        else:
-            for _ in self._pool.map(task, starts):
-                pass
+        self._pool.map(task, -(-len(out) // GROUP))
 
     def gradient(self, worker: int, at: Tensor, batch: Batch, out: Tensor, loss: Tensor) -> None:
         """Fill ``out`` (d,) and ``loss`` () with one worker's gradient and loss at ``at`` (d,)."""
