@@ -17,12 +17,9 @@ import numpy as np
 from simgmc.algorithms import ALGORITHMS
 from simgmc.costs import Average, Compute, RoundCosts
 from simgmc.errors import DivergenceError
-from simgmc.network import ClusterSettings, ComputeTime, Duration, Throughput, Timing, simulate, worker_names
-from simgmc.network.collectives import Options
-from simgmc.network.overheads import Overheads
+from simgmc.network import ClusterSettings, Timing, simulate
 from simgmc.results.run_directory import Breakdown, Evaluation, RunDirectory, SeriesKey
 from simgmc.scenario import GridPoint, Scenario
-from simgmc.scenario.quantities import Quantity, is_rate
 from simgmc.scenario.workload import Method
 
 
@@ -71,36 +68,7 @@ def trainings(points: list[GridPoint]) -> list[Training]:
 
 def cluster_settings(scenario: Scenario, method: Method, seed: int) -> ClusterSettings:
     """The network half of one point; compute times must be stated (resolved) by now."""
-    cluster, workers = scenario.cluster, worker_names(scenario.workload.workers)
-    times, transport = cluster.compute, cluster.transport
-    servers = cluster.server_names()
-    return ClusterSettings(
-        graph=cluster.graph(len(workers)),
-        workers=workers,
-        server=servers[0],
-        servers=servers,
-        collective=cluster.collective,
-        options=Options(slices=cluster.collective_options.slices, servers=cluster.collective_options.servers),
-        overheads=Overheads(
-            transport.efficiency,
-            float(transport.software),
-            transport.startup,
-            None if transport.rate_cap is None else float(transport.rate_cap),
-        ),
-        compute=ComputeTime(
-            float(times.gradient),
-            tuple(cluster.hosts[name].slowdown if name in cluster.hosts else 1.0 for name in workers),
-            cluster.stragglers.sigma if cluster.stragglers else 0.0,
-            seed,
-        ),
-        compression=_cost(method.compression_time or times.compression),
-        aggregation=_cost(times.aggregation),
-        seed=seed,
-    )
-
-
-def _cost(quantity: Quantity) -> Duration | Throughput:
-    return Throughput(quantity.value) if is_rate(quantity) else Duration(quantity.value)
+    return scenario.cluster.settings(scenario.workload.workers, seed, method.compression_time)
 
 
 def build_trainer(training: Training, workload: Any) -> Any:
@@ -252,7 +220,10 @@ class LiveTraining:
 def write_series(directory: RunDirectory, key: SeriesKey, record: Record, timing: Timing) -> None:
     """One finished series: its rows in the metrics, then its breakdown."""
     sent, received = np.cumsum(timing.sent_by_workers), np.cumsum(timing.received_by_workers)
+    rounds = len(timing.round_end)
     for state in record.states:
+        if state.round > rounds:  # the cluster stopped before
+            break
         last = state.round - 1
         begun = state.round > 0
         directory.evaluated(
@@ -273,7 +244,7 @@ def write_series(directory: RunDirectory, key: SeriesKey, record: Record, timing
     directory.finish(
         key,
         Breakdown(
-            rounds=len(record.rounds),
+            rounds=rounds,
             sim_time_s=timing.total,
             **{f"{part}_s": float(seconds) for part, seconds in parts.items()},
             bytes_sent_by_workers=int(timing.sent_by_workers.sum()),

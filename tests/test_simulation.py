@@ -50,6 +50,12 @@ SMALL = {
 }
 
 
+@pytest.fixture(autouse=True)
+def no_plots(monkeypatch):
+    """Plots have tests of their own; here they would only take time."""
+    monkeypatch.setattr("simgmc.reporting.draw_plots", lambda *arguments, **options: [])
+
+
 def scenario(*settings, base=SMALL):
     return ScenarioFile(base, "small.toml", settings)
 

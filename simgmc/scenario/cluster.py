@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import networkx as nx
 from pydantic import BeforeValidator, Field, model_validator
 
 from simgmc.errors import SimgmcError
+from simgmc.network import ClusterSettings, ComputeTime, Throughput, worker_names
+from simgmc.network import Duration as StatedDuration
 from simgmc.network import Host as NetworkHost
-from simgmc.network import worker_names
 from simgmc.network.collectives import COLLECTIVES, Options
 from simgmc.network.collectives import check as check_collective
+from simgmc.network.conditions import Pauses as NetworkPauses
+from simgmc.network.dynamics import Dynamics
+from simgmc.network.faults import Faults
+from simgmc.network.overheads import Overheads
+from simgmc.network.settings import Overlap
 from simgmc.network.topology import TOPOLOGIES
 from simgmc.network.topology import build as build_topology
-from simgmc.scenario.components import PositiveReal, Real, component
+from simgmc.scenario.components import PositiveReal, component
+from simgmc.scenario.conditions import Crashes, Network, OverlapWithBackward, Pauses, Stragglers, Transport
 from simgmc.scenario.devices import DEVICES
-from simgmc.scenario.quantities import BANDWIDTH, DURATION, Bandwidth, Duration, Quantity, parse, parse_duration_or_rate, parse_positive_duration
+from simgmc.scenario.quantities import BANDWIDTH, DURATION, Bandwidth, Duration, Quantity, is_rate, parse, parse_duration_or_rate, parse_positive_duration
 from simgmc.scenario.tables import Table, mistake, suggestion
 
 MEASURED = "measured"
+AUTO = "auto"
+"""The collective that picks the fastest for each message."""
 
 
 def _or_measured(parse: Any) -> Any:
@@ -82,13 +91,6 @@ def _compute(value: Any) -> Any:
     return (DeviceProfile if "profile" in value else ComputeTimes).model_validate(value)
 
 
-class Stragglers(Table):
-    """Random slowness: each gradient takes exp(sigma z) times as long, z standard normal (median 1)."""
-
-    kind: Literal["log-normal"] = "log-normal"
-    sigma: Annotated[Real, Field(ge=0, le=10)]
-
-
 _KINDS = {
     "bandwidth": lambda value: parse(value, BANDWIDTH, "1 Gbit/s", positive=True),
     "latency": lambda value: parse(value, DURATION, "5 ms"),
@@ -138,15 +140,6 @@ class CollectiveOptions(Table):
     servers: Annotated[int, Field(ge=1, le=10_000)] = 1
 
 
-class Transport(Table):
-    """What messages cost beyond the wire; see :class:`simgmc.network.overheads.Overheads`."""
-
-    efficiency: Annotated[PositiveReal, Field(le=1)] = 1.0
-    software: Duration = "0 us"
-    startup: Annotated[Real, Field(ge=0)] = 0.0
-    rate_cap: Bandwidth | None = None
-
-
 class Cluster(Table):
     """The network and the machines on it."""
 
@@ -159,12 +152,17 @@ class Cluster(Table):
     transport: Transport = {}
     compute: Annotated[Any, BeforeValidator(_compute)]
     stragglers: Stragglers | None = None
+    pauses: Pauses | None = None
+    overlap: OverlapWithBackward | None = None
+    changes: Network | None = None
+    crashes: Crashes | None = None
     hosts: dict[str, Host] = {}
 
     @model_validator(mode="after")
     def _known(self) -> Cluster:
-        if self.collective not in COLLECTIVES:
-            raise mistake(f"unknown collective; {suggestion(self.collective, COLLECTIVES)}", "collective", value=self.collective)
+        if self.collective not in (*COLLECTIVES, AUTO):
+            known = suggestion(self.collective, [*COLLECTIVES, AUTO])
+            raise mistake(f"unknown collective; {known}", "collective", value=self.collective)
         if self.collective == "first-k-parameter-server":
             raise mistake(
                 "whose message comes first depends on the clock, and a scenario's training does not: it would average "
@@ -176,6 +174,8 @@ class Cluster(Table):
 
     def refusal(self, summable: bool) -> str | None:
         """Why the collective cannot carry such messages and what would be right, or None."""
+        if self.collective == AUTO:
+            return None
         try:
             check_collective(self.collective, summable)
         except SimgmcError as error:
@@ -184,7 +184,8 @@ class Cluster(Table):
 
     def server_names(self) -> tuple[str, ...]:
         """The hosts that serve."""
-        count = COLLECTIVES[self.collective].servers_needed(Options(servers=self.collective_options.servers))
+        options = Options(servers=self.collective_options.servers)
+        count = options.servers if self.collective == AUTO else COLLECTIVES[self.collective].servers_needed(options)
         return tuple(f"server{number}" for number in range(count)) if count > 1 else ("server",)
 
     def host_names(self, workers: int) -> tuple[str, ...]:
@@ -203,3 +204,43 @@ class Cluster(Table):
             hosts.append(NetworkHost(name, float(own.up or both), float(own.down or both), float(latency)))
         options = {key: float(value) if isinstance(value, Quantity) else value for key, value in self.topology.options.items()}
         return build_topology(self.topology.name, hosts, **options)
+
+    def settings(self, workers: int, seed: int, compression: Quantity | None = None) -> ClusterSettings:
+        """Everything that simulated time depends on, once times are stated.
+
+        ``compression`` is a method's own time per message, where it has one.
+        """
+        names, times, servers = worker_names(workers), self.compute, self.server_names()
+        stragglers = self.stragglers
+        return ClusterSettings(
+            graph=self.graph(workers),
+            workers=names,
+            server=servers[0],
+            servers=servers,
+            collective=self.collective,
+            options=Options(slices=self.collective_options.slices, servers=self.collective_options.servers),
+            overheads=Overheads(
+                self.transport.efficiency,
+                float(self.transport.software),
+                self.transport.startup,
+                None if self.transport.rate_cap is None else float(self.transport.rate_cap),
+            ),
+            compute=ComputeTime(
+                float(times.gradient),
+                tuple(self.hosts[name].slowdown if name in self.hosts else 1.0 for name in names),
+                sigma=stragglers.sigma or 0.0 if stragglers else 0.0,
+                exponential=stragglers.mean or 0.0 if stragglers else 0.0,
+                pauses=NetworkPauses(float(self.pauses.period), float(self.pauses.length)) if self.pauses else None,
+                seed=seed,
+            ),
+            compression=_cost(compression or times.compression),
+            aggregation=_cost(times.aggregation),
+            seed=seed,
+            dynamics=self.changes.dynamics() if self.changes else Dynamics(),
+            faults=self.crashes.faults() if self.crashes else Faults(),
+            overlap=Overlap(self.overlap.buckets, self.overlap.backward) if self.overlap else None,
+        )
+
+
+def _cost(quantity: Quantity) -> StatedDuration | Throughput:
+    return Throughput(quantity.value) if is_rate(quantity) else StatedDuration(quantity.value)

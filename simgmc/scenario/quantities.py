@@ -88,7 +88,9 @@ def _quantity(parse_text: Any) -> Any:
 
 Bandwidth = _quantity(lambda text: parse(text, BANDWIDTH, "100 Mbit/s", positive=True))
 Duration = _quantity(lambda text: parse(text, DURATION, "5 ms"))
+PositiveDuration = _quantity(parse_positive_duration)
 DurationOrRate = _quantity(parse_duration_or_rate)
+Size = _quantity(lambda text: parse(text, SIZE, "2.5 MiB", positive=True))
 
 
 def is_rate(quantity: Quantity) -> bool:
