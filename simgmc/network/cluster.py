@@ -18,7 +18,7 @@ from simgmc.network.communication import Communication, Joint, split
 from simgmc.network.dynamics import DynamicNetwork
 from simgmc.network.faults import Crash
 from simgmc.network.fluid import CapacityError, FluidNetwork, StuckError
-from simgmc.network.rounds import Rounds
+from simgmc.network.rounds import Round, Rounds
 from simgmc.network.routing import Links
 from simgmc.network.settings import ClusterSettings, Overlap
 from simgmc.network.timeline import Recorder
@@ -96,7 +96,7 @@ class Cluster:
                 elif isinstance(cost, Average):
                     if len(cost.up) != workers:
                         raise SimgmcError(f"round {number} has messages of {len(cost.up)} workers, the cluster has {workers}")
-                    joint = current.joint(step, 0, lambda cost=cost: self.communication.open(cost, current.costs, number))
+                    joint = current.joint(step, 0, lambda cost=cost: self.communication.open(cost, current.costs, current.gone, number))
                     if worker in joint.members:
                         joint.ready(worker, began)
                         if cost.background:
@@ -132,7 +132,7 @@ class Cluster:
             self._pass(number, current, source, record)
             number += 1
 
-    def _pass(self, number: int, current, source: Rounds, record: Record) -> None:
+    def _pass(self, number: int, current: Round, source: Rounds, record: Record) -> None:
         """One worker is through with a round; the last one closes it."""
         current.finished += 1
         if current.finished == len(self.settings.workers):
@@ -173,16 +173,20 @@ class Cluster:
             for joints in source.get(missed).joints.values():
                 for joint in joints:
                     joint.drop(worker)
+            source.get(missed).gone.add(worker)
             self._pass(missed, source.get(missed), source, record)
-        source.away.add(worker)
-        source.on_pull[worker] = lambda missed, current: self._pass(missed, current, source, record)
+
+        def miss(missed: int, current: Round) -> None:
+            current.gone.add(worker)
+            self._pass(missed, current, source, record)
+
+        source.on_pull[worker] = miss
         if crash.back is None:
             return None
         yield clock.until(crash.back)
         if source.over:
             return None
         target = source.pulled
-        source.away.discard(worker)
         del source.on_pull[worker]
         yield source.begun(target)
         if source.get(target) is None:
@@ -191,7 +195,7 @@ class Cluster:
         return target
 
     def _overlapped(
-        self, worker: int, number: int, step: int, current, seconds: float, overlap: Overlap, spent: list[float]
+        self, worker: int, number: int, step: int, current: Round, seconds: float, overlap: Overlap, spent: list[float]
     ) -> Iterator[simpy.Event]:
         """A gradient whose buckets are exchanged while it is still being computed. Returns the
         seconds in which an exchange was under way."""
@@ -208,7 +212,7 @@ class Cluster:
                 ready = settings.compute.done(worker, began, seconds * overlap.ready(bucket))
                 if ready > clock.now:
                     yield clock.until(ready)
-                joint = current.joint(step + 1, bucket, lambda piece=piece: self.communication.open(piece, current.costs, number))
+                joint = current.joint(step + 1, bucket, lambda piece=piece: self.communication.open(piece, current.costs, current.gone, number))
                 joints.append(joint)
                 joint.ready(worker, clock.now)
                 yield joint.done[worker]

@@ -114,13 +114,12 @@ class Communication:
             options = replace(options, groups=groups(settings.graph, settings.workers))
         self._options = options
 
-    def open(self, average: Average, costs: RoundCosts, number: int) -> Joint:
-        """An exchange of these messages among the workers that are there, in round ``number``
-        with these costs."""
+    def open(self, average: Average, costs: RoundCosts, gone: set[int], number: int) -> Joint:
+        """An exchange of these messages in round ``number`` with these costs, among the workers
+        that are there: not ``gone`` from this round, nor crashed just now."""
         workers = range(len(self.settings.workers))
-        gone: set[int] = set()
         if self.settings.faults.policy == "without":
-            gone = self.settings.faults.absent(self.clock.now, workers)
+            gone = gone | self.settings.faults.absent(self.clock.now, workers)
         apart = not any(isinstance(step, Average) and step.background for step in costs)
         return Joint(self, average, [worker for worker in workers if worker not in gone], number, apart)
 

@@ -21,6 +21,8 @@ class Round:
     finished: int = 0
     joints: dict[int, list[Joint]] = field(default_factory=dict)
     """The exchanges of each step."""
+    gone: set[int] = field(default_factory=set)
+    """Workers that missed it, or left it, by a crash."""
     compute: dict[int, np.ndarray] = field(default_factory=dict)
     """(workers,) seconds of each compute step."""
 
@@ -44,8 +46,6 @@ class Rounds:
         """Rounds pulled so far."""
         self.over = False
         """Whether there are no more."""
-        self.away: set[int] = set()
-        """Workers that rounds go on without."""
         self.on_pull: dict[int, Callable[[int, Round], None]] = {}
         """What to do for an absent worker when a round is begun without it."""
 

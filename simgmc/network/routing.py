@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import heapq
-import zlib
 
 import networkx as nx
 
@@ -103,7 +103,7 @@ class Links:
             choice = 0
             if len(choices) > 1:
                 key = f"{self.seed}|{source}|{destination}|{len(route)}"
-                choice = zlib.crc32(key.encode()) % len(choices)
+                choice = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest()) % len(choices)
             node, link = choices[choice]
             route.append(link)
         return tuple(reversed(route))
