@@ -16,7 +16,7 @@ from simgmc.network.topology import star, worker_names
 from .exchanges import message, uniform
 
 EXACT = 1e-9
-ROUND = (Compute(1), message([100_000] * 3))
+ROUND = (Compute(1), message([120_000] * 3))
 WAIT = CATEGORIES.index("wait")
 
 
@@ -27,7 +27,7 @@ def run(*crashes, policy="wait", rounds=4, collective="ring", costs=ROUND):
     return simulate(settings, [costs] * rounds)
 
 
-EXCHANGE = 2 * 2 / 3 * 0.1
+EXCHANGE = 2 * 2 / 3 * 0.12
 
 
 def test_waiting_for_a_crashed_worker_costs_its_absence_and_the_lost_step():
@@ -47,7 +47,7 @@ def test_a_crash_while_nothing_is_computed_strikes_afterwards():
 def test_rounds_go_on_without_a_crashed_worker_until_it_is_back():
     timing = run(Crash(2, at=0.5, back=2.6), policy="without", rounds=5)
     assert timing.absent[:, 2].tolist() == [True, True, True, False, False] and not timing.absent[:, :2].any()
-    two = 2 * 1 / 2 * 0.1
+    two = 2 * 1 / 2 * 0.12
     assert timing.round_end[0, :2] == pytest.approx([1.0 + two] * 2, rel=2e-2)
     assert np.diff(timing.round_end, axis=0, prepend=0) == pytest.approx(timing.breakdown.sum(axis=2), rel=1e-9, abs=1e-9)
 
@@ -55,7 +55,7 @@ def test_rounds_go_on_without_a_crashed_worker_until_it_is_back():
 def test_a_worker_that_never_returns_is_left_out_for_good():
     timing = run(Crash(0, at=1.5), policy="without", collective="parameter-server")
     assert timing.absent[:, 0].tolist() == [False, True, True, True]
-    assert timing.sent_by_workers.tolist() == [300_000, 200_000, 200_000, 200_000]
+    assert timing.sent_by_workers.tolist() == [360_000, 240_000, 240_000, 240_000]
 
 
 def test_a_run_can_stop_at_a_crash():
@@ -65,7 +65,7 @@ def test_a_run_can_stop_at_a_crash():
 
 
 def test_a_crash_between_two_steps_of_a_round_is_survived():
-    costs = (Compute(1), Compress(100), message([100_000] * 3), Compute(1), message([100_000] * 3))
+    costs = (Compute(1), Compress(100), message([120_000] * 3), Compute(1), message([120_000] * 3))
     timing = run(Crash(1, at=1.6, back=1.7), policy="without", costs=costs, rounds=3)
     assert timing.absent[0, 1] and not timing.absent[1:, 1].any() and len(timing.round_end) == 3
 
