@@ -18,15 +18,15 @@ from simgmc.compression import build
 from simgmc.training.stacked import StackedTrainer
 
 # Of these a multiple of the vector gives the same multiple of the message.
-EQUIVARIANT = ["top-k", "RBGS", "top-k per tensor", "sign", "identity"]
-each_compressor = pytest.mark.parametrize("name", COMPRESSORS)
+EQUIVARIANT = ["top-k", "RBGS", "sign"]
+some_compressors = pytest.mark.parametrize("name", ["top-k", "RBGS", "random-k, own seeds"])
 
 
 def test_uncompressed_gmc_is_dmsgd(identity):
     identity("2   GMC(I, previous) = DMSGD", difference(run(GMC(IDENTITY)).common, run(DMSGD()).common))
 
 
-@each_compressor
+@some_compressors
 def test_the_two_readings_of_gmc_coincide_at_a_constant_rate(identity, name):
     previous = run(GMC(COMPRESSORS[name]), constant)
     current = run(GMC(COMPRESSORS[name], momentum_lr="current"), constant)
@@ -38,7 +38,7 @@ def test_the_two_readings_of_gmc_differ_at_a_varying_rate():
     assert difference(previous.common, current.common) > 1e-3
 
 
-@each_compressor
+@some_compressors
 def test_gmc_plus_without_detachment_is_gmc(identity, name):
     plus = run(GMCPlus(COMPRESSORS[name], detached=0.0))
     identity("3   GMC+(lambda = 0) = GMC", difference(plus.common, run(GMC(COMPRESSORS[name])).common))
@@ -63,7 +63,7 @@ def test_uncompressed_server_momentum_is_dmsgd(identity):
     identity("2   Algorithm 3(I) = DMSGD", difference(server.common, run(DMSGD()).common))
 
 
-@each_compressor
+@some_compressors
 def test_what_the_server_broadcasts_does_not_change_server_momentum(identity, name):
     mean, update = (run(GMCServerMomentum(COMPRESSORS[name], broadcast=what)) for what in ("mean", "update"))
     identity("    Algorithm 3: broadcast of mean = of update", difference(mean.common, update.common))
@@ -80,8 +80,10 @@ def test_broadcasting_the_momentum_is_dense_and_the_mean_is_not():
     assert down["mean"] <= 8 * 2 * PROBLEM.workers
 
 
-@pytest.mark.parametrize("algorithm", [GMC, GMCPlus, GMCServerMomentum])
-@each_compressor
+@pytest.mark.parametrize(
+    "algorithm, name",
+    [(GMC, name) for name in COMPRESSORS] + [(one, name) for one in (GMCPlus, GMCServerMomentum) for name in ("top-k", "RBGS", "sign", "top-k, exempt vectors")],
+)
 def test_the_auxiliary_sequence_moves_by_the_mean_gradient(identity, algorithm, name):
     """Lemma 3: y = (w_t - beta w_{t-1} - lr mean u) / (1 - beta) takes plain SGD steps."""
     beta, lr = 0.9, constant(0)
@@ -121,7 +123,7 @@ def test_the_rate_inside_the_residual_matters_while_it_varies():
     assert difference(scaled.common, gmc.common) > 1e-3
 
 
-@each_compressor
+@some_compressors
 def test_gmc_without_momentum_is_error_feedback_in_gradient_units(identity, name):
     gmc = run(GMC(COMPRESSORS[name], momentum=0.0))
     server = run(GMCServerMomentum(COMPRESSORS[name], momentum=0.0))
