@@ -116,6 +116,17 @@ def replay(run: str, settings: Any, cluster: str | None, out: str | None, overwr
 
 
 @main.command()
+@click.argument("run", type=click.Path(file_okay=False))
+@_friendly
+def why(run: str) -> None:
+    """What bound each method of a run, and what twice the bandwidth or half the latency would change."""
+    from simgmc.console import plain_console
+    from simgmc.why import why as explain_run
+
+    explain_run(run, plain_console())
+
+
+@main.command()
 @_scenario
 @_set
 @_seed

@@ -18,6 +18,7 @@ from simgmc.results.run_directory import COLLECTIVE_KEY, RunDirectory
 from simgmc.scenario import ScenarioFile
 from simgmc.scenario.tables import show_value
 from simgmc.simulation import Record, State, Training, cluster_settings, training_values, trainings, write_series
+from simgmc.why import MOST_POINTS, explain, print_explanations
 
 
 def replay(
@@ -53,6 +54,8 @@ def replay(
                 write_series(directory, training.series(point), record, timing)
         directory.write_costs(training.key, record.rounds)
     report(console, directory, after.points[0].scenario)
+    if len(after.points) <= MOST_POINTS:
+        print_explanations(console, list(explain(directory, after.points)))
     return directory.path
 
 

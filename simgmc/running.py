@@ -19,6 +19,7 @@ from simgmc.results import run_directory
 from simgmc.results.quantities import bytes_text, time_text
 from simgmc.scenario import ScenarioFile
 from simgmc.simulation import Simulation, Training, trainings
+from simgmc.why import MOST_POINTS, explain, print_explanations
 
 
 def run(
@@ -45,6 +46,8 @@ def run(
     with RunProgress(console, len(plan)) as progress:
         Simulation(file.points, directory, workload_of, progress).run()
     report(console, directory, file.points[0].scenario)
+    if len(file.points) <= MOST_POINTS:
+        print_explanations(console, list(explain(directory, file.points)))
     return directory.path
 
 

@@ -80,7 +80,7 @@ class Timing:
         if largest == "transfer":
             link = int(np.argmax(self.utilisation))
             source, destination = self.links[link]
-            return f"link {source} -> {destination} ({self.utilisation[link]:.0%} of its bandwidth used)"
+            return f"link {source} -> {destination} ({self.utilisation[link]:.0%} used)"
         return {"wait": "waiting for slower workers", "aggregate": "adding messages"}.get(largest, largest)
 
 

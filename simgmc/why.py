@@ -1,0 +1,125 @@
+"""Why a method took the time it took: what bound it, and what would help.
+
+Everything comes from the stored costs: the first rounds of a series are put on the same
+cluster again, and on one with twice the bandwidth, and on one with half the latency.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+
+import networkx as nx
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from simgmc.network import ClusterSettings, simulate
+from simgmc.results.run_directory import RunDirectory, open_run
+from simgmc.scenario import GridPoint, ScenarioFile
+from simgmc.simulation import Training, cluster_settings, trainings
+
+ROUNDS = 30
+"""Rounds of each series that are looked at."""
+MOST_POINTS = 12
+"""A run's report explains grids up to this size; ``simgmc why`` explains any."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """What bound one method on one cluster."""
+
+    method: str
+    point: GridPoint
+    bound_by: str
+    """The compute, the busiest link, latency, or waiting."""
+    exposed: float | None
+    """Share of communication that compute did not hide, 0 to 1; None where nothing was sent."""
+    twice_bandwidth: float
+    """Time with twice the bandwidth on every link, as a share of the time without."""
+    half_latency: float
+    """Time with half the latency on every link, as a share."""
+    chosen: dict[str, int]
+    """What ``collective = "auto"`` picked, and how often."""
+    stopped: str | None
+    """Why the cluster stopped before the training's last round, if it did."""
+
+
+def explain(directory: RunDirectory, points: list[GridPoint]) -> Iterator[Explanation]:
+    """One explanation per method and grid point, for the first seed of what is finished."""
+    finished = directory.breakdowns()
+    seed = points[0].scenario.seeds[0]
+    for training in trainings(points):
+        if training.seed != seed or not directory.has_costs(training.key):
+            continue
+        rounds = directory.read_costs(training.key)
+        for point in training.points:
+            key = training.series(point)
+            if key in finished and rounds:
+                yield _explain(training, point, rounds, finished[key].rounds)
+
+
+def _explain(training: Training, point: GridPoint, rounds: list, simulated: int) -> Explanation:
+    settings = cluster_settings(point.scenario, training.method, training.seed)
+    stopped = simulate(settings, rounds).stopped if simulated < len(rounds) else None
+    some = list(itertools.islice(rounds, min(ROUNDS, simulated)))
+    timing = simulate(settings, some)
+    faster = simulate(_scaled(settings, bandwidth=2.0), some)
+    nearer = simulate(_scaled(settings, latency=0.5), some)
+    sent = float(timing.communication.sum()) > 0
+    return Explanation(
+        training.method.name,
+        point,
+        timing.bottleneck,
+        timing.exposed if sent else None,
+        faster.total / timing.total if timing.total else 1.0,
+        nearer.total / timing.total if timing.total else 1.0,
+        timing.chosen,
+        stopped,
+    )
+
+
+def _scaled(settings: ClusterSettings, bandwidth: float = 1.0, latency: float = 1.0) -> ClusterSettings:
+    graph: nx.DiGraph = settings.graph.copy()
+    for _, _, link in graph.edges(data=True):
+        link["bandwidth"] *= bandwidth
+        link["latency"] *= latency
+    return dataclasses.replace(settings, graph=graph)
+
+
+def print_explanations(console: Console, explanations: list[Explanation]) -> None:
+    """A table, and notes on what was picked or stopped."""
+    if not explanations:
+        return
+    table = Table(
+        title="What bound it, and what would help (change of the simulated time)",
+        title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False,
+    )  # fmt: skip
+    for column in ("method", "on", "bound by"):
+        table.add_column(column)
+    for column in ("exposed", "2x bandwidth", "half latency"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for one in explanations:
+        on = ", ".join(str(value) for value in one.point.values.values()) or one.point.scenario.cluster.collective
+        exposed = "-" if one.exposed is None else f"{one.exposed:.0%}"
+        table.add_row(one.method, on, one.bound_by, exposed, _change(one.twice_bandwidth), _change(one.half_latency))
+    console.print(table)
+    for one in explanations:
+        if one.chosen:
+            picked = ", ".join(f"{name} ({times}x)" for name, times in sorted(one.chosen.items(), key=lambda item: -item[1]))
+            console.print(f"{one.method}: auto picked {picked}", markup=False, highlight=False)
+        if one.stopped:
+            console.print(f"{one.method}: {one.stopped}", markup=False, highlight=False)
+
+
+def _change(share: float) -> str:
+    percent = 100 * (share - 1)
+    return "0 %" if abs(percent) < 0.5 else f"{percent:+.0f} %"
+
+
+def why(run: str, console: Console) -> None:
+    """``simgmc why``: explain every method of a run on every cluster of its grid."""
+    directory = open_run(run)
+    file = ScenarioFile.read(directory.path / "scenario.toml")
+    print_explanations(console, list(explain(directory, file.points)))
