@@ -192,6 +192,7 @@ def test_an_unknown_dataset_suggests_the_nearest():
         gzip.compress(idx(np.zeros((3, 4)))[:-1]), gzip.compress(b"\0\0\x0d\x01\0\0\0\0"),
         gzip.compress(idx(np.zeros((3, 4))))[:-9],
     ],
+    ids=["empty", "not gzip", "nothing inside", "header cut", "data cut", "unknown type", "gzip cut"],
 )
 def test_broken_idx_files_are_refused(content):
     with pytest.raises(SimgmcError, match="some.gz"):
