@@ -12,9 +12,9 @@ from simgmc.costs import Average, RoundCosts
 from simgmc.network import collectives
 from simgmc.network.clock import Clock
 from simgmc.network.collectives.pieces import cut
-from simgmc.network.exchange import LiveExchange, Parts, Solution, SolvedExchange, moved, solve_events, solve_ring
+from simgmc.network.exchange import LiveExchange, Parts, RingLinks, Solution, SolvedExchange, moved, solve_events, solve_ring
 from simgmc.network.fluid import FluidNetwork
-from simgmc.network.isolation import LARGEST, Ancestry, cannot_meet, needs_everybody, ring_has_links_to_itself
+from simgmc.network.isolation import LARGEST, Ancestry, cannot_meet, needs_everybody
 from simgmc.network.schedule import Placement, Schedule, Structure
 from simgmc.network.settings import ClusterSettings
 from simgmc.network.timeline import Recorder
@@ -97,8 +97,9 @@ class Communication:
         self._placements: dict[tuple, Placement] = {}
         self._schedules: OrderedDict[tuple, tuple[str, Schedule]] = OrderedDict()
         self._solutions: OrderedDict[tuple, tuple[Schedule, Solution]] = OrderedDict()
+        self._ways: dict[tuple[int, ...], RingLinks] = {}
         self._apart: dict[int, bool] = {}
-        """Per placement (by id; rings: minus the number of workers): can exchanges not meet?"""
+        """Per placement (by id): can its exchanges not meet?"""
         self._structures: list[Structure] = []
         self._alone = (
             settings.fast
@@ -129,14 +130,14 @@ class Communication:
         name, schedule = self._schedule(average, joint.members)
         if self.settings.collective == "auto":
             self.chosen[name] = self.chosen.get(name, 0) + 1
+        solvable = self._alone and joint.apart
+        if solvable and schedule.ring is not None and self._way(joint.members).apart:
+            total = self._way(joint.members).moved(schedule.ring)
+            return SolvedExchange(len(joint.members), lambda gates: self._solve(schedule, joint.members, gates), total, joint.finish)
         placement = self._placement(schedule.structure, joint.members)
-        if self._alone and joint.apart and self._provably_alone(schedule, placement):
-            return SolvedExchange(
-                len(joint.members),
-                lambda gates: self._solve(schedule, placement, gates),
-                moved(schedule, placement),
-                joint.finish,
-            )
+        if solvable and schedule.ring is None and self._provably_alone(placement):
+            total = moved(schedule, placement)
+            return SolvedExchange(len(joint.members), lambda gates: self._solve(schedule, joint.members, gates), total, joint.finish)
         exchange = LiveExchange(self.network, schedule, placement, joint.finish)
         if self.recorder is not None:
             self.recorder.exchange(joint.number, name, exchange.execution, tuple(joint.members))
@@ -180,9 +181,7 @@ class Communication:
             if entry.needs_unions and average.partial is None and not average.summable:
                 continue
             schedule = self._build(name, average, members)
-            placement = self._placement(schedule.structure, members)
-            solved = self._solve(schedule, placement, np.zeros(len(members)))
-            seconds = float(solved.finish.max())
+            seconds = float(self._solve(schedule, members, np.zeros(len(members))).finish.max())
             if best is None or seconds < best[0] * (1 - 1e-12):
                 best = (seconds, name, schedule)
         return best[1], best[2]
@@ -200,39 +199,40 @@ class Communication:
 
     # solving at once --------------------------------------------------------------
 
-    def _provably_alone(self, schedule: Schedule, placement: Placement) -> bool:
+    def _provably_alone(self, placement: Placement) -> bool:
         """Whether this exchange cannot meet the ones before and after it on any link.
 
-        One run uses one collective. If that is a ring, a rank ends after its own last byte has
-        left, and nobody else sends on its links. Otherwise its graph must prove it, and be the
-        same for every message; solving at once then pays only where solutions come again.
+        One run uses one collective. If that is a ring whose routes share no link, a rank ends
+        after its own last byte has left, and nobody else sends on its links: nothing is to be
+        proved. Otherwise its graph must prove it, and be the same for every message; solving at
+        once then pays only where solutions come again.
         """
-        if schedule.ring is not None:
-            return self._ring(placement)
         if not collectives.find(self.settings.collective).one_structure or self.settings.compute.random:
             return False
-        if schedule.structure.flows > LARGEST:
+        if placement.structure.flows > LARGEST or None in placement.routes:
             return False
         if id(placement) not in self._apart:
             ancestry = Ancestry(placement)
-            if None in placement.routes:
-                return False
             self._apart[id(placement)] = needs_everybody(ancestry) and cannot_meet(ancestry, ancestry)
         return self._apart[id(placement)]
 
-    def _ring(self, placement: Placement) -> bool:
-        workers = placement.structure.participants
-        if -workers not in self._apart:
-            self._apart[-workers] = ring_has_links_to_itself(placement, workers)
-        return self._apart[-workers]
+    def _way(self, members: list[int]) -> RingLinks:
+        key = tuple(members)
+        if key not in self._ways:
+            hosts = [self.settings.workers[worker] for worker in members]
+            self._ways[key] = RingLinks(hosts, self.network.links, self.settings.overheads)
+        return self._ways[key]
 
-    def _solve(self, schedule: Schedule, placement: Placement, gates: np.ndarray) -> Solution:
+    def _solve(self, schedule: Schedule, members: list[int], gates: np.ndarray) -> Solution:
         key = (id(schedule), gates.tobytes())
         kept = self._solutions.get(key)
         if kept is not None:
             return kept[1]
-        ring = schedule.ring is not None and self._ring(placement)
-        solution = (solve_ring if ring else solve_events)(schedule, placement, gates)
+        way = self._way(members) if schedule.ring is not None else None
+        if way is not None and way.apart:
+            solution = solve_ring(schedule.ring, way, gates)
+        else:
+            solution = solve_events(schedule, self._placement(schedule.structure, members), gates)
         # The schedule is kept with its solution, so that its id cannot come to mean another.
         self._solutions[key] = (schedule, solution)
         if len(self._solutions) > _KEPT:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from simgmc.network.breakdown import chain
-from simgmc.network.fast_ring import solve
+from simgmc.network.fast_ring import Ring, solve
 from simgmc.network.fluid import CapacityError, FluidNetwork
+from simgmc.network.overheads import IDEAL, Overheads
+from simgmc.network.routing import Links
 from simgmc.network.schedule import Execution, Placement, Schedule
 
 Parts = tuple[float, float, float, float]
@@ -83,17 +85,17 @@ class LiveExchange:
         execution = self.execution
         if execution.open == 0 and not execution.aborted:
             begun = min((time for time in execution.begun if time >= 0), default=0.0)
-            check_bounds(self.moved().links, capacity, max(execution.landed, default=0.0) - begun, execution.placement)
+            check_bounds(self.moved().links, capacity, max(execution.landed, default=0.0) - begun, execution.placement.links)
 
 
-def check_bounds(links: np.ndarray, capacity: Sequence[float], seconds: float, placement: Placement) -> None:
+def check_bounds(links: np.ndarray, capacity: Sequence[float], seconds: float, names: Links) -> None:
     """Raise if some link would have carried more than it can in that time."""
     with np.errstate(invalid="ignore"):
         limit = np.asarray(capacity) * seconds
     over = links > limit * (1 + 1e-9) + 1e-6
     if over.any():
         link = int(np.argmax(over))
-        source, destination = placement.links.names[link]
+        source, destination = names.names[link]
         raise CapacityError(
             f"internal error: link {source} -> {destination} carried {links[link]:.9g} bytes in {seconds:.9g} s, "
             f"more than its {capacity[link]:.9g} bytes/s allow"
@@ -170,7 +172,7 @@ def solve_events(schedule: Schedule, placement: Placement, gates: np.ndarray) ->
         stuck = network.stalled()
         if stuck is not None:
             raise stuck
-    check_bounds(moved(schedule, placement).links, network.capacity, max(execution.landed, default=0.0), placement)
+    check_bounds(moved(schedule, placement).links, network.capacity, max(execution.landed, default=0.0), placement.links)
 
     def back(participant: int, ready: float, end: float) -> tuple[Parts, int, float]:
         transfer, latency, aggregate, origin, time = chain(execution, execution.finisher[participant], ready, end)
@@ -179,25 +181,45 @@ def solve_events(schedule: Schedule, placement: Placement, gates: np.ndarray) ->
     return Solution(finish, back)
 
 
-def solve_ring(schedule: Schedule, placement: Placement, gates: np.ndarray) -> Solution:
+class RingLinks:
+    """The routes of a ring: from every host to the next."""
+
+    def __init__(self, hosts: Sequence[str], links: Links, overheads: Overheads = IDEAL):
+        self.links = links
+        self.routes = [links.route(a, b) for a, b in zip(hosts, (*hosts[1:], hosts[0]))]
+        self.latency = np.array([links.delay(a, b) for a, b in zip(hosts, (*hosts[1:], hosts[0]))])
+        every = [link for route in self.routes for link in route or ()]
+        self.apart = (
+            None not in self.routes and len(set(every)) == len(every) and all(links.bandwidth[link] > 0 for link in every)
+        )
+        """Whether the routes share no link, and all have bandwidth: what the fast path needs."""
+        cap = float("inf") if overheads.rate_cap is None else overheads.rate_cap
+        self.rate = np.array([min([cap, *(links.bandwidth[link] for link in route or ())]) for route in self.routes])
+        self.extra = np.full(len(hosts), overheads.software)
+        self.first = self.extra + overheads.startup * self.latency
+
+    def moved(self, ring: Ring) -> Moved:
+        """Bytes that one exchange moves."""
+        each = ring.chunk.sum(axis=0)
+        used = np.zeros(len(self.links))
+        for nbytes, route in zip(each.tolist(), self.routes):
+            for link in route:
+                used[link] += nbytes
+        total = float(each.sum())
+        return Moved(total, total, 0.0, 0.0, used)
+
+
+def solve_ring(ring: Ring, way: RingLinks, gates: np.ndarray) -> Solution:
     """A ring whose routes share no link, as an array recurrence."""
-    ring, links = schedule.ring, placement.links
-    workers = len(gates)
-    routes = [placement.route_between(rank, (rank + 1) % workers) for rank in range(workers)]
-    rate = np.array([min([placement.cap, *(links.bandwidth[link] for link in route)]) for route in routes])
-    hosts = placement.hosts
-    latency = np.array([links.delay(hosts[rank], hosts[(rank + 1) % workers]) for rank in range(workers)])
-    extra = np.full(workers, placement.overheads.software)
-    first = extra + placement.overheads.startup * latency
-    times = solve(ring, rate, latency, gates, extra, first)
-    check_bounds(moved(schedule, placement).links, links.bandwidth, float(times.finish.max() - gates.min()), placement)
+    times = solve(ring, way.rate, way.latency, gates, way.extra, way.first)
+    check_bounds(way.moved(ring).links, way.links.bandwidth, float(times.finish.max() - gates.min()), way.links)
 
     def back(participant: int, ready: float, end: float) -> tuple[Parts, int, float]:
         origin = int(times.origin[participant])
         begin = float(gates[origin])
         if begin < ready:
             # The chain starts before this participant's own time: it has to be cut there.
-            transfer, lost, adding, origin, begin = times.back(ring, participant, ready, end, extra, first)
+            transfer, lost, adding, origin, begin = times.back(ring, participant, ready, end, way.extra, way.first)
         else:
             lost, adding = float(times.latency[participant]), float(times.aggregate[participant])
             transfer = end - begin - lost - adding

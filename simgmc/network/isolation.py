@@ -74,14 +74,3 @@ def cannot_meet(earlier: Ancestry, later: Ancestry) -> bool:
             if previous & ~left_by[gates]:
                 return False
     return True
-
-
-def ring_has_links_to_itself(placement: Placement, workers: int) -> bool:
-    """Whether the routes from every rank to the next share no link, and all have bandwidth."""
-    seen: set[int] = set()
-    for rank in range(workers):
-        route = placement.route_between(rank, (rank + 1) % workers)
-        if route is None or seen & set(route) or not all(placement.links.bandwidth[link] > 0 for link in route):
-            return False
-        seen |= set(route)
-    return True

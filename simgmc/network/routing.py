@@ -91,14 +91,19 @@ class Links:
                 raise SimgmcError(f"there is no host {node!r} in the network")
         if source == destination:
             return ()
-        if source not in self._trees:
-            self._trees[source] = self._predecessors(source)
-        before = self._trees[source]
-        if destination not in before:
+        # A host with one way out shares the routes of the switch it hangs on.
+        root, way_out = source, []
+        if len(self._out[source]) == 1 and forwards(self.graph, self._out[source][0][0]):
+            root, link = self._out[source][0]
+            way_out = [link]
+        if root not in self._trees:
+            self._trees[root] = self._predecessors(root)
+        before = self._trees[root]
+        if destination not in before and destination != root:
             return None
         route: list[int] = []
         node = destination
-        while node != source:
+        while node != root:
             choices = before[node]
             choice = 0
             if len(choices) > 1:
@@ -106,7 +111,7 @@ class Links:
                 choice = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest()) % len(choices)
             node, link = choices[choice]
             route.append(link)
-        return tuple(reversed(route))
+        return (*way_out, *reversed(route))
 
     def _predecessors(self, source: str) -> dict[str, list[tuple[str, int]]]:
         """Dijkstra by (latency, links), keeping every predecessor on a shortest route.

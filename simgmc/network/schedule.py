@@ -127,21 +127,45 @@ class StructureBuilder:
         )  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False)
 class Schedule:
-    """One exchange: a structure with the size and the delay of every flow."""
+    """One exchange: a structure with the size and the delay of every flow.
 
-    structure: Structure
-    nbytes: np.ndarray
-    """(flows,) bytes of each flow."""
-    delay: np.ndarray
-    """(flows,) seconds between a flow's last release and its start: work at the sender."""
-    ring: Ring | None = None
-    """The ring this is, where it is one: what the fast path needs."""
+    A ring's flows are many and its fast path needs none of them: ``flows`` is then a function
+    that lists them, called when they are first asked for.
+    """
 
-    def __post_init__(self):
-        if len(self.nbytes) != self.structure.flows or len(self.delay) != self.structure.flows:
-            raise ValueError("one size and one delay for every flow of the structure")
+    def __init__(
+        self,
+        structure: Structure | None = None,
+        nbytes: np.ndarray | None = None,
+        delay: np.ndarray | None = None,
+        ring: Ring | None = None,
+        flows: Callable[[], tuple[Structure, np.ndarray, np.ndarray]] | None = None,
+    ):
+        self.ring = ring
+        """The ring this is, where it is one."""
+        self._list = flows
+        if flows is None:
+            self._flows = (structure, nbytes, delay)
+
+    @cached_property
+    def _flows(self) -> tuple[Structure, np.ndarray, np.ndarray]:
+        return self._list()
+
+    @property
+    def structure(self) -> Structure:
+        """Which flows there are and what each waits for."""
+        return self._flows[0]
+
+    @property
+    def nbytes(self) -> np.ndarray:
+        """(flows,) bytes of each flow."""
+        return self._flows[1]
+
+    @property
+    def delay(self) -> np.ndarray:
+        """(flows,) seconds between a flow's last release and its start: work at the sender."""
+        return self._flows[2]
 
 
 class Placement:

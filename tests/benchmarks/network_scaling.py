@@ -18,7 +18,7 @@ import numpy as np
 from simgmc.costs import Average
 from simgmc.network import Flow, Host, collectives, completion_times, star, topology, worker_names
 from simgmc.network.conditions import Duration
-from simgmc.network.exchange import solve_events, solve_ring
+from simgmc.network.exchange import RingLinks, solve_events, solve_ring
 from simgmc.network.routing import Links
 from simgmc.network.schedule import Placement
 
@@ -31,7 +31,16 @@ def exchange(name: str, up: np.ndarray):
     schedule = collectives.schedule(name, average, Duration(0.0))
     names = [*worker_names(hosts), "server"]
     links = Links(star([Host(host, BANDWIDTH, BANDWIDTH, 5e-5) for host in names]))
-    return schedule, Placement(schedule.structure, names[: schedule.structure.hosts], links), np.zeros(hosts)
+    return schedule, names, links
+
+
+def by_events(schedule, names, links) -> None:
+    structure = schedule.structure
+    solve_events(schedule, Placement(structure, names[: structure.hosts], links), np.zeros(structure.participants))
+
+
+def by_recurrence(schedule, names, links) -> None:
+    solve_ring(schedule.ring, RingLinks(names[:-1], links), np.zeros(len(names) - 1))
 
 
 def random_flows(count: int, hosts: int, load: float = 0.3, mean: float = 1e6):
@@ -62,14 +71,14 @@ def main() -> None:
     sizes = [2**n for n in range(3, 11) if 2**n <= chosen.largest]
     for hosts in sizes:
         case = exchange("lock-step-ring", np.full(hosts, 4000 * hosts))
-        measure("ring all-reduce, recurrence", hosts, 2 * hosts * (hosts - 1), lambda: solve_ring(*case))
+        measure("ring all-reduce, recurrence", hosts, 2 * hosts * (hosts - 1), lambda: by_recurrence(*case))
         if hosts <= 512:
-            measure("ring all-reduce, events", hosts, 2 * hosts * (hosts - 1), lambda: solve_events(*case))
+            measure("ring all-reduce, events", hosts, 2 * hosts * (hosts - 1), lambda: by_events(*case))
     for hosts in sizes:
         case = exchange("parameter-server", np.full(hosts, 400_000))
-        measure("parameter server, equal messages, events", hosts, 2 * hosts, lambda: solve_events(*case))
+        measure("parameter server, equal messages, events", hosts, 2 * hosts, lambda: by_events(*case))
         case = exchange("parameter-server", np.random.default_rng(0).integers(1, 800_000, hosts))
-        measure("parameter server, unequal messages, events", hosts, 2 * hosts, lambda: solve_events(*case))
+        measure("parameter server, unequal messages, events", hosts, 2 * hosts, lambda: by_events(*case))
     graph = topology.build("fat-tree", [Host(name, BANDWIDTH, BANDWIDTH, 5e-5) for name in worker_names(128)], k=8, bandwidth=BANDWIDTH, latency=1e-5)
     count = 1000
     while count <= chosen.flows:

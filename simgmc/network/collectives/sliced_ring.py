@@ -76,7 +76,11 @@ def ring_structure(workers: int, steps: int, slices: int, adding_steps: int, loc
 
 
 def ring_schedule(ring: Ring) -> Schedule:
-    """The flows of one exchange round a ring."""
+    """One exchange round a ring; its flows are listed only when they are needed."""
+    return Schedule(ring=ring, flows=lambda: _flows(ring))
+
+
+def _flows(ring: Ring) -> tuple[Structure, np.ndarray, np.ndarray]:
     steps, workers = ring.chunk.shape
     slices = ring.slices
     adding_steps = 0 if ring.adding is None else len(ring.adding)
@@ -91,7 +95,7 @@ def ring_schedule(ring: Ring) -> Schedule:
             delay.append(np.tile(ring.adding[step] / slices, slices))
     nbytes.append(np.zeros(workers))
     delay.append(np.zeros(workers) if ring.final is None else np.asarray(ring.final, dtype=float))
-    return Schedule(structure, np.concatenate(nbytes), np.concatenate(delay), ring)
+    return structure, np.concatenate(nbytes), np.concatenate(delay)
 
 
 def all_reduce_chunks(size: np.ndarray) -> np.ndarray:
