@@ -23,8 +23,6 @@ from simgmc.errors import SimgmcError
 from simgmc.network.routing import Links
 
 _INFINITY = float("inf")
-_NEW = -(1 << 60)
-"""The bottleneck of a flow that has none yet; others: a link, or negative for its own cap."""
 
 
 class StuckError(SimgmcError):
@@ -45,7 +43,6 @@ class Transfer:
 
     __slots__ = (
         "run", "index", "route", "latency", "cap", "remaining", "rate", "updated", "prediction", "mark",
-        "bottleneck", "fresh", "narrow",
     )  # fmt: skip
 
     def __init__(self, run, index: int, route: tuple[int, ...] | None, latency: float, nbytes: float, cap: float):
@@ -59,9 +56,6 @@ class Transfer:
         self.updated = 0.0
         self.prediction = -1
         self.mark = 0
-        self.bottleneck = _NEW
-        self.fresh = 0.0
-        self.narrow = -1
 
 
 class FluidNetwork:
@@ -86,8 +80,7 @@ class FluidNetwork:
         self._heap: list[tuple[float, int, Callable[[Transfer], None] | None, object]] = []
         self._order = 0
         self._touched: dict[int, None] = {}
-        self._changed: set[int] = set()
-        self._capped = False
+        self._level: list[float] = [_INFINITY] * len(self.capacity)
         self._mark = 0
         self.trace: list[tuple[float, Transfer, float]] | None = None
         """Where to note every change of a flow's rate: (time, flow, bytes/s); None: nowhere."""
@@ -120,7 +113,6 @@ class FluidNetwork:
         link, bandwidth = change
         self.capacity[link] = bandwidth
         self._touched[link] = None
-        self._changed.add(link)
         if self.wake is not None:
             self.wake(self.now)
 
@@ -155,8 +147,6 @@ class FluidNetwork:
         if not transfer.route:
             self._set_rate(transfer, transfer.cap)
             return
-        if transfer.cap != _INFINITY:
-            self._capped = True
         on, touched = self._on, self._touched
         for link in transfer.route:
             on[link][transfer] = None
@@ -236,7 +226,7 @@ class FluidNetwork:
 
     def _refill(self) -> None:
         """Max-min rates for every flow connected with the touched links."""
-        on, capacity = self._on, self.capacity
+        on, capacity, level = self._on, self.capacity, self._level
         self._mark += 1
         mark = self._mark
         links: list[int] = []
@@ -256,151 +246,160 @@ class FluidNetwork:
                         rate, narrow = capacity[other], other
                 else:
                     flow.mark = mark
-                    flow.bottleneck = narrow
+                    for other in flow.route:
+                        level[other] = rate if other == narrow else _INFINITY
                     if rate != flow.rate:
                         self._set_rate(flow, rate)
             elif flows:
                 links.append(link)
+            else:
+                level[link] = _INFINITY
         self._touched.clear()
         if links:
-            # A link that limited nobody cannot free or take anything from those on it; flows
-            # without a bottleneck so far are the new ones.
-            changed = self._changed
-            flows: dict[Transfer, None] = {}
-            for link in links:
-                everybody = link in changed
-                for flow in on[link]:
-                    if everybody or flow.bottleneck == link or flow.bottleneck == _NEW:
-                        flows[flow] = None
-            changed.clear()
-            if flows:
-                self._fill(list(flows))
+            self._spread(links)
 
-    def _fill(self, flows: list[Transfer]) -> None:
-        """Max-min rates after a change, recomputing as few flows as is provable.
+    def _spread(self, links: list[int]) -> None:
+        """Max-min rates after a change at some links, followed as far as it has effects.
 
-        ``flows``, those the change concerns at first hand, are filled anew, everybody else's
-        rates held. The result is max-min fair exactly if every flow has a bottleneck: a full
-        link on which nobody is faster. Only links that refilled and held flows share can
-        break that; the held flows concerned are taken in as well, until there are none.
+        Every link has a level: the rate of the flows that it limits (infinite where it limits
+        none), such that its flows, each at its level or at what other links leave it, fill it.
+        Levels that agree with each other everywhere are the max-min fair allocation: a flow's
+        lowest level is at a full link on which nobody is faster. Links are brought into
+        agreement from the lowest level upwards, since a level depends on lower ones alone.
         """
-        on, capacity = self._on, self.capacity
-        self._mark += 1
-        inside = self._mark
-        # Per link: refilled flows on it, what held ones leave of it; where there are held
-        # ones: how fast the fastest is and whether the link limits any of them.
-        total: dict[int, int] = {}
-        space: dict[int, float] = {}
-        shared: dict[int, tuple[float, bool]] = {}
-        more = flows
-        flows = []
-        while True:
-            flows += more
-            for flow in flows:
-                flow.mark = inside
-            stale: dict[int, None] = {}
-            for flow in more:
-                for link in flow.route:
-                    total[link] = total.get(link, 0) + 1
-                    stale[link] = None
-            for link in stale:
-                members = on[link]
-                left = capacity[link]
-                if len(members) == total[link]:
-                    space[link] = left
-                    shared.pop(link, None)
-                    continue
-                fastest = 0.0
-                binding = False
-                for flow in members:
-                    if flow.mark != inside:
-                        rate = flow.rate
-                        left -= rate
-                        if rate > fastest:
-                            fastest = rate
-                        if flow.bottleneck == link:
-                            binding = True
-                space[link] = left
-                shared[link] = (fastest, binding)
-            room = space.copy()
-            self._progress(flows, total.copy(), room, inside)
-            more = []
-            for link, (fastest, binding) in shared.items():
-                slack = 1e-12 * capacity[link]
-                if not binding and room[link] > slack:
-                    continue
-                quickest = 0.0
-                bound = False
-                for flow in on[link]:
-                    if flow.mark == -inside:
-                        if flow.fresh > quickest:
-                            quickest = flow.fresh
-                        if flow.narrow == link:
-                            bound = True
-                freed = binding and (room[link] > slack or quickest > fastest + slack)
-                overtaken = bound and fastest > quickest + slack
-                if freed or overtaken:
-                    for flow in on[link]:
-                        mark = flow.mark
-                        if mark != -inside and mark != inside:
-                            if (freed and flow.bottleneck == link) or (overtaken and flow.rate > quickest + slack):
-                                flow.mark = inside
-                                more.append(flow)
-            if not more:
-                break
-        for flow in flows:
-            flow.bottleneck = flow.narrow
-            if flow.rate != flow.fresh:
-                self._set_rate(flow, flow.fresh)
-        for link in room:
-            if room[link] < -1e-9 * capacity[link]:
+        on, capacity, level = self._on, self.capacity, self._level
+        push, pop = heapq.heappush, heapq.heappop
+        queue: list[tuple[float, int]] = []
+        waiting: dict[int, float] = {}
+        for link in links:
+            # What was limited here, or is new, may change; so may whoever is next to them.
+            waiting[link] = 0.0
+            push(queue, (0.0, link))
+        changed: dict[int, None] = dict.fromkeys(links)
+        patience = 100 + 20 * len(level)
+        while queue:
+            key, link = pop(queue)
+            if waiting.get(link) != key:
+                continue
+            del waiting[link]
+            members = on[link]
+            old = level[link]
+            # What the flows here could have elsewhere.
+            elsewhere: list[float] = []
+            for flow in members:
+                most = flow.cap
+                for other in flow.route:
+                    if other != link:
+                        there = level[other]
+                        if there < most:
+                            most = there
+                elsewhere.append(most)
+            room = capacity[link]
+            new = _INFINITY
+            if elsewhere and sum(elsewhere) > room:
+                elsewhere.sort()
+                many = len(elsewhere)
+                for most in elsewhere:
+                    share = room / many
+                    if most >= share:
+                        new = share
+                        break
+                    room -= most
+                    many -= 1
+            if new == old:
+                continue
+            patience -= 1
+            if patience < 0:
+                self._start_over()
+                return
+            level[link] = new
+            changed[link] = None
+            for flow in members:
+                route = flow.route
+                for other in route:
+                    if other == link:
+                        continue
+                    # What this flow could have elsewhere, as seen from the other link.
+                    before, after = old, new
+                    if flow.cap < before:
+                        before = flow.cap
+                    if flow.cap < after:
+                        after = flow.cap
+                    if len(route) > 2:
+                        for third in route:
+                            if third != link and third != other:
+                                there = level[third]
+                                if there < before:
+                                    before = there
+                                if there < after:
+                                    after = there
+                    if before == after:
+                        continue
+                    there = level[other]
+                    if before >= there and after >= there:
+                        continue
+                    low = before if before < after else after
+                    if there < low:
+                        low = there
+                    if waiting.get(other, _INFINITY) > low:
+                        waiting[other] = low
+                        push(queue, (low, other))
+        self._apply_levels(changed)
+
+    def _apply_levels(self, links: dict[int, None]) -> None:
+        """Give the flows on some links the lowest of their levels; assert that it fits."""
+        on, capacity, level = self._on, self.capacity, self._level
+        for link in links:
+            used = 0.0
+            for flow in on[link]:
+                rate = flow.cap
+                for other in flow.route:
+                    there = level[other]
+                    if there < rate:
+                        rate = there
+                used += rate
+                if rate != flow.rate:
+                    self._set_rate(flow, rate)
+            if used > capacity[link] * (1 + 1e-9):
                 source, destination = self.links.names[link]
                 raise CapacityError(
                     f"internal error at t = {self.now!r} s: link {source} -> {destination} carries "
-                    f"{capacity[link] - room[link]!r} bytes/s, more than its {capacity[link]!r}"
+                    f"{used!r} bytes/s, more than its {capacity[link]!r}"
                 )
 
-    def _progress(self, flows: list[Transfer], count: dict[int, int], room: dict[int, float], inside: int) -> None:
-        """Progressive filling of some flows into the room there is; marks them done.
-
-        Afterwards ``room`` is what is left on every link.
-        """
+    def _start_over(self) -> None:
+        """All levels anew by progressive filling: the link with the smallest equal share fixes
+        its flows at that share, what they take is subtracted elsewhere, and so on."""
         on = self._on
-        queue: list[tuple[float, int]] = [(room[link] / many, link) for link, many in count.items()]
-        if self._capped:
-            queue += [(flow.cap, -1 - number) for number, flow in enumerate(flows) if flow.cap < _INFINITY]
+        room, count = list(self.capacity), [len(flows) for flows in on]
+        level = self._level
+        level[:] = [_INFINITY] * len(level)
+        flows = [flow for flow, _ in self.rates()]
+        queue: list[tuple[float, int]] = [(room[link] / many, link) for link, many in enumerate(count) if many]
+        queue += [(flow.cap, -1 - number) for number, flow in enumerate(flows) if flow.cap < _INFINITY]
         heapq.heapify(queue)
-        pop, push = heapq.heappop, heapq.heappush
-        left = len(flows)
-        level = 0.0
-        while left:
-            share, link = pop(queue)
-            if link < 0:
-                flow = flows[-1 - link]
-                if flow.mark != inside:
+        fixed: set[Transfer] = set()
+        lowest = 0.0
+        while len(fixed) < len(flows):
+            share, link = heapq.heappop(queue)
+            if link >= 0:
+                if not count[link]:
                     continue
-                bound: tuple[Transfer, ...] | dict[Transfer, None] = (flow,)
-            else:
-                many = count[link]
-                if not many:
-                    continue
-                current = room[link] / many
+                current = room[link] / count[link]
                 if current > share:
-                    push(queue, (current, link))
+                    heapq.heappush(queue, (current, link))
                     continue
-                bound = on[link]
             # Shares only grow while filling; rounding must not turn that around.
-            if share > level:
-                level = share
-            for flow in bound:
-                if flow.mark == inside:
-                    flow.mark = -inside
-                    flow.fresh = level
-                    flow.narrow = link
-                    left -= 1
+            lowest = max(lowest, share)
+            if link >= 0:
+                level[link] = lowest
+            for flow in on[link] if link >= 0 else (flows[-1 - link],):
+                if flow not in fixed:
+                    fixed.add(flow)
                     for other in flow.route:
-                        room[other] -= level
+                        room[other] -= lowest
                         count[other] -= 1
+        self._apply_levels(dict.fromkeys(link for link, members in enumerate(on) if members))
 
     # accounts ---------------------------------------------------------------
 
