@@ -287,8 +287,13 @@ class FluidNetwork:
             # What the flows here could have elsewhere.
             elsewhere: list[float] = []
             for flow in members:
+                route = flow.route
                 most = flow.cap
-                for other in flow.route:
+                if len(route) == 2:
+                    there = level[route[1] if route[0] == link else route[0]]
+                    elsewhere.append(there if there < most else most)
+                    continue
+                for other in route:
                     if other != link:
                         there = level[other]
                         if there < most:
@@ -316,6 +321,17 @@ class FluidNetwork:
             changed[link] = None
             for flow in members:
                 route = flow.route
+                if len(route) == 2 and flow.cap == _INFINITY:
+                    other = route[1] if route[0] == link else route[0]
+                    there = level[other]
+                    if old < there or new < there:
+                        low = old if old < new else new
+                        if there < low:
+                            low = there
+                        if waiting.get(other, _INFINITY) > low:
+                            waiting[other] = low
+                            push(queue, (low, other))
+                    continue
                 for other in route:
                     if other == link:
                         continue
