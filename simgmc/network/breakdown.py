@@ -11,12 +11,13 @@ worker on that chain was not ready yet."""
 
 
 def chain(
-    execution: Execution, flow: int, ready: float, end: float
+    execution: Execution, flow: int, ready: float, end: float, segments: list[tuple[str, float, float]] | None = None
 ) -> tuple[float, float, float, int, float]:
     """Walk back from ``end``, when a flow arrived, to a participant's readiness or to ``ready``.
 
     Returns seconds of transfer, latency and adding on the way, the participant whose
     readiness the chain starts from, and when that was (``ready`` if it was before).
+    ``segments``: a list that gets (category, start, end) of every piece, the last one first.
     """
     transfer = latency = aggregate = 0.0
     flows = execution.schedule.structure.flows
@@ -27,19 +28,28 @@ def chain(
     before = -1
     while flow >= 0 and end > ready:
         if arrived:
-            latency += end - max(departed[flow], ready)
-            end = max(departed[flow], ready)
+            start = max(departed[flow], ready)
+            latency += end - start
+            if segments is not None:
+                segments.append(("latency", start, end))
+            end = start
         start = max(begun[flow], ready)
         if start < end:
             transfer += end - start
+            if segments is not None:
+                segments.append(("transfer", start, end))
             end = start
         if extra is not None and end > ready:
             held = min(extra[flow], end - ready)
             latency += held
+            if segments is not None:
+                segments.append(("latency", end - held, end))
             end -= held
         start = max(released[flow], ready)
         if start < end:
             aggregate += end - start
+            if segments is not None:
+                segments.append(("aggregate", start, end))
             end = start
         before = cause[flow]
         arrived = before < flows

@@ -230,8 +230,13 @@ class Cluster:
     def _account(self, spent: list[float], joints: list[Joint], worker: int, ready: float, end: float) -> None:
         """Split the time from ``ready`` to ``end`` by the chain of what the worker waited for,
         through a stream of exchanges from the last back to the first."""
+        waiting = worker
         for place in range(len(joints) - 1, -1, -1):
-            parts, origin, time = joints[place].back(worker, ready, end)
+            joint = joints[place]
+            parts, origin, time = joint.back(worker, ready, end)
+            if self.recorder is not None:
+                participant = joint.members.index(worker)
+                self.recorder.blocked(waiting, joint.number, joint.inner.execution, participant, ready, end)
             for category, seconds in enumerate(parts, _TRANSFER):
                 spent[category] += seconds
             end = time

@@ -140,7 +140,7 @@ class Communication:
             return SolvedExchange(len(joint.members), lambda gates: self._solve(schedule, joint.members, gates), total, joint.finish)
         exchange = LiveExchange(self.network, schedule, placement, joint.finish)
         if self.recorder is not None:
-            self.recorder.exchange(joint.number, name, exchange.execution, tuple(joint.members))
+            self.recorder.exchange(joint.number, exchange.execution)
         return exchange
 
     def check(self, joint: Joint, number: int) -> None:

@@ -1,12 +1,21 @@
-"""What every worker, flow and link did in a window of rounds, and the same as a Chrome trace."""
+"""What every worker, flow and link did in a window of rounds.
+
+A worker's time is split into the parts of :data:`simgmc.network.breakdown.CATEGORIES`, one
+after the other without gaps: the parts of a round add up to the row of the breakdown. What
+hosts do meanwhile (send, add) and how loaded the links are is kept beside it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from simgmc.network.breakdown import chain
 from simgmc.network.fluid import FluidNetwork, Transfer
 from simgmc.network.schedule import Execution
+
+_UNDER_WAY = 2
+"""Rounds after the window whose traffic may still meet that of the window."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +25,7 @@ class Span:
     track: str
     """A worker's or server's host name, or a link as ``a -> b``."""
     what: str
-    """compute, compress, send, aggregate, wait; on a link: carry."""
+    """A part of a worker's time; or what a host does: send, aggregate; or on a link: carry."""
     start: float
     end: float
     label: str = ""
@@ -25,41 +34,39 @@ class Span:
 
 @dataclass(frozen=True)
 class Timeline:
-    """A window of rounds, as spans and as the rates of links."""
+    """A window of rounds."""
 
-    spans: tuple[Span, ...]
+    begin: float
+    """Simulated seconds at which the first worker began the window."""
+    end: float
+    """Simulated seconds at which the last worker finished it."""
+    parts: tuple[Span, ...]
+    """What each worker's time went into, by track and time; on one track they follow each other."""
+    actions: tuple[Span, ...]
+    """Messages as they left each host, and the adding of messages; several at once are possible."""
+    carried: tuple[Span, ...]
+    """The same messages on the links of their routes."""
+    rounds: dict[str, tuple[tuple[int, float, float], ...]]
+    """Per worker: number, begin and end of each round."""
     rates: dict[str, tuple[tuple[float, float], ...]]
-    """Per link (``a -> b``): (time, bytes/s) whenever its load changed."""
+    """Per link (``a -> b``): (time, bytes/s) whenever its load changed, from the beginning on."""
     bandwidth: dict[str, float]
     """Per link: bytes/s."""
 
-    def chrome_trace(self) -> dict:
-        """The Chrome trace event format (opens in Perfetto): hosts as one process with a track
-        each, links as another, with their load in percent as counters. Times in microseconds."""
-        events: list[dict] = []
-        tracks: dict[str, tuple[int, int]] = {}
-        names = {1: "hosts", 2: "links"}
-        for pid, name in names.items():
-            events.append({"ph": "M", "pid": pid, "name": "process_name", "args": {"name": name}})
-        for span in self.spans:
-            pid = 2 if " -> " in span.track else 1
-            if span.track not in tracks:
-                tracks[span.track] = (pid, len(tracks) + 1)
-                events.append(
-                    {"ph": "M", "pid": pid, "tid": len(tracks), "name": "thread_name", "args": {"name": span.track}}
-                )
-            pid, tid = tracks[span.track]
-            event = {"ph": "X", "pid": pid, "tid": tid, "name": span.label or span.what, "cat": span.what}
-            event |= {"ts": span.start * 1e6, "dur": (span.end - span.start) * 1e6}
-            if span.nbytes:
-                event["args"] = {"bytes": span.nbytes}
-            events.append(event)
-        for link, changes in self.rates.items():
-            limit = self.bandwidth[link]
-            for time, rate in changes:
-                load = 100 * rate / limit if limit else 0.0
-                events.append({"ph": "C", "pid": 2, "name": f"load of {link}", "ts": time * 1e6, "args": {"percent": load}})
-        return {"traceEvents": events, "displayTimeUnit": "ms"}
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """Everything, in the order in which it began."""
+        every = (*self.parts, *self.actions, *self.carried)
+        return tuple(sorted(every, key=lambda span: (span.start, span.track)))
+
+    def mean_load(self, link: str) -> float:
+        """The share of its bandwidth that a link used in the window, 0 to 1."""
+        limit, seconds = self.bandwidth[link], self.end - self.begin
+        if not 0 < limit < float("inf") or seconds <= 0:
+            return 0.0
+        changes = self.rates[link]
+        stops = [time for time, _ in changes[1:]] + [self.end]
+        return sum(rate * (stop - time) for (time, rate), stop in zip(changes, stops)) / limit / seconds
 
 
 class Recorder:
@@ -69,75 +76,106 @@ class Recorder:
         self.first = first
         self.last = last
         self._work: list[tuple[int, str, float, float]] = []
-        self._exchanges: list[tuple[int, str, Execution, tuple[int, ...]]] = []
+        self._blocked: list[tuple[int, str, float, float]] = []
+        self._exchanges: list[tuple[int, Execution]] = []
         self._trace: list[tuple[float, Transfer, float]] = []
         self._network: FluidNetwork | None = None
+        self._opened = -1
 
     def work(self, worker: int, what: str, start: float, end: float) -> None:
         """A worker computed or compressed."""
         self._work.append((worker, what, start, end))
 
-    def exchange(self, number: int, name: str, execution: Execution, members: tuple[int, ...]) -> None:
+    def blocked(self, worker: int, number: int, execution: Execution, participant: int, ready: float, end: float) -> None:
+        """A worker had nothing to do from ``ready`` to ``end`` but wait for a participant of an
+        exchange to be finished; what took that time is found by :func:`~simgmc.network.breakdown.chain`."""
+        if not self.first <= number <= self.last:
+            return
+        segments: list[tuple[str, float, float]] = []
+        chain(execution, execution.finisher[participant], ready, end, segments)
+        merged: list[list] = []
+        for what, start, stop in reversed(segments):
+            if merged and merged[-1][0] == what and merged[-1][2] == start:
+                merged[-1][2] = stop
+            else:
+                merged.append([what, start, stop])
+        self._blocked += ((worker, what, start, stop) for what, start, stop in merged)
+
+    def exchange(self, number: int, execution: Execution) -> None:
         """An exchange of a round was opened."""
-        inside = self.first <= number <= self.last
-        if inside:
-            self._exchanges.append((number, name, execution, members))
-        self._network = execution.network
-        # Rates are followed while exchanges of the window may still be under way.
-        following = inside or any(other.open for _, _, other, _ in self._exchanges)
-        execution.network.trace = self._trace if following else None
+        if self.first <= number <= self.last:
+            self._exchanges.append((number, execution))
+        network = self._network = execution.network
+        self._opened = max(self._opened, number)
+        # The round before, because its traffic may reach into the window.
+        if self.first - 1 <= self._opened <= self.last + _UNDER_WAY:
+            if network.trace is None:
+                self._trace += ((network.now, transfer, rate) for transfer, rate in network.rates())
+                network.trace = self._trace
+            elif any(other.aborted for _, other in self._exchanges):
+                # What a crash takes off the network has no end of its own.
+                gone = {transfer: None for _, transfer, _ in self._trace if getattr(transfer.run, "aborted", False)}
+                self._trace += [(network.now, transfer, 0.0) for transfer in gone]
+        else:
+            network.trace = None
 
     def timeline(self, workers: Sequence[str], round_end) -> Timeline:
         """Everything kept, once the simulation is over.
 
         ``workers``: their host names; ``round_end``: (R, K) seconds, as in a Timing.
         """
-        spans: list[Span] = []
-        begin = float(round_end[self.first - 1].min()) if self.first else 0.0
-        end = float(round_end[min(self.last, len(round_end) - 1)].max())
-        for worker, what, start, stop in self._work:
-            if stop > begin and start < end:
-                spans.append(Span(workers[worker], what, start, stop))
-        for number, name, execution, members in self._exchanges:
-            spans += self._of_exchange(number, name, execution)
+        last = min(self.last, len(round_end) - 1)
+        starts = [float(time) for time in round_end[self.first - 1]] if self.first else [0.0] * len(workers)
+        begin, end = min(starts), float(round_end[last].max())
+        parts: list[Span] = []
+        rounds = {}
         for worker, host in enumerate(workers):
-            spans += self._waits(host, [s for s in spans if s.track == host], begin, float(round_end[min(self.last, len(round_end) - 1), worker]))
+            times = [starts[worker], *(float(round_end[number, worker]) for number in range(self.first, last + 1))]
+            rounds[host] = tuple((self.first + place, *pair) for place, pair in enumerate(zip(times, times[1:])))
+            parts += self._parts(worker, host, times[0], times[-1])
+        actions, carried = self._messages()
         rates, bandwidth = self._link_rates(begin, end)
-        return Timeline(tuple(sorted(spans, key=lambda span: (span.start, span.track))), rates, bandwidth)
+        return Timeline(begin, end, tuple(parts), tuple(actions), tuple(carried), rounds, rates, bandwidth)
 
-    @staticmethod
-    def _of_exchange(number: int, name: str, execution: Execution) -> list[Span]:
-        structure, placement = execution.schedule.structure, execution.placement
-        hosts = placement.hosts
-        spans = []
-        for flow in range(structure.flows):
-            if execution.landed[flow] < 0:
+    def _parts(self, worker: int, host: str, begin: float, end: float) -> list[Span]:
+        """A worker's own work and what it was blocked by; whatever is left is waiting."""
+        known = [(start, stop, what) for who, what, start, stop in (*self._work, *self._blocked) if who == worker]
+        spans, time = [], begin
+        for start, stop, what in sorted((max(start, begin), min(stop, end), what) for start, stop, what in known):
+            if stop <= start:
                 continue
-            source, destination = hosts[structure.source[flow]], hosts[structure.destination[flow]]
-            nbytes = float(execution.schedule.nbytes[flow])
-            if execution.schedule.delay[flow] > 0:
-                spans.append(Span(source, "aggregate", execution.begun[flow] - float(execution.schedule.delay[flow]), execution.begun[flow]))
-            if source == destination:
-                continue
-            label = f"round {number}: {source} -> {destination}"
-            start, stop = execution.begun[flow], execution.departed[flow]
-            spans.append(Span(source, "send", start, stop, label, nbytes))
-            for link in placement.routes[flow] or ():
-                a, b = placement.links.names[link]
-                spans.append(Span(f"{a} -> {b}", "carry", start, stop, label, nbytes))
+            if start - time > 1e-12 * end:
+                spans.append(Span(host, "wait", time, start))
+            spans.append(Span(host, what, start, stop))
+            time = max(time, stop)
+        if end - time > 1e-12 * end:
+            spans.append(Span(host, "wait", time, end))
         return spans
 
-    @staticmethod
-    def _waits(host: str, busy: list[Span], begin: float, end: float) -> list[Span]:
-        """What is left of a worker's time when it does nothing of its own."""
-        waits, time = [], begin
-        for span in sorted(busy, key=lambda span: span.start):
-            if span.start > time:
-                waits.append(Span(host, "wait", time, min(span.start, end)))
-            time = max(time, span.end)
-        if time < end:
-            waits.append(Span(host, "wait", time, end))
-        return [span for span in waits if span.end > span.start]
+    def _messages(self) -> tuple[list[Span], list[Span]]:
+        """What hosts sent and added, and the same messages on the links."""
+        actions: dict[Span, None] = {}
+        carried = []
+        for number, execution in self._exchanges:
+            structure, placement = execution.schedule.structure, execution.placement
+            hosts = placement.hosts
+            for flow in range(structure.flows):
+                if execution.landed[flow] < 0:
+                    continue
+                source, destination = hosts[structure.source[flow]], hosts[structure.destination[flow]]
+                adding = float(execution.schedule.delay[flow])
+                if adding > 0:
+                    since = execution.released[flow]
+                    actions[Span(source, "aggregate", since, since + adding, f"round {number}")] = None
+                start, stop = execution.begun[flow], execution.departed[flow]
+                if source == destination or stop <= start:
+                    continue
+                label, nbytes = f"round {number}: {source} -> {destination}", float(execution.schedule.nbytes[flow])
+                actions[Span(source, "send", start, stop, label, nbytes)] = None
+                for link in placement.routes[flow] or ():
+                    a, b = placement.links.names[link]
+                    carried.append(Span(f"{a} -> {b}", "carry", start, stop, label, nbytes))
+        return list(actions), carried
 
     def _link_rates(self, begin: float, end: float) -> tuple[dict, dict]:
         if self._network is None:
@@ -145,14 +183,22 @@ class Recorder:
         links = self._network.links
         now: dict[Transfer, float] = {}
         load: dict[int, float] = {}
+        flows: dict[int, int] = {}
         changes: dict[int, dict[float, float]] = {}
         for time, transfer, rate in self._trace:
-            by = rate - now.get(transfer, 0.0)
+            if time > end:
+                break
+            rate = rate if rate < float("inf") else 0.0
+            before = now.get(transfer, 0.0)
             now[transfer] = rate
             for link in transfer.route or ():
-                load[link] = max(load.get(link, 0.0) + by, 0.0)
-                if begin <= time <= end:
-                    changes.setdefault(link, {})[time] = load[link] if load[link] > 1e-9 * links.bandwidth[link] else 0.0
+                flows[link] = flows.get(link, 0) + (rate > 0) - (before > 0)
+                load[link] = load.get(link, 0.0) + rate - before if flows[link] else 0.0
+                changes.setdefault(link, {})[max(time, begin)] = load[link]
         named = {f"{links.names[link][0]} -> {links.names[link][1]}": link for link in sorted(changes)}
-        rates = {name: tuple(sorted(changes[link].items())) for name, link in named.items()}
-        return rates, {name: links.bandwidth[link] for name, link in named.items()}
+        rates = {}
+        for name, link in named.items():
+            steps = changes[link] if begin in changes[link] else {begin: 0.0, **changes[link]}
+            if any(steps.values()):
+                rates[name] = tuple(steps.items())
+        return rates, {name: links.bandwidth[named[name]] for name in rates}

@@ -10,6 +10,7 @@ from simgmc.costs import Compress, Compute
 from simgmc.network.cluster import ClusterSettings, simulate
 from simgmc.network.conditions import ComputeTime, Duration
 from simgmc.network.settings import Overlap
+from simgmc.network.chrome_trace import chrome_trace
 from simgmc.network.timeline import Recorder
 from simgmc.network.topology import star, worker_names
 
@@ -55,7 +56,7 @@ def test_link_loads_stay_within_bandwidth_and_carry_the_bytes():
 def test_the_chrome_trace_is_json_with_one_track_per_host_and_link():
     recorder = Recorder(0, 1)
     timing = simulate(settings("ring"), [COSTS] * 2, recorder=recorder)
-    trace = json.loads(json.dumps(recorder.timeline(worker_names(3), timing.round_end).chrome_trace()))
+    trace = json.loads(json.dumps(chrome_trace(recorder.timeline(worker_names(3), timing.round_end))))
     tracks = [event["args"]["name"] for event in trace["traceEvents"] if event["name"] == "thread_name"]
     assert len(tracks) == len(set(tracks)) and set(worker_names(3)) <= set(tracks) and "worker0 -> switch" in tracks
     assert all(event["dur"] >= 0 for event in trace["traceEvents"] if event["ph"] == "X")
