@@ -1,10 +1,7 @@
 """The fluid network: flows share links by max-min fairness, event by event.
 
 A link is one direction of a wire. At any instant the rates of the flows under way are
-the max-min fair allocation: no rate can rise without lowering a smaller or equal one
-(Bertsekas & Gallager, Data Networks, 6.5.2). It is found by progressive filling: the
-link with the smallest equal share fixes its flows at that share, what they take is
-subtracted elsewhere, and so on.
+the max-min fair allocation, see :mod:`simgmc.network.sharing`.
 
 The engine keeps one heap of future events and knows the next one at any time
 (:attr:`FluidNetwork.next_time`), so one timer drives it inside another event loop.
@@ -21,6 +18,7 @@ from collections.abc import Callable
 
 from simgmc.errors import SimgmcError
 from simgmc.network.routing import Links
+from simgmc.network.sharing import CapacityError, MaxMin, Transfer
 
 _INFINITY = float("inf")
 
@@ -32,30 +30,6 @@ class StuckError(SimgmcError):
         super().__init__(message)
         self.time = time
         """Simulated seconds at which nothing could move any more."""
-
-
-class CapacityError(SimgmcError):
-    """An internal error: the allocation broke one of its bounds."""
-
-
-class Transfer:
-    """One flow under way. ``run`` and ``index`` say whose and which flow it is."""
-
-    __slots__ = (
-        "run", "index", "route", "latency", "cap", "remaining", "rate", "updated", "prediction", "mark",
-    )  # fmt: skip
-
-    def __init__(self, run, index: int, route: tuple[int, ...] | None, latency: float, nbytes: float, cap: float):
-        self.run = run
-        self.index = index
-        self.route = route
-        self.latency = latency
-        self.cap = cap
-        self.remaining = nbytes
-        self.rate = 0.0
-        self.updated = 0.0
-        self.prediction = -1
-        self.mark = 0
 
 
 class FluidNetwork:
@@ -73,15 +47,15 @@ class FluidNetwork:
         self.links = links
         self.latency_first = latency_first
         self.now = 0.0
-        self.capacity = list(links.bandwidth)
+        self._sharing = MaxMin(links)
+        self.capacity = self._sharing.capacity
+        """Bytes/s of each link now."""
         self.delivered = 0
         """Flows that have arrived so far."""
-        self._on: list[dict[Transfer, None]] = [{} for _ in self.capacity]
+        self._on = self._sharing.on
         self._heap: list[tuple[float, int, Callable[[Transfer], None] | None, object]] = []
         self._order = 0
         self._touched: dict[int, None] = {}
-        self._level: list[float] = [_INFINITY] * len(self.capacity)
-        self._mark = 0
         self.trace: list[tuple[float, Transfer, float]] | None = None
         """Where to note every change of a flow's rate: (time, flow, bytes/s); None: nowhere."""
         self.wake: Callable[[float], None] | None = None
@@ -225,197 +199,14 @@ class FluidNetwork:
             heapq.heappush(self._heap, (now + transfer.remaining / rate, self._order, None, transfer))
 
     def _refill(self) -> None:
-        """Max-min rates for every flow connected with the touched links."""
-        on, capacity, level = self._on, self.capacity, self._level
-        self._mark += 1
-        mark = self._mark
-        links: list[int] = []
-        for link in self._touched:
-            flows = on[link]
-            if len(flows) == 1:
-                # A flow alone on its whole route: no filling to do.
-                (flow,) = flows
-                if flow.mark == mark:
-                    continue
-                rate, narrow = flow.cap, -1
-                for other in flow.route:
-                    if len(on[other]) != 1:
-                        links.append(link)
-                        break
-                    if capacity[other] < rate:
-                        rate, narrow = capacity[other], other
-                else:
-                    flow.mark = mark
-                    for other in flow.route:
-                        level[other] = rate if other == narrow else _INFINITY
-                    if rate != flow.rate:
-                        self._set_rate(flow, rate)
-            elif flows:
-                links.append(link)
-            else:
-                level[link] = _INFINITY
+        """New rates after whatever has changed on some links."""
+        try:
+            changes = self._sharing.update(self._touched)
+        except CapacityError as error:
+            raise CapacityError(f"internal error at t = {self.now!r} s: {error}") from error
         self._touched.clear()
-        if links:
-            self._spread(links)
-
-    def _spread(self, links: list[int]) -> None:
-        """Max-min rates after a change at some links, followed as far as it has effects.
-
-        Every link has a level: the rate of the flows that it limits (infinite where it limits
-        none), such that its flows, each at its level or at what other links leave it, fill it.
-        Levels that agree with each other everywhere are the max-min fair allocation: a flow's
-        lowest level is at a full link on which nobody is faster. Links are brought into
-        agreement from the lowest level upwards, since a level depends on lower ones alone.
-        """
-        on, capacity, level = self._on, self.capacity, self._level
-        push, pop = heapq.heappush, heapq.heappop
-        queue: list[tuple[float, int]] = []
-        waiting: dict[int, float] = {}
-        for link in links:
-            # What was limited here, or is new, may change; so may whoever is next to them.
-            waiting[link] = 0.0
-            push(queue, (0.0, link))
-        changed: dict[int, None] = dict.fromkeys(links)
-        patience = 100 + 20 * len(level)
-        while queue:
-            key, link = pop(queue)
-            if waiting.get(link) != key:
-                continue
-            del waiting[link]
-            members = on[link]
-            old = level[link]
-            # What the flows here could have elsewhere.
-            elsewhere: list[float] = []
-            for flow in members:
-                route = flow.route
-                most = flow.cap
-                if len(route) == 2:
-                    there = level[route[1] if route[0] == link else route[0]]
-                    elsewhere.append(there if there < most else most)
-                    continue
-                for other in route:
-                    if other != link:
-                        there = level[other]
-                        if there < most:
-                            most = there
-                elsewhere.append(most)
-            room = capacity[link]
-            new = _INFINITY
-            if elsewhere and sum(elsewhere) > room:
-                elsewhere.sort()
-                many = len(elsewhere)
-                for most in elsewhere:
-                    share = room / many
-                    if most >= share:
-                        new = share
-                        break
-                    room -= most
-                    many -= 1
-            if new == old:
-                continue
-            patience -= 1
-            if patience < 0:
-                self._start_over()
-                return
-            level[link] = new
-            changed[link] = None
-            for flow in members:
-                route = flow.route
-                if len(route) == 2 and flow.cap == _INFINITY:
-                    other = route[1] if route[0] == link else route[0]
-                    there = level[other]
-                    if old < there or new < there:
-                        low = old if old < new else new
-                        if there < low:
-                            low = there
-                        if waiting.get(other, _INFINITY) > low:
-                            waiting[other] = low
-                            push(queue, (low, other))
-                    continue
-                for other in route:
-                    if other == link:
-                        continue
-                    # What this flow could have elsewhere, as seen from the other link.
-                    before, after = old, new
-                    if flow.cap < before:
-                        before = flow.cap
-                    if flow.cap < after:
-                        after = flow.cap
-                    if len(route) > 2:
-                        for third in route:
-                            if third != link and third != other:
-                                there = level[third]
-                                if there < before:
-                                    before = there
-                                if there < after:
-                                    after = there
-                    if before == after:
-                        continue
-                    there = level[other]
-                    if before >= there and after >= there:
-                        continue
-                    low = before if before < after else after
-                    if there < low:
-                        low = there
-                    if waiting.get(other, _INFINITY) > low:
-                        waiting[other] = low
-                        push(queue, (low, other))
-        self._apply_levels(changed)
-
-    def _apply_levels(self, links: dict[int, None]) -> None:
-        """Give the flows on some links the lowest of their levels; assert that it fits."""
-        on, capacity, level = self._on, self.capacity, self._level
-        for link in links:
-            used = 0.0
-            for flow in on[link]:
-                rate = flow.cap
-                for other in flow.route:
-                    there = level[other]
-                    if there < rate:
-                        rate = there
-                used += rate
-                if rate != flow.rate:
-                    self._set_rate(flow, rate)
-            if used > capacity[link] * (1 + 1e-9):
-                source, destination = self.links.names[link]
-                raise CapacityError(
-                    f"internal error at t = {self.now!r} s: link {source} -> {destination} carries "
-                    f"{used!r} bytes/s, more than its {capacity[link]!r}"
-                )
-
-    def _start_over(self) -> None:
-        """All levels anew by progressive filling: the link with the smallest equal share fixes
-        its flows at that share, what they take is subtracted elsewhere, and so on."""
-        on = self._on
-        room, count = list(self.capacity), [len(flows) for flows in on]
-        level = self._level
-        level[:] = [_INFINITY] * len(level)
-        flows = [flow for flow, _ in self.rates()]
-        queue: list[tuple[float, int]] = [(room[link] / many, link) for link, many in enumerate(count) if many]
-        queue += [(flow.cap, -1 - number) for number, flow in enumerate(flows) if flow.cap < _INFINITY]
-        heapq.heapify(queue)
-        fixed: set[Transfer] = set()
-        lowest = 0.0
-        while len(fixed) < len(flows):
-            share, link = heapq.heappop(queue)
-            if link >= 0:
-                if not count[link]:
-                    continue
-                current = room[link] / count[link]
-                if current > share:
-                    heapq.heappush(queue, (current, link))
-                    continue
-            # Shares only grow while filling; rounding must not turn that around.
-            lowest = max(lowest, share)
-            if link >= 0:
-                level[link] = lowest
-            for flow in on[link] if link >= 0 else (flows[-1 - link],):
-                if flow not in fixed:
-                    fixed.add(flow)
-                    for other in flow.route:
-                        room[other] -= lowest
-                        count[other] -= 1
-        self._apply_levels(dict.fromkeys(link for link, members in enumerate(on) if members))
+        for transfer, rate in changes:
+            self._set_rate(transfer, rate)
 
     # accounts ---------------------------------------------------------------
 
