@@ -85,11 +85,20 @@ class LiveExchange:
         execution = self.execution
         if execution.open == 0 and not execution.aborted:
             begun = min((time for time in execution.begun if time >= 0), default=0.0)
-            check_bounds(self.moved().links, capacity, max(execution.landed, default=0.0) - begun, execution.placement.links)
+            check_bounds(
+                self.moved().links,
+                capacity,
+                max(execution.landed, default=0.0) - begun,
+                execution.placement.links,
+                execution.placement.least_latency,
+            )
 
 
-def check_bounds(links: np.ndarray, capacity: Sequence[float], seconds: float, names: Links) -> None:
-    """Raise if some link would have carried more than it can in that time."""
+def check_bounds(links: np.ndarray, capacity: Sequence[float], seconds: float, names: Links, latency: float) -> None:
+    """Raise if some link would have carried more than it can in that time, or bytes would have
+    arrived sooner than the least latency allows."""
+    if seconds < latency * (1 - 1e-9):
+        raise CapacityError(f"internal error: an exchange took {seconds:.9g} s, less than its latency, {latency:.9g} s")
     with np.errstate(invalid="ignore"):
         limit = np.asarray(capacity) * seconds
     over = links > limit * (1 + 1e-9) + 1e-6
@@ -172,7 +181,8 @@ def solve_events(schedule: Schedule, placement: Placement, gates: np.ndarray) ->
         stuck = network.stalled()
         if stuck is not None:
             raise stuck
-    check_bounds(moved(schedule, placement).links, network.capacity, max(execution.landed, default=0.0), placement.links)
+    seconds = max(execution.landed, default=0.0)
+    check_bounds(moved(schedule, placement).links, network.capacity, seconds, placement.links, placement.least_latency)
 
     def back(participant: int, ready: float, end: float) -> tuple[Parts, int, float]:
         transfer, latency, aggregate, origin, time = chain(execution, execution.finisher[participant], ready, end)
@@ -212,7 +222,8 @@ class RingLinks:
 def solve_ring(ring: Ring, way: RingLinks, gates: np.ndarray) -> Solution:
     """A ring whose routes share no link, as an array recurrence."""
     times = solve(ring, way.rate, way.latency, gates, way.extra, way.first)
-    check_bounds(way.moved(ring).links, way.links.bandwidth, float(times.finish.max() - gates.min()), way.links)
+    seconds = float(times.finish.max() - gates.min())
+    check_bounds(way.moved(ring).links, way.links.bandwidth, seconds, way.links, float(way.latency.min()))
 
     def back(participant: int, ready: float, end: float) -> tuple[Parts, int, float]:
         origin = int(times.origin[participant])

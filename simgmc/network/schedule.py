@@ -190,6 +190,11 @@ class Placement:
                 for local, latency, gates in zip(self.local, self.latency, structure.gates)
             ]
 
+    @cached_property
+    def least_latency(self) -> float:
+        """Seconds of latency that the quickest of the transfers has; 0 where there are none."""
+        return min((latency for latency, local in zip(self.latency, self.local) if not local), default=0.0)
+
     def route_between(self, source: int, destination: int) -> tuple[int, ...] | None:
         """The links between two of the structure's hosts, by number."""
         return self.links.route(self.hosts[source], self.hosts[destination])

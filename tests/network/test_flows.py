@@ -14,6 +14,7 @@ from simgmc.network.flows import BandwidthChange, Flow, completion_times
 from simgmc.network.fluid import FluidNetwork, StuckError, Transfer
 from simgmc.network.reference import max_min_case
 from simgmc.network.routing import Links
+from simgmc.network.sharing import MaxMin
 from simgmc.network.topology import Host, add_link, star
 
 from . import rational
@@ -225,7 +226,12 @@ def test_rates_are_max_min_fair_time_never_runs_backwards_and_bytes_are_conserve
         load = [sum(rate for t, rate in rates.items() if link in t.route) for link in range(len(links))]
         for link, used in enumerate(load):
             assert used <= network.capacity[link] * (1 + EXACT)
+        anew = MaxMin(table)
+        anew.capacity, anew.on = network.capacity, network._on
+        anew._start_over()
         for transfer, rate in rates.items():
+            filled = min(transfer.cap, *(anew.level[link] for link in transfer.route))
+            assert rate == pytest.approx(filled, rel=EXACT), "kept up to date is not what filling anew gives"
             limited = rate >= transfer.cap * (1 - EXACT)
             for link in transfer.route:
                 full = load[link] >= network.capacity[link] * (1 - EXACT)
