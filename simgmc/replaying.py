@@ -46,10 +46,11 @@ def replay(
     _refuse_other_changes(before, after)
     out = Path(out) if out else source.path.with_name(source.path.name + "-replay")
     directory = run_directory.create(out, after.resolved(), grid_keys=tuple(after.grid), overwrite=overwrite)
+    finished = directory.finished()
     for training in trainings(after.points):
         record = _recorded(source, training)
         for point in training.points:
-            if training.series(point) not in directory.finished():
+            if training.series(point) not in finished:
                 timing = simulate(cluster_settings(point.scenario, training.method, training.seed), record.rounds)
                 write_series(directory, training.series(point), record, timing)
         directory.write_costs(training.key, record.rounds)

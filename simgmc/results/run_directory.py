@@ -24,6 +24,7 @@ import os
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -275,7 +276,7 @@ class RunDirectory:
         columns, rows = _read_table(self.path / file)
         if tuple(columns) != self._columns(file):
             raise SimgmcError(f"{self.path / file} has the columns {columns}, not {list(self._columns(file))}")
-        types = typing.get_type_hints(kind)
+        types = _types(kind)
         read = []
         for number, row in enumerate(rows, start=2):
             named = dict(zip(columns, row, strict=False))
@@ -319,8 +320,13 @@ class RunDirectory:
 
 
 def _cells(row: Evaluation | Breakdown) -> list[str]:
-    types = typing.get_type_hints(type(row))
+    types = _types(type(row))
     return [cell(_typed(getattr(row, name), kind)) for name, kind in types.items()]
+
+
+@cache
+def _types(kind: type) -> dict[str, object]:
+    return typing.get_type_hints(kind)
 
 
 def _typed(value: object, kind: object) -> int | float | None:

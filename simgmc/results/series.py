@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from simgmc.results.run_directory import Breakdown, Evaluation, RunDirectory, SeriesKey
-
-_COLUMNS = tuple(Evaluation.__dataclass_fields__)
+from simgmc.results.columns import read_columns
+from simgmc.results.run_directory import Breakdown, RunDirectory, SeriesKey
 
 
 @dataclass(frozen=True)
@@ -158,8 +158,7 @@ class Results:
 
     def at(self, method: str, point: GridPoint) -> list[Series]:
         """A method's seeds at a grid point, sorted."""
-        found = [one for one in self.series if one.key.method == method and one.point == point]
-        return sorted(found, key=lambda one: one.key.seed)
+        return list(self._by_place.get((method, point), ()))
 
     def reach(self, method: str, point: GridPoint, target: float, column: str = "sim_time_s") -> Reach:
         """What each seed had used of ``column`` when it first met the target."""
@@ -172,12 +171,33 @@ class Results:
 
     def equal_time(self, point: GridPoint) -> float:
         """The latest simulated time that every series at this grid point has lived to see."""
-        return min(float(one["sim_time_s"][-1]) for one in self.series if one.point == point)
+        return self._equal_times[point]
 
     def at_equal_time(self, method: str, point: GridPoint) -> Spread | None:
         """A method's measure at :meth:`equal_time`: which is best if all get the same time."""
         time = self.equal_time(point)
         return Spread.of([float(one.previous_value(self.measure.column, "sim_time_s", time)) for one in self.at(method, point)])
+
+    # Looked up once, since grids of hundreds of points ask for every method at every point.
+
+    @cached_property
+    def _by_place(self) -> dict[tuple[str, GridPoint], list[Series]]:
+        found: dict[tuple[str, GridPoint], list[Series]] = {}
+        for one in sorted(self.series, key=lambda one: one.key.seed):
+            found.setdefault((one.key.method, one.point), []).append(one)
+        return found
+
+    @cached_property
+    def _equal_times(self) -> dict[GridPoint, float]:
+        times: dict[GridPoint, float] = {}
+        for one in self.series:
+            end = float(one["sim_time_s"][-1])
+            times[one.point] = min(end, times.get(one.point, end))
+        return times
+
+    @cached_property
+    def _varying(self) -> list[bool]:
+        return [len({pair[1] for pair in pairs}) > 1 for pairs in zip(*(point.grid for point in self.points), strict=True)]
 
     def label(self, point: GridPoint) -> str:
         """``ring, 10 Mbit/s``: the collective and those of the grid's values that vary."""
@@ -186,8 +206,8 @@ class Results:
     def values(self, point: GridPoint) -> list[str]:
         """The grid's values that vary within the run; numbers without a unit get their key's last word."""
         shown = []
-        for index, (key, value) in enumerate(point.grid):
-            if len({other.grid[index][1] for other in self.points}) > 1:
+        for (key, value), varies in zip(point.grid, self._varying, strict=True):
+            if varies:
                 has_unit = value[:1].isdigit() and value[-1:].isalpha()
                 shown.append(value if has_unit else f"{key_text(key)} {value}")
         return shown
@@ -207,11 +227,7 @@ def read_results(directory: RunDirectory, methods: Sequence[str] | None = None) 
     """Reads a run. ``methods`` gives their order (the scenario's); without it they come as in ``metrics.csv``."""
     breakdowns = directory.breakdowns()
     series = []
-    for key, evaluations in directory.evaluations().items():
-        columns = {
-            name: np.array([math.nan if (value := getattr(row, name)) is None else value for row in evaluations], dtype=float)
-            for name in _COLUMNS
-        }
+    for key, columns in read_columns(directory).items():
         series.append(Series(key, columns, breakdowns.get(key)))
     present = list(dict.fromkeys(one.key.method for one in series))
     ordered = list(dict.fromkeys([*(methods or ()), *present]))
