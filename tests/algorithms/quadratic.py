@@ -66,7 +66,7 @@ class Quadratic:
 
     def gradients(self, at: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         offset = at - self.centres
-        slope = torch.einsum("kij,kj->ki", self.matrices, offset)
+        slope = (self.matrices @ offset[..., None])[..., 0]
         gradients = self.scale * (slope + self.noises[step % MINIBATCHES])
         return gradients, self.scale * (slope * offset).sum(1) / 2
 

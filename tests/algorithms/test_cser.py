@@ -40,8 +40,7 @@ def test_resetting_the_whole_error_every_period_is_local_sgd(identity, momentum,
     identity("9   M-CSER(C1 = 0, C2 = I, H) = local SGD", difference(reset.mean[::5], local.common))
 
 
-@pytest.mark.parametrize("pair", PAIRS)
-@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("pair, nesterov", [*((pair, False) for pair in PAIRS), ("RBGS / RBGS", True)])
 def test_model_less_error_is_the_same_on_all_workers(identity, pair, nesterov):
     first, second = PAIRS[pair]
     cser = run(MCSER(second, compressor=first, period=6, nesterov=nesterov))
@@ -51,8 +50,7 @@ def test_model_less_error_is_the_same_on_all_workers(identity, pair, nesterov):
     assert spread[1:].min() > 0
 
 
-@pytest.mark.parametrize("pair", PAIRS)
-@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("pair, nesterov", [*((pair, False) for pair in PAIRS), ("RBGS / RBGS", True)])
 def test_the_mean_model_takes_the_mean_local_steps(identity, pair, nesterov):
     """Synchronising moves nothing but the differences between workers."""
     first, second = PAIRS[pair]
@@ -65,9 +63,8 @@ def test_the_mean_model_takes_the_mean_local_steps(identity, pair, nesterov):
     identity("9   M-CSER: mean x moves by -mean p, any C1, C2", error)
 
 
-@pytest.mark.parametrize("pair", PAIRS)
-def test_cser_is_m_cser_without_momentum(identity, pair):
-    first, second = PAIRS[pair]
+def test_cser_is_m_cser_without_momentum(identity):
+    first, second = PAIRS["top-k / top-k"]
     cser, mcser = run(CSER(second, compressor=first, period=6)), run(MCSER(second, compressor=first, period=6, momentum=0.0))
     identity("9   CSER = M-CSER(beta = 0)", difference(cser.params, mcser.params))
 

@@ -19,7 +19,7 @@ from simgmc.training.stacked import StackedTrainer
 
 # Of these a multiple of the vector gives the same multiple of the message.
 EQUIVARIANT = ["top-k", "RBGS", "sign"]
-some_compressors = pytest.mark.parametrize("name", ["top-k", "RBGS", "random-k, own seeds"])
+some_compressors = pytest.mark.parametrize("name", ["top-k", "RBGS"])
 
 
 def test_uncompressed_gmc_is_dmsgd(identity):
@@ -82,7 +82,7 @@ def test_broadcasting_the_momentum_is_dense_and_the_mean_is_not():
 
 @pytest.mark.parametrize(
     "algorithm, name",
-    [(GMC, name) for name in COMPRESSORS] + [(one, name) for one in (GMCPlus, GMCServerMomentum) for name in ("top-k", "RBGS", "sign", "top-k, exempt vectors")],
+    [(GMC, name) for name in COMPRESSORS] + [(one, name) for one in (GMCPlus, GMCServerMomentum) for name in ("top-k", "RBGS", "sign")],
 )
 def test_the_auxiliary_sequence_moves_by_the_mean_gradient(identity, algorithm, name):
     """Lemma 3: y = (w_t - beta w_{t-1} - lr mean u) / (1 - beta) takes plain SGD steps."""

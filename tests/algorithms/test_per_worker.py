@@ -16,7 +16,7 @@ from simgmc.compression import build
 
 WORKLOAD = Quadratic(shapes=((6, 6), (4,)))
 LAYOUT, K, D = WORKLOAD.layout, WORKLOAD.workers, WORKLOAD.d
-ROUNDS = 40
+ROUNDS = 16
 
 TOP = build("top-k", count=5)
 BLOCK = build("rbgs", count=5)
@@ -57,7 +57,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("powersgd", {"rank": 1}),
     ("powersgd", {"rank": 2, "residual": "own", "warm_start": False}),
     ("local-sgd", {}),
-    ("post-local-sgd", {"period": 3, "start_epoch": 2.0}),
+    ("post-local-sgd", {"period": 3, "start_epoch": 1.0}),
     ("pr-sgd-momentum", {}),
     ("pr-sgd-momentum", {"momentum_sync": "reset"}),
     ("qsparse-local-sgd", {"compressor": build("composed", sparsify={"name": "top-k", "count": 5}, quantise={"name": "qsgd"})}),

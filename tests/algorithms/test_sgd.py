@@ -85,5 +85,5 @@ def test_sngm_stands_still_at_a_zero_gradient():
 def test_uncompressed_methods_approach_the_optimum_and_stay():
     still = Quadratic(noise=0.0)
     for algorithm in (SGD(), DMSGD(), GMC(IDENTITY), DGC(IDENTITY)):
-        end = run(algorithm, constant, 700, 0.0, still).common[-1]
-        assert difference(end, still.optimum) < 0.02 * difference(still.initial_parameters(), still.optimum)
+        end = run(algorithm, constant, 300, 0.0, still).common[-1]
+        assert difference(end, still.optimum) < 0.1 * difference(still.initial_parameters(), still.optimum)

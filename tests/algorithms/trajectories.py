@@ -120,7 +120,7 @@ class _Recording(StackedTrainer):
         return answer
 
 
-@functools.lru_cache(maxsize=24)
+@functools.lru_cache(maxsize=None)
 def run(
     algorithm: Algorithm,
     lr_at: Callable[[float], float] = varying,
