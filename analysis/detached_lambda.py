@@ -1,0 +1,55 @@
+"""Accuracy over the detached coefficient lambda (Table 3 of the GMC paper, in small).
+
+    simgmc run scenarios/detached_lambda.toml --data-dir DATA
+    python analysis/detached_lambda.py runs/detached_lambda [--out analysis/results/detached_lambda.png]
+
+Prints the table (mean and standard deviation over seeds) and draws it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+from simgmc.results.run_directory import open_run
+from simgmc.results.series import read_results
+from simgmc.results.summary import summarize
+
+STYLE = Path(__file__).parents[1] / "simgmc" / "results" / "simgmc.mplstyle"
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("detached_lambda.png"))
+    arguments = parser.parse_args()
+    rows = {row.method: row.final for row in summarize(read_results(open_run(arguments.run)))}
+    baseline = rows.pop("DMSGD")
+    curves: dict[str, list[tuple[float, float, float]]] = {}
+    for method, final in rows.items():
+        name, _, value = method.rpartition(" ")
+        curves.setdefault(name, []).append((float(value), 100 * final.mean, 100 * (final.std or 0.0)))
+    print("| lambda | " + " | ".join(curves) + " |\n| --- |" + " --- |" * len(curves))
+    for index, (value, *_) in enumerate(next(iter(curves.values()))):
+        print(f"| {value:g} | " + " | ".join(f"{points[index][1]:.2f} ± {points[index][2]:.2f}" for points in curves.values()) + " |")
+    print(f"\nDMSGD, uncompressed: {100 * baseline.mean:.2f} ± {100 * (baseline.std or 0.0):.2f}")
+    with pyplot.style.context(STYLE):
+        figure, axes = pyplot.subplots(figsize=(3.5, 2.6), layout="constrained")
+        for (name, points), marker in zip(curves.items(), "os", strict=False):
+            values, means, deviations = zip(*points, strict=True)
+            axes.errorbar(values, means, deviations, marker=marker, capsize=2, label=name)
+        axes.axhline(100 * baseline.mean, color="0.4", linestyle="--", linewidth=0.8, label="DMSGD, uncompressed")
+        axes.set(xlabel="detached coefficient λ", ylabel="test accuracy (%)")
+        axes.legend()
+        figure.savefig(arguments.out, dpi=200)
+    print(f"picture: {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()
