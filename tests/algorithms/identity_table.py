@@ -21,6 +21,12 @@ def identity(request: pytest.FixtureRequest) -> Callable[..., None]:
     return claim
 
 
+def _row(item: tuple[str, object]) -> tuple[float, str]:
+    """By the number that a name begins with; names without one at the end."""
+    number = item[0][:4].strip()
+    return float(number) if number else float("inf"), item[0]
+
+
 def pytest_terminal_summary(terminalreporter) -> None:
     largest: dict[str, tuple[float, float, int]] = {}
     for outcome in ("passed", "failed"):
@@ -36,6 +42,6 @@ def pytest_terminal_summary(terminalreporter) -> None:
         return
     terminalreporter.section("identities: largest error along the trajectories")
     width = max(map(len, largest))
-    for name, (error, tolerance, cases) in sorted(largest.items()):
+    for name, (error, tolerance, cases) in sorted(largest.items(), key=_row):
         verdict = "" if error <= tolerance else "   FAILED"
         terminalreporter.write_line(f"{name:{width}}  {error:8.1e}  (tolerance {tolerance:.0e}, {cases} case{'s' * (cases > 1)}){verdict}")
