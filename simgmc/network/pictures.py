@@ -11,7 +11,10 @@ import numpy as np
 from simgmc.network.timeline import Timeline
 from simgmc.network.timing import Timing
 
-COLOURS = {"compute": "#4477aa", "compress": "#66ccee", "send": "#228833", "aggregate": "#ccbb44", "wait": "#dddddd"}
+COLOURS = {
+    "compute": "#4477aa", "compress": "#66ccee", "transfer": "#228833", "latency": "#aa3377", "aggregate": "#ccbb44",
+    "wait": "#dddddd", "send": "#88cc99",
+}  # fmt: skip
 """Colour-blind safe, the same in every picture."""
 
 
@@ -25,22 +28,24 @@ def _pyplot():
 
 
 def draw_gantt(timeline: Timeline, hosts: Sequence[str], path: str | Path) -> None:
-    """What every host does when: one bar per host, sends below computing."""
+    """Where every host's time goes (upper half of its bar: the parts of the breakdown) and when
+    it sends (lower half)."""
     pyplot = _pyplot()
     figure, axes = pyplot.subplots(figsize=(7.2, 0.9 + 0.34 * len(hosts)), layout="constrained")
     shown: set[str] = set()
     for row, host in enumerate(hosts):
-        for what, (low, height) in {"wait": (-0.4, 0.8), "compute": (-0.4, 0.8), "compress": (-0.4, 0.8), "aggregate": (-0.4, 0.4), "send": (0.0, 0.4)}.items():
-            bars = [(s.start, s.end - s.start) for s in timeline.spans if s.track == host and s.what == what]
-            if bars:
-                label = None if what in shown else what
-                shown.add(what)
-                axes.broken_barh(bars, (row + low, height), facecolors=COLOURS[what], linewidth=0, label=label)
+        for spans, low in ((timeline.parts, -0.42), (timeline.actions, 0.02)):
+            for what, colour in COLOURS.items():
+                bars = [(s.start, s.end - s.start) for s in spans if s.track == host and s.what == what]
+                if bars and (low < 0 or what in ("send", "aggregate")):
+                    label = None if what in shown else what
+                    shown.add(what)
+                    axes.broken_barh(bars, (row + low, 0.4), facecolors=colour, linewidth=0, label=label)
     axes.set_yticks(range(len(hosts)), hosts, fontsize=7)
     axes.invert_yaxis()
     axes.set_xlabel("simulated time, s", fontsize=8)
     axes.tick_params(axis="x", labelsize=7)
-    axes.legend(fontsize=7, frameon=False, ncols=len(COLOURS), loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    axes.legend(fontsize=7, frameon=False, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=180)
     pyplot.close(figure)
