@@ -12,7 +12,8 @@ from simgmc.costs import Average, RoundCosts
 from simgmc.network import collectives
 from simgmc.network.clock import Clock
 from simgmc.network.collectives.pieces import cut
-from simgmc.network.exchange import LiveExchange, Parts, RingLinks, Solution, SolvedExchange, moved, solve_events, solve_ring
+from simgmc.network.exchange import LiveExchange, Parts, RingLinks, Solution, SolvedExchange, moved, solve_events, solve_ring, solve_server
+from simgmc.network.fast_server import FEWEST, ServerLinks
 from simgmc.network.fluid import FluidNetwork
 from simgmc.network.isolation import LARGEST, Ancestry, cannot_meet, needs_everybody
 from simgmc.network.schedule import Placement, Schedule, Structure
@@ -98,6 +99,7 @@ class Communication:
         self._schedules: OrderedDict[tuple, tuple[str, Schedule]] = OrderedDict()
         self._solutions: OrderedDict[tuple, tuple[Schedule, Solution]] = OrderedDict()
         self._ways: dict[tuple[int, ...], RingLinks] = {}
+        self._servers: dict[int, ServerLinks | None] = {}
         self._apart: dict[int, bool] = {}
         """Per placement (by id): can its exchanges not meet?"""
         self._structures: list[Structure] = []
@@ -207,7 +209,9 @@ class Communication:
         proved. Otherwise its graph must prove it, and be the same for every message; solving at
         once then pays only where solutions come again.
         """
-        if not collectives.find(self.settings.collective).one_structure or self.settings.compute.random:
+        if not collectives.find(self.settings.collective).one_structure:
+            return False
+        if self.settings.compute.random and self._server(placement) is None:
             return False
         if placement.structure.flows > LARGEST or None in placement.routes:
             return False
@@ -215,6 +219,17 @@ class Communication:
             ancestry = Ancestry(placement)
             self._apart[id(placement)] = needs_everybody(ancestry) and cannot_meet(ancestry, ancestry)
         return self._apart[id(placement)]
+
+    def _server(self, placement: Placement) -> ServerLinks | None:
+        """What the fast path of a parameter server needs; None where it does not apply."""
+        workers = placement.structure.participants
+        plain = self.settings.collective == "parameter-server" and placement.structure.flows == 2 * workers + 1
+        if not plain or workers < FEWEST:
+            return None
+        if id(placement) not in self._servers:
+            found = ServerLinks(placement)
+            self._servers[id(placement)] = found if found.simple else None
+        return self._servers[id(placement)]
 
     def _way(self, members: list[int]) -> RingLinks:
         key = tuple(members)
@@ -232,7 +247,12 @@ class Communication:
         if way is not None and way.apart:
             solution = solve_ring(schedule.ring, way, gates)
         else:
-            solution = solve_events(schedule, self._placement(schedule.structure, members), gates)
+            placement = self._placement(schedule.structure, members)
+            server = self._server(placement)
+            if server is not None:
+                solution = solve_server(schedule, placement, server, gates)
+            else:
+                solution = solve_events(schedule, placement, gates)
         # The schedule is kept with its solution, so that its id cannot come to mean another.
         self._solutions[key] = (schedule, solution)
         if len(self._solutions) > _KEPT:

@@ -9,6 +9,7 @@ import numpy as np
 
 from simgmc.network.breakdown import chain
 from simgmc.network.fast_ring import Ring, solve
+from simgmc.network.fast_server import ServerLinks, incast
 from simgmc.network.fluid import CapacityError, FluidNetwork
 from simgmc.network.overheads import IDEAL, Overheads
 from simgmc.network.routing import Links
@@ -237,3 +238,34 @@ def solve_ring(ring: Ring, way: RingLinks, gates: np.ndarray) -> Solution:
         return (transfer, lost, adding, 0.0), origin, begin
 
     return Solution(times.finish, back)
+
+
+def solve_server(schedule: Schedule, placement: Placement, way: ServerLinks, gates: np.ndarray) -> Solution:
+    """A parameter-server round whose links are each one worker's or everybody's, in arrays."""
+    workers = len(gates)
+    push, pull = way.push, way.pull
+    begun = gates + push.extra
+    pushed = incast(begun, schedule.nbytes[:workers], push.own, push.shared)
+    landed = pushed + push.latency
+    last = int(np.argmax(landed))
+    arrived = float(landed[last])
+    added = arrived + float(schedule.delay[workers])
+    sent = added + pull.extra
+    pulled = incast(sent, schedule.nbytes[workers + 1 :], pull.own, pull.shared)
+    finish = pulled + pull.latency
+    check_bounds(moved(schedule, placement).links, placement.links.bandwidth, float(finish.max()), placement.links, placement.least_latency)
+    # The chain of every worker, from its end backwards: times and what lies between them.
+    before = [("transfer", float(begun[last])), ("latency", float(gates[last]))]
+    before = [("aggregate", arrived), ("latency", float(pushed[last])), *before]
+
+    def back(participant: int, ready: float, end: float) -> tuple[Parts, int, float]:
+        spent = {"transfer": 0.0, "latency": 0.0, "aggregate": 0.0}
+        own = [("latency", float(pulled[participant])), ("transfer", float(sent[participant])), ("latency", added)]
+        for what, time in (*own, *before):
+            time = max(time, ready)
+            if time < end:
+                spent[what] += end - time
+                end = time
+        return (spent["transfer"], spent["latency"], spent["aggregate"], 0.0), last, end
+
+    return Solution(finish, back)

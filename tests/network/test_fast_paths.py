@@ -13,7 +13,9 @@ from simgmc.network.breakdown import exchange_breakdown
 from simgmc.network.collectives.sliced_ring import all_gather_chunks, all_reduce_chunks, ring_schedule
 from simgmc.network.cluster import ClusterSettings, simulate
 from simgmc.network.conditions import ComputeTime, Duration, Throughput
+from simgmc.network.exchange import solve_events, solve_server
 from simgmc.network.fast_ring import Ring, solve
+from simgmc.network.fast_server import ServerLinks
 from simgmc.network.fluid import FluidNetwork
 from simgmc.network.isolation import Ancestry, cannot_meet, needs_everybody
 from simgmc.network.overheads import Overheads
@@ -119,3 +121,36 @@ def test_where_exchanges_are_proved_apart_no_flows_of_two_rounds_ever_meet(worke
         network.advance()
         for flows in network._on:
             assert len({id(transfer.run) for transfer in flows}) <= 1
+
+
+@given(st.integers(2, 9), st.integers(0, 2**32), st.booleans(), st.sampled_from([Overheads(), Overheads(0.9, 0.01, 1.5, 2e5)]))
+@settings(max_examples=120, deadline=None)
+def test_the_server_in_arrays_equals_the_events(workers, seed, ties, overheads):
+    rng = np.random.default_rng(seed)
+    up, down = (rng.choice([1e5, 2e5, 1e6], workers) if ties else rng.uniform(1e4, 1e6, workers) for _ in range(2))
+    sizes = rng.choice([0, 1000, 4000], workers) if ties else rng.integers(0, 10**5, workers)
+    gates = np.round(rng.uniform(0, 0.3, workers), 1 if ties else 9)
+    links = Links(overheads.applied_to(star(hosts(up, down, rng.uniform(0, 0.1, workers)))))
+    schedule = collectives.schedule("parameter-server", message(sizes, down=int(rng.integers(0, 10**5)), summable=False), Duration(0.2))
+    placement = Placement(schedule.structure, [*worker_names(workers), "server"], links, overheads)
+    way = ServerLinks(placement)
+    assert way.simple
+    fast, slow = solve_server(schedule, placement, way, gates), solve_events(schedule, placement, gates)
+    assert fast.finish == pytest.approx(slow.finish, rel=EXACT)
+    for worker in range(workers):
+        ends = gates[worker], float(fast.finish[worker])
+        (parts, _, begin), (expected, _, other) = fast.back(worker, *ends), slow.back(worker, *ends)
+        assert sum(parts) + begin - ends[0] == pytest.approx(ends[1] - ends[0], rel=EXACT)
+        if not ties:
+            assert (*parts, begin) == pytest.approx((*expected, other), rel=1e-6, abs=1e-9)
+
+
+def test_a_large_server_round_takes_the_fast_path_and_is_the_same():
+    workers = 40
+    rng = np.random.default_rng(1)
+    rounds = [(Compute(1), message(rng.integers(1, 20000, workers), summable=False)) for _ in range(3)]
+    fast, slow = (
+        simulate(settings_of("parameter-server", which, 5, 0.3, Overheads(), (1.0,) * workers), rounds) for which in (True, False)
+    )
+    assert fast.round_end == pytest.approx(slow.round_end, rel=EXACT)
+    assert fast.breakdown == pytest.approx(slow.breakdown, rel=1e-6, abs=1e-9)
