@@ -20,7 +20,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import nnls
 
 from simgmc.costs import Average
 from simgmc.errors import SimgmcError
@@ -39,6 +38,8 @@ UNTOUCHED_BANDWIDTH = 1.25e9
 """Bytes/s assumed where the network was left as it was: the instances' nominal 10 Gbit/s."""
 UNTOUCHED_LATENCY = 5e-5
 """Seconds assumed where the network was left as it was: within one data centre."""
+MODELLED = ("allreduce", "broadcast", "reduce", "p2p", "dp-allreduce", "dp-central-ps", "dp-sharded-ps")
+"""Measured collectives that there is a model of."""
 NCCL_BUFFER = 4 * 2**20
 GLOO_SEGMENT = 2**20
 """Bytes: Gloo's largest segment."""
@@ -90,10 +91,7 @@ def simulated_seconds(row: dict, overheads: Overheads = IDEAL) -> float:
         return run(exchanges.reduce(nodes, 0, nbytes, slices)) + run(exchanges.broadcast(nodes, 0, nbytes, slices))
     if kind == "dp-sharded-ps":
         return run(collectives.schedule("colocated-parameter-server", _dense(nodes, nbytes), Duration(0.0), Options()))
-    raise SimgmcError(
-        f"measured collective {kind!r} is unknown: must be allreduce, broadcast, reduce, p2p, dp-allreduce, "
-        "dp-central-ps or dp-sharded-ps"
-    )
+    raise SimgmcError(f"measured collective {kind!r} is unknown: must be one of {', '.join(MODELLED)}")
 
 
 def _dense(nodes: int, nbytes: float) -> Average:
@@ -149,6 +147,8 @@ def fit_overheads(rows: Sequence[dict], nodes: int = 4) -> Fit | None:
     Least squares of relative errors in three numbers, none negative: the payload share,
     latencies lost at start-up, and seconds of software per message. None where there are too few rows.
     """
+    from scipy.optimize import nnls
+
     chosen = [index for index, row in enumerate(rows) if headline(row)]
     inside = tuple(index for index in chosen if rows[index]["nodes"] == nodes)
     outside = tuple(index for index in chosen if rows[index]["nodes"] != nodes)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from simgmc.errors import SimgmcError
-from simgmc.network.measured import Fit, fit_overheads, headline, simulated_seconds
+from simgmc.network.fluid import StuckError
+from simgmc.network.measured import MODELLED, Fit, fit_overheads, headline, simulated_seconds
 from simgmc.network.reference import max_min_case, sliced_ring_case
 
 TOLERANCE = 1e-9
@@ -53,7 +54,8 @@ class FileReport:
     kind: str
     """"max-min", "rings" or "measured"."""
     values: dict | list
-    """Every computed value: ``{case: {"first" | "last": {flow: seconds}}}``, or a list in the file's order."""
+    """Every computed value: ``{case: {"first" | "last": {flow: seconds}}}``, or a list in the
+    file's order; None for what can never finish or is not modelled."""
     largest_error: float
     """Largest relative error of an exact file; of the headline rows of a measured one."""
     worst: str
@@ -137,15 +139,24 @@ def _max_min(file: str, document: dict) -> FileReport:
     values: dict[str, dict] = {}
     largest, worst = 0.0, ""
     for case in document["cases"]:
-        values[case["name"]] = {latency: max_min_case(case, latency) for latency in ("first", "last")}
+        values[case["name"]] = {latency: _case(case, latency) for latency in ("first", "last")}
         expected = {"first": case.get("expected")}
         expected["last"] = case.get("expected_latency_last", expected["first"])
         for latency, times in expected.items():
             for flow, seconds in (times or {}).items():
-                error = _relative(values[case["name"]][latency][flow], seconds)
+                found = values[case["name"]][latency][flow]
+                # A flow that cannot finish has no time; a case may expect just that.
+                error = _relative(found, seconds) if None not in (found, seconds) else float(found is not seconds)
                 if error >= largest:
                     largest, worst = error, f"{case['name']}, {flow}, latency {latency}"
     return FileReport(file, "max-min", values, largest, worst)
+
+
+def _case(case: dict, latency: str) -> dict[str, float | None]:
+    try:
+        return max_min_case(case, latency)
+    except StuckError:
+        return {flow["id"]: None for flow in case["flows"]}
 
 
 def _rings(file: str, document: dict) -> FileReport:
@@ -164,7 +175,11 @@ def _measured(file: str, document: dict) -> FileReport:
     rows = document["rows"]
     fit = fit_overheads(rows)
     table = []
+    values: list[float | None] = []
     for number, row in enumerate(rows):
+        if row["collective"] not in MODELLED or row.get("measured_s") is None:
+            values.append(None)
+            continue
         table.append(
             MeasuredRow(
                 row["collective"],
@@ -179,12 +194,13 @@ def _measured(file: str, document: dict) -> FileReport:
                 None if fit is None else fit.seconds.get(number),
             )
         )
+        values.append(table[-1].simulated)
     held = [row for row in table if row.headline]
     worst = max(held, key=lambda row: abs(row.error), default=None)
     return FileReport(
         file,
         "measured",
-        [row.simulated for row in table],
+        values,
         abs(worst.error) if worst else 0.0,
         f"{worst.library} {worst.collective}, {worst.nodes} nodes, {worst.setting}" if worst else "no NCCL all-reduce rows",
         sum(abs(row.error) for row in held) / len(held) if held else 0.0,

@@ -52,6 +52,16 @@ def test_an_exact_case_that_is_off_fails(tmp_path):
     assert not result.passed and result.reports[0].worst.startswith("case 0")
 
 
+def test_what_cannot_finish_or_is_not_modelled_has_no_time(tmp_path):
+    dead = {"name": "dead", "links": [{"id": "l", "bandwidth": 0, "latency": 0}], "flows": [{"id": "f", "route": ["l"], "bytes": 1}]}
+    report = validate_file(write(tmp_path, {"cases": [{**dead, "expected": {"f": None}}]}))
+    assert report.passed and report.values == {"dead": {"first": {"f": None}, "last": {"f": None}}}
+    assert not validate_file(write(tmp_path, {"cases": [{**dead, "expected": {"f": 1.0}}]})).passed
+    row = {"collective": "alltoall", "lib": "nccl", "nodes": 4, "bytes": 8, "latency_s": 0.1, "bandwidth_Bps": 8, "measured_s": 1.0}
+    measured = validate_file(write(tmp_path, {"rows": [row, {**row, "collective": "p2p"}]}))
+    assert measured.values == [None, pytest.approx(1.1)] and len(measured.rows) == 1
+
+
 @pytest.mark.parametrize("document", ["not json", {"cases": [{"x": 1}]}, [], {"cases": [{**RING, "nodes": None}]}, {"cases": [{"slices": 1}]}])
 def test_a_file_that_is_no_reference_is_refused(tmp_path, document):
     with pytest.raises(SimgmcError, match="file.json"):
