@@ -23,6 +23,8 @@ from simgmc.network.topology import groups
 
 _KEPT = 256
 """Schedules and solutions kept for messages that come again."""
+_KEPT_SIZE = 1_000_000
+"""Slices of all solutions kept, about: each may take some tens of bytes."""
 
 
 class Joint:
@@ -140,7 +142,9 @@ class Communication:
         if solvable and schedule.ring is None and self._provably_alone(placement):
             total = moved(schedule, placement)
             return SolvedExchange(len(joint.members), lambda gates: self._solve(schedule, joint.members, gates), total, joint.finish)
-        exchange = LiveExchange(self.network, schedule, placement, joint.finish)
+        exchange = LiveExchange(
+            self.network, schedule, placement, joint.finish, not collectives.find(name).changes_average
+        )
         if self.recorder is not None:
             self.recorder.exchange(joint.number, exchange.execution)
         return exchange
@@ -255,7 +259,8 @@ class Communication:
                 solution = solve_events(schedule, placement, gates)
         # The schedule is kept with its solution, so that its id cannot come to mean another.
         self._solutions[key] = (schedule, solution)
-        if len(self._solutions) > _KEPT:
+        size = len(gates) if schedule.ring is None else schedule.ring.chunk.size * schedule.ring.slices
+        if len(self._solutions) > min(_KEPT, 2 + _KEPT_SIZE // size):
             self._solutions.popitem(last=False)
         return solution
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simgmc.network.breakdown import chain
-from simgmc.network.fast_ring import Ring, solve
+from simgmc.network.fast_ring import Ring, RingTimes, solve
 from simgmc.network.fast_server import ServerLinks, incast
 from simgmc.network.fluid import CapacityError, FluidNetwork
 from simgmc.network.overheads import IDEAL, Overheads
@@ -53,7 +53,11 @@ def moved(schedule: Schedule, placement: Placement, delivered: np.ndarray | None
 class LiveExchange:
     """Every flow simulated as it happens, sharing links with whatever else is there."""
 
-    def __init__(self, network: FluidNetwork, schedule: Schedule, placement: Placement, on_finish: Finish):
+    def __init__(
+        self, network: FluidNetwork, schedule: Schedule, placement: Placement, on_finish: Finish, whole: bool = True
+    ):
+        self._whole = whole
+        """Whether everything must have been delivered when everybody has finished."""
         self.execution = Execution(network, schedule, placement, on_finish)
         self.execution.begin()
         self._network = network
@@ -84,7 +88,10 @@ class LiveExchange:
     def check(self, capacity: Sequence[float]) -> None:
         """Assert the bounds: everything delivered, no link faster than it can be."""
         execution = self.execution
-        if execution.open == 0 and not execution.aborted:
+        if execution.open and self._whole:
+            waiting = next(flow for flow, time in enumerate(execution.landed) if time < 0)
+            raise CapacityError(f"internal error: {execution.describe(waiting)} was never delivered")
+        if execution.open == 0:
             begun = min((time for time in execution.begun if time >= 0), default=0.0)
             check_bounds(
                 self.moved().links,
@@ -222,7 +229,8 @@ class RingLinks:
 
 def solve_ring(ring: Ring, way: RingLinks, gates: np.ndarray) -> Solution:
     """A ring whose routes share no link, as an array recurrence."""
-    times = solve(ring, way.rate, way.latency, gates, way.extra, way.first)
+    times = solve(ring, way.rate, way.latency, gates, way.extra, way.first, trail=False)
+    traced: list[RingTimes] = []
     seconds = float(times.finish.max() - gates.min())
     check_bounds(way.moved(ring).links, way.links.bandwidth, seconds, way.links, float(way.latency.min()))
 
@@ -231,7 +239,9 @@ def solve_ring(ring: Ring, way: RingLinks, gates: np.ndarray) -> Solution:
         begin = float(gates[origin])
         if begin < ready:
             # The chain starts before this participant's own time: it has to be cut there.
-            transfer, lost, adding, origin, begin = times.back(ring, participant, ready, end, way.extra, way.first)
+            if not traced:
+                traced.append(solve(ring, way.rate, way.latency, gates, way.extra, way.first))
+            transfer, lost, adding, origin, begin = traced[0].back(ring, participant, ready, end, way.extra, way.first)
         else:
             lost, adding = float(times.latency[participant]), float(times.aggregate[participant])
             transfer = end - begin - lost - adding

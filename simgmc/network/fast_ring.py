@@ -102,11 +102,21 @@ class RingTimes:
         return transfer, lost, adding, rank, end
 
 
-def solve(ring: Ring, rate: np.ndarray, latency: np.ndarray, ready: np.ndarray, extra: np.ndarray, first: np.ndarray) -> RingTimes:
+def solve(
+    ring: Ring,
+    rate: np.ndarray,
+    latency: np.ndarray,
+    ready: np.ndarray,
+    extra: np.ndarray,
+    first: np.ndarray,
+    trail: bool = True,
+) -> RingTimes:
     """Times of a sliced ring whose routes share no link.
 
     ``rate``: (K,) bytes/s and ``latency``: (K,) s from each rank to the next; ``ready``: (K,)
     s; ``extra``: (K,) s that every message's start is held up, ``first``: (K,) s the first's.
+    Without the ``trail``, which takes memory for every slice, :meth:`RingTimes.back` is not
+    possible.
     """
     workers = len(ready)
     rank = np.arange(workers)
@@ -120,7 +130,7 @@ def solve(ring: Ring, rate: np.ndarray, latency: np.ndarray, ready: np.ndarray, 
     idle, idle_l, idle_a, idle_o = ready, zero, zero, rank
     usable: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
     held = bool(extra.any() or first.any())
-    trail: list[tuple] = []
+    kept: list[tuple] = []
     never = np.zeros(workers, dtype=bool)
     for step in range(len(ring.chunk)):
         take = ring.chunk[step] / ring.slices / rate
@@ -146,14 +156,16 @@ def solve(ring: Ring, rate: np.ndarray, latency: np.ndarray, ready: np.ndarray, 
             if ring.lock_step:
                 free, free_l = landed, landed_l
             if work is None:
-                trail.append((*card, None, None))
+                if trail:
+                    kept.append((*card, None, None))
             else:
                 late = time >= idle
                 begin = maximum(time, idle)
                 time_l, time_o = where(late, time_l, idle_l), where(late, time_o, idle_o)
                 time_a = where(late, time_a, idle_a) + work
                 time = begin + work
-                trail.append((*card, begin, late))
+                if trail:
+                    kept.append((*card, begin, late))
                 idle, idle_l, idle_a, idle_o = time, time_l, time_a, time_o
             arrived.append((time, time_l, time_a, time_o))
         usable = arrived
@@ -170,4 +182,4 @@ def solve(ring: Ring, rate: np.ndarray, latency: np.ndarray, ready: np.ndarray, 
         finish_o = where(late, time_o, finish_o)
     if ring.final is not None:
         finish, finish_a = finish + ring.final, finish_a + ring.final
-    return RingTimes(finish, finish_o, finish_l, finish_a, last, trail)
+    return RingTimes(finish, finish_o, finish_l, finish_a, last, kept)
