@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from simgmc.results.plots import draw_plots
+from simgmc.results.grids import MOST_POINTS, is_large
+from simgmc.results.large_tables import print_large_summary
+from simgmc.results.plots import draw_plots, left_out
 from simgmc.results.run_directory import RunDirectory
 from simgmc.results.series import read_results
 from simgmc.results.summary import summarize, write_summary
@@ -19,6 +21,8 @@ def report(console: Console, directory: RunDirectory, scenario: Scenario) -> Non
     results = read_results(directory, methods=names)
     rows = summarize(results, target=target, baseline=baseline)
     write_summary(directory, results, rows)
-    print_summary(console, results, rows, target, baseline)
-    plots = draw_plots(directory, methods=names, target=target, baseline=baseline)
+    (print_large_summary if is_large(results) else print_summary)(console, results, rows, target, baseline)
+    plots = draw_plots(directory, methods=names, target=target, baseline=baseline, results=results)
     console.print(f"\n{directory.path}: metrics.csv, summary.csv, breakdown.csv, and in plots/: " + ", ".join(sorted({plot.stem for plot in plots})), markup=False, highlight=False, soft_wrap=True)
+    if missing := left_out(results, target, plots):
+        console.print(f"not drawn, since they would need more than {MOST_POINTS} panels: {', '.join(missing)}; every grid point is in {directory.path / 'summary.csv'}", markup=False, highlight=False, soft_wrap=True)

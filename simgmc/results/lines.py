@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
 from simgmc.results import curves, panels
+from simgmc.results.grids import MOST_POINTS
 from simgmc.results.panels import Page, Panel
 from simgmc.results.quantities import axis_unit, parse, time_unit
 from simgmc.results.series import GridPoint, Results, key_text
@@ -19,12 +20,14 @@ _TARGET = {"color": "#404040", "linewidth": 0.7, "linestyle": (0, (5, 2))}
 
 
 def measure_figure(results: Results, along: str, target: float | None, baseline: str | None) -> list[Figure]:
-    """Accuracy (or loss) against simulated time, bytes sent by all workers, or epochs."""
+    """Accuracy (or loss) against simulated time, bytes sent by all workers, or epochs; [] of too many panels."""
     drawn = {
         point: {m: c for m in results.methods if (c := curves.curve(results, m, point, along)) is not None}
         for point in results.points
     }
     rows = _without_repeats(results, drawn)
+    if not rows:
+        return []
     log = along != "epoch" and any(
         curves.wide([curve.x[-1] for curve in lines.values()], curves.LOG_FROM) for lines in drawn.values()
     )
@@ -87,7 +90,7 @@ def _draw_lines(
 
 
 def _without_repeats(results: Results, drawn: dict) -> list[list[Panel]]:
-    """Panels for all grid points, those with exactly the same curves taken together."""
+    """Panels for all grid points, those with exactly the same curves taken together; [] where they are too many."""
     groups: list[list[GridPoint]] = []
     for point, lines in drawn.items():
         for group in groups:
@@ -97,6 +100,8 @@ def _without_repeats(results: Results, drawn: dict) -> list[list[Panel]]:
                 break
         else:
             groups.append([point])
+            if len(groups) > MOST_POINTS:
+                return []
     if len(groups) == len(results.points):
         return panels.point_rows(results)
     return panels.flow([Panel(_name(results, group), tuple(group)) for group in groups])

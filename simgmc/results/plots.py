@@ -6,6 +6,9 @@
 - ``time_to_target``: the same answer as bars, with the numbers.
 - ``time_to_target_vs_KEY``: along a numeric key of the grid with at least three values.
 - ``time_per_round``: what a worker's round is made of.
+- ``first_to_target_map``, ``speedup_map``: over two numeric keys with at least three values each.
+
+No figure has more than 12 panels (grids.MOST_POINTS): where it would, it is not drawn.
 
 A method has one colour, line style and marker everywhere, by its place in the scenario.
 """
@@ -17,7 +20,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from simgmc.results import bars, curves, lines, panels
+from simgmc.results import bars, curves, grids, heat_maps, lines, panels
 from simgmc.results.run_directory import RunDirectory
 from simgmc.results.series import Results, read_results
 
@@ -29,13 +32,15 @@ def draw_plots(
     target: float | None = None,
     baseline: str | None = None,
     formats: Sequence[str] = ("png", "pdf"),
+    results: Results | None = None,
 ) -> list[Path]:
     """Draws everything that the run's data allow into its ``plots`` folder; returns the files.
 
     ``methods`` gives the scenario's order, ``target`` the accuracy (a loss where the task has none)
-    and ``baseline`` the method that findings compare with.
+    and ``baseline`` the method that findings compare with. ``results``: what the directory holds, if
+    it has been read.
     """
-    results = read_results(directory, methods)
+    results = results or read_results(directory, methods)
     files: list[Path] = []
     if not results.series:
         return files
@@ -46,15 +51,42 @@ def draw_plots(
 
 
 def figures_of(results: Results, target: float | None = None, baseline: str | None = None) -> dict[str, list[Figure]]:
-    """All figures by file name. To be called, and the figures saved, within :func:`panels.style`."""
+    """All figures by file name, none of those with too many panels.
+
+    To be called, and the figures saved, within :func:`panels.style`.
+    """
     figures = {}
     measure = "accuracy" if results.measure.higher_is_better else "loss"
-    for column, along in {"sim_time_s": "time", "bytes_up": "bytes", "epoch": "epoch"}.items():
+    large = grids.is_large(results)
+    for column, along in _ALONG.items():
         figures[f"{measure}_vs_{along}"] = lines.measure_figure(results, column, target, baseline)
     if target is not None:
-        figures["time_to_target"] = bars.target_bars(results, target, baseline)
+        figures["time_to_target"] = [] if large else bars.target_bars(results, target, baseline)
         for key in curves.numeric_keys(results):
-            figures[f"time_to_target_vs_{key.rpartition('.')[2]}"] = lines.target_sweep(results, key, target, baseline)
+            few = grids.group_count(results, [key]) <= grids.MOST_POINTS
+            figures[_sweep_name(key)] = lines.target_sweep(results, key, target, baseline) if few else []
+        figures |= heat_maps.heat_map_figures(results, target, baseline)
     if all(one.breakdown is not None for one in results.series):
-        figures["time_per_round"] = bars.round_bars(results)
+        figures["time_per_round"] = [] if large else bars.round_bars(results)
     return figures
+
+
+def left_out(results: Results, target: float | None, drawn: Sequence[Path]) -> list[str]:
+    """The figures that a small grid has and that this large one does not, having too many panels."""
+    if not grids.is_large(results):
+        return []
+    measure = "accuracy" if results.measure.higher_is_better else "loss"
+    names = [f"{measure}_vs_{along}" for along in _ALONG.values()]
+    if target is not None:
+        names += ["time_to_target", *(_sweep_name(key) for key in curves.numeric_keys(results))]
+        names += ["first_to_target_map"] if grids.axes_of(results) else []
+    names.append("time_per_round")
+    there = {file.stem for file in drawn} | {file.stem.rpartition("_")[0] for file in drawn}
+    return [name for name in names if name not in there]
+
+
+_ALONG = {"sim_time_s": "time", "bytes_up": "bytes", "epoch": "epoch"}
+
+
+def _sweep_name(key: str) -> str:
+    return f"time_to_target_vs_{key.rpartition('.')[2]}"

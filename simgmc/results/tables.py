@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from simgmc.results.quantities import bytes_text, percent_text, time_text, with_spread
 from simgmc.results.run_directory import PARTS
@@ -21,23 +22,30 @@ _ASCII = {"±": "+-", "×": "x", "µ": "u", "–": "-", "─": "-"}
 def print_summary(
     console: Console, results: Results, rows: list[Row], target: float | None = None, baseline: str | None = None
 ) -> None:
-    """Prints both tables, grouped by grid point; off a terminal, plain text of full width."""
+    """Prints both tables, grouped by grid point; off a terminal, plain text of full width.
+
+    For a large grid see large_tables.py.
+    """
     from rich.text import Text
 
     if not rows:
         console.print("No evaluations yet.")
         return
     columns = _result_columns(results, target, baseline)
+    sections = {point: [] for point in dict.fromkeys(row.point for row in rows)}
+    for row in rows:
+        sections[row.point].append(row)
+    sections = {results.label(point): here for point, here in sections.items()}
     if not _fits(console, _widths(rows, columns)):
         columns["simulated\ntime"] = lambda row: time_text(row.sim_time_s.mean)
-    _print(console, _heading(results, target, baseline), results, rows, columns, None)
+    print_sections(console, heading_of(results, target, baseline), sections, columns)
     for note in _notes(rows, target):
         _lines(console, Text(f"  {note}", "dim"))
     if any(row.shares for row in rows):
         console.print()
         columns = {part: lambda row, part=part: _share(row, part) for part in PARTS}
         columns |= {"time per\nround": lambda row: time_text(row.seconds_per_round.mean) if row.seconds_per_round else "–"}
-        _print(console, "Where each method's round went (% of a worker's time)", results, rows, columns, _largest)
+        print_sections(console, "Where each method's round went (% of a worker's time)", sections, columns, _largest)
 
 
 def reach_text(row: Row) -> str:
@@ -75,7 +83,7 @@ def _result_columns(results: Results, target: float | None, baseline: str | None
     return columns
 
 
-def _heading(results: Results, target: float | None, baseline: str | None) -> str:
+def heading_of(results: Results, target: float | None, baseline: str | None) -> str:
     seeds = sorted({row.key.seed for row in results.series})
     parts = [f"mean ± std over {len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}"]
     if target is not None:
@@ -113,37 +121,41 @@ def _largest(row: Row, column: str) -> bool:
     return row.shares is not None and row.shares.get(column) == max(row.shares.values())
 
 
-def _print(
+def print_sections(
     console: Console,
     heading: str,
-    results: Results,
-    rows: list[Row],
-    columns: dict[str, Callable[[Row], str]],
-    stress: Callable[[Row, str], bool] | None,
+    sections: Mapping[str, Sequence],
+    columns: Mapping[str, Callable[[Any], str]],
+    stress: Callable[[Any, str], bool] | None = None,
+    notes: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> None:
-    """One header, then a table per grid point, all with the same column widths."""
+    """One header, then a table per section, all with the same column widths.
+
+    A row has a ``method`` and what ``columns`` (by header) make texts of; ``stress`` says which
+    are bold, ``notes`` are lines under a section.
+    """
     from rich.text import Text
 
     names = ["method", *columns]
-    cells = _cells(rows, columns)
-    widths = _widths(rows, columns)
+    widths = _widths([row for rows in sections.values() for row in rows], columns)
     _lines(console, Text(heading, "bold"))
     _lines(console, _table(console, widths, [[Text(name, "dim") for name in _two_lines(names)]]))
-    for point in dict.fromkeys(row.point for row in rows):
-        _lines(console, Text(f"─ {results.label(point)}", "cyan"))
+    for title, rows in sections.items():
+        _lines(console, Text(f"─ {title}", "cyan"))
         lines = []
-        for row, texts in zip(rows, cells, strict=True):
-            if row.point == point:
-                bold = [stress is not None and stress(row, name) for name in names]
-                lines.append([Text(text, "bold" if strong else "") for text, strong in zip(texts, bold, strict=True)])
+        for row, texts in zip(rows, _cells(rows, columns), strict=True):
+            bold = [stress is not None and stress(row, name) for name in names]
+            lines.append([Text(text, "bold" if strong else "") for text, strong in zip(texts, bold, strict=True)])
         _lines(console, _table(console, widths, lines))
+        for note in notes.get(title, ()):
+            _lines(console, Text(f"  {note}"))
 
 
-def _cells(rows: list[Row], columns: dict[str, Callable[[Row], str]]) -> list[list[str]]:
+def _cells(rows: Sequence, columns: Mapping[str, Callable[[Any], str]]) -> list[list[str]]:
     return [[row.method, *(shown(row) for shown in columns.values())] for row in rows]
 
 
-def _widths(rows: list[Row], columns: dict[str, Callable[[Row], str]]) -> list[int]:
+def _widths(rows: Sequence, columns: Mapping[str, Callable[[Any], str]]) -> list[int]:
     from rich.cells import cell_len
 
     lines = [*zip(*(name.split("\n") for name in _two_lines(["method", *columns])), strict=True), *_cells(rows, columns)]
