@@ -307,7 +307,7 @@ def _color_bar(page: Page, axes: list[Axes], norm: LogNorm, label: str) -> None:
     bar.ax.yaxis.set_minor_locator(NullLocator())
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _times(value)))
     bar.ax.grid(visible=False)
-    bar.set_label(label)
+    bar.set_label("\n".join(panels.fold(label, 8, 2.0 * len(axes) / max(map(len, page.rows)))))
     bar.outline.set_visible(False)
 
 

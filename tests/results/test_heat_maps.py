@@ -243,11 +243,11 @@ def large(tmp_path_factory):
 
 def test_a_large_grid_draws_maps_and_no_panel_per_point_and_says_what_is_left_out(large):
     directory, results = large
-    files = draw_plots(directory, methods=list(METHODS), target=0.9, baseline="DMSGD", results=results)
+    files = draw_plots(directory, methods=list(METHODS), target=0.9, baseline="DMSGD", formats=("png",), results=results)
     maps = ["first_to_target_map", "speedup_map"]
     sweeps = ["time_to_target_vs_bandwidth", "time_to_target_vs_latency"]
     stems = ["accuracy_vs_bytes", "accuracy_vs_epoch", *maps, *sweeps]
-    assert {file.name for file in files} == {f"{stem}.{form}" for stem in stems for form in ("png", "pdf")}
+    assert {file.name for file in files} == {f"{stem}.png" for stem in stems}
     assert left_out(results, 0.9, files) == ["accuracy_vs_time", "time_to_target", "time_per_round"]
 
 
