@@ -4,6 +4,7 @@
 
     scenario.toml     the resolved scenario, as the caller wrote it
     metrics.csv       one row per evaluation
+    other_metrics.csv further values of an evaluation by name, a row each, where there are any
     breakdown.csv     one row per finished series: bytes, and where its time went
     costs/KEY.npz     what every round of one training cost (see stored_costs.py)
     summary.csv       one row per method and grid point (see summary.py)
@@ -11,15 +12,15 @@
 
 A *series* is one (method, grid point, seed). Rows are appended with one write each, whole
 files are replaced atomically, and the row in ``breakdown.csv`` is written last: a series
-without one is unfinished. Numbers are written so that reading them gives the same bits
+without one is unfinished. ``other_metrics.csv`` (gap and distance to a known optimum, values
+at a second point that a method reports, the point itself where there are two parameters) has
+the columns method, collective, seed, round, name, value and then the grid's keys: the first
+four and the grid's join it to ``metrics.csv``. It exists only where something was written. Numbers are written so that reading them gives the same bits
 (``repr`` of floats), an unknown value is an empty cell: the same run gives the same bytes.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,11 +32,12 @@ from urllib.parse import quote, unquote
 from simgmc.costs import RoundCosts
 from simgmc.errors import SimgmcError
 from simgmc.results import stored_costs
+from simgmc.results.rows import append, cell, cells, line, read_table, values
 
 COLLECTIVE_KEY = "cluster.collective"
 """The grid key that has a column of its own, ``collective``."""
 
-_OWN_NAMES = {"scenario.toml", "metrics.csv", "breakdown.csv", "summary.csv", "costs", "plots"}
+_OWN_NAMES = {"scenario.toml", "metrics.csv", "other_metrics.csv", "breakdown.csv", "summary.csv", "costs", "plots"}
 _PARTIAL = ".partial"
 
 
@@ -81,6 +83,15 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class OtherMetric:
+    """One row of ``other_metrics.csv``: a further value of an evaluation."""
+
+    round: int
+    name: str
+    value: float
+
+
+@dataclass(frozen=True)
 class Breakdown:
     """One row of ``breakdown.csv``: a finished series.
 
@@ -101,6 +112,8 @@ class Breakdown:
     bytes_into_server: int
     bytes_out_of_server: int
     rcc: float | None
+    diverged: int | None = None
+    """The round in which training left the finite numbers or the loss grew too large, and so ended."""
 
 
 PARTS = ("compute", "compress", "transfer", "latency", "aggregate", "wait")
@@ -108,21 +121,6 @@ PARTS = ("compute", "compress", "transfer", "latency", "aggregate", "wait")
 
 _KEY_COLUMNS = ("method", "collective", "seed")
 METRICS_COLUMNS = (*_KEY_COLUMNS, *(field.name for field in fields(Evaluation)))
-
-
-def cell(value: object) -> str:
-    """The text of one CSV cell: exact, the same for the same value, empty for None."""
-    if hasattr(value, "item"):
-        value = value.item()
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return repr(value)
-    return json.dumps(value)
 
 
 def create(
@@ -169,7 +167,7 @@ def open_run(path: str | Path) -> RunDirectory:
     path = Path(path)
     if not (path / "scenario.toml").is_file():
         raise SimgmcError(f"{path} holds no run: it has no scenario.toml")
-    columns, _ = _read_table(path / "metrics.csv")
+    columns, _ = read_table(path / "metrics.csv")
     if tuple(columns[: len(METRICS_COLUMNS)]) != METRICS_COLUMNS:
         raise SimgmcError(f"{path / 'metrics.csv'} does not start with the columns {', '.join(METRICS_COLUMNS)}")
     return RunDirectory(path, tuple(columns[len(METRICS_COLUMNS) :]))
@@ -185,15 +183,18 @@ class RunDirectory:
 
     # What a run writes.
 
-    def evaluated(self, series: SeriesKey, evaluation: Evaluation) -> None:
-        """Appends one row to ``metrics.csv``."""
-        row = (*self._key_cells(series), *_cells(evaluation), *self._grid_cells(series))
-        _append(self.path / "metrics.csv", row)
+    def evaluated(self, series: SeriesKey, evaluation: Evaluation, others: Mapping[str, float] | None = None) -> None:
+        """Appends one row to ``metrics.csv``, and one per further value to ``other_metrics.csv``."""
+        if others:
+            file = self.path / "other_metrics.csv"
+            if not file.is_file():
+                self.replace(file, line(self._columns(file.name)).encode())
+            append(file, "".join(self._line(file.name, series, OtherMetric(evaluation.round, *one)) for one in others.items()))
+        append(self.path / "metrics.csv", self._line("metrics.csv", series, evaluation))
 
     def finish(self, series: SeriesKey, breakdown: Breakdown) -> None:
         """Appends the series' row to ``breakdown.csv``; after this the series counts as finished."""
-        row = (*self._key_cells(series), *self._grid_cells(series), *_cells(breakdown))
-        _append(self.path / "breakdown.csv", row)
+        append(self.path / "breakdown.csv", self._line("breakdown.csv", series, breakdown))
 
     def write_costs(self, training_key: str, rounds: Iterable[RoundCosts]) -> Path:
         """Stores what every round of one training cost, under any text as key. Returns the file."""
@@ -226,6 +227,14 @@ class RunDirectory:
         found: dict[SeriesKey, list[Evaluation]] = {}
         for key, evaluation in self._rows("metrics.csv", Evaluation):
             found.setdefault(key, []).append(evaluation)
+        return found
+
+    def other_metrics(self) -> dict[SeriesKey, dict[int, dict[str, float]]]:
+        """Further values of every series' evaluations: by round, then by name, in the order in which they were written."""
+        found: dict[SeriesKey, dict[int, dict[str, float]]] = {}
+        if (self.path / "other_metrics.csv").is_file():
+            for key, row in self._rows("other_metrics.csv", OtherMetric):
+                found.setdefault(key, {}).setdefault(row.round, {})[row.name] = row.value
         return found
 
     def breakdowns(self) -> dict[SeriesKey, Breakdown]:
@@ -268,55 +277,63 @@ class RunDirectory:
         return tuple(values[key] for key in self.grid_keys)
 
     def _columns(self, file: str) -> tuple[str, ...]:
-        if file == "metrics.csv":
-            return (*METRICS_COLUMNS, *self.grid_keys)
-        return (*_KEY_COLUMNS, *self.grid_keys, *(field.name for field in fields(Breakdown)))
+        if file == "breakdown.csv":
+            return (*_KEY_COLUMNS, *self.grid_keys, *(field.name for field in fields(Breakdown)))
+        kind = Evaluation if file == "metrics.csv" else OtherMetric
+        return (*_KEY_COLUMNS, *(field.name for field in fields(kind)), *self.grid_keys)
+
+    def _line(self, file: str, series: SeriesKey, row: Evaluation | OtherMetric | Breakdown) -> str:
+        grid = self._grid_cells(series)
+        own = (*grid, *cells(row)) if file == "breakdown.csv" else (*cells(row), *grid)
+        return line((*self._key_cells(series), *own))
 
     def _rows(self, file: str, kind: type) -> list[tuple[SeriesKey, typing.Any]]:
+<<<<<<< HEAD
         columns, rows = _read_table(self.path / file)
         if tuple(columns) != self._columns(file):
             raise SimgmcError(f"{self.path / file} has the columns {columns}, not {list(self._columns(file))}")
         types = _types(kind)
+=======
+        columns, rows = read_table(self.path / file)
+        expected = self._columns(file)
+        if tuple(columns) not in (expected, expected[:-1] if kind is Breakdown else expected):
+            raise SimgmcError(f"{self.path / file} has the columns {columns}, not {list(expected)}")
+>>>>>>> c92bebc (Problems with a known optimum: quadratics, logistic regression; further values of evaluations)
         read = []
         for number, row in enumerate(rows, start=2):
             named = dict(zip(columns, row, strict=False))
             try:
                 grid = tuple((key, named[key]) for key in self.grid_keys)
                 key = SeriesKey(named["method"], named["collective"], int(named["seed"]), grid)
-                values = {name: _parse(named[name], kind) for name, kind in types.items()}
+                read.append((key, kind(**values(named, kind))))
             except (KeyError, ValueError):
                 raise SimgmcError(f"{self.path / file}, line {number}, is not a row of a run: {','.join(row)}") from None
-            read.append((key, kind(**values)))
         return read
 
     def _start(self, scenario_text: str) -> None:
         for file in ("metrics.csv", "breakdown.csv"):
-            self.replace(self.path / file, _line(self._columns(file)).encode())
+            self.replace(self.path / file, line(self._columns(file)).encode())
         self.replace(self.path / "scenario.toml", scenario_text.encode())
 
     def _keep_finished_series(self) -> None:
         finished = self.breakdowns()
-        metrics = [_line(self._columns("metrics.csv"))]
-        for key, evaluation in self._rows("metrics.csv", Evaluation):
-            if key in finished:
-                metrics.append(_line((*self._key_cells(key), *_cells(evaluation), *self._grid_cells(key))))
-        breakdown = [_line(self._columns("breakdown.csv"))]
-        for key, row in finished.items():
-            breakdown.append(_line((*self._key_cells(key), *self._grid_cells(key), *_cells(row))))
-        for file, lines in (("metrics.csv", metrics), ("breakdown.csv", breakdown)):
-            content = "".join(lines).encode()
-            if content != (self.path / file).read_bytes():
-                self.replace(self.path / file, content)
+        for file, kind in (("metrics.csv", Evaluation), ("other_metrics.csv", OtherMetric), ("breakdown.csv", Breakdown)):
+            if (self.path / file).is_file():
+                kept = (self._line(file, key, row) for key, row in self._rows(file, kind) if key in finished)
+                content = "".join([line(self._columns(file)), *kept]).encode()
+                if content != (self.path / file).read_bytes():
+                    self.replace(self.path / file, content)
 
     def _clear(self) -> None:
         """Removes what a run wrote, the mark that a run is here first, and nothing else."""
-        found = [self.path / "scenario.toml", self.path / "breakdown.csv", self.path / "summary.csv"]
+        found = [self.path / name for name in ("scenario.toml", "breakdown.csv", "other_metrics.csv", "summary.csv")]
         found += sorted((self.path / "costs").glob("*.npz"))
         found += [file for end in ("*.png", "*.pdf") for file in sorted(self.plots.glob(end))]
         found += sorted(self.path.rglob("*" + _PARTIAL))
         found += [self.path / "metrics.csv"]
         for file in found:
             file.unlink(missing_ok=True)
+<<<<<<< HEAD
 
 
 def _cells(row: Evaluation | Breakdown) -> list[str]:
@@ -375,3 +392,5 @@ def _read_table(file: Path) -> tuple[list[str], list[list[str]]]:
         raise SimgmcError(f"cannot read {file}: {error.strerror}") from None
     rows = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1])))
     return (rows[0], rows[1:]) if rows else ([], [])
+=======
+>>>>>>> c92bebc (Problems with a known optimum: quadratics, logistic regression; further values of evaluations)

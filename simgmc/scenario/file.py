@@ -121,7 +121,16 @@ class ScenarioFile:
         return "\n".join(dict.fromkeys(lines))
 
     def _set(self, content: dict[str, Any], key: str, value: Any, prefix: str = "") -> None:
-        """Set a dotted key; a method is named by its name or its number."""
+        """Set a dotted key; a method is named by its name or its number, ``*`` is every method that has the key's table."""
+        if key.startswith("methods.*."):
+            rest = key.removeprefix("methods.*.")
+            rows = content.get("methods")
+            having = [n for n, row in enumerate(rows if isinstance(rows, list) else []) if isinstance(row, dict) and rest.split(".")[0] in row]
+            if not having:
+                raise SimgmcError(f"{self.place}: {show_key([prefix + key])}: no method has {rest.split('.')[0]!r}")
+            for number in having:
+                self._set(content, f"methods.{number}.{rest}", copy.deepcopy(value), prefix)
+            return
 
         def step(table: Any, part: str) -> Any:
             if isinstance(table, list):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -12,14 +12,25 @@ from simgmc.errors import SimgmcError
 from simgmc.scenario.cluster import Cluster
 from simgmc.scenario.components import Real, plain
 from simgmc.scenario.tables import Table, mistake, suggestion
-from simgmc.scenario.workload import Method, Optimizer, Workload, method_table
+from simgmc.scenario.workload import Method, Optimizer, ProblemWorkload, Workload, method_table, workload_table
 
 
 class Report(Table):
-    """What the comparison is about: the accuracy to reach and the method to beat."""
+    """What the comparison is about: the value to reach, what is measured, the method to beat.
 
-    target: Annotated[Real, Field(gt=0, le=1)]
+    ``target`` is an accuracy from 0 to 1 to reach or exceed, or a loss, a gap (F - F*) or a
+    distance to the optimum to reach or fall below; without it nothing is said on time to target.
+    """
+
+    metric: Literal["accuracy", "loss", "gap", "distance"] = "accuracy"
+    target: Annotated[Real, Field(gt=0)] | None = None
     baseline: str
+
+    @model_validator(mode="after")
+    def _share(self) -> Report:
+        if self.metric == "accuracy" and self.target is not None and self.target > 1:
+            raise mistake("an accuracy is a share: above 0 and at most 1", "target", value=self.target)
+        return self
 
 
 class Scenario(Table):
@@ -27,7 +38,7 @@ class Scenario(Table):
 
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Field(min_length=1)]
-    workload: Workload
+    workload: Annotated[Workload, BeforeValidator(workload_table)]
     optimizer: Optimizer
     cluster: Cluster
     methods: Annotated[list[Annotated[Method, BeforeValidator(method_table)]], Field(min_length=1)]
@@ -43,6 +54,7 @@ class Scenario(Table):
                 raise mistake("two methods have this name; give one of them another", "methods", index, "name", value=name)
         if self.report.baseline not in names:
             raise mistake(f"no method has this name; {suggestion(self.report.baseline, names)}", "report", "baseline", value=self.report.baseline)
+        self._check_measured()
         hosts = self.cluster.host_names(self.workload.workers)
         for host in self.cluster.hosts:
             if host not in hosts:
@@ -54,6 +66,21 @@ class Scenario(Table):
         for method in self.methods:
             self._check_carried(method)
         return self
+
+    def _check_measured(self) -> None:
+        metrics = self.workload.metrics
+        if self.report.metric not in metrics:
+            what = self.workload.problem.name if isinstance(self.workload, ProblemWorkload) else "training on data"
+            raise mistake(f"{what} is measured by one of: {', '.join(metrics)}", "report", "metric", value=self.report.metric)
+        if not isinstance(self.workload, ProblemWorkload):
+            return
+        decays = {("optimizer",): self.optimizer.weight_decay} | {("methods", i): m.weight_decay for i, m in enumerate(self.methods)}
+        for place, decay in decays.items():
+            if decay:
+                raise mistake(
+                    f"must be 0: it would move the optimum of {self.workload.problem.name}, from which its metrics are counted",
+                    *place, "weight_decay", value=decay,
+                )  # fmt: skip
 
     def _check_carried(self, method: Method) -> None:
         carried = {f"{key} {chosen.name!r}": COMPRESSORS[chosen.name].summable(chosen.options) for key, chosen in method.compressors().items()}

@@ -20,25 +20,50 @@ from simgmc.scenario.tables import Table, mistake, suggestion
 from simgmc.training.datasets import DATASETS
 from simgmc.training.models import MODELS, check_model
 from simgmc.training.partitions import PARTITIONS
+from simgmc.training.problems import PROBLEMS, Problem
 
 
 class Workload(Table):
-    """What is trained, on what data, by how many workers."""
+    """What is trained, by how many workers, for how long: a model on data, or a problem."""
+
+    workers: Annotated[int, Field(ge=1, le=100_000)]
+    epochs: Annotated[PositiveReal, Field(le=1e6)] | None = None
+    rounds: Annotated[int, Field(ge=1, le=10**9)] | None = None
+    evaluate_every: str = "1 epoch"
+    divergence_factor: Annotated[Real, Field(gt=1)] = 1000.0
+    """A loss above this many times the start's (where that is above 0) ends a method's training."""
+
+    @model_validator(mode="after")
+    def _length(self) -> Workload:
+        if (self.epochs is None) == (self.rounds is None):
+            raise mistake("give exactly one of epochs and rounds", "epochs", value=self.epochs)
+        self.evaluation_interval()
+        return self
+
+    def evaluation_interval(self) -> tuple[float, Literal["epochs", "rounds"]]:
+        """How often to evaluate: a number of epochs or of rounds."""
+        number, _, unit = self.evaluate_every.strip().partition(" ")
+        try:
+            value = float(number)
+        except ValueError:
+            value = math.nan
+        unit = {"epoch": "epochs", "round": "rounds"}.get(unit.strip(), unit.strip())
+        if not (0 < value < math.inf) or unit not in ("epochs", "rounds") or (unit == "rounds" and value % 1):
+            raise mistake('must be like "1 epoch", "0.5 epochs" or "50 rounds"', "evaluate_every", value=self.evaluate_every)
+        return value, unit
+
+
+class DataWorkload(Workload):
+    """A model trained on a data set."""
 
     dataset: component("dataset", DATASETS, lambda name, options: DATASETS[name].resolve(options))
     model: component("model", MODELS, lambda name, options: MODELS[name].resolve(options))
     partition: component("partition", PARTITIONS, lambda name, options: PARTITIONS[name].resolve(options)) = "iid"
     augment: bool = False
-    workers: Annotated[int, Field(ge=1, le=100_000)]
     batch_per_worker: Annotated[int, Field(ge=1)]
-    epochs: Annotated[PositiveReal, Field(le=1e6)] | None = None
-    rounds: Annotated[int, Field(ge=1, le=10**9)] | None = None
-    evaluate_every: str = "1 epoch"
 
     @model_validator(mode="after")
-    def _consistent(self) -> Workload:
-        if (self.epochs is None) == (self.rounds is None):
-            raise mistake("give exactly one of epochs and rounds", "epochs", value=self.epochs)
+    def _consistent(self) -> DataWorkload:
         dataset = DATASETS[self.dataset.name]
         try:
             check_model(self.model.name, dataset.sample_shape, **self.model.options)
@@ -54,20 +79,58 @@ class Workload(Table):
                 "batch_per_worker",
                 value=self.batch_per_worker,
             )
-        self.evaluation_interval()
         return self
 
-    def evaluation_interval(self) -> tuple[float, Literal["epochs", "rounds"]]:
-        """How often to evaluate: a number of epochs or of rounds."""
-        number, _, unit = self.evaluate_every.strip().partition(" ")
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What a run can be measured by."""
+        return ("accuracy", "loss")
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The data sets that it reads."""
+        return (self.dataset.name,)
+
+
+class ProblemWorkload(Workload):
+    """A problem whose optimum is known, which brings its own data and starting point."""
+
+    problem: component("problem", PROBLEMS, lambda name, options: PROBLEMS[name].resolve(options))
+
+    @model_validator(mode="after")
+    def _fits(self) -> ProblemWorkload:
         try:
-            value = float(number)
-        except ValueError:
-            value = math.nan
-        unit = {"epoch": "epochs", "round": "rounds"}.get(unit.strip(), unit.strip())
-        if not (0 < value < math.inf) or unit not in ("epochs", "rounds") or (unit == "rounds" and value % 1):
-            raise mistake('must be like "1 epoch", "0.5 epochs" or "50 rounds"', "evaluate_every", value=self.evaluate_every)
-        return value, unit
+            self.entry.check(self.problem.options, self.workers)
+        except SimgmcError as error:
+            raise mistake(str(error), "problem", value=self.problem.written()) from None
+        return self
+
+    @property
+    def entry(self) -> Problem:
+        """The registered problem."""
+        return PROBLEMS[self.problem.name]
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What a run can be measured by."""
+        return self.entry.metrics
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The data sets that it reads."""
+        return self.entry.datasets(self.problem.options)
+
+
+def workload_table(value: Any) -> Any:
+    """The table's kind, by whether it names a problem."""
+    if isinstance(value, Workload) or not isinstance(value, dict):
+        return value
+    if "problem" not in value:
+        return DataWorkload.model_validate(value)
+    own = [key for key in DataWorkload.model_fields if key not in Workload.model_fields and key in value]
+    if own:
+        raise mistake("a problem brings its own data and model; give problem, or dataset, model and batch_per_worker, not both", own[0], value=value[own[0]])
+    return ProblemWorkload.model_validate(value)
 
 
 class Schedule(Table):

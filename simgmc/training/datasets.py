@@ -19,6 +19,7 @@ import numpy as np
 
 from simgmc.errors import SimgmcError
 from simgmc.randomness import generator
+from simgmc.training.libsvm import class_numbers, read_libsvm
 from simgmc.training.registry import Entry, lookup
 
 DATA_VARIABLE = "SIMGMC_DATA"
@@ -220,6 +221,14 @@ def _read_digits(contents: Mapping[str, bytes]) -> Dataset:
     )
 
 
+def _read_a9a(contents: Mapping[str, bytes]) -> Dataset:
+    parts = []
+    for path, content in contents.items():
+        values, labels = read_libsvm(content, path, 123)
+        parts += [values, class_numbers(labels, path)]
+    return Dataset("a9a", *parts, 2)
+
+
 _CIFAR10_SHA1 = {
     "data_batch_1": "aadd24acce27caa71bf4b10992e9e7b2d74c2540",
     "data_batch_2": "c0ba65cce70568cd57b4e03e9ac8d2a5367c1795",
@@ -274,6 +283,21 @@ DATASETS: dict[str, DatasetEntry] = {
                 "cifar-10-batches-bin unpacked into the data directory."
             ),
             read=_read_cifar10,
+        ),
+        DatasetEntry(
+            "a9a",
+            "census records, 123 binary features, 2 classes (income above 50,000 dollars); 32,561 train / 16,281 test",
+            "Becker and Kohavi 1996 (UCI Adult); Platt 1998; LIBSVM data",
+            sample_shape=(123,), classes=2, train=32_561, test=16_281,
+            files=(
+                File("libsvm/a9a", 2_329_875, "md5", "fb3596510d780aaf76a06dc721d49662"),
+                File("libsvm/a9a.t", 1_164_628, "md5", "f0bb16cf1ee3e80ff560e9d132ee647e"),
+            ),
+            obtain=(
+                "To get it: a9a and a9a.t from the page 'LIBSVM Data: Classification (Binary Class)' "
+                "(csie.ntu.edu.tw/~cjlin/libsvmtools/datasets), into the folder libsvm of the data directory."
+            ),
+            read=_read_a9a,
         ),
     )
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -35,10 +35,15 @@ EVALUATION_BATCH = {"cpu": 250, "cuda": 2000}
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean cross-entropy and the share of right answers on the whole test set."""
+    """Mean cross-entropy and the share of right answers on the whole test set.
+
+    A problem without a test set gives its objective as the loss and no accuracy. ``others``
+    are further values by name (gap, distance).
+    """
 
     loss: float
-    accuracy: float
+    accuracy: float | None
+    others: Mapping[str, float] = field(default_factory=dict)
 
 
 class ClassificationWorkload:
