@@ -6,11 +6,12 @@ import csv
 import io
 import json
 import os
-import types
 import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields
+from functools import cache
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from simgmc.errors import SimgmcError
@@ -36,7 +37,7 @@ def cells(row: Any) -> list[str]:
 
     Raises ValueError for a value that its field cannot hold.
     """
-    return [cell(_as(getattr(row, name), kind)) for name, kind in typing.get_type_hints(type(row)).items()]
+    return [cell(_as(getattr(row, column.name), column)) for column in _columns(type(row))]
 
 
 def values(named: Mapping[str, str], kind: type) -> dict[str, Any]:
@@ -44,31 +45,42 @@ def values(named: Mapping[str, str], kind: type) -> dict[str, Any]:
 
     Raises KeyError or ValueError where the cells are not those of such a row.
     """
+    return {one.name: _parse(named[one.name], one) for one in _columns(kind) if one.needed or one.name in named}
+
+
+@dataclass(frozen=True)
+class _Column:
+    name: str
+    kind: type
+    optional: bool
+    """Whether a value may be unknown."""
+    needed: bool
+    """Whether every file has the column."""
+
+
+@cache
+def _columns(kind: type) -> list[_Column]:
+    columns = []
     hints = typing.get_type_hints(kind)
-    needed = {field.name for field in fields(kind) if field.default is MISSING}
-    return {name: _parse(named[name], hint) for name, hint in hints.items() if name in needed or name in named}
+    for field in fields(kind):
+        options = typing.get_args(hints[field.name]) or (hints[field.name],)
+        bare = next(option for option in options if option is not NoneType)
+        columns.append(_Column(field.name, bare, NoneType in options, field.default is MISSING))
+    return columns
 
 
-def _bare(kind: Any) -> tuple[type, bool]:
-    """The type without ``| None``, and whether None is allowed."""
-    options = typing.get_args(kind) or (kind,)
-    return next(option for option in options if option is not types.NoneType), types.NoneType in options
-
-
-def _as(value: Any, kind: Any) -> Any:
-    bare, optional = _bare(kind)
+def _as(value: Any, column: _Column) -> Any:
     if value is None:
-        if not optional:
-            raise ValueError("this column has no unknown values")
+        if not column.optional:
+            raise ValueError(f"{column.name} has no unknown values")
         return None
-    if bare is int and int(value) != value:
-        raise ValueError(f"a whole number is needed, not {value}")
-    return bare(value)
+    if column.kind is int and int(value) != value:
+        raise ValueError(f"{column.name}: a whole number is needed, not {value}")
+    return column.kind(value)
 
 
-def _parse(text: str, kind: Any) -> Any:
-    bare, optional = _bare(kind)
-    return None if text == "" and optional else bare(text)
+def _parse(text: str, column: _Column) -> Any:
+    return None if text == "" and column.optional else column.kind(text)
 
 
 def line(texts: Iterable[str]) -> str:

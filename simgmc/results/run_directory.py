@@ -25,7 +25,6 @@ import os
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cache
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -288,17 +287,10 @@ class RunDirectory:
         return line((*self._key_cells(series), *own))
 
     def _rows(self, file: str, kind: type) -> list[tuple[SeriesKey, typing.Any]]:
-<<<<<<< HEAD
-        columns, rows = _read_table(self.path / file)
-        if tuple(columns) != self._columns(file):
-            raise SimgmcError(f"{self.path / file} has the columns {columns}, not {list(self._columns(file))}")
-        types = _types(kind)
-=======
         columns, rows = read_table(self.path / file)
         expected = self._columns(file)
         if tuple(columns) not in (expected, expected[:-1] if kind is Breakdown else expected):
             raise SimgmcError(f"{self.path / file} has the columns {columns}, not {list(expected)}")
->>>>>>> c92bebc (Problems with a known optimum: quadratics, logistic regression; further values of evaluations)
         read = []
         for number, row in enumerate(rows, start=2):
             named = dict(zip(columns, row, strict=False))
@@ -333,64 +325,3 @@ class RunDirectory:
         found += [self.path / "metrics.csv"]
         for file in found:
             file.unlink(missing_ok=True)
-<<<<<<< HEAD
-
-
-def _cells(row: Evaluation | Breakdown) -> list[str]:
-    types = _types(type(row))
-    return [cell(_typed(getattr(row, name), kind)) for name, kind in types.items()]
-
-
-@cache
-def _types(kind: type) -> dict[str, object]:
-    return typing.get_type_hints(kind)
-
-
-def _typed(value: object, kind: object) -> int | float | None:
-    if value is None:
-        if kind in (int, float):
-            raise ValueError("this column has no unknown values")
-        return None
-    if kind is int:
-        if int(value) != value:
-            raise ValueError(f"a whole number is needed, not {value}")
-        return int(value)
-    return float(value)
-
-
-def _parse(text: str, kind: object) -> int | float | None:
-    if text == "" and kind not in (int, float):
-        return None
-    return int(text) if kind is int else float(text)
-
-
-def _line(cells: Iterable[str]) -> str:
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerow(cells)
-    return stream.getvalue()
-
-
-def _append(file: Path, cells: Iterable[str]) -> None:
-    line = _line(cells).encode()
-    try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_APPEND)
-        try:
-            written = os.write(descriptor, line)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise SimgmcError(f"cannot write to {file}: {error.strerror}") from None
-    if written < len(line):
-        raise SimgmcError(f"cannot write to {file}: the disk is full")
-
-
-def _read_table(file: Path) -> tuple[list[str], list[list[str]]]:
-    """Header and rows; a last line that was being written when the run was killed is left out."""
-    try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise SimgmcError(f"cannot read {file}: {error.strerror}") from None
-    rows = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1])))
-    return (rows[0], rows[1:]) if rows else ([], [])
-=======
->>>>>>> c92bebc (Problems with a known optimum: quadratics, logistic regression; further values of evaluations)
