@@ -15,6 +15,7 @@ from simgmc.randomness import Randomness, generator
 from simgmc.scenario import Scenario, ScenarioFile
 from simgmc.scenario.cluster import MEASURED, DeviceProfile
 from simgmc.scenario.devices import DEVICES
+from simgmc.scenario.workload import DataWorkload, ProblemWorkload
 from simgmc.simulation import training_values
 from simgmc.training.datasets import load_dataset
 from simgmc.training.models import build_model
@@ -37,9 +38,14 @@ class WorkloadFactory:
         self._threads = threads
         self._load = functools.lru_cache(maxsize=2)(lambda name: load_dataset(name, data_dir))
 
-    def __call__(self, scenario: Scenario, seed: int) -> ClassificationWorkload:
+    def __call__(self, scenario: Scenario, seed: int) -> Any:
         """The workload of one training."""
         chosen = scenario.workload
+        if isinstance(chosen, ProblemWorkload):
+            return chosen.entry.build(chosen.problem.options, chosen.workers, seed, self.device, self._load)
+        return self._classification(chosen, seed)
+
+    def _classification(self, chosen: DataWorkload, seed: int) -> ClassificationWorkload:
         data = self._load(chosen.dataset.name)
         owned = partition(chosen.partition.name, data.train_labels, chosen.workers, seed, **chosen.partition.options)
         if len(owned[0]) < chosen.batch_per_worker:

@@ -89,7 +89,7 @@ def run(scenario: str, settings: Any, seeds: Any, data_dir: str | None, out: str
     file = _read(scenario, settings, seeds)
     from simgmc.training.datasets import require_files
 
-    require_files({point.scenario.workload.dataset.name for point in file.points}, data_dir)
+    require_files({name for point in file.points for name in point.scenario.workload.datasets}, data_dir)
     from simgmc import running
 
     if dry_run:
@@ -156,7 +156,7 @@ def validate(files: tuple[str, ...], json_out: str | None, picture: str | None) 
 
 
 @main.command("list")
-@click.argument("kind", required=False, type=click.Choice(["algorithms", "compressors", "collectives", "topologies", "models", "datasets", "partitions", "devices"]))
+@click.argument("kind", required=False, type=click.Choice(["algorithms", "compressors", "collectives", "topologies", "models", "datasets", "partitions", "problems", "devices"]))
 @_friendly
 def list_(kind: str | None) -> None:
     """What scenarios can name: one line on each entry, and its source."""

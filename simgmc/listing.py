@@ -42,6 +42,7 @@ KINDS = {
     "models": lambda: _registered("simgmc.training.models", "MODELS"),
     "datasets": lambda: _registered("simgmc.training.datasets", "DATASETS"),
     "partitions": lambda: _registered("simgmc.training.partitions", "PARTITIONS"),
+    "problems": lambda: _registered("simgmc.training.problems", "PROBLEMS"),
     "devices": _devices,
 }
 

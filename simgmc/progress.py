@@ -8,16 +8,20 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from simgmc.results.quantities import time_text
+from simgmc.results.quantities import number, time_text
 
 LINE_SECONDS = 10.0
 """Off a terminal, how often a training that is under way prints a line."""
 
 
 class RunProgress:
-    """Listens to a :class:`simgmc.simulation.Simulation`; use as a context manager."""
+    """Listens to a :class:`simgmc.simulation.Simulation`; use as a context manager.
 
-    def __init__(self, console: Console, trainings: int):
+    ``metric`` is what the run is measured by, as ``report.metric`` names it.
+    """
+
+    def __init__(self, console: Console, trainings: int, metric: str = "accuracy"):
+        self._metric = metric
         self._console = console
         self._trainings = trainings
         self._number = 0
@@ -35,7 +39,7 @@ class RunProgress:
         )
         self._whole = self._bars.add_task("all trainings", total=trainings, state="")
         self._task: Any = None
-        self._accuracy = self._epoch = 0.0
+        self._value = self._epoch = 0.0
         self._sim_time = 0.0
         self._started = self._printed = time.monotonic()
         self._rounds = self._total = 0
@@ -63,7 +67,8 @@ class RunProgress:
 
     def evaluated(self, training: Any, state: Any) -> None:
         """The model was evaluated."""
-        self._accuracy, self._epoch = state.test_accuracy, state.epoch
+        own = {"accuracy": state.test_accuracy, "loss": state.test_loss}
+        self._value, self._epoch = own.get(self._metric, state.others.get(self._metric)), state.epoch
         self._show()
         if not self._live and time.monotonic() - self._printed >= LINE_SECONDS:
             self._printed = time.monotonic()
@@ -86,7 +91,8 @@ class RunProgress:
         self._bars.advance(self._whole)
 
     def _state(self) -> str:
-        return f"epoch {self._epoch:.4g}, accuracy {self._accuracy:.2%}, simulated {time_text(self._sim_time)}"
+        value = f"{self._value:.2%}" if self._metric == "accuracy" else number(self._value)
+        return f"epoch {self._epoch:.4g}, {self._metric} {value}, simulated {time_text(self._sim_time)}"
 
     def _show(self) -> None:
         if self._live and self._task is not None:

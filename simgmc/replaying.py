@@ -14,7 +14,7 @@ from simgmc.errors import SimgmcError
 from simgmc.network import simulate
 from simgmc.reporting import report
 from simgmc.results import run_directory
-from simgmc.results.run_directory import COLLECTIVE_KEY, RunDirectory
+from simgmc.results.run_directory import COLLECTIVE_KEY, Breakdown, RunDirectory, SeriesKey
 from simgmc.scenario import ScenarioFile
 from simgmc.scenario.tables import show_value
 from simgmc.simulation import Record, State, Training, cluster_settings, training_values, trainings, write_series
@@ -47,14 +47,20 @@ def replay(
     out = Path(out) if out else source.path.with_name(source.path.name + "-replay")
     directory = run_directory.create(out, after.resolved(), grid_keys=tuple(after.grid), overwrite=overwrite)
     finished = directory.finished()
+    evaluations, others = source.evaluations(), source.other_metrics()
     for training in trainings(after.points):
-        record = _recorded(source, training)
+        key, breakdown = _recorded(source, training)
+        states = [
+            State(row.round, row.epoch, row.train_loss, row.test_loss, row.test_accuracy, row.rcc, others.get(key, {}).get(row.round, {}))
+            for row in evaluations.get(key, ())
+        ]
+        record = Record(source.read_costs(training.key), states, breakdown.rcc, diverged_round=breakdown.diverged)
         for point in training.points:
             if training.series(point) not in finished:
                 timing = simulate(cluster_settings(point.scenario, training.method, training.seed), record.rounds)
                 write_series(directory, training.series(point), record, timing)
         directory.write_costs(training.key, record.rounds)
-    report(console, directory, after.points[0].scenario)
+    report(console, directory, after.points)
     if len(after.points) <= MOST_POINTS:
         print_explanations(console, list(explain(directory, after.points)))
     return directory.path
@@ -93,15 +99,11 @@ def _refuse_other_changes(before: ScenarioFile, after: ScenarioFile) -> None:
             )
 
 
-def _recorded(source: RunDirectory, training: Training) -> Record:
-    """What the run that is replayed stored of one training."""
+def _recorded(source: RunDirectory, training: Training) -> tuple[SeriesKey, Breakdown]:
+    """A series of the run that is replayed in which this training was timed."""
     wanted = {key: run_directory.cell(value) for key, value in training_values(training.points[0]).items()}
     for key, breakdown in source.breakdowns().items():
         own = {name: value for name, value in key.grid if not name.startswith("cluster.") and name != COLLECTIVE_KEY}
         if (key.method, key.seed, own) == (training.method.name, training.seed, wanted):
-            states = [
-                State(row.round, row.epoch, row.train_loss, row.test_loss, row.test_accuracy, row.rcc)
-                for row in source.evaluations()[key]
-            ]
-            return Record(source.read_costs(training.key), states, breakdown.rcc)
+            return key, breakdown
     raise SimgmcError(f"{source.path}: the training {training.key!r} is not finished; finish it with simgmc run first")

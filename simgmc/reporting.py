@@ -2,27 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 
 from simgmc.results.grids import MOST_POINTS, is_large
 from simgmc.results.large_tables import print_large_summary
 from simgmc.results.plots import draw_plots, left_out
-from simgmc.results.run_directory import RunDirectory
+from simgmc.results.run_directory import RunDirectory, SeriesKey
+from simgmc.results.series import GridPoint as Place
 from simgmc.results.series import read_results
 from simgmc.results.summary import summarize, write_summary
 from simgmc.results.tables import print_summary
-from simgmc.scenario import Scenario
+from simgmc.results.trajectories import Surface
+from simgmc.scenario import GridPoint
+from simgmc.scenario.workload import ProblemWorkload
 
 
-def report(console: Console, directory: RunDirectory, scenario: Scenario) -> None:
-    """Tables on the console, and summary and plots in the run directory."""
+def report(console: Console, directory: RunDirectory, points: Sequence[GridPoint]) -> None:
+    """Tables on the console, and summary and plots in the run directory, of the run of these grid points."""
+    scenario = points[0].scenario
     names = [method.name for method in scenario.methods]
-    target, baseline = scenario.report.target, scenario.report.baseline
-    results = read_results(directory, methods=names)
+    target, baseline, metric = scenario.report.target, scenario.report.baseline, scenario.report.metric
+    results = read_results(directory, names, metric)
     rows = summarize(results, target=target, baseline=baseline)
     write_summary(directory, results, rows)
     (print_large_summary if is_large(results) else print_summary)(console, results, rows, target, baseline)
-    plots = draw_plots(directory, methods=names, target=target, baseline=baseline, results=results)
-    console.print(f"\n{directory.path}: metrics.csv, summary.csv, breakdown.csv, and in plots/: " + ", ".join(sorted({plot.stem for plot in plots})), markup=False, highlight=False, soft_wrap=True)
+    plots = draw_plots(directory, target=target, baseline=baseline, surfaces=_surfaces(points), results=results)
+    files = [name for name in ("metrics.csv", "other_metrics.csv", "summary.csv", "breakdown.csv") if (directory.path / name).is_file()]
+    _line(console, f"\n{directory.path}: {', '.join(files)}, and in plots/: " + ", ".join(sorted({plot.stem for plot in plots})))
     if missing := left_out(results, target, plots):
-        console.print(f"not drawn, since they would need more than {MOST_POINTS} panels: {', '.join(missing)}; every grid point is in {directory.path / 'summary.csv'}", markup=False, highlight=False, soft_wrap=True)
+        _line(console, f"not drawn, since they would need more than {MOST_POINTS} panels: {', '.join(missing)}; every grid point is in {directory.path / 'summary.csv'}")
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _surfaces(points: Sequence[GridPoint]) -> dict[Place, Surface]:
+    """The objective at each grid point, where it is a function of two parameters."""
+    found = {}
+    for point in points:
+        workload = point.scenario.workload
+        surface = workload.entry.surface(workload.problem.options) if isinstance(workload, ProblemWorkload) else None
+        if surface is not None:
+            key = SeriesKey("", point.scenario.cluster.collective, 0, point.values)
+            found[Place(key.collective, key.grid)] = surface
+    return found

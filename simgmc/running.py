@@ -43,9 +43,9 @@ def run(
     directory = run_directory.create(out, file.resolved(), grid_keys=tuple(file.grid), overwrite=overwrite)
     _header(console, file, workload_of)
     plan = trainings(file.points)
-    with RunProgress(console, len(plan)) as progress:
+    with RunProgress(console, len(plan), file.points[0].scenario.report.metric) as progress:
         Simulation(file.points, directory, workload_of, progress).run()
-    report(console, directory, file.points[0].scenario)
+    report(console, directory, file.points)
     if len(file.points) <= MOST_POINTS:
         print_explanations(console, list(explain(directory, file.points)))
     return directory.path
@@ -107,7 +107,7 @@ def _header(console: Console, file: ScenarioFile, workload_of: WorkloadFactory) 
         console.print(f"{name:<9}{text}", markup=False, highlight=False, soft_wrap=True)
 
     line("scenario", f"{file.place}: {len(scenario.methods)} methods x {len(scenario.seeds)} seeds x {len(file.points)} grid points")
-    line("workload", f"{chosen.model.name} ({workload.d:,} parameters) on {chosen.dataset.name}, {chosen.partition.name}, {chosen.workers} workers x {chosen.batch_per_worker}; gradients on {workload.device}, route: {workload.route}")
+    line("workload", f"{chosen.describe(workload.d)}; gradients on {workload.device}, route: {workload.route}")
     varied = "; the grid varies " + ", ".join(f"{key} over {', '.join(map(str, values))}" for key, values in file.grid.items()) if file.grid else ""
     line("network", f"{cluster.topology.name}, {cluster.bandwidth} per link, {cluster.latency} per link one way ({_twice(cluster.latency)} host to host), {cluster.collective}{varied}")
     times = cluster.compute

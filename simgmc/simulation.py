@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -137,8 +137,10 @@ class State:
     epoch: float
     train_loss: float | None
     test_loss: float
-    test_accuracy: float
+    test_accuracy: float | None
     rcc: float | None
+    others: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """Further values by name: of the workload (gap, distance), and at the method's other points."""
 
 
 @dataclasses.dataclass
@@ -150,7 +152,9 @@ class Record:
     rcc: float | None = None
     """Relative communication cost of the whole training."""
     diverged: str | None = None
-    """Why and when it left the finite numbers, if it did."""
+    """Why and when training was ended as it diverged, if it did."""
+    diverged_round: int | None = None
+    """The round in which it did; 0 is the start."""
 
 
 class CommunicationCost:
@@ -180,11 +184,16 @@ class CommunicationCost:
 
 
 class LiveTraining:
-    """Trains round by round, as the first cluster asks for rounds, and keeps the record."""
+    """Trains round by round, as the first cluster asks for rounds, and keeps the record.
 
-    def __init__(self, trainer: Any, milestones: Milestones, on_evaluation: Any):
+    Training ends early where a number is no longer finite, or where an evaluation finds a
+    loss above ``divergence_factor`` times the start's (if that is above 0).
+    """
+
+    def __init__(self, trainer: Any, milestones: Milestones, divergence_factor: float, on_evaluation: Any):
         self._trainer = trainer
         self._milestones = milestones
+        self._divergence_factor = divergence_factor
         self._on_evaluation = on_evaluation
         self._communication = CommunicationCost(trainer.workload.workers, trainer.workload.d)
         self.record = Record()
@@ -192,10 +201,11 @@ class LiveTraining:
     def rounds(self) -> Iterator[RoundCosts]:
         """The costs of every round, computed when they are asked for."""
         trainer, milestones, record = self._trainer, self._milestones, self.record
+        number = 0
         try:
             self._evaluate()
             while not milestones.over(trainer.rounds, trainer.gradients):
-                before = trainer.gradients
+                before, number = trainer.gradients, trainer.rounds + 1
                 costs = trainer.run_round()
                 record.rounds.append(costs)
                 self._communication.add(costs)
@@ -204,17 +214,27 @@ class LiveTraining:
                 if milestones.due(trainer.rounds, trainer.gradients, before):
                     self._evaluate()
         except DivergenceError as error:
-            record.diverged = str(error)
+            record.diverged, record.diverged_round = str(error), number
 
     def _evaluate(self) -> None:
-        progress = self._trainer.report()
-        found = self._trainer.workload.evaluate(self._trainer.model())
+        progress, evaluate = self._trainer.report(), self._trainer.workload.evaluate
+        found = evaluate(self._trainer.model())
         if not math.isfinite(found.loss):
             raise DivergenceError(f"round {progress.round}: the test loss is {found.loss}")
+        others = dict(found.others)
+        for name, point in self._trainer.other_models().items():
+            there = evaluate(point)
+            values = {"test_loss": there.loss, "test_accuracy": there.accuracy, **there.others}
+            others |= {f"{metric} at {name}": value for metric, value in values.items() if value is not None}
         loss = progress.train_loss if progress.round else None
-        state = State(progress.round, progress.epoch, loss, found.loss, found.accuracy, self.record.rcc)
+        state = State(progress.round, progress.epoch, loss, found.loss, found.accuracy, self.record.rcc, others)
         self.record.states.append(state)
         self._on_evaluation(state)
+        start = self.record.states[0].test_loss
+        if 0 < start * self._divergence_factor < found.loss:
+            raise DivergenceError(
+                f"round {progress.round}: the loss is {found.loss:.3g}, more than {self._divergence_factor:g} times that of the start, {start:.3g}"
+            )
 
 
 def write_series(directory: RunDirectory, key: SeriesKey, record: Record, timing: Timing) -> None:
@@ -239,6 +259,7 @@ def write_series(directory: RunDirectory, key: SeriesKey, record: Record, timing
                 bytes_down=int(received[last]) if begun else 0,
                 rcc=state.rcc,
             ),
+            state.others,
         )
     parts = dict(zip(timing.categories, timing.breakdown.sum(axis=0).mean(axis=0), strict=True))
     directory.finish(
@@ -252,6 +273,7 @@ def write_series(directory: RunDirectory, key: SeriesKey, record: Record, timing
             bytes_into_server=int(timing.into_server.sum()),
             bytes_out_of_server=int(timing.out_of_server.sum()),
             rcc=record.rcc,
+            diverged=record.diverged_round if rounds == len(record.rounds) else None,
         ),
     )
 
@@ -283,7 +305,8 @@ class Simulation:
         workload = self._workload_of(training.scenario, training.seed)
         trainer = build_trainer(training, workload)
         milestones = Milestones(training.scenario, workload.batches_per_epoch)
-        live = LiveTraining(trainer, milestones, lambda state: self._listener.evaluated(training, state))
+        factor = training.scenario.workload.divergence_factor
+        live = LiveTraining(trainer, milestones, factor, lambda state: self._listener.evaluated(training, state))
         self._listener.started(training, milestones.total())
         first, *others = (cluster_settings(point.scenario, training.method, training.seed) for point in missing)
         timings = [simulate(first, live.rounds(), self._listener.round_done)]

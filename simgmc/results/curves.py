@@ -19,6 +19,8 @@ LOG_BARS_FROM = 30.0
 """Bars are logarithmic only from a ratio of 30, since only linear bars can be compared by length."""
 LOG_LOSS_FROM = 30.0
 """A loss axis is logarithmic when the largest mean loss is 30 times the smallest, all positive."""
+LOWEST_SHARE = 1e-12
+"""A logarithmic axis of a gap or distance ends at this part of its upper end: below is rounding."""
 
 
 @dataclass(frozen=True)
@@ -115,10 +117,13 @@ def _than(column: str, who: str, singular: bool, goal: str, ratio: Ratio, other:
 
 
 def best_at_end(results: Results, point: GridPoint) -> str:
-    """Which method ends best."""
+    """Which method ends best, of those that did not diverge."""
     ends = {}
     for method in results.methods:
-        values = [one[results.measure.column][-1] for one in results.at(method, point)]
+        seeds = results.at(method, point)
+        if any(one.diverged is not None for one in seeds):
+            continue
+        values = [one[results.measure.column][-1] for one in seeds]
         if values and np.isfinite(values).all():
             ends[method] = float(np.mean(values))
     if not ends:

@@ -59,14 +59,15 @@ def _groups(results: Results, target: float | None, baseline: str | None) -> lis
 
 
 def _columns(results: Results, target: float | None, baseline: str | None) -> dict:
-    name, unit = ("accuracy", "%") if results.measure.higher_is_better else ("loss", "")
+    unit = " %" if results.measure.higher_is_better else ""
 
     def final(one: _Range) -> str:
-        finals = sorted((row.final for row in one.rows), key=lambda final: final.mean)
-        texts = list(dict.fromkeys(measure_text(results, final).removesuffix(" %") for final in (finals[0], finals[-1])))
-        return " to ".join(texts)
+        lost = sum(bool(row.diverged) for row in one.rows)
+        finals = sorted((row.final for row in one.rows if row.final), key=lambda final: final.mean)
+        texts = list(dict.fromkeys(measure_text(results, final).removesuffix(" %") for final in (*finals[:1], *finals[-1:])))
+        return " to ".join(texts) + (f" (diverged at {lost} points)" if lost else "")
 
-    columns = {f"final\n{name} {unit}".strip(): final}
+    columns = {f"final\n{results.measure.name}{unit}": final}
     if target is None:
         columns["simulated\ntime"] = lambda one: _times([row.sim_time_s.mean for row in one.rows])
         return columns

@@ -16,6 +16,7 @@ from simgmc.results.quantities import axis_unit, parse, time_unit
 from simgmc.results.series import GridPoint, Results, key_text
 
 _ALONG = {"sim_time_s": "simulated time", "bytes_up": "sent by all workers", "epoch": "epoch"}
+_DIVERGED = {"marker": "x", "markersize": 7.0, "markeredgewidth": 1.6, "linestyle": "none", "color": "#404040", "zorder": 4, "clip_on": False}
 _TARGET = {"color": "#404040", "linewidth": 0.7, "linestyle": (0, (5, 2))}
 
 
@@ -34,10 +35,14 @@ def measure_figure(results: Results, along: str, target: float | None, baseline:
     everything = [curve for lines in drawn.values() for curve in lines.values()]
     means = np.concatenate([curve.mean for curve in everything])
     log_y = not results.measure.higher_is_better and bool((means > 0).all()) and curves.wide(means, curves.LOG_LOSS_FROM)
+    log_y = log_y or (results.measure.log and bool((means > 0).any()))
     handles, labels = _method_handles(results)
     if target is not None:
         handles.append(Line2D([], [], **_TARGET))
         labels.append(f"target: {results.measure.value_text(target)}")
+    if any(one.diverged is not None for one in results.series):
+        handles.append(Line2D([], [], **{**_DIVERGED, "markersize": 4.0}))
+        labels.append("diverged (with some seed)")
     note = _seeds_note(results)
     _, _, legend_rows = panels.legend_layout(labels, panels.page_width(rows))
     made = panels.pages(rows, 1.75, legend_rows + bool(note))
@@ -65,9 +70,13 @@ def _draw_lines(
             x, mean = curve.x[shown], scale_y * curve.mean[shown]
             marks = (0.02 * place, 0.16) if np.isfinite(mean).sum() > 8 else None
             axis.plot(x, mean, markevery=marks, zorder=3, **look)
+            if any(one.diverged is not None for one in results.at(method, panel.points[0])) and np.isfinite(mean).any():
+                end = np.flatnonzero(np.isfinite(mean))[-1]
+                axis.plot(x[end], mean[end], **_DIVERGED | {"color": look["color"]})
             if curve.std is not None:
                 std = scale_y * curve.std[shown]
-                axis.fill_between(x, mean - std, mean + std, color=look["color"], alpha=0.18, lw=0)
+                low = np.maximum(mean - std, mean / 10) if log_y else mean - std
+                axis.fill_between(x, low, mean + std, color=look["color"], alpha=0.18, lw=0)
         if target is not None:
             axis.axhline(scale_y * target, zorder=2, **_TARGET)
         if log:
@@ -86,6 +95,8 @@ def _draw_lines(
             low, high = first.get_ylim()
             first.set_ylim(max(low, 0.0), min(high, 102.0))
         if log_y:
+            low, high = first.get_ylim()
+            first.set_ylim(max(low, high * curves.LOWEST_SHARE), high)
             panels.scaled_axis(first.yaxis, (1.0, ""), name, log=True)
 
 

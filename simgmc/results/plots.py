@@ -1,11 +1,13 @@
 """The plots of a run, from its run directory.
 
-- ``accuracy_vs_time``, ``accuracy_vs_bytes``, ``accuracy_vs_epoch``: a panel per grid point; lines are
+- ``accuracy_vs_time``, ``accuracy_vs_bytes``, ``accuracy_vs_epoch`` (or ``loss``, ``gap``, ``distance``: what
+  the run is measured by; what else of these it holds is drawn along time): a panel per grid point; lines are
   the mean over seeds, bands the mean ± one sample standard deviation (how seeds with different
   times are brought together: curves.curve). Panels that would show exactly the same are drawn once.
 - ``time_to_target``: the same answer as bars, with the numbers.
 - ``time_to_target_vs_KEY``: along a numeric key of the grid with at least three values.
 - ``time_per_round``: what a worker's round is made of.
+- ``trajectory``: for problems of two parameters, each method's path over the contours of the objective.
 - ``first_to_target_map``, ``speedup_map``: over two numeric keys with at least three values each.
 
 No figure has more than 12 panels (grids.MOST_POINTS): where it would, it is not drawn.
@@ -15,14 +17,17 @@ A method has one colour, line style and marker everywhere, by its place in the s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 
-from simgmc.results import bars, curves, grids, heat_maps, lines, panels
+from simgmc.results import bars, curves, grids, heat_maps, lines, panels, trajectories
 from simgmc.results.run_directory import RunDirectory
-from simgmc.results.series import Results, read_results
+from simgmc.results.series import ACCURACY, DISTANCE, GAP, GridPoint, Results, read_results
+from simgmc.results.trajectories import Surface
 
 
 def draw_plots(
@@ -31,35 +36,46 @@ def draw_plots(
     methods: Sequence[str] | None = None,
     target: float | None = None,
     baseline: str | None = None,
+    surfaces: Mapping[GridPoint, Surface] | None = None,
     formats: Sequence[str] = ("png", "pdf"),
     results: Results | None = None,
 ) -> list[Path]:
     """Draws everything that the run's data allow into its ``plots`` folder; returns the files.
 
-    ``methods`` gives the scenario's order, ``target`` the accuracy (a loss where the task has none)
-    and ``baseline`` the method that findings compare with. ``results``: what the directory holds, if
-    it has been read.
+    ``methods`` gives the scenario's order, ``target`` the value to reach of what the run is measured
+    by, ``baseline`` the method that findings compare with, ``surfaces`` the objective of each grid
+    point where it has two parameters. ``results``: what the directory holds, if it has been read.
     """
     results = results or read_results(directory, methods)
     files: list[Path] = []
     if not results.series:
         return files
     with panels.style():
-        for name, figures in figures_of(results, target, baseline).items():
+        for name, figures in figures_of(results, target, baseline, surfaces).items():
             files += panels.save(figures, directory.plots, name, directory.replace, formats)
     return files
 
 
-def figures_of(results: Results, target: float | None = None, baseline: str | None = None) -> dict[str, list[Figure]]:
+def figures_of(
+    results: Results,
+    target: float | None = None,
+    baseline: str | None = None,
+    surfaces: Mapping[GridPoint, Surface] | None = None,
+) -> dict[str, list[Figure]]:
     """All figures by file name, none of those with too many panels.
 
     To be called, and the figures saved, within :func:`panels.style`.
     """
     figures = {}
-    measure = "accuracy" if results.measure.higher_is_better else "loss"
     large = grids.is_large(results)
     for column, along in _ALONG.items():
-        figures[f"{measure}_vs_{along}"] = lines.measure_figure(results, column, target, baseline)
+        figures[f"{results.measure.name}_vs_{along}"] = lines.measure_figure(results, column, target, baseline)
+    for other in (ACCURACY, GAP, DISTANCE) if results.measure.log else ():
+        if other != results.measure and all(np.isfinite(one.columns.get(other.column, np.nan)).any() for one in results.series):
+            measured = dataclasses.replace(results, measure=other)
+            figures[f"{other.name}_vs_time"] = lines.measure_figure(measured, "sim_time_s", None, baseline)
+    if surfaces:
+        figures["trajectory"] = trajectories.trajectory_figures(results, surfaces)
     if target is not None:
         figures["time_to_target"] = [] if large else bars.target_bars(results, target, baseline)
         for key in curves.numeric_keys(results):
@@ -75,8 +91,7 @@ def left_out(results: Results, target: float | None, drawn: Sequence[Path]) -> l
     """The figures that a small grid has and that this large one does not, having too many panels."""
     if not grids.is_large(results):
         return []
-    measure = "accuracy" if results.measure.higher_is_better else "loss"
-    names = [f"{measure}_vs_{along}" for along in _ALONG.values()]
+    names = [f"{results.measure.name}_vs_{along}" for along in _ALONG.values()]
     if target is not None:
         names += ["time_to_target", *(_sweep_name(key) for key in curves.numeric_keys(results))]
         names += ["first_to_target_map"] if grids.axes_of(results) else []

@@ -292,12 +292,15 @@ class RunDirectory:
         if tuple(columns) not in (expected, expected[:-1] if kind is Breakdown else expected):
             raise SimgmcError(f"{self.path / file} has the columns {columns}, not {list(expected)}")
         read = []
+        keys: dict[tuple[str, ...], SeriesKey] = {}
         for number, row in enumerate(rows, start=2):
             named = dict(zip(columns, row, strict=False))
             try:
-                grid = tuple((key, named[key]) for key in self.grid_keys)
-                key = SeriesKey(named["method"], named["collective"], int(named["seed"]), grid)
-                read.append((key, kind(**values(named, kind))))
+                place = tuple(named[name] for name in (*_KEY_COLUMNS, *self.grid_keys))
+                if place not in keys:
+                    method, collective, seed, *grid = place
+                    keys[place] = SeriesKey(method, collective, int(seed), tuple(zip(self.grid_keys, grid, strict=True)))
+                read.append((keys[place], kind(**values(named, kind))))
             except (KeyError, ValueError):
                 raise SimgmcError(f"{self.path / file}, line {number}, is not a row of a run: {','.join(row)}") from None
         return read

@@ -14,29 +14,41 @@ from functools import cached_property
 
 import numpy as np
 
+from simgmc.errors import SimgmcError
 from simgmc.results.columns import read_columns
 from simgmc.results.run_directory import Breakdown, RunDirectory, SeriesKey
 
 
 @dataclass(frozen=True)
 class Measure:
-    """What is being optimised: test accuracy, or test loss where a task has no accuracy."""
+    """What a run is measured by: test accuracy, or a loss, a gap or a distance, of which less is better."""
 
     column: str
     text: str
     higher_is_better: bool
+    name: str
+    """As ``report.metric`` calls it."""
+    log: bool = False
+    """Whether it is drawn on a logarithmic axis whatever its values."""
 
     def reached(self, values: np.ndarray, target: float) -> np.ndarray:
         """Where the target is met (false where the value is unknown)."""
         return values >= target if self.higher_is_better else values <= target
 
-    def value_text(self, value: float) -> str:
+    def number_text(self, value: float) -> str:
         """A value as people read it: ``80 %`` for an accuracy, ``0.12`` for a loss."""
         return f"{100 * value:.4g} %" if self.higher_is_better else f"{value:.3g}"
 
+    def value_text(self, value: float) -> str:
+        """A value in a sentence: ``80 %``, ``0.12``, ``gap 0.001``."""
+        return f"{self.name} {self.number_text(value)}" if self.log else self.number_text(value)
 
-ACCURACY = Measure("test_accuracy", "test accuracy", True)
-LOSS = Measure("test_loss", "test loss", False)
+
+ACCURACY = Measure("test_accuracy", "test accuracy", True, "accuracy")
+LOSS = Measure("test_loss", "test loss", False, "loss")
+GAP = Measure("gap", "gap F(w) − F*", False, "gap", log=True)
+DISTANCE = Measure("distance", "distance to the optimum", False, "distance", log=True)
+MEASURES = {measure.name: measure for measure in (ACCURACY, LOSS, GAP, DISTANCE)}
 
 
 @dataclass(frozen=True)
@@ -53,13 +65,18 @@ class Series:
 
     key: SeriesKey
     columns: Mapping[str, np.ndarray]
-    """Each (evaluations,) float64, NaN where unknown."""
+    """Each (evaluations,) float64, NaN where unknown; the names of ``other_metrics.csv`` are columns too."""
     breakdown: Breakdown | None
     """None while the series is unfinished."""
 
     @property
     def point(self) -> GridPoint:
         return GridPoint(self.key.collective, self.key.grid)
+
+    @property
+    def diverged(self) -> int | None:
+        """The round in which training was ended as it diverged, None where it was not."""
+        return self.breakdown.diverged if self.breakdown else None
 
     def __getitem__(self, column: str) -> np.ndarray:
         return self.columns[column]
@@ -70,9 +87,13 @@ class Series:
         return int(hits[0]) if len(hits) else None
 
     def previous_value(self, column: str, along: str, at: np.ndarray | float) -> np.ndarray:
-        """``column`` at each value of ``along``: that of the last evaluation not after it, NaN before the first."""
+        """``column`` at each value of ``along``: that of the last evaluation not after it, NaN before the first.
+
+        After its last evaluation a series that diverged has no value.
+        """
         index = np.searchsorted(self[along], at, side="right") - 1
-        return np.where(index >= 0, self[column][np.maximum(index, 0)], math.nan)
+        known = index >= 0 if self.diverged is None else (index >= 0) & (at <= self[along][-1])
+        return np.where(known, self[column][np.maximum(index, 0)], math.nan)
 
 
 @dataclass(frozen=True)
@@ -170,13 +191,14 @@ class Results:
         return Reach(needed, spent)
 
     def equal_time(self, point: GridPoint) -> float:
-        """The latest simulated time that every series at this grid point has lived to see."""
+        """The latest simulated time that every series at this grid point has lived to see, those that diverged left out."""
         return self._equal_times[point]
 
     def at_equal_time(self, method: str, point: GridPoint) -> Spread | None:
         """A method's measure at :meth:`equal_time`: which is best if all get the same time."""
-        time = self.equal_time(point)
-        return Spread.of([float(one.previous_value(self.measure.column, "sim_time_s", time)) for one in self.at(method, point)])
+        time, seeds = self.equal_time(point), self.at(method, point)
+        alive = [one for one in seeds if one.diverged is None]
+        return Spread.of([float(one.previous_value(self.measure.column, "sim_time_s", time)) for one in alive])
 
     # Looked up once, since grids of hundreds of points ask for every method at every point.
 
@@ -190,7 +212,9 @@ class Results:
     @cached_property
     def _equal_times(self) -> dict[GridPoint, float]:
         times: dict[GridPoint, float] = {}
-        for one in self.series:
+        for one in sorted(self.series, key=lambda one: one.diverged is not None):
+            if one.diverged is not None and one.point in times:
+                continue
             end = float(one["sim_time_s"][-1])
             times[one.point] = min(end, times.get(one.point, end))
         return times
@@ -223,14 +247,34 @@ def collective_text(collective: str) -> str:
     return collective.replace("_", " ") or "no collective"
 
 
-def read_results(directory: RunDirectory, methods: Sequence[str] | None = None) -> Results:
-    """Reads a run. ``methods`` gives their order (the scenario's); without it they come as in ``metrics.csv``."""
-    breakdowns = directory.breakdowns()
+def read_results(directory: RunDirectory, methods: Sequence[str] | None = None, metric: str | None = None) -> Results:
+    """Reads a run.
+
+    ``methods`` gives their order (the scenario's); without it they come as in ``metrics.csv``.
+    ``metric`` is what the run is measured by (a key of :data:`MEASURES`); without it the
+    accuracy or, where the task has none, the loss.
+
+    Raises SimgmcError where the run does not hold the metric.
+    """
+    breakdowns, others = directory.breakdowns(), directory.other_metrics()
     series = []
     for key, columns in read_columns(directory).items():
-        series.append(Series(key, columns, breakdowns.get(key)))
+        series.append(Series(key, columns | _as_columns(others.get(key, {}), columns["round"]), breakdowns.get(key)))
     present = list(dict.fromkeys(one.key.method for one in series))
     ordered = list(dict.fromkeys([*(methods or ()), *present]))
     points = tuple(dict.fromkeys(one.point for one in series))
-    has_accuracy = any(np.isfinite(one["test_accuracy"]).any() for one in series)
-    return Results(tuple(series), tuple(ordered), points, ACCURACY if has_accuracy or not series else LOSS)
+    if metric is not None:
+        measure = MEASURES[metric]
+        if not all(measure.column in one.columns for one in series):
+            raise SimgmcError(f"{directory.path} holds no {measure.text}")
+    else:
+        has_accuracy = any(np.isfinite(one["test_accuracy"]).any() for one in series)
+        measure = ACCURACY if has_accuracy or not series else LOSS
+    return Results(tuple(series), tuple(ordered), points, measure)
+
+
+def _as_columns(by_round: Mapping[int, Mapping[str, float]], rounds: np.ndarray) -> dict[str, np.ndarray]:
+    """Further values as arrays beside the evaluations, NaN where there is none."""
+    names = dict.fromkeys(name for values in by_round.values() for name in values)
+    found = [by_round.get(int(number), {}) for number in rounds]
+    return {name: np.array([values.get(name, math.nan) for values in found]) for name in names}

@@ -27,8 +27,10 @@ class Row:
     seeds: int
     unfinished: int
     """Seeds whose series did not run to its end; their latest evaluation counts."""
-    final: Spread
-    """Accuracy (or loss, where the task has no accuracy) of the last evaluation."""
+    diverged: tuple[int, ...]
+    """The round of each seed that diverged (its training ended there)."""
+    final: Spread | None
+    """What the run is measured by at the last evaluation, over the seeds that did not diverge; None if all did."""
     sim_time_s: Spread
     reach: Reach | None
     """Simulated time to the target, seed by seed; None without a target."""
@@ -85,7 +87,8 @@ def _row(
         point=point,
         seeds=len(series),
         unfinished=len(series) - len(finished),
-        final=Spread.of(last(results.measure.column)),
+        diverged=tuple(one.diverged for one in series if one.diverged is not None),
+        final=Spread.of([float(one[results.measure.column][-1]) for one in series if one.diverged is None]),
         sim_time_s=Spread.of([one.sim_time_s for one in finished] if complete else last("sim_time_s")),
         reach=reach,
         speedup=speedup,
@@ -123,7 +126,7 @@ def _record(results: Results, row: Row) -> dict[str, object]:
 
     name = results.measure.column
     record = {"method": row.method, "collective": row.point.collective, **dict(row.point.grid)}
-    record |= {"seeds": row.seeds, "seeds_unfinished": row.unfinished}
+    record |= {"seeds": row.seeds, "seeds_unfinished": row.unfinished, "seeds_diverged": len(row.diverged)}
     record |= spread(f"final_{name}", row.final) | spread("sim_time", row.sim_time_s, "_s")
     record |= {"seeds_reached": len(row.reach.needed) if row.reach else None}
     record |= spread("time_to_target", row.reach and row.reach.spread, "_s")

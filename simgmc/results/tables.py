@@ -59,7 +59,7 @@ def reach_text(row: Row) -> str:
 
 
 def measure_text(results: Results, spread: Spread | None) -> str:
-    """``97.21 ± 0.13 %`` for an accuracy, ``0.123 ± 0.004`` for a loss."""
+    """``97.21 ± 0.13 %`` for an accuracy, ``0.123 ± 0.004`` for anything else."""
     if spread is None:
         return "–"
     if not results.measure.higher_is_better:
@@ -67,10 +67,21 @@ def measure_text(results: Results, spread: Spread | None) -> str:
     return f"{100 * spread.mean:.2f}" + ("" if spread.std is None else f" ± {100 * spread.std:.2f}") + " %"
 
 
+def final_text(results: Results, row: Row) -> str:
+    """The final value; ``diverged at round 12``, or how many seeds diverged beside the value of the others."""
+    value = measure_text(results, row.final).removesuffix(" %")
+    if not row.diverged:
+        return value
+    if row.final is not None:
+        return f"{value} ({len(row.diverged)} of {row.seeds} diverged)"
+    first, last = min(row.diverged), max(row.diverged)
+    return f"diverged at round {first}" if first == last else f"diverged at rounds {first} to {last}"
+
+
 def _result_columns(results: Results, target: float | None, baseline: str | None) -> dict:
-    name, unit = ("accuracy", "%") if results.measure.higher_is_better else ("loss", "")
+    unit = " %" if results.measure.higher_is_better else ""
     columns = {
-        f"final\n{name} {unit}".strip(): lambda row: measure_text(results, row.final).removesuffix(" %"),
+        f"final\n{results.measure.name}{unit}": lambda row: final_text(results, row),
         "simulated\ntime": lambda row: time_text(row.sim_time_s.mean, row.sim_time_s.std),
     }
     if target is not None:
@@ -87,7 +98,7 @@ def heading_of(results: Results, target: float | None, baseline: str | None) -> 
     seeds = sorted({row.key.seed for row in results.series})
     parts = [f"mean ± std over {len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}"]
     if target is not None:
-        parts.insert(0, f"target: {results.measure.text} {results.measure.value_text(target)}")
+        parts.insert(0, f"target: {results.measure.text} {results.measure.number_text(target)}")
         if baseline is not None:
             parts.insert(1, f"speed-up against {baseline}")
     return f"Results ({', '.join(parts)})"
@@ -99,6 +110,8 @@ def _notes(rows: list[Row], target: float | None) -> list[str]:
         notes.append("(2 of 3): mean over the seeds that reached the target; the others had not by their end.")
     if any(row.speedup and row.speedup.bound != "=" for row in rows):
         notes.append("> and <: bounds, from counting a seed that never reached the target with all the time it ran.")
+    if any(row.diverged for row in rows):
+        notes.append("diverged: training ended there, as a number was not finite or the loss above workload.divergence_factor times the start's.")
     if unfinished := sum(row.unfinished for row in rows):
         notes.append(f"{unfinished} series unfinished: their latest evaluation is shown.")
     return notes

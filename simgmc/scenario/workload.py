@@ -81,6 +81,10 @@ class DataWorkload(Workload):
             )
         return self
 
+    def describe(self, d: int) -> str:
+        """A few words for the header of a run; ``d`` is the number of parameters."""
+        return f"{self.model.name} ({d:,} parameters) on {self.dataset.name}, {self.partition.name}, {self.workers} workers x {self.batch_per_worker}"
+
     @property
     def metrics(self) -> tuple[str, ...]:
         """What a run can be measured by."""
@@ -104,6 +108,10 @@ class ProblemWorkload(Workload):
         except SimgmcError as error:
             raise mistake(str(error), "problem", value=self.problem.written()) from None
         return self
+
+    def describe(self, d: int) -> str:
+        """A few words for the header of a run; ``d`` is the number of parameters."""
+        return f"{self.entry.describe(self.problem.options)} ({d:,} parameters), {self.workers} workers"
 
     @property
     def entry(self) -> Problem:
