@@ -42,7 +42,7 @@ def _fast(directory: RunDirectory) -> dict[SeriesKey, dict[str, np.ndarray]]:
     wanted = [*METRICS_COLUMNS, *directory.grid_keys]
     if next(table, None) != wanted:
         raise ValueError("other columns")
-    parts: dict[tuple[str, ...], list[list[list[float]]]] = {}
+    parts: dict[tuple[str, ...], list[np.ndarray]] = {}
     place, rows = None, []
     for row in table:
         if len(row) != len(wanted):
@@ -58,16 +58,17 @@ def _fast(directory: RunDirectory) -> dict[SeriesKey, dict[str, np.ndarray]]:
     found = {}
     for (method, collective, seed, *values), chunks in parts.items():
         key = SeriesKey(method, collective, int(seed), tuple(zip(directory.grid_keys, values, strict=True)))
-        joined = chunks[0] if len(chunks) == 1 else [sum(column, []) for column in zip(*chunks, strict=True)]
-        found[key] = {name: np.array(column, dtype=float) for name, column in zip(_TYPES, joined, strict=True)}
+        joined = chunks[0] if len(chunks) == 1 else np.concatenate(chunks, axis=1)
+        found[key] = dict(zip(_TYPES, joined, strict=True))
     return found
 
 
-def _numbers(rows: Sequence[Sequence[str]]) -> list[list[float]]:
-    columns = []
+def _numbers(rows: Sequence[Sequence[str]]) -> np.ndarray:
+    """(columns, rows)"""
+    columns: list[list[float]] = []
     for texts, kind in zip(zip(*rows, strict=True), _TYPES.values(), strict=True):
         if kind in (int, float):
             columns.append([kind(text) for text in texts])
         else:
             columns.append([float(text) if text else math.nan for text in texts])
-    return columns
+    return np.array(columns, dtype=float)
