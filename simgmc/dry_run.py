@@ -15,6 +15,7 @@ import torch
 from simgmc.layout import Layout
 from simgmc.network import simulate
 from simgmc.randomness import generator
+from simgmc.results.quantities import bytes_text
 from simgmc.scenario import GridPoint
 from simgmc.simulation import Milestones, Training, build_trainer, cluster_settings
 
@@ -81,6 +82,12 @@ def wire_format(training: Training, layout: Layout) -> str:
     noise = NoiseWorkload(1, layout, 1.0, 0)
     trainer = build_trainer(training, noise)
     seen: list[Any] = []
-    trainer.on_message = lambda message: seen.append(message.wire)
+    trainer.on_message = lambda message: seen.append(_size(message))
     trainer.run_round()
     return "; ".join(dict.fromkeys(seen)) or "sends nothing"
+
+
+def _size(message: Any) -> str:
+    if not message.compressed:
+        return f"{message.wire}, {bytes_text(message.nbytes[0])}"
+    return f"{message.wire}, {bytes_text(message.nbytes[0])} where dense fp32 is {bytes_text(4 * message.d)}"

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from simgmc.console import plain_console
 from simgmc.errors import SimgmcError
+from simgmc.header import print_cluster
 from simgmc.network import simulate
 from simgmc.reporting import report
 from simgmc.results import run_directory
@@ -48,6 +49,7 @@ def replay(
     directory = run_directory.create(out, after.resolved(), grid_keys=tuple(after.grid), overwrite=overwrite)
     finished = directory.finished()
     evaluations, others = source.evaluations(), source.other_metrics()
+    print_cluster(console, after)
     for training in trainings(after.points):
         key, breakdown = _recorded(source, training)
         states = [

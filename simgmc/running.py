@@ -9,10 +9,12 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from simgmc.assembly import WorkloadFactory, state_times, times_are_stated
 from simgmc.console import plain_console
 from simgmc.dry_run import predict, wire_format
+from simgmc.header import line, print_cluster
 from simgmc.progress import RunProgress
 from simgmc.reporting import report
 from simgmc.results import run_directory
@@ -87,7 +89,7 @@ def dry_run(file: ScenarioFile, *, device: str = "auto", data_dir: str | None = 
             bounded |= found.upper_bound
             sign = "≤ " if found.upper_bound else ""
             grid = [str(value) for value in found.point.values.values()] or [found.point.scenario.cluster.collective]
-            table.add_row(found.method, *grid, str(found.rounds), sign + time_text(found.sim_time_s), bytes_text(found.bytes_up), sign + bytes_text(found.bytes_server) if found.bytes_server else "-")
+            table.add_row(Text(found.method), *map(Text, grid), str(found.rounds), sign + time_text(found.sim_time_s), bytes_text(found.bytes_up), sign + bytes_text(found.bytes_server) if found.bytes_server else "-")
     console.print(table)
     if bounded:
         console.print("≤: sparse supports taken as independent on every worker; real ones overlap, so the server sends less.")
@@ -99,22 +101,10 @@ def _one_seed(file: ScenarioFile) -> list[Training]:
 
 
 def _header(console: Console, file: ScenarioFile, workload_of: WorkloadFactory) -> None:
+    print_cluster(console, file)
     scenario = file.points[0].scenario
-    chosen, cluster = scenario.workload, scenario.cluster
     workload = workload_of(scenario, scenario.seeds[0])
-
-    def line(name: str, text: str) -> None:
-        console.print(f"{name:<9}{text}", markup=False, highlight=False, soft_wrap=True)
-
-    line("scenario", f"{file.place}: {len(scenario.methods)} methods x {len(scenario.seeds)} seeds x {len(file.points)} grid points")
-    line("workload", f"{chosen.describe(workload.d)}; gradients on {workload.device}, route: {workload.route}")
-    varied = "; the grid varies " + ", ".join(f"{key} over {', '.join(map(str, values))}" for key, values in file.grid.items()) if file.grid else ""
-    line("network", f"{cluster.topology.name}, {cluster.bandwidth} per link, {cluster.latency} per link one way ({_twice(cluster.latency)} host to host), {cluster.collective}{varied}")
-    times = cluster.compute
-    line("times", f"gradient {times.gradient}, compression {times.compression}, aggregation {times.aggregation}")
+    what = scenario.workload.describe(workload.d)
+    line(console, "workload", f"{what}; gradients on {workload.device}, route: {workload.route}")
     for training in _one_seed(file)[: len(scenario.methods)]:
-        line("wire", f"{training.method.name}: {wire_format(training, workload.layout)}")
-
-
-def _twice(latency: Any) -> str:
-    return time_text(2 * float(latency))
+        line(console, "wire", f"{training.method.name}: {wire_format(training, workload.layout)}")

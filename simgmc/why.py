@@ -14,10 +14,12 @@ import networkx as nx
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from simgmc.network import ClusterSettings, simulate
 from simgmc.results.run_directory import RunDirectory, open_run
 from simgmc.scenario import GridPoint, ScenarioFile
+from simgmc.scenario.tables import show_value
 from simgmc.simulation import Training, cluster_settings, trainings
 
 ROUNDS = 30
@@ -101,9 +103,9 @@ def print_explanations(console: Console, explanations: list[Explanation]) -> Non
     for column in ("exposed", "2x bandwidth", "half latency"):
         table.add_column(column, justify="right", no_wrap=True)
     for one in explanations:
-        on = ", ".join(str(value) for value in one.point.values.values()) or one.point.scenario.cluster.collective
+        on = ", ".join(value if isinstance(value, str) else show_value(value) for value in one.point.values.values()) or one.point.scenario.cluster.collective
         exposed = "-" if one.exposed is None else f"{one.exposed:.0%}"
-        table.add_row(one.method, on, one.bound_by, exposed, _change(one.twice_bandwidth), _change(one.half_latency))
+        table.add_row(Text(one.method), Text(on), one.bound_by, exposed, _change(one.twice_bandwidth), _change(one.half_latency))
     console.print(table)
     for one in explanations:
         if one.chosen:

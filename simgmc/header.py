@@ -1,0 +1,75 @@
+"""What a run prints first: the workload, the network and the wire formats, a line each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import networkx as nx
+from rich.console import Console
+
+from simgmc.results.quantities import time_text
+from simgmc.scenario import ScenarioFile
+from simgmc.scenario.cluster import Cluster
+from simgmc.scenario.quantities import Quantity, is_rate
+from simgmc.scenario.tables import show_value
+
+
+def line(console: Console, name: str, text: str) -> None:
+    """One line of the header."""
+    console.print(f"{name:<9}{text}", markup=False, highlight=False, soft_wrap=True)
+
+
+def print_cluster(console: Console, file: ScenarioFile) -> None:
+    """The lines that need no training: scenario, network, times."""
+    scenario = file.points[0].scenario
+    counts = f"{len(scenario.methods)} methods x {len(scenario.seeds)} seeds x {len(file.points)} grid points"
+    line(console, "scenario", f"{file.place}: {counts}")
+    line(console, "network", describe(scenario.cluster, scenario.workload.workers))
+    if file.grid:
+        varied = "; ".join(f"{key} over {', '.join(map(_plain, values))}" for key, values in file.grid.items())
+        line(console, "grid", varied)
+    times = scenario.cluster.compute
+    stated = (f"{name} {_short(getattr(times, name))}" for name in ("gradient", "compression", "aggregation"))
+    line(console, "times", ", ".join(stated))
+
+
+def describe(cluster: Cluster, workers: int) -> str:
+    """The network in one line: what is where, how far hosts are apart, and what goes wrong."""
+    options = {key: value for key, value in cluster.topology.options.items() if value is not None}
+    name = cluster.topology.name + (f" ({', '.join(f'{k} {_plain(v)}' for k, v in options.items())})" if options else "")
+    parts = [name, f"{cluster.bandwidth} and {cluster.latency} one way per host's link", _distance(cluster, workers)]
+    parts.append(cluster.collective)
+    for host, own in cluster.hosts.items():
+        said = [f"{key} {_plain(value)}" for key, value in own if value is not None and value != type(own).model_fields[key].default]
+        parts.append(f"{host}: {', '.join(said)}")
+    if cluster.stragglers:
+        spread = cluster.stragglers.sigma if cluster.stragglers.mean is None else cluster.stragglers.mean
+        parts.append(f"{cluster.stragglers.kind} stragglers ({spread:g})")
+    also = [key for key in ("pauses", "overlap", "changes", "crashes") if getattr(cluster, key) is not None]
+    return "; ".join(parts) + (f"; with {', '.join(also)}" if also else "")
+
+
+def _distance(cluster: Cluster, workers: int) -> str:
+    """One-way latency between two hosts: from the shortest to the longest."""
+    graph = cluster.graph(workers)
+    hosts = [host for host, data in graph.nodes(data=True) if data.get("kind") == "host"]
+    apart = []
+    for host in hosts[:64]:  # enough to see the spread; all pairs of a thousand hosts would take seconds
+        reach = nx.single_source_dijkstra_path_length(graph, host, weight="latency")
+        apart += [reach[other] for other in hosts if other != host and other in reach]
+    if not apart:
+        return "one host"
+    near, far = min(apart), max(apart)
+    return f"{time_text(near)} host to host" if near == far else f"{time_text(near)} to {time_text(far)} host to host"
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else show_value(value)
+
+
+def _short(quantity: Any) -> str:
+    """A stated time as it was written, unless that has more digits than anyone reads."""
+    text = str(quantity)
+    if not isinstance(quantity, Quantity) or len(text) <= 12:
+        return text
+    return f"{quantity.value / 1e9:.3g} GB/s" if is_rate(quantity) else time_text(quantity.value)
