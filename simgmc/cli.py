@@ -157,12 +157,13 @@ def validate(files: tuple[str, ...], json_out: str | None, picture: str | None) 
 
 @main.command("list")
 @click.argument("kind", required=False, type=click.Choice(["algorithms", "compressors", "collectives", "topologies", "models", "datasets", "partitions", "problems", "devices"]))
+@click.argument("name", required=False)
 @_friendly
-def list_(kind: str | None) -> None:
-    """What scenarios can name: one line on each entry, and its source."""
+def list_(kind: str | None, name: str | None) -> None:
+    """What scenarios can name: one line on each entry, and its source; with NAME, an entry's options."""
     from simgmc import listing
 
-    listing.show(kind)
+    listing.show(kind, name)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Iterator
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 
 from simgmc.console import plain_console
+from simgmc.errors import SimgmcError
+from simgmc.scenario.tables import suggestion
 
 Line = tuple[str, str, str]
 
@@ -47,9 +51,12 @@ KINDS = {
 }
 
 
-def show(kind: str | None) -> None:
-    """Print one kind, or all of them."""
+def show(kind: str | None, name: str | None = None) -> None:
+    """Print one kind, or all of them; or one entry with its options."""
     console = plain_console()
+    if name is not None:
+        _show_entry(console, kind, name)
+        return
     for name in [kind] if kind else KINDS:
         table = Table(title=name, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
         table.add_column("name", no_wrap=True)
@@ -58,3 +65,50 @@ def show(kind: str | None) -> None:
         for line in KINDS[name]():
             table.add_row(*line)
         console.print(table)
+
+
+def _show_entry(console: Console, kind: str, name: str) -> None:
+    known = [line[0] for line in KINDS[kind]()]
+    if name not in known:
+        raise SimgmcError(f"{kind}: nothing is called {name!r}; {suggestion(name, known)}")
+    summary, source = next(line[1:] for line in KINDS[kind]() if line[0] == name)
+    console.print(f"{name}: {summary}\nsource: {source}", markup=False, highlight=False)
+    if kind == "algorithms":
+        from simgmc.algorithms import ALGORITHMS
+
+        console.print("\n" + inspect.getdoc(ALGORITHMS[name]).partition("\n")[2].strip().replace("``", ""), markup=False, highlight=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("option", "kind", "default", "meaning"):
+        table.add_column(column)
+    for row in _options(kind, name):
+        table.add_row(*row)
+    console.print(table if table.row_count else "no options")
+
+
+def _options(kind: str, name: str) -> Iterator[tuple[str, str, str, str]]:
+    """(name, kind, default, meaning) of every option of an entry."""
+    if kind == "algorithms":
+        from simgmc.algorithms import ALGORITHMS
+
+        for one in dataclasses.fields(ALGORITHMS[name]):
+            default = "required" if one.default is dataclasses.MISSING else "optimizer.momentum" if one.name == "momentum" else str(one.default)
+            yield one.name, str(one.type), default, ""
+    elif kind == "compressors":
+        from simgmc.compression import COMPRESSORS
+        from simgmc.compression.catalogue import REQUIRED
+
+        for one in COMPRESSORS[name].parameters:
+            default = "required" if one.default is REQUIRED else "-" if one.default is None else str(one.default)
+            yield one.name, one.type.__name__, default, one.summary + (f" ({', '.join(one.choices)})" if one.choices else "")
+    elif kind == "topologies":
+        from simgmc.network.topology import TOPOLOGIES
+
+        for option, what in TOPOLOGIES[name].parameters.items():
+            yield option, what.partition(" ")[0], "required" if what.endswith("required") else "-", ""
+    elif kind in ("models", "partitions"):
+        from simgmc.training.models import MODELS
+        from simgmc.training.partitions import PARTITIONS
+
+        for option, one in (MODELS if kind == "models" else PARTITIONS)[name].options.items():
+            default = "required" if one.default is None else str(list(one.default) if isinstance(one.default, tuple) else one.default)
+            yield option, one.kind.__name__, default, one.summary + (f" ({', '.join(one.choices)})" if one.choices else "")

@@ -45,6 +45,10 @@ class ScenarioFile:
                 content["grid"] = {**self._flat(content.get("grid", {})), key.removeprefix("grid."): value}
             else:
                 self._set(content, key, value)
+                # What is set expressly does not vary.
+                grid = content.get("grid")
+                if isinstance(grid, dict) and key in self._flat(grid):
+                    content["grid"] = {one: values for one, values in self._flat(grid).items() if one != key}
         self.grid = self._grid(content.pop("grid", {}))
         self.content = content
         self.points = self._points()

@@ -73,10 +73,11 @@ class Samples:
         dtype: torch.dtype,
         channels_last: bool,
     ):
-        images = torch.as_tensor(images)
+        # Arrays read from files may be read-only, which torch cannot share.
+        images, labels = (torch.as_tensor(v if isinstance(v, Tensor) or v.flags.writeable else v.copy()) for v in (images, labels))
         if len(images) != len(labels):
             raise SimgmcError(f"{len(images)} images but {len(labels)} labels")
-        self.labels = torch.as_tensor(labels).to(device, torch.int64)
+        self.labels = labels.to(device, torch.int64)
         self.shape = tuple(images.shape[1:])
         mean, scale = (torch.as_tensor(np.asarray(v), dtype=dtype) for v in (mean, 1 / np.asarray(std)))
         if len(self.shape) == 3:
