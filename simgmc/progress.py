@@ -6,7 +6,8 @@ import time
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
 
 from simgmc.results.quantities import number, time_text
 
@@ -28,21 +29,20 @@ class RunProgress:
         self._live = console.is_terminal
         self._bars = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=16),
+            BarColumn(bar_width=12),
             TextColumn("{task.fields[state]}", markup=False),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}", markup=False, table_column=Column(no_wrap=True, min_width=11)),
             console=console,
             disable=not self._live,
             transient=True,
         )
-        self._whole = self._bars.add_task("all trainings", total=trainings, state="")
+        self._whole = self._bars.add_task("all trainings", total=trainings, state="", left="")
         self._task: Any = None
         self._value = self._epoch = 0.0
         self._sim_time = 0.0
-        self._started = self._printed = time.monotonic()
+        self._began = self._started = self._printed = time.monotonic()
         self._rounds = self._total = 0
+        self._kept = 0
 
     def __enter__(self) -> RunProgress:
         self._bars.start()
@@ -54,6 +54,7 @@ class RunProgress:
     def skipped(self, training: Any) -> None:
         """A training was finished by an earlier run."""
         self._number += 1
+        self._kept += 1
         self._console.print(f"[{self._number}/{self._trainings}] {training.key}: kept, it was finished before", markup=False, highlight=False)
         self._bars.advance(self._whole)
 
@@ -63,7 +64,7 @@ class RunProgress:
         self._rounds, self._total = 0, rounds
         self._sim_time = 0.0
         self._started = self._printed = time.monotonic()
-        self._task = self._bars.add_task(training.key, total=rounds, state="")
+        self._task = self._bars.add_task(training.key, total=rounds, state="", left="")
 
     def evaluated(self, training: Any, state: Any) -> None:
         """The model was evaluated."""
@@ -72,9 +73,8 @@ class RunProgress:
         self._show()
         if not self._live and time.monotonic() - self._printed >= LINE_SECONDS:
             self._printed = time.monotonic()
-            spent = self._printed - self._started
-            left = spent / self._rounds * (self._total - self._rounds) if self._rounds else 0.0
-            self._line(training, f"{self._state()}, {time_text(left)} left")
+            this, whole = self._left()
+            self._line(training, self._state() + (f", {this} left of this, {whole} in all" if this else ""))
 
     def round_done(self, number: int, sim_time: float) -> None:
         """The last worker finished a round of the training on its first cluster."""
@@ -88,15 +88,29 @@ class RunProgress:
         else:
             self._line(training, f"{self._state()}, took {time_text(time.monotonic() - self._started)}")
         self._bars.remove_task(self._task)
-        self._bars.advance(self._whole)
+        self._bars.update(self._whole, completed=self._number)
 
     def _state(self) -> str:
         value = f"{self._value:.2%}" if self._metric == "accuracy" else number(self._value)
         return f"epoch {self._epoch:.4g}, {self._metric} {value}, simulated {time_text(self._sim_time)}"
 
+    def _left(self) -> tuple[str, str]:
+        """Time left of this training and of all, from the pace so far; empty before the first round."""
+        if not self._rounds:
+            return "", ""
+        now = time.monotonic()
+        done = min(self._rounds / max(self._total, 1), 1.0)
+        this = (now - self._started) * (1 / done - 1)
+        trained = self._number - 1 - self._kept + done
+        whole = (now - self._began) / trained * (self._trainings - self._kept - trained)
+        return time_text(this), time_text(whole)
+
     def _show(self) -> None:
         if self._live and self._task is not None:
-            self._bars.update(self._task, completed=self._rounds, state=self._state())
+            this, whole = self._left()
+            self._bars.update(self._task, completed=self._rounds, state=self._state(), left=f"{this} left" if this else "")
+            share = min(self._rounds / max(self._total, 1), 1.0)
+            self._bars.update(self._whole, completed=self._number - 1 + share, left=f"{whole} left" if whole else "")
 
     def _line(self, training: Any, text: str) -> None:
         self._console.print(f"[{self._number}/{self._trainings}] {training.key}: {text}", markup=False, highlight=False, soft_wrap=True)
