@@ -15,6 +15,8 @@ from simgmc.network.routing import Links
 from simgmc.randomness import generator
 
 _INFINITY = float("inf")
+MOST_EVENTS = 1e7
+"""Changes per simulated hour up to which a scenario is accepted: more would take hours to simulate."""
 
 
 def _select(links: Links, source: str, destination: str) -> list[int]:
@@ -35,6 +37,10 @@ class LinkFailure:
     up: float | None = None
     """None: it never comes back."""
 
+    def __post_init__(self):
+        if not 0 <= self.down < (_INFINITY if self.up is None else self.up):
+            raise SimgmcError(f"link failure from {self.down!r} to {self.up!r} s: 'up' must come after 'down', both at least 0 s")
+
 
 @dataclass(frozen=True)
 class BandwidthTrace:
@@ -52,21 +58,27 @@ class BandwidthTrace:
     def __post_init__(self):
         if not self.times or len(self.times) != len(self.factors) or self.times[0] != 0:
             raise SimgmcError("a bandwidth trace needs as many times as factors, the first time 0")
-        if any(b <= a for a, b in zip(self.times, self.times[1:])):
-            raise SimgmcError("the times of a bandwidth trace must rise")
+        if not all(a < b for a, b in zip(self.times, (*self.times[1:], _INFINITY))):
+            raise SimgmcError("the times of a bandwidth trace must be finite and rise")
         if any(not 0 <= factor < _INFINITY for factor in self.factors) or not any(self.factors):
             raise SimgmcError("the factors of a bandwidth trace must be finite, at least 0, and not all 0")
-        if self.period is not None and not self.period > self.times[-1]:
-            raise SimgmcError(f"period {self.period!r} s: must be beyond the trace's last time, {self.times[-1]} s")
+        if self.period is not None and not self.times[-1] < self.period < _INFINITY:
+            raise SimgmcError(f"period {self.period!r} s: must be finite and beyond the trace's last time, {self.times[-1]} s")
 
     @classmethod
     def from_file(cls, path: str | Path, source: str = "*", destination: str = "*") -> BandwidthTrace:
         """A CSV file with columns time_s and factor; a last line may give the period as
         ``period,<seconds>``."""
         try:
-            rows = list(csv.reader(line for line in Path(path).read_text().splitlines() if line.strip()[:1] not in ("", "#")))
-        except OSError as error:
-            raise SimgmcError(f"cannot read the bandwidth trace {path}: {error.strerror}") from None
+            text = Path(path).read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError:
+            raise SimgmcError(f"cannot read the bandwidth trace {path}: it must be text in UTF-8") from None
+        except (OSError, ValueError) as error:
+            raise SimgmcError(f"cannot read the bandwidth trace {path}: {getattr(error, 'strerror', None) or error}") from None
+        try:
+            rows = list(csv.reader((line for line in text.splitlines() if line.strip()[:1] not in ("", "#")), strict=True))
+        except csv.Error as error:
+            raise SimgmcError(f"bandwidth trace {path}: not a CSV file of columns time_s and factor: {error}") from None
         times, factors, period = [], [], None
         for row in rows[1:] if rows and rows[0][0].strip() == "time_s" else rows:
             try:
@@ -76,8 +88,11 @@ class BandwidthTrace:
                     times.append(float(row[0]))
                     factors.append(float(row[1]))
             except (ValueError, IndexError):
-                raise SimgmcError(f"{path}: the line {','.join(row)!r} is not a time and a factor") from None
-        return cls(tuple(times), tuple(factors), period, source, destination)
+                raise SimgmcError(f"{path}: the line {','.join(row)[:60]!r} is not a time and a factor") from None
+        try:
+            return cls(tuple(times), tuple(factors), period, source, destination)
+        except SimgmcError as error:
+            raise SimgmcError(f"{path}: {error}") from None
 
     def changes(self) -> Iterator[tuple[float, float]]:
         """(time, factor) for ever, or until the last."""
@@ -138,6 +153,29 @@ class Dynamics:
         """Whether nothing changes."""
         return not (self.failures or self.traces or self.random or self.background)
 
+    def check(self, links: Links, hosts: int) -> None:
+        """Refuse what names links that there are not, and more events than can be simulated.
+
+        ``hosts``: how many may send background traffic. Each bandwidth change, of one link,
+        and each background flow counts as an event.
+        """
+        for failure in self.failures:
+            _select(links, failure.source, failure.destination)
+        events = {}
+        for trace in self.traces:
+            chosen = len(_select(links, trace.source, trace.destination))
+            if trace.period is not None:
+                events[f"a bandwidth trace of period {trace.period:g} s"] = chosen * len(trace.times) / trace.period
+        for process in self.random:
+            events[f"bandwidth that wanders every {process.interval:g} s"] = len(_select(links, process.source, process.destination)) / process.interval
+        for traffic in self.background:
+            if hosts < 2:
+                raise SimgmcError("background traffic needs at least two hosts")
+            events[f"background traffic of {traffic.sources} sources {traffic.off:g} s apart"] = traffic.sources / traffic.off
+        for what, rate in events.items():
+            if rate * 3600 > MOST_EVENTS:
+                raise SimgmcError(f"{what} makes {rate * 3600:.2g} events per simulated hour: must be at most {MOST_EVENTS:.0e}; make it rarer, or name fewer links")
+
 
 class DynamicNetwork:
     """Applies what changes to a network while it runs; counts what it did."""
@@ -152,8 +190,6 @@ class DynamicNetwork:
         self._down = [0] * len(self._nominal)
         self._forever: set[int] = {link for link, bandwidth in enumerate(self._nominal) if bandwidth == 0.0}
         for failure in dynamics.failures:
-            if not 0 <= failure.down < (_INFINITY if failure.up is None else failure.up):
-                raise SimgmcError(f"link failure {failure}: 'up' must come after 'down', both at least 0 s")
             for link in _select(links, failure.source, failure.destination):
                 network.at(failure.down, self._fail, (link, 1, failure.up is None))
                 if failure.up is not None:

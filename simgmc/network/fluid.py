@@ -27,9 +27,13 @@ class StuckError(SimgmcError):
     """A flow that can never finish; says which, why and since when."""
 
     def __init__(self, message: str, time: float):
-        super().__init__(message)
+        # Both are arguments: SimPy rebuilds an exception from them when it fails a process.
+        super().__init__(message, time)
         self.time = time
         """Simulated seconds at which nothing could move any more."""
+
+    def __str__(self) -> str:
+        return self.args[0]
 
 
 class FluidNetwork:

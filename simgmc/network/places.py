@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from simgmc.errors import SimgmcError
 from simgmc.network.wiring import Host, add_host, add_link
 
 _MEGABIT = 1e6 / 8
+_MOST_HOMES = 1_000_000
 
 
 def _table(file: str | None, shipped: str, columns: Sequence[str]) -> tuple[list[dict[str, str]], str]:
@@ -23,23 +24,30 @@ def _table(file: str | None, shipped: str, columns: Sequence[str]) -> tuple[list
     else:
         name = str(file)
         text = _read(file)
-    reader = csv.DictReader(line for line in text.splitlines() if line.strip() and not line.startswith("#"))
-    missing = [column for column in columns if column not in (reader.fieldnames or ())]
-    if missing:
-        raise SimgmcError(f"{name} has no column {missing[0]!r}; its first line must name the columns {', '.join(columns)}")
+    reader = csv.DictReader((line for line in text.splitlines() if line.strip() and not line.startswith("#")), strict=True)
     rows = []
-    for row in reader:
-        if any(row[column] is None for column in columns):
-            raise SimgmcError(f"{name}: the line {','.join(filter(None, map(str, row.values())))!r} has too few columns")
-        rows.append(row)
+    try:
+        missing = [column for column in columns if column not in (reader.fieldnames or ())]
+        if missing:
+            raise SimgmcError(f"{name} has no column {missing[0]!r}; its first line must name the columns {', '.join(columns)}")
+        for row in reader:
+            if any(row[column] is None for column in columns):
+                raise SimgmcError(f"{name}: the line {','.join(filter(None, map(str, row.values())))!r} has too few columns")
+            rows.append(row)
+    except csv.Error as error:
+        raise SimgmcError(f"{name}: not a CSV file of columns {', '.join(columns)}: {error}") from None
+    if not rows:
+        raise SimgmcError(f"{name} has no line below its header; each line gives {', '.join(columns)}")
     return rows, name
 
 
 def _read(file: str | Path) -> str:
     try:
-        return Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SimgmcError(f"cannot read the network file {file}: {error}") from None
+        return Path(file).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise SimgmcError(f"cannot read the network file {file}: it must be text in UTF-8") from None
+    except (OSError, ValueError) as error:
+        raise SimgmcError(f"cannot read the network file {str(file)!r}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _number(row: dict[str, str], column: str, name: str) -> float:
@@ -88,9 +96,10 @@ def home_broadband(hosts: Sequence[Host], table: str | None = None) -> nx.DiGrap
     (how many hosts in a row get this line before the next); default: UK lines.
     """
     rows, name = _table(table, "home_broadband.csv", ("line", "down_mbit_s", "up_mbit_s", "round_trip_ms", "homes"))
-    deal = [row for row in rows for _ in range(int(_number(row, "homes", name)))]
-    if not deal:
-        raise SimgmcError(f"{name} gives no homes; at least one line needs homes above 0")
+    homes = [int(_number(row, "homes", name)) for row in rows]
+    if not 0 < sum(homes) <= _MOST_HOMES:
+        raise SimgmcError(f"{name} gives {sum(homes):.6g} homes; the lines together need at least 1 and at most {_MOST_HOMES:,}")
+    deal = [row for row, count in zip(rows, homes) for _ in range(count)]
     # Neighbouring hosts get different lines: homes are dealt out with a stride coprime to the table.
     stride = next(step for step in (7, 11, 13, 1) if len(deal) % step or step == 1)
     graph = nx.DiGraph(topology="home-broadband")
@@ -117,20 +126,7 @@ def from_file(hosts: Sequence[Host], file: str) -> nx.DiGraph:
     nodes of the file keep its links; the others are joined to the file's other nodes, in the
     file's order, by their own access links.
     """
-    if Path(file).suffix.lower() in (".graphml", ".xml"):
-        _read(file)
-        try:
-            drawn = nx.read_graphml(file)
-        except (nx.NetworkXError, SyntaxError, KeyError, ValueError) as error:
-            raise SimgmcError(f"{file} is not a GraphML file that can be read: {error}") from None
-        edges: Iterable = [(a, b, data) for a, b, data in drawn.edges(data=True)]
-        if not drawn.is_directed():
-            edges = [*edges, *((b, a, data) for a, b, data in edges)]
-        nodes = list(drawn)
-    else:
-        rows, _ = _table(file, "", ("source", "destination"))
-        edges = [(row["source"].strip(), row["destination"].strip(), row) for row in rows]
-        nodes = list(dict.fromkeys(node for a, b, _ in edges for node in (a, b)))
+    nodes, edges = _drawn(file)
     if not nodes:
         raise SimgmcError(f"{file} holds no links")
     graph = nx.DiGraph(topology=str(file))
@@ -146,6 +142,30 @@ def from_file(hosts: Sequence[Host], file: str) -> nx.DiGraph:
     for number, host in enumerate(waiting):
         add_host(graph, host, places[number % len(places)], group=number % len(places))
     return graph
+
+
+def drawn_nodes(file: str) -> list[str]:
+    """The nodes of a network file, in its order."""
+    return _drawn(file)[0]
+
+
+def _drawn(file: str) -> tuple[list[str], list[tuple[str, str, dict]]]:
+    """The nodes and the directed edges of a network file."""
+    if Path(file).suffix.lower() in (".graphml", ".xml"):
+        _read(file)
+        try:
+            drawn = nx.read_graphml(file)
+        except (nx.NetworkXError, SyntaxError, KeyError, ValueError, TypeError, AttributeError) as error:
+            raise SimgmcError(f"{file} is not a GraphML file that can be read: {error}") from None
+        edges = [(a, b, data) for a, b, data in drawn.edges(data=True)]
+        if not drawn.is_directed():
+            edges = [*edges, *((b, a, data) for a, b, data in edges)]
+        nodes = list(drawn)
+    else:
+        rows, _ = _table(file, "", ("source", "destination"))
+        edges = [(row["source"].strip(), row["destination"].strip(), row) for row in rows]
+        nodes = list(dict.fromkeys(node for a, b, _ in edges for node in (a, b)))
+    return nodes, edges
 
 
 def _quantity(data: dict, plain: str, scaled: str, factor: float, file: str) -> float:

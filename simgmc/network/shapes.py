@@ -7,6 +7,7 @@ infinity means a link that never limits.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import combinations
 
@@ -16,6 +17,8 @@ from simgmc.errors import SimgmcError
 from simgmc.network.wiring import Host, add_host, add_wire
 
 UNLIMITED = float("inf")
+_LARGEST_TREE = 16
+"""k of a fat-tree that is accepted for any number of hosts: 1,024 hosts, 320 switches."""
 
 
 def star(hosts: Sequence[Host]) -> nx.DiGraph:
@@ -77,6 +80,10 @@ def fat_tree(hosts: Sequence[Host], k: int, bandwidth: float = UNLIMITED, latenc
     half = k // 2
     if len(hosts) > k * half * half:
         raise SimgmcError(f"fat-tree k = {k} has room for {k * half * half} hosts, not {len(hosts)}; use a larger k")
+    # Links grow as k^3: far more of them than the hosts can use would only cost time.
+    most = max(_LARGEST_TREE, 4 * math.ceil((4 * len(hosts)) ** (1 / 3) / 2))
+    if k > most:
+        raise SimgmcError(f"fat-tree k = {k}: must be at most {most} for {len(hosts)} hosts")
     graph = _graph("fat-tree")
     for pod in range(k):
         for up in range(half):
@@ -98,6 +105,8 @@ def torus(hosts: Sequence[Host], columns: int, bandwidth: float = UNLIMITED, lat
     """A two-dimensional torus, row by row; the last row may be shorter than ``columns``
     (its ends then join the switch next to them in their column)."""
     _at_least("columns", columns, 1)
+    if columns > len(hosts):
+        raise SimgmcError(f"columns = {columns}: must be at most the number of hosts, {len(hosts)}")
     graph = _graph("torus")
     ports = _ports(graph, hosts)
     rows = [ports[start : start + columns] for start in range(0, len(ports), columns)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any
 
 import networkx as nx
@@ -18,14 +17,17 @@ from simgmc.network.conditions import Pauses as NetworkPauses
 from simgmc.network.dynamics import Dynamics
 from simgmc.network.faults import Faults
 from simgmc.network.overheads import Overheads
+from simgmc.network.places import drawn_nodes
+from simgmc.network.reachability import check_reachable
+from simgmc.network.routing import Links
 from simgmc.network.settings import Overlap
 from simgmc.network.topology import TOPOLOGIES
 from simgmc.network.topology import build as build_topology
-from simgmc.scenario.components import PositiveReal, component
+from simgmc.scenario.components import PositiveReal, component, plain
 from simgmc.scenario.conditions import Crashes, Network, OverlapWithBackward, Pauses, Stragglers, Transport
 from simgmc.scenario.devices import DEVICES
 from simgmc.scenario.quantities import BANDWIDTH, DURATION, Bandwidth, Duration, Quantity, is_rate, parse, parse_duration_or_rate, parse_positive_duration
-from simgmc.scenario.tables import Table, mistake, suggestion
+from simgmc.scenario.tables import Table, mistake, show_value, suggestion
 
 MEASURED = "measured"
 AUTO = "auto"
@@ -69,7 +71,7 @@ class DeviceProfile(Table):
     """Times from a device's published peak rates and a stated efficiency."""
 
     profile: str
-    efficiency: Annotated[PositiveReal, Field(le=1)]
+    efficiency: Annotated[PositiveReal, Field(ge=1e-6, le=1)]
 
     @model_validator(mode="after")
     def _known(self) -> DeviceProfile:
@@ -112,18 +114,18 @@ def _topology_options(name: str, given: dict[str, Any]) -> dict[str, Any]:
         try:
             options[key] = value if value is None else (_KINDS.get(what) or _plain(what))(value)
         except ValueError as error:
-            raise SimgmcError(f"{key} = {value!r}: {error}") from None
+            raise SimgmcError(f"{key} = {show_value(value)}: {error}") from None
     return options
 
 
 def _plain(kind: str) -> Any:
     valid = {
-        "integer": lambda value: type(value) is int and value > 0,
-        "number": lambda value: type(value) in (int, float) and 0 < value < math.inf,
+        "integer": lambda value: type(value) is int and 0 < value <= 1_000_000,
+        "number": lambda value: type(value) in (int, float) and 1e-6 <= value <= 1e6,
         "names": lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
         "file": lambda value: isinstance(value, str),
     }[kind]
-    words = {"integer": "a whole number above 0", "number": "a number above 0", "names": "a list of names", "file": "a path"}
+    words = {"integer": "a whole number from 1 to 1,000,000", "number": "a number from 1e-6 to 1e6", "names": "a list of names", "file": "a path"}
 
     def check(value: Any) -> Any:
         if not valid(value):
@@ -136,7 +138,7 @@ def _plain(kind: str) -> Any:
 class CollectiveOptions(Table):
     """What some collectives let one choose; see :class:`simgmc.network.collectives.Options`."""
 
-    slices: Annotated[int, Field(ge=1)] | None = None
+    slices: Annotated[int, Field(ge=1, le=4096)] | None = None
     servers: Annotated[int, Field(ge=1, le=10_000)] = 1
 
 
@@ -170,7 +172,80 @@ class Cluster(Table):
                 "collective",
                 value=self.collective,
             )
+        options, known = self.collective_options, {AUTO: AUTO, **COLLECTIVES}
+        readers = {
+            "slices": [name for name in known if name == AUTO or COLLECTIVES[name].slices],
+            "servers": [name for name in known if name == AUTO or COLLECTIVES[name].servers < 0],
+        }
+        for key, names in readers.items():
+            # The default of one server may stand: it is what written scenarios hold.
+            if getattr(options, key) not in (None, 1) and self.collective not in names:
+                raise mistake(
+                    f"{self.collective} does not read it; leave it out, or use one of: {', '.join(names)}",
+                    "collective_options", key, value=getattr(options, key),
+                )  # fmt: skip
+        if self.overlap is not None and self.crashes is not None:
+            raise mistake("overlap and crashes together are not supported; leave out one of them", "overlap", value=self.overlap.buckets)
         return self
+
+    def check(self, workers: int) -> None:
+        """What only shows once the number of workers is known; all that a run would refuse."""
+        if self.server_position is not None and self.server_position > workers:
+            raise mistake(f"counts the workers before the server: at most {workers}", "server_position", value=self.server_position)
+        known = self.host_names(workers)
+        for name, own in self.hosts.items():
+            if name not in known:
+                raise mistake(f"no such host; {suggestion(name, known)}", "hosts", name, value=name)
+            self._check_host(name, own)
+        try:
+            graph = self.graph(workers)
+        except SimgmcError as error:
+            raise mistake(str(error), "topology", value=plain(self.topology)) from None
+        if self.crashes:
+            try:
+                self.crashes.faults().check(workers)
+            except SimgmcError as error:
+                raise mistake(str(error), "crashes", value=plain(self.crashes)) from None
+        links = Links(graph)
+        if self.changes:
+            try:
+                self.changes.dynamics().check(links, len(known))
+            except SimgmcError as error:
+                raise mistake(str(error), "changes", value=plain(self.changes)) from None
+        try:
+            check_reachable(links, worker_names(workers), self.server_names(), self.collective)
+        except SimgmcError as error:
+            raise mistake(str(error), "topology", value=plain(self.topology)) from None
+
+    def _check_host(self, name: str, own: Host) -> None:
+        """Refuse what would be read by nothing."""
+        serves = name in self.server_names()
+        if serves and own.slowdown != 1.0:
+            raise mistake("a server computes no gradients; slow its link (bandwidth, latency) instead", "hosts", name, "slowdown", value=own.slowdown)
+        if self.topology.name == "home-broadband" and not serves:
+            given = [key for key in ("bandwidth", "up", "down", "latency") if getattr(own, key) is not None]
+            if given:
+                raise mistake(
+                    "home-broadband gives every worker a line from its table, which this would not change; "
+                    "leave it out, or give the topology a table of your own",
+                    "hosts", name, given[0], value=str(getattr(own, given[0])),
+                )  # fmt: skip
+        if self.topology.name == "file":
+            self._check_drawn(name, own)
+
+    def _check_drawn(self, name: str, own: Host) -> None:
+        given = [key for key in ("bandwidth", "up", "down", "latency") if getattr(own, key) is not None]
+        if not given:
+            return
+        try:
+            drawn = name in drawn_nodes(self.topology.options["file"])
+        except SimgmcError as error:
+            raise mistake(str(error), "topology", value=plain(self.topology)) from None
+        if drawn:
+            raise mistake(
+                f"{self.topology.options['file']} draws this host with its links, which this would not change; change them in the file",
+                "hosts", name, given[0], value=str(getattr(own, given[0])),
+            )  # fmt: skip
 
     def refusal(self, summable: bool) -> str | None:
         """Why the collective cannot carry such messages and what would be right, or None."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from simgmc.errors import SimgmcError
 from simgmc.network.dynamics import Background, BandwidthTrace, Dynamics, LinkFailure, RandomBandwidth
@@ -12,6 +12,16 @@ from simgmc.network.faults import Crash, Faults
 from simgmc.scenario.components import PositiveReal, Real
 from simgmc.scenario.quantities import Bandwidth, Duration, PositiveDuration, Size
 from simgmc.scenario.tables import Table
+
+
+def _at_least_a_millisecond(value: Any) -> Any:
+    if float(value) < 1e-3:
+        raise ValueError('must be at least "1 ms"')
+    return value
+
+
+Interval = Annotated[PositiveDuration, AfterValidator(_at_least_a_millisecond)]
+"""Between changes of the network: many of them would take hours to simulate."""
 
 
 class Stragglers(Table):
@@ -69,7 +79,7 @@ class Trace(_Links):
 class Wandering(_Links):
     """Bandwidth times a log-normal factor, drawn anew every ``interval``."""
 
-    interval: PositiveDuration
+    interval: Interval
     sigma: Annotated[Real, Field(ge=0, le=10)]
     memory: Annotated[Real, Field(ge=0, lt=1)] = 0.0
 
@@ -79,7 +89,7 @@ class OtherTraffic(Table):
 
     sources: Annotated[int, Field(ge=1, le=10_000)]
     size: Size
-    off: PositiveDuration
+    off: Interval
     exponential: bool = True
 
 
@@ -154,5 +164,5 @@ class Transport(Table):
 class OverlapWithBackward(Table):
     """Messages sent in buckets during the backward pass; see :class:`simgmc.network.settings.Overlap`."""
 
-    buckets: Annotated[int, Field(ge=1, le=10_000)]
+    buckets: Annotated[int, Field(ge=1, le=1000)]
     backward: Annotated[Real, Field(ge=0, le=1)] = 2 / 3

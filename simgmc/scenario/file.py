@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import itertools
+import math
 import re
 import tomllib
 from collections.abc import Iterable
@@ -20,6 +21,10 @@ from pydantic import ValidationError
 from simgmc.errors import SimgmcError
 from simgmc.scenario.point import Scenario
 from simgmc.scenario.tables import show_key, show_value, suggestion
+
+_DEEPEST = 30
+"""Tables and lists inside each other that a scenario may have."""
+_MOST_POINTS = 10_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +44,12 @@ class ScenarioFile:
 
     def __init__(self, content: dict[str, Any], place: str, overrides: Iterable[tuple[str, Any]] = ()):
         self.place = place
+        self._check_plain(content)
         content = copy.deepcopy(content)
         for key, value in overrides:
+            self._check_plain({key: value})
+            if key.count(".") >= _DEEPEST:
+                raise SimgmcError(f"{place}: {key[:57]}...: is nested deeper than {_DEEPEST} tables")
             if key.startswith("grid."):
                 content["grid"] = {**self._flat(content.get("grid", {})), key.removeprefix("grid."): value}
             else:
@@ -53,22 +62,39 @@ class ScenarioFile:
         self.content = content
         self.points = self._points()
 
+    def _check_plain(self, content: Any) -> None:
+        """Refuse numbers that TOML does not know and nesting that no scenario needs.
+
+        Walks without recursion, before anything else does with it.
+        """
+        waiting = [((), content)]
+        while waiting:
+            place, value = waiting.pop()
+            if isinstance(value, int) and not -(2**63) <= value < 2**63:
+                raise SimgmcError(f"{self.place}: {show_key(place)} = {show_value(value)}: a whole number must fit into 64 bits")
+            if isinstance(value, (dict, list)) and len(place) > _DEEPEST:
+                raise SimgmcError(f"{self.place}: {show_key(place[:3])}...: is nested deeper than {_DEEPEST} tables")
+            if isinstance(value, dict):
+                waiting += [((*place, str(key)), one) for key, one in value.items()]
+            elif isinstance(value, list):
+                waiting += [((*place, index), one) for index, one in enumerate(value)]
+
     @classmethod
     def read(cls, path: str | Path, overrides: Iterable[tuple[str, Any]] = ()) -> ScenarioFile:
         """Read and validate a TOML file."""
         path = Path(path)
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
         except FileNotFoundError:
             near = sorted(p.name for p in path.parent.glob("*.toml")) if path.parent.is_dir() else []
             raise SimgmcError(f"{path}: no such file" + (f"; there: {', '.join(near)}" if near else "")) from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise SimgmcError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        except (OSError, ValueError) as error:
+            raise SimgmcError(f"{str(path)!r}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
         try:
             content = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise SimgmcError(f"{path}: not valid TOML: {error}") from None
-        content.setdefault("name", re.sub(r"[^\w.-]", "_", path.stem))
+        content.setdefault("name", re.sub(r"[^\w.-]", "_", path.stem)[:100])
         return cls(content, str(path), overrides)
 
     def _grid(self, grid: Any) -> dict[str, list[Any]]:
@@ -81,6 +107,9 @@ class ScenarioFile:
                 raise SimgmcError(f"{place} = {show_value(values)}: lists a value twice")
             if key.split(".")[0] in ("name", "seeds", "report"):
                 raise SimgmcError(f"{place}: {key.split('.')[0]} cannot vary within a grid")
+        points = math.prod(map(len, flat.values()))
+        if points > _MOST_POINTS:
+            raise SimgmcError(f"{self.place}: grid: its lists combine to {points:,} points; at most {_MOST_POINTS:,}")
         return flat
 
     def _flat(self, grid: Any) -> dict[str, Any]:
@@ -119,7 +148,8 @@ class ScenarioFile:
             key, text = show_key(one["loc"]), one["msg"]
             shown = "" if text.startswith("missing") else f" = {show_value(one['input'])}"
             # Where the grid sets the key, its value is not the one in the file's own section.
-            set_by = [grid for grid in values if key.startswith(grid) or grid.startswith(key)]
+            dotted = key.replace("[", ".") + "."
+            set_by = [grid for grid in values if dotted.startswith(f"{grid}.") or f"{grid}.".startswith(dotted)]
             source = f" (set by grid.{set_by[0]})" if set_by else ""
             lines.append(f"{self.place}: {key}{shown}: {text[0].lower() + text[1:]}{source}")
         return "\n".join(dict.fromkeys(lines))
@@ -141,7 +171,7 @@ class ScenarioFile:
                 names = [str(row.get("name", row.get("algorithm"))) if isinstance(row, dict) else "" for row in table]
                 if part in names:
                     return names.index(part)
-                if part.isdigit() and int(part) < len(table):
+                if part.isdecimal() and len(part) < 10 and int(part) < len(table):
                     return int(part)
                 raise SimgmcError(f"{self.place}: {show_key([prefix + key])}: nothing is called {part!r}; {suggestion(part, names)}")
             if not isinstance(table, dict):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from simgmc.algorithms import ALGORITHMS
 from simgmc.compression import COMPRESSORS
-from simgmc.errors import SimgmcError
 from simgmc.scenario.cluster import Cluster
 from simgmc.scenario.components import Real, plain
 from simgmc.scenario.tables import Table, mistake, suggestion
@@ -33,10 +32,16 @@ class Report(Table):
         return self
 
 
+def _no_folder_above(name: str) -> str:
+    if not name.strip("."):
+        raise ValueError("names the folder of the run: it needs a letter or a digit")
+    return name
+
+
 class Scenario(Table):
     """One fully resolved point of a scenario file."""
 
-    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=100), AfterValidator(_no_folder_above)]
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Field(min_length=1)]
     workload: Annotated[Workload, BeforeValidator(workload_table)]
     optimizer: Optimizer
@@ -55,14 +60,11 @@ class Scenario(Table):
         if self.report.baseline not in names:
             raise mistake(f"no method has this name; {suggestion(self.report.baseline, names)}", "report", "baseline", value=self.report.baseline)
         self._check_measured()
-        hosts = self.cluster.host_names(self.workload.workers)
-        for host in self.cluster.hosts:
-            if host not in hosts:
-                raise mistake(f"no such host; {suggestion(host, hosts)}", "cluster", "hosts", host, value=host)
         try:
-            self.cluster.graph(self.workload.workers)
-        except SimgmcError as error:
-            raise mistake(str(error), "cluster", "topology", value=plain(self.cluster.topology)) from None
+            self.cluster.check(self.workload.workers)
+        except ValidationError as error:
+            one = error.errors(include_url=False)[0]
+            raise mistake(one["msg"], "cluster", *one["loc"], value=one["input"]) from None
         for method in self.methods:
             self._check_carried(method)
         return self

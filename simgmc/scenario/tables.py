@@ -24,8 +24,21 @@ _PLAIN = {
     "bool_type": "needs true or false",
     "too_short": "needs at least one entry",
     "string_pattern_mismatch": "may hold letters, digits, '_', '.' and '-' only",
+    "string_too_long": "may have at most {max_length} characters",
+    "string_too_short": "needs at least {min_length} character(s)",
+    "greater_than": "must be above {gt:.9g}",
+    "greater_than_equal": "must be at least {ge:.9g}",
+    "less_than": "must be below {lt:.9g}",
+    "less_than_equal": "must be at most {le:.9g}",
+    "finite_number": "must be a finite number",
+    "literal_error": "must be one of: {expected}",
+    "tuple_type": "needs a list",
+    "int_from_float": "needs a whole number",
+    "int_parsing": "needs a whole number",
+    "float_parsing": "needs a number",
+    "bool_parsing": "needs true or false",
 }
-"""Pydantic's kinds of mistakes in this project's words."""
+"""Pydantic's kinds of mistakes in this project's words; in braces, what pydantic says of the limits."""
 
 
 class Table(BaseModel):
@@ -41,7 +54,9 @@ class Table(BaseModel):
         except ValidationError as error:
             details = []
             for one in error.errors(include_url=False):
-                message = _PLAIN.get(one["type"], one["msg"].removeprefix("Value error, "))
+                message = one["msg"].removeprefix("Value error, ")
+                if one["type"] in _PLAIN:
+                    message = _PLAIN[one["type"]].format(**one.get("ctx", {}))
                 if one["type"] == "extra_forbidden" and len(one["loc"]) == 1:
                     message = "unknown key; " + suggestion(str(one["loc"][0]), cls.model_fields)
                 details.append(_detail(message, one["loc"], one["input"]))
@@ -87,6 +102,8 @@ def show_value(value: Any) -> str:
         text = "{ " + ", ".join(f"{show_key([str(key)])} = {show_value(one)}" for key, one in value.items()) + " }"
     elif isinstance(value, list):
         text = "[" + ", ".join(map(show_value, value)) + "]"
+    elif isinstance(value, int) and abs(value) >= 10**60:
+        text = f"a whole number of {value.bit_length()} bits"
     else:
         text = str(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -45,6 +45,8 @@ class Collective:
     servers: int = 0
     """Servers it needs besides the workers; -1: as many as the options say."""
 
+    slices: bool = False
+    """Whether it reads the number of slices from the options."""
     one_structure: bool = False
     """Whether its graph depends on the number of workers and the options alone, not on sizes."""
     needs_unions: bool = False
@@ -78,9 +80,10 @@ COLLECTIVES: dict[str, Collective] = {
             _RING,
             "any",
             _either(ring_all_reduce, ring_all_gather),
+            slices=True,
         ),
         Collective(
-            "ring-all-reduce", "reduce-scatter and all-gather round a ring, in slices", _RING, "summable", ring_all_reduce
+            "ring-all-reduce", "reduce-scatter and all-gather round a ring, in slices", _RING, "summable", ring_all_reduce, slices=True
         ),
         Collective(
             "ring-all-gather",
@@ -88,6 +91,7 @@ COLLECTIVES: dict[str, Collective] = {
             _THAKUR,
             "any",
             ring_all_gather,
+            slices=True,
         ),
         Collective(
             "lock-step-ring",
@@ -118,6 +122,7 @@ COLLECTIVES: dict[str, Collective] = {
             parameter_server,
             servers=1,
             one_structure=True,
+            slices=True,
         ),
         Collective(
             "sharded-parameter-server",
@@ -127,6 +132,7 @@ COLLECTIVES: dict[str, Collective] = {
             sharded_parameter_server,
             servers=-1,
             one_structure=True,
+            slices=True,
         ),
         Collective(
             "colocated-parameter-server",
@@ -135,6 +141,7 @@ COLLECTIVES: dict[str, Collective] = {
             "any",
             colocated_parameter_server,
             one_structure=True,
+            slices=True,
         ),
         Collective(
             "first-k-parameter-server",
@@ -167,6 +174,7 @@ COLLECTIVES: dict[str, Collective] = {
             "Sanders, Speck & Traeff, Parallel Computing 2009; NCCL",
             "summable",
             tree_all_reduce,
+            slices=True,
         ),
         Collective(
             "two-level",
@@ -183,6 +191,7 @@ COLLECTIVES: dict[str, Collective] = {
             "any",
             sparse_reduce_scatter,
             needs_unions=True,
+            slices=True,
         ),
     )
 }

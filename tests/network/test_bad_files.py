@@ -1,0 +1,78 @@
+"""Files of networks and traces that are broken: refused with their name, never endless."""
+
+from __future__ import annotations
+
+import pytest
+
+from simgmc.errors import SimgmcError
+from simgmc.network.dynamics import Background, BandwidthTrace, Dynamics, LinkFailure, RandomBandwidth
+from simgmc.network.places import from_file, geo, home_broadband
+from simgmc.network.routing import Links
+from simgmc.network.shapes import fat_tree, star, torus
+from simgmc.network.wiring import Host, worker_names
+
+HOSTS = [Host(name, 10.0, 10.0, 0.1) for name in worker_names(4)]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"time_s,factor\n0,1\nnan,0.5\n", "finite and rise"),
+        (b"time_s,factor\n0,1\ninf,0.5\n", "finite and rise"),
+        (b"0,1\nperiod,inf\n", "period inf s"),
+        (b"0,1\nperiod,nan\n", "period nan s"),
+        (b'0,"1\n2,3\n', "CSV"),
+        (b"0," + b"1" * 200_000, "CSV"),
+        ("0,1 # für".encode("latin-1"), "UTF-8"),
+        (b"", "as many times"),
+    ],
+)
+def test_a_broken_trace_is_refused_by_name(tmp_path, content, says):
+    file = tmp_path / "trace.csv"
+    file.write_bytes(content)
+    with pytest.raises(SimgmcError, match=says) as refusal:
+        BandwidthTrace.from_file(file)
+    assert "trace.csv" in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("build", "content", "says"),
+    [
+        (lambda file: geo(HOSTS, table=file), b"sender,receiver,round_trip_ms,bandwidth_mbit_s\n", "no line below its header"),
+        (lambda file: home_broadband(HOSTS, file), b"line,down_mbit_s,up_mbit_s,round_trip_ms,homes\na,1,1,1,1e9\n", "1e\\+09 homes"),
+        (lambda file: from_file(HOSTS, file), b'source,destination\na,"b\n', "CSV"),
+        (lambda file: from_file(HOSTS, file), b"source,destination\na,\xfc\n", "UTF-8"),
+    ],
+)
+def test_a_broken_table_is_refused_by_name(tmp_path, build, content, says):
+    file = tmp_path / "table.csv"
+    file.write_bytes(content)
+    with pytest.raises(SimgmcError, match=says) as refusal:
+        build(str(file))
+    assert "table.csv" in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_a_file_name_with_a_nul_is_refused():
+    with pytest.raises(SimgmcError, match="cannot read the network file"):
+        from_file(HOSTS, "a\0b.csv")
+
+
+def test_shapes_far_larger_than_their_hosts_are_refused():
+    with pytest.raises(SimgmcError, match="fat-tree k = 1000: must be at most 16"):
+        fat_tree(HOSTS, 1000)
+    with pytest.raises(SimgmcError, match="columns = 5: must be at most the number of hosts, 4"):
+        torus(HOSTS, 5)
+
+
+@pytest.mark.parametrize(
+    ("dynamics", "says"),
+    [
+        (Dynamics(failures=(LinkFailure("worker9", "*", 0.0),)), "no link worker9"),
+        (Dynamics(random=(RandomBandwidth(1e-3, 1.0),)), "2.9e\\+07 events"),
+        (Dynamics(traces=(BandwidthTrace((0.0, 1e-9), (1.0, 0.5), 1e-6),)), "a bandwidth trace of period 1e-06"),
+        (Dynamics(background=(Background(1000, 1.0, 1e-3),)), "background traffic of 1000 sources"),
+    ],
+)
+def test_changes_that_are_impossible_or_too_many_are_refused(dynamics, says):
+    with pytest.raises(SimgmcError, match=says):
+        dynamics.check(Links(star(HOSTS)), len(HOSTS))

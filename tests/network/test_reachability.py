@@ -1,0 +1,52 @@
+"""Networks in which somebody cannot be reached, and errors that survive being raised in a process."""
+
+from __future__ import annotations
+
+import pytest
+
+from simgmc.errors import SimgmcError
+from simgmc.network.fluid import StuckError
+from simgmc.network.reachability import check_reachable
+from simgmc.network.routing import Links
+from simgmc.network.shapes import star, torus
+from simgmc.network.wiring import Host, worker_names
+
+WORKERS = worker_names(4)
+
+
+def links(build=star, **parameters):
+    return Links(build([Host(name, 10.0, 10.0, 0.1) for name in (*WORKERS, "server")], **parameters))
+
+
+@pytest.mark.parametrize("collective", ["ring", "parameter-server", "halving-doubling", "auto"])
+def test_hosts_joined_by_switches_reach_each_other(collective):
+    check_reachable(links(), WORKERS, ("server",), collective)
+    check_reachable(links(torus, columns=2), WORKERS, ("server",), collective)
+
+
+def test_a_missing_route_is_refused_where_the_collective_needs_it_only():
+    graph = links().graph
+    graph.remove_edge("server", "switch")
+    check_reachable(Links(graph), WORKERS, ("server",), "ring")
+    with pytest.raises(SimgmcError, match="no route server -> worker0, which 'parameter-server' needs"):
+        check_reachable(Links(graph), WORKERS, ("server",), "parameter-server")
+
+
+def test_a_route_without_bandwidth_is_refused():
+    graph = links().graph
+    graph["worker2"]["switch"]["bandwidth"] = 0.0
+    with pytest.raises(SimgmcError, match="route worker2 -> worker3.*worker2 -> switch"):
+        check_reachable(Links(graph), WORKERS, ("server",), "ring")
+
+
+def test_hosts_do_not_forward():
+    graph = links().graph
+    graph.nodes["switch"]["kind"] = "host"
+    with pytest.raises(SimgmcError, match="no route worker0 -> worker1"):
+        check_reachable(Links(graph), WORKERS, ("server",), "ring")
+
+
+def test_a_stuck_error_is_rebuilt_from_its_arguments():
+    error = StuckError("nothing moves", 1.5)
+    again = type(error)(*error.args)
+    assert str(again) == "nothing moves" and again.time == 1.5

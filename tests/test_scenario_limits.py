@@ -1,0 +1,110 @@
+"""What a scenario refuses although each value alone looks well: limits, keys nobody reads, clusters that cannot run."""
+
+from __future__ import annotations
+
+import copy
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from simgmc.errors import SimgmcError
+from simgmc.scenario import ScenarioFile
+
+QUICKSTART = tomllib.loads((Path(__file__).parents[1] / "scenarios" / "quickstart.toml").read_text())
+CRASH = {"workers": [{"worker": 1, "at": "1 s", "back": "2 s"}], "policy": "wait"}
+
+
+def load(*settings):
+    return ScenarioFile(copy.deepcopy({"name": "test", **QUICKSTART}), "test.toml", settings)
+
+
+def refusal(*settings):
+    with pytest.raises(SimgmcError) as error:
+        load(*settings)
+    text = str(error.value)
+    assert all(line.startswith("test.toml: ") for line in text.splitlines())
+    return text
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ([("cluster.changes.failures", {"source": "worker99", "down": "1 s"})], "no link worker99 -> *"),
+        ([("cluster.changes.wandering", {"interval": "1 us", "sigma": 1.0})], 'at least "1 ms"'),
+        ([("cluster.changes.traffic", {"sources": 10_000, "size": "1 kB", "off": "1 ms"})], "events per simulated hour"),
+        ([("cluster.crashes", {**CRASH, "workers": [{"worker": 99, "at": "1 s", "back": "2 s"}]})], "worker99 cannot crash"),
+        ([("cluster.crashes", CRASH), ("cluster.overlap.buckets", 2)], "overlap and crashes together"),
+        ([("cluster.overlap.buckets", 1001)], "at most 1000"),
+        ([("cluster.server_position", 99)], "cluster.server_position = 99"),
+        ([("cluster.hosts.server.slowdown", 2.0)], "cluster.hosts.server.slowdown = 2.0: a server computes no gradients"),
+        ([("cluster.topology", "home-broadband"), ("cluster.hosts.worker1.bandwidth", "1 Mbit/s")], "cluster.hosts.worker1.bandwidth"),
+        ([("grid.cluster.collective", ["lock-step-ring"]), ("cluster.collective_options.slices", 4)], "lock-step-ring does not read it"),
+        ([("grid.cluster.collective", ["ring"]), ("cluster.collective_options.servers", 4)], "ring does not read it"),
+        ([("cluster.collective_options.slices", 5000)], "at most 4096"),
+        ([("cluster.topology", {"name": "fat-tree", "k": 1000})], "k = 1000"),
+        ([("cluster.topology", {"name": "torus", "columns": 10**30})], "columns"),
+        ([("cluster.topology", {"name": "two-tier", "per_rack": 4, "oversubscription": 10**400})], "oversubscription"),
+        ([("cluster.topology", {"name": "file", "file": "a\0b"})], "cannot read the network file"),
+        ([("cluster.compute", {"profile": "nvidia-v100", "efficiency": 1e-320})], "cluster.compute.efficiency"),
+        ([("name", "..")], 'name = ".."'),
+    ],
+)
+def test_what_a_run_would_refuse_the_scenario_refuses(settings, says):
+    assert says in refusal(*settings)
+
+
+def test_hosts_that_cannot_reach_each_other_are_refused(tmp_path):
+    file = tmp_path / "net.csv"
+    names = [*(f"worker{k}" for k in range(8)), "server"]
+    file.write_text("source,destination,bandwidth,latency\n" + "".join(f"{name},switch,1e6,0.01\n" for name in names))
+    assert "no route worker0 -> server" in refusal(("cluster.topology", {"name": "file", "file": str(file)}))
+
+
+def test_a_drawn_host_takes_no_link_of_its_own(tmp_path):
+    file = tmp_path / "net.csv"
+    names = [*(f"worker{k}" for k in range(8)), "server"]
+    file.write_text("source,destination,bandwidth,latency\n" + "".join(f"{name},switch,1e6,0.01\nswitch,{name},1e6,0.01\n" for name in names))
+    topology = ("cluster.topology", {"name": "file", "file": str(file)})
+    load(topology)
+    assert "draws this host" in refusal(topology, ("cluster.hosts.worker3.latency", "1 ms"))
+
+
+def nested(depth):
+    value = {}
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ([("workload.workers", 10**5000)], "workload.workers = a whole number of 16610 bits: a whole number must fit into 64 bits"),
+        ([("optimizer.learning_rate", 10**400)], "64 bits"),
+        ([("grid.optimizer.learning_rate", [10**400])], "64 bits"),
+        ([("workload.dataset", nested(5000))], "nested deeper than 30"),
+        ([(".".join("a" * 5000), 1)], "nested deeper than 30"),
+        ([("methods.\u00b2.momentum", 0.5)], "nothing is called"),
+        ([(f"methods.{'9' * 5000}.momentum", 0.5)], "nothing is called"),
+        ([(f"grid.cluster.hosts.worker{k}.slowdown", [1.0 + n for n in range(10)]) for k in range(6)], "points; at most 10,000"),
+        ([("optimizer.momentum", 1.0)], "optimizer.momentum = 1.0: must be below 1"),
+        ([("workload.workers", 0)], "workload.workers = 0: must be at least 1"),
+        ([("optimizer.learning_rate", float("inf"))], "must be a finite number"),
+        ([("optimizer.schedule", "cosin")], "must be one of: 'constant', 'cosine' or 'multi-step'"),
+        ([("methods.GMC.name", "x" * 61)], "may have at most 60 characters"),
+    ],
+)
+def test_a_value_beyond_every_limit_is_one_clear_line(settings, says):
+    assert says in refusal(*settings)
+
+
+def test_a_scenario_file_may_begin_with_a_byte_order_mark(tmp_path):
+    file = tmp_path / "marked.toml"
+    file.write_bytes(b"\xef\xbb\xbf" + (Path(__file__).parents[1] / "scenarios" / "quickstart.toml").read_bytes())
+    assert ScenarioFile.read(file).points
+
+
+def test_a_file_name_with_a_nul_is_refused():
+    with pytest.raises(SimgmcError, match="cannot be read"):
+        ScenarioFile.read("a\0.toml")
