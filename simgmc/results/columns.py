@@ -24,7 +24,7 @@ def read_columns(directory: RunDirectory) -> dict[SeriesKey, dict[str, np.ndarra
     """
     try:
         return _fast(directory)
-    except (ValueError, OSError):  # evaluations() says which line is wrong
+    except (ValueError, OSError, csv.Error):  # evaluations() says which line is wrong
         found = directory.evaluations()
     return {
         key: {
@@ -36,9 +36,9 @@ def read_columns(directory: RunDirectory) -> dict[SeriesKey, dict[str, np.ndarra
 
 
 def _fast(directory: RunDirectory) -> dict[SeriesKey, dict[str, np.ndarray]]:
-    text = (directory.path / "metrics.csv").read_text(encoding="utf-8")
+    text = (directory.path / "metrics.csv").read_bytes().decode("utf-8")
     text = text[: text.rfind("\n") + 1]  # a last line that was being written when the run was killed
-    table = csv.reader(io.StringIO(text))
+    table = csv.reader(io.StringIO(text, newline=""), strict=True)
     wanted = [*METRICS_COLUMNS, *directory.grid_keys]
     if next(table, None) != wanted:
         raise ValueError("other columns")

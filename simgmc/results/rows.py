@@ -85,8 +85,11 @@ def _parse(text: str, column: _Column) -> Any:
 
 def line(texts: Iterable[str]) -> str:
     """One row of a CSV file."""
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerow(texts)
+    stream = io.StringIO(newline="")
+    texts = list(texts)
+    # A lone carriage return would end the row for a reader, unless it is quoted.
+    quoting = csv.QUOTE_ALL if any("\r" in text for text in texts) else csv.QUOTE_MINIMAL
+    csv.writer(stream, lineterminator="\n", quoting=quoting).writerow(texts)
     return stream.getvalue()
 
 
@@ -105,11 +108,21 @@ def append(file: Path, lines: str) -> None:
         raise SimgmcError(f"cannot write to {file}: the disk is full")
 
 
-def read_table(file: Path) -> tuple[list[str], list[list[str]]]:
-    """Header and rows; a last line that was being written when the run was killed is left out."""
+def read_text(file: Path) -> str:
+    """A file's text, its line ends as they are. Raises SimgmcError where it cannot be read or is not UTF-8."""
     try:
-        text = file.read_text(encoding="utf-8")
+        return file.read_bytes().decode("utf-8")
     except OSError as error:
         raise SimgmcError(f"cannot read {file}: {error.strerror}") from None
-    rows = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1])))
+    except UnicodeDecodeError as error:
+        raise SimgmcError(f"{file} is damaged: byte {error.start} is not UTF-8 text") from None
+
+
+def read_table(file: Path) -> tuple[list[str], list[list[str]]]:
+    """Header and rows; a last line that was being written when the run was killed is left out."""
+    text = read_text(file)
+    try:
+        rows = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline=""), strict=True))
+    except csv.Error as error:
+        raise SimgmcError(f"{file} is not a CSV file of a run, or it is damaged: {error}") from None
     return (rows[0], rows[1:]) if rows else ([], [])

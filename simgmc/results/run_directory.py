@@ -21,8 +21,12 @@ four and the grid's join it to ``metrics.csv``. It exists only where something w
 
 from __future__ import annotations
 
+import hashlib
+import math
 import os
+import re
 import typing
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -31,13 +35,21 @@ from urllib.parse import quote, unquote
 from simgmc.costs import RoundCosts
 from simgmc.errors import SimgmcError
 from simgmc.results import stored_costs
-from simgmc.results.rows import append, cell, cells, line, read_table, values
+from simgmc.results.rows import append, cell, cells, line, read_table, read_text, values
+from simgmc.results.run_lock import LOCK_NAME
 
 COLLECTIVE_KEY = "cluster.collective"
 """The grid key that has a column of its own, ``collective``."""
 
 _OWN_NAMES = {"scenario.toml", "metrics.csv", "other_metrics.csv", "breakdown.csv", "summary.csv", "costs", "plots"}
 _PARTIAL = ".partial"
+_PLOT = re.compile(
+    r"((accuracy|loss|gap|distance)_vs_(time|bytes|epoch)|time_to_target(_vs_\w+)?|time_per_round|trajectory"
+    r"|first_to_target_map|speedup_map)(_\d+)?\.(png|pdf)"
+)
+"""The names of the plots that a run writes, see plots.py."""
+_LONGEST_NAME = 150
+"""Bytes of a costs file's name before its end; a longer key is cut, and told apart by its hash."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +125,8 @@ class Breakdown:
     rcc: float | None
     diverged: int | None = None
     """The round in which training left the finite numbers or the loss grew too large, and so ended."""
+    evaluations: int | None = None
+    """Rows that the series has in ``metrics.csv``; unknown in runs from before this was written."""
 
 
 PARTS = ("compute", "compress", "transfer", "latency", "aggregate", "wait")
@@ -134,42 +148,94 @@ def create(
 
     Raises SimgmcError where the directory holds another run, or anything else.
     """
+    continues = check_free(path, scenario_text, overwrite=overwrite)
     path = Path(path)
     directory = RunDirectory(path, tuple(key for key in grid_keys if key != COLLECTIVE_KEY))
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        present = {entry.name for entry in path.iterdir()}
-    except OSError as error:
-        raise SimgmcError(f"cannot make the run directory {path}: {error.strerror}") from None
-    ours = _OWN_NAMES if "metrics.csv" in present else set()
-    strangers = sorted(name for name in present - ours if not name.endswith(_PARTIAL))
-    holds_run = {"scenario.toml", "metrics.csv"} <= present
-    if strangers and not holds_run:
-        raise SimgmcError(
-            f"{path} is not empty and holds no run (it has {strangers[0]}): choose another directory with --out"
-        )
-    if holds_run and not overwrite:
-        if directory.scenario_text() != scenario_text:
-            raise SimgmcError(
-                f"{path} already holds a run of another scenario: "
-                "choose another directory with --out, or add --overwrite to replace it"
-            )
+    if continues:
         directory._keep_finished_series()
         return directory
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise SimgmcError(f"cannot make the run directory {path}: {_reason(error)}") from None
     directory._clear()
     directory._start(scenario_text)
     return directory
 
 
+def check_free(path: str | Path, scenario_text: str, *, overwrite: bool = False) -> bool:
+    """Whether :func:`create` would continue a run there; nothing is changed.
+
+    Raises SimgmcError where it would refuse.
+    """
+    path = Path(path)
+    try:
+        present = {entry.name for entry in path.iterdir()} if path.exists() else set()
+    except (OSError, ValueError) as error:
+        raise SimgmcError(f"cannot make the run directory {path}: {_reason(error)}") from None
+    ours = _OWN_NAMES if "metrics.csv" in present else set()
+    partial = {name + _PARTIAL for name in _OWN_NAMES}
+    strangers = sorted(present - ours - partial - {LOCK_NAME})
+    if {"scenario.toml", "metrics.csv"} <= present:
+        if overwrite:
+            return False
+        if RunDirectory(path, ()).scenario_text() != scenario_text:
+            raise SimgmcError(
+                f"{path} already holds a run of another scenario: "
+                "choose another directory with --out, or add --overwrite to replace it"
+            )
+        return True
+    if strangers:
+        raise SimgmcError(
+            f"{path} is not empty and holds no run (it has {strangers[0]}): choose another directory with --out"
+        )
+    if "metrics.csv" in present and not overwrite and _holds_results(path):
+        raise SimgmcError(
+            f"{path} holds results (metrics.csv) without their scenario.toml: "
+            "choose another directory with --out, or add --overwrite to replace them"
+        )
+    return False
+
+
+def _holds_results(path: Path) -> bool:
+    """Whether there is more than the first lines of a run that was killed as it began."""
+    content = (read_text(path / name) for name in ("metrics.csv", "breakdown.csv") if (path / name).exists())
+    return any(text.count("\n") > 1 or not text.startswith("method,") for text in content) or any((path / "costs").glob("*"))
+
+
+def _impossible(row: Evaluation | OtherMetric | Breakdown) -> bool:
+    """Whether a row has a count, or a time of a finished series, that no run can give."""
+    numbers = [getattr(row, field.name) for field in fields(row) if field.type in ("int", "int | None")]
+    return any(number is not None and number < 0 for number in numbers) or (
+        isinstance(row, Breakdown) and not math.isfinite(row.sim_time_s)
+    )
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
 def open_run(path: str | Path) -> RunDirectory:
     """Opens a run directory for reading (nothing is changed). Raises SimgmcError where there is none."""
     path = Path(path)
-    if not (path / "scenario.toml").is_file():
+    try:
+        there = (path / "scenario.toml").is_file()
+    except (OSError, ValueError) as error:
+        raise SimgmcError(f"cannot read {path}: {_reason(error)}") from None
+    if not there:
         raise SimgmcError(f"{path} holds no run: it has no scenario.toml")
     columns, _ = read_table(path / "metrics.csv")
     if tuple(columns[: len(METRICS_COLUMNS)]) != METRICS_COLUMNS:
         raise SimgmcError(f"{path / 'metrics.csv'} does not start with the columns {', '.join(METRICS_COLUMNS)}")
     return RunDirectory(path, tuple(columns[len(METRICS_COLUMNS) :]))
+
+
+def _complete(breakdown: Breakdown, evaluations: int, last: int) -> bool:
+    """Whether a series with these many evaluations, the last at round ``last``, is all there."""
+    if breakdown.evaluations is not None:
+        return evaluations == breakdown.evaluations
+    # Before the number was written: training ends with an evaluation, unless it diverged.
+    return last == breakdown.rounds or (breakdown.diverged is not None and 0 <= last <= breakdown.rounds)
 
 
 @dataclass(frozen=True)
@@ -197,17 +263,25 @@ class RunDirectory:
 
     def write_costs(self, training_key: str, rounds: Iterable[RoundCosts]) -> Path:
         """Stores what every round of one training cost, under any text as key. Returns the file."""
-        return self.replace(self._costs_path(training_key), stored_costs.to_bytes(rounds))
+        return self.replace(self._costs_path(training_key), stored_costs.to_bytes(rounds, training_key))
 
     def replace(self, file: Path, content: bytes) -> Path:
         """Writes a whole file at once: readers see the old one or the new one, never a part."""
-        file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_name(file.name + _PARTIAL)
-        with partial.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(partial, file)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with partial.open("wb") as stream:
+                    stream.write(content)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                os.replace(partial, file)
+            except OSError:
+                if partial.is_file():
+                    partial.unlink()
+                raise
+        except (OSError, ValueError) as error:
+            raise SimgmcError(f"cannot write {file}: {_reason(error)}") from None
         return file
 
     # What a reader asks.
@@ -219,7 +293,7 @@ class RunDirectory:
 
     def scenario_text(self) -> str:
         """The resolved scenario, as it was given."""
-        return (self.path / "scenario.toml").read_text(encoding="utf-8")
+        return read_text(self.path / "scenario.toml")
 
     def evaluations(self) -> dict[SeriesKey, list[Evaluation]]:
         """The evaluations of every series, in the order in which they were written."""
@@ -241,12 +315,16 @@ class RunDirectory:
         return dict(self._rows("breakdown.csv", Breakdown))
 
     def finished(self) -> set[SeriesKey]:
-        """The series that need not be run again."""
-        return set(self.breakdowns())
+        """The series that need not be run again: those with a breakdown, and with the evaluations that belong to it."""
+        breakdowns, last, rows = self.breakdowns(), {}, Counter()
+        for key, evaluation in self._rows("metrics.csv", Evaluation):
+            last[key] = evaluation.round
+            rows[key] += 1
+        return {key for key, one in breakdowns.items() if _complete(one, rows[key], last.get(key, -1))}
 
     def training_keys(self) -> list[str]:
         """The keys under which costs are stored, sorted."""
-        return sorted(unquote(file.stem) for file in (self.path / "costs").glob("*.npz"))
+        return sorted(stored_costs.key_of(file) or unquote(file.stem) for file in (self.path / "costs").glob("*.npz"))
 
     def has_costs(self, training_key: str) -> bool:
         """Whether costs are stored under this key."""
@@ -259,12 +337,21 @@ class RunDirectory:
             raise SimgmcError(
                 f"{self.path} holds no costs of {training_key!r}; it has {', '.join(self.training_keys()) or 'none'}"
             )
-        return stored_costs.from_bytes(file.read_bytes(), str(file))
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise SimgmcError(f"cannot read {file}: {_reason(error)}") from None
+        return stored_costs.from_bytes(content, str(file))
 
     # Inside.
 
     def _costs_path(self, training_key: str) -> Path:
-        return self.path / "costs" / f"{quote(training_key, safe=' ()+=,@')}.npz"
+        name = quote(training_key, safe=" ()+=,@")
+        whole = self.path / "costs" / f"{name}.npz"  # what earlier versions wrote, up to what file systems take
+        if len(name) > _LONGEST_NAME and not (len(name) < 250 and whole.is_file()):
+            digest = hashlib.sha256(training_key.encode()).hexdigest()[:32]
+            name = f"{name[: _LONGEST_NAME - 33]}-{digest}"
+        return self.path / "costs" / f"{name}.npz"
 
     def _key_cells(self, series: SeriesKey) -> tuple[str, ...]:
         return series.method, series.collective, cell(series.seed)
@@ -289,20 +376,23 @@ class RunDirectory:
     def _rows(self, file: str, kind: type) -> list[tuple[SeriesKey, typing.Any]]:
         columns, rows = read_table(self.path / file)
         expected = self._columns(file)
-        if tuple(columns) not in (expected, expected[:-1] if kind is Breakdown else expected):
+        # The last columns of breakdowns came later than the others.
+        if tuple(columns) not in [expected[: len(expected) - late] for late in range(3 if kind is Breakdown else 1)]:
             raise SimgmcError(f"{self.path / file} has the columns {columns}, not {list(expected)}")
         read = []
         keys: dict[tuple[str, ...], SeriesKey] = {}
         for number, row in enumerate(rows, start=2):
-            named = dict(zip(columns, row, strict=False))
             try:
+                named = dict(zip(columns, row, strict=True))
                 place = tuple(named[name] for name in (*_KEY_COLUMNS, *self.grid_keys))
                 if place not in keys:
                     method, collective, seed, *grid = place
                     keys[place] = SeriesKey(method, collective, int(seed), tuple(zip(self.grid_keys, grid, strict=True)))
                 read.append((keys[place], kind(**values(named, kind))))
+                if _impossible(read[-1][1]):
+                    raise ValueError("a count below zero")
             except (KeyError, ValueError):
-                raise SimgmcError(f"{self.path / file}, line {number}, is not a row of a run: {','.join(row)}") from None
+                raise SimgmcError(f"{self.path / file}, line {number}, is not a row of a run: {','.join(row)[:200]}") from None
         return read
 
     def _start(self, scenario_text: str) -> None:
@@ -311,20 +401,27 @@ class RunDirectory:
         self.replace(self.path / "scenario.toml", scenario_text.encode())
 
     def _keep_finished_series(self) -> None:
-        finished = self.breakdowns()
+        finished = self.finished()
         for file, kind in (("metrics.csv", Evaluation), ("other_metrics.csv", OtherMetric), ("breakdown.csv", Breakdown)):
             if (self.path / file).is_file():
                 kept = (self._line(file, key, row) for key, row in self._rows(file, kind) if key in finished)
                 content = "".join([line(self._columns(file)), *kept]).encode()
-                if content != (self.path / file).read_bytes():
+                if content != read_text(self.path / file).encode():
                     self.replace(self.path / file, content)
 
     def _clear(self) -> None:
         """Removes what a run wrote, the mark that a run is here first, and nothing else."""
-        found = [self.path / name for name in ("scenario.toml", "breakdown.csv", "other_metrics.csv", "summary.csv")]
-        found += sorted((self.path / "costs").glob("*.npz"))
-        found += [file for end in ("*.png", "*.pdf") for file in sorted(self.plots.glob(end))]
-        found += sorted(self.path.rglob("*" + _PARTIAL))
-        found += [self.path / "metrics.csv"]
+        names = ("scenario.toml", "breakdown.csv", "other_metrics.csv", "summary.csv")
+        try:
+            found = [self.path / name for name in names]
+            found += [file for end in ("", _PARTIAL) for file in sorted((self.path / "costs").glob("*.npz" + end))]
+            found += [file for file in sorted(self.plots.glob("*")) if _PLOT.fullmatch(file.name.removesuffix(_PARTIAL))]
+            found += [self.path / (name + _PARTIAL) for name in (*names, "metrics.csv")]
+            found += [self.path / "metrics.csv"]
+        except OSError as error:
+            raise SimgmcError(f"cannot read {self.path}: {_reason(error)}") from None
         for file in found:
-            file.unlink(missing_ok=True)
+            try:
+                file.unlink(missing_ok=True)
+            except OSError as error:
+                raise SimgmcError(f"cannot remove {file}: {_reason(error)}") from None

@@ -12,8 +12,10 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -24,8 +26,15 @@ _SCALARS = {"bool": (bool, np.bool_), "int": (int, np.integer), "float": (float,
 _DTYPES = {"bool": np.bool_, "int": np.int64, "float": np.float64, "str": np.str_}
 
 
-def to_bytes(rounds: Iterable[costs.RoundCosts]) -> bytes:
-    """The file's content; the same rounds give the same bytes."""
+_DAMAGED = (
+    zipfile.BadZipFile, zlib.error, KeyError, IndexError, ValueError, TypeError, AttributeError, EOFError, OSError,
+    ArithmeticError, MemoryError, NotImplementedError, RuntimeError, StopIteration,
+)  # fmt: skip
+"""What numpy, zipfile and the decoding here may raise on bytes that are not such a file."""
+
+
+def to_bytes(rounds: Iterable[costs.RoundCosts], key: str = "") -> bytes:
+    """The file's content; the same rounds give the same bytes. ``key`` names the training inside the file."""
     rounds = list(rounds)
     names: list[str] = []
     by_kind: dict[str, list] = {}
@@ -49,7 +58,7 @@ def to_bytes(rounds: Iterable[costs.RoundCosts]) -> bytes:
             kind, columns = _column([getattr(step, field.name) for step in steps])
             schema[name][field.name] = kind
             arrays |= {f"{name}.{field.name}{suffix}": array for suffix, array in columns.items()}
-    arrays["schema"] = np.array(json.dumps({"format": 1, "steps": schema}))
+    arrays["schema"] = np.array(json.dumps({"format": 1, "steps": schema} | ({"key": key} if key else {})))
     stream = io.BytesIO()
     np.savez_compressed(stream, **arrays)
     return stream.getvalue()
@@ -64,8 +73,18 @@ def from_bytes(content: bytes, where: str = "costs") -> list[costs.RoundCosts]:
         steps = [iter(_steps(name, kinds, arrays, where)) for name, kinds in schema.items()]
         order = iter(arrays["kinds"].tolist())
         return [tuple(next(steps[next(order)]) for _ in range(n)) for n in arrays["steps_per_round"].tolist()]
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError):
+    except _DAMAGED:
         raise SimgmcError(f"{where} is not a file of stored costs, or it is damaged") from None
+
+
+def key_of(file: Path) -> str | None:
+    """The training that a file names inside; None for a file that names none, or cannot be read."""
+    try:
+        with np.load(file, allow_pickle=False) as content:
+            key = json.loads(str(content["schema"])).get("key")
+        return key if isinstance(key, str) else None
+    except _DAMAGED:
+        return None
 
 
 def _steps(name: str, kinds: dict[str, str], arrays: dict[str, np.ndarray], where: str) -> Iterable:
@@ -74,8 +93,23 @@ def _steps(name: str, kinds: dict[str, str], arrays: dict[str, np.ndarray], wher
     if step is None or not known >= set(kinds):
         what = name if step is None else f"{name}.{sorted(set(kinds) - known)[0]}"
         raise SimgmcError(f"{where} has costs that this version of simgmc does not know: {what}")
+    declared = {field.name: str(getattr(field.type, "__name__", field.type)) for field in fields(step)}
+    for field, kind in kinds.items():
+        _check(declared[field], kind, arrays[f"{name}.{field}"])
     columns = [_values(f"{name}.{field}", kind, arrays) for field, kind in kinds.items()]
     return (step(**dict(zip(kinds, values, strict=True))) for values in zip(*columns, strict=True))
+
+
+def _check(declared: str, kind: str, held: np.ndarray) -> None:
+    """Raises ValueError for values that no round can cost: of another kind, negative or not finite."""
+    allowed = {"array", "ragged"} if declared.startswith("np.ndarray") else {declared}
+    if declared in _SCALARS or declared.startswith("np.ndarray"):
+        if held.size and kind not in allowed:
+            raise ValueError(f"{kind} in place of {declared}")
+    if kind in _DTYPES and held.dtype.kind != np.dtype(_DTYPES[kind]).kind:
+        raise ValueError(f"{held.dtype} in place of {kind}")
+    if held.dtype.kind in "if" and held.size and not (np.isfinite(held).all() and held.min() >= 0):
+        raise ValueError("a negative cost, or none at all")
 
 
 def _column(values: list) -> tuple[str, dict[str, np.ndarray]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import types
 import typing
 from typing import Annotated, Any, Literal
@@ -48,8 +49,8 @@ class Workload(Table):
         except ValueError:
             value = math.nan
         unit = {"epoch": "epochs", "round": "rounds"}.get(unit.strip(), unit.strip())
-        if not (0 < value < math.inf) or unit not in ("epochs", "rounds") or (unit == "rounds" and value % 1):
-            raise mistake('must be like "1 epoch", "0.5 epochs" or "50 rounds"', "evaluate_every", value=self.evaluate_every)
+        if not (1e-6 <= value <= 1e9) or unit not in ("epochs", "rounds") or (unit == "rounds" and value % 1):
+            raise mistake('must be like "1 epoch", "0.5 epochs" or "50 rounds" (at least 1 round or 1e-6 epochs)', "evaluate_every", value=self.evaluate_every)
         return value, unit
 
 
@@ -60,7 +61,7 @@ class DataWorkload(Workload):
     model: component("model", MODELS, lambda name, options: MODELS[name].resolve(options))
     partition: component("partition", PARTITIONS, lambda name, options: PARTITIONS[name].resolve(options)) = "iid"
     augment: bool = False
-    batch_per_worker: Annotated[int, Field(ge=1)]
+    batch_per_worker: Annotated[int, Field(ge=1, le=10**9)]
 
     @model_validator(mode="after")
     def _consistent(self) -> DataWorkload:
@@ -146,7 +147,7 @@ class Schedule(Table):
 
     kind: Literal["constant", "cosine", "multi-step"] = "constant"
     milestones: list[PositiveReal] = []
-    gamma: PositiveReal = 0.1
+    gamma: Annotated[PositiveReal, Field(le=1000)] = 0.1
     per: Literal["epoch", "round"] = "epoch"
     warmup_epochs: Annotated[Real, Field(ge=0)] = 0.0
     warmup_from: Annotated[PositiveReal, Field(le=1)] = 0.1
@@ -161,9 +162,9 @@ class Schedule(Table):
 class Optimizer(Table):
     """Learning rate, momentum and weight decay that all methods share unless they state their own."""
 
-    learning_rate: PositiveReal
+    learning_rate: Annotated[PositiveReal, Field(le=1e30)]
     momentum: Annotated[Real, Field(ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[Real, Field(ge=0)] = 0.0
+    weight_decay: Annotated[Real, Field(ge=0, le=1000)] = 0.0
     schedule: Annotated[Schedule, BeforeValidator(lambda v: {"kind": v} if isinstance(v, str) else v)] = {}
 
 
@@ -175,8 +176,8 @@ class Method(Table):
 
     name: Annotated[str, Field(min_length=1, max_length=60)]
     algorithm: str
-    learning_rate: PositiveReal | None = None
-    weight_decay: Annotated[Real, Field(ge=0)] | None = None
+    learning_rate: Annotated[PositiveReal, Field(le=1e30)] | None = None
+    weight_decay: Annotated[Real, Field(ge=0, le=1000)] | None = None
     compression_time: DurationOrRate | None = None
 
     def parameters(self) -> dict[str, Any]:
@@ -189,7 +190,9 @@ class Method(Table):
 
     @model_validator(mode="after")
     def _acceptable(self) -> Method:
-        """What the algorithm itself has to say of its parameters."""
+        """What the algorithm itself has to say of its parameters; names fit on one line of a table."""
+        if re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", self.name):
+            raise mistake("may hold no control characters, such as line ends or tabs", "name", value=self.name)
         parameters = self.parameters()
         if parameters.get("momentum", 0.0) is None:
             del parameters["momentum"]

@@ -43,7 +43,7 @@ def test_the_same_run_gives_the_same_bytes(tmp_path):
 @settings(deadline=None)
 @given(st.floats(), st.one_of(st.none(), st.floats()), st.integers(0, 2**60), st.text(min_size=1))
 def test_numbers_and_names_are_read_back_exactly(tmp_path_factory, value, loss, nbytes, name):
-    name = name.encode("utf-8", "ignore").decode().replace("\r", "") or "x"
+    name = name.encode("utf-8", "ignore").decode() or "x"
     directory = create(tmp_path_factory.mktemp("run"), "")
     written = Evaluation(1, value, value, loss, loss, None, nbytes, nbytes, loss)
     directory.evaluated(SeriesKey(name, "ring", 3), written)
@@ -75,11 +75,12 @@ def test_a_run_of_another_scenario_is_not_overwritten(tmp_path):
 def test_overwriting_removes_what_a_run_wrote_and_nothing_else(tmp_path):
     directory = small_run(tmp_path)
     directory.write_costs("GMC", [])
-    directory.replace(directory.plots / "accuracy.png", b"")
+    directory.replace(directory.plots / "accuracy_vs_time.png", b"")
     (tmp_path / "notes.txt").write_text("mine")
-    (tmp_path / "plots" / "mine.svg").write_text("mine")
+    (tmp_path / "plots" / "mine.png").write_text("mine")
+    (tmp_path / "plots" / "mine.partial").write_text("mine")
     create(tmp_path, "other", overwrite=True)
-    assert set(map(str, files(tmp_path))) == {"scenario.toml", "metrics.csv", "breakdown.csv", "notes.txt", "plots/mine.svg"}
+    assert set(map(str, files(tmp_path))) == {"scenario.toml", "metrics.csv", "breakdown.csv", "notes.txt", "plots/mine.png", "plots/mine.partial"}
     assert open_run(tmp_path).evaluations() == {}
 
 
