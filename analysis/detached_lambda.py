@@ -9,6 +9,7 @@ Prints the table (mean and standard deviation over seeds) and draws it.
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 import matplotlib
@@ -23,6 +24,11 @@ from simgmc.results.summary import summarize
 STYLE = Path(__file__).parents[1] / "simgmc" / "results" / "simgmc.mplstyle"
 
 
+def cell(mean: float, deviation: float) -> str:
+    """A cell of the table."""
+    return "diverged" if math.isnan(mean) else f"{mean:.2f} ± {deviation:.2f}"
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -34,16 +40,19 @@ def main() -> None:
     curves: dict[str, list[tuple[float, float, float]]] = {}
     for method, final in rows.items():
         name, _, value = method.rpartition(" ")
-        curves.setdefault(name, []).append((float(value), 100 * final.mean, 100 * (final.std or 0.0)))
+        found = (math.nan, math.nan) if final is None else (100 * final.mean, 100 * (final.std or 0.0))
+        curves.setdefault(name, []).append((float(value), *found))
     print("| lambda | " + " | ".join(curves) + " |\n| --- |" + " --- |" * len(curves))
     for index, (value, *_) in enumerate(next(iter(curves.values()))):
-        print(f"| {value:g} | " + " | ".join(f"{points[index][1]:.2f} ± {points[index][2]:.2f}" for points in curves.values()) + " |")
+        print(f"| {value:g} | " + " | ".join(cell(*points[index][1:]) for points in curves.values()) + " |")
     print(f"\nDMSGD, uncompressed: {100 * baseline.mean:.2f} ± {100 * (baseline.std or 0.0):.2f}")
     with pyplot.style.context(STYLE):
         figure, axes = pyplot.subplots(figsize=(3.5, 2.6), layout="constrained")
         for (name, points), marker in zip(curves.items(), "os", strict=False):
             values, means, deviations = zip(*points, strict=True)
-            axes.errorbar(values, means, deviations, marker=marker, capsize=2, label=name)
+            failed = [value for value, mean in zip(values, means, strict=True) if math.isnan(mean)]
+            lost = f" (diverged at λ = {', '.join(f'{value:g}' for value in failed)})" if failed else ""
+            axes.errorbar(values, means, deviations, marker=marker, capsize=2, label=name + lost)
         axes.axhline(100 * baseline.mean, color="0.4", linestyle="--", linewidth=0.8, label="DMSGD, uncompressed")
         axes.set(xlabel="detached coefficient λ", ylabel="test accuracy (%)")
         axes.legend()
