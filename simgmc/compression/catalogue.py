@@ -25,18 +25,22 @@ class Parameter:
     at_most: float | None = None
 
     @property
+    def limit(self) -> float:
+        """The largest number accepted: ``at_most``, or what is far beyond any use but fits every number format."""
+        return self.at_most if self.at_most is not None else 2**31 - 1 if self.type is int else 1e30
+
+    @property
     def range(self) -> str:
         """The accepted numbers, in words."""
         bounds = (("above", self.above), ("at least", self.at_least), ("at most", self.at_most))
         return " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
 
     def accepts(self, number: float) -> bool:
-        """Whether a number lies in the range (NaN and infinity never do)."""
+        """Whether a number lies in the range and the limit (NaN and infinity never do)."""
         return (
-            abs(number) < float("inf")
+            -self.limit <= number <= self.limit
             and (self.above is None or number > self.above)
             and (self.at_least is None or number >= self.at_least)
-            and (self.at_most is None or number <= self.at_most)
         )
 
 

@@ -82,6 +82,8 @@ def _check_value(name: str, parameter: Parameter, value: Any) -> None:
         )
     if parameter.type in (int, float) and not parameter.accepts(value):
         expected = parameter.range or "a finite number"
+        if parameter.at_most is None and not abs(value) <= parameter.limit:
+            expected += f" and at most {parameter.limit:.10g}"
         raise SimgmcError(f"compressor {name!r}: {parameter.name} = {value!r} must be {expected}")
 
 

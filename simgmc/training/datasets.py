@@ -75,7 +75,12 @@ class DatasetEntry(Entry):
 def data_directory(argument: str | os.PathLike | None = None) -> Path | None:
     """The data directory: the argument, else the environment variable SIMGMC_DATA, else None."""
     chosen = argument or os.environ.get(DATA_VARIABLE)
-    return Path(chosen).expanduser() if chosen else None
+    if not chosen:
+        return None
+    try:
+        return Path(chosen).expanduser()
+    except RuntimeError:
+        raise SimgmcError(f"data directory {str(chosen)!r}: there is no such user; give the whole path") from None
 
 
 def require_files(names: Iterable[str], data_dir: str | os.PathLike | None = None) -> None:

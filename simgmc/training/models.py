@@ -5,6 +5,8 @@ The networks themselves are in :mod:`simgmc.training.architectures`.
 
 from __future__ import annotations
 
+import itertools
+import math
 from typing import TYPE_CHECKING, Any
 
 from simgmc.errors import SimgmcError
@@ -13,6 +15,9 @@ from simgmc.training.registry import Entry, Option, lookup
 
 if TYPE_CHECKING:
     from torch import nn
+
+MOST_PARAMETERS = 10**9
+"""Of a model: more would need tens of gigabytes for every worker."""
 
 MODELS: dict[str, Entry] = {
     entry.name: entry
@@ -78,6 +83,10 @@ def check_model(name: str, sample_shape: tuple[int, ...], **options: Any) -> dic
                 f"cnn: {len(channels)} poolings need images of at least {2 ** len(channels)} pixels "
                 f"a side, samples have shape {sample_shape}"
             )
+    widths = [math.prod(sample_shape[: 1 if name == "cnn" else None]), *resolved.get("hidden", resolved.get("channels", ()))]
+    parameters = (9 if name == "cnn" else 1) * sum(a * b for a, b in itertools.pairwise(widths))
+    if parameters > MOST_PARAMETERS:
+        raise SimgmcError(f"{name}: layers of widths {widths[1:]} have {parameters:,} parameters; at most {MOST_PARAMETERS:,}")
     return resolved
 
 

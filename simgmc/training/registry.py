@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from simgmc.errors import SimgmcError
+
+
+_LONGEST = 100
+"""Entries that a list (of layers) may have."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,7 @@ class Option:
 
     ``kind`` is the type of a valid value: ``int``, ``float``, or ``list`` (of positive
     integers); a ``str`` option names its valid ``choices``. Numbers must be at least
-    ``minimum`` (above it, where ``above`` is set).
+    ``minimum`` (above it, where ``above`` is set) and at most ``maximum``.
     """
 
     summary: str
@@ -26,6 +29,7 @@ class Option:
     choices: tuple[str, ...] = ()
     minimum: float = 1
     above: bool = False
+    maximum: float = 1_000_000
 
     def problem(self, value: Any) -> str | None:
         """What would be right instead, or None if the value is valid."""
@@ -33,15 +37,16 @@ class Option:
             return None if value in self.choices else "one of " + ", ".join(map(repr, self.choices))
         if self.kind is list:
             valid = isinstance(value, (list, tuple)) and all(
-                type(item) is int and item >= self.minimum for item in value
+                type(item) is int and self.minimum <= item <= self.maximum for item in value
             )
-            return None if valid else f"a list of whole numbers, each at least {self.minimum}"
+            valid = valid and len(value) <= _LONGEST
+            return None if valid else f"a list of whole numbers, at most {_LONGEST}, each at least {self.minimum} and at most {self.maximum:,}"
         kinds = (int, float) if self.kind is float else (int,)
-        valid = isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
+        valid = isinstance(value, kinds) and not isinstance(value, bool) and value <= self.maximum
         if valid and (value > self.minimum if self.above else value >= self.minimum):
             return None
         what = "a number" if self.kind is float else "a whole number"
-        return f"{what} {'above' if self.above else 'of at least'} {self.minimum}"
+        return f"{what} {'above' if self.above else 'of at least'} {self.minimum} and at most {self.maximum:,}"
 
 
 @dataclass(frozen=True)

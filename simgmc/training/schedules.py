@@ -33,7 +33,8 @@ class Schedule:
         if self.kind == "cosine":
             factor = (1 + math.cos(math.pi * min(at / epochs, 1.0))) / 2
         elif self.kind == "multi-step":
-            factor = self.gamma ** sum(at >= milestone for milestone in self.milestones)
+            # A product overflows to infinity, where a power would raise.
+            factor = math.prod([self.gamma] * sum(at >= milestone for milestone in self.milestones), start=1.0)
         else:
             factor = 1.0
         if epoch < self.warmup_epochs:
