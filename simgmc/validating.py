@@ -9,11 +9,13 @@ from pathlib import Path
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from simgmc.console import plain_console
 from simgmc.errors import SimgmcError
 from simgmc.network.validate import FileReport, validate
+from simgmc.network.validation_figure import check_place, draw
 from simgmc.results.quantities import bytes_text, time_text
 
 
@@ -26,6 +28,8 @@ def shipped_files() -> list[Path]:
 def run(files: Sequence[str | Path], *, json_out: str | None = None, picture: str | None = None, console: Console | None = None) -> bool:
     """Compute every case of the files (of the shipped ones if none is named); whether all exact cases hold."""
     console = console or plain_console()
+    if picture:
+        check_place(picture)
     result = validate(list(files) or shipped_files())
     measured = [report for report in result.reports if report.rows]
     if json_out:
@@ -33,8 +37,6 @@ def run(files: Sequence[str | Path], *, json_out: str | None = None, picture: st
     if picture:
         if not measured:
             raise SimgmcError("--picture: none of the files holds measured collectives")
-        from simgmc.network.validation_figure import draw
-
         draw(measured[0], picture)
     _print_files(console, result.reports)
     for report in measured:
@@ -45,8 +47,8 @@ def run(files: Sequence[str | Path], *, json_out: str | None = None, picture: st
 def _write(path: str, text: str) -> None:
     try:
         Path(path).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise SimgmcError(f"{path}: cannot be written: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        raise SimgmcError(f"{str(path)!r}: cannot be written: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _print_files(console: Console, reports: Sequence[FileReport]) -> None:
@@ -56,19 +58,19 @@ def _print_files(console: Console, reports: Sequence[FileReport]) -> None:
     for report in reports:
         error = f"{report.largest_error:.1e}" if report.exact else f"{report.largest_error:.1%}"
         verdict = ("ok" if report.passed else "FAILED") if report.exact else f"mean {report.mean_error:.2%}"
-        table.add_row(Path(report.file).name, report.kind, str(len(report.values)), error, report.worst, verdict)
+        table.add_row(escape(Path(report.file).name), report.kind, str(len(report.values)), error, escape(report.worst), verdict)
     console.print(table)
 
 
 def _print_measured(console: Console, report: FileReport) -> None:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"measured collectives: {Path(report.file).name}", title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"measured collectives: {escape(Path(report.file).name)}", title_justify="left")
     for column in ("collective", "library", "nodes", "size", "network", "measured", "simulated", "error", "fitted"):
         table.add_column(column, no_wrap=True, justify="left" if column in ("collective", "library", "network") else "right")
     for row in report.rows:
         fitted = "" if row.fitted is None else f"{row.fitted / row.measured - 1:+.2%}"
         mark = "*" if row.headline else ""
         table.add_row(
-            row.collective + mark, row.library, str(row.nodes), bytes_text(row.nbytes), row.setting,
+            row.collective + mark, row.library, str(row.nodes), bytes_text(row.nbytes), escape(row.setting),
             time_text(row.measured), time_text(row.simulated), f"{row.error:+.1%}", fitted,
         )  # fmt: skip
     console.print(table)

@@ -12,6 +12,9 @@ from simgmc.algorithms.effects import Average, Gradient, Join, Launch
 from simgmc.algorithms.worker import Algorithm, Compressor, Program, Worker
 from simgmc.errors import SimgmcError
 
+LONGEST_PERIOD = 1_000_000
+"""Local steps between synchronisations that are accepted."""
+
 
 @dataclass(frozen=True)
 class LocalSGD(Algorithm):
@@ -29,8 +32,8 @@ class LocalSGD(Algorithm):
     nesterov: bool = False
 
     def __post_init__(self) -> None:
-        if self.period < 1:
-            raise SimgmcError(f"period = {self.period}: must be at least 1")
+        if not 1 <= self.period <= LONGEST_PERIOD:
+            raise SimgmcError(f"period = {self.period}: must be at least 1 and at most {LONGEST_PERIOD:,}")
 
     def start(self, worker: Worker) -> None:
         worker.momentum_buffer = worker.zeros()
@@ -145,8 +148,8 @@ class QuantizedPRSGD(Algorithm):
     requantise: bool = False
 
     def __post_init__(self) -> None:
-        if self.period < 1:
-            raise SimgmcError(f"period = {self.period}: must be at least 1")
+        if not 1 <= self.period <= LONGEST_PERIOD:
+            raise SimgmcError(f"period = {self.period}: must be at least 1 and at most {LONGEST_PERIOD:,}")
 
     def round(self, worker: Worker) -> Program:
         common = worker.params
@@ -242,8 +245,8 @@ class DiLoCo(Algorithm):
     epsilon: float = 1e-8
 
     def __post_init__(self) -> None:
-        if self.period < 1:
-            raise SimgmcError(f"period = {self.period}: must be at least 1")
+        if not 1 <= self.period <= LONGEST_PERIOD:
+            raise SimgmcError(f"period = {self.period}: must be at least 1 and at most {LONGEST_PERIOD:,}")
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise SimgmcError(f"{name} = {getattr(self, name)!r}: must be at least 0 and below 1")

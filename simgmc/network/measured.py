@@ -149,7 +149,7 @@ def fit_overheads(rows: Sequence[dict], nodes: int = 4) -> Fit | None:
     """
     from scipy.optimize import nnls
 
-    chosen = [index for index, row in enumerate(rows) if headline(row)]
+    chosen = [index for index, row in enumerate(rows) if headline(row) and row.get("measured_s") is not None]
     inside = tuple(index for index in chosen if rows[index]["nodes"] == nodes)
     outside = tuple(index for index in chosen if rows[index]["nodes"] != nodes)
     if len(inside) < 3 or not outside:

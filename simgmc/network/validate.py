@@ -15,6 +15,7 @@ from simgmc.errors import SimgmcError
 from simgmc.network.fluid import StuckError
 from simgmc.network.measured import MODELLED, Fit, fit_overheads, headline, simulated_seconds
 from simgmc.network.reference import max_min_case, sliced_ring_case
+from simgmc.network.reference_format import check_document
 
 TOLERANCE = 1e-9
 """Largest relative error an exact case may have."""
@@ -100,21 +101,23 @@ def validate(files: Sequence[str | Path]) -> Validation:
 def validate_file(file: str | Path) -> FileReport:
     """Compute one reference file."""
     try:
-        document = json.loads(Path(file).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SimgmcError(f"cannot read the reference file {file}: {error.strerror}") from None
+        text = Path(file).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise SimgmcError(f"cannot read the reference file {file}: it must be text in UTF-8") from None
+    except (OSError, ValueError) as error:
+        raise SimgmcError(f"cannot read the reference file {str(file)!r}: {getattr(error, 'strerror', None) or error}") from None
+    try:
+        document = json.loads(text)
     except ValueError as error:
         raise SimgmcError(f"{file} is not JSON: {error}") from None
+    except RecursionError:
+        raise SimgmcError(f"{file} is nested deeper than any reference file") from None
     kind = kind_of(document)
     if kind is None:
         raise SimgmcError(f"{file} holds no reference cases: it needs 'cases' with 'links' or with 'slices', or 'rows'")
     compute = {"max-min": _max_min, "rings": _rings, "measured": _measured}[kind]
-    try:
-        return compute(str(file), document)
-    except KeyError as missing:
-        raise SimgmcError(f"{file}: a case has no {missing}") from None
-    except TypeError as error:
-        raise SimgmcError(f"{file}: a case has a value of the wrong type: {error}") from None
+    check_document(document, kind, str(file), MODELLED)
+    return compute(str(file), document)
 
 
 def kind_of(document: object) -> str | None:
@@ -132,7 +135,9 @@ def kind_of(document: object) -> str | None:
 
 
 def _relative(found: float, expected: float) -> float:
-    return abs(found - expected) / abs(expected) if expected else abs(found)
+    error = abs(found - expected) / abs(expected) if expected else abs(found)
+    # Nothing equals NaN: a case that expects it fails.
+    return error if error == error else float("inf")
 
 
 def _max_min(file: str, document: dict) -> FileReport:
@@ -164,7 +169,7 @@ def _rings(file: str, document: dict) -> FileReport:
     largest, worst = 0.0, ""
     for number, case in enumerate(document["cases"]):
         values.append(sliced_ring_case(case))
-        if "makespan" in case:
+        if case.get("makespan") is not None:
             error = _relative(values[-1], case["makespan"])
             if error >= largest:
                 largest, worst = error, f"case {number} ({case.get('kind', 'ring')}, {case['nodes']} nodes, {case['slices']} slices)"
@@ -186,7 +191,7 @@ def _measured(file: str, document: dict) -> FileReport:
                 row["lib"],
                 row["nodes"],
                 row["bytes"],
-                row.get("setting", ""),
+                row.get("setting") or "",
                 row["measured_s"],
                 simulated_seconds(row),
                 headline(row),

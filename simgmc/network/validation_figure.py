@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from simgmc.errors import SimgmcError
 from simgmc.network.validate import FileReport
+
+
+FORMATS = (".png", ".pdf", ".svg")
+
+
+def check_place(path: str | Path) -> None:
+    """Refuse a picture's path in a folder that does not exist, or of a format that is not drawn."""
+    path = Path(path)
+    if path.suffix.lower() not in FORMATS:
+        raise SimgmcError(f"{str(path)!r}: a picture's name must end in one of {', '.join(FORMATS)}")
+    if "\0" in str(path) or not path.parent.is_dir():
+        raise SimgmcError(f"{str(path)!r}: there is no folder {str(path.parent)!r} to draw it in")
 
 
 def draw(report: FileReport, path: str | Path) -> None:
     """Write a picture of one measured file: simulated over measured seconds on the left, the
     relative errors by collective and library on the right."""
+    check_place(path)
     import matplotlib
 
     matplotlib.use("Agg")
@@ -41,5 +55,9 @@ def draw(report: FileReport, path: str | Path) -> None:
     for axes in (times, errors):
         axes.tick_params(labelsize=7)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=180)
-    pyplot.close(figure)
+    try:
+        figure.savefig(path, dpi=180)
+    except OSError as error:
+        raise SimgmcError(f"{path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        pyplot.close(figure)

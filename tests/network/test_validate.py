@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from simgmc import validating
 from simgmc.errors import SimgmcError
 from simgmc.network.validate import validate, validate_file
 from simgmc.network.validation_figure import draw
@@ -66,6 +67,65 @@ def test_what_cannot_finish_or_is_not_modelled_has_no_time(tmp_path):
 def test_a_file_that_is_no_reference_is_refused(tmp_path, document):
     with pytest.raises(SimgmcError, match="file.json"):
         validate([write(tmp_path, document)])
+
+
+LINK = {"id": "l", "bandwidth": 10, "latency": 0}
+FLOW = {"id": "f", "route": ["l"], "bytes": 10}
+CASE = {"name": "one", "links": [LINK], "flows": [FLOW], "expected": {"f": 1.0}}
+ROW = {"collective": "broadcast", "lib": "gloo", "nodes": 4, "bytes": 8, "latency_s": 0.1, "bandwidth_Bps": 8, "measured_s": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("document", "says"),
+    [
+        ({"cases": []}, "cases is empty"),
+        ({"rows": []}, "rows is empty"),
+        ({"rows": [1]}, "rows.0. = 1: must be a table"),
+        ({"cases": [{**RING, "nodes": 3}]}, "chunk_bytes = a list of 2: must be a list of 3 numbers"),
+        *(({"rows": [{**ROW, key: value}]}, key) for key, value in [
+            ("measured_s", 0), ("measured_s", -1), ("nodes", 0), ("nodes", 1), ("nodes", -1), ("nodes", "x"), ("nodes", 10**400), ("bytes", -1),
+            ("bytes", float("inf")), ("bytes", float("nan")), ("lib", "mpi"), ("setting", 5), ("bandwidth_Bps", 0), ("latency_s", [1]), ("collective", None),
+        ]),
+        *(({"cases": [{**RING, key: value}]}, key) for key, value in [
+            ("nodes", 0), ("nodes", 1), ("slices", 0), ("slices", 10**9), ("steps", 3), ("ready", [0, 0, 0]), ("ready", []), ("ready", [0, "x"]),
+            ("up", [0, 1]), ("chunk_bytes", None), ("latency", -1), ("makespan", "x"), ("makespan", 10**400),
+        ]),
+        *(({"cases": [{**CASE, key: value}]}, says) for key, value, says in [
+            ("expected", [1], "expected"), ("expected", {"g": 1}, "expected"), ("links", 1, "links"), ("links", [LINK, LINK], "every id appears once"),
+            ("flows", [{**FLOW, "route": ["m"]}], "route"), ("flows", [{**FLOW, "after": ["f", []]}], "after"), ("flows", [{**FLOW, "bytes": -1}], "bytes"),
+            ("events", [{"time": 0, "link": "x", "bandwidth": 1}], "link"), ("name", 4, "name"),
+        ]),
+        ({"cases": [CASE, CASE]}, "a name of its own"),
+        ("[" * 100_000, "nested"),
+        (b"\xff", "UTF-8"),
+    ],
+)  # fmt: skip
+def test_a_reference_file_with_a_bad_value_is_refused_by_its_key(tmp_path, document, says):
+    path = tmp_path / "file.json"
+    if isinstance(document, bytes):
+        path.write_bytes(document)
+    else:
+        path = write(tmp_path, document)
+    with pytest.raises(SimgmcError, match=says) as refusal:
+        validate_file(path)
+    assert "file.json" in str(refusal.value) and "\n" not in str(refusal.value) and len(str(refusal.value)) < 400
+
+
+@pytest.mark.parametrize("case", [{**RING, "makespan": float("nan")}, {**CASE, "expected": {"f": float("nan")}}])
+def test_an_expected_value_of_nan_fails(tmp_path, case):
+    result = validate([write(tmp_path, {"cases": [case]})])
+    assert not result.passed and result.reports[0].worst
+
+
+@pytest.mark.parametrize("path", ["validation", "validation.xyz", "nowhere/validation.png"])
+def test_a_picture_that_cannot_be_written_is_refused_before_anything_is_computed(tmp_path, path):
+    with pytest.raises(SimgmcError, match="validation"):
+        validating.run([write(tmp_path, "not json")], picture=str(tmp_path / path))
+
+
+def test_words_of_a_file_are_printed_as_they_are(tmp_path, capsys):
+    validating.run([write(tmp_path, {"rows": [{**ROW, "setting": "[/b] 1"}]})])
+    assert "[/b] 1" in capsys.readouterr().out
 
 
 def test_a_missing_file_is_refused():
