@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from simgmc import simulation
 from simgmc.compression import build
 from simgmc.errors import SimgmcError
 from simgmc.randomness import Randomness, generator
@@ -27,6 +28,8 @@ def choose_device(name: str) -> str:
     """``auto`` is CUDA where there is a usable device, the CPU otherwise."""
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise SimgmcError('device = "cuda": there is no usable CUDA device here; choose --device cpu (or auto)')
     return name
 
 
@@ -40,6 +43,17 @@ class WorkloadFactory:
 
     def __call__(self, scenario: Scenario, seed: int) -> Any:
         """The workload of one training."""
+        try:
+            return self._build(scenario, seed)
+        except (MemoryError, RuntimeError) as error:
+            texts = ("not enough memory", "can't allocate memory", "out of memory")
+            if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and not any(text in str(error) for text in texts):
+                raise
+            raise SimgmcError(
+                f"workload: its model, data and {scenario.workload.workers} workers do not fit into the memory of the {self.device} device"
+            ) from None
+
+    def _build(self, scenario: Scenario, seed: int) -> Any:
         chosen = scenario.workload
         if isinstance(chosen, ProblemWorkload):
             return chosen.entry.build(chosen.problem.options, chosen.workers, seed, self.device, self._load)
@@ -67,8 +81,7 @@ class WorkloadFactory:
 
 def times_are_stated(file: ScenarioFile) -> bool:
     """Whether no time of the cluster is left to be measured or taken from a profile."""
-    compute = file.points[0].scenario.cluster.compute
-    return not isinstance(compute, DeviceProfile) and MEASURED not in (compute.gradient, compute.compression, compute.aggregation)
+    return simulation.times_are_stated(file.points)
 
 
 def state_times(file: ScenarioFile, workload_of: WorkloadFactory) -> ScenarioFile:
@@ -80,7 +93,7 @@ def state_times(file: ScenarioFile, workload_of: WorkloadFactory) -> ScenarioFil
         return file
     scenario = file.points[0].scenario
     compute = scenario.cluster.compute
-    varying = [key for key in file.grid if key.startswith("cluster.compute")]
+    varying = [key for key in file.grid if key == "cluster" or key.startswith("cluster.compute")]
     varying += list(training_values(file.points[0]))
     if varying:
         raise SimgmcError(

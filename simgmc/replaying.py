@@ -12,13 +12,15 @@ from rich.console import Console
 from simgmc.console import plain_console
 from simgmc.errors import SimgmcError
 from simgmc.header import print_cluster
-from simgmc.network import simulate
+from simgmc.network import ClusterSettings, simulate
+from simgmc.recorded import Stored
 from simgmc.reporting import report
 from simgmc.results import run_directory
-from simgmc.results.run_directory import COLLECTIVE_KEY, Breakdown, RunDirectory, SeriesKey
-from simgmc.scenario import ScenarioFile
+from simgmc.results.run_directory import RunDirectory
+from simgmc.results.run_lock import writing
+from simgmc.scenario import GridPoint, ScenarioFile
 from simgmc.scenario.tables import show_value
-from simgmc.simulation import Record, State, Training, cluster_settings, training_values, trainings, write_series
+from simgmc.simulation import Training, cluster_settings, require_stated_times, trainings, write_series
 from simgmc.why import MOST_POINTS, explain, print_explanations
 
 
@@ -37,7 +39,7 @@ def replay(
     ``[cluster]`` table replaces the run's. The metrics are those of a full run there.
     """
     console = console or plain_console()
-    source = run_directory.open_run(run)
+    source = run_directory.open_run(Path(run).resolve())
     before = ScenarioFile.read(source.path / "scenario.toml")
     changes = list(settings)
     if cluster is not None:
@@ -45,27 +47,50 @@ def replay(
         changes += [(f"grid.{key}", None) for key in before.grid if key.startswith("cluster.")]
     after = before.with_settings(changes)
     _refuse_other_changes(before, after)
+    require_stated_times(after.points, after.place)
     out = Path(out) if out else source.path.with_name(source.path.name + "-replay")
-    directory = run_directory.create(out, after.resolved(), grid_keys=tuple(after.grid), overwrite=overwrite)
-    finished = directory.finished()
-    evaluations, others = source.evaluations(), source.other_metrics()
-    print_cluster(console, after)
-    for training in trainings(after.points):
-        key, breakdown = _recorded(source, training)
-        states = [
-            State(row.round, row.epoch, row.train_loss, row.test_loss, row.test_accuracy, row.rcc, others.get(key, {}).get(row.round, {}))
-            for row in evaluations.get(key, ())
-        ]
-        record = Record(source.read_costs(training.key), states, breakdown.rcc, diverged_round=breakdown.diverged)
-        for point in training.points:
-            if training.series(point) not in finished:
-                timing = simulate(cluster_settings(point.scenario, training.method, training.seed), record.rounds)
-                write_series(directory, training.series(point), record, timing)
-        directory.write_costs(training.key, record.rounds)
+    if out.resolve() == source.path:
+        raise SimgmcError(f"{out}: is the run that is replayed; choose another directory with --out")
+    text, keys = after.resolved(), tuple(after.grid)
+    run_directory.check_free(out, text, overwrite=overwrite)
+    plan, stored = trainings(after.points), Stored.read(source)
+    for training in plan:  # all that is needed is there, before anything is written
+        _check(stored, training)
+    with writing(out):
+        directory = run_directory.create(out, text, grid_keys=keys, overwrite=overwrite)
+        finished = directory.finished()
+        for training in plan:
+            record, _ = stored.of(training)
+            directory.write_costs(training.key, record.rounds)
+            for point, settings in _clusters(training):
+                if training.series(point) not in finished:
+                    write_series(directory, training.series(point), record, simulate(settings, record.rounds))
+        _show(console, directory, after)
+    return directory.path
+
+
+def _clusters(training: Training) -> list[tuple[GridPoint, ClusterSettings]]:
+    """Every cluster that a training is put on."""
+    return [(point, cluster_settings(point.scenario, training.method, training.seed)) for point in training.points]
+
+
+def _check(stored: Stored, training: Training) -> None:
+    """Raises SimgmcError unless all is stored that a training's clusters need."""
+    record, known = stored.of(training)
+    for _, settings in _clusters(training):
+        if known is not None:
+            timing = simulate(settings, record.rounds)
+            if timing.stopped is None or len(timing.round_end) > known:
+                raise SimgmcError(
+                    f"{stored.directory.path}: {training.key!r} stopped after round {known} on its cluster, and what came after "
+                    "was not kept; train on the other cluster with simgmc run"
+                )
+
+
+def _show(console: Console, directory: RunDirectory, after: ScenarioFile) -> None:
     report(console, directory, after.points)
     if len(after.points) <= MOST_POINTS:
         print_explanations(console, list(explain(directory, after.points)))
-    return directory.path
 
 
 def _cluster_table(path: str | Path) -> dict[str, Any]:
@@ -99,13 +124,3 @@ def _refuse_other_changes(before: ScenarioFile, after: ScenarioFile) -> None:
                 f"{after.place}: {key} = {show_value(new.get(key))}: differs from the run that is replayed; "
                 "only cluster and report keys can, for the rest train again with simgmc run"
             )
-
-
-def _recorded(source: RunDirectory, training: Training) -> tuple[SeriesKey, Breakdown]:
-    """A series of the run that is replayed in which this training was timed."""
-    wanted = {key: run_directory.cell(value) for key, value in training_values(training.points[0]).items()}
-    for key, breakdown in source.breakdowns().items():
-        own = {name: value for name, value in key.grid if not name.startswith("cluster.") and name != COLLECTIVE_KEY}
-        if (key.method, key.seed, own) == (training.method.name, training.seed, wanted):
-            return key, breakdown
-    raise SimgmcError(f"{source.path}: the training {training.key!r} is not finished; finish it with simgmc run first")

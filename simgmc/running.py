@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from simgmc.progress import RunProgress
 from simgmc.reporting import report
 from simgmc.results import run_directory
 from simgmc.results.quantities import bytes_text, time_text
+from simgmc.results.run_lock import writing
 from simgmc.scenario import ScenarioFile
-from simgmc.simulation import Simulation, Training, trainings
+from simgmc.simulation import Simulation, Training, training_values, trainings
 from simgmc.why import MOST_POINTS, explain, print_explanations
 
 
@@ -42,21 +44,35 @@ def run(
         set_threads(threads)
     workload_of = WorkloadFactory(device, data_dir, threads)
     file = _stated(file, out, workload_of, overwrite)
-    directory = run_directory.create(out, file.resolved(), grid_keys=tuple(file.grid), overwrite=overwrite)
-    _header(console, file, workload_of)
+    text, keys = file.resolved(), tuple(file.grid)
+    run_directory.check_free(out, text, overwrite=overwrite)
     plan = trainings(file.points)
-    with RunProgress(console, len(plan), file.points[0].scenario.report.metric) as progress:
-        Simulation(file.points, directory, workload_of, progress).run()
-    report(console, directory, file.points)
-    if len(file.points) <= MOST_POINTS:
-        print_explanations(console, list(explain(directory, file.points)))
+    _build_each(plan, workload_of)
+    with writing(out):
+        directory = run_directory.create(out, text, grid_keys=keys, overwrite=overwrite)
+        _header(console, file, workload_of)
+        with RunProgress(console, len(plan), file.points[0].scenario.report.metric) as progress:
+            Simulation(file.points, directory, workload_of, progress).run()
+        report(console, directory, file.points)
+        if len(file.points) <= MOST_POINTS:
+            print_explanations(console, list(explain(directory, file.points)))
     return directory.path
+
+
+def _build_each(plan: list[Training], workload_of: WorkloadFactory) -> None:
+    """Builds one workload per combination of training keys, so that what cannot be built fails before anything is written."""
+    built: set[str] = set()
+    for training in plan:
+        group = repr(training_values(training.points[0]))
+        if group not in built:
+            built.add(group)
+            workload_of(training.scenario, training.seed)
 
 
 def _stated(file: ScenarioFile, out: str | Path, workload_of: WorkloadFactory, overwrite: bool) -> ScenarioFile:
     """The file with its times stated; a stopped run goes on with the times that it measured."""
     earlier = Path(out) / "scenario.toml"
-    if not times_are_stated(file) and not overwrite and earlier.is_file():
+    if not times_are_stated(file) and not overwrite and os.path.isfile(earlier):
         before = ScenarioFile.read(earlier)
         if _without_times(before) == _without_times(file):
             return before

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from simgmc.algorithms import ALGORITHMS
 from simgmc.costs import Average, Compute, RoundCosts
-from simgmc.errors import DivergenceError
+from simgmc.errors import DivergenceError, SimgmcError
 from simgmc.network import ClusterSettings, Timing, simulate
+from simgmc.recorded import Milestones, Record, State, Stored
 from simgmc.results.run_directory import Breakdown, Evaluation, RunDirectory, SeriesKey
 from simgmc.scenario import GridPoint, Scenario
+from simgmc.scenario.cluster import MEASURED, DeviceProfile
 from simgmc.scenario.workload import Method
 
 
@@ -40,8 +42,12 @@ class Training:
     @property
     def key(self) -> str:
         """Name of this training in the run directory."""
-        own = training_values(self.points[0])
-        return ", ".join([self.method.name, f"seed {self.seed}", *(f"{k} {v}" for k, v in own.items())])
+        return ", ".join([self.method.name, f"seed {self.seed}", *(f"{k} {v}" for k, v in self.values.items())])
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The grid values that make it another training than the method's others."""
+        return training_values(self.points[0])
 
     def series(self, point: GridPoint) -> SeriesKey:
         """The series that this training gives on a point's cluster."""
@@ -64,6 +70,23 @@ def trainings(points: list[GridPoint]) -> list[Training]:
         for seed in group[0].scenario.seeds
         for index in range(len(group[0].scenario.methods))
     ]
+
+
+def times_are_stated(points: list[GridPoint]) -> bool:
+    """Whether no cluster has a time left to be measured or taken from a profile."""
+    compute = [point.scenario.cluster.compute for point in points]
+    return not any(
+        isinstance(one, DeviceProfile) or MEASURED in (one.gradient, one.compression, one.aggregation) for one in compute
+    )
+
+
+def require_stated_times(points: list[GridPoint], place: str) -> None:
+    """Raises SimgmcError where a time would have to be measured: only a training can."""
+    if not times_are_stated(points):
+        raise SimgmcError(
+            f"{place}: cluster.compute: nothing is trained here, so no time can be measured or taken from a profile; "
+            'state the times, such as cluster.compute = { gradient = "10 ms", compression = "1 ms", aggregation = "1 GB/s" }'
+        )
 
 
 def cluster_settings(scenario: Scenario, method: Method, seed: int) -> ClusterSettings:
@@ -94,67 +117,6 @@ def build_trainer(training: Training, workload: Any) -> Any:
         optimizer.weight_decay if method.weight_decay is None else method.weight_decay,
         training.seed,
     )
-
-
-class Milestones:
-    """When a training ends and when it is evaluated, in rounds."""
-
-    def __init__(self, scenario: Scenario, batches_per_epoch: float):
-        workload = scenario.workload
-        self._per_epoch = batches_per_epoch
-        self._rounds = workload.rounds
-        self._epochs = workload.epochs
-        self._every, self._unit = workload.evaluation_interval()
-
-    def total(self, gradients_per_round: float = 1.0) -> int:
-        """Rounds in all (an estimate where rounds differ in their number of gradients)."""
-        if self._rounds:
-            return self._rounds
-        return max(1, round(self._epochs * self._per_epoch / gradients_per_round))
-
-    def over(self, rounds: int, gradients: int) -> bool:
-        """Whether training has ended."""
-        if self._rounds:
-            return rounds >= self._rounds
-        return gradients >= max(1, round(self._epochs * self._per_epoch))
-
-    def due(self, rounds: int, gradients: int, gradients_before: int) -> bool:
-        """Whether the state after this round is to be evaluated."""
-        if self.over(rounds, gradients):
-            return True
-        if self._unit == "rounds":
-            return rounds % int(self._every) == 0
-        # The first round at or past each multiple of the interval.
-        step = self._every * self._per_epoch
-        return int(gradients / step + 1e-9) > int(gradients_before / step + 1e-9)
-
-
-@dataclasses.dataclass(frozen=True)
-class State:
-    """What an evaluation found, before it has a time."""
-
-    round: int
-    epoch: float
-    train_loss: float | None
-    test_loss: float
-    test_accuracy: float | None
-    rcc: float | None
-    others: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    """Further values by name: of the workload (gap, distance), and at the method's other points."""
-
-
-@dataclasses.dataclass
-class Record:
-    """What a training leaves for the clusters: the costs of its rounds, and its evaluations."""
-
-    rounds: list[RoundCosts] = dataclasses.field(default_factory=list)
-    states: list[State] = dataclasses.field(default_factory=list)
-    rcc: float | None = None
-    """Relative communication cost of the whole training."""
-    diverged: str | None = None
-    """Why and when training was ended as it diverged, if it did."""
-    diverged_round: int | None = None
-    """The round in which it did; 0 is the start."""
 
 
 class CommunicationCost:
@@ -238,12 +200,11 @@ class LiveTraining:
 
 
 def write_series(directory: RunDirectory, key: SeriesKey, record: Record, timing: Timing) -> None:
-    """One finished series: its rows in the metrics, then its breakdown."""
+    """One finished series: its rows in the metrics, then its breakdown, which says how many those are."""
     sent, received = np.cumsum(timing.sent_by_workers), np.cumsum(timing.received_by_workers)
     rounds = len(timing.round_end)
-    for state in record.states:
-        if state.round > rounds:  # the cluster stopped before
-            break
+    states = [state for state in record.states if state.round <= rounds]  # the cluster may have stopped before
+    for state in states:
         last = state.round - 1
         begun = state.round > 0
         directory.evaluated(
@@ -274,6 +235,7 @@ def write_series(directory: RunDirectory, key: SeriesKey, record: Record, timing
             bytes_out_of_server=int(timing.out_of_server.sum()),
             rcc=record.rcc,
             diverged=record.diverged_round if rounds == len(record.rounds) else None,
+            evaluations=len(states),
         ),
     )
 
@@ -290,28 +252,67 @@ class Simulation:
         self._directory = directory
         self._workload_of = workload_of
         self._listener = listener
+        self._before: Stored | None = None
+        self._finished: set[SeriesKey] = set()
 
     def run(self) -> None:
         """Run what is not finished yet, in a fixed order."""
+        self._before = Stored.read(self._directory)
+        self._finished = set(self._before.finished)
         for training in self.trainings:
             self._run(training)
 
     def _run(self, training: Training) -> None:
-        finished = self._directory.finished()
-        missing = [point for point in training.points if training.series(point) not in finished]
-        if not missing:
+        missing = [point for point in training.points if training.series(point) not in self._finished]
+        record = self._stored(training)
+        if record is not None and not missing:
             self._listener.skipped(training)
             return
+        if record is None:
+            record = self._train(training, missing)
+        else:
+            self._listener.started(training, len(record.rounds))
+            for state in record.states:
+                self._listener.evaluated(training, state)
+            self._time(training, missing, record, self._listener.round_done)
+        self._listener.ended(training, record)
+
+    def _stored(self, training: Training) -> Record | None:
+        """What an earlier run left of a training, where that is enough to time it on any cluster (or on all that are asked for)."""
+        if not self._directory.has_costs(training.key):
+            return None
+        try:
+            record, known = self._before.of(training)
+        except SimgmcError:
+            return None  # damaged, or of a training that is not finished: it is trained again
+        all_finished = all(training.series(point) in self._finished for point in training.points)
+        return record if known is None or all_finished else None
+
+    def _train(self, training: Training, missing: list[GridPoint]) -> Record:
         workload = self._workload_of(training.scenario, training.seed)
         trainer = build_trainer(training, workload)
         milestones = Milestones(training.scenario, workload.batches_per_epoch)
         factor = training.scenario.workload.divergence_factor
         live = LiveTraining(trainer, milestones, factor, lambda state: self._listener.evaluated(training, state))
         self._listener.started(training, milestones.total())
-        first, *others = (cluster_settings(point.scenario, training.method, training.seed) for point in missing)
-        timings = [simulate(first, live.rounds(), self._listener.round_done)]
-        timings += (simulate(settings, live.record.rounds) for settings in others)
+        # Only the costs may be missing: then the first cluster asks for the rounds again.
+        first = (missing or training.points)[0]
+        rounds = live.rounds()
+        timing = simulate(cluster_settings(first.scenario, training.method, training.seed), rounds, self._listener.round_done)
+        if len(training.points) > 1:
+            for _ in rounds:  # that cluster stopped before the training's end; another may not
+                pass
         self._directory.write_costs(training.key, live.record.rounds)
-        for point, timing in zip(missing, timings, strict=True):
-            write_series(self._directory, training.series(point), live.record, timing)
-        self._listener.ended(training, live.record)
+        if missing:
+            self._write(training, first, live.record, timing)
+            self._time(training, missing[1:], live.record)
+        return live.record
+
+    def _time(self, training: Training, points: list[GridPoint], record: Record, on_round: Any = None) -> None:
+        for point in points:
+            timing = simulate(cluster_settings(point.scenario, training.method, training.seed), record.rounds, on_round)
+            self._write(training, point, record, timing)
+
+    def _write(self, training: Training, point: GridPoint, record: Record, timing: Timing) -> None:
+        write_series(self._directory, training.series(point), record, timing)
+        self._finished.add(training.series(point))

@@ -16,11 +16,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from simgmc.errors import SimgmcError
 from simgmc.network import ClusterSettings, simulate
 from simgmc.results.run_directory import RunDirectory, open_run
 from simgmc.scenario import GridPoint, ScenarioFile
 from simgmc.scenario.tables import show_value
-from simgmc.simulation import Training, cluster_settings, trainings
+from simgmc.simulation import Training, cluster_settings, require_stated_times, trainings
 
 ROUNDS = 30
 """Rounds of each series that are looked at."""
@@ -48,14 +49,29 @@ class Explanation:
     """Why the cluster stopped before the training's last round, if it did."""
 
 
-def explain(directory: RunDirectory, points: list[GridPoint]) -> Iterator[Explanation]:
-    """One explanation per method and grid point, for the first seed of what is finished."""
+def explain(directory: RunDirectory, points: list[GridPoint], missing: list[str] | None = None) -> Iterator[Explanation]:
+    """One explanation per method and grid point, for the first seed of what is finished.
+
+    What cannot be explained, and why, is added to ``missing``, a line each.
+    """
+    missing = [] if missing is None else missing
     finished = directory.breakdowns()
+    again = "give the same simgmc run command again"
     seed = points[0].scenario.seeds[0]
     for training in trainings(points):
-        if training.seed != seed or not directory.has_costs(training.key):
+        if training.seed != seed:
             continue
-        rounds = directory.read_costs(training.key)
+        if not any(training.series(point) in finished for point in training.points):
+            missing.append(f"{training.key}: not finished; {again}")
+            continue
+        if not directory.has_costs(training.key):
+            missing.append(f"{training.key}: its costs are missing; to restore them, {again}")
+            continue
+        try:
+            rounds = directory.read_costs(training.key)
+        except SimgmcError as error:
+            missing.append(f"{training.key}: {error}; to restore them, {again}")
+            continue
         for point in training.points:
             key = training.series(point)
             if key in finished and rounds:
@@ -124,4 +140,8 @@ def why(run: str, console: Console) -> None:
     """``simgmc why``: explain every method of a run on every cluster of its grid."""
     directory = open_run(run)
     file = ScenarioFile.read(directory.path / "scenario.toml")
-    print_explanations(console, list(explain(directory, file.points)))
+    require_stated_times(file.points, file.place)
+    missing: list[str] = []
+    print_explanations(console, list(explain(directory, file.points, missing)))
+    for line in missing:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

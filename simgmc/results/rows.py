@@ -80,7 +80,12 @@ def _as(value: Any, column: _Column) -> Any:
 
 
 def _parse(text: str, column: _Column) -> Any:
-    return None if text == "" and column.optional else column.kind(text)
+    if text == "" and column.optional:
+        return None
+    value = column.kind(text)
+    if column.kind is int and value < 0:
+        raise ValueError(f"{column.name}: a count is needed, not {text}")
+    return value
 
 
 def line(texts: Iterable[str]) -> str:

@@ -24,9 +24,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import re
 import typing
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -35,19 +33,12 @@ from urllib.parse import quote, unquote
 from simgmc.costs import RoundCosts
 from simgmc.errors import SimgmcError
 from simgmc.results import stored_costs
+from simgmc.results.own_files import PARTIAL, check_free, clear, reason
 from simgmc.results.rows import append, cell, cells, line, read_table, read_text, values
-from simgmc.results.run_lock import LOCK_NAME
 
 COLLECTIVE_KEY = "cluster.collective"
 """The grid key that has a column of its own, ``collective``."""
 
-_OWN_NAMES = {"scenario.toml", "metrics.csv", "other_metrics.csv", "breakdown.csv", "summary.csv", "costs", "plots"}
-_PARTIAL = ".partial"
-_PLOT = re.compile(
-    r"((accuracy|loss|gap|distance)_vs_(time|bytes|epoch)|time_to_target(_vs_\w+)?|time_per_round|trajectory"
-    r"|first_to_target_map|speedup_map)(_\d+)?\.(png|pdf)"
-)
-"""The names of the plots that a run writes, see plots.py."""
 _LONGEST_NAME = 150
 """Bytes of a costs file's name before its end; a longer key is cut, and told apart by its hash."""
 
@@ -128,6 +119,10 @@ class Breakdown:
     evaluations: int | None = None
     """Rows that the series has in ``metrics.csv``; unknown in runs from before this was written."""
 
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.sim_time_s):
+            raise ValueError(f"a series that is finished took a time, not {self.sim_time_s}")
+
 
 PARTS = ("compute", "compress", "transfer", "latency", "aggregate", "wait")
 """What a worker's time is made of; :class:`Breakdown` holds each as ``<part>_s``."""
@@ -157,62 +152,10 @@ def create(
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
-        raise SimgmcError(f"cannot make the run directory {path}: {_reason(error)}") from None
+        raise SimgmcError(f"cannot make the run directory {path}: {reason(error)}") from None
     directory._clear()
     directory._start(scenario_text)
     return directory
-
-
-def check_free(path: str | Path, scenario_text: str, *, overwrite: bool = False) -> bool:
-    """Whether :func:`create` would continue a run there; nothing is changed.
-
-    Raises SimgmcError where it would refuse.
-    """
-    path = Path(path)
-    try:
-        present = {entry.name for entry in path.iterdir()} if path.exists() else set()
-    except (OSError, ValueError) as error:
-        raise SimgmcError(f"cannot make the run directory {path}: {_reason(error)}") from None
-    ours = _OWN_NAMES if "metrics.csv" in present else set()
-    partial = {name + _PARTIAL for name in _OWN_NAMES}
-    strangers = sorted(present - ours - partial - {LOCK_NAME})
-    if {"scenario.toml", "metrics.csv"} <= present:
-        if overwrite:
-            return False
-        if RunDirectory(path, ()).scenario_text() != scenario_text:
-            raise SimgmcError(
-                f"{path} already holds a run of another scenario: "
-                "choose another directory with --out, or add --overwrite to replace it"
-            )
-        return True
-    if strangers:
-        raise SimgmcError(
-            f"{path} is not empty and holds no run (it has {strangers[0]}): choose another directory with --out"
-        )
-    if "metrics.csv" in present and not overwrite and _holds_results(path):
-        raise SimgmcError(
-            f"{path} holds results (metrics.csv) without their scenario.toml: "
-            "choose another directory with --out, or add --overwrite to replace them"
-        )
-    return False
-
-
-def _holds_results(path: Path) -> bool:
-    """Whether there is more than the first lines of a run that was killed as it began."""
-    content = (read_text(path / name) for name in ("metrics.csv", "breakdown.csv") if (path / name).exists())
-    return any(text.count("\n") > 1 or not text.startswith("method,") for text in content) or any((path / "costs").glob("*"))
-
-
-def _impossible(row: Evaluation | OtherMetric | Breakdown) -> bool:
-    """Whether a row has a count, or a time of a finished series, that no run can give."""
-    numbers = [getattr(row, field.name) for field in fields(row) if field.type in ("int", "int | None")]
-    return any(number is not None and number < 0 for number in numbers) or (
-        isinstance(row, Breakdown) and not math.isfinite(row.sim_time_s)
-    )
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
 
 
 def open_run(path: str | Path) -> RunDirectory:
@@ -221,7 +164,7 @@ def open_run(path: str | Path) -> RunDirectory:
     try:
         there = (path / "scenario.toml").is_file()
     except (OSError, ValueError) as error:
-        raise SimgmcError(f"cannot read {path}: {_reason(error)}") from None
+        raise SimgmcError(f"cannot read {path}: {reason(error)}") from None
     if not there:
         raise SimgmcError(f"{path} holds no run: it has no scenario.toml")
     columns, _ = read_table(path / "metrics.csv")
@@ -230,11 +173,12 @@ def open_run(path: str | Path) -> RunDirectory:
     return RunDirectory(path, tuple(columns[len(METRICS_COLUMNS) :]))
 
 
-def _complete(breakdown: Breakdown, evaluations: int, last: int) -> bool:
-    """Whether a series with these many evaluations, the last at round ``last``, is all there."""
+def _complete(breakdown: Breakdown, evaluations: Sequence[Evaluation]) -> bool:
+    """Whether a series with these evaluations is all there."""
     if breakdown.evaluations is not None:
-        return evaluations == breakdown.evaluations
+        return len(evaluations) == breakdown.evaluations
     # Before the number was written: training ends with an evaluation, unless it diverged.
+    last = evaluations[-1].round if evaluations else -1
     return last == breakdown.rounds or (breakdown.diverged is not None and 0 <= last <= breakdown.rounds)
 
 
@@ -267,7 +211,7 @@ class RunDirectory:
 
     def replace(self, file: Path, content: bytes) -> Path:
         """Writes a whole file at once: readers see the old one or the new one, never a part."""
-        partial = file.with_name(file.name + _PARTIAL)
+        partial = file.with_name(file.name + PARTIAL)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -281,7 +225,7 @@ class RunDirectory:
                     partial.unlink()
                 raise
         except (OSError, ValueError) as error:
-            raise SimgmcError(f"cannot write {file}: {_reason(error)}") from None
+            raise SimgmcError(f"cannot write {file}: {reason(error)}") from None
         return file
 
     # What a reader asks.
@@ -316,11 +260,11 @@ class RunDirectory:
 
     def finished(self) -> set[SeriesKey]:
         """The series that need not be run again: those with a breakdown, and with the evaluations that belong to it."""
-        breakdowns, last, rows = self.breakdowns(), {}, Counter()
-        for key, evaluation in self._rows("metrics.csv", Evaluation):
-            last[key] = evaluation.round
-            rows[key] += 1
-        return {key for key, one in breakdowns.items() if _complete(one, rows[key], last.get(key, -1))}
+        return set(self.finished_among(self.evaluations()))
+
+    def finished_among(self, evaluations: Mapping[SeriesKey, Sequence[Evaluation]]) -> dict[SeriesKey, Breakdown]:
+        """The breakdowns of those series that have the evaluations that belong to them."""
+        return {key: one for key, one in self.breakdowns().items() if _complete(one, evaluations.get(key, ()))}
 
     def training_keys(self) -> list[str]:
         """The keys under which costs are stored, sorted."""
@@ -340,7 +284,7 @@ class RunDirectory:
         try:
             content = file.read_bytes()
         except OSError as error:
-            raise SimgmcError(f"cannot read {file}: {_reason(error)}") from None
+            raise SimgmcError(f"cannot read {file}: {reason(error)}") from None
         return stored_costs.from_bytes(content, str(file))
 
     # Inside.
@@ -389,8 +333,6 @@ class RunDirectory:
                     method, collective, seed, *grid = place
                     keys[place] = SeriesKey(method, collective, int(seed), tuple(zip(self.grid_keys, grid, strict=True)))
                 read.append((keys[place], kind(**values(named, kind))))
-                if _impossible(read[-1][1]):
-                    raise ValueError("a count below zero")
             except (KeyError, ValueError):
                 raise SimgmcError(f"{self.path / file}, line {number}, is not a row of a run: {','.join(row)[:200]}") from None
         return read
@@ -411,17 +353,4 @@ class RunDirectory:
 
     def _clear(self) -> None:
         """Removes what a run wrote, the mark that a run is here first, and nothing else."""
-        names = ("scenario.toml", "breakdown.csv", "other_metrics.csv", "summary.csv")
-        try:
-            found = [self.path / name for name in names]
-            found += [file for end in ("", _PARTIAL) for file in sorted((self.path / "costs").glob("*.npz" + end))]
-            found += [file for file in sorted(self.plots.glob("*")) if _PLOT.fullmatch(file.name.removesuffix(_PARTIAL))]
-            found += [self.path / (name + _PARTIAL) for name in (*names, "metrics.csv")]
-            found += [self.path / "metrics.csv"]
-        except OSError as error:
-            raise SimgmcError(f"cannot read {self.path}: {_reason(error)}") from None
-        for file in found:
-            try:
-                file.unlink(missing_ok=True)
-            except OSError as error:
-                raise SimgmcError(f"cannot remove {file}: {_reason(error)}") from None
+        clear(self.path)

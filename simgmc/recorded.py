@@ -1,0 +1,143 @@
+"""What a training leaves for the clusters, as it is made and as a run directory holds it."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+
+import numpy as np
+
+from simgmc.costs import Average, Compute, RoundCosts
+from simgmc.errors import SimgmcError
+from simgmc.results.run_directory import Breakdown, Evaluation, RunDirectory, SeriesKey, cell
+from simgmc.scenario import Scenario
+
+if typing.TYPE_CHECKING:
+    from simgmc.simulation import Training
+
+
+class Milestones:
+    """When a training ends and when it is evaluated, in rounds."""
+
+    def __init__(self, scenario: Scenario, batches_per_epoch: float):
+        workload = scenario.workload
+        self._per_epoch = batches_per_epoch
+        self._rounds = workload.rounds
+        self._epochs = workload.epochs
+        self._every, self._unit = workload.evaluation_interval()
+
+    def total(self, gradients_per_round: float = 1.0) -> int:
+        """Rounds in all (an estimate where rounds differ in their number of gradients)."""
+        if self._rounds:
+            return self._rounds
+        return max(1, round(self._epochs * self._per_epoch / gradients_per_round))
+
+    def over(self, rounds: int, gradients: int) -> bool:
+        """Whether training has ended."""
+        if self._rounds:
+            return rounds >= self._rounds
+        return gradients >= max(1, round(self._epochs * self._per_epoch))
+
+    def due(self, rounds: int, gradients: int, gradients_before: int) -> bool:
+        """Whether the state after this round is to be evaluated."""
+        if self.over(rounds, gradients):
+            return True
+        if self._unit == "rounds":
+            return rounds % int(self._every) == 0
+        # The first round at or past each multiple of the interval.
+        step = self._every * self._per_epoch
+        return int(gradients / step + 1e-9) > int(gradients_before / step + 1e-9)
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """What an evaluation found, before it has a time."""
+
+    round: int
+    epoch: float
+    train_loss: float | None
+    test_loss: float
+    test_accuracy: float | None
+    rcc: float | None
+    others: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """Further values by name: of the workload (gap, distance), and at the method's other points."""
+
+
+@dataclasses.dataclass
+class Record:
+    """What a training leaves for the clusters: the costs of its rounds, and its evaluations."""
+
+    rounds: list[RoundCosts] = dataclasses.field(default_factory=list)
+    states: list[State] = dataclasses.field(default_factory=list)
+    rcc: float | None = None
+    """Relative communication cost of the whole training."""
+    diverged: str | None = None
+    """Why and when training was ended as it diverged, if it did."""
+    diverged_round: int | None = None
+    """The round in which it did; 0 is the start."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """The finished series of a run directory, read once for all of its trainings."""
+
+    directory: RunDirectory
+    finished: dict[SeriesKey, Breakdown]
+    evaluations: dict[SeriesKey, list[Evaluation]]
+    others: dict[SeriesKey, dict[int, dict[str, float]]]
+
+    @classmethod
+    def read(cls, directory: RunDirectory) -> Stored:
+        """Reads everything but the costs."""
+        evaluations = directory.evaluations()
+        return cls(directory, directory.finished_among(evaluations), evaluations, directory.other_metrics())
+
+    def of(self, training: Training) -> tuple[Record, int | None]:
+        """What is stored of a training, and how many rounds its evaluations are known for.
+
+        None: all. It is a number where every cluster that the training was timed on stopped
+        before its end. Raises SimgmcError where no series of it is finished, or where the costs
+        are missing, damaged or not those of that series.
+        """
+        again = "give the same simgmc run command again to finish or restore it"
+        wanted = {key: cell(value) for key, value in training.values.items()}
+        found: tuple[int, SeriesKey] | None = None
+        for key, breakdown in self.finished.items():
+            own = {name: value for name, value in key.grid if not name.startswith("cluster.")}
+            if (key.method, key.seed, own) == (training.method.name, training.seed, wanted):
+                if found is None or breakdown.rounds > found[0]:
+                    found = breakdown.rounds, key
+        if found is None:
+            raise SimgmcError(f"{self.directory.path}: the training {training.key!r} is not finished; {again}")
+        if not self.directory.has_costs(training.key):
+            raise SimgmcError(f"{self.directory.path}: the costs of {training.key!r} are missing; {again}")
+        try:
+            rounds = self.directory.read_costs(training.key)
+        except SimgmcError as error:
+            raise SimgmcError(f"{error}; {again}") from None
+        known, key = found
+        breakdown, others = self.finished[key], self.others.get(key, {})
+        states = [
+            State(row.round, row.epoch, row.train_loss, row.test_loss, row.test_accuracy, row.rcc, others.get(row.round, {}))
+            for row in self.evaluations[key]
+        ]
+        workers = training.scenario.workload.workers
+        fits = all(len(step.up) == workers for costs in rounds for step in costs if isinstance(step, Average))
+        order = [state.round for state in states]
+        if known > len(rounds) or not fits or order[0] != 0 or any(b <= a for a, b in zip(order, order[1:], strict=False)):
+            raise SimgmcError(f"{self.directory.path}: the costs of {training.key!r} do not belong to its evaluations; {again}")
+        record = Record(rounds, states, breakdown.rcc, diverged_round=breakdown.diverged)
+        if record.diverged_round is not None:
+            record.diverged = f"round {record.diverged_round}"
+        whole = known == len(rounds) and (record.diverged is not None or _is_whole(training.scenario, record))
+        return record, None if whole else known
+
+
+def _is_whole(scenario: Scenario, record: Record) -> bool:
+    """Whether stored rounds are all of a training's; the number of gradients per epoch follows from its last evaluation."""
+    gradients = np.cumsum([sum(step.gradients for step in costs if isinstance(step, Compute)) for costs in record.rounds])
+    last = record.states[-1]
+    if last.round != len(record.rounds) or not last.round or not last.epoch > 0:
+        return False
+    return Milestones(scenario, float(gradients[last.round - 1]) / last.epoch).over(last.round, int(gradients[-1]))
