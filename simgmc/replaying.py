@@ -58,6 +58,7 @@ def replay(
         _check(stored, training)
     with writing(out):
         directory = run_directory.create(out, text, grid_keys=keys, overwrite=overwrite)
+        print_cluster(console, after)
         finished = directory.finished()
         for training in plan:
             record, _ = stored.of(training)
