@@ -180,3 +180,64 @@ def test_writing_and_reading_runs_needs_no_heavy_library():
         "sys.exit(bool({'torch', 'simpy', 'matplotlib', 'rich'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_results_without_their_scenario_are_not_taken_for_an_empty_directory(tmp_path):
+    small_run(tmp_path)
+    (tmp_path / "scenario.toml").unlink()
+    before = files(tmp_path)
+    with pytest.raises(SimgmcError, match="without their scenario.toml.*--overwrite"):
+        create(tmp_path, "x")
+    assert files(tmp_path) == before
+    create(tmp_path, "x", overwrite=True)
+    assert open_run(tmp_path).evaluations() == {}
+
+
+@pytest.mark.parametrize("name", ["scenario.toml", "breakdown.csv", "metrics.csv"])
+def test_a_directory_in_place_of_a_file_is_one_line_that_names_it(tmp_path, name):
+    small_run(tmp_path / "run")
+    (tmp_path / "run" / name).unlink()
+    (tmp_path / "run" / name).mkdir()
+    with pytest.raises(SimgmcError, match=rf"{name}: \w[^\n]*$"):
+        create(tmp_path / "run", "x", overwrite=True)
+
+
+@pytest.mark.parametrize("where", ["x" * 300, "nul\0"])
+def test_an_impossible_path_is_a_clear_error(tmp_path, where):
+    for opened in (lambda: create(tmp_path / where, "x"), lambda: open_run(tmp_path / where)):
+        with pytest.raises(SimgmcError):
+            opened()
+
+
+def test_a_write_that_fails_names_the_file_and_leaves_no_part(tmp_path, monkeypatch):
+    directory = small_run(tmp_path)
+    before = files(tmp_path)
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(SimgmcError, match=r"summary\.csv: No space left on device"):
+        directory.replace(tmp_path / "summary.csv", b"x")
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("file", ["metrics.csv", "breakdown.csv"])
+@pytest.mark.parametrize("damage", [b"\xff\xfe\n", b'GMC,"ring"x,0\n', b"\0\n", b"x" * 200_000 + b"\n"])
+def test_a_damaged_file_is_one_error_that_names_it(tmp_path, file, damage):
+    directory = small_run(tmp_path)
+    with (tmp_path / file).open("ab") as stream:
+        stream.write(damage)
+    with pytest.raises(SimgmcError, match=file.replace(".", r"\.")):
+        directory.finished()
+
+
+@pytest.mark.parametrize(("file", "column", "value"), [("metrics.csv", 3, "-1"), ("metrics.csv", 3, "1.5"), ("breakdown.csv", 4, "-3"), ("breakdown.csv", 5, "nan")])
+def test_numbers_that_no_run_gives_are_named_by_their_line(tmp_path, file, column, value):
+    directory = small_run(tmp_path)
+    lines = (tmp_path / file).read_text().splitlines()
+    cells = lines[1].split(",")
+    cells[column] = value
+    (tmp_path / file).write_text("\n".join([lines[0], ",".join(cells), *lines[2:]]) + "\n")
+    with pytest.raises(SimgmcError, match=f"{file}, line 2"):
+        directory.finished()

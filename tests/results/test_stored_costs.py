@@ -132,3 +132,21 @@ def test_costs_that_are_not_there_are_a_clear_error(tmp_path):
     with pytest.raises(SimgmcError, match="no costs of 'GMC'; it has none"):
         directory.read_costs("GMC")
     assert not directory.has_costs("GMC")
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.data())
+def test_changed_bytes_are_a_clear_error_or_costs(data):
+    content = bytearray(stored_costs.to_bytes(rounds_of_gmc(2)))
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        stored_costs.from_bytes(bytes(content), "costs/x.npz")
+    except SimgmcError as error:
+        assert "costs/x.npz" in str(error)
+
+
+@pytest.mark.parametrize("step", [Compute(-1), Compute(1.5), Compress(float("nan")), Average(np.array([1, -1]), 0, True, 4, np.zeros(2), 0)])
+def test_costs_that_no_round_has_are_refused(step):
+    with pytest.raises(SimgmcError, match="damaged"):
+        stored_costs.from_bytes(stored_costs.to_bytes([(step,)]))
