@@ -101,6 +101,10 @@ def nested(depth):
         ([("methods.GMC.weight_decay", 1e308)], "must be at most 1000"),
         ([("workload.model", {"name": "mlp", "hidden": [10**12]})], "at most 1,000,000"),
         ([("workload.model", {"name": "mlp", "hidden": [10**6, 10**6]})], "have 1,000,064,000,000 parameters; at most 1,000,000,000"),
+        ([("cluster.latency", "1e308 s")], "a duration is at most 1e+09 s"),
+        ([("cluster.bandwidth", "1e-320 B/s")], "at least 0.001 B/s"),
+        ([("cluster.bandwidth", "1e300 GB/s")], "at most 1e+18 B/s"),
+        ([("cluster.hosts.worker1.slowdown", 1e308)], "must be at most 1000000"),
         ([("methods.GMC.name", "x" * 61)], "may have at most 60 characters"),
     ],
 )

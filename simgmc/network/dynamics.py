@@ -74,7 +74,7 @@ class BandwidthTrace:
         except UnicodeDecodeError:
             raise SimgmcError(f"cannot read the bandwidth trace {path}: it must be text in UTF-8") from None
         except (OSError, ValueError) as error:
-            raise SimgmcError(f"cannot read the bandwidth trace {path}: {getattr(error, 'strerror', None) or error}") from None
+            raise SimgmcError(f"cannot read the bandwidth trace {str(path)!r}: {getattr(error, 'strerror', None) or error}") from None
         try:
             rows = list(csv.reader((line for line in text.splitlines() if line.strip()[:1] not in ("", "#")), strict=True))
         except csv.Error as error:

@@ -23,7 +23,7 @@ from simgmc.network.routing import Links
 from simgmc.network.settings import Overlap
 from simgmc.network.topology import TOPOLOGIES
 from simgmc.network.topology import build as build_topology
-from simgmc.scenario.components import PositiveReal, component, plain
+from simgmc.scenario.components import PositiveReal, Real, component, plain
 from simgmc.scenario.conditions import Crashes, Network, OverlapWithBackward, Pauses, Stragglers, Transport
 from simgmc.scenario.devices import DEVICES
 from simgmc.scenario.quantities import BANDWIDTH, DURATION, Bandwidth, Duration, Quantity, is_rate, parse, parse_duration_or_rate, parse_positive_duration
@@ -45,7 +45,7 @@ class Host(Table):
     up: Bandwidth | None = None
     down: Bandwidth | None = None
     latency: Duration | None = None
-    slowdown: PositiveReal = 1.0
+    slowdown: Annotated[Real, Field(ge=1e-6, le=1e6)] = 1.0
 
     @model_validator(mode="after")
     def _once(self) -> Host:

@@ -155,9 +155,9 @@ class Crashes(Table):
 class Transport(Table):
     """What messages cost beyond the wire; see :class:`simgmc.network.overheads.Overheads`."""
 
-    efficiency: Annotated[PositiveReal, Field(le=1)] = 1.0
+    efficiency: Annotated[PositiveReal, Field(ge=1e-6, le=1)] = 1.0
     software: Duration = "0 us"
-    startup: Annotated[Real, Field(ge=0)] = 0.0
+    startup: Annotated[Real, Field(ge=0, le=1e6)] = 0.0
     rate_cap: Bandwidth | None = None
 
 

@@ -6,7 +6,6 @@ Units are those of SI and IEC: ``k`` is 1000, ``Ki`` is 1024, ``B`` a byte, ``bi
 from __future__ import annotations
 
 import difflib
-import math
 import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -18,6 +17,10 @@ _BITS = {"bit": 1 / 8, "kbit": 1e3 / 8, "Mbit": 1e6 / 8, "Gbit": 1e9 / 8, "Tbit"
 SIZE = {**_BYTES, **_BITS}
 BANDWIDTH = {f"{unit}/s": factor for unit, factor in SIZE.items()}
 DURATION = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
+_LONGEST = 1e9
+_MOST = 1e18
+_SLOWEST = 1e-3
+"""Limits beyond any real network, within which sums and quotients stay finite: seconds, bytes (or bytes/s), bytes/s."""
 
 _NUMBER_AND_UNIT = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(\S.*?)?\s*")
 
@@ -55,8 +58,12 @@ def parse(text: Any, units: dict[str, float], example: str, *, positive: bool = 
     if unit not in units:
         raise ValueError(f"unknown unit {unit!r}; {_nearest_unit(unit, units)}")
     value = float(number) * units[unit]
-    if not math.isfinite(value):
-        raise ValueError("is too large")
+    if unit in DURATION and not abs(value) <= _LONGEST:
+        raise ValueError(f"is too large: a duration is at most {_LONGEST:g} s")
+    if not abs(value) <= _MOST:
+        raise ValueError(f"is too large: at most {_MOST:g} {'B/s' if unit in BANDWIDTH else 'B'}")
+    if unit in BANDWIDTH and 0 < value < _SLOWEST:
+        raise ValueError(f"is too small: a rate is at least {_SLOWEST:g} B/s")
     if value < 0 or (positive and value == 0):
         raise ValueError(f"must be {'above' if positive else 'at least'} 0, such as \"{example}\"")
     return Quantity(value, text.strip())

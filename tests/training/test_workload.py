@@ -126,7 +126,7 @@ def test_results_have_the_same_bits_on_1_2_and_4_threads(case):
                 *workload.gradients(points[:1], 0),
                 *workload.gradients(points, 1),
                 *workload.state_dict().values(),
-                torch.tensor(list(vars(workload.evaluate(points[0])).values())),
+                torch.tensor([value for value in vars(workload.evaluate(points[0])).values() if isinstance(value, float)]),
             ]
         )
     for other in results[1:]:
