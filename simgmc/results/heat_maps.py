@@ -107,7 +107,7 @@ def _figures(rows: list[list[_Map]]) -> list[Figure]:
         if contours:
             plane = rows[0][0].plane
             goal = plane.results.measure.value_text(plane.target)
-            _color_bar(page, list(contours), norm, f"speed-up over {plane.baseline} (time to {goal})")
+            _color_bar(page, list(contours), norm, f"speed-up over {plane.baseline}", f"in time to {goal}")
         panels.titles(page, lambda panel: maps[panel].finding, _BAR_WIDTH if contours else 0.0)
         if labels:
             panels.legend(page.figure, handles, labels)
@@ -300,14 +300,15 @@ def _levels(norm: LogNorm) -> list[float]:
     return sorted({*(1 / level for level in above), *above})
 
 
-def _color_bar(page: Page, axes: list[Axes], norm: LogNorm, label: str) -> None:
+def _color_bar(page: Page, axes: list[Axes], norm: LogNorm, *label: str) -> None:
     mappable = matplotlib.cm.ScalarMappable(norm, matplotlib.colormaps[_SPEEDUPS])
     bar = page.figure.colorbar(mappable, ax=axes, location="right", fraction=0.06, pad=0.02, aspect=22 * len(page.rows))
     bar.ax.yaxis.set_major_locator(FixedLocator(_levels(norm)))
     bar.ax.yaxis.set_minor_locator(NullLocator())
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _times(value)))
     bar.ax.grid(visible=False)
-    bar.set_label("\n".join(panels.fold(label, 8, 2.0 * len(axes) / max(map(len, page.rows)))))
+    height = 1.9 * len(axes) / max(map(len, page.rows))
+    bar.set_label("\n".join(line for part in label for line in panels.fold(part, 8, height)))
     bar.outline.set_visible(False)
 
 

@@ -192,7 +192,7 @@ def test_speed_ups_are_white_at_one_and_the_scale_is_symmetric(tmp_path):
     bar = figure.axes[-1]
     low, high = bar.get_ylim()
     assert low * high == pytest.approx(1.0) and high == pytest.approx(50.0)
-    assert bar.get_ylabel() == "speed-up over DMSGD (time to 90 %)"
+    assert bar.get_ylabel() == "speed-up over DMSGD\nin time to 90 %"
     labels = [text.get_text() for axis in figure.axes[:2] for text in axis.texts]
     assert "1×" in labels and "10×" in labels
 
