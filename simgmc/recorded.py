@@ -122,16 +122,19 @@ class Stored:
             State(row.round, row.epoch, row.train_loss, row.test_loss, row.test_accuracy, row.rcc, others.get(row.round, {}))
             for row in self.evaluations[key]
         ]
-        workers = training.scenario.workload.workers
-        fits = all(len(step.up) == workers for costs in rounds for step in costs if isinstance(step, Average))
         order = [state.round for state in states]
-        if known > len(rounds) or not fits or order[0] != 0 or any(b <= a for a, b in zip(order, order[1:], strict=False)):
+        if known > len(rounds) or not are_of(rounds, training.scenario.workload.workers) or order[0] != 0 or any(b <= a for a, b in zip(order, order[1:], strict=False)):
             raise SimgmcError(f"{self.directory.path}: the costs of {training.key!r} do not belong to its evaluations; {again}")
         record = Record(rounds, states, breakdown.rcc, diverged_round=breakdown.diverged)
         if record.diverged_round is not None:
             record.diverged = f"round {record.diverged_round}"
         whole = known == len(rounds) and (record.diverged is not None or _is_whole(training.scenario, record))
         return record, None if whole else known
+
+
+def are_of(rounds: list[RoundCosts], workers: int) -> bool:
+    """Whether costs are those of this many workers."""
+    return all(len(step.up) == workers for costs in rounds for step in costs if isinstance(step, Average))
 
 
 def _is_whole(scenario: Scenario, record: Record) -> bool:

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from simgmc.errors import SimgmcError
 from simgmc.network import ClusterSettings, simulate
+from simgmc.recorded import are_of
 from simgmc.results.run_directory import RunDirectory, open_run
 from simgmc.scenario import GridPoint, ScenarioFile
 from simgmc.scenario.tables import show_value
@@ -71,6 +72,9 @@ def explain(directory: RunDirectory, points: list[GridPoint], missing: list[str]
             rounds = directory.read_costs(training.key)
         except SimgmcError as error:
             missing.append(f"{training.key}: {error}; to restore them, {again}")
+            continue
+        if not are_of(rounds, training.scenario.workload.workers):
+            missing.append(f"{training.key}: its costs are of another number of workers; to restore them, {again}")
             continue
         for point in training.points:
             key = training.series(point)

@@ -235,3 +235,11 @@ def test_long_training_keys_are_kept_apart_and_found_by_their_text(tmp_path):
 
 def test_trainings_of_a_finished_run_are_all_kept(copy, never_trained):
     assert run(copy, GRID).count("kept, it was finished before") == len(trainings(scenario(GRID).points))
+
+
+def test_why_names_costs_that_belong_to_another_run(copy, tmp_path):
+    run(tmp_path / "two", ("workload.workers", 2))
+    shutil.copy(tmp_path / "two" / "costs" / "GMC, seed 3.npz", copy / "costs")
+    console = Console(file=StringIO(), width=120)
+    why(str(copy), console)
+    assert "GMC, seed 3: its costs are of another number of workers" in console.file.getvalue()
