@@ -1,4 +1,4 @@
-"""The command line: ``simgmc run | replay | check | list | validate``. Torch and matplotlib load only where they are needed."""
+"""The command line: ``simgmc run | replay | why | timeline | check | list | validate``. Torch and matplotlib load only where they are needed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _toml_value(text: str) -> Any:
     """A value as TOML; anything that is not TOML is taken as text (so quotes may be left out)."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -124,6 +124,21 @@ def why(run: str) -> None:
     from simgmc.why import why as explain_run
 
     explain_run(run, plain_console())
+
+
+@main.command()
+@click.argument("run", type=click.Path(file_okay=False))
+@click.option("--method", help="Only this method.  [default: each]")
+@click.option("--seed", type=click.IntRange(min=0), help="This seed.  [default: the first]")
+@click.option("--at", multiple=True, callback=_settings, metavar="KEY=VALUE", help="Choose the grid point, such as cluster.collective=ring. Repeatable.  [default: the first]")
+@click.option("--rounds", metavar="FIRST:LAST", help="Window of rounds.  [default: 0:4]")
+@click.option("--out", type=click.Path(file_okay=False), help="Where to write.  [default: RUN/timeline]")
+@_friendly
+def timeline(run: str, method: str | None, seed: int | None, at: Any, rounds: str | None, out: str | None) -> None:
+    """Watch a window of a run's rounds: Chrome trace (Perfetto), Gantt picture, links, topology."""
+    from simgmc.watching import timeline as watch
+
+    watch(run, method=method, seed=seed, at=at, rounds=rounds, out=out)
 
 
 @main.command()

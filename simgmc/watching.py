@@ -1,0 +1,215 @@
+"""``simgmc timeline``: watch a window of a finished run's rounds, from its stored costs and without torch.
+
+For each method four things are written, see :mod:`simgmc.network.chrome_trace`,
+:mod:`simgmc.results.timeline_plots` and :mod:`simgmc.results.topology_plot`: a Chrome trace
+and a Gantt picture of the window, the load of its links over time, and the network with its
+links coloured by their load over the whole run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from simgmc.console import plain_console
+from simgmc.errors import SimgmcError
+from simgmc.network import ClusterSettings, Timing, simulate
+from simgmc.network.chrome_trace import chrome_trace
+from simgmc.network.timeline import Recorder, Timeline
+from simgmc.results.quantities import parse, percent_text, time_text
+from simgmc.results.run_directory import COLLECTIVE_KEY, RunDirectory, cell, open_run
+from simgmc.scenario import GridPoint, ScenarioFile
+from simgmc.scenario.tables import show_value, suggestion
+from simgmc.simulation import Training, cluster_settings, trainings
+
+DEFAULT_ROUNDS = 5
+"""Rounds shown where none are asked for, or fewer in a shorter run."""
+_AHEAD = 4
+"""Rounds after the window that are simulated, for the traffic of workers that are ahead."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Watched:
+    """A window of one series, and what is known of the whole."""
+
+    method: str
+    name: str
+    """For people: the method, the grid point and the seed."""
+    stem: str
+    """Of the names of its files."""
+    settings: ClusterSettings
+    window: tuple[int, int]
+    timeline: Timeline
+    whole: Timing
+
+    @property
+    def loads(self) -> dict[tuple[str, str], float]:
+        """Share of its bandwidth that each link used over the whole run, 0 to 1; only of those that carried bytes."""
+        whole = self.whole
+        used = zip(whole.links, whole.utilisation.tolist(), whole.link_bytes.tolist(), strict=True)
+        return {link: share for link, share, nbytes in used if nbytes > 0}
+
+
+def timeline(
+    run: str | Path,
+    *,
+    method: str | None = None,
+    seed: int | None = None,
+    at: Iterable[tuple[str, Any]] = (),
+    rounds: str | None = None,
+    out: str | Path | None = None,
+    console: Console | None = None,
+) -> list[Path]:
+    """Watch one series of a run, or that of every method; returns the files that were written.
+
+    ``seed`` and ``at`` (grid keys and values) choose the series, by default the first of each;
+    ``rounds`` is ``FIRST:LAST`` (both included) or one number.
+    """
+    console = console or plain_console()
+    directory = open_run(run)
+    file = ScenarioFile.read(directory.path / "scenario.toml")
+    at = list(at)
+    chosen = _choose(directory, file, method, seed, at)
+    folder = Path(out) if out else directory.path / "timeline"
+    stems = _stems([training.method.name for training, _ in chosen], [*(value for _, value in at), *([] if seed is None else [f"seed{seed}"])])
+    written = []
+    for (training, point), stem in zip(chosen, stems, strict=True):
+        watched = watch(directory, training, point, rounds, stem)
+        files = write(watched, directory, folder)
+        written += files
+        first, last = watched.window
+        loads = watched.loads
+        busiest = max(loads, key=lambda link: loads[link], default=None)
+        found = "nothing is sent" if busiest is None else f"busiest link of the run {' -> '.join(busiest)} ({percent_text(round(loads[busiest], 4))})"
+        console.print(
+            f"{watched.name}: rounds {first} to {last} of {len(watched.whole.round_end)}, "
+            f"{time_text(watched.timeline.begin)} to {time_text(watched.timeline.end)}; {found}",
+            markup=False, highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    console.print(f"wrote {len(written)} files into {folder} (open the traces at https://ui.perfetto.dev)", markup=False, highlight=False, soft_wrap=True)
+    return written
+
+
+def watch(directory: RunDirectory, training: Training, point: GridPoint, rounds: str | None, stem: str) -> Watched:
+    """Simulate a window of a finished series in every detail, and the whole for its totals."""
+    costs = directory.read_costs(training.key)
+    total = min(directory.breakdowns()[training.series(point)].rounds, len(costs))
+    first, last = _window(rounds, total, str(directory.path))
+    settings = cluster_settings(point.scenario, training.method, training.seed)
+    recorder = Recorder(first, last)
+    timing = simulate(settings, itertools.islice(costs, min(last + 1 + _AHEAD, total)), recorder=recorder)
+    where = [f"{key.removeprefix('cluster.')} {value}" if key != COLLECTIVE_KEY else str(value) for key, value in point.values.items()]
+    if COLLECTIVE_KEY not in point.values:
+        where.insert(0, point.scenario.cluster.collective)
+    return Watched(
+        training.method.name,
+        ", ".join([training.method.name, *where, f"seed {training.seed}"]),
+        stem,
+        settings,
+        (first, last),
+        recorder.timeline(settings.workers, timing.round_end),
+        simulate(settings, costs),
+    )
+
+
+def write(watched: Watched, directory: RunDirectory, folder: Path) -> list[Path]:
+    """The trace and the pictures of one series, each file replaced at once."""
+    from simgmc.results import panels, timeline_plots, topology_plot
+
+    try:
+        trace = json.dumps(chrome_trace(watched.timeline), separators=(",", ":")).encode()
+        files = [directory.replace(folder / f"{watched.stem}.trace.json", trace)]
+        servers = watched.settings.server_hosts
+        with panels.style():
+            figures = {
+                "gantt": timeline_plots.gantt(watched.timeline, watched.name),
+                "links": timeline_plots.link_loads(watched.timeline, watched.name),
+                "topology": topology_plot.draw(watched.settings.graph, watched.loads, servers, watched.name, watched.whole.total),
+            }
+            for what, figure in figures.items():
+                files += panels.save([figure], folder, f"{watched.stem}.{what}", directory.replace, ("png", "pdf"))
+    except OSError as error:
+        raise SimgmcError(f"cannot write to {folder}: {error.strerror}") from None
+    return files
+
+
+def _choose(
+    directory: RunDirectory, file: ScenarioFile, method: str | None, seed: int | None, at: Sequence[tuple[str, Any]]
+) -> list[tuple[Training, GridPoint]]:
+    """The series asked for, in the scenario's order."""
+    scenario = file.points[0].scenario
+    names = [one.name for one in scenario.methods]
+    if method is not None and method not in names:
+        raise SimgmcError(f"{directory.path}: no method is called {method!r}; {suggestion(method, names)}")
+    if seed is not None and seed not in scenario.seeds:
+        raise SimgmcError(f"{directory.path}: seed {seed} was not run; it has {', '.join(map(str, scenario.seeds))}")
+    point = _point(directory, file, at)
+    seed = scenario.seeds[0] if seed is None else seed
+    finished = directory.finished()
+    chosen = []
+    for training in trainings(file.points):
+        if training.seed != seed or method not in (None, training.method.name) or point not in training.points:
+            continue
+        if training.series(point) not in finished or not directory.has_costs(training.key):
+            raise SimgmcError(
+                f"{directory.path}: {training.method.name} with seed {seed} is not finished there; "
+                "give the same simgmc run command again to go on with the run"
+            )
+        chosen.append((training, point))
+    return chosen
+
+
+def _point(directory: RunDirectory, file: ScenarioFile, at: Sequence[tuple[str, Any]]) -> GridPoint:
+    """The first point of the grid that has all these values."""
+    points = list(file.points)
+    for key, value in at:
+        if key not in file.grid:
+            grid = suggestion(key, list(file.grid)) if file.grid else "it has none"
+            raise SimgmcError(f"{directory.path}: {key} is not a key of the run's grid; {grid}")
+        points = [point for point in points if _same(point.values[key], value)]
+        if not points:
+            values = ", ".join(show_value(known) for known in file.grid[key])
+            raise SimgmcError(f"{directory.path}: {key} = {show_value(value)} is not in the run's grid; it has {values}")
+    return points[0]
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal as written, or the same quantity."""
+    if cell(one) == cell(other):
+        return True
+    quantity = parse(cell(one))
+    return quantity is not None and quantity == parse(cell(other))
+
+
+def _window(rounds: str | None, total: int, place: str) -> tuple[int, int]:
+    """First and last round, both included."""
+    if total == 0:
+        raise SimgmcError(f"{place}: the run has no rounds to show")
+    if rounds is None:
+        return 0, min(DEFAULT_ROUNDS, total) - 1
+    found = re.fullmatch(r"\s*(\d+)\s*(?::\s*(\d+)\s*)?", rounds)
+    if found is None:
+        raise SimgmcError(f"rounds = {rounds!r}: must be FIRST:LAST, such as 0:{min(DEFAULT_ROUNDS, total) - 1}, or one number")
+    first = int(found[1])
+    last = first if found[2] is None else int(found[2])
+    if first > last or last >= total:
+        raise SimgmcError(f"rounds = {rounds}: must be FIRST:LAST with 0 <= FIRST <= LAST <= {total - 1}, the run's last round")
+    return first, last
+
+
+def _stems(methods: Sequence[str], chosen: Sequence[Any]) -> list[str]:
+    """Names for files: the method and what was asked for, each different, no character special."""
+    stems: list[str] = []
+    for method in methods:
+        stem = "-".join(re.sub(r"[^\w.+]+", "-", str(part)).strip("-") or "method" for part in (method, *chosen))
+        while stem in stems:
+            stem += "-"
+        stems.append(stem)
+    return stems
