@@ -27,7 +27,7 @@ from simgmc.results.quantities import parse, percent_text, time_text
 from simgmc.results.run_directory import COLLECTIVE_KEY, RunDirectory, cell, open_run
 from simgmc.scenario import GridPoint, ScenarioFile
 from simgmc.scenario.tables import show_value, suggestion
-from simgmc.simulation import Training, cluster_settings, trainings
+from simgmc.simulation import Training, cluster_settings, require_stated_times, trainings
 
 DEFAULT_ROUNDS = 5
 """Rounds shown where none are asked for, or fewer in a shorter run."""
@@ -75,6 +75,7 @@ def timeline(
     console = console or plain_console()
     directory = open_run(run)
     file = ScenarioFile.read(directory.path / "scenario.toml")
+    require_stated_times(file.points, file.place)
     at = list(at)
     chosen = _choose(directory, file, method, seed, at)
     folder = Path(out) if out else directory.path / "timeline"

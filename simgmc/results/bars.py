@@ -12,7 +12,8 @@ from simgmc.results.quantities import axis_unit, time_text
 from simgmc.results.run_directory import PARTS
 from simgmc.results.series import GridPoint, Reach, Results
 
-_PART_COLORS = dict(zip(PARTS, ("#1B1B3A", "#5B5F97", "#E07A5F", "#F2CC8F", "#81B29A", "#D0D0D0"), strict=True))
+PART_COLORS = dict(zip(PARTS, ("#1B1B3A", "#5B5F97", "#E07A5F", "#F2CC8F", "#81B29A", "#D0D0D0"), strict=True))
+"""One colour per part of a worker's time, in every picture."""
 _NAME_WIDTH = 1.0
 """Inches for the methods' names beside the bars."""
 
@@ -93,7 +94,7 @@ def round_bars(results: Results) -> list[Figure]:
                 left, place = 0.0, names.index(method)
                 for part in PARTS:
                     share = 100 * sum(getattr(one, f"{part}_s") for one in found) / total
-                    axis.barh(place, share, left=left, height=0.68, color=_PART_COLORS[part], lw=0)
+                    axis.barh(place, share, left=left, height=0.68, color=PART_COLORS[part], lw=0)
                     left += share
                 means[method] = float(np.mean([one.sim_time_s / max(one.rounds, 1) for one in found]))
                 axis.annotate(
@@ -105,7 +106,7 @@ def round_bars(results: Results) -> list[Figure]:
         panels.titles(page, lambda panel: _round_finding(results, panel.points[0]), _NAME_WIDTH)
         for row in page.rows:
             _name_axis(page.axes[row[0]], names)
-        panels.legend(page.figure, [Patch(color=color) for color in _PART_COLORS.values()], list(_PART_COLORS))
+        panels.legend(page.figure, [Patch(color=color) for color in PART_COLORS.values()], list(PART_COLORS))
     return [page.figure for page in made]
 
 

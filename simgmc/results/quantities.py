@@ -71,6 +71,15 @@ def bytes_text(nbytes: float) -> str:
     return f"{nbytes:.0f} B" if unit == "B" else with_spread(nbytes, None, scale, unit)
 
 
+def bandwidth_text(bytes_per_second: float) -> str:
+    """A bandwidth in bit/s, kbit/s, Mbit/s, Gbit/s as people name them: ``2 Mbit/s``."""
+    bits = 8 * bytes_per_second
+    for scale, unit in ((1e9, "Gbit/s"), (1e6, "Mbit/s"), (1e3, "kbit/s")):
+        if bits >= scale:
+            return f"{bits / scale:.4g} {unit}"
+    return f"{bits:.4g} bit/s"
+
+
 def percent_text(fraction: float) -> str:
     """A share in percent with three significant digits at most: ``100 %``, ``1.97 %``."""
     return f"{number(100 * fraction)} %"
