@@ -16,12 +16,13 @@ from simgmc.network import ClusterSettings, simulate
 from simgmc.recorded import Stored
 from simgmc.reporting import report
 from simgmc.results import run_directory
+from simgmc.results.grids import MOST_POINTS
 from simgmc.results.run_directory import RunDirectory
 from simgmc.results.run_lock import writing
 from simgmc.scenario import GridPoint, ScenarioFile
 from simgmc.scenario.tables import show_value
 from simgmc.simulation import Training, cluster_settings, require_stated_times, trainings, write_series
-from simgmc.why import MOST_POINTS, explain, print_explanations
+from simgmc.why import explain, print_explanations
 
 
 def replay(

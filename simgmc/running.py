@@ -19,11 +19,12 @@ from simgmc.header import line, print_cluster
 from simgmc.progress import RunProgress
 from simgmc.reporting import report
 from simgmc.results import run_directory
+from simgmc.results.grids import MOST_POINTS
 from simgmc.results.quantities import bytes_text, time_text
 from simgmc.results.run_lock import writing
 from simgmc.scenario import ScenarioFile
 from simgmc.simulation import Simulation, Training, training_values, trainings
-from simgmc.why import MOST_POINTS, explain, print_explanations
+from simgmc.why import explain, print_explanations
 
 
 def run(

@@ -19,6 +19,7 @@ from rich.text import Text
 from simgmc.errors import SimgmcError
 from simgmc.network import ClusterSettings, simulate
 from simgmc.recorded import are_of
+from simgmc.results.grids import MOST_POINTS
 from simgmc.results.run_directory import RunDirectory, open_run
 from simgmc.scenario import GridPoint, ScenarioFile
 from simgmc.scenario.tables import show_value
@@ -26,8 +27,6 @@ from simgmc.simulation import Training, cluster_settings, require_stated_times, 
 
 ROUNDS = 30
 """Rounds of each series that are looked at."""
-MOST_POINTS = 12
-"""A run's report explains grids up to this size; ``simgmc why`` explains any."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -102,6 +102,9 @@ def finding(results: Results, point: GridPoint, column: str, target: float | Non
     compared = baseline if baseline in reaches and baseline not in ties else None
     ratio = advantage(reaches[winner], reaches[compared]) if compared else None
     if ratio is None:
+        # Others that only some seeds of reach it may have spent less where they did: no claim about the least.
+        if not any(reach.needed and not reach.spent for method, reach in reaches.items() if method not in ties):
+            return f"only {who} reach{'es' if len(ties) == 1 else ''} {goal} on every seed"
         return f"{who} {verb} {_LEAST[column]} to reach {goal}"
     return _than(column, who, len(ties) == 1, goal, ratio, compared)
 

@@ -107,7 +107,7 @@ def heading_of(results: Results, target: float | None, baseline: str | None) -> 
 def _notes(rows: list[Row], target: float | None) -> list[str]:
     notes = []
     if target is not None and any(row.reach and row.reach.needed and row.reach.spent for row in rows):
-        notes.append("(2 of 3): mean over the seeds that reached the target; the others had not by their end.")
+        notes.append("(k of n): mean over the k of n seeds that reached the target; the others had not by their end.")
     if any(row.speedup and row.speedup.bound != "=" for row in rows):
         notes.append("> and <: bounds, from counting a seed that never reached the target with all the time it ran.")
     if any(row.diverged for row in rows):

@@ -88,7 +88,7 @@ def show_key(loc: Iterable[int | str]) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            text += ("." if text else "") + (part if re.fullmatch(r"[\w.-]+", part) else json.dumps(part))
+            text += ("." if text else "") + (part if re.fullmatch(r"[\w.-]+", part) else _quoted(part))
     return text
 
 
@@ -97,7 +97,7 @@ def show_value(value: Any) -> str:
     if isinstance(value, bool):
         text = str(value).lower()
     elif isinstance(value, str):
-        text = json.dumps(value, ensure_ascii=False)
+        text = _quoted(value)
     elif isinstance(value, dict):
         text = "{ " + ", ".join(f"{show_key([str(key)])} = {show_value(one)}" for key, one in value.items()) + " }"
     elif isinstance(value, list):
@@ -107,3 +107,8 @@ def show_value(value: Any) -> str:
     else:
         text = str(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _quoted(text: str) -> str:
+    """Text in quotes on one line: what a terminal cannot print is escaped."""
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in json.dumps(text, ensure_ascii=False))
