@@ -7,17 +7,15 @@ from pathlib import Path
 
 import pytest
 
-REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "reference"
+REFERENCE = Path(__file__).resolve().parents[2] / "simgmc" / "network" / "data" / "reference"
 
 
 @pytest.fixture
 def reference():
-    """Reads one reference file by name; skips where the files are not there."""
+    """Reads one of the shipped reference files by name."""
 
     def read(name: str):
         path = REFERENCE / name
-        if not path.exists():
-            pytest.skip(f"{path} is not there: the reference files live beside the repository")
         return json.loads(path.read_text())
 
     return read
