@@ -19,7 +19,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from simgmc import running, simulation
+from simgmc import reporting, running, simulation
 from simgmc.scenario import ScenarioFile
 from simgmc.training.stacked import StackedTrainer
 from simgmc.training.workload import ClassificationWorkload
@@ -59,7 +59,7 @@ def main() -> None:
     ClassificationWorkload.evaluate = timed("evaluation", ClassificationWorkload.evaluate)
     StackedTrainer.run_round = timed("algorithm, compression, aggregation", StackedTrainer.run_round)
     simulation.simulate = timed("network simulation", simulation.simulate)
-    running.draw_plots = timed("plots", running.draw_plots)
+    reporting.draw_plots = timed("plots", reporting.draw_plots)
     whole = timed("everything else (data, set-up, files, tables)", running.run)
     file = ScenarioFile.read(arguments.scenario, settings)
     with tempfile.TemporaryDirectory() as out, contextlib.redirect_stdout(io.StringIO()):
