@@ -185,7 +185,7 @@ class OverlapLocalSGD(LocalSGD):
         worker.anchor_buffer = worker.zeros()
 
     def round(self, worker: Worker) -> Program:
-        travelling = yield Launch(worker.contribution)
+        travelling = yield Launch(Average(worker.contribution))
         yield from self.local_steps(worker)
         anchor = yield Join(travelling)
         worker.params = (1 - self.pull) * worker.params + self.pull * anchor

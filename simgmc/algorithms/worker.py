@@ -35,16 +35,34 @@ class Worker:
     """How many workers there are."""
     layout: Layout
     """Where the model's tensors lie in the vector."""
+    neighbours: tuple[int, ...]
+    """Whom this worker can meet, ask or send to in this round (one worker's run only)."""
+    components: int
+    """How many components the worker's own loss is a sum of, where it is a finite sum."""
 
-    _CONTEXT = frozenset({"lr", "previous_lr", "weight_decay", "round", "epoch", "workers", "layout"})
+    _CONTEXT = frozenset({"lr", "previous_lr", "weight_decay", "round", "epoch", "workers", "layout", "neighbours", "components"})
 
     def __init__(self, params: Any, layout: Layout, seed: int, ranks: Sequence[int], workers: int):
         self.params = params
         self.layout = layout
         self.workers = workers
+        self.neighbours = ()
+        self.components = 0
         self._seed = seed
         self._ranks = ranks
         self._calls = 0
+        self._applied: list[int] = []
+
+    @property
+    def rank(self) -> int:
+        """This worker's number (one worker's run only); the server's is :data:`~simgmc.algorithms.effects.SERVER`."""
+        (rank,) = self._ranks
+        return rank
+
+    def applied(self, staleness: int) -> None:
+        """Note that a gradient was applied to a model that others had changed so many times
+        since it was read."""
+        self._applied.append(staleness)
 
     def begin(self, round: int, epoch: float, lr: float, previous_lr: float, weight_decay: float) -> None:
         """Set the context of the round about to run."""
@@ -93,6 +111,9 @@ class Algorithm:
     """Paper and equation or algorithm number."""
     summable: ClassVar[bool] = True
     """Whether the messages of a method without a compressor can be added in flight."""
+    clocked: ClassVar[bool] = False
+    """Whether the order in which things happen is part of the method: the simulated clock
+    then drives the training, one program a worker."""
 
     def start(self, worker: Worker) -> None:
         """Give the worker the state that the first round finds."""
@@ -100,6 +121,17 @@ class Algorithm:
     def round(self, worker: Worker) -> Program:
         """One round of one worker."""
         raise TypeError(f"{type(self).__name__} has no round")
+
+    def start_server(self, server: Worker) -> None:
+        """Give the server the state that the first request finds (``params`` is there)."""
+
+    def serve(self, asked: Worker, asker: int, message: Any) -> list[tuple[int, Any]]:
+        """What a worker or the server does when an :class:`~simgmc.algorithms.effects.Ask` arrives.
+
+        ``message``: its content, a tensor ``(..., d)``. Returns replies as pairs (rank, message
+        or tensor): to the asker, to others whose requests were held back, or none yet.
+        """
+        raise TypeError(f"{type(self).__name__} answers no requests")
 
     def model(self, worker: Worker) -> Any:
         """Tensor ``(..., d)``: the point at which the method is evaluated; its mean over workers counts."""

@@ -104,7 +104,7 @@ class StackedTrainer:
                 answer, cost = self._average(message, reply, steps)
                 steps.append(cost)
                 return answer
-            case effects.Launch(message=message):
+            case effects.Launch(effect=effects.Average(message=message)):
                 answer, cost = self._average(message, None, steps)
                 steps.append(dataclasses.replace(cost, background=True))
                 return len(steps) - 1, answer
