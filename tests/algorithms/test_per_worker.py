@@ -114,7 +114,7 @@ class PerWorker:
             mean = self.mean([effect.message for effect in asked])
             return [self.back(worker, effect.reply, mean) for worker, effect in zip(self.workers, asked)]
         if kind is effects.Launch:
-            return [self.mean([effect.message for effect in asked])] * K
+            return [self.mean([effect.effect.message for effect in asked])] * K
         if kind is effects.Join:
             return [effect.handle for effect in asked]
         assert kind is effects.Maximum
