@@ -19,6 +19,7 @@ from simgmc.costs import Average, Compute, RoundCosts
 from simgmc.errors import DivergenceError, SimgmcError
 from simgmc.network import ClusterSettings, Timing, simulate
 from simgmc.recorded import Milestones, Record, State, Stored
+from simgmc.results.details import Details, traffic
 from simgmc.results.run_directory import Breakdown, Evaluation, RunDirectory, SeriesKey
 from simgmc.scenario import GridPoint, Scenario
 from simgmc.scenario.cluster import MEASURED, DeviceProfile
@@ -237,7 +238,16 @@ def write_series(directory: RunDirectory, key: SeriesKey, record: Record, timing
             diverged=record.diverged_round if rounds == len(record.rounds) else None,
             evaluations=len(states),
         ),
+        synchronous_details(record.rounds, timing),
     )
+
+
+def synchronous_details(rounds: list[RoundCosts], timing: Timing) -> Details:
+    """What every worker and link did; a worker computed no gradients in a round that it missed."""
+    gradients = np.array([sum(step.gradients for step in costs if isinstance(step, Compute)) for costs in rounds[: len(timing.absent)]])
+    there = (~timing.absent).astype(np.int64)
+    links = traffic(timing.links, timing.link_bytes, timing.link_messages)
+    return Details(timing.breakdown.sum(axis=0), gradients.astype(np.int64) @ there, links)
 
 
 class Simulation:

@@ -31,22 +31,26 @@ class Moved:
     out_of_server: float
     links: np.ndarray
     """(links,) bytes over each link."""
+    messages: np.ndarray
+    """(links,) transfers over each link."""
 
 
 def moved(schedule: Schedule, placement: Placement, delivered: np.ndarray | None = None) -> Moved:
     """Bytes of a schedule's flows (of those delivered, where that is given)."""
     structure = schedule.structure
     source, destination = structure.endpoints
-    nbytes = np.where(source != destination, schedule.nbytes, 0.0)
+    sent = source != destination
     if delivered is not None:
-        nbytes = np.where(delivered, nbytes, 0.0)
+        sent = sent & delivered
+    nbytes = np.where(sent, schedule.nbytes, 0.0)
     workers = structure.participants
     return Moved(
         float(nbytes[source < workers].sum()),
         float(nbytes[destination < workers].sum()),
         float(nbytes[destination >= workers].sum()),
         float(nbytes[source >= workers].sum()),
-        placement.link_bytes(nbytes),
+        placement.over_links(nbytes),
+        placement.over_links(sent.astype(float)),
     )
 
 
@@ -219,12 +223,13 @@ class RingLinks:
     def moved(self, ring: Ring) -> Moved:
         """Bytes that one exchange moves."""
         each = ring.chunk.sum(axis=0)
-        used = np.zeros(len(self.links))
+        used, messages = np.zeros(len(self.links)), np.zeros(len(self.links))
         for nbytes, route in zip(each.tolist(), self.routes):
             for link in route:
                 used[link] += nbytes
+                messages[link] += len(ring.chunk) * ring.slices
         total = float(each.sum())
-        return Moved(total, total, 0.0, 0.0, used)
+        return Moved(total, total, 0.0, 0.0, used, messages)
 
 
 def solve_ring(ring: Ring, way: RingLinks, gates: np.ndarray) -> Solution:

@@ -210,8 +210,8 @@ class Placement:
         table = np.array(pairs, dtype=np.int64).reshape(-1, 2)
         return table[:, 0], table[:, 1]
 
-    def link_bytes(self, moved: np.ndarray) -> np.ndarray:
-        """(links,) bytes over each link when each flow has moved so many bytes."""
+    def over_links(self, moved: np.ndarray) -> np.ndarray:
+        """(links,) what went over each link when each flow has moved so much."""
         link, flow = self._uses
         return np.bincount(link, weights=moved[flow], minlength=len(self.links))
 

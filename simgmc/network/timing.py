@@ -37,6 +37,8 @@ class Timing:
     """(R, K) rounds that a crashed worker missed."""
     link_bytes: np.ndarray
     """(links,) bytes over each link in the whole run (of collectives)."""
+    link_messages: np.ndarray
+    """(links,) transfers over each link in the whole run (of collectives)."""
     links: tuple[tuple[str, str], ...]
     """The links' ends."""
     link_bandwidth: np.ndarray
@@ -99,7 +101,8 @@ class Record:
     _communication: list[np.ndarray] = field(default_factory=list)
     _bytes: list[np.ndarray] = field(default_factory=list)
     _closed: int = 0
-    _link_bytes: np.ndarray | None = None
+    _link_bytes: np.ndarray | float = 0.0
+    _link_messages: np.ndarray | float = 0.0
     _rejoined: dict[tuple[int, int], float] = field(default_factory=dict)
 
     def _extend(self, number: int) -> None:
@@ -127,7 +130,8 @@ class Record:
             self._bytes[number] += (
                 moved.sent_by_workers, moved.received_by_workers, moved.into_server, moved.out_of_server,
             )  # fmt: skip
-            self._link_bytes = moved.links if self._link_bytes is None else self._link_bytes + moved.links
+            self._link_bytes = self._link_bytes + moved.links
+            self._link_messages = self._link_messages + moved.messages
         self._closed = max(self._closed, number + 1)
         if self.on_round is not None:
             self.on_round(number, time)
@@ -141,7 +145,7 @@ class Record:
         if absent.any():
             self._fill(ends, breakdown, absent)
         sent, received, into, out = np.array(self._bytes[:rounds]).reshape(rounds, 4).T
-        used = np.zeros(len(self.links)) if self._link_bytes is None else self._link_bytes
+        none = np.zeros(len(self.links))
         return Timing(
             ends,
             breakdown,
@@ -151,7 +155,8 @@ class Record:
             out,
             np.array(self._communication[:rounds]).reshape(rounds, workers),
             absent,
-            used,
+            none + self._link_bytes,
+            none + self._link_messages,
             tuple(self.links.names),
             np.array(self.links.bandwidth),
             dict(self.chosen),

@@ -9,7 +9,8 @@ from simgmc.errors import SimgmcError
 from simgmc.results.rows import read_text
 from simgmc.results.run_lock import LOCK_NAME
 
-_OWN_NAMES = {"scenario.toml", "metrics.csv", "other_metrics.csv", "breakdown.csv", "summary.csv", "costs", "plots"}
+_TABLES = ("breakdown.csv", "other_metrics.csv", "workers.csv", "links.csv", "staleness.csv", "summary.csv")
+_OWN_NAMES = {"scenario.toml", "metrics.csv", *_TABLES, "costs", "plots"}
 PARTIAL = ".partial"
 _PLOT = re.compile(
     r"((accuracy|loss|gap|distance)_vs_(time|bytes|epoch)|time_to_target(_vs_\w+)?|time_per_round|trajectory"
@@ -63,7 +64,7 @@ def clear(path: Path) -> None:
 
     Raises SimgmcError where a file cannot be removed.
     """
-    names = ("scenario.toml", "breakdown.csv", "other_metrics.csv", "summary.csv")
+    names = ("scenario.toml", *_TABLES)
     try:
         found = [path / name for name in names]
         found += [file for end in ("", PARTIAL) for file in sorted((path / "costs").glob("*.npz" + end))]

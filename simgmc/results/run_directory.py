@@ -6,6 +6,7 @@
     metrics.csv       one row per evaluation
     other_metrics.csv further values of an evaluation by name, a row each, where there are any
     breakdown.csv     one row per finished series: bytes, and where its time went
+    workers.csv       one row per worker of a finished series; also links.csv, staleness.csv: see details.py
     costs/KEY.npz     what every round of one training cost (see stored_costs.py)
     summary.csv       one row per method and grid point (see summary.py)
     plots/
@@ -32,7 +33,9 @@ from urllib.parse import quote, unquote
 
 from simgmc.costs import RoundCosts
 from simgmc.errors import SimgmcError
+from simgmc.results import details as of_details
 from simgmc.results import stored_costs
+from simgmc.results.details import PARTS, Details
 from simgmc.results.own_files import PARTIAL, check_free, clear, reason
 from simgmc.results.rows import append, cell, cells, line, read_table, read_text, values
 
@@ -124,11 +127,11 @@ class Breakdown:
             raise ValueError(f"a series that is finished took a time, not {self.sim_time_s}")
 
 
-PARTS = ("compute", "compress", "transfer", "latency", "aggregate", "wait")
-"""What a worker's time is made of; :class:`Breakdown` holds each as ``<part>_s``."""
-
 _KEY_COLUMNS = ("method", "collective", "seed")
 METRICS_COLUMNS = (*_KEY_COLUMNS, *(field.name for field in fields(Evaluation)))
+_KINDS = {"metrics.csv": Evaluation, "other_metrics.csv": OtherMetric, "breakdown.csv": Breakdown, **of_details.FILES}
+_GRID_LAST = ("metrics.csv", "other_metrics.csv")
+"""Files whose rows end with the grid's columns; in the others they follow the columns of the series."""
 
 
 def create(
@@ -195,14 +198,13 @@ class RunDirectory:
     def evaluated(self, series: SeriesKey, evaluation: Evaluation, others: Mapping[str, float] | None = None) -> None:
         """Appends one row to ``metrics.csv``, and one per further value to ``other_metrics.csv``."""
         if others:
-            file = self.path / "other_metrics.csv"
-            if not file.is_file():
-                self.replace(file, line(self._columns(file.name)).encode())
-            append(file, "".join(self._line(file.name, series, OtherMetric(evaluation.round, *one)) for one in others.items()))
+            self._append_rows("other_metrics.csv", series, [OtherMetric(evaluation.round, *one) for one in others.items()])
         append(self.path / "metrics.csv", self._line("metrics.csv", series, evaluation))
 
-    def finish(self, series: SeriesKey, breakdown: Breakdown) -> None:
-        """Appends the series' row to ``breakdown.csv``; after this the series counts as finished."""
+    def finish(self, series: SeriesKey, breakdown: Breakdown, details: Details | None = None) -> None:
+        """Appends the details' rows, then the series' row to ``breakdown.csv``; after this the series counts as finished."""
+        for file, rows in of_details.rows_of(details).items() if details else ():
+            self._append_rows(file, series, rows)
         append(self.path / "breakdown.csv", self._line("breakdown.csv", series, breakdown))
 
     def write_costs(self, training_key: str, rounds: Iterable[RoundCosts]) -> Path:
@@ -258,6 +260,18 @@ class RunDirectory:
         """Bytes and parts of the time of every finished series."""
         return dict(self._rows("breakdown.csv", Breakdown))
 
+    def details(self) -> dict[SeriesKey, Details]:
+        """Workers, links and staleness of every series that has them: in runs from before they were written none has."""
+        found: dict[SeriesKey, dict[str, list]] = {}
+        for file, kind in of_details.FILES.items():
+            if (self.path / file).is_file():
+                for key, row in self._rows(file, kind):
+                    found.setdefault(key, {}).setdefault(file, []).append(row)
+        try:
+            return {key: of_details.from_rows(rows) for key, rows in found.items()}
+        except ValueError as error:
+            raise SimgmcError(f"{self.path / 'workers.csv'} is damaged: {error}") from None
+
     def finished(self) -> set[SeriesKey]:
         """The series that need not be run again: those with a breakdown, and with the evaluations that belong to it."""
         return set(self.finished_among(self.evaluations()))
@@ -307,15 +321,19 @@ class RunDirectory:
         return tuple(values[key] for key in self.grid_keys)
 
     def _columns(self, file: str) -> tuple[str, ...]:
-        if file == "breakdown.csv":
-            return (*_KEY_COLUMNS, *self.grid_keys, *(field.name for field in fields(Breakdown)))
-        kind = Evaluation if file == "metrics.csv" else OtherMetric
-        return (*_KEY_COLUMNS, *(field.name for field in fields(kind)), *self.grid_keys)
+        own = tuple(field.name for field in fields(_KINDS[file]))
+        return (*_KEY_COLUMNS, *(own + self.grid_keys if file in _GRID_LAST else self.grid_keys + own))
 
-    def _line(self, file: str, series: SeriesKey, row: Evaluation | OtherMetric | Breakdown) -> str:
-        grid = self._grid_cells(series)
-        own = (*grid, *cells(row)) if file == "breakdown.csv" else (*cells(row), *grid)
-        return line((*self._key_cells(series), *own))
+    def _line(self, file: str, series: SeriesKey, row: typing.Any) -> str:
+        grid, own = self._grid_cells(series), cells(row)
+        return line((*self._key_cells(series), *((*own, *grid) if file in _GRID_LAST else (*grid, *own))))
+
+    def _append_rows(self, name: str, series: SeriesKey, rows: Iterable[typing.Any]) -> None:
+        """Appends rows to a file that may not exist yet, with one write."""
+        file = self.path / name
+        if not file.is_file():
+            self.replace(file, line(self._columns(name)).encode())
+        append(file, "".join(self._line(name, series, row) for row in rows))
 
     def _rows(self, file: str, kind: type) -> list[tuple[SeriesKey, typing.Any]]:
         columns, rows = read_table(self.path / file)
@@ -344,7 +362,7 @@ class RunDirectory:
 
     def _keep_finished_series(self) -> None:
         finished = self.finished()
-        for file, kind in (("metrics.csv", Evaluation), ("other_metrics.csv", OtherMetric), ("breakdown.csv", Breakdown)):
+        for file, kind in _KINDS.items():
             if (self.path / file).is_file():
                 kept = (self._line(file, key, row) for key, row in self._rows(file, kind) if key in finished)
                 content = "".join([line(self._columns(file)), *kept]).encode()

@@ -94,6 +94,7 @@ def test_whole_runs_are_the_same_with_and_without_the_fast_paths(name, seed, sig
     fast, slow = (simulate(settings_of(name, which, seed, sigma, overheads, tuple(slowdown)), rounds) for which in (True, False))
     assert fast.round_end == pytest.approx(slow.round_end, rel=EXACT)
     assert fast.breakdown.sum(axis=2) == pytest.approx(slow.breakdown.sum(axis=2), rel=1e-6, abs=1e-12)
+    assert (fast.link_messages == slow.link_messages).all()
     assert (fast.link_bytes == pytest.approx(slow.link_bytes)) and (fast.into_server == slow.into_server).all()
     assert fast.breakdown.min() >= -1e-9
 
