@@ -54,13 +54,28 @@ class Average:
 
 
 @dataclass(frozen=True)
+class Mix:
+    """Every worker sends its message to its neighbours of this round, and has what it needs as
+    soon as the messages for it have arrived."""
+
+    nbytes: np.ndarray
+    """(workers,) int64: encoded bytes of each worker's message; every neighbour gets the same."""
+    edges: np.ndarray
+    """(edges, 2) int64: pairs (sender, receiver)."""
+    floats: np.ndarray
+    """(workers,) int64: the papers' count of each message, in floats."""
+    background: bool = False
+    """Workers go on at once; a later :class:`Join` waits for the messages."""
+
+
+@dataclass(frozen=True)
 class Join:
-    """Every worker waits for an average that was started in the background."""
+    """Every worker waits for an exchange that was started in the background."""
 
     step: int
     """Which step of the round started it."""
 
 
-Step = Compute | Compress | Average | Join
+Step = Compute | Compress | Average | Mix | Join
 RoundCosts = tuple[Step, ...]
 """The steps of one round, in the order in which every worker takes them."""

@@ -126,7 +126,7 @@ def from_file(hosts: Sequence[Host], file: str) -> nx.DiGraph:
     nodes of the file keep its links; the others are joined to the file's other nodes, in the
     file's order, by their own access links.
     """
-    nodes, edges = _drawn(file)
+    nodes, edges = drawn_graph(file)
     if not nodes:
         raise SimgmcError(f"{file} holds no links")
     graph = nx.DiGraph(topology=str(file))
@@ -146,10 +146,10 @@ def from_file(hosts: Sequence[Host], file: str) -> nx.DiGraph:
 
 def drawn_nodes(file: str) -> list[str]:
     """The nodes of a network file, in its order."""
-    return _drawn(file)[0]
+    return drawn_graph(file)[0]
 
 
-def _drawn(file: str) -> tuple[list[str], list[tuple[str, str, dict]]]:
+def drawn_graph(file: str) -> tuple[list[str], list[tuple[str, str, dict]]]:
     """The nodes and the directed edges of a network file."""
     if Path(file).suffix.lower() in (".graphml", ".xml"):
         _read(file)

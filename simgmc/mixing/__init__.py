@@ -1,0 +1,10 @@
+"""Who talks to whom in gossip, and with which weights: graphs and mixing matrices.
+
+Plain numpy and networkx: the trainer multiplies with the weights, the cluster sends along
+the edges, scenarios are checked without loading torch.
+"""
+
+from simgmc.mixing.graphs import GRAPHS, LARGEST, GossipGraph, gossip_graph
+from simgmc.mixing.matrices import WEIGHTS, Mixing, mixing, read_matrix, stated_mixing
+
+__all__ = ["GRAPHS", "GossipGraph", "LARGEST", "Mixing", "WEIGHTS", "gossip_graph", "mixing", "read_matrix", "stated_mixing"]
