@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from simgmc.results import curves, panels
+from simgmc.results import curves, looks, panels
 from simgmc.results.panels import Page, Panel
 from simgmc.results.quantities import axis_unit, time_text
 from simgmc.results.run_directory import PARTS
@@ -53,7 +53,7 @@ def _draw_bars(
         axis = page.axes[panel]
         width = axis.get_window_extent().width / page.figure.dpi
         for method, reach in reaches[panel.points[0]].items():
-            _bar(axis, names.index(method), reach, left, panels.look(results.methods, method)["color"])
+            _bar(axis, names.index(method), reach, left, looks.look(results.methods, method)["color"])
             text = curves.reach_label(reach)
             error = reach.spread.std or 0.0 if not reach.spent else 0.0
             end = max(reach.at_least + error, left)

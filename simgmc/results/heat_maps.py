@@ -22,7 +22,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.text import Text
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, NullLocator
 
-from simgmc.results import panels
+from simgmc.results import looks, panels
 from simgmc.results.grids import (
     MOST_POINTS, NOBODY, NOT_RUN, SOME_SEEDS, Group, Key, axes_of, groups, speedup_finding, winner_finding,
 )  # fmt: skip
@@ -221,7 +221,7 @@ def _draw_winners(axis: Axes, plane: Group) -> None:
     colors = np.full((*winner.shape, 3), to_rgb(_GREY))
     colors[winner == NOT_RUN] = to_rgb(_NOT_RUN)
     for index in set(winner[winner >= 0].tolist()):
-        colors[winner == index] = _soft(panels.look(plane.results.methods, plane.results.methods[index])["color"])
+        colors[winner == index] = _soft(looks.look(plane.results.methods, plane.results.methods[index])["color"])
     axis.pcolormesh(across.edges, up.edges, colors, rasterized=True)
     _hatch(axis, plane, winner == NOT_RUN, _HATCH["not run"])
     _hatch(axis, plane, winner == SOME_SEEDS, _HATCH["some seeds"])
@@ -338,7 +338,7 @@ def _legend(maps: Sequence[_Map]) -> tuple[list, list[str]]:
     if any(not one.speedup for one in maps):
         codes = {code for plane in planes for code in plane.winner.flat}
         for index in sorted(code for code in codes if code >= 0):
-            entry(Patch(color=_soft(panels.look(results.methods, results.methods[index])["color"])), f"{results.methods[index]} first")
+            entry(Patch(color=_soft(looks.look(results.methods, results.methods[index])["color"])), f"{results.methods[index]} first")
         if any(plane.disputed.any() for plane in planes):
             entry(Line2D([], [], **_DISPUTED), "seeds disagree on who is first")
         if NOBODY in codes:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
-from simgmc.results import curves, panels
+from simgmc.results import curves, looks, panels
 from simgmc.results.grids import MOST_POINTS
 from simgmc.results.panels import Page, Panel
 from simgmc.results.quantities import axis_unit, parse, time_unit
@@ -65,7 +65,7 @@ def _draw_lines(
     for panel in group:
         axis = page.axes[panel]
         for place, (method, curve) in enumerate(drawn[panel.points[0]].items()):
-            look = panels.look(results.methods, method)
+            look = looks.look(results.methods, method)
             shown = curve.x > 0 if log else np.full(len(curve.x), True)  # a log axis has no place for the start
             x, mean = curve.x[shown], scale_y * curve.mean[shown]
             marks = (0.02 * place, 0.16) if np.isfinite(mean).sum() > 8 else None
@@ -186,7 +186,7 @@ def _draw_sweep(results: Results, axis, points: list[GridPoint], index: int, tar
         here = np.array([reach is not None for reach in reaches])
         if not here.any():
             continue
-        look = panels.look(results.methods, method)
+        look = looks.look(results.methods, method)
         y = np.array([math.nan if reach is None else reach.at_least for reach in reaches])
         whole = np.array([reach is not None and not reach.spent for reach in reaches])
         axis.plot(x, np.where(whole, y, math.nan), zorder=3, **look)
@@ -239,7 +239,7 @@ def _prefixed(value: float) -> str:
 
 def _method_handles(results: Results) -> tuple[list[Line2D], list[str]]:
     shown = [method for method in results.methods if any(one.key.method == method for one in results.series)]
-    return [Line2D([], [], **panels.look(results.methods, method)) for method in shown], shown
+    return [Line2D([], [], **looks.look(results.methods, method)) for method in shown], shown
 
 
 def _seeds_note(results: Results) -> str:

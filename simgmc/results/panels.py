@@ -24,29 +24,12 @@ from simgmc.results.series import GridPoint, Results
 COLUMN_WIDTH, PAGE_WIDTH = 3.3, 7.0
 ROWS_PER_PAGE = 4
 
-_LINES = ("-", "--", "-.", (0, (1, 1)), (0, (4, 1, 1, 1, 1, 1)))
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-
 
 @contextmanager
 def style():
     """The look of all figures, for as long as the block lasts."""
     with matplotlib.style.context(Path(__file__).with_name("simgmc.mplstyle")):
         yield
-
-
-def look(methods: Sequence[str], method: str) -> dict:
-    """Colour, line style and marker of a method, by its place among the methods.
-
-    The three lists have 8, 5 and 7 entries, so that no two of the first 40 methods look alike.
-    """
-    place = methods.index(method)
-    colors = matplotlib.rcParams["axes.prop_cycle"].by_key()["color"]
-    return {
-        "color": colors[place % len(colors)],
-        "linestyle": _LINES[place % len(_LINES)],
-        "marker": _MARKERS[place % len(_MARKERS)],
-    }
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@
 
 No figure has more than 12 panels (grids.MOST_POINTS): where it would, it is not drawn.
 
-A method has one colour, line style and marker everywhere, by its place in the scenario.
+A method has one colour, line style and marker everywhere, see looks.py.
 """
 
 from __future__ import annotations

@@ -172,7 +172,7 @@ class Results:
 
     series: tuple[Series, ...]
     methods: tuple[str, ...]
-    """In the scenario's order; a method's place gives it its colour."""
+    """In the scenario's order."""
     points: tuple[GridPoint, ...]
     """In the order in which they first appear."""
     measure: Measure

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from simgmc.results import panels
+from simgmc.results import looks, panels
 from simgmc.results.grids import MOST_POINTS
 from simgmc.results.panels import Page, Panel
 from simgmc.results.quantities import number
@@ -61,7 +61,7 @@ def trajectory_figures(results: Results, surfaces: Mapping[GridPoint, Surface]) 
             _draw_near(results, axes[near], paths, surfaces[point])
         panels.titles(page, lambda panel: _finding(results, panel, surfaces))
         shown = [m for m in results.methods if any(one.key.method == m for one in results.series)]
-        handles = [Line2D([], [], **panels.look(results.methods, m)) for m in shown]
+        handles = [Line2D([], [], **looks.look(results.methods, m)) for m in shown]
         handles += [Line2D([], [], **_START), Line2D([], [], **_OPTIMUM)]
         panels.legend(figure, handles, [*shown, "start", "optimum"])
         figures.append(figure)
@@ -96,7 +96,7 @@ def _draw_whole(results: Results, axis: Axes, paths: Mapping[str, Series], surfa
     everything = np.concatenate([[start, surface.optimum], *corners])
     _frame(axis, everything.min(axis=0), everything.max(axis=0), surface)
     for method, one in paths.items():
-        path, look = _path(one), panels.look(results.methods, method)
+        path, look = _path(one), looks.look(results.methods, method)
         axis.plot(path[:, 0], path[:, 1], zorder=3, **look | {"marker": "", "linewidth": 0.9})
     axis.plot(*start, **_START)
     axis.plot(*surface.optimum, **_OPTIMUM)
@@ -107,7 +107,7 @@ def _draw_near(results: Results, axis: Axes, paths: Mapping[str, Series], surfac
     reach = max((np.abs(tail - surface.optimum).max() for tail in tails.values()), default=0.0) or 1.0
     _frame(axis, surface.optimum - reach, surface.optimum + reach, surface)
     for method, tail in tails.items():
-        look = panels.look(results.methods, method) | {"markersize": 2.4, "linewidth": 0.4, "alpha": 0.5}
+        look = looks.look(results.methods, method) | {"markersize": 2.4, "linewidth": 0.4, "alpha": 0.5}
         axis.plot(tail[:, 0], tail[:, 1], zorder=3, **look)
     axis.plot(*surface.optimum, **_OPTIMUM | {"markersize": 6.0})
 

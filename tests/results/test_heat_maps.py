@@ -8,7 +8,7 @@ from rich.console import Console
 from synthetic_runs import accuracy_curve, write_run
 from test_plots import shown
 
-from simgmc.results import panels
+from simgmc.results import looks, panels
 from simgmc.results.grids import NOBODY, NOT_RUN, SOME_SEEDS, Key, axes_of, groups, speedup_finding, winner_finding
 from simgmc.results.heat_maps import Scale, heat_map_figures
 from simgmc.results.large_tables import print_large_summary
@@ -174,7 +174,7 @@ def test_cells_have_the_methods_colours_and_edges_lie_where_the_answer_flips(tmp
     found = the_plane(results)
     with panels.style():
         axis = heat_map_figures(results, 0.9, "DMSGD")["first_to_target_map"][0].axes[0]
-        hues = [matplotlib.colors.to_rgb(panels.look(results.methods, method)["color"]) for method in METHODS]
+        hues = [matplotlib.colors.to_rgb(looks.look(results.methods, method)["color"]) for method in METHODS]
     (mesh,) = [one for one in axis.collections if isinstance(one, QuadMesh)]
     cells = mesh.get_array().reshape(3, 4, 3)
     for place, index in np.ndenumerate(found.winner):

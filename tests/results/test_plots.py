@@ -6,7 +6,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from synthetic_runs import accuracy_curve, write_run
 
-from simgmc.results import panels
+from simgmc.results import looks, panels
 from simgmc.results.curves import finding, numeric_keys, reach_label, sweep_finding, wide
 from simgmc.results.lines import measure_figure
 from simgmc.results.plots import draw_plots, figures_of
@@ -138,11 +138,11 @@ def test_a_method_keeps_its_colour_in_every_plot_whatever_else_is_there(tmp_path
     order = ["absent", *METHODS]
     results = read_results(directory, order)
     with panels.style():
-        looks = [panels.look(results.methods, method) for method in METHODS]
+        every = [looks.look(results.methods, method) for method in METHODS]
         figures = figures_of(results, 0.5)
-        assert looks[0]["color"] != panels.look(results.methods, "absent")["color"]
+        assert every[0]["color"] != looks.look(results.methods, "absent")["color"]
         for name in ("accuracy_vs_time", "accuracy_vs_bytes", "accuracy_vs_epoch", "time_to_target_vs_bandwidth"):
-            for look in looks:
+            for look in every:
                 drawn = lines_of(figures[name][0], look["color"])
                 assert drawn and {line.get_marker() for line in drawn} == {look["marker"]}
         bars = {patch.get_facecolor() for axes in figures["time_to_target"][0].axes for patch in axes.patches}
@@ -152,7 +152,7 @@ def test_a_method_keeps_its_colour_in_every_plot_whatever_else_is_there(tmp_path
 def test_forty_methods_all_look_different():
     with panels.style():
         methods = [str(number) for number in range(40)]
-        assert len({tuple(panels.look(methods, method).values()) for method in methods}) == 40
+        assert len({tuple(looks.look(methods, method).values()) for method in methods}) == 40
 
 
 def test_panels_that_would_show_the_same_are_drawn_once(tmp_path):
