@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,17 +100,27 @@ class Collect:
     """What has landed in the inbox and was not collected yet, in the order (round sent, sender).
 
     Waits until the inbox has received, ever, at least ``at_least`` messages (0: does not wait).
-    Only where the simulated clock drives the training. Answer: list of tensors ``(..., d)``.
+    Only where the simulated clock drives the training. Answer: list of :class:`Arrival`.
     """
 
     at_least: int = 0
+
+
+class Arrival(NamedTuple):
+    """A message from an inbox, with what its envelope says."""
+
+    round: int
+    """The sender's round in which it was sent."""
+    sender: int
+    content: Any
+    """Tensor ``(..., d)``."""
 
 
 @dataclass(frozen=True, eq=False)
 class Launch:
     """Start another effect and go on computing. Answer: a handle for :class:`Join`."""
 
-    effect: Average | Ask
+    effect: Average | Mix | Ask
 
 
 @dataclass(frozen=True, eq=False)

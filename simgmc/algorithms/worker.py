@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
+import numpy as np
+
+from simgmc.algorithms.effects import SERVER
 from simgmc.layout import Layout
-from simgmc.randomness import Randomness
+from simgmc.randomness import Randomness, generator
 
 Compressor = Callable[[Any, Randomness], Any]
 """``(vector (..., d), randomness) -> message``; see :mod:`simgmc.compression`."""
@@ -37,16 +40,22 @@ class Worker:
     """Where the model's tensors lie in the vector."""
     neighbours: tuple[int, ...]
     """Whom this worker can meet, ask or send to in this round (one worker's run only)."""
+    sources: tuple[int, ...]
+    """Whose neighbour this worker is in this round: who may send to it (one worker's run only)."""
     components: int
-    """How many components the worker's own loss is a sum of, where it is a finite sum."""
+    """How many components a worker's own loss is the mean of, where it is a finite sum: equally
+    many for all workers."""
 
-    _CONTEXT = frozenset({"lr", "previous_lr", "weight_decay", "round", "epoch", "workers", "layout", "neighbours", "components"})
+    _CONTEXT = frozenset(
+        {"lr", "previous_lr", "weight_decay", "round", "epoch", "workers", "layout", "neighbours", "sources", "components"}
+    )
 
     def __init__(self, params: Any, layout: Layout, seed: int, ranks: Sequence[int], workers: int):
         self.params = params
         self.layout = layout
         self.workers = workers
         self.neighbours = ()
+        self.sources = ()
         self.components = 0
         self._seed = seed
         self._ranks = ranks
@@ -57,7 +66,7 @@ class Worker:
     def rank(self) -> int:
         """This worker's number (one worker's run only); the server's is :data:`~simgmc.algorithms.effects.SERVER`."""
         (rank,) = self._ranks
-        return rank
+        return rank if rank < self.workers else SERVER
 
     def applied(self, staleness: int) -> None:
         """Note that a gradient was applied to a model that others had changed so many times
@@ -78,6 +87,11 @@ class Worker:
         """Randomness for the next compression of this round."""
         self._calls += 1
         return Randomness(self._seed, self.round, self._calls, self._ranks)
+
+    def draws(self, purpose: str) -> np.random.Generator:
+        """This worker's own draws for one purpose in this round, the same whenever it asks
+        (one worker's run only)."""
+        return generator(self._seed, purpose, self.round, *self._ranks)
 
     def server_randomness(self) -> Randomness:
         """Randomness for what a server compresses: the same draws on every worker.
@@ -111,6 +125,11 @@ class Algorithm:
     """Paper and equation or algorithm number."""
     summable: ClassVar[bool] = True
     """Whether the messages of a method without a compressor can be added in flight."""
+    mixing: ClassVar[Literal["none", "doubly-stochastic", "symmetric", "push-sum"]] = "none"
+    """What a gossip method needs its mixing matrix to be: symmetric says the same in every round
+    as well; push-sum methods need column-stochastic ones. "none": it does not mix."""
+    centralised: ClassVar[bool] = False
+    """Whether the model that counts is the server's (only where the clock drives the training)."""
     clocked: ClassVar[bool] = False
     """Whether the order in which things happen is part of the method: the simulated clock
     then drives the training, one program a worker."""
@@ -129,9 +148,14 @@ class Algorithm:
         """What a worker or the server does when an :class:`~simgmc.algorithms.effects.Ask` arrives.
 
         ``message``: its content, a tensor ``(..., d)``. Returns replies as pairs (rank, message
-        or tensor): to the asker, to others whose requests were held back, or none yet.
+        or tensor): to the asker, to others whose requests were held back, or none yet. The
+        server's ``lr``, ``epoch`` and ``round`` (requests it has served) are those of this moment.
         """
         raise TypeError(f"{type(self).__name__} answers no requests")
+
+    def partners(self, graph: Sequence[tuple[int, ...]]) -> Sequence[tuple[int, ...]]:
+        """Each worker's :attr:`Worker.neighbours`, given everybody's neighbours in the graph."""
+        return graph
 
     def model(self, worker: Worker) -> Any:
         """Tensor ``(..., d)``: the point at which the method is evaluated; its mean over workers counts."""
@@ -139,4 +163,8 @@ class Algorithm:
 
     def other_models(self, worker: Worker) -> dict[str, Any]:
         """Further points worth evaluating, by name."""
+        return {}
+
+    def metrics(self, worker: Worker) -> dict[str, float]:
+        """Numbers since the start that an evaluation reports as their sum over workers, by name."""
         return {}
