@@ -4,7 +4,7 @@
 imports torch: programs only do arithmetic on the tensors they are given.
 """
 
-from simgmc.algorithms import cser, dgc, error_feedback, gmc, local, quantized, sgd
+from simgmc.algorithms import cser, dgc, error_feedback, gmc, gossip, gossip_compressed, local, quantized, sgd
 from simgmc.algorithms.worker import Algorithm, Compressor
 
 ALGORITHMS: dict[str, type[Algorithm]] = {
@@ -37,6 +37,18 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "overlap-local-sgd": local.OverlapLocalSGD,
     "slowmo": local.SlowMo,
     "diloco": local.DiLoCo,
+    "d-psgd": gossip.DPSGD,
+    "dmsgd-gossip": gossip.DmSGD,
+    "pd-sgdm": gossip.PDSGDM,
+    "decentlam": gossip.DecentLaM,
+    "qg-dsgdm": gossip.QGDSGDm,
+    "sgp": gossip.SGP,
+    "choco-sgd": gossip_compressed.ChocoSGD,
+    "cpd-sgdm": gossip_compressed.CPDSGDM,
+    "dcd-psgd": gossip_compressed.DCDPSGD,
+    "ecd-psgd": gossip_compressed.ECDPSGD,
+    "lead": gossip_compressed.LEAD,
+    "quantized-pr-sgd-gossip": gossip_compressed.QuantizedPRSGDGossip,
 }
 
 __all__ = ["ALGORITHMS", "Algorithm", "Compressor"]

@@ -13,6 +13,7 @@ from algorithms.trajectories import WEIGHT_DECAY, difference, run, varying
 from simgmc.algorithms import ALGORITHMS, Algorithm, effects
 from simgmc.algorithms.worker import Worker
 from simgmc.compression import build
+from simgmc.mixing import gossip_graph, mixing
 
 WORKLOAD = Quadratic(shapes=((6, 6), (4,)))
 LAYOUT, K, D = WORKLOAD.layout, WORKLOAD.workers, WORKLOAD.d
@@ -66,7 +67,32 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("overlap-local-sgd", {}),
     ("slowmo", {"period": 3, "momentum_sync": "average"}),
     ("diloco", {"period": 3}),
+    ("d-psgd", {}),
+    ("d-psgd", {"order": "atc"}),
+    ("dmsgd-gossip", {}),
+    ("dmsgd-gossip", {"order": "cta", "nesterov": True}),
+    ("pd-sgdm", {"period": 3}),
+    ("decentlam", {}),
+    ("qg-dsgdm", {"nesterov": True}),
+    ("sgp", {}),
+    ("sgp", {"momentum": 0.0, "nesterov": False}),
+    ("choco-sgd", {"compressor": TOP}),
+    ("choco-sgd", {"compressor": QUANTISED, "order": "hat_new", "copies_start": "initial", "local_momentum": 0.5}),
+    ("cpd-sgdm", {"compressor": build("sign"), "period": 3}),
+    ("dcd-psgd", {"compressor": QUANTISED}),
+    ("ecd-psgd", {"compressor": QUANTISED}),
+    ("lead", {"compressor": QUANTISED}),
+    ("quantized-pr-sgd-gossip", {"compressor": QUANTISED}),
+    ("quantized-pr-sgd-gossip", {"compressor": QUANTISED, "steps_from": "mixed"}),
 ]
+
+STAR = mixing(gossip_graph("star", K))
+MIXINGS = {
+    "none": None,
+    "doubly-stochastic": mixing(gossip_graph("one-peer-exponential", K)),
+    "symmetric": STAR,
+    "push-sum": mixing(gossip_graph("star", K), "push-sum"),
+}
 
 
 class PerWorker:
@@ -113,8 +139,11 @@ class PerWorker:
         if kind is effects.Average:
             mean = self.mean([effect.message for effect in asked])
             return [self.back(worker, effect.reply, mean) for worker, effect in zip(self.workers, asked)]
+        if kind is effects.Mix:
+            return self.mix([effect.message for effect in asked])
         if kind is effects.Launch:
-            return [self.mean([effect.effect.message for effect in asked])] * K
+            messages = [effect.effect.message for effect in asked]
+            return self.mix(messages) if isinstance(asked[0].effect, effects.Mix) else [self.mean(messages)] * K
         if kind is effects.Join:
             return [effect.handle for effect in asked]
         assert kind is effects.Maximum
@@ -129,6 +158,12 @@ class PerWorker:
         if getattr(getattr(messages[0], "values", None), "vote", False):
             return torch.where(total >= 0, 1.0, -1.0).to(total)
         return total / K
+
+    def mix(self, messages: list[Any]) -> list[Tensor]:
+        """Row k of W @ messages for worker k, added in rank order."""
+        rows = [self.dense(worker, message) for worker, message in zip(self.workers, messages)]
+        weights = MIXINGS[self.algorithm.mixing].weights(self.rounds)
+        return [sum(float(weights[k, j]) * rows[j] for j in range(K) if weights[k, j]) for k in range(K)]
 
     def back(self, worker: Worker, reply: Any, mean: Tensor) -> Tensor:
         return mean if reply is None else self.dense(worker, reply(mean))
@@ -148,7 +183,7 @@ def test_every_algorithm_is_among_the_cases():
 @pytest.mark.parametrize("name, parameters", CASES, ids=[f"{i} {name}" for i, (name, _) in enumerate(CASES)])
 def test_a_program_of_one_worker_is_the_stacked_program(identity, name, parameters):
     algorithm = ALGORITHMS[name](**parameters)
-    stacked = run(algorithm, rounds=ROUNDS, workload=WORKLOAD)
+    stacked = run(algorithm, rounds=ROUNDS, workload=WORKLOAD, mixing=MIXINGS[algorithm.mixing])
     alone = PerWorker(algorithm)
     error = 0.0
     for t in range(ROUNDS):

@@ -14,6 +14,7 @@ from torch import Tensor
 from algorithms.quadratic import Quadratic
 from simgmc.algorithms import Algorithm, effects
 from simgmc.compression import build
+from simgmc.mixing import Mixing
 from simgmc.training.stacked import StackedTrainer
 
 ROUNDS = 210
@@ -66,7 +67,7 @@ class Round:
     gradients: list[Tensor] = field(default_factory=list)
     """(K, d) each, with weight decay where it belongs."""
     messages: list[Any] = field(default_factory=list)
-    """Messages averaged, of all workers."""
+    """Messages averaged or mixed, of all workers."""
     answers: list[Tensor] = field(default_factory=list)
     """What came back of each."""
 
@@ -115,7 +116,7 @@ class _Recording(StackedTrainer):
         if isinstance(effect, effects.Gradient):
             self.record.points.append(effect.at)
             self.record.gradients.append(answer.clone())
-        elif isinstance(effect, effects.Average):
+        elif isinstance(effect, effects.Average | effects.Mix):
             self.record.answers.append(answer)
         return answer
 
@@ -128,9 +129,10 @@ def run(
     weight_decay: float = WEIGHT_DECAY,
     workload: Any = PROBLEM,
     seed: int = 0,
+    mixing: Mixing | None = None,
 ) -> Trajectory:
     """Train; equal arguments give the same object."""
-    trainer = _Recording(algorithm, workload, lr_at, weight_decay, seed)
+    trainer = _Recording(algorithm, workload, lr_at, weight_decay, seed, mixing)
     past = []
     for _ in range(rounds):
         trainer.record = Round(lr_at(trainer.epoch), trainer.worker.state())

@@ -1,0 +1,188 @@
+"""Gossip with whole models: every worker mixes with its neighbours, nobody sees all.
+
+A round is the local steps from one mixing to the next. ``W`` is the mixing matrix of the
+round, ``sum_j w_kj y_j`` what worker k makes of its own y and its neighbours'.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from simgmc.algorithms.effects import Gradient, Join, Launch, Mix
+from simgmc.algorithms.local import LocalSGD
+from simgmc.algorithms.worker import Algorithm, Program, Worker
+
+DOUBLY_STOCHASTIC = "doubly-stochastic"
+
+
+@dataclass(frozen=True)
+class DPSGD(Algorithm):
+    """D-PSGD: mix the models, step along the own gradient.
+
+    ``order = "cta"`` (combine then adapt, the paper's): ``x_k = sum_j w_kj x_j - lr * g_k(x_k)``;
+    the models travel while the gradient is computed. ``"atc"`` (adapt then combine, what most
+    code does): ``x_k = sum_j w_kj (x_j - lr * g_j(x_j))``, one after the other.
+    State: the parameters. Message: d dense values to each neighbour.
+    """
+
+    source: ClassVar[str] = "Lian et al., NeurIPS 2017, Algorithm 1"
+    mixing: ClassVar[str] = DOUBLY_STOCHASTIC
+
+    order: Literal["cta", "atc"] = "cta"
+
+    def round(self, worker: Worker) -> Program:
+        if self.order == "cta":
+            travelling = yield Launch(Mix(worker.params))
+            gradient = yield Gradient(at=worker.params)
+            mixed = yield Join(travelling)
+            worker.params = mixed - worker.lr * gradient
+        else:
+            gradient = yield Gradient(at=worker.params)
+            worker.params = yield Mix(worker.params - worker.lr * gradient)
+
+
+@dataclass(frozen=True)
+class DmSGD(Algorithm):
+    """DmSGD: D-PSGD with a momentum of each worker's own, which is not mixed.
+
+    ``m_k = momentum * m_k + g_k``; then ``x_k = sum_j w_kj (x_j - lr * m_j)`` (``order = "atc"``)
+    or ``x_k = sum_j w_kj x_j - lr * m_k`` ("cta", the models travel while the gradient is
+    computed). Momentum enlarges the bias from data that differ between workers.
+    State: momentum m (d). Message: d dense values to each neighbour.
+    """
+
+    source: ClassVar[str] = "Assran et al., ICML 2019; Yuan et al., ICCV 2021 (DmSGD)"
+    mixing: ClassVar[str] = DOUBLY_STOCHASTIC
+
+    momentum: float = 0.9
+    nesterov: bool = False
+    order: Literal["cta", "atc"] = "atc"
+
+    def start(self, worker: Worker) -> None:
+        worker.momentum_buffer = worker.zeros()
+
+    def round(self, worker: Worker) -> Program:
+        travelling = (yield Launch(Mix(worker.params))) if self.order == "cta" else None
+        gradient = yield Gradient(at=worker.params)
+        worker.momentum_buffer = self.momentum * worker.momentum_buffer + gradient
+        step = worker.momentum_buffer
+        if self.nesterov:
+            step = gradient + self.momentum * step
+        if self.order == "cta":
+            worker.params = (yield Join(travelling)) - worker.lr * step
+        else:
+            worker.params = yield Mix(worker.params - worker.lr * step)
+
+
+@dataclass(frozen=True)
+class PDSGDM(LocalSGD):
+    """PD-SGDM: ``period`` local momentum steps, then the models are mixed.
+
+    The momentum is never communicated. ``period = 1`` is DmSGD (atc); with the exact average
+    for W it is local SGD.
+    State: momentum m (d). Message: d dense values to each neighbour a round.
+    """
+
+    source: ClassVar[str] = "Gao, Huang 2020, Periodic decentralized momentum SGD, Algorithm 1"
+    mixing: ClassVar[str] = DOUBLY_STOCHASTIC
+
+    def round(self, worker: Worker) -> Program:
+        yield from self.local_steps(worker)
+        worker.params = yield Mix(worker.params)
+
+
+@dataclass(frozen=True)
+class DecentLaM(Algorithm):
+    """DecentLaM: momentum that takes in the mixing's displacement, so that it adds no bias.
+
+    ``z_k = x_k - lr * g_k;  h_k = (x_k - sum_j w_kj z_j) / lr;  m_k = momentum * m_k + h_k;
+    x_k = x_k - lr * m_k``.
+    State: momentum m (d). Message: z, d dense values to each neighbour.
+    """
+
+    source: ClassVar[str] = "Yuan et al., ICCV 2021, Algorithm 2"
+    mixing: ClassVar[str] = DOUBLY_STOCHASTIC
+
+    momentum: float = 0.9
+
+    def start(self, worker: Worker) -> None:
+        worker.momentum_buffer = worker.zeros()
+
+    def round(self, worker: Worker) -> Program:
+        gradient = yield Gradient(at=worker.params)
+        mixed = yield Mix(worker.params - worker.lr * gradient)
+        rate = worker.lr or 1.0  # nothing steps at a rate of 0, but models still mix
+        worker.momentum_buffer = self.momentum * worker.momentum_buffer + (worker.params - mixed) / rate
+        worker.params = worker.params - rate * worker.momentum_buffer
+
+
+@dataclass(frozen=True)
+class QGDSGDm(Algorithm):
+    """Quasi-global momentum: the momentum follows the mixed model's displacement.
+
+    ``step = momentum * m_k + g_k`` (``nesterov``: ``g_k + momentum * (momentum * m_k + g_k)``);
+    ``x'_k = sum_j w_kj (x_j - lr * step_j)``;
+    ``m_k = buffer_momentum * m_k + (1 - buffer_momentum) * (x_k - x'_k) / lr``.
+    Unlike a local momentum it points where all go, at no further traffic.
+    State: m (d). Message: d dense values to each neighbour.
+    """
+
+    source: ClassVar[str] = "Lin, Karimireddy, Stich, Jaggi, ICML 2021, Algorithm 1"
+    mixing: ClassVar[str] = DOUBLY_STOCHASTIC
+
+    momentum: float = 0.9
+    buffer_momentum: float = 0.9
+    nesterov: bool = False
+
+    def start(self, worker: Worker) -> None:
+        worker.momentum_buffer = worker.zeros()
+
+    def round(self, worker: Worker) -> Program:
+        gradient = yield Gradient(at=worker.params)
+        step = self.momentum * worker.momentum_buffer + gradient
+        if self.nesterov:
+            step = gradient + self.momentum * step
+        mixed = yield Mix(worker.params - worker.lr * step)
+        moved = (worker.params - mixed) / (worker.lr or 1.0)
+        worker.momentum_buffer = self.buffer_momentum * worker.momentum_buffer + (1 - self.buffer_momentum) * moved
+        worker.params = mixed
+
+
+@dataclass(frozen=True)
+class SGP(Algorithm):
+    """Stochastic gradient push: push-sum over graphs that may be directed and vary with time.
+
+    Worker k holds a numerator x_k and a weight omega_k, 1 at the start; its model is
+    ``z_k = x_k / omega_k``. ``x_k = sum_j p_kj (x_j - lr * step_j);  omega_k = sum_j p_kj omega_j``
+    with P column-stochastic and ``step`` the (Nesterov) momentum of gradients at z, which is
+    not mixed. ``momentum = 0`` is the paper's Algorithm 1; its experiments use 0.9.
+    The sum of all omega stays the number of workers.
+    State: omega (1), momentum (d). Message: d + 1 dense values to each neighbour.
+    """
+
+    source: ClassVar[str] = "Assran, Loizou, Ballas, Rabbat, ICML 2019, Algorithm 1"
+    mixing: ClassVar[str] = "push-sum"
+
+    momentum: float = 0.9
+    nesterov: bool = True
+
+    def start(self, worker: Worker) -> None:
+        worker.momentum_buffer = worker.zeros()
+        worker.omega = worker.params[..., :1] * 0 + 1
+
+    def round(self, worker: Worker) -> Program:
+        gradient = yield Gradient(at=self.model(worker))
+        worker.momentum_buffer = self.momentum * worker.momentum_buffer + gradient
+        step = worker.momentum_buffer
+        if self.nesterov:
+            step = gradient + self.momentum * step
+        numerator = worker.params - worker.lr * step
+        pushed = numerator.new_empty((*numerator.shape[:-1], numerator.shape[-1] + 1))
+        pushed[..., :-1] = numerator
+        pushed[..., -1:] = worker.omega
+        mixed = yield Mix(pushed)
+        worker.params, worker.omega = mixed[..., :-1].clone(), mixed[..., -1:].clone()
+
+    def model(self, worker: Worker):
+        return worker.params / worker.omega
