@@ -2,7 +2,8 @@
 
 A compressed ``.npz``: which kinds of steps the rounds have, and for each kind one column per
 field over all its steps. A ``(workers,)`` field of n steps is one ``(n, workers)`` array, or,
-where lengths differ from step to step, the values end to end with their shapes beside them.
+where lengths differ from step to step, the values end to end with their shapes beside them;
+where the same arrays come again and again, each is kept once, with which of them every step has.
 Kinds and fields are found by name in :mod:`simgmc.costs`: a file written before a field with
 a default was added is still read.
 """
@@ -102,7 +103,7 @@ def _steps(name: str, kinds: dict[str, str], arrays: dict[str, np.ndarray], wher
 
 def _check(declared: str, kind: str, held: np.ndarray) -> None:
     """Raises ValueError for values that no round can cost: of another kind, negative or not finite."""
-    allowed = {"array", "ragged"} if declared.startswith("np.ndarray") else {declared}
+    allowed = {"array", "ragged", "repeated array", "repeated ragged"} if declared.startswith("np.ndarray") else {declared}
     if declared in _SCALARS or declared.startswith("np.ndarray"):
         if held.size and kind not in allowed:
             raise ValueError(f"{kind} in place of {declared}")
@@ -125,6 +126,16 @@ def _column(values: list) -> tuple[str, dict[str, np.ndarray]]:
         raise TypeError(f"costs hold numbers, texts and arrays, one type per field, not {set(map(type, values))}")
     if len({value.dtype for value in values}) > 1 or any(value.dtype.hasobject for value in values):
         raise TypeError("an array field of costs keeps one plain dtype over all rounds")
+    return _array_column(values, columns)
+
+
+def _array_column(values: list[np.ndarray], columns: dict[str, np.ndarray]) -> tuple[str, dict[str, np.ndarray]]:
+    distinct: dict[tuple, int] = {}
+    which = [distinct.setdefault((value.shape, value.tobytes()), len(distinct)) for value in values]
+    if 2 * len(distinct) <= len(values):
+        kept = [values[which.index(number)] for number in range(len(distinct))]
+        kind, held = _array_column(kept, columns)
+        return f"repeated {kind}", held | {".which": np.array(which, dtype=np.uint32)}
     if len({value.shape for value in values}) == 1:
         return "array", columns | {"": np.stack(values)}
     if len({value.ndim for value in values}) > 1:
@@ -136,6 +147,8 @@ def _column(values: list) -> tuple[str, dict[str, np.ndarray]]:
 def _values(column: str, kind: str, arrays: dict[str, np.ndarray]) -> Iterable:
     held = arrays[column]
     held.flags.writeable = False
+    repeated = kind.startswith("repeated ")
+    kind = kind.removeprefix("repeated ")
     if kind == "ragged":
         shapes = arrays[column + ".shapes"]
         pieces = np.split(held, np.cumsum(shapes.prod(axis=1))[:-1])
@@ -144,6 +157,8 @@ def _values(column: str, kind: str, arrays: dict[str, np.ndarray]) -> Iterable:
         values = list(held) if held.ndim > 1 else [np.asarray(value) for value in held]
     else:
         values = held.tolist()
+    if repeated:
+        values = [values[number] for number in arrays[column + ".which"].tolist()]
     if column + ".present" in arrays:
         rest = iter(values)
         values = [next(rest) if present else None for present in arrays[column + ".present"].tolist()]

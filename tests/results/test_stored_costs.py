@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from simgmc import costs
-from simgmc.costs import Average, Compress, Compute
+from simgmc.costs import Average, Compress, Compute, Mix
 from simgmc.errors import SimgmcError
 from simgmc.results import stored_costs
 from simgmc.results.run_directory import create
@@ -37,7 +37,9 @@ def same(one, other) -> bool:
 counts = st.integers(0, 2**62)
 vectors = hnp.arrays(np.int64, st.integers(1, 9), elements=counts)
 averages = st.builds(Average, vectors, counts, st.booleans(), st.integers(1, 8), vectors, counts)
-steps = st.one_of(st.builds(Compute, counts), st.builds(Compress, counts), averages)
+edges = hnp.arrays(np.int64, st.tuples(st.integers(0, 5), st.just(2)), elements=st.integers(0, 3))
+mixes = st.builds(Mix, vectors, edges, vectors, st.booleans())
+steps = st.one_of(st.builds(Compute, counts), st.builds(Compress, counts), averages, mixes)
 
 
 @settings(deadline=None)
@@ -72,6 +74,16 @@ def test_constant_costs_take_next_to_nothing():
     message = np.full(8, 1_089_896)
     rounds = [(Compute(1), Average(message, 1_089_896, True, 4, message // 4, 272_474))] * 10_000
     assert len(stored_costs.to_bytes(rounds)) < 10_000
+
+
+def test_the_edges_of_ten_thousand_gossip_rounds_are_stored_once():
+    ways = [np.array([(k, (k + hop) % 64) for k in range(64)]) for hop in (1, 2, 4, 8, 16, 32)]
+    size = np.full(64, 1_000_000)
+    rounds = [(Compute(1), Mix(size, ways[t % 6], size // 4)) for t in range(10_000)]
+    content = stored_costs.to_bytes(rounds)
+    assert len(content) < 20_000
+    read = stored_costs.from_bytes(content)
+    assert same(read, rounds) and read[0][1].edges is read[6][1].edges
 
 
 def test_costs_that_were_read_cannot_be_changed_by_accident():
