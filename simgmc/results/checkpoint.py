@@ -22,14 +22,12 @@ from urllib.parse import quote
 import numpy as np
 
 from simgmc.errors import SimgmcError
-from simgmc.results.own_files import PARTIAL, reason
+from simgmc.results.own_files import PARTIAL, STATE_ENDS, reason
 
 DEFAULT_EVERY = 60.0
 """Seconds of wall time between two checkpoints, unless they are stated."""
 LARGEST_SHARE = 0.02
 """Of the wall time may go into writing checkpoints; slower writing makes them rarer."""
-ENDS = (".state", ".before")
-"""How the names of a training's newest state and of the one before it end."""
 
 _MAGIC = b"simgmc checkpoint\n"
 _VERSION = 1
@@ -77,7 +75,7 @@ class Checkpoints:
             raise SimgmcError(f"checkpoints every {every} s: must be at least 0 (0: whenever there is something new)")
         self.key, self.every = key, every
         self._warn = warn
-        current, before = (_file_stem(key) + end for end in ENDS)
+        current, before = (_file_stem(key) + end for end in STATE_ENDS)
         self.file = Path(directory) / current
         """The newest state."""
         self.before = Path(directory) / before

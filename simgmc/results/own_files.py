@@ -8,13 +8,16 @@ from pathlib import Path
 from simgmc.errors import SimgmcError
 from simgmc.results.rows import read_text
 from simgmc.results.run_lock import LOCK_NAME
+from simgmc.results.scenario_changes import changes, refusal
 
 _TABLES = ("breakdown.csv", "other_metrics.csv", "workers.csv", "links.csv", "staleness.csv", "summary.csv")
-_OWN_NAMES = {"scenario.toml", "metrics.csv", *_TABLES, "costs", "plots"}
+_OWN_NAMES = {"scenario.toml", "metrics.csv", *_TABLES, "costs", "checkpoint", "plots"}
 PARTIAL = ".partial"
+STATE_ENDS = (".state", ".before")
+"""How the names of a training's newest checkpoint and of the one before it end."""
 _PLOT = re.compile(
     r"((accuracy|loss|gap|distance)_vs_(time|bytes|epoch)|time_to_target(_vs_\w+)?|time_per_round|trajectory"
-    r"|first_to_target_map|speedup_map)(_\d+)?\.(png|pdf)"
+    r"|first_to_target_map|speedup_map|idle_per_worker|staleness|consensus_vs_time|single_workers_vs_time)(_\d+)?\.(png|pdf)"
 )
 """The names of the plots that a run writes, see plots.py."""
 
@@ -36,10 +39,7 @@ def check_free(path: str | Path, scenario_text: str, *, overwrite: bool = False)
         if overwrite:
             return False
         if read_text(path / "scenario.toml") != scenario_text:
-            raise SimgmcError(
-                f"{path} already holds a run of another scenario: "
-                "choose another directory with --out, or add --overwrite to replace it"
-            )
+            raise SimgmcError(refusal(path, changes(read_text(path / "scenario.toml"), scenario_text)))
         return True
     if strangers:
         raise SimgmcError(
@@ -68,6 +68,7 @@ def clear(path: Path) -> None:
     try:
         found = [path / name for name in names]
         found += [file for end in ("", PARTIAL) for file in sorted((path / "costs").glob("*.npz" + end))]
+        found += [file for end in STATE_ENDS for file in sorted((path / "checkpoint").glob(f"*{end}*"))]
         found += [file for file in sorted((path / "plots").glob("*")) if _PLOT.fullmatch(file.name.removesuffix(PARTIAL))]
         found += [path / (name + PARTIAL) for name in (*names, "metrics.csv")]
         found += [path / "metrics.csv"]
