@@ -24,6 +24,8 @@ class Report(Table):
     metric: Literal["accuracy", "loss", "gap", "distance"] = "accuracy"
     target: Annotated[Real, Field(gt=0)] | None = None
     baseline: str
+    single_workers: bool = True
+    """Evaluate every worker's own model beside the average, where they differ (K evaluations more)."""
 
     @model_validator(mode="after")
     def _share(self) -> Report:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import contextlib
 
+from collections.abc import Sequence
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from simgmc.training.engine import Batch
+from simgmc.training.engine import Batch, cross_entropy
 from simgmc.training.replicas import ParameterSet, Replicas
 
 STREAMS = 16
@@ -78,6 +79,17 @@ class GraphEngine:
         parameters.load(at)
         with reproducible_kernels():
             _one(self.replicas, worker, parameters, *batch.worker(worker), out, loss)
+
+    def several(self, workers: Sequence[int], at: Tensor, batches: Sequence[Batch], out: Tensor, losses: Tensor) -> None:
+        """See :meth:`simgmc.training.engine.ReplicaEngine.several`."""
+        here = torch.cuda.current_stream()
+        for stream in self._streams:
+            stream.wait_stream(here)
+        for row, worker in enumerate(workers):
+            with torch.cuda.stream(self._streams[row % len(self._streams)]):
+                self.gradient(worker, at[row], batches[row], out[row], losses[row])
+        for stream in self._streams:
+            here.wait_stream(stream)
 
     def _round(self, shared: bool) -> _Round:
         if shared not in self._rounds:
@@ -150,7 +162,7 @@ def _one(
     loss: Tensor,
 ) -> None:
     with torch.enable_grad():
-        value = F.cross_entropy(replicas.bind(worker, parameters)(x), y)
+        value = cross_entropy(replicas.bind(worker, parameters)(x), y)
         grads = torch.autograd.grad(
             value, parameters.tensors, allow_unused=True, materialize_grads=True
         )

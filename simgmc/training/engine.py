@@ -11,7 +11,7 @@ import contextlib
 import os
 import queue
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -39,6 +39,11 @@ class Batch(Protocol):
         """For what a model draws while it computes (dropout)."""
 
 
+def cross_entropy(logits: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
+    """The cross-entropy of (..., classes) with labels (...), over all that the labels number."""
+    return F.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction=reduction)
+
+
 def usable_cores() -> int:
     """Cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -55,14 +60,6 @@ def one_intraop_thread() -> None:
 def own_generator(device: torch.device):
     """A context after which torch's default generators are as they were."""
     return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
-
-
-def draws_randomly(model: nn.Module) -> bool:
-    """Whether the model draws random numbers in training (dropout)."""
-    return any(
-        isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0
-        for module in model.modules()
-    )
 
 
 class Pool:
@@ -114,7 +111,6 @@ class ReplicaEngine:
         self._seeded = seeded
         self._shared = replicas.parameter_set()
         self._free: queue.SimpleQueue = queue.SimpleQueue()
-        self._sets = 0
         self._pool = Pool(self.threads)
 
     def map(self, task: Callable[[int], None], count: int) -> None:
@@ -144,19 +140,36 @@ class ReplicaEngine:
                 compute(worker, self._shared)
 
         else:
-            while self._sets < self.threads:
-                self._free.put(self.replicas.parameter_set())
-                self._sets += 1
 
             def task(worker: int) -> None:
-                parameters = self._free.get()
-                try:
-                    parameters.load(at[worker])
+                with self._own_set(at[worker]) as parameters:
                     compute(worker, parameters)
-                finally:
-                    self._free.put(parameters)
 
         self.map(task, len(out))
+
+    @contextlib.contextmanager
+    def _own_set(self, at: Tensor):
+        """A set of parameters at a point, for one thread."""
+        try:
+            parameters = self._free.get_nowait()
+        except queue.Empty:
+            parameters = self.replicas.parameter_set()
+        try:
+            parameters.load(at)
+            yield parameters
+        finally:
+            self._free.put(parameters)
+
+    def several(self, workers: Sequence[int], at: Tensor, batches: Sequence[Batch], out: Tensor, losses: Tensor) -> None:
+        """Fill ``out`` (n, d) and ``losses`` (n,) with the gradients of n workers, each at its own
+        point of ``at`` (n, d) and on its own step's minibatch."""
+
+        def task(row: int) -> None:
+            worker, batch = workers[row], batches[row]
+            with self._own_set(at[row]) as parameters:
+                self._gradient(worker, parameters, *batch.worker(worker), batch, out[row], losses[row])
+
+        self.map(task, len(workers))
 
     def gradient(self, worker: int, at: Tensor, batch: Batch, out: Tensor, loss: Tensor) -> None:
         """Fill ``out`` (d,) and ``loss`` () with one worker's gradient and loss at ``at`` (d,)."""
@@ -174,7 +187,7 @@ class ReplicaEngine:
                 context.enter_context(own_generator(out.device))
                 torch.manual_seed(batch.seed(worker))
             module = self.replicas.bind(worker, parameters)
-            value = F.cross_entropy(module(x), y)
+            value = cross_entropy(module(x), y)
             grads = torch.autograd.grad(
                 value, parameters.tensors, allow_unused=True, materialize_grads=True
             )

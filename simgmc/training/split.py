@@ -7,7 +7,7 @@ matrix product per layer, written where they belong in the (K, d) result.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -102,6 +102,10 @@ class SplitEngine:
             self._pass(here, x[group], y[group], out[group], losses[group])
 
         self._pool.map(task, -(-len(out) // GROUP))
+
+    def several(self, workers: Sequence[int], at: Tensor, batches: Sequence[Batch], out: Tensor, losses: Tensor) -> None:
+        """See :meth:`simgmc.training.engine.ReplicaEngine.several`."""
+        self._pool.map(lambda row: self.gradient(workers[row], at[row], batches[row], out[row], losses[row]), len(workers))
 
     def gradient(self, worker: int, at: Tensor, batch: Batch, out: Tensor, loss: Tensor) -> None:
         """Fill ``out`` (d,) and ``loss`` () with one worker's gradient and loss at ``at`` (d,)."""

@@ -1,0 +1,178 @@
+"""A training that the simulated clock drives: evaluated, checkpointed, and what it leaves."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from simgmc.clocked import Clocked, Journalled
+from simgmc.errors import DivergenceError, SimgmcError
+from simgmc.evaluations import Evaluations
+from simgmc.network import ClusterSettings
+from simgmc.network.breakdown import CATEGORIES
+from simgmc.network.peers import LAST_OF_INSTANT, Peers
+from simgmc.recorded import Milestones, Record, State
+from simgmc.requests import Journal
+from simgmc.results.checkpoint import Checkpoints
+from simgmc.results.details import Details, traffic
+from simgmc.results.run_directory import Breakdown
+from simgmc.scenario import Scenario
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """What a training under the clock leaves."""
+
+    record: Record
+    breakdown: Breakdown
+    details: Details
+    journal: np.ndarray
+    """Its requests, from which it can be watched again, see :class:`simgmc.requests.Journal`."""
+
+
+class ClockedTraining:
+    """One training of a method whose order of events matters.
+
+    An evaluation, or the end, takes place when everything that happens at its instant is over.
+    A training that was stopped goes on from its checkpoint: the cluster is simulated again up
+    to there with the requests of the journal, then the numerics take over where they were.
+    """
+
+    def __init__(
+        self,
+        trainer: Any,
+        settings: ClusterSettings,
+        milestones: Milestones,
+        scenario: Scenario,
+        checkpoints: Checkpoints | None = None,
+        on_evaluation: Callable[[State], None] = lambda state: None,
+        on_progress: Callable[[int, float], None] = lambda gradients, time: None,
+    ):
+        self._trainer = trainer
+        self._milestones = milestones
+        self._checkpoints = checkpoints
+        self._on_progress = on_progress
+        self.record = Record()
+        self._journal = Journal()
+        self._past = 0
+        """Evaluations that the checkpoint holds and that are not made again."""
+        factor, single = scenario.workload.divergence_factor, scenario.report.single_workers
+        self._evaluations = Evaluations(trainer.workload, self.record, factor, single, on_evaluation)
+        self._load(on_evaluation)
+        self._peers = Peers(settings)
+        self._numerics = Journalled(trainer, self._journal)
+        self._clocked = Clocked(self._peers, self._numerics, self._after)
+        self._before = 0.0
+        self._evaluated = -1.0
+
+    # running --------------------------------------------------------------------------
+
+    def run(self) -> Finished:
+        """Train to the end (or until it diverges)."""
+        clock, seconds = self._peers.clock, self._milestones.seconds
+        clock.call_at(0.0, lambda _: self._evaluate(), LAST_OF_INSTANT)
+        if seconds is not None:
+            self._tick(1, seconds)
+        try:
+            self._clocked.run()
+            if self._clocked.diverged:
+                raise DivergenceError(self._trainer.diverged)
+        except DivergenceError as error:
+            self.record.diverged, self.record.diverged_round = str(error), int(self._mean_gradients)
+        return self._finished()
+
+    def _tick(self, number: int, seconds: float) -> None:
+        """Evaluate at every multiple of so many simulated seconds."""
+
+        def evaluate(_: Any) -> None:
+            self._evaluate()
+            self._tick(number + 1, seconds)
+
+        self._peers.clock.call_at(number * seconds, evaluate, LAST_OF_INSTANT)
+
+    @property
+    def _mean_gradients(self) -> float:
+        return sum(self._clocked.gradients) / len(self._clocked.gradients)
+
+    def _after(self, clocked: Clocked) -> None:
+        """The end of an instant at which gradients were finished."""
+        now = self._mean_gradients
+        over = self._milestones.over_by_clock(now)
+        if over or self._milestones.due_by_clock(now, self._before):
+            self._evaluate()
+        self._before = now
+        self._on_progress(int(now), self._peers.now)
+        if over:
+            self._peers.stop()
+        elif self._checkpoints is not None and not self._numerics.again and self._checkpoints.due():
+            self.save()
+
+    def _evaluate(self) -> None:
+        trainer, peers = self._trainer, self._peers
+        if self._evaluated == peers.now:
+            return  # a milestone and a stated time at one instant
+        self._evaluated = peers.now
+        if self._past:
+            self._past -= 1
+            return
+        self._evaluations.add(
+            int(self._mean_gradients),
+            trainer.epoch,
+            trainer.train_loss(),
+            trainer.model(),
+            trainer.other_models(),
+            [] if trainer.algorithm.centralised else trainer.models(),
+            others=trainer.metrics(),
+            time=peers.now,
+            bytes_up=peers.sent_by_workers,
+            bytes_down=peers.received_by_workers,
+        )
+
+    def _finished(self) -> Finished:
+        peers, clocked = self._peers, self._clocked
+        spent = clocked.spent()
+        parts = dict(zip(CATEGORIES, spent.mean(axis=0), strict=True))
+        breakdown = Breakdown(
+            rounds=int(self._mean_gradients),
+            sim_time_s=peers.now,
+            **{f"{part}_s": float(seconds) for part, seconds in parts.items()},
+            bytes_sent_by_workers=peers.sent_by_workers,
+            bytes_received_by_workers=peers.received_by_workers,
+            bytes_into_server=peers.into_server,
+            bytes_out_of_server=peers.out_of_server,
+            rcc=None,
+            diverged=self.record.diverged_round,
+            evaluations=len(self.record.states),
+        )
+        links = traffic(peers.fabric.links.names, peers.link_bytes, peers.link_messages)
+        details = Details(spent, np.array(clocked.gradients), links, dict(clocked.staleness))
+        return Finished(self.record, breakdown, details, self._journal.to_array())
+
+    # checkpoints ----------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Write a checkpoint of this instant."""
+        from simgmc.training.saved_state import to_arrays
+
+        arrays, plain = to_arrays(self._trainer.state())
+        states = [dataclasses.asdict(state) for state in self.record.states]
+        self._checkpoints.save({**arrays, "journal": self._journal.to_array()}, {"trainer": plain, "states": states})
+
+    def _load(self, on_evaluation: Callable[[State], None]) -> None:
+        found = None if self._checkpoints is None else self._checkpoints.load()
+        if found is None:
+            return
+        from simgmc.training.saved_state import from_arrays
+
+        arrays, plain = found
+        if "journal" not in arrays:
+            raise SimgmcError(f"{self._checkpoints.file}: is not a checkpoint of a training under the clock; remove it to train anew")
+        self._journal = Journal(arrays.pop("journal"))
+        self._trainer.load_state(from_arrays(arrays, plain["trainer"], self._trainer.workload.device))
+        self.record.states += [State(**state) for state in plain["states"]]
+        self._past = len(self.record.states)
+        for state in self.record.states:
+            on_evaluation(state)

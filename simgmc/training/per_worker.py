@@ -1,0 +1,373 @@
+"""The per-worker interpreter: one program a worker, in the order of simulated time.
+
+It performs effects of which the clock says when (see :mod:`simgmc.clocked`), and never sees
+the clock. A gradient's point is fixed when the program asks for it; its value is needed only
+when the simulated computing is over, so all gradients that are under way by then are computed
+in one call.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from simgmc.algorithms import effects
+from simgmc.algorithms.effects import SERVER, Arrival
+from simgmc.algorithms.worker import Algorithm, Program, Worker
+from simgmc.compression.identity import Identity
+from simgmc.errors import DivergenceError
+from simgmc.randomness import Randomness
+from simgmc.requests import NOTHING, Kind, Reply, Request, Served
+
+_NO_DRAWS = Randomness(0, 0, 0, [0])
+
+
+@dataclass
+class _Ahead:
+    """A gradient whose value is known before the simulated computing is over."""
+
+    gradient: Tensor
+    loss: Tensor
+    buffers: dict[str, Tensor]
+    """The worker's running statistics after it."""
+
+
+@dataclass
+class _Run:
+    """One worker's program under way."""
+
+    worker: Worker
+    program: Program | None = None
+    effect: Any = None
+    """What the program waits for."""
+    start: dict[str, Any] = field(default_factory=dict)
+    """The worker's state and context when its round began."""
+    since: list[tuple[Any, ...]] = field(default_factory=list)
+    """What has happened to it since: ("answer", value) or ("serve", asker, content)."""
+    gradients: int = 0
+    """Gradients finished."""
+    rounds: int = 0
+    previous_lr: float | None = None
+    launches: int = 0
+    ahead: _Ahead | None = None
+
+
+class PerWorkerTrainer:
+    """Trains with one program per worker, each at its own pace.
+
+    ``graph(round)`` gives everybody's neighbours in a worker's own round of that number (by
+    default all others). State of a worker: the algorithm's (d,) vectors; while a round is under way also its
+    state at the round's start and the answers since, from which a stopped run goes on.
+    """
+
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        workload: Any,
+        lr_at: Callable[[float], float],
+        weight_decay: float = 0.0,
+        seed: int = 0,
+        graph: Callable[[int], Sequence[tuple[int, ...]]] | None = None,
+        together: bool = True,
+    ):
+        """``together``: compute gradients that are under way in one call; False: each alone, when it is due."""
+        self.algorithm, self.workload = algorithm, workload
+        self._lr_at, self._weight_decay, self._together = lr_at, weight_decay, together
+        self._seed = seed
+        workers = workload.workers
+        complete = [tuple(other for other in range(workers) if other != rank) for rank in range(workers)]
+        self._graph = graph or (lambda round: complete)
+        self._dense = Identity()
+        self.batch_calls = 0
+        """Calls of the gradient engine so far."""
+        self.diverged: str | None = None
+        """Why training cannot go on, if it cannot."""
+        self._losses: list[Tensor] = []
+        self._messages: dict[int, Arrival] = {}
+        """What has been sent and not been taken yet."""
+        self._next_message = 0
+        initial = workload.initial_parameters()
+        self.runs = [_Run(self._worker(initial, rank)) for rank in range(workers)]
+        self.server = self._worker(initial, workers)
+        for run in self.runs:
+            algorithm.start(run.worker)
+        algorithm.start_server(self.server)
+
+    def _worker(self, initial: Tensor, rank: int) -> Worker:
+        worker = Worker(initial.clone(), self.workload.layout, self._seed, [rank], self.workload.workers)
+        own = getattr(self.workload, "components", 0)
+        worker.components = own if rank < self.workload.workers else own * self.workload.workers
+        worker.begin(0, 0.0, self._lr_at(0.0), self._lr_at(0.0), self._weight_decay)
+        return worker
+
+    @property
+    def gradients(self) -> int:
+        """Gradients finished by all workers."""
+        return sum(run.gradients for run in self.runs)
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the training data so far, by gradients finished."""
+        return self.gradients / (self.workload.workers * self.workload.batches_per_epoch)
+
+    # what the clock asks ------------------------------------------------------------------
+
+    def advance(self, worker: int, answer: int | Sequence[int]) -> Request:
+        """See :class:`simgmc.clocked.Numerics`."""
+        run = self.runs[worker]
+        try:
+            request = self._request(run, self._answer(worker, run, answer))
+        except DivergenceError as error:
+            self.diverged = f"worker {worker}, round {run.rounds + 1}: {error}"
+            return Request(Kind.DIVERGED)
+        return request
+
+    def serve(self, asked: int, asker: int, message: int) -> Served:
+        """See :class:`simgmc.clocked.Numerics`."""
+        content = self._take(message)
+        if asked == SERVER:
+            one = self.server
+            one.lr = self._lr_at(self.epoch)
+            one.epoch = self.epoch
+        else:
+            one = self.runs[asked].worker
+            self.runs[asked].since.append(("serve", asker, content))
+        replies = []
+        for rank, reply in self.algorithm.serve(one, asker, content):
+            number, nbytes, compressed = self._put(one, reply)
+            replies.append(Reply(rank, number, nbytes, compressed))
+        if asked == SERVER:
+            one.round += 1
+        return Served(tuple(replies), self._staleness(one))
+
+    # a program ------------------------------------------------------------------------------
+
+    def _begin(self, run: _Run) -> None:
+        worker, epoch = run.worker, self.epoch
+        lr = self._lr_at(epoch)
+        worker.begin(run.rounds, epoch, lr, run.previous_lr or lr, self._weight_decay)
+        partners = self.algorithm.partners(self._graph(run.rounds))
+        worker.neighbours = tuple(partners[worker.rank])
+        worker.sources = tuple(rank for rank, others in enumerate(partners) if worker.rank in others)
+        run.previous_lr, run.launches = lr, 0
+        run.start, run.since = _kept(worker), []
+        run.program = self.algorithm.round(worker)
+
+    def _answer(self, worker: int, run: _Run, answer: int | Sequence[int]) -> Any:
+        """What the program gets: a gradient, a message's content, several, or nothing."""
+        if isinstance(run.effect, effects.Gradient):
+            return self._gradient(worker, run)
+        if isinstance(run.effect, effects.Collect):
+            return [self._messages.pop(number) for number in answer]
+        if isinstance(run.effect, effects.Launch):
+            run.launches += 1
+            return run.launches - 1
+        return None if answer == NOTHING else self._take(answer)
+
+    def _request(self, run: _Run, answer: Any) -> Request:
+        """Send the answer to the program; its next request."""
+        if run.program is None:
+            self._begin(run)
+            answer = None
+        else:
+            run.since.append(("answer", answer))
+        try:
+            run.effect = run.program.send(answer)
+        except StopIteration:
+            run.program, run.effect = None, None
+            run.rounds += 1
+            return Request(Kind.ROUND, staleness=self._staleness(run.worker))
+        return self._asked(run, run.effect)
+
+    def _asked(self, run: _Run, effect: Any) -> Request:
+        late = self._staleness(run.worker)
+        match effect:
+            case effects.Gradient():
+                return Request(Kind.GRADIENT, staleness=late)
+            case effects.Meet(to=to, message=message):
+                kind = Kind.MEET
+            case effects.Ask(to=to, message=message):
+                kind = Kind.ASK
+            case effects.Send(to=to, message=message):
+                kind = Kind.SEND
+            case effects.Launch(effect=effects.Ask(to=to, message=message)):
+                kind = Kind.LAUNCH
+            case effects.Collect(at_least=needed):
+                return Request(Kind.COLLECT, to=needed, staleness=late)
+            case effects.Join(handle=handle):
+                return Request(Kind.JOIN, to=handle, staleness=late)
+            case _:
+                raise TypeError(f"{type(self.algorithm).__name__} asks for {type(effect).__name__}, which a run by the clock cannot do")
+        number, nbytes, compressed = self._put(run.worker, message)
+        return Request(kind, to, number, nbytes, compressed, late)
+
+    # messages -------------------------------------------------------------------------------
+
+    def _put(self, sender: Worker, content: Any) -> tuple[int, int, int]:
+        """Keep a message until it has arrived: its number, its bytes, what a compressor read for it."""
+        message = self._dense(content, _NO_DRAWS) if isinstance(content, Tensor) else content
+        number = self._next_message
+        self._next_message += 1
+        self._messages[number] = Arrival(sender.round, sender.rank, message.dense())
+        return number, int(message.nbytes[0]), 4 * message.d if message.compressed else 0
+
+    def _take(self, number: int) -> Any:
+        return self._messages.pop(number).content
+
+    def _staleness(self, worker: Worker) -> tuple[int, ...]:
+        late = tuple(worker._applied)
+        worker._applied.clear()
+        return late
+
+    # gradients ------------------------------------------------------------------------------
+
+    def _gradient(self, worker: int, run: _Run) -> Tensor:
+        if run.ahead is None:
+            self._compute(worker)
+        ahead, run.ahead = run.ahead, None
+        if ahead.buffers:
+            state = self.workload.state_dict()
+            for name, row in ahead.buffers.items():
+                state[name][worker] = row
+            self.workload.load_state_dict(state)
+        self._losses.append(ahead.loss)
+        run.gradients += 1
+        return ahead.gradient
+
+    def _compute(self, needed: int) -> None:
+        """Compute the gradients under way: all that are of minibatches, in one call."""
+        effect = self.runs[needed].effect
+        if effect.component is not None:
+            gradient, loss = self.workload.component_gradient(needed, effect.at, effect.component)
+            self._ahead(self.runs[needed], gradient, loss, {})
+            return
+        under_way = [
+            rank
+            for rank, run in enumerate(self.runs)
+            if isinstance(run.effect, effects.Gradient) and run.effect.component is None and run.ahead is None
+        ]
+        ranks = under_way if self._together else [needed]
+        points = torch.stack([self.runs[rank].effect.at for rank in ranks])
+        before = self.workload.state_dict()
+        gradients, losses = self.workload.gradients_of(ranks, points, [self.runs[rank].gradients for rank in ranks])
+        after = self.workload.state_dict() if before else {}
+        if before:
+            self.workload.load_state_dict(before)
+        self.batch_calls += 1
+        for row, rank in enumerate(ranks):
+            buffers = {name: rows[rank].clone() for name, rows in after.items()}
+            self._ahead(self.runs[rank], gradients[row], losses[row], buffers)
+
+    def _ahead(self, run: _Run, gradient: Tensor, loss: Tensor, buffers: dict[str, Tensor]) -> None:
+        if self._weight_decay and run.effect.weight_decay:
+            gradient = gradient + self._weight_decay * run.effect.at
+        run.ahead = _Ahead(gradient, loss, buffers)
+
+    # between instants -----------------------------------------------------------------------
+
+    def models(self) -> list[Tensor]:
+        """Per worker (d,): the point at which the method is evaluated."""
+        return [self.algorithm.model(run.worker) for run in self.runs]
+
+    def model(self) -> Tensor:
+        """(d,): the server's model where that is what counts, else the mean of the workers'."""
+        if self.algorithm.centralised:
+            return self.algorithm.model(self.server)
+        return torch.stack(self.models()).mean(dim=0)
+
+    def other_models(self) -> dict[str, Tensor]:
+        """Further points that the method reports, averaged likewise."""
+        every = [self.algorithm.other_models(run.worker) for run in self.runs]
+        return {name: torch.stack([points[name] for points in every]).mean(dim=0) for name in every[0]}
+
+    def metrics(self) -> dict[str, float]:
+        """The method's own numbers, added over workers."""
+        total: dict[str, float] = {}
+        for one in (*(run.worker for run in self.runs), self.server):
+            for name, value in self.algorithm.metrics(one).items():
+                total[name] = total.get(name, 0.0) + value
+        return total
+
+    def train_loss(self) -> float | None:
+        """Mean minibatch loss since the last call; None where no gradient was finished since."""
+        losses, self._losses = self._losses, []
+        return float(torch.stack(losses).double().mean()) if losses else None
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a stopped training needs to go on, as nested tensors and plain values."""
+        return {
+            "runs": [_run_state(run) for run in self.runs],
+            "server": _kept(self.server),
+            "messages": [[number, *one] for number, one in self._messages.items()],
+            "next_message": self._next_message,
+            "losses": list(self._losses),
+            "workload": self.workload.state_dict(),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go back to a state from :meth:`state`, each program to where it was."""
+        self._messages = {number: Arrival(*one) for number, *one in state["messages"]}
+        self._next_message = state["next_message"]
+        self._losses = list(state["losses"])
+        self.workload.load_state_dict(state["workload"])
+        _put_back(self.server, state["server"])
+        for run, kept in zip(self.runs, state["runs"], strict=True):
+            self._load_run(run, kept)
+
+    def _load_run(self, run: _Run, kept: Mapping[str, Any]) -> None:
+        _put_back(run.worker, kept["start"])
+        run.start = _kept(run.worker)
+        run.gradients, run.rounds = kept["gradients"], kept["rounds"]
+        run.previous_lr, run.launches = kept["previous_lr"], kept["launches"]
+        run.since = [tuple(one) for one in kept["since"]]
+        run.program = run.effect = None
+        if kept["under_way"]:
+            run.program = self.algorithm.round(run.worker)
+            run.effect = run.program.send(None)
+            for what, *values in run.since:
+                if what == "answer":
+                    run.effect = run.program.send(values[0])
+                else:
+                    self.algorithm.serve(run.worker, *values)
+        run.worker._applied.clear()
+        ahead = kept["ahead"]
+        run.ahead = None if ahead is None else _Ahead(ahead["gradient"], ahead["loss"], ahead["buffers"])
+
+
+_CONTEXT = ("round", "epoch", "lr", "previous_lr", "neighbours", "sources")
+
+
+def _kept(worker: Worker) -> dict[str, Any]:
+    """A worker's state and context; lists and tables are copied, tensors never change in place."""
+    state = {name: copy.copy(value) if isinstance(value, (list, dict)) else value for name, value in worker.state().items()}
+    return {"state": state, "context": [getattr(worker, name) for name in _CONTEXT], "calls": worker._calls}
+
+
+def _put_back(worker: Worker, kept: Mapping[str, Any]) -> None:
+    for name in set(worker.state()) - set(kept["state"]):
+        delattr(worker, name)
+    for name, value in kept["state"].items():
+        setattr(worker, name, copy.copy(value) if isinstance(value, (list, dict)) else value)
+    for name, value in zip(_CONTEXT, kept["context"], strict=True):
+        setattr(worker, name, tuple(value) if name in ("neighbours", "sources") else value)
+    worker._calls = kept["calls"]
+
+
+def _run_state(run: _Run) -> dict[str, Any]:
+    under_way = run.program is not None
+    ahead = run.ahead
+    return {
+        "start": run.start if under_way else _kept(run.worker),
+        "since": [list(one) for one in run.since] if under_way else [],
+        "under_way": under_way,
+        "gradients": run.gradients,
+        "rounds": run.rounds,
+        "previous_lr": run.previous_lr,
+        "launches": run.launches,
+        "ahead": None if ahead is None else {"gradient": ahead.gradient, "loss": ahead.loss, "buffers": ahead.buffers},
+    }
