@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import simpy
 
-from simgmc.costs import Average, Compress, Compute, Join, RoundCosts
+from simgmc.costs import Average, Compress, Compute, Join, Mix, RoundCosts
 from simgmc.errors import SimgmcError
 from simgmc.network.breakdown import CATEGORIES
 from simgmc.network.clock import Clock, NetworkTimer
@@ -93,9 +93,10 @@ class Cluster:
                         crash = yield from self._work(worker, seconds, spent, _COMPUTE)
                 elif isinstance(cost, Compress):
                     crash = yield from self._work(worker, settings.compression.of(cost.nbytes), spent, _COMPRESS)
-                elif isinstance(cost, Average):
-                    if len(cost.up) != workers:
-                        raise SimgmcError(f"round {number} has messages of {len(cost.up)} workers, the cluster has {workers}")
+                elif isinstance(cost, Average | Mix):
+                    sizes = cost.up if isinstance(cost, Average) else cost.nbytes
+                    if len(sizes) != workers:
+                        raise SimgmcError(f"round {number} has messages of {len(sizes)} workers, the cluster has {workers}")
                     joint = current.joint(step, 0, lambda cost=cost: self.communication.open(cost, current.costs, current.gone, number))
                     if worker in joint.members:
                         joint.ready(worker, began)
@@ -111,7 +112,7 @@ class Cluster:
                         crash = Crash(worker, began, began)
                 elif isinstance(cost, Join):
                     if cost.step not in pending:
-                        raise SimgmcError(f"round {number} joins step {cost.step}, which started no average in the background")
+                        raise SimgmcError(f"round {number} joins step {cost.step}, which started no exchange in the background")
                     joint, since = pending.pop(cost.step)
                     if worker not in joint.finished or joint.finished[worker] > began:
                         yield joint.done[worker]
@@ -127,7 +128,7 @@ class Cluster:
                 number = back
                 continue
             if pending:
-                raise SimgmcError(f"round {number} never joins the average that its step {min(pending)} started")
+                raise SimgmcError(f"round {number} never joins the exchange that its step {min(pending)} started")
             record.finish(number, worker, clock.now, spent, busy)
             self._pass(number, current, source, record)
             number += 1

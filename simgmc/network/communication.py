@@ -8,9 +8,11 @@ from dataclasses import replace
 import numpy as np
 import simpy
 
-from simgmc.costs import Average, RoundCosts
+from simgmc.costs import Average, Mix, RoundCosts
+from simgmc.errors import SimgmcError
 from simgmc.network import collectives
 from simgmc.network.clock import Clock
+from simgmc.network.collectives.exchanges import gossip
 from simgmc.network.collectives.pieces import cut
 from simgmc.network.exchange import LiveExchange, Parts, RingLinks, Solution, SolvedExchange, moved, solve_events, solve_ring, solve_server
 from simgmc.network.fast_server import FEWEST, ServerLinks
@@ -30,9 +32,9 @@ _KEPT_SIZE = 1_000_000
 class Joint:
     """One exchange that several workers take part in."""
 
-    def __init__(self, communication: Communication, average: Average, members: list[int], number: int, apart: bool):
+    def __init__(self, communication: Communication, cost: Average | Mix, members: list[int], number: int, apart: bool):
         self._communication = communication
-        self._average = average
+        self._cost = cost
         self.number = number
         self.apart = apart
         """Whether no other exchange of its round is under way at the same time."""
@@ -44,12 +46,12 @@ class Joint:
         self.inner = communication.create(self)
 
     @property
-    def average(self) -> Average:
+    def cost(self) -> Average | Mix:
         """The messages of those that take part."""
-        if len(self.members) == len(self._average.up):
-            return self._average
+        if len(self.members) == len(self._communication.settings.workers):
+            return self._cost
         return replace(
-            self._average, up=self._average.up[self.members], floats_up=self._average.floats_up[self.members], partial=None
+            self._cost, up=self._cost.up[self.members], floats_up=self._cost.floats_up[self.members], partial=None
         )
 
     def ready(self, worker: int, now: float) -> None:
@@ -100,6 +102,9 @@ class Communication:
         self._placements: dict[tuple, Placement] = {}
         self._schedules: OrderedDict[tuple, tuple[str, Schedule]] = OrderedDict()
         self._solutions: OrderedDict[tuple, tuple[Schedule, Solution]] = OrderedDict()
+        self._gossips: OrderedDict[tuple, Schedule] = OrderedDict()
+        self._solved = False
+        """Whether some exchange was solved at once."""
         self._ways: dict[tuple[int, ...], RingLinks] = {}
         self._servers: dict[int, ServerLinks | None] = {}
         self._apart: dict[int, bool] = {}
@@ -119,32 +124,46 @@ class Communication:
             options = replace(options, groups=groups(settings.graph, settings.workers))
         self._options = options
 
-    def open(self, average: Average, costs: RoundCosts, gone: set[int], number: int) -> Joint:
+    def open(self, cost: Average | Mix, costs: RoundCosts, gone: set[int], number: int) -> Joint:
         """An exchange of these messages in round ``number`` with these costs, among the workers
-        that are there: not ``gone`` from this round, nor crashed just now."""
+        that are there: not ``gone`` from this round, nor crashed just now.
+
+        Raises :class:`~simgmc.errors.SimgmcError` for gossip among those that are left, and for
+        gossip after an exchange that was solved on the ground that it had the network to itself.
+        """
         workers = range(len(self.settings.workers))
+        if isinstance(cost, Mix):
+            if self.settings.faults.policy == "without":
+                raise SimgmcError('crash policy "without": gossip has no weights for the workers that are left; use "wait" or "stop"')
+            if self._solved:
+                raise SimgmcError(f"round {number} mixes with neighbours after rounds that averaged: simulate it with fast = False")
+            self._alone = False
         if self.settings.faults.policy == "without":
             gone = gone | self.settings.faults.absent(self.clock.now, workers)
-        apart = not any(isinstance(step, Average) and step.background for step in costs)
-        return Joint(self, average, [worker for worker in workers if worker not in gone], number, apart)
+        apart = not any(isinstance(step, Average | Mix) and step.background for step in costs)
+        return Joint(self, cost, [worker for worker in workers if worker not in gone], number, apart)
 
     def create(self, joint: Joint) -> LiveExchange | SolvedExchange:
         """How a joint's exchange is simulated."""
-        average = joint.average
-        name, schedule = self._schedule(average, joint.members)
+        if isinstance(joint.cost, Mix):
+            return self._live(joint, self._gossip(joint.cost), True)
+        name, schedule = self._schedule(joint.cost, joint.members)
         if self.settings.collective == "auto":
             self.chosen[name] = self.chosen.get(name, 0) + 1
         solvable = self._alone and joint.apart
         if solvable and schedule.ring is not None and self._way(joint.members).apart:
+            self._solved = True
             total = self._way(joint.members).moved(schedule.ring)
             return SolvedExchange(len(joint.members), lambda gates: self._solve(schedule, joint.members, gates), total, joint.finish)
         placement = self._placement(schedule.structure, joint.members)
         if solvable and schedule.ring is None and self._provably_alone(placement):
+            self._solved = True
             total = moved(schedule, placement)
             return SolvedExchange(len(joint.members), lambda gates: self._solve(schedule, joint.members, gates), total, joint.finish)
-        exchange = LiveExchange(
-            self.network, schedule, placement, joint.finish, not collectives.find(name).changes_average
-        )
+        return self._live(joint, schedule, not collectives.find(name).changes_average)
+
+    def _live(self, joint: Joint, schedule: Schedule, whole: bool) -> LiveExchange:
+        exchange = LiveExchange(self.network, schedule, self._placement(schedule.structure, joint.members), joint.finish, whole)
         if self.recorder is not None:
             self.recorder.exchange(joint.number, exchange.execution)
         return exchange
@@ -155,6 +174,18 @@ class Communication:
             joint.inner.check(self.network.capacity)
 
     # schedules ------------------------------------------------------------------
+
+    def _gossip(self, mix: Mix) -> Schedule:
+        key = (mix.nbytes.tobytes(), mix.edges.tobytes())
+        found = self._gossips.get(key)
+        if found is None:
+            links: list[list[int]] = [[] for _ in self.settings.workers]
+            for sender, receiver in mix.edges.tolist():
+                links[sender].append(receiver)
+            found = self._gossips[key] = gossip(links, mix.nbytes, self.settings.aggregation)
+            if len(self._gossips) > _KEPT:
+                self._gossips.popitem(last=False)
+        return found
 
     def _schedule(self, average: Average, members: list[int]) -> tuple[str, Schedule]:
         partial = None if average.partial is None else average.partial.tobytes()

@@ -9,11 +9,12 @@ import numpy as np
 
 from simgmc.errors import SimgmcError
 from simgmc.network.collectives.sliced_ring import slices_of
+from simgmc.network.conditions import Cost
 from simgmc.network.schedule import Schedule, Structure, StructureBuilder
 
 
 @cache
-def _neighbours(links: tuple[tuple[int, ...], ...]) -> tuple[Structure, np.ndarray]:
+def _neighbours(links: tuple[tuple[int, ...], ...], adding: bool) -> tuple[Structure, np.ndarray]:
     workers = len(links)
     build = StructureBuilder(workers)
     received: list[list[int]] = [[] for _ in range(workers)]
@@ -25,18 +26,28 @@ def _neighbours(links: tuple[tuple[int, ...], ...]) -> tuple[Structure, np.ndarr
             received[other].append(build.flow(rank, other, gates=(rank,)))
             senders.append(rank)
     for rank in range(workers):
+        if adding and received[rank]:
+            received[rank] = [build.local(rank, received[rank], (rank,))]
         build.finish(rank, received[rank])
     return build.build(), np.array(senders, dtype=np.int64)
 
 
-def gossip(links: Sequence[Sequence[int]], up: Sequence[int]) -> Schedule:
+def gossip(links: Sequence[Sequence[int]], up: Sequence[int], aggregation: Cost | None = None) -> Schedule:
     """Every worker sends its message to each of its neighbours, all at once, and is done when
-    all its neighbours' messages have arrived (D-PSGD, Lian et al. 2017, and its kin).
+    all its neighbours' messages have arrived (D-PSGD, Lian et al. 2017, and its kin) and it
+    has added them to its own.
 
     ``links[k]``: whom worker k sends to; ``up[k]``: its message's bytes.
     """
-    structure, senders = _neighbours(tuple(tuple(targets) for targets in links))
-    return Schedule(structure, np.asarray(up, dtype=float)[senders], np.zeros(structure.flows))
+    structure, senders = _neighbours(tuple(tuple(targets) for targets in links), aggregation is not None)
+    sizes = np.asarray(up, dtype=float)
+    nbytes, delay = np.zeros(structure.flows), np.zeros(structure.flows)
+    nbytes[: len(senders)] = sizes[senders]
+    source, destination = structure.endpoints
+    for added in range(len(senders), structure.flows):
+        arrived = nbytes[: len(senders)][destination[: len(senders)] == source[added]].sum()
+        delay[added] = aggregation.of(float(sizes[source[added]] + arrived))
+    return Schedule(structure, nbytes, delay)
 
 
 def pairwise(pairs: Sequence[tuple[int, int]], up: Sequence[int]) -> Schedule:
