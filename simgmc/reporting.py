@@ -8,6 +8,8 @@ from rich.console import Console
 
 from simgmc.results.grids import MOST_POINTS, is_large
 from simgmc.results.large_tables import print_large_summary
+from simgmc.results.load_table import print_loads
+from simgmc.results.loads import loads_of
 from simgmc.results.plots import draw_plots, left_out
 from simgmc.results.run_directory import RunDirectory, SeriesKey
 from simgmc.results.series import GridPoint as Place
@@ -17,6 +19,8 @@ from simgmc.results.tables import print_summary
 from simgmc.results.trajectories import Surface
 from simgmc.scenario import GridPoint
 from simgmc.scenario.workload import ProblemWorkload
+
+_TABLES = ("metrics.csv", "other_metrics.csv", "summary.csv", "breakdown.csv", "workers.csv", "links.csv", "staleness.csv")
 
 
 def report(console: Console, directory: RunDirectory, points: Sequence[GridPoint]) -> None:
@@ -28,8 +32,10 @@ def report(console: Console, directory: RunDirectory, points: Sequence[GridPoint
     rows = summarize(results, target=target, baseline=baseline)
     write_summary(directory, results, rows)
     (print_large_summary if is_large(results) else print_summary)(console, results, rows, target, baseline)
+    if not is_large(results):
+        print_loads(console, results, loads_of(results, directory.details()))
     plots = draw_plots(directory, target=target, baseline=baseline, surfaces=_surfaces(points), results=results)
-    files = [name for name in ("metrics.csv", "other_metrics.csv", "summary.csv", "breakdown.csv") if (directory.path / name).is_file()]
+    files = [name for name in _TABLES if (directory.path / name).is_file()]
     _line(console, f"\n{directory.path}: {', '.join(files)}, and in plots/: " + ", ".join(sorted({plot.stem for plot in plots})))
     if missing := left_out(results, target, plots):
         _line(console, f"not drawn, since they would need more than {MOST_POINTS} panels: {', '.join(missing)}; every grid point is in {directory.path / 'summary.csv'}")

@@ -31,7 +31,7 @@ from simgmc.results.quantities import axis_unit
 from simgmc.results.series import Results
 
 _SPEEDUPS = "PRGn"
-_GREY, _NOT_RUN, _EDGE = "#C8C8C8", "#FFFFFF", "#202020"
+_GREY, _NOT_RUN, _EDGE = "#E6E6E6", "#FFFFFF", "#202020"
 _HATCH = {"not run": "xxxx", "some seeds": "....", "incomplete": "////", ">": "////", "<": "\\\\\\\\"}
 _HATCH_COLOR = "#404040"
 _BAR_WIDTH = 0.75

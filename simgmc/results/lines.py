@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,8 +21,13 @@ _DIVERGED = {"marker": "x", "markersize": 7.0, "markeredgewidth": 1.6, "linestyl
 _TARGET = {"color": "#404040", "linewidth": 0.7, "linestyle": (0, (5, 2))}
 
 
-def measure_figure(results: Results, along: str, target: float | None, baseline: str | None) -> list[Figure]:
-    """Accuracy (or loss) against simulated time, bytes sent by all workers, or epochs; [] of too many panels."""
+def measure_figure(
+    results: Results, along: str, target: float | None, baseline: str | None, finding: Callable[[GridPoint], str] | None = None
+) -> list[Figure]:
+    """Accuracy (or loss) against simulated time, bytes sent by all workers, or epochs; [] of too many panels.
+
+    ``finding`` says what a panel shows, where that is not who reaches the target or ends best.
+    """
     drawn = {
         point: {m: c for m in results.methods if (c := curves.curve(results, m, point, along)) is not None}
         for point in results.points
@@ -36,6 +42,7 @@ def measure_figure(results: Results, along: str, target: float | None, baseline:
     means = np.concatenate([curve.mean for curve in everything])
     log_y = not results.measure.higher_is_better and bool((means > 0).all()) and curves.wide(means, curves.LOG_LOSS_FROM)
     log_y = log_y or (results.measure.log and bool((means > 0).any()))
+    finding = finding or (lambda point: curves.finding(results, point, along, target, baseline))
     handles, labels = _method_handles(results)
     if target is not None:
         handles.append(Line2D([], [], **_TARGET))
@@ -43,13 +50,13 @@ def measure_figure(results: Results, along: str, target: float | None, baseline:
     if any(one.diverged is not None for one in results.series):
         handles.append(Line2D([], [], **{**_DIVERGED, "markersize": 4.0}))
         labels.append("diverged (with some seed)")
-    note = _seeds_note(results)
+    note = seeds_note(results)
     _, _, legend_rows = panels.legend_layout(labels, panels.page_width(rows))
     made = panels.pages(rows, 1.75, legend_rows + bool(note))
     for page in made:
         for group in panels.sharing(page, log=log):
             _draw_lines(results, page, group, drawn, along, log=log, log_y=log_y, target=target)
-        panels.titles(page, lambda panel: curves.finding(results, panel.points[0], along, target, baseline))
+        panels.titles(page, lambda panel: finding(panel.points[0]))
         panels.legend(page.figure, handles, labels, note)
     return [page.figure for page in made]
 
@@ -68,6 +75,7 @@ def _draw_lines(
             look = looks.look(results.methods, method)
             shown = curve.x > 0 if log else np.full(len(curve.x), True)  # a log axis has no place for the start
             x, mean = curve.x[shown], scale_y * curve.mean[shown]
+            mean = np.where(mean > 0, mean, np.nan) if log_y else mean
             marks = (0.02 * place, 0.16) if np.isfinite(mean).sum() > 8 else None
             axis.plot(x, mean, markevery=marks, zorder=3, **look)
             if any(one.diverged is not None for one in results.at(method, panel.points[0])) and np.isfinite(mean).any():
@@ -151,7 +159,7 @@ def target_sweep(results: Results, key: str, target: float, baseline: str | None
     if open_points:
         handles.append(Line2D([], [], marker="o", color="#404040", markerfacecolor="white", linestyle=":"))
         labels.append("open: not by every seed (lower bound)")
-    note = _seeds_note(results)
+    note = seeds_note(results)
     _, _, legend_rows = panels.legend_layout(labels, panels.page_width(rows))
     made = panels.pages(rows, 1.75, legend_rows + bool(note))
     lengths = [results.reach(m, p, target).at_least for p in results.points for m in results.methods if results.at(m, p)]
@@ -242,7 +250,7 @@ def _method_handles(results: Results) -> tuple[list[Line2D], list[str]]:
     return [Line2D([], [], **looks.look(results.methods, method)) for method in shown], shown
 
 
-def _seeds_note(results: Results) -> str:
+def seeds_note(results: Results) -> str:
     """What lines and bands are; nothing of a single seed."""
     seeds = {len(results.at(method, point)) for method in results.methods for point in results.points} - {0}
     if max(seeds, default=1) == 1:

@@ -38,6 +38,8 @@ class Panel:
 
     name: str
     points: tuple[GridPoint, ...]
+    method: str = ""
+    """Whose panel it is, where each method has its own."""
 
 
 @dataclass(frozen=True)

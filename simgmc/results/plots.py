@@ -8,6 +8,8 @@
 - ``time_to_target_vs_KEY``: along a numeric key of the grid with at least three values.
 - ``time_per_round``: what a worker's round is made of.
 - ``trajectory``: for problems of two parameters, each method's path over the contours of the objective.
+- ``idle_per_worker``: what every worker's time is made of, where workers differ; ``staleness``: of methods that have it.
+- ``consensus_vs_time``, ``single_workers_vs_time``: of methods whose workers have models of their own.
 - ``first_to_target_map``, ``speedup_map``: over two numeric keys with at least three values each.
 
 No figure has more than 12 panels (grids.MOST_POINTS): where it would, it is not drawn.
@@ -24,8 +26,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from simgmc.results import bars, curves, grids, heat_maps, lines, panels, trajectories
-from simgmc.results.run_directory import RunDirectory
+from simgmc.results import bars, curves, grids, heat_maps, lines, load_plots, panels, trajectories
+from simgmc.results.details import Details
+from simgmc.results.loads import loads_of
+from simgmc.results.run_directory import RunDirectory, SeriesKey
 from simgmc.results.series import ACCURACY, DISTANCE, GAP, GridPoint, Results, read_results
 from simgmc.results.trajectories import Surface
 
@@ -47,11 +51,12 @@ def draw_plots(
     point where it has two parameters. ``results``: what the directory holds, if it has been read.
     """
     results = results or read_results(directory, methods)
+    details = {} if grids.is_large(results) else directory.details()
     files: list[Path] = []
     if not results.series:
         return files
     with panels.style():
-        for name, figures in figures_of(results, target, baseline, surfaces).items():
+        for name, figures in figures_of(results, target, baseline, surfaces, details).items():
             files += panels.save(figures, directory.plots, name, directory.replace, formats)
     return files
 
@@ -61,6 +66,7 @@ def figures_of(
     target: float | None = None,
     baseline: str | None = None,
     surfaces: Mapping[GridPoint, Surface] | None = None,
+    details: Mapping[SeriesKey, Details] | None = None,
 ) -> dict[str, list[Figure]]:
     """All figures by file name, none of those with too many panels.
 
@@ -84,6 +90,11 @@ def figures_of(
         figures |= heat_maps.heat_map_figures(results, target, baseline)
     if all(one.breakdown is not None for one in results.series):
         figures["time_per_round"] = [] if large else bars.round_bars(results)
+    loads = loads_of(results, details or {})
+    figures["idle_per_worker"] = load_plots.idle_bars(results, loads)
+    figures["staleness"] = load_plots.staleness_bars(results, loads)
+    figures["consensus_vs_time"] = load_plots.consensus_figure(results)
+    figures["single_workers_vs_time"] = load_plots.single_worker_figure(results)
     return figures
 
 

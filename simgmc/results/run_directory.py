@@ -249,11 +249,22 @@ class RunDirectory:
         return found
 
     def other_metrics(self) -> dict[SeriesKey, dict[int, dict[str, float]]]:
-        """Further values of every series' evaluations: by round, then by name, in the order in which they were written."""
+        """Further values of every series' evaluations: by round (the last of a round), then by name, in the order in which they were written."""
         found: dict[SeriesKey, dict[int, dict[str, float]]] = {}
+        for key, rows in self.other_rows().items():
+            for row in rows:
+                found.setdefault(key, {}).setdefault(row.round, {})[row.name] = row.value
+        return found
+
+    def other_rows(self) -> dict[SeriesKey, list[OtherMetric]]:
+        """Further values of every series' evaluations, in the order in which they were written.
+
+        Where several evaluations have the same round, the n-th value of a name is that of the n-th of them.
+        """
+        found: dict[SeriesKey, list[OtherMetric]] = {}
         if (self.path / "other_metrics.csv").is_file():
             for key, row in self._rows("other_metrics.csv", OtherMetric):
-                found.setdefault(key, {}).setdefault(row.round, {})[row.name] = row.value
+                found.setdefault(key, []).append(row)
         return found
 
     def breakdowns(self) -> dict[SeriesKey, Breakdown]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from simgmc.errors import SimgmcError
 from simgmc.results.columns import read_columns
-from simgmc.results.run_directory import Breakdown, RunDirectory, SeriesKey
+from simgmc.results.run_directory import Breakdown, OtherMetric, RunDirectory, SeriesKey
 
 
 @dataclass(frozen=True)
@@ -256,10 +256,10 @@ def read_results(directory: RunDirectory, methods: Sequence[str] | None = None, 
 
     Raises SimgmcError where the run does not hold the metric.
     """
-    breakdowns, others = directory.breakdowns(), directory.other_metrics()
+    breakdowns, others = directory.breakdowns(), directory.other_rows()
     series = []
     for key, columns in read_columns(directory).items():
-        series.append(Series(key, columns | _as_columns(others.get(key, {}), columns["round"]), breakdowns.get(key)))
+        series.append(Series(key, columns | _as_columns(others.get(key, ()), columns["round"]), breakdowns.get(key)))
     present = list(dict.fromkeys(one.key.method for one in series))
     ordered = list(dict.fromkeys([*(methods or ()), *present]))
     points = tuple(dict.fromkeys(one.point for one in series))
@@ -273,8 +273,21 @@ def read_results(directory: RunDirectory, methods: Sequence[str] | None = None, 
     return Results(tuple(series), tuple(ordered), points, measure)
 
 
-def _as_columns(by_round: Mapping[int, Mapping[str, float]], rounds: np.ndarray) -> dict[str, np.ndarray]:
-    """Further values as arrays beside the evaluations, NaN where there is none."""
-    names = dict.fromkeys(name for values in by_round.values() for name in values)
-    found = [by_round.get(int(number), {}) for number in rounds]
-    return {name: np.array([values.get(name, math.nan) for values in found]) for name in names}
+def _as_columns(rows: Sequence[OtherMetric], rounds: np.ndarray) -> dict[str, np.ndarray]:
+    """Further values as arrays beside the evaluations, NaN where there is none.
+
+    Evaluations at stated times can have the same round: the n-th value of a name at a round
+    belongs to the n-th of them.
+    """
+    places: dict[int, list[int]] = {}
+    for place, number in enumerate(rounds.tolist()):
+        places.setdefault(int(number), []).append(place)
+    columns: dict[str, np.ndarray] = {}
+    used: dict[tuple[str, int], int] = {}
+    for row in rows:
+        column = columns.setdefault(row.name, np.full(len(rounds), math.nan))
+        here, nth = places.get(row.round, ()), used.get((row.name, row.round), 0)
+        if nth < len(here):  # others are of an evaluation that was being written when the run was killed
+            column[here[nth]] = row.value
+            used[row.name, row.round] = nth + 1
+    return columns
