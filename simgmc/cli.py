@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import signal
 import sys
 import tomllib
 from pathlib import Path
@@ -12,6 +13,7 @@ import click
 
 import simgmc
 from simgmc.errors import SimgmcError
+from simgmc.results.checkpoint import DEFAULT_EVERY
 
 
 def _friendly(command: Any) -> Any:
@@ -21,8 +23,9 @@ def _friendly(command: Any) -> Any:
             return command(*args, **kwargs)
         except SimgmcError as error:
             raise SystemExit(_fail(str(error))) from None
-        except KeyboardInterrupt:
-            raise SystemExit(_fail("stopped; finished trainings are kept: the same command goes on from there", 130)) from None
+        except KeyboardInterrupt as interrupt:
+            number = interrupt.args[0] if interrupt.args else signal.SIGINT
+            raise SystemExit(_fail("stopped; what was finished or saved is kept: the same command goes on from there", 128 + number)) from None
         except BrokenPipeError:
             raise SystemExit(1) from None
 
@@ -80,12 +83,20 @@ def main() -> None:
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads; results do not depend on it.  [default: all cores]")
 @click.option("--dry-run", is_flag=True, help="Predict bytes and simulated time; train nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace another run in the run directory.")
+@click.option("--resume", is_flag=True, help="Go on with a run that was stopped; an error if there is none.")
+@click.option("--checkpoint-every", type=click.FloatRange(min=0), default=DEFAULT_EVERY, show_default=True, metavar="SECONDS", help="How often a training under way is saved; 0: after every round.")
 @_friendly
-def run(scenario: str, settings: Any, seeds: Any, data_dir: str | None, out: str | None, device: str, threads: int | None, dry_run: bool, overwrite: bool) -> None:
+def run(
+    scenario: str, settings: Any, seeds: Any, data_dir: str | None, out: str | None, device: str, threads: int | None,
+    dry_run: bool, overwrite: bool, resume: bool, checkpoint_every: float,
+) -> None:  # fmt: skip
     """Train and simulate a scenario; write tables and plots into a run directory.
 
-    A run that was stopped goes on when the same command is given again.
+    A run that was stopped or killed goes on when the same command is given again, with or
+    without --resume, and ends with the numbers of one that never was.
     """
+    if resume and overwrite:
+        raise click.UsageError("--resume goes on with a run, --overwrite removes it: give one of them")
     file = _read(scenario, settings, seeds)
     from simgmc.training.datasets import require_files
 
@@ -95,7 +106,7 @@ def run(scenario: str, settings: Any, seeds: Any, data_dir: str | None, out: str
     if dry_run:
         running.dry_run(file, device=device, data_dir=data_dir)
     else:
-        running.run(file, out=out or Path("runs") / file.points[0].scenario.name, device=device, data_dir=data_dir, threads=threads, overwrite=overwrite)
+        running.run(file, out=out or Path("runs") / file.points[0].scenario.name, device=device, data_dir=data_dir, threads=threads, overwrite=overwrite, resume=resume, checkpoint_every=checkpoint_every)
 
 
 @main.command()

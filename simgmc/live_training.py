@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
 from simgmc.costs import Average, Compute, RoundCosts
 from simgmc.errors import DivergenceError
-from simgmc.recorded import Milestones, Record, State
+from simgmc.evaluations import Evaluations
+from simgmc.interruption import Interruption
+from simgmc.recorded import Milestones, Record
+from simgmc.results.checkpoint import Checkpoints
+from simgmc.saved_training import SavedTraining
+from simgmc.scenario import Scenario
 
 
 class CommunicationCost:
@@ -41,23 +45,46 @@ class LiveTraining:
     """Trains round by round, as the first cluster asks for rounds, and keeps the record.
 
     Training ends early where a number is no longer finite, or where an evaluation finds a
-    loss above ``divergence_factor`` times the start's (if that is above 0).
+    loss too far above the start's (see :class:`~simgmc.evaluations.Evaluations`). Between two
+    rounds it is saved from time to time, and when the run is asked to stop.
     """
 
-    def __init__(self, trainer: Any, milestones: Milestones, divergence_factor: float, on_evaluation: Any):
+    def __init__(
+        self,
+        trainer: Any,
+        milestones: Milestones,
+        scenario: Scenario,
+        on_evaluation: Any,
+        checkpoints: Checkpoints | None = None,
+        interruption: Interruption | None = None,
+    ):
         self._trainer = trainer
         self._milestones = milestones
-        self._divergence_factor = divergence_factor
-        self._on_evaluation = on_evaluation
         self._communication = CommunicationCost(trainer.workload.workers, trainer.workload.d)
         self.record = Record()
+        factor, single = scenario.workload.divergence_factor, scenario.report.single_workers
+        self._evaluations = Evaluations(trainer.workload, self.record, factor, single, on_evaluation)
+        self._saved = SavedTraining(checkpoints, trainer, self.record) if checkpoints else None
+        self._interruption = interruption or Interruption()
+
+    def resume(self) -> int:
+        """Go on from the last checkpoint, if there is one; returns the rounds that are finished."""
+        if self._saved is not None and self._saved.restore():
+            for costs in self.record.rounds:
+                self._communication.add(costs)
+            self.record.rcc = self._communication.ratio
+        return len(self.record.rounds)
 
     def rounds(self) -> Iterator[RoundCosts]:
-        """The costs of every round, computed when they are asked for."""
+        """The costs of every round, computed when they are asked for; first those of finished ones."""
         trainer, milestones, record = self._trainer, self._milestones, self.record
-        number = 0
+        for costs in tuple(record.rounds):
+            self._interruption.obey()
+            yield costs
+        number = trainer.rounds
         try:
-            self._evaluate()
+            if not record.states:
+                self._evaluate()
             while not milestones.over(trainer.rounds, trainer.gradients):
                 before, number = trainer.gradients, trainer.rounds + 1
                 costs = trainer.run_round()
@@ -67,25 +94,24 @@ class LiveTraining:
                 yield costs
                 if milestones.due(trainer.rounds, trainer.gradients, before):
                     self._evaluate()
+                self._keep()
         except DivergenceError as error:
             record.diverged, record.diverged_round = str(error), number
 
+    def _keep(self) -> None:
+        if self._saved is not None and (self._interruption.asked or self._saved.due()):
+            self._saved.save()
+        self._interruption.obey()
+
     def _evaluate(self) -> None:
-        progress, evaluate = self._trainer.report(), self._trainer.workload.evaluate
-        found = evaluate(self._trainer.model())
-        if not math.isfinite(found.loss):
-            raise DivergenceError(f"round {progress.round}: the test loss is {found.loss}")
-        others = dict(found.others)
-        for name, point in self._trainer.other_models().items():
-            there = evaluate(point)
-            values = {"test_loss": there.loss, "test_accuracy": there.accuracy, **there.others}
-            others |= {f"{metric} at {name}": value for metric, value in values.items() if value is not None}
-        loss = progress.train_loss if progress.round else None
-        state = State(progress.round, progress.epoch, loss, found.loss, found.accuracy, self.record.rcc, others)
-        self.record.states.append(state)
-        self._on_evaluation(state)
-        start = self.record.states[0].test_loss
-        if 0 < start * self._divergence_factor < found.loss:
-            raise DivergenceError(
-                f"round {progress.round}: the loss is {found.loss:.3g}, more than {self._divergence_factor:g} times that of the start, {start:.3g}"
-            )
+        trainer = self._trainer
+        progress = trainer.report()
+        self._evaluations.add(
+            progress.round,
+            progress.epoch,
+            progress.train_loss if progress.round else None,
+            trainer.model(),
+            trainer.other_models(),
+            trainer.models(),
+            rcc=self.record.rcc,
+        )

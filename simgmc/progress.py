@@ -40,8 +40,8 @@ class RunProgress:
         self._task: Any = None
         self._value = self._epoch = 0.0
         self._sim_time = 0.0
-        self._began = self._started = self._printed = time.monotonic()
-        self._rounds = self._total = 0
+        self._began = self._started = self._paced = self._printed = time.monotonic()
+        self._rounds = self._total = self._from = 0
         self._kept = 0
 
     def __enter__(self) -> RunProgress:
@@ -61,10 +61,19 @@ class RunProgress:
     def started(self, training: Any, rounds: int) -> None:
         """A training begins."""
         self._number += 1
-        self._rounds, self._total = 0, rounds
+        self._rounds, self._total, self._from = 0, rounds, 0
         self._sim_time = 0.0
-        self._started = self._printed = time.monotonic()
+        self._started = self._paced = self._printed = time.monotonic()
         self._task = self._bars.add_task(training.key, total=rounds, state="", left="")
+
+    def resumed(self, training: Any, rounds: int, where: str) -> None:
+        """The training that began goes on after so many rounds, which are only simulated again."""
+        self._from = rounds
+        self._line(training, f"goes on after {where}")
+
+    def warned(self, message: str) -> None:
+        """Something that was saved cannot be used."""
+        self._console.print(f"warning: {message}", markup=False, highlight=False, soft_wrap=True)
 
     def evaluated(self, training: Any, state: Any) -> None:
         """The model was evaluated."""
@@ -78,6 +87,8 @@ class RunProgress:
 
     def round_done(self, number: int, sim_time: float) -> None:
         """The last worker finished a round of the training on its first cluster."""
+        if number == self._from - 1:
+            self._paced = time.monotonic()  # what was only simulated again says nothing of the pace
         self._rounds, self._sim_time = number + 1, sim_time
         self._show()
 
@@ -96,11 +107,11 @@ class RunProgress:
 
     def _left(self) -> tuple[str, str]:
         """Time left of this training and of all, from the pace so far; empty before the first round."""
-        if not self._rounds:
+        if self._rounds <= self._from:
             return "", ""
         now = time.monotonic()
-        done = min(self._rounds / max(self._total, 1), 1.0)
-        this = (now - self._started) * (1 / done - 1)
+        done = min((self._rounds - self._from) / max(self._total - self._from, 1), 1.0)
+        this = (now - self._paced) * (1 / done - 1)
         trained = self._number - 1 - self._kept + done
         whole = (now - self._began) / trained * (self._trainings - self._kept - trained)
         return time_text(this), time_text(whole)
@@ -108,8 +119,8 @@ class RunProgress:
     def _show(self) -> None:
         if self._live and self._task is not None:
             this, whole = self._left()
-            self._bars.update(self._task, completed=self._rounds, state=self._state(), left=f"{this} left" if this else "")
-            share = min(self._rounds / max(self._total, 1), 1.0)
+            self._bars.update(self._task, completed=max(self._rounds, self._from), state=self._state(), left=f"{this} left" if this else "")
+            share = min(max(self._rounds, self._from) / max(self._total, 1), 1.0)
             self._bars.update(self._whole, completed=self._number - 1 + share, left=f"{whole} left" if whole else "")
 
     def _line(self, training: Any, text: str) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from pathlib import Path
-from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -15,14 +13,20 @@ from rich.text import Text
 from simgmc.assembly import WorkloadFactory, state_times, times_are_stated
 from simgmc.console import plain_console
 from simgmc.dry_run import predict, wire_format
+from simgmc.errors import SimgmcError
 from simgmc.header import line, print_cluster
+from simgmc.interruption import Interruption
 from simgmc.progress import RunProgress
 from simgmc.reporting import report
 from simgmc.results import run_directory
+from simgmc.results.checkpoint import CHECKPOINTS, DEFAULT_EVERY, Checkpoints
 from simgmc.results.grids import MOST_POINTS
 from simgmc.results.quantities import bytes_text, time_text
+from simgmc.results.run_directory import RunDirectory
 from simgmc.results.run_lock import writing
+from simgmc.results.scenario_changes import changes, refusal
 from simgmc.scenario import ScenarioFile
+from simgmc.scenario.cluster import MEASURED, DeviceProfile
 from simgmc.simulation import Simulation, Training, training_values, trainings
 from simgmc.why import explain, print_explanations
 
@@ -35,9 +39,16 @@ def run(
     data_dir: str | None = None,
     threads: int | None = None,
     overwrite: bool = False,
+    resume: bool = False,
+    checkpoint_every: float = DEFAULT_EVERY,
     console: Console | None = None,
 ) -> Path:
-    """Run a scenario into the directory ``out``; returns it."""
+    """Run a scenario into the directory ``out``; returns it.
+
+    A run of the same scenario that is there goes on; ``resume`` makes it an error if there is
+    none. A training under way is saved every ``checkpoint_every`` seconds, and when the run is
+    asked to stop (KeyboardInterrupt is then raised, with the signal's number).
+    """
     console = console or plain_console()
     if threads:
         from simgmc.compression.rows import set_threads
@@ -46,14 +57,17 @@ def run(
     workload_of = WorkloadFactory(device, data_dir, threads)
     file = _stated(file, out, workload_of, overwrite)
     text, keys = file.resolved(), tuple(file.grid)
-    run_directory.check_free(out, text, overwrite=overwrite)
+    if not run_directory.check_free(out, text, overwrite=overwrite) and resume:
+        raise SimgmcError(f"{out} holds no run that could go on: check --out, or leave --resume away to begin one")
     plan = trainings(file.points)
     _build_each(plan, workload_of)
-    with writing(out):
+    interruption = Interruption()
+    with interruption.listening(), writing(out):
         directory = run_directory.create(out, text, grid_keys=keys, overwrite=overwrite)
         _header(console, file, workload_of)
+        _say_what_is_there(console, plan, directory)
         with RunProgress(console, len(plan), file.points[0].scenario.report.metric) as progress:
-            Simulation(file.points, directory, workload_of, progress).run()
+            Simulation(file.points, directory, workload_of, progress, checkpoint_every, interruption).run()
         report(console, directory, file.points)
         if len(file.points) <= MOST_POINTS:
             print_explanations(console, list(explain(directory, file.points)))
@@ -72,20 +86,46 @@ def _build_each(plan: list[Training], workload_of: WorkloadFactory) -> None:
 
 def _stated(file: ScenarioFile, out: str | Path, workload_of: WorkloadFactory, overwrite: bool) -> ScenarioFile:
     """The file with its times stated; a stopped run goes on with the times that it measured."""
-    earlier = Path(out) / "scenario.toml"
-    if not times_are_stated(file) and not overwrite and os.path.isfile(earlier):
-        before = ScenarioFile.read(earlier)
-        if _without_times(before) == _without_times(file):
-            return before
-    return state_times(file, workload_of)
+    there = [Path(out) / name for name in ("scenario.toml", "metrics.csv")]
+    compute = file.points[0].scenario.cluster.compute
+    if times_are_stated(file) or isinstance(compute, DeviceProfile) or overwrite or not all(map(os.path.isfile, there)):
+        return state_times(file, workload_of)
+    before = ScenarioFile.read(there[0])
+    same = _with_times_of(before, file)
+    if same.resolved() == before.resolved():
+        return before
+    raise SimgmcError(refusal(Path(out), changes(before.resolved(), same.resolved())))
 
 
-def _without_times(file: ScenarioFile) -> dict[str, Any]:
-    content = tomllib.loads(file.resolved())
-    del content["cluster"]["compute"]
-    for method in content["methods"]:
-        method.pop("compression_time", None)
-    return content
+def _with_times_of(before: ScenarioFile, file: ScenarioFile) -> ScenarioFile:
+    """The file with those times that it wants measured as an earlier run measured them."""
+    measured, scenario = before.points[0].scenario, file.points[0].scenario
+    times = scenario.cluster.compute
+    settings = [
+        (f"cluster.compute.{name}", str(getattr(measured.cluster.compute, name)))
+        for name in type(times).model_fields
+        if getattr(times, name) == MEASURED and hasattr(measured.cluster.compute, name)
+    ]
+    if times.compression == MEASURED:
+        known = {method.name: method.compression_time for method in measured.methods}
+        for number, method in enumerate(scenario.methods):
+            if method.compression_time is None and known.get(method.name) is not None:
+                settings.append((f"methods.{number}.compression_time", str(known[method.name])))
+    return file.with_settings(settings)
+
+
+def _say_what_is_there(console: Console, plan: list[Training], directory: RunDirectory) -> None:
+    """The header's line on a run that goes on."""
+    finished = directory.finished()
+    whole = sum(all(training.series(point) in finished for point in training.points) for training in plan)
+    parts = [f"{whole} of {len(plan)} trainings finished before"] if finished else []
+    if (directory.path / CHECKPOINTS).is_dir():
+        for training in plan:
+            saved = Checkpoints(directory.path / CHECKPOINTS, training.key).load()
+            if saved is not None:
+                parts.append(f"{training.key} goes on after {saved[1]['at']}")
+    if parts:
+        line(console, "resumed", "; ".join(parts))
 
 
 def dry_run(file: ScenarioFile, *, device: str = "auto", data_dir: str | None = None, console: Console | None = None) -> None:

@@ -15,9 +15,11 @@ import numpy as np
 from simgmc.algorithms import ALGORITHMS
 from simgmc.costs import Compute, RoundCosts
 from simgmc.errors import SimgmcError
+from simgmc.interruption import Interruption
 from simgmc.live_training import LiveTraining
 from simgmc.network import ClusterSettings, Timing, simulate
-from simgmc.recorded import Milestones, Record, Stored
+from simgmc.recorded import Milestones, Record, State, Stored
+from simgmc.results.checkpoint import CHECKPOINTS, DEFAULT_EVERY, Checkpoints
 from simgmc.results.details import Details, traffic
 from simgmc.results.run_directory import Breakdown, Evaluation, RunDirectory, SeriesKey
 from simgmc.scenario import GridPoint, Scenario
@@ -173,14 +175,25 @@ class Simulation:
     """Runs a scenario file's trainings into a run directory.
 
     ``workload_of(scenario, seed)`` builds what is trained; ``listener`` hears of progress
-    (see :mod:`simgmc.progress`).
+    (see :mod:`simgmc.progress`). A training under way is saved every ``checkpoint_every`` seconds
+    of wall time, and when the run is asked to stop.
     """
 
-    def __init__(self, points: list[GridPoint], directory: RunDirectory, workload_of: Any, listener: Any):
+    def __init__(
+        self,
+        points: list[GridPoint],
+        directory: RunDirectory,
+        workload_of: Any,
+        listener: Any,
+        checkpoint_every: float = DEFAULT_EVERY,
+        interruption: Interruption | None = None,
+    ):
         self.trainings = trainings(points)
         self._directory = directory
         self._workload_of = workload_of
         self._listener = listener
+        self._checkpoint_every = checkpoint_every
+        self._interruption = interruption or Interruption()
         self._before: Stored | None = None
         self._finished: set[SeriesKey] = set()
 
@@ -195,6 +208,7 @@ class Simulation:
         missing = [point for point in training.points if training.series(point) not in self._finished]
         record = self._stored(training)
         if record is not None and not missing:
+            self._checkpoints(training).remove()  # of a run that was killed just before it did
             self._listener.skipped(training)
             return
         if record is None:
@@ -203,6 +217,7 @@ class Simulation:
             self._listener.started(training, len(record.rounds))
             for state in record.states:
                 self._listener.evaluated(training, state)
+            self._checkpoints(training).remove()
             self._time(training, missing, record, self._listener.round_done)
         self._listener.ended(training, record)
 
@@ -221,21 +236,34 @@ class Simulation:
         workload = self._workload_of(training.scenario, training.seed)
         trainer = build_trainer(training, workload)
         milestones = Milestones(training.scenario, workload.batches_per_epoch)
-        factor = training.scenario.workload.divergence_factor
-        live = LiveTraining(trainer, milestones, factor, lambda state: self._listener.evaluated(training, state))
+        def evaluated(state: State) -> None:
+            self._listener.evaluated(training, state)
+
+        checkpoints = self._checkpoints(training)
+        live = LiveTraining(trainer, milestones, training.scenario, evaluated, checkpoints, self._interruption)
         self._listener.started(training, milestones.total())
+        if finished := live.resume():
+            self._listener.resumed(training, finished, f"round {finished}")
+            for state in live.record.states:
+                evaluated(state)
         # Only the costs may be missing: then the first cluster asks for the rounds again.
         first = (missing or training.points)[0]
         rounds = live.rounds()
-        timing = simulate(cluster_settings(first.scenario, training.method, training.seed), rounds, self._listener.round_done)
-        if len(training.points) > 1:
-            for _ in rounds:  # that cluster stopped before the training's end; another may not
-                pass
-        self._directory.write_costs(training.key, live.record.rounds)
-        if missing:
-            self._write(training, first, live.record, timing)
-            self._time(training, missing[1:], live.record)
+        with self._interruption.held():
+            timing = simulate(cluster_settings(first.scenario, training.method, training.seed), rounds, self._listener.round_done)
+            if len(training.points) > 1:
+                for _ in rounds:  # that cluster stopped before the training's end; another may not
+                    pass
+            self._directory.write_costs(training.key, live.record.rounds)
+            if missing:
+                self._write(training, first, live.record, timing)
+            checkpoints.remove()
+        self._time(training, missing[1:], live.record)
         return live.record
+
+    def _checkpoints(self, training: Training) -> Checkpoints:
+        """Of a training under way."""
+        return Checkpoints(self._directory.path / CHECKPOINTS, training.key, self._checkpoint_every, self._listener.warned)
 
     def _time(self, training: Training, points: list[GridPoint], record: Record, on_round: Any = None) -> None:
         for point in points:

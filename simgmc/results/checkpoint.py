@@ -24,6 +24,8 @@ import numpy as np
 from simgmc.errors import SimgmcError
 from simgmc.results.own_files import PARTIAL, STATE_ENDS, reason
 
+CHECKPOINTS = "checkpoint"
+"""Where they lie in a run directory."""
 DEFAULT_EVERY = 60.0
 """Seconds of wall time between two checkpoints, unless they are stated."""
 LARGEST_SHARE = 0.02

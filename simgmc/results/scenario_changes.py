@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +23,18 @@ class _Table:
     __hash__ = None
 
 
-def changes(before: str, now: str, ignored: Callable[[str], bool] = lambda key: False) -> list[str] | None:
+def changes(before: str, now: str) -> list[str] | None:
     """Every key that differs, one line each: ``key: was VALUE, is VALUE``; None where ``before`` is not TOML.
 
     Both are resolved scenarios. Methods are told apart by their names; of a table that is there
-    only once the table itself is named. Keys that are ``ignored`` are not compared.
+    only once the table itself is named.
     """
     try:
         was, is_ = (_named_methods(tomllib.loads(text)) for text in (before, now))
     except (tomllib.TOMLDecodeError, RecursionError, AttributeError):
         return None
     old, new = dict(_flat(was)), dict(_flat(is_))
-    differing = [key for key in dict.fromkeys((*old, *new)) if not ignored(key) and (key not in old or key not in new or old[key] != new[key])]
+    differing = [key for key in dict.fromkeys((*old, *new)) if key not in old or key not in new or old[key] != new[key]]
     tables = [key + "." for key in differing if isinstance(old.get(key, new.get(key)), _Table)]
     lines = [f"{key}: was {_shown(key, old)}, is {_shown(key, new)}" for key in differing if not key.startswith(tuple(tables))]
     order = [list(content.get("methods", ())) for content in (was, is_)]
