@@ -4,7 +4,22 @@
 imports torch: programs only do arithmetic on the tensors they are given.
 """
 
-from simgmc.algorithms import cser, dgc, error_feedback, gmc, gossip, gossip_compressed, local, quantized, sgd
+from simgmc.algorithms import (
+    ad_psgd,
+    adsaga,
+    asynchronous_server,
+    cser,
+    dgc,
+    error_feedback,
+    gmc,
+    gossip,
+    gossip_compressed,
+    local,
+    overlap_sgp,
+    quantized,
+    sgd,
+    swarm,
+)
 from simgmc.algorithms.worker import Algorithm, Compressor
 
 ALGORITHMS: dict[str, type[Algorithm]] = {
@@ -37,6 +52,15 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "overlap-local-sgd": local.OverlapLocalSGD,
     "slowmo": local.SlowMo,
     "diloco": local.DiLoCo,
+    "swarm-sgd": swarm.SwarmSGD,
+    "swarm-sgd-non-blocking": swarm.NonBlockingSwarmSGD,
+    "pop-sgd": swarm.PopSGD,
+    "ad-psgd": ad_psgd.ADPSGD,
+    "osgp": overlap_sgp.OverlapSGP,
+    "async-sgd": asynchronous_server.AsyncSGD,
+    "staleness-aware-sgd": asynchronous_server.StalenessAwareSGD,
+    "stale-synchronous-sgd": asynchronous_server.StaleSynchronousSGD,
+    "adsaga": adsaga.ADSAGA,
     "d-psgd": gossip.DPSGD,
     "dmsgd-gossip": gossip.DmSGD,
     "pd-sgdm": gossip.PDSGDM,

@@ -31,7 +31,8 @@ class Lattice:
 
     ``dither`` shifts the lattice by a random vector that the shared seed gives to all.
     The message's own numbers are the lattice points nearest to x (what every receiver
-    without a wrap-around gets); a receiver decodes with :meth:`LatticeValues.at`.
+    without a wrap-around gets); a receiver decodes with :meth:`LatticeValues.at`, or
+    :meth:`received` where it was given the numbers.
     """
 
     side: float
@@ -58,6 +59,15 @@ class Lattice:
         colours = numbers.remainder_(2**self.bits).to(torch.int32)
         offsets = np.arange(len(rows) + 1, dtype=np.int64) * d
         return DenseMessage(vector.shape, LatticeValues(colours.view(-1), offsets, self.side, self.bits, rows.view(-1), shift))
+
+    def received(self, points: Tensor, reference: Tensor) -> Tensor:
+        """What a receiver that holds ``reference`` makes of the colours of lattice ``points``, both ``(..., d)``.
+
+        The points themselves, exactly, unless they are too far from the reference.
+        """
+        period = self.side * 2**self.bits
+        turns = ((reference.double() - points.double()) / period).round_()
+        return points + (period * turns).to(points.dtype)
 
 
 class LatticeValues(Values):
