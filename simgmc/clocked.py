@@ -109,8 +109,8 @@ class Clocked:
         self.diverged = False
         self._meeting: dict[int, _Meeting] = {}
         self._questions: list[list[_Question]] = [[] for _ in range(workers)]
-        self._launched: list[dict[int, _Question]] = [{} for _ in range(workers)]
-        self._launches = [0] * workers
+        self._launched: list[list[_Question]] = [[] for _ in range(workers)]
+        """Of each worker's round under way."""
         self._inbox = [_Inbox() for _ in range(workers)]
         self._busy: dict[int, float] = {}
         self._idle_since: dict[int, float] = {}
@@ -151,11 +151,10 @@ class Clocked:
             case Kind.ASK:
                 self._await(worker, self._ask(worker, request))
             case Kind.LAUNCH:
-                self._launched[worker][self._launches[worker]] = self._ask(worker, request)
-                self._launches[worker] += 1
+                self._launched[worker].append(self._ask(worker, request))
                 return NOTHING
             case Kind.JOIN:
-                question = self._launched[worker].pop(request.to)
+                question = self._launched[worker][request.to]
                 if question.answer is not None:
                     return question.answer
                 self._await(worker, question)
@@ -166,6 +165,7 @@ class Clocked:
                 return self._collect(worker, request.to)
             case Kind.ROUND:
                 self.round_ends[worker].append(self.peers.now)
+                self._launched[worker].clear()
                 return NOTHING
             case Kind.DIVERGED:
                 self.diverged = True

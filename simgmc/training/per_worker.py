@@ -48,7 +48,7 @@ class _Run:
     start: dict[str, Any] = field(default_factory=dict)
     """The worker's state and context when its round began."""
     since: list[tuple[Any, ...]] = field(default_factory=list)
-    """What has happened to it since: ("answer", value) or ("serve", asker, content)."""
+    """What has happened to it since: ("answer", value), ("arrivals", list) or ("serve", asker, content)."""
     gradients: int = 0
     """Gradients finished."""
     rounds: int = 0
@@ -175,7 +175,10 @@ class PerWorkerTrainer:
             self._begin(run)
             answer = None
         else:
-            run.since.append(("answer", answer))
+            if isinstance(run.effect, effects.Collect):
+                run.since.append(("arrivals", [tuple(one) for one in answer]))
+            else:
+                run.since.append(("answer", answer))
         try:
             run.effect = run.program.send(answer)
         except StopIteration:
@@ -330,10 +333,11 @@ class PerWorkerTrainer:
             run.program = self.algorithm.round(run.worker)
             run.effect = run.program.send(None)
             for what, *values in run.since:
-                if what == "answer":
-                    run.effect = run.program.send(values[0])
-                else:
+                if what == "serve":
                     self.algorithm.serve(run.worker, *values)
+                else:
+                    answer = [Arrival(*one) for one in values[0]] if what == "arrivals" else values[0]
+                    run.effect = run.program.send(answer)
         run.worker._applied.clear()
         ahead = kept["ahead"]
         run.ahead = None if ahead is None else _Ahead(ahead["gradient"], ahead["loss"], ahead["buffers"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -60,6 +60,11 @@ class QuadraticWorkload:
         slope = self._matrices[worker] * offset if self.problem.diagonal else self._matrices[worker] @ offset
         loss = (slope * offset).sum() / 2
         return (slope + self._noise(step, worker) if self.problem.noise else slope), loss
+
+    def gradients_of(self, ranks: Sequence[int], at: Tensor, steps: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Gradients (n, d) and losses (n,) of some workers, each at its own point of ``at`` (n, d) and step."""
+        found = [self.gradient(*one) for one in zip(ranks, at, steps, strict=True)]
+        return torch.stack([gradient for gradient, _ in found]), torch.stack([loss for _, loss in found])
 
     def evaluate(self, point: Tensor) -> Evaluation:
         """F at ``point`` (d,), and beside it gap, distance and, for d = 2, where the point is."""
