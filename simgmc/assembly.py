@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import statistics
 import time
 from typing import Any
@@ -18,7 +19,7 @@ from simgmc.scenario.cluster import MEASURED, DeviceProfile
 from simgmc.scenario.devices import DEVICES
 from simgmc.scenario.workload import DataWorkload, ProblemWorkload
 from simgmc.simulation import training_values
-from simgmc.training.datasets import load_dataset
+from simgmc.training.datasets import Dataset, load_dataset
 from simgmc.training.models import build_model
 from simgmc.training.partitions import partition
 from simgmc.training.workload import ClassificationWorkload, gradient_flops, measure_gradient_seconds
@@ -39,7 +40,7 @@ class WorkloadFactory:
     def __init__(self, device: str, data_dir: str | None, threads: int | None):
         self.device = choose_device(device)
         self._threads = threads
-        self._load = functools.lru_cache(maxsize=2)(lambda name: load_dataset(name, data_dir))
+        self._load_written = functools.lru_cache(maxsize=2)(lambda name, options: load_dataset(name, data_dir, **json.loads(options)))
 
     def __call__(self, scenario: Scenario, seed: int) -> Any:
         """The workload of one training."""
@@ -53,6 +54,9 @@ class WorkloadFactory:
                 f"workload: its model, data and {scenario.workload.workers} workers do not fit into the memory of the {self.device} device"
             ) from None
 
+    def _load(self, name: str, **options: Any) -> Dataset:
+        return self._load_written(name, json.dumps(options))
+
     def _build(self, scenario: Scenario, seed: int) -> Any:
         chosen = scenario.workload
         if isinstance(chosen, ProblemWorkload):
@@ -60,13 +64,15 @@ class WorkloadFactory:
         return self._classification(chosen, seed)
 
     def _classification(self, chosen: DataWorkload, seed: int) -> ClassificationWorkload:
-        data = self._load(chosen.dataset.name)
+        data = self._load(chosen.dataset.name, **chosen.dataset.options)
         owned = partition(chosen.partition.name, data.train_labels, chosen.workers, seed, **chosen.partition.options)
-        if len(owned[0]) < chosen.batch_per_worker:
+        least = min(range(len(owned)), key=lambda worker: len(owned[worker]))
+        if len(owned[least]) < chosen.batch_per_worker:
             raise SimgmcError(
-                f"workload.batch_per_worker = {chosen.batch_per_worker}: a worker holds only {len(owned[0])} samples"
+                f"workload.batch_per_worker = {chosen.batch_per_worker}: worker {least} holds only {len(owned[least])} samples "
+                f"({chosen.partition.name}, seed {seed})"
             )
-        model = build_model(chosen.model.name, data.sample_shape, data.classes, seed, **chosen.model.options)
+        model = build_model(chosen.model.name, data.sample_shape, data.classes, seed, data.tokens, **chosen.model.options)
         return ClassificationWorkload(
             model,
             data,

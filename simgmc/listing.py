@@ -45,6 +45,7 @@ KINDS = {
     "topologies": lambda: _registered("simgmc.network.topology", "TOPOLOGIES"),
     "models": lambda: _registered("simgmc.training.models", "MODELS"),
     "datasets": lambda: _registered("simgmc.training.datasets", "DATASETS"),
+    "graphs": lambda: _registered("simgmc.mixing", "GRAPHS"),
     "partitions": lambda: _registered("simgmc.training.partitions", "PARTITIONS"),
     "problems": lambda: _registered("simgmc.training.problems", "PROBLEMS"),
     "devices": _devices,
@@ -100,15 +101,21 @@ def _options(kind: str, name: str) -> Iterator[tuple[str, str, str, str]]:
         for one in COMPRESSORS[name].parameters:
             default = "required" if one.default is REQUIRED else "-" if one.default is None else str(one.default)
             yield one.name, one.type.__name__, default, one.summary + (f" ({', '.join(one.choices)})" if one.choices else "")
+    elif kind == "graphs":
+        from simgmc.mixing import GRAPHS
+
+        for option, one in GRAPHS[name].options.items():
+            yield option, "path" if one.kind is str else one.kind.__name__, "required" if one.default is None else str(one.default), one.summary
     elif kind == "topologies":
         from simgmc.network.topology import TOPOLOGIES
 
         for option, what in TOPOLOGIES[name].parameters.items():
             yield option, what.partition(" ")[0], "required" if what.endswith("required") else "-", ""
-    elif kind in ("models", "partitions"):
+    elif kind in ("models", "datasets", "partitions"):
+        from simgmc.training.datasets import DATASETS
         from simgmc.training.models import MODELS
         from simgmc.training.partitions import PARTITIONS
 
-        for option, one in (MODELS if kind == "models" else PARTITIONS)[name].options.items():
+        for option, one in {"models": MODELS, "datasets": DATASETS, "partitions": PARTITIONS}[kind][name].options.items():
             default = "required" if one.default is None else str(list(one.default) if isinstance(one.default, tuple) else one.default)
             yield option, one.kind.__name__, default, one.summary + (f" ({', '.join(one.choices)})" if one.choices else "")

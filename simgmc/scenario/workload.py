@@ -15,7 +15,8 @@ from simgmc.algorithms import ALGORITHMS, Compressor
 from simgmc.compression import COMPRESSORS
 from simgmc.compression import check as check_compressor
 from simgmc.errors import SimgmcError
-from simgmc.scenario.components import Component, PositiveReal, Real, component
+from simgmc.scenario.components import Component, PositiveReal, Real, component, plain
+from simgmc.scenario.gossip import Gossip
 from simgmc.scenario.quantities import DurationOrRate
 from simgmc.scenario.tables import Table, mistake, suggestion
 from simgmc.training.datasets import DATASETS
@@ -65,18 +66,21 @@ class DataWorkload(Workload):
 
     @model_validator(mode="after")
     def _consistent(self) -> DataWorkload:
-        dataset = DATASETS[self.dataset.name]
-        try:
-            check_model(self.model.name, dataset.sample_shape, **self.model.options)
-        except SimgmcError as error:
-            raise mistake(f"{error} (dataset {self.dataset.name})", "model", value=self.model.name) from None
-        if self.augment and len(dataset.sample_shape) != 3:
-            raise mistake(f"crops and flips need images; samples of {self.dataset.name} have shape {dataset.sample_shape}", "augment", value=True)
-        samples = dataset.train
-        if self.workers * self.batch_per_worker > samples:
+        """What can be said before the data are read; the rest is said when they are."""
+        name, facts = self.dataset.name, DATASETS[self.dataset.name].facts(self.dataset.options)
+        if facts.sample_shape is not None:
+            try:
+                check_model(self.model.name, facts.sample_shape, facts.tokens, **self.model.options)
+            except SimgmcError as error:
+                raise mistake(f"{error} (dataset {name})", "model", value=self.model.name) from None
+            if self.augment and len(facts.sample_shape) != 3:
+                raise mistake(f"crops and flips need images; samples of {name} have shape {facts.sample_shape}", "augment", value=True)
+        if facts.tokens and PARTITIONS[self.partition.name].by_label:
+            raise mistake(f"goes by labels, and samples of {name} have one for every character; give iid or contiguous", "partition", value=self.partition.name)
+        if facts.train is not None and self.workers * self.batch_per_worker > facts.train:
             raise mistake(
-                f"{self.workers} workers x {self.batch_per_worker} samples are more than the {samples} "
-                f"training samples of {self.dataset.name}; at most {samples // self.workers} per worker",
+                f"{self.workers} workers x {self.batch_per_worker} samples are more than the {facts.train} "
+                f"training samples of {name}; at most {facts.train // self.workers} per worker",
                 "batch_per_worker",
                 value=self.batch_per_worker,
             )
@@ -179,6 +183,8 @@ class Method(Table):
     learning_rate: Annotated[PositiveReal, Field(le=1e30)] | None = None
     weight_decay: Annotated[Real, Field(ge=0, le=1000)] | None = None
     compression_time: DurationOrRate | None = None
+    gossip: Gossip | None = None
+    """The method's own graph and weights, in place of the scenario's."""
 
     def parameters(self) -> dict[str, Any]:
         """The algorithm's own parameters (momentum is filled in from the optimizer)."""
@@ -203,6 +209,8 @@ class Method(Table):
                 ALGORITHMS[self.algorithm](**parameters)
             except SimgmcError as error:
                 raise ValueError(str(error)) from None
+            if self.gossip is not None and ALGORITHMS[self.algorithm].mixing == "none":
+                raise mistake(f"{self.algorithm} does not mix with neighbours; leave it out", "gossip", value=plain(self.gossip))
         return self
 
 

@@ -7,20 +7,21 @@ training set's published mean and standard deviation, per channel.
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import os
-import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from simgmc.errors import SimgmcError
 from simgmc.randomness import generator
-from simgmc.training.libsvm import class_numbers, read_libsvm
-from simgmc.training.registry import Entry, lookup
+from simgmc.training import published_images
+from simgmc.training.libsvm import class_numbers, count_features, read_libsvm
+from simgmc.training.published_files import File, Form, find_form, read_form
+from simgmc.training.registry import Entry, Option, lookup
+from simgmc.training.text import read_text_blocks
 
 DATA_VARIABLE = "SIMGMC_DATA"
 
@@ -31,7 +32,8 @@ class Dataset:
 
     ``train_images`` and ``test_images`` are (n, channels, height, width) or (n, features), bytes or
     floats; a model sees ``(image - mean) / std`` with ``mean`` and ``std`` (channels,) or scalar,
-    in the units of the images. Labels are (n,) int64 in 0 .. classes - 1.
+    in the units of the images. Labels are (n,) int64 in 0 .. classes - 1. With ``tokens`` both
+    are (n, block) int64 in 0 .. classes - 1, and a label belongs to each token.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Dataset:
     classes: int
     mean: np.ndarray = field(default_factory=lambda: np.zeros(1))
     std: np.ndarray = field(default_factory=lambda: np.ones(1))
+    tokens: bool = False
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -50,26 +53,38 @@ class Dataset:
 
 
 @dataclass(frozen=True)
-class File:
-    """A published file: its path in the data directory, size in bytes, and checksum."""
+class Facts:
+    """What is known of a data set before it is read; None is known afterwards."""
 
-    path: str
-    nbytes: int
-    algorithm: str
-    checksum: str
+    sample_shape: tuple[int, ...] | None
+    classes: int | None
+    train: int | None
+    test: int | None
+    tokens: bool = False
 
 
 @dataclass(frozen=True)
 class DatasetEntry(Entry):
-    """A registered data set; sizes are known before anything is read."""
+    """A registered data set; sizes of published ones are known before anything is read."""
 
     sample_shape: tuple[int, ...] = ()
     classes: int = 10
     train: int = 0
     test: int = 0
-    files: tuple[File, ...] = ()
+    forms: tuple[Form, ...] = ()
+    """In which files it is published; the first form that is there is read."""
     obtain: str = ""
-    read: Callable[[Mapping[str, bytes]], Dataset] = lambda contents: None
+    mean: tuple[float, ...] = (0.0,)
+    """Of the training images' channels, black 0 and white 1."""
+    std: tuple[float, ...] = (1 / 255,)
+
+    def facts(self, options: Mapping[str, Any]) -> Facts:
+        """What is known before it is read, with options from :meth:`resolve`."""
+        return Facts(self.sample_shape, self.classes, self.train, self.test)
+
+    def read(self, options: Mapping[str, Any], contents: Any) -> Dataset:
+        """The data set; ``contents`` is what its form read, where it has files."""
+        return Dataset(self.name, *contents, self.classes, 255 * np.array(self.mean), 255 * np.array(self.std))
 
 
 def data_directory(argument: str | os.PathLike | None = None) -> Path | None:
@@ -94,215 +109,243 @@ def require_files(names: Iterable[str], data_dir: str | os.PathLike | None = Non
     """
     for name in names:
         entry = lookup("dataset", name, DATASETS)
-        directory = data_directory(data_dir)
-        if not entry.files:
-            continue
-        if directory is None:
-            raise SimgmcError(
-                f"dataset {name!r} needs a data directory: give --data-dir or set {DATA_VARIABLE}. "
-                f"It must hold {_listing(entry)}. {entry.obtain}"
-            )
-        missing = [file for file in entry.files if not (directory / file.path).is_file()]
-        if missing:
-            others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            raise SimgmcError(
-                f"dataset {name!r}: missing {missing[0].path}{others}, looked for in "
-                f"{directory.absolute()} (--data-dir or {DATA_VARIABLE} names another place). "
-                f"{entry.obtain}"
-            )
-        for file in entry.files:
-            found = (directory / file.path).stat().st_size
-            if found != file.nbytes:
-                raise SimgmcError(
-                    f"dataset {name!r}: {directory.absolute() / file.path} is damaged: {found} bytes, "
-                    f"the published file has {file.nbytes}. {entry.obtain}"
-                )
+        if entry.forms:
+            _form(entry, data_dir)
 
 
-def load_dataset(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
-    """Read a data set, every file checked against its published checksum.
+def _form(entry: DatasetEntry, data_dir: str | os.PathLike | None) -> tuple[Form, Path]:
+    directory = data_directory(data_dir)
+    if directory is None:
+        raise SimgmcError(
+            f"dataset {entry.name!r} needs a data directory: give --data-dir or set {DATA_VARIABLE}. "
+            f"It must hold {'; or '.join(map(str, entry.forms))}. {entry.obtain}"
+        )
+    hint = f"--data-dir or {DATA_VARIABLE} names another place"
+    return find_form(entry.name, entry.forms, directory, hint, entry.obtain), directory
+
+
+def load_dataset(name: str, data_dir: str | os.PathLike | None = None, **options: Any) -> Dataset:
+    """Read a data set, every published file checked against its checksum.
 
     Raises:
-        SimgmcError: unknown name; a file missing, damaged or unreadable.
+        SimgmcError: unknown name or option; a file missing, damaged or unreadable.
     """
-    require_files([name], data_dir)
     entry = lookup("dataset", name, DATASETS)
-    directory = data_directory(data_dir)
-    contents = {}
-    for file in entry.files:
-        path = directory / file.path
-        try:
-            contents[file.path] = path.read_bytes()
-        except OSError as error:
-            raise SimgmcError(f"dataset {name!r}: cannot read {path}: {error.strerror}") from error
-        if hashlib.new(file.algorithm, contents[file.path]).hexdigest() != file.checksum:
-            raise SimgmcError(
-                f"dataset {name!r}: {path.absolute()} is damaged: its {file.algorithm} differs from the "
-                f"published {file.checksum}. {entry.obtain}"
-            )
-    return entry.read(contents)
+    options = entry.resolve(options)
+    contents = None
+    if entry.forms:
+        form, directory = _form(entry, data_dir)
+        contents = read_form(entry.name, form, directory, entry.obtain)
+    return entry.read(options, contents)
 
 
-def _listing(entry: DatasetEntry) -> str:
-    return ", ".join(file.path for file in entry.files)
-
-
-def read_cifar_rows(content: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """CIFAR-10 binary version: rows of 3073 bytes, the label, then the R, G, B planes.
-
-    Returns:
-        (n, 3, 32, 32) uint8 images and (n,) int64 labels.
-    """
-    if len(content) % 3073 or not content:
-        raise SimgmcError(f"{name}: {len(content)} bytes are not rows of 3073")
-    rows = np.frombuffer(content, np.uint8).reshape(-1, 3073)
-    labels = rows[:, 0].astype(np.int64)
-    if labels.max() > 9:
-        raise SimgmcError(f"{name}: label {labels.max()} is not in 0 .. 9")
-    return rows[:, 1:].reshape(-1, 3, 32, 32), labels
-
-
-def read_idx(content: bytes, name: str) -> np.ndarray:
-    """An idx file of unsigned bytes, compressed with gzip.
-
-    Two zero bytes, the type (8: unsigned byte), the number of dimensions, each dimension as a
-    big-endian 32-bit integer, then the values.
-    """
+def _read_file(name: str, path: str) -> bytes:
     try:
-        raw = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise SimgmcError(f"{name}: not a readable gzip file: {error}") from error
-    if len(raw) < 4 or raw[:3] != b"\0\0\x08" or len(raw) < 4 + 4 * raw[3]:
-        raise SimgmcError(f"{name}: not an idx file of unsigned bytes")
-    shape = tuple(np.frombuffer(raw, ">u4", raw[3], 4).tolist())
-    values = np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3])
-    if len(values) != np.prod(shape, dtype=np.int64):
-        raise SimgmcError(f"{name}: {len(values)} values, its header promises {shape}")
-    return values.reshape(shape)
+        return Path(path).expanduser().read_bytes()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise SimgmcError(f"dataset {name!r}: cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _read_cifar10(contents: Mapping[str, bytes]) -> Dataset:
-    batches = {path: read_cifar_rows(content, path) for path, content in contents.items()}
-    test = batches.pop("cifar-10-batches-bin/test_batch.bin")
-    images, labels = (np.concatenate(parts) for parts in zip(*batches.values(), strict=True))
-    mean, std = np.array([0.4914, 0.4822, 0.4465]), np.array([0.2470, 0.2435, 0.2616])
-    return Dataset("cifar10", images, labels, *test, 10, 255 * mean, 255 * std)
+@dataclass(frozen=True)
+class DigitsEntry(DatasetEntry):
+    """The digits that come with scikit-learn."""
+
+    def read(self, options: Mapping[str, Any], contents: None) -> Dataset:
+        from sklearn.datasets import load_digits
+
+        bunch = load_digits()
+        images, labels = bunch.images.astype(np.uint8)[:, None], bunch.target.astype(np.int64)
+        # 360 of 1797 for the test, every digit in proportion, the same 360 for ever
+        share = np.bincount(labels) * 360 / len(labels)
+        held = np.floor(share).astype(int)
+        held[np.argsort(held - share, kind="stable")[: 360 - held.sum()]] += 1
+        rng = generator(0, "digits, test split")
+        test = np.sort(np.concatenate([rng.permutation(np.flatnonzero(labels == digit))[: held[digit]] for digit in range(10)]))
+        train = np.setdiff1d(np.arange(len(labels)), test)
+        mean, std = images[train].mean(), images[train].std()
+        return Dataset("digits", images[train], labels[train], images[test], labels[test], 10, np.array([mean]), np.array([std]))
 
 
-def _read_fashion_mnist(contents: Mapping[str, bytes]) -> Dataset:
-    parts = []
-    for split in ("train", "t10k"):
-        images, labels = (
-            read_idx(contents[path], path)
-            for path in (
-                f"fashion-mnist/{split}-images-idx3-ubyte.gz",
-                f"fashion-mnist/{split}-labels-idx1-ubyte.gz",
-            )
-        )
-        parts += [images[:, None], labels.astype(np.int64)]
-    return Dataset("fashion-mnist", *parts, 10, 255 * np.array([0.2860]), 255 * np.array([0.3530]))
+@dataclass(frozen=True)
+class SyntheticEntry(DatasetEntry):
+    """Gaussian classes around random centres: the same samples for the same options."""
+
+    def facts(self, options: Mapping[str, Any]) -> Facts:
+        return Facts((options["features"],), options["classes"], options["train"], options["test"])
+
+    def read(self, options: Mapping[str, Any], contents: None) -> Dataset:
+        features, classes = options["features"], options["classes"]
+        centres = generator(0, "synthetic, centres").standard_normal((classes, features))
+        parts = []
+        for number, split in enumerate(("train", "test")):
+            rng = generator(0, "synthetic, samples", number)
+            labels = rng.permutation(np.arange(options[split]) % classes)
+            values = centres[labels] + options["noise"] * rng.standard_normal((options[split], features))
+            parts += [values.astype(np.float32), labels]
+        return Dataset(self.name, *parts, classes)
 
 
-def _read_digits(contents: Mapping[str, bytes]) -> Dataset:
-    from sklearn.datasets import load_digits
+@dataclass(frozen=True)
+class TextEntry(DatasetEntry):
+    """Characters of a text, in blocks."""
 
-    bunch = load_digits()
-    images, labels = bunch.images.astype(np.uint8)[:, None], bunch.target.astype(np.int64)
-    # 360 of 1797 for the test, every digit in proportion, the same 360 for ever
-    share = np.bincount(labels) * 360 / len(labels)
-    held = np.floor(share).astype(int)
-    held[np.argsort(held - share, kind="stable")[: 360 - held.sum()]] += 1
-    rng = generator(0, "digits, test split")
-    test = np.sort(
-        np.concatenate(
-            [rng.permutation(np.flatnonzero(labels == digit))[: held[digit]] for digit in range(10)]
-        )
-    )
-    train = np.setdiff1d(np.arange(len(labels)), test)
-    mean, std = images[train].mean(), images[train].std()
-    return Dataset(
-        "digits", images[train], labels[train], images[test], labels[test], 10,
-        np.array([mean]), np.array([std]),
-    )
+    def facts(self, options: Mapping[str, Any]) -> Facts:
+        if not self.forms:
+            return Facts((options["block"],), None, None, None, tokens=True)
+        cut = self.train - self.test
+        return Facts((options["block"],), self.classes, (cut - 1) // options["block"], (self.test - 1) // options["block"], tokens=True)
+
+    def read(self, options: Mapping[str, Any], contents: Mapping[str, bytes] | None) -> Dataset:
+        if contents is None:
+            contents = {options["path"]: _read_file(self.name, options["path"])}
+        ((path, content),) = contents.items()
+        *parts, classes = read_text_blocks(content, path, options["block"])
+        return Dataset(self.name, *parts, classes, tokens=True)
 
 
-def _read_a9a(contents: Mapping[str, bytes]) -> Dataset:
+@dataclass(frozen=True)
+class LibsvmEntry(DatasetEntry):
+    """Two LIBSVM files of one's own."""
+
+    def facts(self, options: Mapping[str, Any]) -> Facts:
+        return Facts(None, None, None, None)
+
+    def read(self, options: Mapping[str, Any], contents: None) -> Dataset:
+        contents = {options[key]: _read_file(self.name, options[key]) for key in ("train", "test")}
+        features = max(count_features(content, path) for path, content in contents.items())
+        lines = max(content.count(b"\n") for content in contents.values())
+        if features * lines > 2e9:
+            raise SimgmcError(f"{options['train']}: {lines:,} samples of {features:,} features would need {4e-9 * features * lines:.0f} GB as a dense matrix")
+        parts = [read_libsvm(contents[options[key]], options[key], features) for key in ("train", "test")]
+        known = np.unique(np.concatenate([labels for _, labels in parts]))
+        if len(known) > len(parts[0][1]) // 2:
+            raise SimgmcError(f"{options['train']}: {len(known)} different labels are not classes")
+        numbered = [array for values, labels in parts for array in (values, np.searchsorted(known, labels))]
+        return Dataset(self.name, *numbered, len(known))
+
+
+def _read_a9a(contents: Mapping[str, bytes]) -> list[np.ndarray]:
     parts = []
     for path, content in contents.items():
         values, labels = read_libsvm(content, path, 123)
         parts += [values, class_numbers(labels, path)]
-    return Dataset("a9a", *parts, 2)
+    return parts
 
 
-_CIFAR10_SHA1 = {
-    "data_batch_1": "aadd24acce27caa71bf4b10992e9e7b2d74c2540",
-    "data_batch_2": "c0ba65cce70568cd57b4e03e9ac8d2a5367c1795",
-    "data_batch_3": "1dd00a74ab1d17a6e7d73e185b69dbf31242f295",
-    "data_batch_4": "aab85764eb3584312d3c7f65fd2fd016e36a258e",
-    "data_batch_5": "26e2849e66a845b7f1e4614ae70f4889ae604628",
-    "test_batch": "67eb016db431130d61cd03c7ad570b013799c88c",
-}
-_FASHION_MNIST_MD5 = {
-    "train-images-idx3": (26_421_880, "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
-    "train-labels-idx1": (29_515, "25c81989df183df01b3e8a0aad5dffbe"),
-    "t10k-images-idx3": (4_422_102, "bef4ecab320f06d8554ea6380940ec79"),
-    "t10k-labels-idx1": (5_148, "bb300cfdad3c16e7a12a480ee83cd310"),
-}
+_BLOCK = Option("characters of one sample", int, 64)
 
 DATASETS: dict[str, DatasetEntry] = {
     entry.name: entry
     for entry in (
-        DatasetEntry(
+        DigitsEntry(
             "digits",
             "1797 handwritten digits, 8x8 grey, 10 classes; 1437 train / 360 test; no download",
             "Alpaydin and Kaynak 1998 (UCI), bundled with scikit-learn",
-            sample_shape=(1, 8, 8), train=1437, test=360, read=_read_digits,
+            sample_shape=(1, 8, 8), train=1437, test=360,
+        ),
+        DatasetEntry(
+            "mnist",
+            "70,000 handwritten digits, 28x28 grey, 10 classes; 60,000 train / 10,000 test",
+            "LeCun, Cortes, Burges 1998",
+            sample_shape=(1, 28, 28), train=60_000, test=10_000,
+            forms=published_images.MNIST, mean=(0.1307,), std=(0.3081,),
+            obtain=(
+                "To get it: the four files that yann.lecun.com/exdb/mnist lists (mirrored with torchvision and TensorFlow), "
+                "compressed or not, into the folder mnist of the data directory."
+            ),
         ),
         DatasetEntry(
             "fashion-mnist",
             "70,000 pictures of clothing, 28x28 grey, 10 classes; 60,000 train / 10,000 test",
             "Xiao, Rasul, Vollgraf 2017",
             sample_shape=(1, 28, 28), train=60_000, test=10_000,
-            files=tuple(
-                File(f"fashion-mnist/{name}-ubyte.gz", nbytes, "md5", md5)
-                for name, (nbytes, md5) in _FASHION_MNIST_MD5.items()
-            ),
+            forms=published_images.FASHION_MNIST, mean=(0.2860,), std=(0.3530,),
             obtain=(
                 "To get it: the four .gz files that the GitHub project zalandoresearch/fashion-mnist "
                 "links under 'Get the Data', into the folder fashion-mnist of the data directory."
             ),
-            read=_read_fashion_mnist,
         ),
         DatasetEntry(
             "cifar10",
             "60,000 colour pictures, 32x32, 10 classes; 50,000 train / 10,000 test",
             "Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images",
             sample_shape=(3, 32, 32), train=50_000, test=10_000,
-            files=tuple(
-                File(f"cifar-10-batches-bin/{name}.bin", 30_730_000, "sha1", sha1)
-                for name, sha1 in _CIFAR10_SHA1.items()
-            ),
+            forms=published_images.CIFAR10, mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616),
             obtain=(
                 "To get it: 'CIFAR-10 binary version (suitable for C programs)' on Alex Krizhevsky's "
-                "CIFAR page at the University of Toronto (cs.toronto.edu/~kriz/cifar.html), its folder "
-                "cifar-10-batches-bin unpacked into the data directory."
+                "CIFAR page at the University of Toronto (cs.toronto.edu/~kriz/cifar.html), the archive or its "
+                "folder cifar-10-batches-bin, into the data directory; the Python version will do as well."
             ),
-            read=_read_cifar10,
+        ),
+        DatasetEntry(
+            "cifar100",
+            "60,000 colour pictures, 32x32, 100 classes; 50,000 train / 10,000 test",
+            "Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images",
+            sample_shape=(3, 32, 32), classes=100, train=50_000, test=10_000,
+            forms=published_images.CIFAR100, mean=(0.5071, 0.4865, 0.4409), std=(0.2673, 0.2564, 0.2762),
+            obtain=(
+                "To get it: 'CIFAR-100 binary version (suitable for C programs)' on Alex Krizhevsky's "
+                "CIFAR page at the University of Toronto (cs.toronto.edu/~kriz/cifar.html), the archive or its "
+                "folder cifar-100-binary, into the data directory; the Python version will do as well."
+            ),
+        ),
+        TextEntry(
+            "tiny-shakespeare",
+            "1,115,394 characters of Shakespeare's plays, 65 different; next-character prediction, the last tenth for the test",
+            "Karpathy 2015, The Unreasonable Effectiveness of Recurrent Neural Networks; public domain",
+            {"block": _BLOCK},
+            classes=65, train=1_115_394, test=111_539,
+            forms=tuple(
+                Form((File(path, 1_115_394, "md5", "6fb458f1232090904fb40fe944165e91"),), dict)
+                for path in ("text/tinyshakespeare.txt", "tinyshakespeare/input.txt")
+            ),
+            obtain=(
+                "To get it: input.txt from the folder data/tinyshakespeare of the GitHub project karpathy/char-rnn, "
+                "as text/tinyshakespeare.txt into the data directory."
+            ),
         ),
         DatasetEntry(
             "a9a",
             "census records, 123 binary features, 2 classes (income above 50,000 dollars); 32,561 train / 16,281 test",
             "Becker and Kohavi 1996 (UCI Adult); Platt 1998; LIBSVM data",
             sample_shape=(123,), classes=2, train=32_561, test=16_281,
-            files=(
-                File("libsvm/a9a", 2_329_875, "md5", "fb3596510d780aaf76a06dc721d49662"),
-                File("libsvm/a9a.t", 1_164_628, "md5", "f0bb16cf1ee3e80ff560e9d132ee647e"),
+            forms=(
+                Form(
+                    (
+                        File("libsvm/a9a", 2_329_875, "md5", "fb3596510d780aaf76a06dc721d49662"),
+                        File("libsvm/a9a.t", 1_164_628, "md5", "f0bb16cf1ee3e80ff560e9d132ee647e"),
+                    ),
+                    _read_a9a,
+                ),
             ),
             obtain=(
                 "To get it: a9a and a9a.t from the page 'LIBSVM Data: Classification (Binary Class)' "
                 "(csie.ntu.edu.tw/~cjlin/libsvmtools/datasets), into the folder libsvm of the data directory."
             ),
-            read=_read_a9a,
+        ),
+        SyntheticEntry(
+            "synthetic",
+            "Gaussian classes around random centres, as many and as large as asked for; no download",
+            "standard",
+            {
+                "features": Option("values of one sample", int, 32),
+                "classes": Option("classes, equally frequent", int, 10, minimum=2),
+                "train": Option("training samples", int, 2000),
+                "test": Option("test samples", int, 500),
+                "noise": Option("standard deviation around a centre; centres are standard normal", float, 1.0, minimum=0),
+            },
+        ),
+        LibsvmEntry(
+            "libsvm",
+            "two LIBSVM files of one's own: LABEL INDEX:VALUE ..., labels are the classes",
+            "Chang and Lin 2011, LIBSVM",
+            {key: Option(f"{what} file, relative to the scenario's folder", str) for key, what in (("train", "training"), ("test", "test"))},
+        ),
+        TextEntry(
+            "text",
+            "a UTF-8 text file of one's own, by characters; next-character prediction, the last tenth for the test",
+            "standard",
+            {"path": Option("the file, relative to the scenario's folder", str), "block": _BLOCK},
         ),
     )
-}
+}  # fmt: skip

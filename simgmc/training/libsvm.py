@@ -46,6 +46,18 @@ def read_libsvm(content: bytes, name: str, features: int) -> tuple[np.ndarray, n
     return values, labels
 
 
+def count_features(content: bytes, name: str) -> int:
+    """The highest index in a LIBSVM file, at least 1; what is not of the form is left to :func:`read_libsvm`."""
+    highest = 1
+    for line in content.decode("ascii", "replace").splitlines():
+        index = line.rpartition(":")[0].rpartition(" ")[2]
+        if index.isdecimal():
+            highest = max(highest, int(index))
+    if highest > 10_000_000:
+        raise SimgmcError(f"{name}: an index of {highest:,} is above 10,000,000 features")
+    return highest
+
+
 def class_numbers(labels: np.ndarray, name: str) -> np.ndarray:
     """(n,) int64: 0 for the label -1 (or 0) and 1 for +1, as binary LIBSVM files write them."""
     if not np.isin(labels, (-1.0, 0.0, 1.0)).all() or {-1.0, 0.0} <= set(labels.tolist()):

@@ -60,7 +60,7 @@ class Samples:
     """Labelled samples on the device, stored as published, normalised when they are taken.
 
     Images are kept channels-last, so a gathered batch already lies in the memory format in which
-    convolutions are fastest.
+    convolutions are fastest. Tokens stay whole numbers: nothing is normalised.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class Samples:
         device: torch.device,
         dtype: torch.dtype,
         channels_last: bool,
+        tokens: bool = False,
     ):
         # Arrays read from files may be read-only, which torch cannot share.
         images, labels = (torch.as_tensor(v if isinstance(v, Tensor) or v.flags.writeable else v.copy()) for v in (images, labels))
@@ -84,7 +85,7 @@ class Samples:
             images = images.permute(0, 2, 3, 1)
         self._stored_shape = tuple(images.shape[1:])
         self.values = images.to(device).contiguous().flatten(1)
-        self.channels_last = channels_last
+        self.channels_last, self.tokens = channels_last, tokens
         # one value per stored value: broadcasting over a last dimension of 3 is slow
         self.mean, self.scale = (
             v.expand(self._stored_shape).flatten().contiguous().to(device) for v in (mean, scale)
@@ -101,8 +102,10 @@ class Samples:
             crop: None, or (..., batch, 3) from :func:`crop_draws`, on the device.
 
         Returns:
-            inputs (..., batch, *sample shape) and labels (..., batch).
+            inputs (..., batch, *sample shape) and labels (..., batch), or (..., batch, block) of tokens.
         """
+        if self.tokens:
+            return self.values[index].long(), self.labels[index]
         if crop is None:
             x = self.values.index_select(0, index.flatten())
         else:

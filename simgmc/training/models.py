@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from simgmc.errors import SimgmcError
@@ -19,17 +20,36 @@ if TYPE_CHECKING:
 MOST_PARAMETERS = 10**9
 """Of a model: more would need tens of gigabytes for every worker."""
 
-MODELS: dict[str, Entry] = {
+@dataclass(frozen=True)
+class ModelEntry(Entry):
+    """A registered model."""
+
+    takes: str = "values"
+    """Its samples: "values" of any shape, "images" (channels, height, width), or blocks of "tokens"."""
+
+
+def _resnet_options(a: str, b: str) -> dict[str, Option]:
+    return {
+        "norm": Option("normalisation", str, "batch", ("batch", "group")),
+        "shortcut": Option(
+            f"where channels double: A pads with zeros ({a} parameters), B uses 1x1 convolutions ({b})",
+            str, "B", ("A", "B"),
+        ),
+        "groups": Option("groups of the group norm", int, 8),
+    }  # fmt: skip
+
+
+MODELS: dict[str, ModelEntry] = {
     entry.name: entry
     for entry in (
-        Entry("logistic", "multinomial logistic regression: one linear layer", "standard"),
-        Entry(
+        ModelEntry("logistic", "multinomial logistic regression: one linear layer", "standard"),
+        ModelEntry(
             "mlp",
             "linear layers with ReLU between them",
             "standard",
             {"hidden": Option("widths of the hidden layers", list, (128,))},
         ),
-        Entry(
+        ModelEntry(
             "cnn",
             "3x3 convolutions with group norm, 2x2 max-pooling and ReLU, one linear layer",
             "after LeNet (LeCun et al. 1998); group norm: Wu and He 2018",
@@ -37,40 +57,91 @@ MODELS: dict[str, Entry] = {
                 "channels": Option("output channels of the convolutions", list, (16, 32)),
                 "groups": Option("groups of the group norm", int, 8),
             },
+            takes="images",
         ),
-        Entry(
+        ModelEntry(
             "resnet20",
             "ResNet-20 for 32x32 images, batch or group norm",
             "He et al. 2016, section 4.2; group norm: Wu and He 2018",
+            _resnet_options("269,722", "272,474"),
+            takes="images",
+        ),
+        ModelEntry(
+            "resnet56",
+            "ResNet-56 for 32x32 images, batch or group norm",
+            "He et al. 2016, section 4.2; group norm: Wu and He 2018",
+            _resnet_options("853,018", "855,770"),
+            takes="images",
+        ),
+        ModelEntry(
+            "vgg11",
+            "VGG-11 for 32x32 images: eight convolutions and one linear layer",
+            "Simonyan and Zisserman 2015, configuration A",
+            {"norm": Option("batch norm after each convolution, or none", str, "batch", ("batch", "none"))},
+            takes="images",
+        ),
+        ModelEntry(
+            "vit",
+            "vision transformer for small images, four blocks unless stated",
+            "Lee, Lee, Song 2021, Vision Transformer for Small-Size Datasets (there 9 blocks)",
             {
-                "norm": Option("normalisation", str, "batch", ("batch", "group")),
-                "shortcut": Option(
-                    "where channels double: A pads with zeros (269,722 parameters), "
-                    "B uses 1x1 convolutions (272,474)",
-                    str, "B", ("A", "B"),
-                ),
-                "groups": Option("groups of the group norm", int, 8),
+                "depth": Option("transformer blocks", int, 4, maximum=100),
+                "dim": Option("width", int, 192, maximum=16_384),
+                "heads": Option("attention heads; divides the width", int, 12),
+                "hidden": Option("width of the hidden layers, in widths", int, 2, maximum=100),
+                "patch": Option("pixels of a patch's side; divides the image's", int, 4),
+                "spt": Option("shifted patch tokenization", bool, False),
+                "lsa": Option("locality self-attention", bool, False),
             },
+            takes="images",
+        ),
+        ModelEntry(
+            "gpt",
+            "decoder-only transformer over tokens, embeddings tied",
+            "Radford et al. 2019, GPT-2; the small one after Karpathy's nanoGPT",
+            {
+                "depth": Option("transformer blocks", int, 4, maximum=100),
+                "dim": Option("width", int, 128, maximum=16_384),
+                "heads": Option("attention heads; divides the width", int, 4),
+                "bias": Option("bias in linear layers and layer norms", bool, False),
+                "dropout": Option("share of activations dropped in training", float, 0.0, minimum=0, maximum=0.99),
+            },
+            takes="tokens",
+        ),
+        ModelEntry(
+            "lstm",
+            "stacked LSTM over tokens",
+            "McMahan et al. 2017 (FedAvg), Shakespeare; Reddi et al. 2021",
+            {
+                "embedding": Option("width of the embedding", int, 8, maximum=16_384),
+                "hidden": Option("width of an LSTM layer", int, 256, maximum=16_384),
+                "layers": Option("LSTM layers", int, 2, maximum=100),
+            },
+            takes="tokens",
         ),
     )
 }
 
 
-def check_model(name: str, sample_shape: tuple[int, ...], **options: Any) -> dict[str, Any]:
+def check_model(name: str, sample_shape: tuple[int, ...], tokens: bool = False, **options: Any) -> dict[str, Any]:
     """Every option of the model, defaults filled in. Needs no torch.
 
     Args:
-        sample_shape: shape of one sample, e.g. (3, 32, 32).
+        sample_shape: shape of one sample, e.g. (3, 32, 32), or (block,) of tokens.
+        tokens: whether samples are whole numbers that stand for tokens.
 
     Raises:
         SimgmcError: unknown model or option, a value that is not valid, samples that it cannot take.
     """
-    resolved = lookup("model", name, MODELS).resolve(options)
-    if name in ("cnn", "resnet20"):
-        if len(sample_shape) != 3:
-            raise SimgmcError(
-                f"model {name!r} needs images (channels, height, width), samples have shape {sample_shape}"
-            )
+    entry = lookup("model", name, MODELS)
+    resolved = entry.resolve(options)
+    if tokens != (entry.takes == "tokens"):
+        fitting = [one.name for one in MODELS.values() if (one.takes == "tokens") == tokens]
+        what = "tokens of a text" if tokens else "values"
+        raise SimgmcError(f"model {name!r} cannot take samples that are {what}; these can: {', '.join(fitting)}")
+    if entry.takes == "images" and len(sample_shape) != 3:
+        raise SimgmcError(f"model {name!r} needs images (channels, height, width), samples have shape {sample_shape}")
+    if name in ("cnn", "resnet20", "resnet56"):
         channels = resolved["channels"] if name == "cnn" else (16, 32, 64)
         grouped = name == "cnn" or resolved["norm"] == "group"
         if grouped and any(width % resolved["groups"] for width in channels):
@@ -78,20 +149,40 @@ def check_model(name: str, sample_shape: tuple[int, ...], **options: Any) -> dic
                 f"{name}: groups = {resolved['groups']} must divide every number of channels, "
                 f"{list(channels)}"
             )
-        if name == "cnn" and min(sample_shape[1:]) < 2 ** len(channels):
-            raise SimgmcError(
-                f"cnn: {len(channels)} poolings need images of at least {2 ** len(channels)} pixels "
-                f"a side, samples have shape {sample_shape}"
-            )
-    widths = [math.prod(sample_shape[: 1 if name == "cnn" else None]), *resolved.get("hidden", resolved.get("channels", ()))]
-    parameters = (9 if name == "cnn" else 1) * sum(a * b for a, b in itertools.pairwise(widths))
+    least = {"cnn": 2 ** len(resolved.get("channels", ())), "vgg11": 32}.get(name)
+    if least and min(sample_shape[1:]) < least:
+        raise SimgmcError(
+            f"{name}: {least.bit_length() - 1} poolings need images of at least {least} pixels "
+            f"a side, samples have shape {sample_shape}"
+        )
+    if name in ("vit", "gpt") and resolved["dim"] % resolved["heads"]:
+        raise SimgmcError(f"{name}: heads = {resolved['heads']} must divide dim = {resolved['dim']}")
+    if name == "vit" and any(side % resolved["patch"] for side in sample_shape[1:]):
+        raise SimgmcError(f"vit: patch = {resolved['patch']} must divide the sides of the images, samples have shape {sample_shape}")
+    parameters = _rough_size(name, sample_shape, resolved)
     if parameters > MOST_PARAMETERS:
-        raise SimgmcError(f"{name}: layers of widths {widths[1:]} have {parameters:,} parameters; at most {MOST_PARAMETERS:,}")
+        raise SimgmcError(f"{name}: layers of {_shown(resolved)} have {parameters:,} parameters; at most {MOST_PARAMETERS:,}")
     return resolved
 
 
+def _rough_size(name: str, sample_shape: tuple[int, ...], options: dict[str, Any]) -> int:
+    """Parameters of the layers whose size options decide."""
+    if name in ("vit", "gpt"):
+        hidden = options.get("hidden", 4)
+        return options["depth"] * (4 + 2 * hidden) * options["dim"] ** 2
+    if name == "lstm":
+        inputs = [options["embedding"], *[options["hidden"]] * (options["layers"] - 1)]
+        return sum(4 * options["hidden"] * (fan_in + options["hidden"]) for fan_in in inputs)
+    widths = [math.prod(sample_shape[: 1 if name == "cnn" else None]), *options.get("hidden", options.get("channels", ()))]
+    return (9 if name == "cnn" else 1) * sum(a * b for a, b in itertools.pairwise(widths))
+
+
+def _shown(options: dict[str, Any]) -> str:
+    return ", ".join(f"{key} = {list(value) if isinstance(value, tuple) else value}" for key, value in options.items())
+
+
 def build_model(
-    name: str, sample_shape: tuple[int, ...], classes: int, seed: int, **options: Any
+    name: str, sample_shape: tuple[int, ...], classes: int, seed: int, tokens: bool = False, **options: Any
 ) -> nn.Module:
     """A model with its initial parameters, float32 on the CPU.
 
@@ -101,7 +192,7 @@ def build_model(
     Raises:
         SimgmcError: as :func:`check_model`.
     """
-    resolved = check_model(name, sample_shape, **options)
+    resolved = check_model(name, sample_shape, tokens, **options)
     import torch
 
     from simgmc.training.architectures import ARCHITECTURES

@@ -88,17 +88,34 @@ def shards(
     return [np.concatenate(piece) for piece in owned]
 
 
+def contiguous(labels: np.ndarray, workers: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """One stretch of consecutive samples per worker, dealt out at random."""
+    size = len(labels) // workers
+    pieces = np.split(np.arange(workers * size), workers)
+    return [pieces[place] for place in rng.permutation(workers)]
+
+
 @dataclass(frozen=True)
 class Partition(Entry):
     """A registered way to hand out the training samples."""
 
     assign: Callable[..., list[np.ndarray]] = iid
+    by_label: bool = False
+    """Whether it looks at labels, so that each sample must have one."""
+    equal: bool = True
+    """Whether all workers hold equally many samples."""
 
 
 PARTITIONS: dict[str, Partition] = {
     entry.name: entry
     for entry in (
         Partition("iid", "every worker a random sample of the data", "standard", assign=iid),
+        Partition(
+            "contiguous",
+            "each worker one stretch of consecutive samples: of a text, its own part",
+            "standard for text",
+            assign=contiguous,
+        ),
         Partition(
             "dirichlet",
             "label proportions of each worker from Dirichlet(alpha), equal sizes",
@@ -109,14 +126,14 @@ PARTITIONS: dict[str, Partition] = {
                     float, 0.1, minimum=0, above=True,
                 )
             },
-            assign=dirichlet,
+            assign=dirichlet, by_label=True,
         ),
         Partition(
             "shards",
             "each worker a few runs of the label-sorted data",
             "McMahan et al. 2017 (FedAvg)",
             {"shards_per_worker": Option("runs of the sorted data per worker", int, 2)},
-            assign=shards,
+            assign=shards, by_label=True,
         ),
     )
 }

@@ -19,8 +19,8 @@ class Option:
     """A parameter of a registry entry, as a scenario file may set it.
 
     ``kind`` is the type of a valid value: ``int``, ``float``, or ``list`` (of positive
-    integers); a ``str`` option names its valid ``choices``. Numbers must be at least
-    ``minimum`` (above it, where ``above`` is set) and at most ``maximum``.
+    integers), ``bool``; a ``str`` option names its valid ``choices``, or is any text where it has none.
+    Numbers must be at least ``minimum`` (above it, where ``above`` is set) and at most ``maximum``.
     """
 
     summary: str
@@ -33,6 +33,10 @@ class Option:
 
     def problem(self, value: Any) -> str | None:
         """What would be right instead, or None if the value is valid."""
+        if self.kind is bool:
+            return None if isinstance(value, bool) else "true or false"
+        if self.kind is str and not self.choices:
+            return None if isinstance(value, str) and value.strip() else "text"
         if self.kind is str:
             return None if value in self.choices else "one of " + ", ".join(map(repr, self.choices))
         if self.kind is list:

@@ -111,15 +111,18 @@ class Replicas:
         )
         return self.evaluated
 
-    def _find_holders(self, module: nn.Module) -> list[tuple[dict, str, int]]:
+    def _find_holders(self, module: nn.Module) -> list[tuple[dict | list, str | int, int]]:
         holders = []
         for path, index in self._owners:
             parent, _, name = path.rpartition(".")
-            holders.append((module.get_submodule(parent)._parameters, name, index))
+            owner = module.get_submodule(parent)
+            holders.append((owner._parameters, name, index))
+            if isinstance(owner, nn.RNNBase):  # which computes with a list of its own
+                holders.append((owner._flat_weights, owner._flat_weights_names.index(name), index))
         return holders
 
     @staticmethod
-    def _hold(holders: list[tuple[dict, str, int]], parameters: ParameterSet) -> None:
+    def _hold(holders: list[tuple[dict | list, str | int, int]], parameters: ParameterSet) -> None:
         for held, name, index in holders:
             held[name] = parameters.tensors[index]
 

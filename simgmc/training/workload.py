@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -21,7 +21,7 @@ from simgmc.training.datasets import Dataset
 from simgmc.training.engine import (
     POOL_FLOPS,
     ReplicaEngine,
-    draws_randomly,
+    cross_entropy,
     own_generator,
     usable_cores,
 )
@@ -31,11 +31,13 @@ from simgmc.training.split import SplitEngine, linear_stack
 
 EVALUATION_BATCH = {"cpu": 250, "cuda": 2000}
 """Test samples that go through the model together: fixed, as sums round by it."""
+EVALUATION_TOKENS = {"cpu": 8000, "cuda": 64000}
+"""The same for text, where a sample is a block of tokens."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean cross-entropy and the share of right answers on the whole test set.
+    """Mean cross-entropy and the share of right answers on the whole test set (per token, for text).
 
     A problem without a test set gives its objective as the loss and no accuracy. ``others``
     are further values by name (gap, distance).
@@ -49,11 +51,16 @@ class Evaluation:
 class ClassificationWorkload:
     """All workers' stochastic gradients of the cross-entropy, for any ``nn.Module``.
 
+    The loss is the mean cross-entropy over the model's last dimension: of samples, or of all the
+    tokens in a batch of blocks. Workers weigh equally in whatever a method averages, also
+    where a partition gives them different numbers of samples (as in the methods' papers).
+
     Attributes:
         workers: K.
         d: number of parameters; ``layout`` says where each tensor lies in the flat vector.
         device, dtype: of every tensor that goes in or comes out.
-        batches_per_epoch: steps of all workers in one pass over the training data.
+        batches_per_epoch: steps of all workers in which as many samples are drawn as the workers
+            hold together; with unequal sizes some workers have then gone through theirs more often.
         route: how gradients are computed, a rule on the model and the device, never a timing:
             "split" (chains of linear layers), "pool", "loop" (small models, the same bits; models
             with dropout), "cuda graph", "cuda streams".
@@ -76,8 +83,9 @@ class ClassificationWorkload:
     ):
         """
         Args:
-            model: maps (batch, *sample shape) to (batch, classes); copied, not changed. Buffers
-                must be updated in place (as batch norm does).
+            model: maps (batch, *sample shape) to (batch, classes), or tokens (batch, block) to
+                (batch, block, classes); copied, not changed. Buffers must be updated in place
+                (as batch norm does).
             data: the training and test samples.
             owned: K arrays of indices into the training samples, from ``partition``.
             batch: samples per worker and gradient.
@@ -98,7 +106,7 @@ class ClassificationWorkload:
             )
         channels_last = any(isinstance(module, nn.Conv2d) for module in model.modules())
         self._train, self._test = (
-            Samples(images, labels, data.mean, data.std, self.device, dtype, channels_last)
+            Samples(images, labels, data.mean, data.std, self.device, dtype, channels_last, data.tokens)
             for images, labels in (
                 (data.train_images, data.train_labels),
                 (data.test_images, data.test_labels),
@@ -108,9 +116,10 @@ class ClassificationWorkload:
         self.layout: Layout = self._replicas.layout
         self.d = self.layout.d
         self.batches_per_epoch = sum(map(len, owned)) / (self.workers * batch)
-        self.flops = self._gradient_flops()
+        self._classes = data.classes
+        self.flops, seeded = self._try_gradient()
         self._evaluated = self._replicas.parameter_set()
-        self._choose_engine(model, route, threads or usable_cores())
+        self._choose_engine(model, route, threads or usable_cores(), seeded)
 
     @property
     def route(self) -> str:
@@ -154,6 +163,17 @@ class ClassificationWorkload:
         self._engine.gradient(worker, at.detach(), _StepBatch(self, step), out, loss)
         return out, loss
 
+    def gradients_of(self, ranks: Sequence[int], at: Tensor, steps: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Gradients (n, d) and losses (n,) of some workers, each at its own point and step.
+
+        ``ranks``: n different workers; ``at`` (n, d). The same bits as :meth:`gradient` of each.
+        """
+        out = torch.empty(len(ranks), self.d, device=self.device, dtype=self.dtype)
+        losses = torch.empty(len(ranks), device=self.device, dtype=self.dtype)
+        batches = [_StepBatch(self, step) for step in steps]
+        self._engine.several(list(ranks), at.detach(), batches, out, losses)
+        return out, losses
+
     def evaluate(self, point: Tensor) -> Evaluation:
         """Loss and accuracy on the whole test set at ``point`` (d,).
 
@@ -162,6 +182,8 @@ class ClassificationWorkload:
         self._evaluated.load(point.detach())
         module = self._replicas.bind_evaluation(self._evaluated)
         size = EVALUATION_BATCH[self.device.type]
+        if self._test.tokens:
+            size = max(1, EVALUATION_TOKENS[self.device.type] // self._test.shape[0])
         parts = torch.arange(len(self._test), device=self.device).split(size)
         sums = torch.zeros(len(parts), 2, dtype=torch.float64, device=self.device)
 
@@ -169,13 +191,15 @@ class ClassificationWorkload:
             with torch.no_grad():
                 x, y = self._test.take(parts[number])
                 logits = module(x)
-                sums[number, 0] = F.cross_entropy(logits, y, reduction="sum")
-                sums[number, 1] = (logits.argmax(1) == y).sum()
+                sums[number, 0] = cross_entropy(logits, y, reduction="sum")
+                sums[number, 1] = (logits.argmax(-1) == y).sum()
 
         with reproducible_kernels():
             self._evaluator.map(task, len(parts))
-        loss, right = (sums.sum(0) / len(self._test)).tolist()
-        return Evaluation(loss, right)
+        loss, right = (sums.sum(0) / self._test.labels.numel()).tolist()
+        if not self._test.tokens:
+            return Evaluation(loss, right)
+        return Evaluation(loss, right, {"bits_per_token": loss / math.log(2), "perplexity": math.exp(min(loss, 700))})
 
     def state_dict(self) -> dict[str, Tensor]:
         """What changes besides the parameters: every buffer as (K, ...), copied."""
@@ -191,8 +215,8 @@ class ClassificationWorkload:
         for name, rows in state.items():
             buffers[name].copy_(rows)
 
-    def _choose_engine(self, model: nn.Module, route: str | None, threads: int) -> None:
-        seeded, layers = draws_randomly(model), linear_stack(model)
+    def _choose_engine(self, model: nn.Module, route: str | None, threads: int, seeded: bool) -> None:
+        layers = linear_stack(model)
         if self.device.type == "cuda":
             routes = ["loop"] if seeded else ["cuda graph", "cuda streams", "loop"]
         else:
@@ -217,15 +241,23 @@ class ClassificationWorkload:
             evaluation = "pool" if self.device.type == "cpu" else "loop"
             self._evaluator = ReplicaEngine(self._replicas, evaluation, threads, seeded=False)
 
-    def _gradient_flops(self) -> int:
+    def _try_gradient(self) -> tuple[int, bool]:
+        """The operations of one gradient, and whether the model draws random numbers in it (dropout).
+
+        Raises:
+            SimgmcError: the model does not do what is asked of it; what and how is said.
+        """
         module = self._replicas.evaluated.train()
         buffers = dict(module.named_buffers())
         x, y = self._train.take(torch.zeros(self.batch, dtype=torch.int64, device=self.device))
         counter = FlopCounterMode(display=False)
-        with own_generator(self.device), torch.enable_grad(), counter:
-            loss = F.cross_entropy(module(x), y)
-            trained = [p for p in module.parameters() if p.requires_grad]
-            torch.autograd.grad(loss, trained, allow_unused=True)
+        with own_generator(self.device), torch.enable_grad():
+            before = _generator_state(self.device)
+            with counter:
+                loss = cross_entropy(self._logits(module, x, y), y)
+                trained = [p for p in module.parameters() if p.requires_grad]
+                torch.autograd.grad(loss, trained, allow_unused=True)
+            seeded = not torch.equal(before, _generator_state(self.device))
         for name, buffer in module.named_buffers():
             if buffer is not buffers.get(name):
                 raise SimgmcError(
@@ -233,7 +265,23 @@ class ClassificationWorkload:
                     "it must update it in place, as batch norm does"
                 )
         module.eval()
-        return counter.get_total_flops()
+        return counter.get_total_flops(), seeded
+
+    def _logits(self, module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        """The model's output for one minibatch, checked."""
+        name, takes = type(module).__name__, f"a batch of shape {tuple(x.shape)} ({str(x.dtype).removeprefix('torch.')})"
+        try:
+            logits = module(x)
+        except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
+            if isinstance(error, torch.OutOfMemoryError) or "memory" in str(error):
+                raise
+            raise SimgmcError(f"model {name} does not take {takes}: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}") from error
+        if not isinstance(logits, Tensor) or logits.shape[:-1] != y.shape or logits.shape[-1] < self._classes:
+            gave = f"a tensor of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+            raise SimgmcError(f"model {name} made of {takes} {gave}; needed are logits of shape {(*y.shape, self._classes)}")
+        if not logits.requires_grad:
+            raise SimgmcError(f"model {name}: its output does not depend on its parameters by differentiable operations")
+        return logits
 
 
 class _StepBatch:
@@ -298,6 +346,10 @@ def gradient_flops(workload: ClassificationWorkload) -> int:
 def _finish(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def _generator_state(device: torch.device) -> Tensor:
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
 
 
 def _device(name: str | torch.device) -> torch.device:

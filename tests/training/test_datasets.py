@@ -11,15 +11,9 @@ import numpy as np
 import pytest
 
 from simgmc.errors import SimgmcError
-from simgmc.training.datasets import (
-    DATASETS,
-    File,
-    data_directory,
-    load_dataset,
-    read_cifar_rows,
-    read_idx,
-    require_files,
-)
+from simgmc.training.datasets import DATASETS, data_directory, load_dataset, require_files
+from simgmc.training.image_files import read_cifar_rows, read_idx
+from simgmc.training.published_files import File
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the published files are not here")
@@ -111,11 +105,12 @@ def small(tmp_path, monkeypatch):
         path.write_bytes(rows.tobytes())
     for name in ("fashion-mnist", "cifar10"):
         files = []
-        for file in DATASETS[name].files:
+        form = DATASETS[name].forms[0]
+        for file in form.files:
             content = (tmp_path / file.path).read_bytes()
             digest = hashlib.new(file.algorithm, content).hexdigest()
             files.append(File(file.path, len(content), file.algorithm, digest))
-        entry = dataclasses.replace(DATASETS[name], files=tuple(files))
+        entry = dataclasses.replace(DATASETS[name], forms=(dataclasses.replace(form, files=tuple(files)),))
         monkeypatch.setitem(DATASETS, name, entry)
     return tmp_path, truth
 
@@ -176,7 +171,7 @@ def test_one_flipped_bit_is_found_when_loading(small, path):
     content[len(content) // 2] ^= 1
     (directory / path).write_bytes(content)
     name = "cifar10" if path.startswith("cifar") else "fashion-mnist"
-    with pytest.raises(SimgmcError, match=rf"{Path(path).name} is damaged: its (sha1|md5) differs"):
+    with pytest.raises(SimgmcError, match=rf"{Path(path).name} is damaged: its (sha1|md5) is [0-9a-f]+, that of the published file [0-9a-f]+; remove it"):
         load_dataset(name, directory)
 
 

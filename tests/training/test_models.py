@@ -7,11 +7,17 @@ import pytest
 import torch
 
 from simgmc.errors import SimgmcError
+from simgmc.training.architectures import ARCHITECTURES
 from simgmc.training.models import MODELS, build_model, check_model
 
 
 def count(model):
-    return sum(parameter.numel() for parameter in model.parameters())
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def samples(name):
+    """Samples that the model takes."""
+    return ((16,), True) if MODELS[name].takes == "tokens" else ((3, 32, 32), False)
 
 
 @pytest.mark.parametrize("norm", ["batch", "group"])
@@ -22,6 +28,47 @@ def test_resnet20_has_the_published_number_of_parameters(norm, shortcut, publish
     assert sum(isinstance(m, (torch.nn.Conv2d, torch.nn.Linear)) for m in model.modules()) == (
         20 if shortcut == "A" else 22
     )
+
+
+@pytest.mark.parametrize("norm", ["batch", "group"])
+@pytest.mark.parametrize(("shortcut", "published"), [("A", 853_018), ("B", 855_770)])
+def test_resnet56_has_the_published_number_of_parameters(norm, shortcut, published):
+    # 0.85 M in He et al. 2016, table 6
+    assert count(build_model("resnet56", (3, 32, 32), 10, 0, norm=norm, shortcut=shortcut)) == published
+
+
+@pytest.mark.parametrize(("norm", "published"), [("batch", 9_231_114), ("none", 9_225_610)])
+def test_vgg11_for_cifar_has_its_well_known_number_of_parameters(norm, published):
+    # configuration A's convolutions have 9,220,480 (Simonyan and Zisserman 2015: 133 M with the hidden
+    # linear layers for 224x224 images), one linear layer 5,130, batch norm 5,504
+    assert count(build_model("vgg11", (3, 32, 32), 10, 0, norm=norm)) == published
+
+
+@pytest.mark.parametrize(("parts", "published"), [({}, 2.8e6), ({"spt": True, "lsa": True}, 2.9e6)])
+def test_vit_has_the_number_of_parameters_of_its_paper(parts, published):
+    # Lee et al. 2021, table 2: ViT and SL-ViT on Tiny-ImageNet, 64x64, patches of 8
+    model = build_model("vit", (3, 64, 64), 200, 0, depth=9, patch=8, **parts)
+    assert round(count(model), -5) == published
+
+
+def test_vit_with_four_blocks():
+    block = 3 * 192**2 + (192**2 + 192) + 2 * (2 * 192) + (192 * 384 + 384) + (384 * 192 + 192)
+    around = (48 * 192 + 192) + 192 + 65 * 192 + 2 * 192 + (192 * 10 + 10)
+    assert count(build_model("vit", (3, 32, 32), 10, 0)) == 4 * block + around == 1_210_186
+
+
+def test_gpt_has_the_number_of_parameters_of_gpt2_and_of_the_small_character_model():
+    with torch.device("meta"):
+        gpt2 = ARCHITECTURES["gpt"]((1024,), 50257, dim=768, depth=12, heads=12, bias=True, dropout=0.0)
+    assert count(gpt2) == 124_439_808
+    # nanoGPT's model for Tiny Shakespeare: 10.65 M without the 256 x 384 positions
+    small = build_model("gpt", (256,), 65, 0, True, depth=6, dim=384, heads=6)
+    assert count(small) - 256 * 384 == 10_646_784
+
+
+def test_lstm_has_the_number_of_parameters_of_federated_shakespeare():
+    # Reddi et al. 2021, table 2: 820,522 with 86 characters and 4 special tokens
+    assert count(build_model("lstm", (80,), 90, 0, True)) == 820_522
 
 
 def test_resnet20_default_is_batch_norm_with_1x1_convolution_shortcuts():
@@ -38,7 +85,7 @@ def test_parameters_of_the_small_models_in_closed_form():
 @pytest.mark.parametrize("name", MODELS)
 def test_initial_parameters_depend_on_the_seed_alone(name):
     def parameters(seed):
-        return torch.cat([p.flatten() for p in build_model(name, (3, 32, 32), 10, seed).parameters()])
+        return torch.cat([p.flatten() for p in build_model(name, samples(name)[0], 10, seed, samples(name)[1]).parameters()])
 
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
@@ -51,17 +98,23 @@ def test_initial_parameters_depend_on_the_seed_alone(name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_maps_a_batch_to_one_logit_per_class(name):
-    model = build_model(name, (3, 32, 32), 7, 0)
-    assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
+    shape, tokens = samples(name)
+    x = torch.zeros(2, *shape, dtype=torch.int64 if tokens else torch.float32)
+    assert build_model(name, shape, 7, 0, tokens)(x).shape == ((2, 16, 7) if tokens else (2, 7))
 
 
 @pytest.mark.parametrize(
     ("name", "shape", "options", "message"),
     [
-        ("resnet", (3, 32, 32), {}, "did you mean 'resnet20'"),
+        ("resnet", (3, 32, 32), {}, "did you mean 'resnet"),
         ("resnet20", (3, 32, 32), {"norm": "layer"}, "one of 'batch', 'group'"),
         ("resnet20", (3, 32, 32), {"norm": "group", "groups": 3}, "must divide"),
         ("resnet20", (64,), {}, "needs images"),
+        ("vgg11", (3, 28, 28), {}, "5 poolings need images of at least 32 pixels"),
+        ("vit", (3, 30, 32), {}, "patch = 4 must divide"),
+        ("vit", (3, 32, 32), {"heads": 5}, "heads = 5 must divide dim = 192"),
+        ("vit", (3, 32, 32), {"spt": 1}, "true or false"),
+        ("vit", (3, 32, 32), {"dim": 15_360, "depth": 100}, "at most 1,000,000,000"),
         ("cnn", (1, 3, 3), {}, "at least 4 pixels"),
         ("cnn", (1, 8, 8), {"channels": [12]}, "must divide"),
         ("cnn", (1, 8, 8), {"channels": 16}, "list of whole numbers"),

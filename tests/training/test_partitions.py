@@ -9,7 +9,7 @@ from simgmc.errors import SimgmcError
 from simgmc.training.partitions import PARTITIONS, label_counts, partition
 
 options = st.one_of(
-    st.tuples(st.just("iid"), st.just({})),
+    st.tuples(st.sampled_from(["iid", "contiguous"]), st.just({})),
     st.tuples(
         st.just("dirichlet"),
         st.fixed_dictionaries({"alpha": st.floats(1e-6, 1e6, allow_nan=False)}),
