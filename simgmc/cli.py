@@ -182,7 +182,7 @@ def validate(files: tuple[str, ...], json_out: str | None, picture: str | None) 
 
 
 @main.command("list")
-@click.argument("kind", required=False, type=click.Choice(["algorithms", "compressors", "collectives", "topologies", "models", "datasets", "partitions", "problems", "devices"]))
+@click.argument("kind", required=False, type=click.Choice(["algorithms", "compressors", "collectives", "topologies", "graphs", "models", "datasets", "partitions", "problems", "devices"]))
 @click.argument("name", required=False)
 @_friendly
 def list_(kind: str | None, name: str | None) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from simgmc.layout import Layout
+from simgmc.mixing import stated_mixing
 from simgmc.network import simulate
 from simgmc.randomness import generator
 from simgmc.results.quantities import bytes_text
@@ -80,7 +81,7 @@ def predict(training: Training, layout: Layout, batches_per_epoch: float) -> lis
 def wire_format(training: Training, layout: Layout) -> str:
     """One line: how this method's messages are written."""
     noise = NoiseWorkload(1, layout, 1.0, 0)
-    trainer = build_trainer(training, noise)
+    trainer = build_trainer(training, noise, stated_mixing([[1.0]], "one worker"))
     seen: list[Any] = []
     trainer.on_message = lambda message: seen.append(_size(message))
     trainer.run_round()

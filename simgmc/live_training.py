@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from simgmc.costs import Average, Compute, RoundCosts
+from simgmc.costs import Average, Compute, Mix, RoundCosts
 from simgmc.errors import DivergenceError
 from simgmc.evaluations import Evaluations
 from simgmc.interruption import Interruption
@@ -20,7 +20,8 @@ class CommunicationCost:
 
     Floats that the server receives and sends, one copy per worker, over the 2 K d that
     dense messages would take in every iteration; an iteration is one gradient on every
-    worker.
+    worker. Without a server, in gossip, the floats that all workers send and receive: a dense
+    message to each of n neighbours in every iteration is n.
     """
 
     def __init__(self, workers: int, d: int):
@@ -32,6 +33,8 @@ class CommunicationCost:
         for step in costs:
             if isinstance(step, Average):
                 self._floats += int(step.floats_up.sum()) + self._workers * step.floats_down
+            elif isinstance(step, Mix):
+                self._floats += 2 * int(step.floats[step.edges[:, 0]].sum())
             elif isinstance(step, Compute):
                 self._gradients += step.gradients
 

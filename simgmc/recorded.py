@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from simgmc.costs import Average, Compute, RoundCosts
+from simgmc.costs import Average, Compute, Mix, RoundCosts
 from simgmc.errors import SimgmcError
 from simgmc.results.run_directory import Breakdown, Evaluation, RunDirectory, SeriesKey, cell
 from simgmc.scenario import Scenario
@@ -134,7 +134,13 @@ class Stored:
 
 def are_of(rounds: list[RoundCosts], workers: int) -> bool:
     """Whether costs are those of this many workers."""
-    return all(len(step.up) == workers for costs in rounds for step in costs if isinstance(step, Average))
+    steps = [step for costs in rounds for step in costs]
+    mixes = [step for step in steps if isinstance(step, Mix)]
+    return (
+        all(len(step.up) == workers for step in steps if isinstance(step, Average))
+        and all(len(step.nbytes) == workers == len(step.floats) for step in mixes)
+        and all(step.edges.ndim == 2 and (not step.edges.size or step.edges.max() < workers) for step in mixes)
+    )
 
 
 def _is_whole(scenario: Scenario, record: Record) -> bool:

@@ -15,6 +15,7 @@ from simgmc.console import plain_console
 from simgmc.dry_run import predict, wire_format
 from simgmc.errors import SimgmcError
 from simgmc.header import line, print_cluster
+from simgmc.mixing import Mixing
 from simgmc.interruption import Interruption
 from simgmc.progress import RunProgress
 from simgmc.reporting import report
@@ -25,7 +26,7 @@ from simgmc.results.quantities import bytes_text, time_text
 from simgmc.results.run_directory import RunDirectory
 from simgmc.results.run_lock import writing
 from simgmc.results.scenario_changes import changes, refusal
-from simgmc.scenario import ScenarioFile
+from simgmc.scenario import Scenario, ScenarioFile
 from simgmc.scenario.cluster import MEASURED, DeviceProfile
 from simgmc.simulation import Simulation, Training, training_values, trainings
 from simgmc.why import explain, print_explanations
@@ -165,3 +166,21 @@ def _header(console: Console, file: ScenarioFile, workload_of: WorkloadFactory) 
     line(console, "workload", f"{what}; gradients on {workload.device}, route: {workload.route}")
     for training in _one_seed(file)[: len(scenario.methods)]:
         line(console, "wire", f"{training.method.name}: {wire_format(training, workload.layout)}")
+    for named, mixing in _mixings(scenario):
+        line(console, "gossip", f"{named}: {mixing.name}, {_links(mixing)}, spectral gap {mixing.spectral_gap:.4g}{' of one period' if mixing.time_varying else ''}")
+
+
+def _mixings(scenario: Scenario) -> list[tuple[str, Mixing]]:
+    """Every mixing of a scenario's methods, with the names of those that use it."""
+    found: dict[int, tuple[list[str], Mixing]] = {}
+    for method in scenario.methods:
+        mixing = scenario.mixing(method)
+        if mixing is not None:
+            found.setdefault(id(mixing), ([], mixing))[0].append(method.name)
+    return [(", ".join(names), mixing) for names, mixing in found.values()]
+
+
+def _links(mixing: Mixing) -> str:
+    """How many messages a round has."""
+    counts = sorted({len(edges) for edges in mixing.edges})
+    return f"{' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} messages a round"

@@ -17,6 +17,7 @@ from simgmc.costs import Compute, RoundCosts
 from simgmc.errors import SimgmcError
 from simgmc.interruption import Interruption
 from simgmc.live_training import LiveTraining
+from simgmc.mixing import Mixing
 from simgmc.network import ClusterSettings, Timing, simulate
 from simgmc.recorded import Milestones, Record, State, Stored
 from simgmc.results.checkpoint import CHECKPOINTS, DEFAULT_EVERY, Checkpoints
@@ -96,8 +97,8 @@ def cluster_settings(scenario: Scenario, method: Method, seed: int) -> ClusterSe
     return scenario.cluster.settings(scenario.workload.workers, seed, method.compression_time)
 
 
-def build_trainer(training: Training, workload: Any) -> Any:
-    """The stacked trainer of one training on a workload."""
+def build_trainer(training: Training, workload: Any, mixing: Mixing | None = None) -> Any:
+    """The stacked trainer of one training on a workload; ``mixing`` in place of the scenario's."""
     from simgmc.compression import build
     from simgmc.training.schedules import Schedule
     from simgmc.training.stacked import StackedTrainer
@@ -118,6 +119,7 @@ def build_trainer(training: Training, workload: Any) -> Any:
         lambda epoch: base * schedule.factor(epoch, epochs),
         optimizer.weight_decay if method.weight_decay is None else method.weight_decay,
         training.seed,
+        scenario.mixing(method) if mixing is None else mixing,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import permutations
 
 import networkx as nx
@@ -16,16 +16,26 @@ def check_reachable(links: Links, workers: Sequence[str], servers: Sequence[str]
     """Refuse a network in which a message of the collective has no route, or one without bandwidth."""
     if len(workers) < 2:
         return
-    all_carry = all(links.bandwidth)
-    if all_carry and _joined(links.graph, (*workers, *servers)):
+    if all(links.bandwidth) and _joined(links.graph, (*workers, *servers)):
         return
-    for source, destination in _pairs(workers, servers, collective):
+    _check_pairs(links, _pairs(workers, servers, collective), collective)
+
+
+def check_edges(links: Links, workers: Sequence[str], edges: Iterable[tuple[int, int]], graph: str) -> None:
+    """Refuse a network in which a message along an edge (sender, receiver) of a gossip graph has no route."""
+    if all(links.bandwidth) and _joined(links.graph, workers):
+        return
+    _check_pairs(links, ((workers[a], workers[b]) for a, b in edges), graph)
+
+
+def _check_pairs(links: Links, pairs: Iterable[tuple[str, str]], what: str) -> None:
+    for source, destination in pairs:
         route = links.route(source, destination)
         if route is None:
-            raise SimgmcError(f"there is no route {source} -> {destination}, which {collective!r} needs (hosts do not forward, switches do)")
+            raise SimgmcError(f"there is no route {source} -> {destination}, which {what!r} needs (hosts do not forward, switches do)")
         for link in route:
             if links.bandwidth[link] == 0.0:
-                raise SimgmcError(f"the route {source} -> {destination}, which {collective!r} needs, has a link without bandwidth, {' -> '.join(links.names[link])}")
+                raise SimgmcError(f"the route {source} -> {destination}, which {what!r} needs, has a link without bandwidth, {' -> '.join(links.names[link])}")
 
 
 def _joined(graph: nx.DiGraph, hosts: Sequence[str]) -> bool:

@@ -8,8 +8,14 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 
 from simgmc.algorithms import ALGORITHMS
 from simgmc.compression import COMPRESSORS
+from simgmc.errors import SimgmcError
+from simgmc.mixing import Mixing
+from simgmc.network import worker_names
+from simgmc.network.reachability import check_edges
+from simgmc.network.routing import Links
 from simgmc.scenario.cluster import Cluster
 from simgmc.scenario.components import Real, plain
+from simgmc.scenario.gossip import Gossip
 from simgmc.scenario.tables import Table, mistake, suggestion
 from simgmc.scenario.workload import Method, Optimizer, ProblemWorkload, Workload, method_table, workload_table
 
@@ -48,6 +54,7 @@ class Scenario(Table):
     workload: Annotated[Workload, BeforeValidator(workload_table)]
     optimizer: Optimizer
     cluster: Cluster
+    gossip: Gossip | None = None
     methods: Annotated[list[Annotated[Method, BeforeValidator(method_table)]], Field(min_length=1)]
     report: Report
 
@@ -67,8 +74,11 @@ class Scenario(Table):
         except ValidationError as error:
             one = error.errors(include_url=False)[0]
             raise mistake(one["msg"], "cluster", *one["loc"], value=one["input"]) from None
-        for method in self.methods:
-            self._check_carried(method)
+        for index, method in enumerate(self.methods):
+            if ALGORITHMS[method.algorithm].mixing == "none":
+                self._check_carried(method)
+            else:
+                self._check_gossip(index, method)
         return self
 
     def _check_measured(self) -> None:
@@ -92,6 +102,31 @@ class Scenario(Table):
         for what, summable in carried.items():
             if refusal := self.cluster.refusal(summable):
                 raise mistake(f"cannot carry method {method.name!r} with {what}: {refusal}", "cluster", "collective", value=self.cluster.collective)
+
+    def _check_gossip(self, index: int, method: Method) -> None:
+        table = self.gossip_of(method)
+        if table is None:
+            raise mistake(
+                f'missing; method {method.name!r} mixes with its neighbours: say who they are, such as [gossip] graph = "ring" (see simgmc list graphs)',
+                "gossip", value=None,
+            )  # fmt: skip
+        place = ("gossip",) if method.gossip is None else ("methods", index, "gossip")
+        try:
+            found = self.mixing(method)
+            edges = (edge for one in found.edges for edge in one.tolist())
+            workers = self.workload.workers
+            check_edges(Links(self.cluster.graph(workers)), worker_names(workers), edges, found.name)
+        except SimgmcError as error:
+            raise mistake(f"does not fit method {method.name!r}: {error}", *place, value=plain(table)) from None
+
+    def gossip_of(self, method: Method) -> Gossip | None:
+        """A method's own table, or the one that all share."""
+        return self.gossip if method.gossip is None else method.gossip
+
+    def mixing(self, method: Method) -> Mixing | None:
+        """Who mixes with whom in a gossip method, and with which weights; None for another."""
+        needs, table = ALGORITHMS[method.algorithm].mixing, self.gossip_of(method)
+        return None if needs == "none" or table is None else table.mixing(self.workload.workers, needs)
 
     def written(self) -> dict[str, Any]:
         """As nested plain values for TOML: every default written out, nothing None."""

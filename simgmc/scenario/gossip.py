@@ -1,0 +1,96 @@
+"""Who mixes with whom: the table ``[gossip]``, and what a method puts in its place."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any
+
+from pydantic import model_validator
+
+from simgmc.errors import SimgmcError
+from simgmc.mixing import GRAPHS, WEIGHTS, GossipGraph, Mixing, gossip_graph, mixing, read_matrix, stated_mixing
+from simgmc.scenario.components import component, plain
+from simgmc.scenario.tables import Table, mistake
+
+
+def _weight_options(name: str, given: dict[str, Any]) -> dict[str, Any]:
+    if name != "stated":
+        if given:
+            raise SimgmcError(f"{name} weights have no option {next(iter(given))!r}")
+        return {}
+    if len(given) != 1 or not set(given) <= {"matrix", "file"}:
+        raise SimgmcError('stated weights need either matrix, a list of rows, or file, the path of a .csv or .npy file: { name = "stated", matrix = [[0.5, 0.5], [0.5, 0.5]] }')
+    if "file" in given and not isinstance(given["file"], str):
+        raise SimgmcError("file: must be a path")
+    if "matrix" in given:
+        rows = given["matrix"]
+        numbers = isinstance(rows, list) and all(isinstance(row, list) and all(type(x) in (int, float) for x in row) for row in rows)
+        if not numbers or not rows:
+            raise SimgmcError("matrix: must be a list of rows of numbers")
+    return given
+
+
+class Gossip(Table):
+    """The graph and the weights of gossip methods.
+
+    ``weights = "auto"``: metropolis-hastings on undirected graphs, uniform on directed ones;
+    for push-sum methods push-sum. Stated weights bring their own graph.
+    """
+
+    graph: component("graph", GRAPHS, lambda name, options: GRAPHS[name].resolve(options)) | None = None
+    weights: component("kind of weights", WEIGHTS, _weight_options) = "auto"
+
+    @model_validator(mode="after")
+    def _one_graph(self) -> Gossip:
+        if (self.graph is None) != (self.weights.name == "stated"):
+            raise mistake(
+                "stated weights bring their own graph, their non-zeros; leave it out" if self.graph else f'missing; give one such as graph = "ring"; known: {", ".join(GRAPHS)}',
+                "graph", value=plain(self.graph),
+            )  # fmt: skip
+        return self
+
+    def graph_of(self, workers: int) -> GossipGraph:
+        """Whom each worker sends to. Raises SimgmcError where the graph does not fit that many workers."""
+        if self.graph is not None:
+            return _graph(json.dumps([self.graph.name, self.graph.options]), workers)
+        found = self._stated(workers)
+        rounds = tuple(frozenset((a, b) for a, b in edges.tolist()) for edges in found.edges)
+        return GossipGraph(found.name, workers, rounds)
+
+    def mixing(self, workers: int, needs: str) -> Mixing:
+        """The matrices for a method that needs such (see :attr:`simgmc.algorithms.worker.Algorithm.mixing`).
+
+        Raises SimgmcError where the graph or the matrix does not fit the workers or the method.
+        """
+        if self.graph is None:
+            found = self._stated(workers)
+        else:
+            found = _mixing(json.dumps([self.graph.name, self.graph.options]), workers, self.weights.name, needs == "push-sum")
+        if problem := found.problem(needs):
+            raise SimgmcError(problem)
+        return found
+
+    def _stated(self, workers: int) -> Mixing:
+        options = self.weights.options
+        name = options.get("file", "the stated matrix")
+        found = _read(name) if "file" in options else stated_mixing(options["matrix"])
+        if found.workers != workers:
+            raise SimgmcError(f"{name}: is of {found.workers} workers, there are {workers}")
+        return found
+
+
+@functools.lru_cache(maxsize=64)
+def _graph(chosen: str, workers: int) -> GossipGraph:
+    name, options = json.loads(chosen)
+    return gossip_graph(name, workers, **options)
+
+
+@functools.lru_cache(maxsize=64)
+def _mixing(chosen: str, workers: int, weights: str, push_sum: bool) -> Mixing:
+    return mixing(_graph(chosen, workers), weights, push_sum)
+
+
+@functools.lru_cache(maxsize=8)
+def _read(file: str) -> Mixing:
+    return stated_mixing(read_matrix(file), file)
