@@ -21,10 +21,12 @@ class OverlapSGP(Algorithm):
         add all masses that have arrived; first wait for those of ``staleness`` rounds ago
 
     ``staleness = 0`` waits for all messages of the round: SGP, synchronous between neighbours.
-    Masses are never lost: their sum, with those in flight, changes by gradients alone, and
-    that of the omegas is K. The local momentum is not exchanged. Evaluated at z.
+    What a faster worker sent in a round that the receiver has not reached is kept until then.
+    Masses are never lost: their sum, with those in flight and kept, changes by gradients alone,
+    and that of the omegas is K. The local momentum is not exchanged. Evaluated at z.
 
-    State: mass (d + 1), momentum m (d). Message: d + 1 values to each out-neighbour.
+    State: mass (d + 1), momentum m (d), what came early. Message: d + 1 values to each
+    out-neighbour.
     """
 
     source: ClassVar[str] = "Assran, Loizou, Ballas, Rabbat, ICML 2019, Algorithms 1-2"
@@ -44,7 +46,8 @@ class OverlapSGP(Algorithm):
         worker.mass[..., :-1] = worker.params
         worker.momentum_buffer = worker.zeros()
         worker.collected = 0
-        worker.unmatched = []
+        worker.awaited = []
+        worker.early = []
 
     def round(self, worker: Worker) -> Program:
         gradient = yield Gradient(at=worker.params)
@@ -57,27 +60,26 @@ class OverlapSGP(Algorithm):
         share = worker.mass
         for neighbour in worker.neighbours:
             yield Send(neighbour, share)
-        self._match(worker, [(worker.round, source) for source in worker.sources])
+        worker.awaited = [*worker.awaited, *((worker.round, source) for source in worker.sources)]
         yield from self._collect(worker)
         worker.params = worker.mass[..., :-1] / worker.mass[..., -1:]
 
     def _collect(self, worker: Worker) -> Program:
         """Add what has arrived, and wait for what would become too late."""
-        while True:
-            late = [round for round, _ in worker.unmatched if round <= worker.round - self.staleness]
+        self._add(worker, worker.early)
+        late = True
+        while late:
+            late = any(round <= worker.round - self.staleness for round, _ in worker.awaited)
             arrivals = yield Collect(at_least=worker.collected + 1 if late else 0)
-            for _, _, mass in arrivals:
-                worker.mass = worker.mass + mass
             worker.collected += len(arrivals)
-            self._match(worker, [(round, sender) for round, sender, _ in arrivals])
-            if not late:
-                return
+            self._add(worker, [*worker.early, *arrivals])
 
     @staticmethod
-    def _match(worker: Worker, messages: list[tuple[Any, Any]]) -> None:
-        """Note messages (round, sender), when they are due and when they arrive, in either order.
-
-        ``unmatched`` holds those of which only one of the two has happened; one that came early
-        is of a round still ahead, so what is there of past rounds is overdue.
-        """
-        worker.unmatched = sorted(set(worker.unmatched) ^ set(messages))
+    def _add(worker: Worker, arrivals: list[Any]) -> None:
+        """Add the masses (round, sender, mass) of rounds up to the worker's own; keep the others."""
+        due = [(round, sender) for round, sender, _ in arrivals if round <= worker.round]
+        for round, _, mass in arrivals:
+            if round <= worker.round:
+                worker.mass = worker.mass + mass
+        worker.early = [one for one in arrivals if one[0] > worker.round]
+        worker.awaited = [message for message in worker.awaited if message not in due]
