@@ -188,6 +188,30 @@ class LogisticWorkload:
         loss = F.softplus(-margins).mean() + self.regularisation / 2 * (at @ at)
         return self.regularisation * at - signed.T @ (torch.sigmoid(-margins) / len(index)), loss
 
+    @property
+    def components(self) -> int:
+        """Into how many fixed minibatches of at most ``batch`` samples, as even as can be, every worker's own are cut."""
+        return -(-len(self._minibatches.owned[0]) // self.batch)
+
+    def component_gradient(self, worker: int, at: Tensor, index: int) -> tuple[Tensor, Tensor]:
+        """Gradient (d,) and loss () at ``at`` (d,) of one of a worker's :attr:`components`, whose mean is its own loss.
+
+        Weighted by its number of samples where they do not all have the same.
+        """
+        one_intraop_thread()
+        at, owned, count = at.detach(), self._minibatches.owned[worker], self.components
+        samples = owned[index * len(owned) // count : (index + 1) * len(owned) // count]
+        share = count / len(owned)
+        signed = self._train.index_select(0, torch.from_numpy(samples).to(self.device))
+        margins = signed @ at
+        loss = share * F.softplus(-margins).sum() + self.regularisation / 2 * (at @ at)
+        return self.regularisation * at - signed.T @ (share * torch.sigmoid(-margins)), loss
+
+    def gradients_of(self, ranks: Sequence[int], at: Tensor, steps: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Gradients (n, d) and losses (n,) of some workers, each at its own point of ``at`` (n, d) and step."""
+        found = [self.gradient(*one) for one in zip(ranks, at, steps, strict=True)]
+        return torch.stack([gradient for gradient, _ in found]), torch.stack([loss for _, loss in found])
+
     def evaluate(self, point: Tensor) -> Evaluation:
         """Test loss and accuracy at ``point`` (d,); objective, gap and distance beside them."""
         w = point.detach().double().cpu()

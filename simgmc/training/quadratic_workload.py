@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -24,6 +25,8 @@ class QuadraticWorkload:
     """
 
     batches_per_epoch = 1.0
+    components = 16
+    """Fixed parts of every worker's objective, for methods of finite sums."""
     route = "closed form"
     dtype = torch.float64
 
@@ -61,6 +64,17 @@ class QuadraticWorkload:
         loss = (slope * offset).sum() / 2
         return (slope + self._noise(step, worker) if self.problem.noise else slope), loss
 
+    def component_gradient(self, worker: int, at: Tensor, index: int) -> tuple[Tensor, Tensor]:
+        """Gradient (d,) and loss () at ``at`` (d,) of one of a worker's :attr:`components`, whose mean is its own loss.
+
+        f_i(w) = F_k(w) + n_i' (w - c_k), where the n_i are fixed Gaussian vectors of the noise's
+        standard deviation whose mean was subtracted.
+        """
+        offset = at.detach() - self._minimisers[worker]
+        slope = self._matrices[worker] * offset if self.problem.diagonal else self._matrices[worker] @ offset
+        shift = self._shifts[worker, index]
+        return slope + shift, (slope * offset).sum() / 2 + shift @ offset
+
     def gradients_of(self, ranks: Sequence[int], at: Tensor, steps: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Gradients (n, d) and losses (n,) of some workers, each at its own point of ``at`` (n, d) and step."""
         found = [self.gradient(*one) for one in zip(ranks, at, steps, strict=True)]
@@ -81,6 +95,12 @@ class QuadraticWorkload:
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Nothing to go back to."""
+
+    @cached_property
+    def _shifts(self) -> Tensor:
+        """(K, components, d): the slopes by which the components differ from their worker's objective."""
+        draws = generator(self.seed, "components").standard_normal((self.workers, self.components, self.d))
+        return torch.from_numpy(self.problem.noise * (draws - draws.mean(axis=1, keepdims=True))).to(self.device)
 
     def _noise(self, step: int, worker: int) -> Tensor:
         draws = generator(self.seed, "gradient noise", step, worker).standard_normal(self.d)

@@ -48,6 +48,26 @@ def test_gradients_are_the_derivatives_that_autograd_finds_on_each_workers_minib
         assert torch.equal(task.gradient(worker, at[worker], 5)[0], gradients[worker])
 
 
+@pytest.mark.parametrize("batch", [8, 7, 25, 50, 64])
+def test_components_are_fixed_parts_whose_mean_is_the_workers_own_loss(batch):
+    data = made()
+    task, owned = workload(data, batch=batch)
+    full, _ = workload(data, batch=50)
+    assert task.components == -(-50 // batch)
+    at = torch.linspace(-1, 1, task.d, dtype=torch.float64)
+    for worker in range(WORKERS):
+        parts = [task.component_gradient(worker, at, index) for index in range(task.components)]
+        gradient, loss = full.gradient(worker, at, 0)
+        torch.testing.assert_close(torch.stack([part for part, _ in parts]).mean(0), gradient)
+        torch.testing.assert_close(torch.stack([value for _, value in parts]).mean(0), loss)
+        again = at.clone().requires_grad_()
+        samples = owned[worker][: 50 // task.components]
+        signed = torch.from_numpy(data.train_images[samples] * (2.0 * data.train_labels[samples] - 1)[:, None])
+        value = task.components / 50 * torch.log1p(torch.exp(-signed @ again)).sum() + 0.01 / 2 * again @ again
+        torch.testing.assert_close(value.detach(), parts[0][1])
+        torch.testing.assert_close(torch.autograd.grad(value, again)[0], parts[0][0])
+
+
 def test_full_batches_give_the_gradient_of_the_objective_whose_gap_is_told():
     task, owned = workload(made(), batch=50)  # 203 samples: 50 each, 3 belong to nobody
     assert {len(piece) for piece in owned} == {50}

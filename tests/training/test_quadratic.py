@@ -1,5 +1,7 @@
 """Quadratics: their optimum, their gradients and noise, the numbers that a scenario may give."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -125,3 +127,25 @@ def test_numbers_that_do_not_fit_are_refused_by_name(change, says):
     with pytest.raises(SimgmcError) as refusal:
         entry.check(entry.resolve(given), 2)
     assert says in str(refusal.value)
+
+
+@pytest.mark.parametrize("problem", [random_quadratics(noise=0.3), gmc_toy("B", 5, noise=0.3)], ids=["full", "diagonal"])
+def test_components_differ_by_fixed_slopes_and_their_mean_is_the_workers_objective(problem):
+    task = QuadraticWorkload(problem, 0)
+    exact = QuadraticWorkload(dataclasses.replace(problem, noise=0.0), 0)
+    at = torch.from_numpy(generator(2, "at").standard_normal(problem.d)).requires_grad_()
+    for worker in range(problem.workers):
+        parts = [task.component_gradient(worker, at, index) for index in range(task.components)]
+        gradient, loss = exact.gradient(worker, at, 0)
+        gradients = torch.stack([part for part, _ in parts])
+        torch.testing.assert_close(gradients.mean(0), gradient)
+        torch.testing.assert_close(torch.stack([value for _, value in parts]).mean(0).detach(), loss.detach())
+        # 16 x d draws less their mean: 5 standard errors of their standard deviation.
+        spread = float((gradients - gradient).square().sum() / (15 * problem.d)) ** 0.5
+        assert abs(spread / 0.3 - 1) < 5 / (2 * 15 * problem.d) ** 0.5
+        offset = at - torch.from_numpy(problem.minimisers[worker])
+        value = offset @ torch.from_numpy(full(problem)[worker]) @ offset / 2 + (gradients[3] - gradient).detach() @ offset
+        torch.testing.assert_close(value, parts[3][1])
+        torch.testing.assert_close(torch.autograd.grad(value, at)[0], parts[3][0])
+        assert torch.equal(task.component_gradient(worker, at, 3)[0], parts[3][0])
+        assert torch.equal(exact.component_gradient(worker, at, 3)[0], gradient)
