@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import signal
 import sys
 import tomllib
@@ -12,6 +13,7 @@ from typing import Any
 import click
 
 import simgmc
+from simgmc import output
 from simgmc.errors import SimgmcError
 from simgmc.results.checkpoint import DEFAULT_EVERY
 
@@ -19,15 +21,22 @@ from simgmc.results.checkpoint import DEFAULT_EVERY
 def _friendly(command: Any) -> Any:
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
+        output.prepare()
+        os.environ["MPLBACKEND"] = "agg"  # figures go to files alone, whatever windows are set up
         try:
-            return command(*args, **kwargs)
+            result = command(*args, **kwargs)
+            sys.stdout.flush()
+            return result
         except SimgmcError as error:
             raise SystemExit(_fail(str(error))) from None
         except KeyboardInterrupt as interrupt:
             number = interrupt.args[0] if interrupt.args else signal.SIGINT
             raise SystemExit(_fail("stopped; what was finished or saved is kept: the same command goes on from there", 128 + number)) from None
-        except BrokenPipeError:
-            raise SystemExit(1) from None
+        except OSError as error:
+            reason = output.unwritable(error)
+            if reason is None:
+                raise
+            raise SystemExit(1 if isinstance(error, BrokenPipeError) else _fail(f"cannot write to standard output: {reason}", 1)) from None
 
     return wrapped
 
@@ -160,7 +169,7 @@ def timeline(run: str, method: str | None, seed: int | None, at: Any, rounds: st
 def check(scenario: str, settings: Any, seeds: Any) -> None:
     """Validate a scenario and print it with every default written out; run nothing."""
     file = _read(scenario, settings, seeds)
-    click.echo(file.resolved(), nl=False)
+    click.echo(output.escaped(file.resolved(), sys.stdout.encoding), nl=False)
     click.echo(f"# valid: {len(file.points)} grid point(s), {len(file.points[0].scenario.methods)} method(s), {len(file.points[0].scenario.seeds)} seed(s)")
 
 

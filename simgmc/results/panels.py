@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ ROWS_PER_PAGE = 4
 @contextmanager
 def style():
     """The look of all figures, for as long as the block lasts."""
-    with matplotlib.style.context(Path(__file__).with_name("simgmc.mplstyle")):
+    with matplotlib.style.context(Path(__file__).with_name("simgmc.mplstyle")), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box stands for the character
         yield
 
 
@@ -155,7 +157,9 @@ def legend(figure: Figure, handles: Sequence, labels: Sequence[str], note: str =
     """A legend under all panels, so that it never covers data, with a line on what is shown."""
     folded, columns, _ = legend_layout(labels, figure.get_figwidth())
     note = "\n".join(fold(note, 6.5, figure.get_figwidth() - 0.2)) if note else None
-    figure.legend(handles, folded, loc="outside lower center", ncols=columns, title=note)
+    made = figure.legend(handles, [str(place) for place in range(len(folded))], loc="outside lower center", ncols=columns, title=note)
+    for text, label in zip(made.get_texts(), folded, strict=True):
+        text.set_text(label)  # a legend leaves out labels that begin with an underscore
 
 
 def scaled_axis(axis, unit: tuple[float, str], name: str, *, log: bool) -> None:

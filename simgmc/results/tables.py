@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from simgmc.output import in_encoding
 from simgmc.results.quantities import bytes_text, percent_text, time_text, with_spread
 from simgmc.results.run_directory import PARTS
 from simgmc.results.series import Results, Spread
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.padding import Padding
     from rich.text import Text
-
-_ASCII = {"±": "+-", "×": "x", "µ": "u", "–": "-", "─": "-"}
 
 
 def print_summary(
@@ -204,7 +203,7 @@ def _lines(console: Console, renderable: RenderableType) -> None:
     width = console.width if console.is_terminal else 10_000
     wide = []
     for line in console.render_lines(renderable, console.options.update(width=width), pad=False):
-        text = [Segment(_encodable(console, part.text), part.style, part.control) for part in line]
+        text = [Segment(in_encoding(part.text, console.encoding), part.style, part.control) for part in line]
         wide += [*Segment.split_and_crop_lines(text, width, pad=False, include_new_lines=False)]
     for line in wide:
         while line and not line[-1].text.strip():
@@ -212,12 +211,3 @@ def _lines(console: Console, renderable: RenderableType) -> None:
         if line:
             line[-1] = Segment(line[-1].text.rstrip(), line[-1].style)
         console.print(Segments([*line, Segment.line()]), end="", crop=False, soft_wrap=True)
-
-
-def _encodable(console: Console, text: str) -> str:
-    """The text in the console's own characters: ``+-`` for ``±`` where it has no such sign."""
-    try:
-        text.encode(console.encoding)
-        return text
-    except UnicodeEncodeError:
-        return "".join(_ASCII.get(character, character) for character in text)

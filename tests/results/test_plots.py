@@ -45,6 +45,7 @@ RUNS = {
     "seven orders of magnitude": dict(
         points=grid(["100 Mbit/s"]), round_s=lambda m, p, s: 3e3 if m == "DMSGD" else 1e-4 * (1 + s), target=0.9
     ),
+    "names that are no formulas": dict(points=grid(["100 Mbit/s"]), methods={"$\\frac$": accuracy_curve(0.98, 0.3), "_a $b_": accuracy_curve(0.97, 0.3)}, baseline="_a $b_"),
     "no time at all": dict(points=grid(["100 Mbit/s"]), round_s=lambda m, p, s: 0.0),
     "a diverged method": dict(points=grid(["100 Mbit/s"]), methods={"DMSGD": METHODS["DMSGD"], "GMC": lambda epoch: float("nan")}),
 }
@@ -219,3 +220,12 @@ def test_only_keys_with_three_quantities_of_one_kind_are_swept(tmp_path):
 def test_drawing_needs_no_torch_and_opens_no_window():
     code = "import sys, simgmc.results.plots; sys.exit(bool({'torch', 'simpy', 'matplotlib.pyplot'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_legend_holds_every_name_as_it_is(tmp_path):
+    names = ("_first", "$\\frac$", "a_b^c", "50 % & more")
+    directory, _ = made(tmp_path, methods={name: accuracy_curve(0.9, 0.3) for name in names}, baseline=None, target=None, points=grid(["100 Mbit/s"], ["ring"]))
+    with panels.style():
+        (figure,) = figures_of(read_results(directory))["accuracy_vs_time"]
+        FigureCanvasAgg(figure).draw()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(names)
