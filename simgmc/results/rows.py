@@ -99,18 +99,22 @@ def line(texts: Iterable[str]) -> str:
 
 
 def append(file: Path, lines: str) -> None:
-    """Appends whole lines to a file that exists, with one write."""
-    content = lines.encode()
+    """Appends whole lines to a file that exists; where that fails, for want of space, the file is as it was."""
+    content = memoryview(lines.encode())
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_APPEND)
         try:
-            written = os.write(descriptor, content)
+            before = os.fstat(descriptor).st_size
+            try:
+                while content:  # once, unless the disk is full: then the rest says why
+                    content = content[os.write(descriptor, content) :]
+            except OSError:
+                os.ftruncate(descriptor, before)
+                raise
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise SimgmcError(f"cannot write to {file}: {error.strerror}") from None
-    if written < len(content):
-        raise SimgmcError(f"cannot write to {file}: the disk is full")
+        raise SimgmcError(f"cannot write to {file}: {error.strerror}; what was written before is kept") from None
 
 
 def read_text(file: Path) -> str:
