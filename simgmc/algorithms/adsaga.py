@@ -55,7 +55,7 @@ class ADSAGA(Algorithm):
     def serve(self, asked: Worker, asker: int, message: Any) -> list[tuple[int, Any]]:
         asked.applied(asked.updates - asked.read[asker])
         asked.params = asked.params - asked.lr * (message + asked.mean)
-        asked.mean = asked.mean + message / (asked.workers * asked.components)
+        asked.mean = asked.mean + message / asked.components
         asked.updates += 1
         asked.read[asker] = asked.updates
         return [(asker, asked.params)]

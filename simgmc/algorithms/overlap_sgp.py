@@ -81,5 +81,5 @@ class OverlapSGP(Algorithm):
         for round, _, mass in arrivals:
             if round <= worker.round:
                 worker.mass = worker.mass + mass
-        worker.early = [one for one in arrivals if one[0] > worker.round]
+        worker.early = [(round, sender, mass) for round, sender, mass in arrivals if round > worker.round]
         worker.awaited = [message for message in worker.awaited if message not in due]

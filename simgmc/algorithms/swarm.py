@@ -33,7 +33,8 @@ class SwarmSGD(LocalSGD):
 
     def start(self, worker: Worker) -> None:
         super().start(worker)
-        worker.failed_decodings = worker.wrapped_coordinates = 0
+        if hasattr(self.compressor, "received"):
+            worker.failed_decodings = worker.wrapped_coordinates = 0
 
     def steps(self, worker: Worker) -> int:
         return int(worker.draws("local steps").geometric(1 / self.period)) if self.geometric else self.period
@@ -57,19 +58,17 @@ class SwarmSGD(LocalSGD):
 
     def read(self, worker: Worker, content: Any, reference: Any) -> Any:
         """What the worker makes of another's message, given its own model (both (..., d))."""
-        received = getattr(self.compressor, "received", None)
-        if received is None:
+        if not hasattr(self.compressor, "received"):
             return content
-        found = received(content, reference)
+        found = self.compressor.received(content, reference)
         wrapped = int((found != content).sum())
         worker.failed_decodings += wrapped > 0
         worker.wrapped_coordinates += wrapped
         return found
 
     def metrics(self, worker: Worker) -> dict[str, float]:
-        if not hasattr(self.compressor, "received"):
-            return {}
-        return {"failed_decodings": worker.failed_decodings, "wrapped_coordinates": worker.wrapped_coordinates}
+        counts = ("failed_decodings", "wrapped_coordinates")
+        return {name: getattr(worker, name) for name in counts if hasattr(worker, name)}
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,8 @@ class Worker:
     sources: tuple[int, ...]
     """Whose neighbour this worker is in this round: who may send to it (one worker's run only)."""
     components: int
-    """How many components a worker's own loss is the mean of, where it is a finite sum: equally
-    many for all workers."""
+    """How many components the worker's own loss is the mean of, where it is a finite sum: equally
+    many for all workers. On the server those of all together."""
 
     _CONTEXT = frozenset(
         {"lr", "previous_lr", "weight_decay", "round", "epoch", "workers", "layout", "neighbours", "sources", "components"}

@@ -114,7 +114,8 @@ class Schedule:
 
     def _worker(self, start: Tensor, rank: int) -> Worker:
         worker = Worker(start.clone(), self.workload.layout, 0, [rank], self.workload.workers)
-        worker.components = getattr(self.workload, "components", 0)
+        own = getattr(self.workload, "components", 0)
+        worker.components = own if rank < self.workload.workers else own * self.workload.workers
         worker.begin(0, 0.0, self.lr, self.lr, self.weight_decay)
         return worker
 

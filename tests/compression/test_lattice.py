@@ -39,6 +39,21 @@ def test_a_receiver_decodes_the_payload_at_its_own_reference():
     assert torch.equal(received.dense(), sent.dense())
 
 
+@given(st.lists(st.tuples(st.floats(-50, 50), st.floats(-9, 9)), min_size=1, max_size=40), st.booleans())
+def test_what_is_received_is_the_point_of_the_sent_colour_near_the_reference(pairs, dither):
+    """At any distance: what the colours decode to, from the points that they were made of."""
+    x = torch.tensor([[point for point, _ in pairs]], dtype=torch.float64)
+    y = x + REACH * torch.tensor([[offset for _, offset in pairs]], dtype=torch.float64)
+    compress = build("lattice", side=SIDE, bits=BITS, dither=dither)
+    message = compress(x, randomness())
+    received = compress.received(message.dense(), y)
+    between = ((y - message.dense()).abs() / (2**BITS * SIDE)) % 1  # half a period away two points are equally near
+    clear = (between - 0.5).abs() > 1e-9
+    assert torch.allclose(received[clear], message.values.at(y).flat.view_as(y)[clear], rtol=0, atol=1e-9)
+    near = (y - x).abs() < 0.99 * REACH
+    assert torch.equal(received[near], message.dense()[near])
+
+
 def test_the_dithered_lattice_is_unbiased_and_within_half_a_side():
     x = gaussian(60, dtype=torch.float64)
     compress = build("lattice", side=0.5, bits=8, dither=True)
