@@ -54,17 +54,18 @@ class WorkloadFactory:
                 f"workload: its model, data and {scenario.workload.workers} workers do not fit into the memory of the {self.device} device"
             ) from None
 
-    def _load(self, name: str, **options: Any) -> Dataset:
+    def load(self, name: str, **options: Any) -> Dataset:
+        """A data set, read once."""
         return self._load_written(name, json.dumps(options))
 
     def _build(self, scenario: Scenario, seed: int) -> Any:
         chosen = scenario.workload
         if isinstance(chosen, ProblemWorkload):
-            return chosen.entry.build(chosen.problem.options, chosen.workers, seed, self.device, self._load)
+            return chosen.entry.build(chosen.problem.options, chosen.workers, seed, self.device, self.load)
         return self._classification(chosen, seed)
 
     def _classification(self, chosen: DataWorkload, seed: int) -> ClassificationWorkload:
-        data = self._load(chosen.dataset.name, **chosen.dataset.options)
+        data = self.load(chosen.dataset.name, **chosen.dataset.options)
         owned = partition(chosen.partition.name, data.train_labels, chosen.workers, seed, **chosen.partition.options)
         least = min(range(len(owned)), key=lambda worker: len(owned[worker]))
         if len(owned[least]) < chosen.batch_per_worker:

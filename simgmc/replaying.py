@@ -12,6 +12,7 @@ from rich.console import Console
 from simgmc.console import plain_console
 from simgmc.errors import SimgmcError
 from simgmc.header import print_cluster
+from simgmc.holdings import copy_picture
 from simgmc.network import ClusterSettings, simulate
 from simgmc.recorded import Stored
 from simgmc.reporting import report
@@ -67,6 +68,7 @@ def replay(
             for point, settings in _clusters(training):
                 if training.series(point) not in finished:
                     write_series(directory, training.series(point), record, simulate(settings, record.rounds))
+        copy_picture(source, directory)
         _show(console, directory, after)
     return directory.path
 

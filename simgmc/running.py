@@ -15,6 +15,7 @@ from simgmc.console import plain_console
 from simgmc.dry_run import predict, wire_format
 from simgmc.errors import SimgmcError
 from simgmc.header import line, print_cluster
+from simgmc.holdings import draw_holdings
 from simgmc.mixing import Mixing
 from simgmc.interruption import Interruption
 from simgmc.progress import RunProgress
@@ -66,6 +67,7 @@ def run(
     with interruption.listening(), writing(out):
         directory = run_directory.create(out, text, grid_keys=keys, overwrite=overwrite)
         _header(console, file, workload_of)
+        draw_holdings(directory, file.points, workload_of.load)
         _say_what_is_there(console, plan, directory)
         with RunProgress(console, len(plan), file.points[0].scenario.report.metric) as progress:
             Simulation(file.points, directory, workload_of, progress, checkpoint_every, interruption).run()

@@ -17,7 +17,7 @@ STATE_ENDS = (".state", ".before")
 """How the names of a training's newest checkpoint and of the one before it end."""
 _PLOT = re.compile(
     r"((accuracy|loss|gap|distance)_vs_(time|bytes|epoch)|time_to_target(_vs_\w+)?|time_per_round|trajectory"
-    r"|first_to_target_map|speedup_map|idle_per_worker|staleness|consensus_vs_time|single_workers_vs_time)(_\d+)?\.(png|pdf)"
+    r"|partition|first_to_target_map|speedup_map|idle_per_worker|staleness|consensus_vs_time|single_workers_vs_time)(_\d+)?\.(png|pdf)"
 )
 """The names of the plots that a run writes, see plots.py."""
 
@@ -67,7 +67,7 @@ def clear(path: Path) -> None:
     names = ("scenario.toml", *_TABLES)
     try:
         found = [path / name for name in names]
-        found += [file for end in ("", PARTIAL) for file in sorted((path / "costs").glob("*.npz" + end))]
+        found += [file for end in ("", PARTIAL) for kind in ("*.npz", "*.journal") for file in sorted((path / "costs").glob(kind + end))]
         found += [file for end in STATE_ENDS for file in sorted((path / "checkpoint").glob(f"*{end}*"))]
         found += [file for file in sorted((path / "plots").glob("*")) if _PLOT.fullmatch(file.name.removesuffix(PARTIAL))]
         found += [path / (name + PARTIAL) for name in (*names, "metrics.csv")]

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from simgmc.errors import SimgmcError
 from simgmc.scenario.point import Scenario
+from simgmc.scenario.relative_paths import anchor
 from simgmc.scenario.tables import show_key, show_value, suggestion
 
 _DEEPEST = 30
@@ -38,11 +39,14 @@ class GridPoint:
 class ScenarioFile:
     """A scenario file: its plain content, and the points of its grid.
 
-    ``overrides`` are ``key=value`` settings (``--set``), applied before validation.
+    ``overrides`` are ``key=value`` settings (``--set``), applied before validation. Paths in it are
+    relative to ``folder``, the file's own.
     Raises :class:`SimgmcError` listing every mistake.
     """
 
-    def __init__(self, content: dict[str, Any], place: str, overrides: Iterable[tuple[str, Any]] = ()):
+    def __init__(
+        self, content: dict[str, Any], place: str, overrides: Iterable[tuple[str, Any]] = (), folder: Path | None = None
+    ):
         self.place = place
         self._check_plain(content)
         content = copy.deepcopy(content)
@@ -59,6 +63,7 @@ class ScenarioFile:
                 if isinstance(grid, dict) and key in self._flat(grid):
                     content["grid"] = {one: values for one, values in self._flat(grid).items() if one != key}
         self.grid = self._grid(content.pop("grid", {}))
+        anchor(content, self.grid, folder or Path())
         self.content = content
         self.points = self._points()
 
@@ -95,7 +100,7 @@ class ScenarioFile:
         except (ValueError, RecursionError) as error:
             raise SimgmcError(f"{path}: not valid TOML: {error}") from None
         content.setdefault("name", re.sub(r"[^\w.-]", "_", path.stem)[:100])
-        return cls(content, str(path), overrides)
+        return cls(content, str(path), overrides, path.parent)
 
     def _grid(self, grid: Any) -> dict[str, list[Any]]:
         flat = {key: values for key, values in self._flat(grid).items() if values is not None}

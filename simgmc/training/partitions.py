@@ -1,8 +1,12 @@
-"""Who holds which training samples: IID, Dirichlet over labels, shards of sorted labels.
+"""Who holds which training samples: IID, Dirichlet over labels, shards of sorted labels, sizes, a file.
 
-All workers hold equally many samples, n // K, and no sample belongs to two workers. The
-n mod K samples that are left over belong to nobody; which ones they are is drawn anew for
-every seed, so no label is favoured.
+No sample belongs to two workers. Unless a partition says otherwise all workers hold equally many,
+n // K; the n mod K samples that are left over belong to nobody, and which ones they are is
+drawn anew for every seed, so no label is favoured.
+
+Where sizes differ (``quantity-skew``, ``file``), every worker still draws minibatches of the same
+size and weighs the same in the average, as in the methods' papers: a sample of a worker
+that holds few counts for more. An epoch is then as many gradients as give n samples in all.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import numpy as np
 
 from simgmc.errors import SimgmcError
 from simgmc.randomness import generator
+from simgmc.training.index_files import read_index_file
 from simgmc.training.registry import Entry, Option, lookup
 
 
@@ -95,6 +100,34 @@ def contiguous(labels: np.ndarray, workers: int, rng: np.random.Generator) -> li
     return [pieces[place] for place in rng.permutation(workers)]
 
 
+def quantity_skew(
+    labels: np.ndarray, workers: int, rng: np.random.Generator, alpha: float, minimum: int
+) -> list[np.ndarray]:
+    """Random samples, but sizes in proportions drawn from Dirichlet(alpha, ..., alpha).
+
+    Li et al. 2022 ("Federated Learning on Non-IID Data Silos"), q ~ Dir(beta). All n samples are
+    handed out: ``minimum`` to each worker first, the rest in those proportions.
+    """
+    spare = len(labels) - workers * minimum
+    if spare < 0:
+        raise SimgmcError(
+            f"quantity-skew: minimum = {minimum} must be at most {len(labels) // workers}, "
+            f"the samples of one worker if all are alike ({len(labels)} samples, {workers} workers)"
+        )
+    share = np.nan_to_num(rng.dirichlet(np.full(workers, float(alpha))))
+    if share.sum() <= 0:  # a tiny alpha underflows: one worker has it all
+        share[rng.integers(workers)] = 1.0
+    exact = spare * share / share.sum()
+    sizes = np.floor(exact).astype(np.int64)
+    sizes[np.argsort(sizes - exact, kind="stable")[: spare - sizes.sum()]] += 1
+    return np.split(rng.permutation(len(labels)), np.cumsum(sizes + minimum)[:-1])
+
+
+def from_file(labels: np.ndarray, workers: int, rng: np.random.Generator, path: str) -> list[np.ndarray]:
+    """What a file says; see :mod:`simgmc.training.index_files`."""
+    return read_index_file(path, workers, len(labels))
+
+
 @dataclass(frozen=True)
 class Partition(Entry):
     """A registered way to hand out the training samples."""
@@ -135,6 +168,23 @@ PARTITIONS: dict[str, Partition] = {
             {"shards_per_worker": Option("runs of the sorted data per worker", int, 2)},
             assign=shards, by_label=True,
         ),
+        Partition(
+            "quantity-skew",
+            "random samples, but worker sizes from Dirichlet(alpha); workers weigh the same all the same",
+            "Li et al. 2022, Federated Learning on Non-IID Data Silos",
+            {
+                "alpha": Option("concentration; small means few workers hold most", float, 0.5, minimum=0, above=True),
+                "minimum": Option("samples that every worker holds at least", int, 50),
+            },
+            assign=quantity_skew, equal=False,
+        ),
+        Partition(
+            "file",
+            "as an index file says: .npz, .json, .csv or .txt, one list of indices per worker",
+            "one's own",
+            {"path": Option("the file, relative to the scenario's folder", str)},
+            assign=from_file, equal=False,
+        ),
     )
 }
 
@@ -152,7 +202,8 @@ def partition(
         options: of the entry; ``alpha`` for dirichlet, ``shards_per_worker`` for shards.
 
     Returns:
-        K arrays (n // K,) int64 of sorted indices into ``labels``, no index in two of them.
+        K arrays int64 of sorted indices into ``labels``, no index in two of them; each (n // K,)
+        unless the entry is not ``equal``.
 
     Raises:
         SimgmcError: unknown name or option, a value that is not valid, more workers than samples.

@@ -143,7 +143,11 @@ class PartitionOption(Option):
     def problem(self, value: Any) -> str | None:
         try:
             name, options = _named(value)
-            lookup("partition", name, PARTITIONS).resolve(options)
+            entry = lookup("partition", name, PARTITIONS)
+            entry.resolve(options)
+            if not entry.equal:
+                equal = [one.name for one in PARTITIONS.values() if one.equal]
+                return f"a partition into equal sizes, as its optimum is that of the workers' mean: {', '.join(equal)}"
         except SimgmcError as error:
             return f"a partition: {error}"
         return None

@@ -1,0 +1,64 @@
+"""The picture of who holds what: all samples are drawn, under the right label, at any number of workers."""
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.patches import Rectangle
+
+from simgmc.results import panels
+from simgmc.results.partition_plot import Holdings, partition_figures
+
+
+def drawn(counts):
+    with panels.style():
+        (figure,) = partition_figures([Holdings("dirichlet (alpha 0.1), some workers", counts)])
+        FigureCanvasAgg(figure).draw()
+    return figure
+
+
+@pytest.mark.parametrize("workers", [8, 100])
+def test_a_stack_for_each_worker_holds_its_samples_by_label(workers):
+    counts = np.random.default_rng(0).integers(0, 50, (workers, 10))
+    figure = drawn(counts)
+    (axis,) = figure.axes
+    bars = [patch for patch in axis.patches if isinstance(patch, Rectangle)]
+    heights = np.array([bar.get_height() for bar in bars]).reshape(10, workers).T
+    np.testing.assert_array_equal(heights, counts)
+    tops = np.array([bar.get_y() + bar.get_height() for bar in bars]).reshape(10, workers)[-1]
+    np.testing.assert_array_equal(tops, counts.sum(axis=1))
+    assert len({bar.get_facecolor() for bar in bars}) == 10
+
+
+def test_many_labels_are_a_map_under_the_sizes():
+    counts = np.random.default_rng(0).integers(0, 5, (8, 100))
+    sizes, labels, scale = drawn(counts).axes
+    assert [bar.get_height() for bar in sizes.patches] == counts.sum(axis=1).tolist()
+    (image,) = labels.images
+    np.testing.assert_array_equal(image.get_array().filled(0), counts.T)
+
+
+def test_sizes_that_differ_are_written_on_the_bars():
+    figure = drawn(np.array([[1200], [30], [700]]))
+    texts = {text.get_text() for text in figure.axes[0].texts}
+    assert {"1,200", "30", "700"} <= texts
+
+
+@pytest.mark.parametrize(
+    ("counts", "says"),
+    [
+        ([[5, 5], [5, 5]], "each holds 10 samples; the median worker in effect sees 2 of 2 labels"),
+        ([[8, 0], [0, 2]], "from 2 to 8 samples, the largest 4 times the smallest; the median worker in effect sees 1 of 2 labels"),
+        ([[7], [7]], "each holds 7 samples"),
+    ],
+)
+def test_the_finding_counts_samples_and_labels(counts, says):
+    assert Holdings("x", np.array(counts)).finding() == says
+
+
+@pytest.mark.parametrize("workers", [2, 8, 300])
+@pytest.mark.parametrize("labels", [1, 10, 100])
+def test_nothing_is_written_outside_the_figure(workers, labels):
+    figure = drawn(np.random.default_rng(1).integers(1, 30, (workers, labels)))
+    box = figure.get_tightbbox(figure.canvas.get_renderer())
+    width, height = figure.get_size_inches()
+    assert box.x0 > -0.05 and box.y0 > -0.05 and box.x1 < width + 0.05 and box.y1 < height + 0.05
