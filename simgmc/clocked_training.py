@@ -11,6 +11,7 @@ import numpy as np
 from simgmc.clocked import Clocked, Journalled
 from simgmc.errors import DivergenceError, SimgmcError
 from simgmc.evaluations import Evaluations
+from simgmc.interruption import Interruption
 from simgmc.network import ClusterSettings
 from simgmc.network.breakdown import CATEGORIES
 from simgmc.network.peers import LAST_OF_INSTANT, Peers
@@ -48,15 +49,19 @@ class ClockedTraining:
         milestones: Milestones,
         scenario: Scenario,
         checkpoints: Checkpoints | None = None,
+        interruption: Interruption | None = None,
         on_evaluation: Callable[[State], None] = lambda state: None,
-        on_progress: Callable[[int, float], None] = lambda gradients, time: None,
+        on_round: Callable[[int, float], None] = lambda number, time: None,
     ):
         self._trainer = trainer
         self._milestones = milestones
         self._checkpoints = checkpoints
-        self._on_progress = on_progress
+        self._interruption = interruption or Interruption()
+        self._on_round = on_round
         self.record = Record()
         self._journal = Journal()
+        self.resumed = 0
+        """Gradients per worker that the checkpoint had."""
         self._past = 0
         """Evaluations that the checkpoint holds and that are not made again."""
         factor, single = scenario.workload.divergence_factor, scenario.report.single_workers
@@ -103,12 +108,16 @@ class ClockedTraining:
         over = self._milestones.over_by_clock(now)
         if over or self._milestones.due_by_clock(now, self._before):
             self._evaluate()
+        if int(now) > int(self._before):
+            self._on_round(int(now) - 1, self._peers.now)
         self._before = now
-        self._on_progress(int(now), self._peers.now)
         if over:
             self._peers.stop()
-        elif self._checkpoints is not None and not self._numerics.again and self._checkpoints.due():
+            return
+        asked = self._interruption.asked
+        if self._checkpoints is not None and not self._numerics.again and (asked or self._checkpoints.due()):
             self.save()
+        self._interruption.obey()
 
     def _evaluate(self) -> None:
         trainer, peers = self._trainer, self._peers
@@ -174,5 +183,6 @@ class ClockedTraining:
         self._trainer.load_state(from_arrays(arrays, plain["trainer"], self._trainer.workload.device))
         self.record.states += [State(**state) for state in plain["states"]]
         self._past = len(self.record.states)
+        self.resumed = self._trainer.gradients // self._trainer.workload.workers
         for state in self.record.states:
             on_evaluation(state)

@@ -8,17 +8,21 @@ share in part, is an upper bound.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
+from simgmc.building import build_clocked_trainer, build_trainer
+from simgmc.clocked import Clocked
 from simgmc.layout import Layout
 from simgmc.mixing import stated_mixing
 from simgmc.network import simulate
+from simgmc.network.peers import Peers
 from simgmc.randomness import generator
 from simgmc.results.quantities import bytes_text
 from simgmc.scenario import GridPoint
-from simgmc.simulation import Milestones, Training, build_trainer, cluster_settings
+from simgmc.simulation import Milestones, Training, cluster_settings
 
 ROUNDS = 10
 
@@ -40,6 +44,21 @@ class NoiseWorkload:
         drawn = generator(self._seed, "noise", step).standard_normal((self.workers, self.d), dtype="float32")
         return torch.from_numpy(drawn), torch.zeros(self.workers)
 
+    components = 1
+
+    def gradients_of(self, ranks: Sequence[int], at: torch.Tensor, steps: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """(n, d) independent standard normal draws, and losses of 0."""
+        return torch.stack([self.component_gradient(*one)[0] for one in zip(ranks, at, steps)]), torch.zeros(len(ranks))
+
+    def component_gradient(self, worker: int, at: torch.Tensor, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """(d,) standard normal draws and a loss of 0."""
+        drawn = generator(self._seed, "noise", index, worker).standard_normal(self.d, dtype="float32")
+        return torch.from_numpy(drawn), torch.zeros(())
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """There is none."""
+        return {}
+
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
@@ -60,6 +79,8 @@ class Prediction:
 def predict(training: Training, layout: Layout, batches_per_epoch: float) -> list[Prediction]:
     """The cost of one training on each of its clusters."""
     noise = NoiseWorkload(training.scenario.workload.workers, layout, batches_per_epoch, training.seed)
+    if training.clocked:
+        return [_predict_clocked(training, noise)]
     trainer = build_trainer(training, noise)
     rounds = [trainer.run_round() for _ in range(ROUNDS)]
     gradients = trainer.gradients / ROUNDS
@@ -78,14 +99,43 @@ def predict(training: Training, layout: Layout, batches_per_epoch: float) -> lis
     return predictions
 
 
+def _predict_clocked(training: Training, noise: NoiseWorkload) -> Prediction:
+    total = Milestones(training.scenario, noise.batches_per_epoch).total()
+    peers = _run_clocked(training, noise, ROUNDS)
+    factor = total / ROUNDS
+    server = peers.into_server + peers.out_of_server
+    point = training.points[0]
+    return Prediction(point, training.method.name, total, peers.now * factor, peers.sent_by_workers * factor, server * factor, False)
+
+
+def _run_clocked(training: Training, noise: NoiseWorkload, gradients: int, on_message: Callable[[Any], None] = lambda message: None) -> Peers:
+    """So many gradients a worker, on average, of a method that the clock drives."""
+    trainer = build_clocked_trainer(training, noise)
+    trainer.on_message = on_message
+    peers = Peers(cluster_settings(training.scenario, training.method, training.seed))
+
+    def after(clocked: Clocked) -> None:
+        if sum(clocked.gradients) >= gradients * noise.workers:
+            peers.stop()
+
+    Clocked(peers, trainer, after).run()
+    return peers
+
+
 def wire_format(training: Training, layout: Layout) -> str:
     """One line: how this method's messages are written."""
-    noise = NoiseWorkload(1, layout, 1.0, 0)
-    trainer = build_trainer(training, noise, stated_mixing([[1.0]], "one worker"))
-    seen: list[Any] = []
-    trainer.on_message = lambda message: seen.append(_size(message))
-    trainer.run_round()
-    return "; ".join(dict.fromkeys(seen)) or "sends nothing"
+    seen: dict[str, None] = {}
+
+    def note(message: Any) -> None:
+        seen[_size(message)] = None
+
+    if training.clocked:
+        _run_clocked(training, NoiseWorkload(training.scenario.workload.workers, layout, 1.0, 0), 3, note)
+    else:
+        trainer = build_trainer(training, NoiseWorkload(1, layout, 1.0, 0), stated_mixing([[1.0]], "one worker"))
+        trainer.on_message = note
+        trainer.run_round()
+    return "; ".join(seen) or "sends nothing"
 
 
 def _size(message: Any) -> str:

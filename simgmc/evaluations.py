@@ -30,15 +30,16 @@ class Evaluations:
         epoch: float,
         train_loss: float | None,
         model: Any,
-        others: Mapping[str, Any],
+        points: Mapping[str, Any],
         workers: Sequence[Any],
+        others: Mapping[str, float] | None = None,
         **more: Any,
     ) -> None:
         """Evaluate a state of the training and keep it.
 
-        ``model`` (d,) is what counts; ``others``: further points (d,) by name; ``workers``: every
-        worker's own (d,), or none where all hold the same. ``more`` are further fields of
-        :class:`~simgmc.recorded.State`; ``others`` there are added to what is found.
+        ``model`` (d,) is what counts; ``points``: further ones (d,) by name; ``workers``: every
+        worker's own (d,), or none where all hold the same; ``others``: values to keep beside what
+        is found. ``more`` are further fields of :class:`~simgmc.recorded.State`.
 
         Raises :class:`~simgmc.errors.DivergenceError` for a loss that is not finite, or above
         ``divergence_factor`` times the start's (if that is above 0); the latter is kept before.
@@ -47,8 +48,8 @@ class Evaluations:
         found = evaluate(model)
         if not math.isfinite(found.loss):
             raise DivergenceError(f"round {round}: the test loss is {found.loss}")
-        values = dict(found.others) | more.pop("others", {})
-        for name, point in others.items():
+        values = {**found.others, **(others or {})}
+        for name, point in points.items():
             there = evaluate(point)
             here = {"test_loss": there.loss, "test_accuracy": there.accuracy, **there.others}
             values |= {f"{metric} at {name}": value for metric, value in here.items() if value is not None}

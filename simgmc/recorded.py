@@ -45,9 +45,27 @@ class Milestones:
             return True
         if self._unit == "rounds":
             return rounds % int(self._every) == 0
-        # The first round at or past each multiple of the interval.
-        step = self._every * self._per_epoch
-        return int(gradients / step + 1e-9) > int(gradients_before / step + 1e-9)
+        return self._unit == "epochs" and self._crossed(gradients, gradients_before, self._every * self._per_epoch)
+
+    @property
+    def seconds(self) -> float | None:
+        """Simulated seconds between two evaluations, where the interval is stated in time."""
+        return self._every if self._unit == "seconds" else None
+
+    def over_by_clock(self, gradients: float) -> bool:
+        """Whether a training that the clock drives has ended; ``gradients`` per worker, on average."""
+        return gradients + 1e-9 >= self.total()
+
+    def due_by_clock(self, gradients: float, before: float) -> bool:
+        """Whether a training that the clock drives is to be evaluated at this instant, by its gradients
+        per worker now and when it was last asked."""
+        step = self._every * (self._per_epoch if self._unit == "epochs" else 1)
+        return self._unit != "seconds" and self._crossed(gradients, before, step)
+
+    @staticmethod
+    def _crossed(now: float, before: float, step: float) -> bool:
+        """Whether a multiple of the step lies in (before, now]."""
+        return int(now / step + 1e-9) > int(before / step + 1e-9)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,9 +77,15 @@ class State:
     train_loss: float | None
     test_loss: float
     test_accuracy: float | None
-    rcc: float | None
+    rcc: float | None = None
     others: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    """Further values by name: of the workload (gap, distance), and at the method's other points."""
+    """Further values by name: of the workload (gap, distance), at the method's other points, of single workers."""
+    time: float | None = None
+    """Simulated seconds of the evaluation, where the clock drives the training (else the round says when)."""
+    bytes_up: int = 0
+    """Sent by workers until then, where ``time`` is known."""
+    bytes_down: int = 0
+    """Received by workers until then."""
 
 
 @dataclasses.dataclass

@@ -2,7 +2,8 @@
 
 A synchronous method's mathematics does not depend on the clock. So each (method, seed,
 training keys of the grid) is trained once, on the first of its clusters, whose workers
-pull the rounds; the costs of those rounds are then replayed on the other clusters.
+pull the rounds; the costs of those rounds are then replayed on the other clusters. Where the
+clock drives the training there is nothing to replay: every cluster gives another training.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from simgmc.algorithms import ALGORITHMS
+from simgmc.building import build_clocked_trainer, build_trainer
+from simgmc.clocked_training import ClockedTraining, Finished
 from simgmc.costs import Compute, RoundCosts
 from simgmc.errors import SimgmcError
 from simgmc.interruption import Interruption
 from simgmc.live_training import LiveTraining
-from simgmc.mixing import Mixing
 from simgmc.network import ClusterSettings, Timing, simulate
 from simgmc.recorded import Milestones, Record, State, Stored
 from simgmc.results.checkpoint import CHECKPOINTS, DEFAULT_EVERY, Checkpoints
@@ -48,9 +50,15 @@ class Training:
         return ", ".join([self.method.name, f"seed {self.seed}", *(f"{k} {v}" for k, v in self.values.items())])
 
     @property
+    def clocked(self) -> bool:
+        """Whether the simulated clock drives it."""
+        return ALGORITHMS[self.method.algorithm].clocked
+
+    @property
     def values(self) -> dict[str, Any]:
         """The grid values that make it another training than the method's others."""
-        return training_values(self.points[0])
+        point = self.points[0]
+        return dict(point.values) if self.clocked else training_values(point)
 
     def series(self, point: GridPoint) -> SeriesKey:
         """The series that this training gives on a point's cluster."""
@@ -67,12 +75,14 @@ def trainings(points: list[GridPoint]) -> list[Training]:
     groups: dict[str, list[GridPoint]] = {}
     for point in points:
         groups.setdefault(repr(training_values(point)), []).append(point)
-    return [
-        Training(group[0].scenario.methods[index], seed, tuple(group))
-        for group in groups.values()
-        for seed in group[0].scenario.seeds
-        for index in range(len(group[0].scenario.methods))
-    ]
+    found = []
+    for group in groups.values():
+        for seed in group[0].scenario.seeds:
+            for method in group[0].scenario.methods:
+                # Where the clock drives the training, every cluster gives another one.
+                shares = [[point] for point in group] if ALGORITHMS[method.algorithm].clocked else [group]
+                found += [Training(method, seed, tuple(share)) for share in shares]
+    return found
 
 
 def times_are_stated(points: list[GridPoint]) -> bool:
@@ -95,32 +105,6 @@ def require_stated_times(points: list[GridPoint], place: str) -> None:
 def cluster_settings(scenario: Scenario, method: Method, seed: int) -> ClusterSettings:
     """The network half of one point; compute times must be stated (resolved) by now."""
     return scenario.cluster.settings(scenario.workload.workers, seed, method.compression_time)
-
-
-def build_trainer(training: Training, workload: Any, mixing: Mixing | None = None) -> Any:
-    """The stacked trainer of one training on a workload; ``mixing`` in place of the scenario's."""
-    from simgmc.compression import build
-    from simgmc.training.schedules import Schedule
-    from simgmc.training.stacked import StackedTrainer
-
-    scenario, method = training.scenario, training.method
-    optimizer = scenario.optimizer
-    parameters = method.parameters()
-    for key, chosen in method.compressors().items():
-        parameters[key] = build(chosen.name, workload.layout, **chosen.options)
-    if "momentum" in parameters and parameters["momentum"] is None:
-        parameters["momentum"] = optimizer.momentum
-    schedule = Schedule(**{**dict(optimizer.schedule), "milestones": tuple(optimizer.schedule.milestones)})
-    base = optimizer.learning_rate if method.learning_rate is None else method.learning_rate
-    epochs = scenario.workload.epochs or scenario.workload.rounds / workload.batches_per_epoch
-    return StackedTrainer(
-        ALGORITHMS[method.algorithm](**parameters),
-        workload,
-        lambda epoch: base * schedule.factor(epoch, epochs),
-        optimizer.weight_decay if method.weight_decay is None else method.weight_decay,
-        training.seed,
-        scenario.mixing(method) if mixing is None else mixing,
-    )
 
 
 def write_series(directory: RunDirectory, key: SeriesKey, record: Record, timing: Timing) -> None:
@@ -165,6 +149,14 @@ def write_series(directory: RunDirectory, key: SeriesKey, record: Record, timing
     )
 
 
+def write_clocked_series(directory: RunDirectory, key: SeriesKey, finished: Finished) -> None:
+    """The same for a training that the clock drove, whose evaluations have times of their own."""
+    for state in finished.record.states:
+        shared = {field.name: getattr(state, field.name) for field in dataclasses.fields(Evaluation) if hasattr(state, field.name)}
+        directory.evaluated(key, Evaluation(**shared, sim_time_s=state.time), state.others)
+    directory.finish(key, finished.breakdown, finished.details)
+
+
 def synchronous_details(rounds: list[RoundCosts], timing: Timing) -> Details:
     """What every worker and link did; a worker computed no gradients in a round that it missed."""
     gradients = np.array([sum(step.gradients for step in costs if isinstance(step, Compute)) for costs in rounds[: len(timing.absent)]])
@@ -207,6 +199,9 @@ class Simulation:
             self._run(training)
 
     def _run(self, training: Training) -> None:
+        if training.clocked:
+            self._run_clocked(training)
+            return
         missing = [point for point in training.points if training.series(point) not in self._finished]
         record = self._stored(training)
         if record is not None and not missing:
@@ -222,6 +217,35 @@ class Simulation:
             self._checkpoints(training).remove()
             self._time(training, missing, record, self._listener.round_done)
         self._listener.ended(training, record)
+
+    def _run_clocked(self, training: Training) -> None:
+        series, checkpoints = training.series(training.points[0]), self._checkpoints(training)
+        if series in self._finished:
+            checkpoints.remove()
+            self._listener.skipped(training)
+            return
+        workload = self._workload_of(training.scenario, training.seed)
+        milestones = Milestones(training.scenario, workload.batches_per_epoch)
+        self._listener.started(training, milestones.total())
+        live = ClockedTraining(
+            build_clocked_trainer(training, workload),
+            cluster_settings(training.scenario, training.method, training.seed),
+            milestones,
+            training.scenario,
+            checkpoints,
+            self._interruption,
+            lambda state: self._listener.evaluated(training, state),
+            self._listener.round_done,
+        )
+        if live.resumed:
+            self._listener.resumed(training, live.resumed, f"{live.resumed} gradients a worker")
+        with self._interruption.held():
+            finished = live.run()
+            self._directory.write_journal(training.key, finished.journal)
+            write_clocked_series(self._directory, series, finished)
+            self._finished.add(series)
+            checkpoints.remove()
+        self._listener.ended(training, finished.record)
 
     def _stored(self, training: Training) -> Record | None:
         """What an earlier run left of a training, where that is enough to time it on any cluster (or on all that are asked for)."""

@@ -52,6 +52,11 @@ class GossipGraph:
         whole.add_edges_from(edge for edges in self.rounds for edge in edges)
         return nx.is_strongly_connected(whole)
 
+    def neighbours(self, round: int) -> list[tuple[int, ...]]:
+        """Per worker: whom it sends to in a round, in rank order."""
+        edges = self.rounds[round % len(self.rounds)]
+        return [tuple(sorted(b for a, b in edges if a == rank)) for rank in range(self.workers)]
+
     def degrees(self, round: int) -> list[int]:
         """How many each worker sends to in a round."""
         out = [0] * self.workers

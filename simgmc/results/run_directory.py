@@ -8,6 +8,7 @@
     breakdown.csv     one row per finished series: bytes, and where its time went
     workers.csv       one row per worker of a finished series; also links.csv, staleness.csv: see details.py
     costs/KEY.npz     what every round of one training cost (see stored_costs.py)
+    costs/KEY.journal the requests of one that the clock drove (see requests.py)
     summary.csv       one row per method and grid point (see summary.py)
     plots/
 
@@ -23,13 +24,17 @@ four and the grid's join it to ``metrics.csv``. It exists only where something w
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import os
 import typing
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from urllib.parse import quote, unquote
+
+import numpy as np
 
 from simgmc.costs import RoundCosts
 from simgmc.errors import SimgmcError
@@ -211,6 +216,23 @@ class RunDirectory:
         """Stores what every round of one training cost, under any text as key. Returns the file."""
         return self.replace(self._costs_path(training_key), stored_costs.to_bytes(rounds, training_key))
 
+    def write_journal(self, training_key: str, journal: np.ndarray) -> Path:
+        """Stores the requests of a training that the clock drove: (n,) int64, see :mod:`simgmc.requests`."""
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, journal=journal)
+        return self.replace(self._journal_path(training_key), buffer.getvalue())
+
+    def read_journal(self, training_key: str) -> np.ndarray:
+        """What :meth:`write_journal` stored. Raises SimgmcError where nothing (readable) is."""
+        file = self._journal_path(training_key)
+        try:
+            with np.load(file, allow_pickle=False) as stored:
+                return stored["journal"]
+        except FileNotFoundError:
+            raise SimgmcError(f"{self.path} holds no journal of {training_key!r}") from None
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise SimgmcError(f"{file}: cannot be read: {error}") from None
+
     def replace(self, file: Path, content: bytes) -> Path:
         """Writes a whole file at once: readers see the old one or the new one, never a part."""
         partial = file.with_name(file.name + PARTIAL)
@@ -321,6 +343,9 @@ class RunDirectory:
             digest = hashlib.sha256(training_key.encode()).hexdigest()[:32]
             name = f"{name[: _LONGEST_NAME - 33]}-{digest}"
         return self.path / "costs" / f"{name}.npz"
+
+    def _journal_path(self, training_key: str) -> Path:
+        return self._costs_path(training_key).with_suffix(".journal")
 
     def _key_cells(self, series: SeriesKey) -> tuple[str, ...]:
         return series.method, series.collective, cell(series.seed)

@@ -87,6 +87,8 @@ class PerWorkerTrainer:
         """Calls of the gradient engine so far."""
         self.diverged: str | None = None
         """Why training cannot go on, if it cannot."""
+        self.on_message: Callable[[Any], None] = lambda message: None
+        """Hears of every message that is sent."""
         self._losses: list[Tensor] = []
         self._messages: dict[int, Arrival] = {}
         """What has been sent and not been taken yet."""
@@ -214,6 +216,7 @@ class PerWorkerTrainer:
     def _put(self, sender: Worker, content: Any) -> tuple[int, int, int]:
         """Keep a message until it has arrived: its number, its bytes, what a compressor read for it."""
         message = self._dense(content, _NO_DRAWS) if isinstance(content, Tensor) else content
+        self.on_message(message)
         number = self._next_message
         self._next_message += 1
         self._messages[number] = Arrival(sender.round, sender.rank, message.dense())
