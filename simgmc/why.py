@@ -64,6 +64,9 @@ def explain(directory: RunDirectory, points: list[GridPoint], missing: list[str]
         if not any(training.series(point) in finished for point in training.points):
             missing.append(f"{training.key}: not finished; {again}")
             continue
+        if training.clocked:
+            missing.append(f"{training.key}: the clock drives its training, which another network would change: try it there with simgmc run")
+            continue
         if not directory.has_costs(training.key):
             missing.append(f"{training.key}: its costs are missing; to restore them, {again}")
             continue
@@ -126,6 +129,8 @@ def print_explanations(console: Console, explanations: list[Explanation]) -> Non
         exposed = "-" if one.exposed is None else f"{one.exposed:.0%}"
         table.add_row(Text(one.method), Text(on), one.bound_by, exposed, _change(one.twice_bandwidth), _change(one.half_latency))
     console.print(table)
+    if any(one.exposed is not None for one in explanations):
+        console.print("exposed: share of the communication's time that compute did not hide (100%: workers waited for all of it)", markup=False, highlight=False)
     for one in explanations:
         if one.chosen:
             picked = ", ".join(f"{name} ({times}x)" for name, times in sorted(one.chosen.items(), key=lambda item: -item[1]))

@@ -10,7 +10,7 @@ from simgmc.results.grids import MOST_POINTS, Group, axes_of, group_count, group
 from simgmc.results.quantities import time_text
 from simgmc.results.series import Results
 from simgmc.results.summary import Row
-from simgmc.results.tables import heading_of, measure_text, print_sections
+from simgmc.results.tables import heading_of, measure_text, print_notes, print_sections, speedup_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,6 +48,7 @@ def print_large_summary(
             notes[title] = _flips(group, results.measure.value_text(target))
     heading = heading_of(results, target, baseline).replace("Results (", f"{len(results.points)} grid points (", 1)
     print_sections(console, f"{heading}: least to most over the points", sections, _columns(results, target, baseline), notes=notes)
+    print_notes(console, rows, target)
 
 
 def _groups(results: Results, target: float | None, baseline: str | None) -> list[Group]:
@@ -65,7 +66,9 @@ def _columns(results: Results, target: float | None, baseline: str | None) -> di
         lost = sum(bool(row.diverged) for row in one.rows)
         finals = sorted((row.final for row in one.rows if row.final), key=lambda final: final.mean)
         texts = list(dict.fromkeys(measure_text(results, final).removesuffix(" %") for final in (*finals[:1], *finals[-1:])))
-        return " to ".join(texts) + (f" (diverged at {lost} points)" if lost else "")
+        if not texts:
+            return f"diverged at all {lost} points" if lost > 1 else "diverged"
+        return " to ".join(texts) + (f" (diverged at {lost} of {len(one.rows)} points)" if lost else "")
 
     columns = {f"final\n{results.measure.name}{unit}": final}
     if target is None:
@@ -86,8 +89,8 @@ def _times(seconds: list[float]) -> str:
 
 
 def _speedups(one: _Range) -> str:
-    ratios = sorted((row.speedup for row in one.rows if row.speedup), key=lambda ratio: ratio.value)
-    return " to ".join(dict.fromkeys(ratio.text for ratio in (ratios[0], ratios[-1]))) if ratios else "–"
+    rows = sorted((row for row in one.rows if row.speedup), key=lambda row: row.speedup.value)
+    return " to ".join(dict.fromkeys(speedup_text(row) for row in (rows[0], rows[-1]))) if rows else "–"
 
 
 def _flips(group: Group, goal: str) -> list[str]:

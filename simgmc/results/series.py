@@ -166,6 +166,21 @@ def advantage(of: Reach, over: Reach) -> Ratio | None:
     return Ratio(theirs / mine, {(False, False): "=", (False, True): ">", (True, False): "<"}[in_vain])
 
 
+def within_spread(one: Reach, other: Reach) -> bool:
+    """Whether two differ by no more than their seeds do, so that neither is to be called sooner.
+
+    Their means ± one standard deviation overlap, or they have seeds that do not agree on who
+    needed less. False where a seed missed the target, or where there is but one.
+    """
+    if one.spent or other.spent or min(len(one.needed), len(other.needed)) < 2:
+        return False
+    mine, theirs = one.spread, other.spread
+    if abs(mine.mean - theirs.mean) <= mine.std + theirs.std:
+        return True
+    differences = [other.needed[seed] - one.needed[seed] for seed in one.needed.keys() & other.needed.keys()]
+    return bool(differences) and min(differences) < 0 < max(differences)
+
+
 @dataclass(frozen=True)
 class Results:
     """All series of a run."""
@@ -189,6 +204,15 @@ class Results:
             values = one[column]
             (spent if index is None else needed)[one.key.seed] = float(values[-1 if index is None else index])
         return Reach(needed, spent)
+
+    def resolution(self, method: str, point: GridPoint, target: float) -> float | None:
+        """Seconds between the evaluation that first met the target and the one before, the mean over seeds; None where none met it later than at once."""
+        gaps = []
+        for one in self.at(method, point):
+            index = one.first_reaching(self.measure, target)
+            if index:
+                gaps.append(float(one["sim_time_s"][index] - one["sim_time_s"][index - 1]))
+        return float(np.mean(gaps)) if gaps else None
 
     def equal_time(self, point: GridPoint) -> float:
         """The latest simulated time that every series at this grid point has lived to see, those that diverged left out."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from simgmc.errors import SimgmcError
 from simgmc.results.run_directory import PARTS, RunDirectory, cell
-from simgmc.results.series import GridPoint, Ratio, Reach, Results, Series, Spread, advantage
+from simgmc.results.series import GridPoint, Ratio, Reach, Results, Series, Spread, advantage, within_spread
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,10 @@ class Row:
     """Simulated time to the target, seed by seed; None without a target."""
     speedup: Ratio | None
     """Of the time to target against the baseline's at the same grid point; see series.advantage."""
+    within_spread: bool
+    """Whether the difference to the baseline is one that seeds make, see series.within_spread."""
+    resolution_s: float | None
+    """Seconds between the evaluation that met the target and the one before: how well the time to target is known."""
     at_equal_time: Spread | None
     equal_time_s: float
     """The latest time that every method's every seed at this grid point has lived to see."""
@@ -64,12 +68,21 @@ def summarize(results: Results, target: float | None = None, baseline: str | Non
             if series := results.at(method, point):
                 reach = None if target is None else results.reach(method, point, target)
                 speedup = None if base is None or reach is None else advantage(reach, base)
-                rows.append(_row(results, method, point, series, reach, speedup))
+                alike = method != baseline and speedup is not None and within_spread(reach, base)
+                resolution = None if target is None else results.resolution(method, point, target)
+                rows.append(_row(results, method, point, series, reach, speedup, alike, resolution))
     return rows
 
 
 def _row(
-    results: Results, method: str, point: GridPoint, series: list[Series], reach: Reach | None, speedup: Ratio | None
+    results: Results,
+    method: str,
+    point: GridPoint,
+    series: list[Series],
+    reach: Reach | None,
+    speedup: Ratio | None,
+    alike: bool,
+    resolution: float | None,
 ) -> Row:
     def last(column: str) -> list[float]:
         return [float(one[column][-1]) for one in series]
@@ -92,6 +105,8 @@ def _row(
         sim_time_s=Spread.of([one.sim_time_s for one in finished] if complete else last("sim_time_s")),
         reach=reach,
         speedup=speedup,
+        within_spread=alike,
+        resolution_s=resolution,
         at_equal_time=results.at_equal_time(method, point),
         equal_time_s=results.equal_time(point),
         bytes_sent_by_workers=Spread.of([one.bytes_sent_by_workers for one in finished] if complete else last("bytes_up")),
@@ -131,7 +146,9 @@ def _record(results: Results, row: Row) -> dict[str, object]:
     record |= {"seeds_reached": len(row.reach.needed) if row.reach else None}
     record |= spread("time_to_target", row.reach and row.reach.spread, "_s")
     record |= {"time_to_target_at_least_s": row.reach and row.reach.at_least}
+    record |= {"time_to_target_resolution_s": row.resolution_s}
     record |= {"speedup": row.speedup and row.speedup.value, "speedup_bound": row.speedup and row.speedup.bound}
+    record |= {"speedup_within_spread": row.within_spread if row.speedup else None}
     record |= {"equal_time_s": row.equal_time_s} | spread(f"{name}_at_equal_time", row.at_equal_time)
     record |= spread("bytes_sent_by_workers", row.bytes_sent_by_workers)
     record |= spread("bytes_through_server", row.bytes_through_server)

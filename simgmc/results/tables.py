@@ -38,8 +38,7 @@ def print_summary(
     if not _fits(console, _widths(rows, columns)):
         columns["simulated\ntime"] = lambda row: time_text(row.sim_time_s.mean)
     print_sections(console, heading_of(results, target, baseline), sections, columns)
-    for note in _notes(rows, target):
-        _lines(console, Text(f"  {note}", "dim"))
+    print_notes(console, rows, target)
     if any(row.shares for row in rows):
         console.print()
         columns = {part: lambda row, part=part: _share(row, part) for part in PARTS}
@@ -55,6 +54,11 @@ def reach_text(row: Row) -> str:
         return "not reached"
     shown = time_text(row.reach.spread.mean, row.reach.spread.std)
     return shown if not row.reach.spent else f"{shown} ({len(row.reach.needed)} of {row.seeds})"
+
+
+def speedup_text(row: Row) -> str:
+    """``10.9×``, ``~ 1.1×`` where seeds differ as much, ``–`` where unknown."""
+    return "–" if row.speedup is None else ("~ " if row.within_spread else "") + row.speedup.text
 
 
 def measure_text(results: Results, spread: Spread | None) -> str:
@@ -86,7 +90,7 @@ def _result_columns(results: Results, target: float | None, baseline: str | None
     if target is not None:
         columns["time to\ntarget"] = reach_text
     if target is not None and baseline is not None:
-        columns["speed-up"] = lambda row: row.speedup.text if row.speedup else "–"
+        columns["speed-up"] = speedup_text
     columns["sent by\nworkers"] = lambda row: bytes_text(row.bytes_sent_by_workers.mean)
     columns["through\nserver"] = _server
     columns["RCC"] = lambda row: percent_text(row.rcc.mean) if row.rcc else "–"
@@ -103,12 +107,26 @@ def heading_of(results: Results, target: float | None, baseline: str | None) -> 
     return f"Results ({', '.join(parts)})"
 
 
+def print_notes(console: Console, rows: list[Row], target: float | None) -> None:
+    """What the signs in the results mean, those that are there, and how well times to the target are known."""
+    from rich.text import Text
+
+    for note in _notes(rows, target):
+        _lines(console, Text(f"  {note}", "dim"))
+
+
 def _notes(rows: list[Row], target: float | None) -> list[str]:
     notes = []
+    known = {row.resolution_s: row for row in rows if row.resolution_s is not None}
+    if known:
+        ends = [f"{time_text(gap)} ({known[gap].method})" for gap in dict.fromkeys((min(known), max(known)))]
+        notes.append(f"time to target: of the first evaluation that meets it; the one before was {' to '.join(ends)} earlier.")
     if target is not None and any(row.reach and row.reach.needed and row.reach.spent for row in rows):
         notes.append("(k of n): mean over the k of n seeds that reached the target; the others had not by their end.")
     if any(row.speedup and row.speedup.bound != "=" for row in rows):
         notes.append("> and <: bounds, from counting a seed that never reached the target with all the time it ran.")
+    if any(row.within_spread for row in rows):
+        notes.append("~: within the spread of seeds: the two means ± std overlap, or seeds differ in who is sooner.")
     if any(row.diverged for row in rows):
         notes.append("diverged: training ended there, as a number was not finite or the loss above workload.divergence_factor times the start's.")
     if unfinished := sum(row.unfinished for row in rows):

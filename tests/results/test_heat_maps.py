@@ -1,3 +1,4 @@
+import dataclasses
 import io
 
 import matplotlib
@@ -275,7 +276,7 @@ def test_a_large_grids_table_has_ranges_counts_and_flips(large):
     row = next(line for line in section if line.startswith("  GMC ")).split()
     assert int(row[-2]) == plane_of["ring"].firsts()["GMC"] and int(row[-1]) == 0
     assert f"  first at 95.5 %, 1 ms: {plane_of['ring'].line_text(0)}" in section
-    assert len(lines) < 20
+    assert len(lines) < 24
 
 
 def test_a_large_grid_without_a_target_or_numbers_is_still_summarised(tmp_path, large):
@@ -284,3 +285,15 @@ def test_a_large_grid_without_a_target_or_numbers_is_still_summarised(tmp_path, 
     _, results = run(tmp_path, points, seeds=(0,), evaluations=5)
     text = printed(results, 0.5, "DMSGD")
     assert "─ ring: 14 points" in text and text.count("\n") < 10
+
+
+def test_a_large_grids_table_treats_diverged_series_as_the_small_one_does(large):
+    def diverging(one):
+        bad = one.key.method == "DGC" or (one.key.method == "GMC" and one.point == large[1].points[0] and one.key.seed == 0)
+        return dataclasses.replace(one, breakdown=dataclasses.replace(one.breakdown, diverged=7)) if bad else one
+
+    results = dataclasses.replace(large[1], series=tuple(map(diverging, large[1].series)))
+    text = printed(results, 0.955, "DMSGD")
+    dgc, gmc = (next(line for line in text.splitlines() if line.startswith(f"  {name} ")) for name in ("DGC", "GMC"))
+    assert "diverged at all 12 points" in dgc and "(diverged at 1 of 12 points)" in gmc
+    assert "diverged: training ended there" in text

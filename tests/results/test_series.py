@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simgmc.results.curves import curve
+from simgmc.results.curves import curve, finding, sweep_finding
 from simgmc.results.run_directory import SeriesKey
-from simgmc.results.series import ACCURACY, LOSS, GridPoint, Ratio, Reach, Results, Series, Spread, advantage
+from simgmc.results.series import ACCURACY, LOSS, GridPoint, Ratio, Reach, Results, Series, Spread, advantage, within_spread
 
 RING = GridPoint("ring")
 
@@ -146,3 +146,68 @@ def test_a_curve_is_never_ahead_of_any_way_of_reading_the_evaluations(steps):
         known = [max(a for t, a in zip(one["sim_time_s"], one["test_accuracy"], strict=True) if t <= x) for one in many]
         assert mean == pytest.approx(np.mean(known))
     assert drawn.x[-1] == max(one["sim_time_s"][-1] for one in many)
+
+
+def seeds_of(method, times):
+    """One seed each, meeting 0.8 at the given time, evaluated a second before."""
+    return [series([0, time - 1, time], [0.1, 0.5, 0.8], method=method, seed=seed) for seed, time in enumerate(times)]
+
+
+ALIKE = [([10, 12, 14], [12, 14, 16]), ([10, 20, 30], [11, 21, 31]), ([10.0, 10.2, 15.0], [11.0, 11.2, 14.9])]
+APART = [([10, 11, 12], [20, 21, 22]), ([10, 10, 10], [10.1, 10.1, 10.1])]
+
+
+@pytest.mark.parametrize(("one", "other", "alike"), [(*pair, True) for pair in ALIKE] + [(*pair, False) for pair in APART] + [([10], [10.1], False)])
+def test_a_difference_that_seeds_make_themselves_is_within_their_spread(one, other, alike):
+    found = results(*seeds_of("A", one), *seeds_of("B", other))
+    reaches = [found.reach(method, RING, 0.8) for method in "AB"]
+    assert within_spread(*reaches) == within_spread(*reversed(reaches)) == alike
+
+
+def test_seeds_that_missed_the_target_say_nothing_of_a_spread():
+    assert not within_spread(Reach({0: 10.0, 1: 12.0}, {}), Reach({0: 11.0}, {1: 5.0}))
+
+
+@pytest.mark.parametrize("pair", ALIKE)
+def test_a_lead_within_the_spread_of_seeds_is_not_headlined(pair):
+    found = results(*seeds_of("GMC", pair[0]), *seeds_of("DMSGD", pair[1]))
+    for baseline in ("DMSGD", "GMC", None):
+        assert finding(found, RING, "sim_time_s", 0.8, baseline) == "all reach 80 % within the spread of seeds"
+    slower = results(*found.series, *seeds_of("slow", [90, 91, 92]))
+    assert finding(slower, RING, "sim_time_s", 0.8, "DMSGD") == "GMC and DMSGD need the least time to reach 80 %, alike within the spread of seeds"
+    assert "sooner than slow" in finding(slower, RING, "sim_time_s", 0.8, "slow")
+    text = sweep_finding(slower, [RING, RING], ["1 ms", "2 ms"], 0.8, "DMSGD")
+    assert text == "GMC and DMSGD reach 80 % within the spread of seeds at both ends"
+
+
+def test_a_lead_beyond_the_spread_is():
+    found = results(*seeds_of("GMC", [10, 11, 12]), *seeds_of("DMSGD", [20, 21, 22]))
+    assert finding(found, RING, "sim_time_s", 0.8, "DMSGD") == "GMC reaches 80 % 1.91× sooner than DMSGD"
+
+
+def test_the_time_to_a_target_is_known_to_within_the_evaluations_around_it():
+    found = results(series([0, 3, 10], [0.1, 0.5, 0.9]), series([0, 4, 8], [0.1, 0.8, 0.9], seed=1), series([0, 1], [0.1, 0.2], seed=2))
+    assert found.resolution("GMC", RING, 0.8) == (7 + 4) / 2
+    assert found.resolution("GMC", RING, 0.05) is None  # met at the start
+    assert found.resolution("GMC", RING, 0.95) is None
+
+
+def test_methods_evaluated_at_other_times_and_rounds_share_one_axis():
+    often = [series(np.cumsum(np.random.default_rng(seed).uniform(0.1, 1, 60)), np.linspace(0.1, 0.9, 60), method="SwarmSGD", seed=seed) for seed in (0, 1)]
+    rarely = [series([0, 10, 20], [0.1, 0.6, 0.95], method="all-reduce", seed=seed) for seed in (0, 1)]
+    found = results(*often, *rarely)
+    for method, runs in (("SwarmSGD", often), ("all-reduce", rarely)):
+        line = curve(found, method, RING, "sim_time_s")
+        assert (np.diff(line.x) > 0).all() and np.isfinite(line.mean).all()
+        assert line.x[-1] == max(one["sim_time_s"][-1] for one in runs)
+        assert found.reach(method, RING, 0.55).needed == {one.key.seed: one["sim_time_s"][one.first_reaching(ACCURACY, 0.55)] for one in runs}
+    time = found.equal_time(RING)
+    assert time == min(20, *(one["sim_time_s"][-1] for one in often))
+    assert found.at_equal_time("all-reduce", RING).mean == (0.95 if time >= 20 else 0.6)
+
+
+def test_several_evaluations_at_one_instant_count_with_the_last():
+    one = series([0, 5, 5, 5, 9], [0.1, 0.2, 0.9, 0.3, 0.4])
+    line = curve(results(one), "GMC", RING, "sim_time_s")
+    assert line.x.tolist() == [0, 5, 9] and line.mean.tolist() == [0.1, 0.3, 0.4]
+    assert results(one).reach("GMC", RING, 0.8).needed == {0: 5.0}

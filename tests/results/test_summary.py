@@ -142,3 +142,23 @@ def test_a_run_without_evaluations_says_so(tmp_path):
     results = read_results(directory)
     assert summarize(results, 0.8, "DMSGD") == []
     assert printed(results, []) == "No evaluations yet.\n"
+
+
+def test_a_speedup_within_the_spread_of_seeds_is_marked_and_explained(tmp_path):
+    directory = write_run(tmp_path, {"DMSGD": accuracy_curve(0.9, 0.3), "GMC": accuracy_curve(0.9, 0.3)}, round_s=lambda method, point, seed: (1 + seed) * (1 if method == "GMC" else 1.05))
+    results = read_results(directory)
+    rows = summarize(results, 0.8, "DMSGD")
+    assert [row.within_spread for row in rows] == [False, True]
+    text = printed(results, rows)
+    assert "~ 1.05×" in text and "~: within the spread of seeds" in text
+    table = write_summary(directory, results, rows).read_text().splitlines()
+    column = table[0].split(",").index("speedup_within_spread")
+    assert [row.split(",")[column] for row in table[1:]] == ["false", "true"]
+
+
+def test_the_table_says_how_well_times_to_the_target_are_known(tmp_path):
+    directory = write_run(tmp_path, METHODS, round_s=lambda method, point, seed: 2.0 if method == "DMSGD" else 0.5, seeds=(0,))
+    results = read_results(directory)
+    assert "time to target: of the first evaluation that meets it; the one before was 5.00 s (" in printed(results, summarize(results, 0.8, "DMSGD"))
+    assert "20.0 s (DMSGD) earlier." in printed(results, summarize(results, 0.8, "DMSGD"))
+    assert "the one before" not in printed(results, summarize(results), None, None)
