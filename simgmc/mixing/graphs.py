@@ -172,7 +172,7 @@ def _file(workers: int, file: str) -> list[Edges]:
         numbers[node] = int(named[1])
     if len(set(numbers.values())) < len(numbers):
         raise SimgmcError(f"{file}: names a worker both as a number and in full; use one of the two")
-    return [frozenset((numbers[a], numbers[b]) for a, b in edges if a != b)]
+    return [frozenset((numbers[a], numbers[b]) for a, b, _ in edges if a != b)]
 
 
 _SEED = Option("draws the graph; the same seed, the same graph", int, 0, minimum=0, maximum=2**63 - 1)

@@ -172,8 +172,7 @@ def stated_mixing(matrix: Sequence[Sequence[float]] | np.ndarray, name: str = "t
     """
     if len(matrix) > LARGEST:
         raise SimgmcError(f"{name}: {len(matrix)} workers: gossip takes at most {LARGEST:,}")
-    lengths = {len(row) for row in matrix} if np.ndim(matrix) != 0 and all(np.ndim(row) == 1 for row in matrix) else set()
-    if lengths != {len(matrix)}:
+    if {len(row) for row in matrix} != {len(matrix)}:
         raise SimgmcError(f"{name}: must be square, a row for each worker and a number in it for each worker")
     held = np.array(matrix, dtype=float)
     if not (np.isfinite(held).all() and held.min() >= 0 and held.max() <= 1 + _CLOSE):
