@@ -16,13 +16,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
+from simgmc.clocked import Clocked, Journalled
 from simgmc.console import plain_console
 from simgmc.errors import SimgmcError
-from simgmc.network import ClusterSettings, Timing, simulate
+from simgmc.network import ClusterSettings, simulate
 from simgmc.network.chrome_trace import chrome_trace
-from simgmc.network.timeline import Recorder, Timeline
+from simgmc.network.peers import LAST_OF_INSTANT, Peers
+from simgmc.network.timeline import Recorder, Span, Timeline
+from simgmc.requests import Journal
 from simgmc.results.quantities import parse, percent_text, time_text
 from simgmc.results.run_directory import COLLECTIVE_KEY, RunDirectory, cell, open_run
 from simgmc.scenario import GridPoint, ScenarioFile
@@ -47,14 +51,12 @@ class Watched:
     settings: ClusterSettings
     window: tuple[int, int]
     timeline: Timeline
-    whole: Timing
-
-    @property
-    def loads(self) -> dict[tuple[str, str], float]:
-        """Share of its bandwidth that each link used over the whole run, 0 to 1; only of those that carried bytes."""
-        whole = self.whole
-        used = zip(whole.links, whole.utilisation.tolist(), whole.link_bytes.tolist(), strict=True)
-        return {link: share for link, share, nbytes in used if nbytes > 0}
+    loads: dict[tuple[str, str], float]
+    """Share of its bandwidth that each link used over the whole run, 0 to 1; only of those that carried bytes."""
+    rounds: int
+    """Of the whole run; of its slowest worker where every worker has its own."""
+    seconds: float
+    """Simulated time of the whole run."""
 
 
 def timeline(
@@ -90,7 +92,7 @@ def timeline(
         busiest = max(loads, key=lambda link: loads[link], default=None)
         found = "nothing is sent" if busiest is None else f"busiest link of the run {' -> '.join(busiest)} ({percent_text(round(loads[busiest], 4))})"
         console.print(
-            f"{watched.name}: rounds {first} to {last} of {len(watched.whole.round_end)}, "
+            f"{watched.name}: rounds {first} to {last} of {watched.rounds}, "
             f"{time_text(watched.timeline.begin)} to {time_text(watched.timeline.end)}; {found}",
             markup=False, highlight=False, soft_wrap=True,
         )  # fmt: skip
@@ -100,24 +102,87 @@ def timeline(
 
 def watch(directory: RunDirectory, training: Training, point: GridPoint, rounds: str | None, stem: str) -> Watched:
     """Simulate a window of a finished series in every detail, and the whole for its totals."""
+    if training.clocked:
+        return _watch_clocked(directory, training, point, rounds, stem)
     costs = directory.read_costs(training.key)
     total = min(directory.breakdowns()[training.series(point)].rounds, len(costs))
     first, last = _window(rounds, total, str(directory.path))
     settings = cluster_settings(point.scenario, training.method, training.seed)
     recorder = Recorder(first, last)
     timing = simulate(settings, itertools.islice(costs, min(last + 1 + _AHEAD, total)), recorder=recorder)
-    where = [f"{key.removeprefix('cluster.')} {value}" if key != COLLECTIVE_KEY else str(value) for key, value in point.values.items()]
-    if COLLECTIVE_KEY not in point.values:
-        where.insert(0, point.scenario.cluster.collective)
+    whole = simulate(settings, costs)
     return Watched(
         training.method.name,
-        ", ".join([training.method.name, *where, f"seed {training.seed}"]),
+        _name(training, point),
         stem,
         settings,
         (first, last),
         recorder.timeline(settings.workers, timing.round_end),
-        simulate(settings, costs),
+        _loads(whole.links, whole.utilisation, whole.link_bytes),
+        len(whole.round_end),
+        whole.total,
     )
+
+
+def _watch_clocked(directory: RunDirectory, training: Training, point: GridPoint, rounds: str | None, stem: str) -> Watched:
+    """The same of a training that the clock drove, by its journal. Workers have rounds of their own:
+    the window is that in which the chosen ones take place."""
+    settings = cluster_settings(point.scenario, training.method, training.seed)
+    journal, seconds = directory.read_journal(training.key), directory.breakdowns()[training.series(point)].sim_time_s
+    peers = Peers(settings)
+    ends = _again(peers, journal, seconds).round_ends
+    total = min(map(len, ends))
+    first, last = _window(rounds, total, str(directory.path))
+    begin = min(own[first - 1] for own in ends) if first else 0.0
+    end = max(own[last] for own in ends)
+
+    def round_at(time: float) -> int:
+        return 1 if time >= begin else 0 if time >= 2 * begin - end else -1
+
+    recorder = Recorder(1, 1)
+    _again(Peers(settings, recorder, round_at), journal, end)
+    found = recorder.timeline(settings.workers, np.array([[begin] * len(ends), [end] * len(ends)]))
+    own_rounds = {
+        host: tuple((n, b, e) for n, (b, e) in enumerate(zip([0.0, *own], own, strict=False)) if begin < e <= end)
+        for host, own in zip(settings.workers, ends, strict=True)
+    }
+
+    def plain(spans: tuple[Span, ...]) -> tuple[Span, ...]:
+        return tuple(dataclasses.replace(span, label=span.label.removeprefix("round 1").removeprefix(": ")) for span in spans)
+
+    bandwidth = np.array(peers.fabric.links.bandwidth)
+    used = peers.link_bytes / bandwidth / seconds if seconds else np.zeros(len(bandwidth))
+    return Watched(
+        training.method.name,
+        _name(training, point),
+        stem,
+        settings,
+        (first, last),
+        dataclasses.replace(found, rounds=own_rounds, actions=plain(found.actions), carried=plain(found.carried)),
+        _loads(peers.fabric.links.names, np.nan_to_num(used), peers.link_bytes),
+        total,
+        seconds,
+    )
+
+
+def _again(peers: Peers, journal: np.ndarray, until: float) -> Clocked:
+    """The events of a finished training up to some time, without training."""
+    clocked = Clocked(peers, Journalled(None, Journal(journal)), lambda clocked: None)
+    peers.clock.call_at(until, lambda _: peers.stop(), LAST_OF_INSTANT)
+    clocked.run()
+    return clocked
+
+
+def _loads(links: Sequence[tuple[str, str]], shares: np.ndarray, nbytes: np.ndarray) -> dict[tuple[str, str], float]:
+    used = zip(links, shares.tolist(), nbytes.tolist(), strict=True)
+    return {link: share for link, share, carried in used if carried > 0}
+
+
+def _name(training: Training, point: GridPoint) -> str:
+    where = [f"{key.removeprefix('cluster.')} {value}" if key != COLLECTIVE_KEY else str(value) for key, value in point.values.items()]
+    if COLLECTIVE_KEY not in point.values and not training.clocked:
+        where.insert(0, point.scenario.cluster.collective)
+    return ", ".join([training.method.name, *where, f"seed {training.seed}"])
 
 
 def write(watched: Watched, directory: RunDirectory, folder: Path) -> list[Path]:
@@ -132,7 +197,7 @@ def write(watched: Watched, directory: RunDirectory, folder: Path) -> list[Path]
             figures = {
                 "gantt": timeline_plots.gantt(watched.timeline, watched.name),
                 "links": timeline_plots.link_loads(watched.timeline, watched.name),
-                "topology": topology_plot.draw(watched.settings.graph, watched.loads, servers, watched.name, watched.whole.total),
+                "topology": topology_plot.draw(watched.settings.graph, watched.loads, servers, watched.name, watched.seconds),
             }
             for what, figure in figures.items():
                 files += panels.save([figure], folder, f"{watched.stem}.{what}", directory.replace, ("png", "pdf"))
@@ -158,7 +223,7 @@ def _choose(
     for training in trainings(file.points):
         if training.seed != seed or method not in (None, training.method.name) or point not in training.points:
             continue
-        if training.series(point) not in finished or not directory.has_costs(training.key):
+        if training.series(point) not in finished or not (training.clocked or directory.has_costs(training.key)):
             raise SimgmcError(
                 f"{directory.path}: {training.method.name} with seed {seed} is not finished there; "
                 "give the same simgmc run command again to go on with the run"

@@ -56,8 +56,10 @@ class Flight:
 class Peers:
     """Workers, and a server where there is one, that work and send on their own."""
 
-    def __init__(self, settings: ClusterSettings, recorder: Recorder | None = None):
+    def __init__(self, settings: ClusterSettings, recorder: Recorder | None = None, round_at: Callable[[float], int] = lambda time: 0):
+        """``round_at``: to which of the recorder's rounds a message belongs that is sent at that time."""
         self.settings = settings
+        self._round_at = round_at
         self.fabric = Fabric(settings)
         self.clock = self.fabric.clock
         self.recorder = recorder
@@ -194,7 +196,7 @@ class Peers:
         execution.ready(0)
         fabric.network.wake(sent)
         if self.recorder is not None:
-            self.recorder.exchange(0, execution)
+            self.recorder.exchange(self._round_at(sent), execution)
 
     def _host(self, rank: int) -> str:
         return self.settings.server_hosts[0] if rank == SERVER else self.settings.workers[rank]
