@@ -90,7 +90,7 @@ class Schedule:
         weight_decay: float = 0.0,
         seed: int = 0,
     ):
-        self.algorithm, self.workload, self.lr, self.weight_decay = algorithm, workload, lr, weight_decay
+        self.algorithm, self.workload, self.lr, self.weight_decay, self.seed = algorithm, workload, lr, weight_decay, seed
         self.compute, self.latency, self.tie, self.after = compute, latency, tie, after
         count = workload.workers
         given = complete(count) if graph is None else graph
@@ -113,7 +113,7 @@ class Schedule:
         algorithm.start_server(self.server)
 
     def _worker(self, start: Tensor, rank: int) -> Worker:
-        worker = Worker(start.clone(), self.workload.layout, 0, [rank], self.workload.workers)
+        worker = Worker(start.clone(), self.workload.layout, self.seed, [rank], self.workload.workers)
         own = getattr(self.workload, "components", 0)
         worker.components = own if rank < self.workload.workers else own * self.workload.workers
         worker.begin(0, 0.0, self.lr, self.lr, self.weight_decay)
@@ -133,14 +133,16 @@ class Schedule:
         total = sum(of(worker) for worker in self.workers)
         return total + sum((reply - sent) / 2 for sent, reply in (one.half for one in self.all if one.half))
 
-    def run(self, rounds: int) -> Schedule:
-        """Every worker does so many rounds, as far as the others let it."""
+    def run(self, rounds: int, gradients: int | None = None) -> Schedule:
+        """Every worker does so many rounds, as far as the others let it, or until they have so many gradients together."""
         for rank in range(len(self.all)):
             self._at(0.0, lambda rank=rank: self._begin(rank, rounds))
         while self._events:
             self.time, _, _, action = heapq.heappop(self._events)
             action()
             self.after(self)
+            if gradients is not None and sum(len(one.gradients) for one in self.all) >= gradients:
+                break
         return self
 
     def _at(self, delay: float, action: Callable[[], None]) -> None:
