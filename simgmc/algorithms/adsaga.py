@@ -35,7 +35,7 @@ class ADSAGA(Algorithm):
 
     def start(self, worker: Worker) -> None:
         if not worker.components:
-            raise SimgmcError("adsaga needs a loss that is a finite sum of fixed parts: the problem logistic-regression or quadratic")
+            raise SimgmcError("adsaga needs a loss that is a finite sum: the problem logistic-regression or quadratic")
         worker.table = worker.params.new_zeros((worker.components, worker.params.shape[-1]))
 
     def start_server(self, server: Worker) -> None:

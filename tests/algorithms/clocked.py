@@ -36,7 +36,8 @@ def quadratic(workers: int, d: int = 6, noise: float = 0.0, seed: int = 0) -> Qu
     """Quadratics of different curvatures (0.5 to about 4) around different points."""
     draws = generator(seed, "curvature").standard_normal((workers, d, d)) / np.sqrt(d)
     matrices = draws @ draws.transpose(0, 2, 1) + 0.5 * np.eye(d)
-    return QuadraticWorkload(Quadratics(matrices, generator(seed, "centres").standard_normal((workers, d)), np.full(d, 2.0), noise), seed)
+    centres = generator(seed, "centres").standard_normal((workers, d))
+    return QuadraticWorkload(Quadratics(matrices, centres, np.full(d, 2.0), noise), seed)
 
 
 def times(seed: int, *key: int) -> float:

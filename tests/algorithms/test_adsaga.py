@@ -48,7 +48,8 @@ def test_with_one_worker_it_is_saga(identity):
 def test_the_servers_mean_is_that_of_all_tables(seed, workers, slow):
     """When all messages have arrived, in any order of events."""
     workload = quadratic(workers, noise=0.3)
-    schedule = Schedule(ADSAGA(), workload, lr=LR, compute=lambda k, n: times(seed, k, n), latency=lambda i, j, n: slow * times(seed, 9, n)).run(9)
+    compute, latency = lambda k, n: times(seed, k, n), lambda i, j, n: slow * times(seed, 9, n)
+    schedule = Schedule(ADSAGA(), workload, lr=LR, compute=compute, latency=latency).run(9)
     tables = torch.cat([worker.table for worker in schedule.workers])
     assert difference(schedule.server.mean, tables.mean(0)) < 1e-13
     assert len(schedule.staleness) == 9 * workers

@@ -76,10 +76,9 @@ def test_a_stale_gradient_is_divided_by_its_staleness():
 def test_every_gradient_is_applied_once_whatever_the_order(seed, workers, slow):
     """The server's model is the start less the rate times all gradients that it got; with error feedback less the residuals."""
     workload = quadratic(workers, noise=0.3)
+    compute, latency = lambda k, n: times(seed, k, n), lambda i, j, n: slow * times(seed, 9, n)
     for compressor in (None, build("top-k", count=2)):
-        schedule = Schedule(
-            AsyncSGD(compressor=compressor), workload, lr=LR, compute=lambda k, n: times(seed, k, n), latency=lambda i, j, n: slow * times(seed, 9, n)
-        ).run(6)
+        schedule = Schedule(AsyncSGD(compressor=compressor), workload, lr=LR, compute=compute, latency=latency).run(6)
         applied = sum(sum(one.gradients) for one in schedule.all)
         if compressor is not None:
             applied = applied - sum(worker.residual for worker in schedule.workers)

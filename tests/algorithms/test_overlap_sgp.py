@@ -19,8 +19,10 @@ LR = 0.05
 
 def one_peer(workers):
     """Directed, to the peer at distance 1, 2, 4, ... in turn."""
-    distances = [2**i for i in range((workers - 1).bit_length())] or [0]
-    return lambda round: [((rank + distances[round % len(distances)]) % workers,) if workers > 1 else () for rank in range(workers)]
+    distances = [2**i for i in range((workers - 1).bit_length())]
+    if workers == 1:
+        return lambda round: [()]
+    return lambda round: [((rank + distances[round % len(distances)]) % workers,) for rank in range(workers)]
 
 
 def uneven(workers):
@@ -28,7 +30,11 @@ def uneven(workers):
     return lambda round: [tuple(range(1, workers)) if rank == 0 else ((rank + 1) % workers,) for rank in range(workers)]
 
 
-GRAPHS = {"one peer": one_peer, "ring": lambda k: lambda round: ring(k), "uneven": uneven, "complete": lambda k: lambda round: complete(k)}
+def always(graph):
+    return lambda workers: lambda round: graph(workers)
+
+
+GRAPHS = {"one peer": one_peer, "ring": always(ring), "uneven": uneven, "complete": always(complete)}
 
 
 def masses(schedule):
@@ -167,7 +173,8 @@ def test_a_latency_shorter_than_a_gradient_costs_no_time():
             if all(one.rounds == 10 for one in s.all):
                 ends.setdefault(staleness, s.time)
 
-        Schedule(OverlapSGP(staleness=staleness), quadratic(4), graph=one_peer(4), latency=lambda i, j, n: 0.9, after=after).run(10)
+        algorithm = OverlapSGP(staleness=staleness)
+        Schedule(algorithm, quadratic(4), graph=one_peer(4), latency=lambda i, j, n: 0.9, after=after).run(10)
     assert ends == {0: pytest.approx(19.0), 1: pytest.approx(10.0)}
 
 

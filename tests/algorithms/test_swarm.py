@@ -57,7 +57,8 @@ def test_a_meeting_preserves_the_sum_of_the_models(seed, workers, momentum, geom
 
 
 def test_who_meets_has_the_same_model_afterwards():
-    for compressor in (None, build("lattice", side=1e-4, bits=20), build("lattice", side=1e-4, bits=20, dither=True), build("qsgd")):
+    lattices = [build("lattice", side=1e-4, bits=20, dither=dither) for dither in (False, True)]
+    for compressor in (None, *lattices, build("qsgd")):
         schedule = Schedule(SwarmSGD(compressor=compressor), quadratic(2, noise=0.3), compute=lambda k, n: times(5, k, n)).run(7)
         assert torch.equal(*schedule.models)
 
@@ -117,28 +118,27 @@ def test_a_partner_is_not_interrupted(identity):
     schedule.after = lambda s: seen.setdefault(s.time, [(w.shared, w.params) for w in s.workers])
     schedule.run(1)
     x = workload.initial_parameters()
-    step = lambda k, at: at - LR * workload.gradient(k, at, 0)[0]
-    first = step(0, step(0, x))
-    live = step(1, x)
-    # t = 2: worker 0 has finished and averages with worker 1, which has done one step of two.
-    assert torch.equal(schedule.workers[1].shared, schedule.workers[1].params)
-    shared, params = seen[1.6][1]
-    assert torch.equal(shared, x) and difference(params, live) == 0
-    last = step(1, live)
-    # t = 3.2: worker 1 averages x (shared, unchanged by the first averaging of equals) with worker 0's.
-    other = first
-    identity("    SwarmSGD non-blocking, one meeting by hand", difference(schedule.workers[1].shared, (x + other) / 2 + (last - x)))
-    assert difference(schedule.workers[0].shared, (x + other) / 2) < 1e-15
+
+    def step(k, at):
+        return at - LR * workload.gradient(k, at, 0)[0]
+
+    # t = 2: worker 0 has finished and averages x with the x that worker 1 shares, which has done one step of two.
+    first, live = step(0, step(0, x)), step(1, x)
+    shared, params = seen[2.0][1]
+    assert torch.equal(shared, x) and torch.equal(params, live)
+    # t = 3.2: worker 1 averages x with what worker 0 shares by now, then adds its two steps.
+    mean = (x + first) / 2
+    error = difference(schedule.workers[1].shared, mean + step(1, live) - x)
+    identity("    SwarmSGD non-blocking, one meeting by hand", error)
+    assert difference(schedule.workers[0].shared, mean) < 1e-15
     assert schedule.staleness == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize("algorithm, most", [(SwarmSGD, 0.5), (NonBlockingSwarmSGD, 1.0)])
 def test_a_fine_lattice_is_no_quantisation_to_half_its_side(identity, algorithm, most):
     side = 1e-6
-    runs = [
-        Schedule(algorithm(period=2, compressor=compressor), quadratic(4, noise=0.3), lr=LR, compute=lambda k, n: times(3, k, n)).run(1)
-        for compressor in (None, build("lattice", side=side, bits=30))
-    ]
+    workload, methods = quadratic(4, noise=0.3), [algorithm(compressor=one) for one in (None, build("lattice", side=side, bits=30))]
+    runs = [Schedule(method, workload, lr=LR, compute=lambda k, n: times(3, k, n)).run(1) for method in methods]
     error = float((runs[0].models - runs[1].models).abs().max())
     assert error > 0
     # Of means of two lattice points; in differences two more models are rounded, and again in the next averaging.
@@ -148,14 +148,16 @@ def test_a_fine_lattice_is_no_quantisation_to_half_its_side(identity, algorithm,
 def test_models_too_far_apart_are_decoded_wrongly_and_counted():
     workload = quadratic(2)
     lattice = build("lattice", side=0.01, bits=2)  # reaches as far as 0.015
-    schedule = Schedule(NonBlockingSwarmSGD(period=1, compressor=lattice), workload, lr=0.5, compute=lambda k, n: 1.0 + 0.1 * k).run(4)
+    algorithm = NonBlockingSwarmSGD(period=1, compressor=lattice)
+    schedule = Schedule(algorithm, workload, lr=0.5, compute=lambda k, n: 1.0 + 0.1 * k).run(4)
     counts = [schedule.algorithm.metrics(worker) for worker in schedule.workers]
     assert sum(count["failed_decodings"] for count in counts) > 0
-    assert all(count["failed_decodings"] <= count["wrapped_coordinates"] <= workload.d * count["failed_decodings"] for count in counts)
+    for count in counts:
+        assert count["failed_decodings"] <= count["wrapped_coordinates"] <= workload.d * count["failed_decodings"]
     fine = Schedule(NonBlockingSwarmSGD(period=1, compressor=build("lattice", side=0.01, bits=12)), workload, lr=0.5).run(4)
     assert all(fine.algorithm.metrics(worker) == {"failed_decodings": 0, "wrapped_coordinates": 0} for worker in fine.workers)
     plain = Schedule(SwarmSGD(), workload)
-    assert [plain.algorithm.metrics(one) for one in (plain.workers[0], plain.server)] == [{}, {}] == [schedule.algorithm.metrics(schedule.server), {}]
+    assert plain.algorithm.metrics(plain.workers[0]) == algorithm.metrics(schedule.server) == {}
 
 
 def test_pop_sgd_averages_the_reader_alone():

@@ -15,11 +15,13 @@ K = 5
 SLOW = (1.0, 2**0.4, 3**-0.2, 5**0.8, 7**0.1)
 """Without common multiples: no two things happen at the same time."""
 
+LATTICE = {"compressor": "lattice", "compressor_options": {"side": 1e-3, "bits": 14}}
+FAILING = {"compressor": "lattice", "compressor_options": {"side": 0.05, "bits": 3, "dither": True}}
 METHODS = {
     "swarm-sgd": {"period": 2},
-    "swarm-sgd geometric, lattice": {"period": 3, "geometric": True, "compressor": "lattice", "compressor_options": {"side": 1e-3, "bits": 14}},
+    "swarm-sgd geometric, lattice": {"period": 3, "geometric": True, **LATTICE},
     "swarm-sgd-non-blocking": {},
-    "swarm-sgd-non-blocking failing lattice": {"compressor": "lattice", "compressor_options": {"side": 0.05, "bits": 3, "dither": True}},
+    "swarm-sgd-non-blocking failing lattice": FAILING,
     "pop-sgd": {},
     "ad-psgd": {},
     "osgp": {"staleness": 1},
@@ -47,12 +49,14 @@ def test_two_schedulers_that_share_no_code_train_alike(identity, name, on_ring):
     graph = (ring if on_ring else complete)(K)
     method = algorithm(name.partition(" ")[0], quadratic(K), **METHODS[name])
     product = run(method, quadratic(K), fast_star(), 120, graph=lambda round: graph)
-    schedule = Schedule(method, quadratic(K), graph=graph, seed=1, compute=lambda k, n: GRADIENT * SLOW[k], latency=lambda i, j, n: LATENCY)
+    compute, latency = lambda k, n: GRADIENT * SLOW[k], lambda i, j, n: LATENCY
+    schedule = Schedule(method, quadratic(K), graph=graph, seed=1, compute=compute, latency=latency)
     schedule.run(10**6, 120)
     assert product.clocked.gradients == [len(one.gradients) for one in schedule.all]
     assert product.peers.now == pytest.approx(schedule.time, rel=1e-4)
     error = 0.0
-    for mine, theirs in zip([*schedule.workers, schedule.server], [*(one.worker for one in product.trainer.runs), product.trainer.server]):
+    trained = [*(one.worker for one in product.trainer.runs), product.trainer.server]
+    for mine, theirs in zip([*schedule.workers, schedule.server], trained, strict=True):
         assert mine.state().keys() == theirs.state().keys()
         for key, value in mine.state().items():
             if isinstance(value, torch.Tensor):
