@@ -64,15 +64,17 @@ def _toml_value(text: str) -> Any:
         return text
 
 
-def _read(scenario: str, settings: list[tuple[str, Any]], seeds: tuple[int, ...]) -> Any:
+def _read(scenario: str, settings: list[tuple[str, Any]], seeds: tuple[int, ...], methods: tuple[str, ...] = ()) -> Any:
     from simgmc.scenario import ScenarioFile
 
-    return ScenarioFile.read(scenario, [*settings, *([("seeds", list(seeds))] if seeds else [])])
+    file = ScenarioFile.read(scenario, [*settings, *([("seeds", list(seeds))] if seeds else [])])
+    return file.only(methods) if methods else file
 
 
 _scenario = click.argument("scenario", type=click.Path())
 _set = click.option("--set", "settings", multiple=True, callback=_settings, metavar="KEY=VALUE", help="Change a key of the scenario, such as cluster.latency='20 ms' or methods.GMC.momentum=0.8. Repeatable.")
 _seed = click.option("--seed", "seeds", multiple=True, type=click.IntRange(min=0), help="Run with this seed instead of the scenario's. Repeatable.")
+_method = click.option("--method", "methods", multiple=True, metavar="NAME", help="Only this method of the scenario; the report's baseline must be among those chosen. Repeatable.")
 _data = click.option("--data-dir", type=click.Path(file_okay=False), help="Where datasets lie (else the environment variable SIMGMC_DATA).")
 
 
@@ -86,6 +88,7 @@ def main() -> None:
 @_scenario
 @_set
 @_seed
+@_method
 @_data
 @click.option("--out", type=click.Path(file_okay=False), help="Run directory.  [default: runs/NAME]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where gradients are computed.")
@@ -96,7 +99,7 @@ def main() -> None:
 @click.option("--checkpoint-every", type=click.FloatRange(min=0), default=DEFAULT_EVERY, show_default=True, metavar="SECONDS", help="How often a training under way is saved; 0: after every round.")
 @_friendly
 def run(
-    scenario: str, settings: Any, seeds: Any, data_dir: str | None, out: str | None, device: str, threads: int | None,
+    scenario: str, settings: Any, seeds: Any, methods: Any, data_dir: str | None, out: str | None, device: str, threads: int | None,
     dry_run: bool, overwrite: bool, resume: bool, checkpoint_every: float,
 ) -> None:  # fmt: skip
     """Train and simulate a scenario; write tables and plots into a run directory.
@@ -106,7 +109,7 @@ def run(
     """
     if resume and overwrite:
         raise click.UsageError("--resume goes on with a run, --overwrite removes it: give one of them")
-    file = _read(scenario, settings, seeds)
+    file = _read(scenario, settings, seeds, methods)
     from simgmc.training.datasets import require_files
 
     require_files({name for point in file.points for name in point.scenario.workload.datasets}, data_dir)
@@ -169,8 +172,13 @@ def timeline(run: str, method: str | None, seed: int | None, at: Any, rounds: st
 def check(scenario: str, settings: Any, seeds: Any) -> None:
     """Validate a scenario and print it with every default written out; run nothing."""
     file = _read(scenario, settings, seeds)
+    from simgmc.precautions import check_counts, late_milestones
+
+    check_counts(file)
     click.echo(output.escaped(file.resolved(), sys.stdout.encoding), nl=False)
     click.echo(f"# valid: {len(file.points)} grid point(s), {len(file.points[0].scenario.methods)} method(s), {len(file.points[0].scenario.seeds)} seed(s)")
+    for late in late_milestones(file):
+        click.echo(f"# note: {late}")
 
 
 @main.command()

@@ -15,6 +15,7 @@ import torch
 
 from simgmc.building import build_clocked_trainer, build_trainer
 from simgmc.clocked import Clocked
+from simgmc.errors import SimgmcError
 from simgmc.layout import Layout
 from simgmc.mixing import stated_mixing
 from simgmc.network import simulate
@@ -123,18 +124,22 @@ def _run_clocked(training: Training, noise: NoiseWorkload, gradients: int, on_me
 
 
 def wire_format(training: Training, layout: Layout) -> str:
-    """One line: how this method's messages are written."""
+    """One line: how this method's messages are written. Raises SimgmcError, naming the keys, where vectors of this size cannot be."""
     seen: dict[str, None] = {}
 
     def note(message: Any) -> None:
         seen[_size(message)] = None
 
-    if training.clocked:
-        _run_clocked(training, NoiseWorkload(training.scenario.workload.workers, layout, 1.0, 0), 3, note)
-    else:
-        trainer = build_trainer(training, NoiseWorkload(1, layout, 1.0, 0), stated_mixing([[1.0]], "one worker"))
-        trainer.on_message = note
-        trainer.run_round()
+    try:
+        if training.clocked:
+            _run_clocked(training, NoiseWorkload(training.scenario.workload.workers, layout, 1.0, 0), 3, note)
+        else:
+            trainer = build_trainer(training, NoiseWorkload(1, layout, 1.0, 0), stated_mixing([[1.0]], "one worker"))
+            trainer.on_message = note
+            trainer.run_round()
+    except SimgmcError as error:
+        name = f"methods.{training.method.name}"
+        raise SimgmcError(f"{', '.join(f'{name}.{key}' for key in training.method.compressors()) or name}: {error}") from None
     return "; ".join(seen) or "sends nothing"
 
 

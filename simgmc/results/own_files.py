@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from simgmc.errors import SimgmcError
@@ -11,7 +12,7 @@ from simgmc.results.run_lock import LOCK_NAME
 from simgmc.results.scenario_changes import changes, refusal
 
 _TABLES = ("breakdown.csv", "other_metrics.csv", "workers.csv", "links.csv", "staleness.csv", "summary.csv")
-_OWN_NAMES = {"scenario.toml", "metrics.csv", *_TABLES, "costs", "checkpoint", "plots"}
+_OWN_NAMES = {"scenario.toml", "metrics.csv", *_TABLES, "costs", "checkpoint", "plots", "timeline"}
 PARTIAL = ".partial"
 STATE_ENDS = (".state", ".before")
 """How the names of a training's newest checkpoint and of the one before it end."""
@@ -20,6 +21,8 @@ _PLOT = re.compile(
     r"|partition|first_to_target_map|speedup_map|idle_per_worker|staleness|consensus_vs_time|single_workers_vs_time)(_\d+)?\.(png|pdf)"
 )
 """The names of the plots that a run writes, see plots.py."""
+_TIMELINE = re.compile(r".+\.(trace\.json|(gantt|links|topology)\.(png|pdf))")
+"""The names of the files that ``simgmc timeline`` writes, see watching.py."""
 
 
 def check_free(path: str | Path, scenario_text: str, *, overwrite: bool = False) -> bool:
@@ -70,6 +73,7 @@ def clear(path: Path) -> None:
         found += [file for end in ("", PARTIAL) for kind in ("*.npz", "*.journal") for file in sorted((path / "costs").glob(kind + end))]
         found += [file for end in STATE_ENDS for file in sorted((path / "checkpoint").glob(f"*{end}*"))]
         found += [file for file in sorted((path / "plots").glob("*")) if _PLOT.fullmatch(file.name.removesuffix(PARTIAL))]
+        found += [file for file in sorted((path / "timeline").glob("*")) if _TIMELINE.fullmatch(file.name.removesuffix(PARTIAL))]
         found += [path / (name + PARTIAL) for name in (*names, "metrics.csv")]
         found += [path / "metrics.csv"]
     except OSError as error:
@@ -79,6 +83,8 @@ def clear(path: Path) -> None:
             file.unlink(missing_ok=True)
         except OSError as error:
             raise SimgmcError(f"cannot remove {file}: {reason(error)}") from None
+    with suppress(OSError):  # it is not there, or holds files of somebody else's
+        (path / "timeline").rmdir()
 
 
 def reason(error: Exception) -> str:

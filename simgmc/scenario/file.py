@@ -199,6 +199,40 @@ class ScenarioFile:
         content = {**copy.deepcopy(self.content), "grid": copy.deepcopy(self.grid)}
         return ScenarioFile(content, self.place, settings)
 
+    def only(self, methods: Iterable[str]) -> ScenarioFile:
+        """The same file with these of its methods alone; grid keys of the others are left out.
+
+        Raises SimgmcError where there is no such method, or where the baseline is not among them.
+        """
+        chosen, scenario = list(methods), self.points[0].scenario
+        names = [method.name for method in scenario.methods]
+        for name in chosen:
+            if name not in names:
+                raise SimgmcError(f"{self.place}: no method is called {name!r}; {suggestion(name, names)}")
+        if scenario.report.baseline not in chosen:
+            raise SimgmcError(
+                f"{self.place}: report.baseline = {show_value(scenario.report.baseline)}: is not among the chosen methods ({', '.join(chosen)}); "
+                "choose it too, or set report.baseline to one of them"
+            )
+        content = copy.deepcopy(self.content)
+        content["methods"] = [row for row, name in zip(content["methods"], names, strict=True) if name in chosen]
+        grid = {}
+        for key, values in self.grid.items():
+            whose = self._method_of(key, names)
+            if whose is None:
+                grid[key] = values
+            elif whose in chosen:  # its number may be another now
+                grid[f"methods.{whose}.{key.removeprefix('methods.').removeprefix(whose).partition('.')[2]}"] = values
+        return ScenarioFile({**content, "grid": grid}, self.place)
+
+    @staticmethod
+    def _method_of(key: str, names: list[str]) -> str | None:
+        """The method that a grid key is of; None of all or of no method."""
+        part = key.removeprefix("methods.").partition(".")[0]
+        if not key.startswith("methods.") or part == "*":
+            return None
+        return part if part in names else names[int(part)]
+
     def resolved(self) -> str:
         """The scenario as TOML with every default written out; the grid stays a grid."""
         content = self.points[0].scenario.written()

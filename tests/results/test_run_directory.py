@@ -84,6 +84,18 @@ def test_overwriting_removes_what_a_run_wrote_and_nothing_else(tmp_path):
     assert open_run(tmp_path).evaluations() == {}
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_overwriting_removes_the_timelines_of_the_run_before_and_no_other_files(tmp_path, own):
+    directory = small_run(tmp_path)
+    for name in ("GMC.trace.json", "GMC.gantt.png", "GMC.links.pdf", "GMC-ring.topology.png", "GMC.trace.json.partial"):
+        directory.replace(tmp_path / "timeline" / name, b"")
+    if not own:
+        (tmp_path / "timeline" / "mine.png").write_text("mine")
+    create(tmp_path, "other", overwrite=True)
+    left = [] if own else ["mine.png"]
+    assert [file.name for file in (tmp_path / "timeline").glob("*")] == left and (tmp_path / "timeline").exists() == bool(left)
+
+
 @pytest.mark.parametrize("name", ["notes.txt", "scenario.toml", "plots"])
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_directory_with_other_files_is_left_alone(tmp_path, name, overwrite):

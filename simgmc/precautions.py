@@ -1,0 +1,70 @@
+"""What can be said of a scenario before anything is trained: what cannot fit, and what will have no effect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from simgmc.errors import SimgmcError
+from simgmc.scenario import GridPoint, Scenario, ScenarioFile
+from simgmc.scenario.workload import DataWorkload
+from simgmc.simulation import training_values
+
+
+def check_counts(file: ScenarioFile) -> None:
+    """Refuse a compressor's ``count`` above the model's number of parameters, where that follows from the scenario alone."""
+    for point in _distinct(file):
+        counts = [found for method in point.scenario.methods for found in _counts(method)]
+        if counts and (d := parameters(point.scenario)) is not None:
+            for place, count in counts:
+                if count > d:
+                    raise SimgmcError(f"{file.place}: {place} = {count}: the model has only {d:,} parameters")
+
+
+def parameters(scenario: Scenario) -> int | None:
+    """The number of a model's parameters, without its data and without memory for it; None where the data must be read."""
+    workload = scenario.workload
+    if not isinstance(workload, DataWorkload):
+        return None
+    from simgmc.training.datasets import DATASETS
+
+    facts = DATASETS[workload.dataset.name].facts(workload.dataset.options)
+    if facts.sample_shape is None or facts.classes is None:
+        return None
+    import torch
+
+    from simgmc.training.models import build_model
+
+    with torch.device("meta"):
+        model = build_model(workload.model.name, facts.sample_shape, facts.classes, 0, facts.tokens, **workload.model.options)
+    return sum(one.numel() for one in model.parameters())
+
+
+def late_milestones(file: ScenarioFile, batches_per_epoch: float | None = None) -> list[str]:
+    """A line on each schedule whose milestones lie past the end of training; epochs follow from rounds only with ``batches_per_epoch``."""
+    lines = []
+    for point in _distinct(file):
+        workload, schedule = point.scenario.workload, point.scenario.optimizer.schedule
+        epochs = workload.epochs or (workload.rounds / batches_per_epoch if batches_per_epoch else None)
+        late = [milestone for milestone in schedule.milestones if epochs is not None and milestone >= epochs]
+        if late:
+            shown = ", ".join(f"{one:g}" for one in late)
+            lines.append(f"optimizer.schedule.milestones: {shown} past the end of training ({epochs:.4g} epochs), so without effect")
+    return list(dict.fromkeys(lines))
+
+
+def _distinct(file: ScenarioFile) -> list[GridPoint]:
+    """One grid point of each training."""
+    return list({repr(training_values(point)): point for point in reversed(file.points)}.values())[::-1]
+
+
+def _counts(method: Any) -> Iterator[tuple[str, int]]:
+    """Every ``count`` of a method's compressors, with its key."""
+    waiting: list[tuple[str, Any]] = [(f"methods.{method.name}.{key}", chosen.options) for key, chosen in method.compressors().items()]
+    while waiting:
+        place, options = waiting.pop()
+        for key, value in options.items():
+            if isinstance(value, Mapping):
+                waiting.append((f"{place}.{key}", value))
+            elif key == "count" and isinstance(value, int):
+                yield f"{place}.count", value
