@@ -37,7 +37,8 @@ class Finished:
 class ClockedTraining:
     """One training of a method whose order of events matters.
 
-    An evaluation, or the end, takes place when everything that happens at its instant is over.
+    An evaluation, or the end, takes place when everything that happens at its instant is over. Its
+    round is the number of gradients per worker so far, rounded down; no two have the same.
     A training that was stopped goes on from its checkpoint: the cluster is simulated again up
     to there with the requests of the journal, then the numerics take over where they were.
     """
@@ -71,7 +72,7 @@ class ClockedTraining:
         self._numerics = Journalled(trainer, self._journal)
         self._clocked = Clocked(self._peers, self._numerics, self._after)
         self._before = 0.0
-        self._evaluated = -1.0
+        self._evaluated = -1
 
     # running --------------------------------------------------------------------------
 
@@ -121,14 +122,15 @@ class ClockedTraining:
 
     def _evaluate(self) -> None:
         trainer, peers = self._trainer, self._peers
-        if self._evaluated == peers.now:
-            return  # a milestone and a stated time at one instant
-        self._evaluated = peers.now
+        number = int(self._mean_gradients)
+        if number == self._evaluated:
+            return  # stated times may come more often than gradients, or together with a milestone
+        self._evaluated = number
         if self._past:
             self._past -= 1
             return
         self._evaluations.add(
-            int(self._mean_gradients),
+            number,
             trainer.epoch,
             trainer.train_loss(),
             trainer.model(),

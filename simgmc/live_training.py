@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -69,10 +70,14 @@ class LiveTraining:
         self._evaluations = Evaluations(trainer.workload, self.record, factor, single, on_evaluation)
         self._saved = SavedTraining(checkpoints, trainer, self.record) if checkpoints else None
         self._interruption = interruption or Interruption()
+        self._waiting: dict[int, dict[str, Any]] = {}
+        """What an evaluation needs of states whose time is not known yet, by the rounds finished."""
+        self._time = 0.0
+        self._diverged: DivergenceError | None = None
 
     def resume(self) -> int:
         """Go on from the last checkpoint, if there is one; returns the rounds that are finished."""
-        if self._saved is not None and self._saved.restore():
+        if self._saved is not None and self._saved.restore(self._waiting):
             for costs in self.record.rounds:
                 self._communication.add(costs)
             self.record.rcc = self._communication.ratio
@@ -87,34 +92,54 @@ class LiveTraining:
         number = trainer.rounds
         try:
             if not record.states:
-                self._evaluate()
+                self._evaluations.add(**self._now())
             while not milestones.over(trainer.rounds, trainer.gradients):
                 before, number = trainer.gradients, trainer.rounds + 1
                 costs = trainer.run_round()
                 record.rounds.append(costs)
                 self._communication.add(costs)
                 record.rcc = self._communication.ratio
+                if milestones.seconds is not None:
+                    self._waiting[number] = self._now()
                 yield costs
+                if self._diverged is not None:
+                    raise self._diverged
                 if milestones.due(trainer.rounds, trainer.gradients, before):
-                    self._evaluate()
+                    self._evaluations.add(**self._now())
                 self._keep()
         except DivergenceError as error:
             record.diverged, record.diverged_round = str(error), number
 
     def _keep(self) -> None:
         if self._saved is not None and (self._interruption.asked or self._saved.due()):
-            self._saved.save()
+            self._saved.save(self._waiting)
         self._interruption.obey()
 
-    def _evaluate(self) -> None:
+    def round_done(self, number: int, time: float) -> None:
+        """The cluster's last worker finished a round (from 0) at this simulated time: evaluate the
+        state before it, where a stated time lies in between."""
+        step, before = self._milestones.seconds, self._time
+        self._time = time
+        if step is None or self._diverged is not None:
+            return
+        held = self._waiting.pop(number, None)  # after `number` rounds: the state until now
+        stated = math.ceil(before / step - 1e-12) * step
+        if held is not None and stated < time and held["round"] not in {state.round for state in self.record.states}:
+            try:
+                self._evaluations.add(**held, time=stated)
+            except DivergenceError as error:
+                self._diverged = error
+
+    def _now(self) -> dict[str, Any]:
+        """What an evaluation needs of the present state."""
         trainer = self._trainer
         progress = trainer.report()
-        self._evaluations.add(
-            progress.round,
-            progress.epoch,
-            progress.train_loss if progress.round else None,
-            trainer.model(),
-            trainer.other_models(),
-            trainer.models(),
-            rcc=self.record.rcc,
-        )
+        return {
+            "round": progress.round,
+            "epoch": progress.epoch,
+            "train_loss": progress.train_loss if progress.round else None,
+            "model": trainer.model(),
+            "points": trainer.other_models(),
+            "workers": trainer.models(),
+            "rcc": self.record.rcc,
+        }

@@ -10,7 +10,7 @@ import numpy as np
 
 from simgmc.costs import Average, Compute, Mix, RoundCosts
 from simgmc.errors import SimgmcError
-from simgmc.results.run_directory import Breakdown, Evaluation, RunDirectory, SeriesKey, cell
+from simgmc.results.run_directory import COLLECTIVE_KEY, Breakdown, Evaluation, RunDirectory, SeriesKey, cell
 from simgmc.scenario import Scenario
 
 if typing.TYPE_CHECKING:
@@ -128,8 +128,9 @@ class Stored:
         wanted = {key: cell(value) for key, value in training.values.items()}
         found: tuple[int, SeriesKey] | None = None
         for key, breakdown in self.finished.items():
-            own = {name: value for name, value in key.grid if not name.startswith("cluster.")}
-            if (key.method, key.seed, own) == (training.method.name, training.seed, wanted):
+            own = {**dict(key.grid), COLLECTIVE_KEY: key.collective}
+            same = all(own.get(name) == value for name, value in wanted.items())
+            if same and (key.method, key.seed) == (training.method.name, training.seed):
                 if found is None or breakdown.rounds > found[0]:
                     found = breakdown.rounds, key
         if found is None:

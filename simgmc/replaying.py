@@ -11,7 +11,7 @@ from rich.console import Console
 
 from simgmc.console import plain_console
 from simgmc.errors import SimgmcError
-from simgmc.header import print_cluster
+from simgmc.header import line, print_cluster
 from simgmc.holdings import copy_picture
 from simgmc.network import ClusterSettings, simulate
 from simgmc.recorded import Stored
@@ -22,7 +22,7 @@ from simgmc.results.run_directory import RunDirectory
 from simgmc.results.run_lock import writing
 from simgmc.scenario import GridPoint, ScenarioFile
 from simgmc.scenario.tables import show_value
-from simgmc.simulation import Training, cluster_settings, require_stated_times, trainings, write_series
+from simgmc.simulation import Training, bound, cluster_settings, require_stated_times, trainings, write_series
 from simgmc.why import explain, print_explanations
 
 
@@ -50,6 +50,7 @@ def replay(
     after = before.with_settings(changes)
     _refuse_other_changes(before, after)
     require_stated_times(after.points, after.place)
+    after, left_out = _replayable(after)
     out = Path(out) if out else source.path.with_name(source.path.name + "-replay")
     if out.resolve() == source.path:
         raise SimgmcError(f"{out}: is the run that is replayed; choose another directory with --out")
@@ -61,6 +62,8 @@ def replay(
     with writing(out):
         directory = run_directory.create(out, text, grid_keys=keys, overwrite=overwrite)
         print_cluster(console, after)
+        for name in left_out:
+            line(console, "left out", f"{name}: {_ANOTHER}; run it there with simgmc run")
         finished = directory.finished()
         for training in plan:
             record, _ = stored.of(training)
@@ -71,6 +74,33 @@ def replay(
         copy_picture(source, directory)
         _show(console, directory, after)
     return directory.path
+
+
+_ANOTHER = "the clock drives its training, so that another network gives another one"
+
+
+def _replayable(file: ScenarioFile) -> tuple[ScenarioFile, list[str]]:
+    """The file with those methods only whose training does not depend on the clock, and the others' names.
+
+    Raises SimgmcError where none is left, or the baseline is not.
+    """
+    scenario = file.points[0].scenario
+    if scenario.workload.evaluation_interval()[1] == "seconds":
+        raise SimgmcError(
+            f"{file.place}: workload.evaluate_every = {show_value(scenario.workload.evaluate_every)}: on another network other rounds "
+            "would be evaluated at these times; run it there with simgmc run"
+        )
+    clocked = [method.name for method in scenario.methods if bound(file.points[0], method)]
+    if not clocked:
+        return file, []
+    if len(clocked) == len(scenario.methods):
+        raise SimgmcError(f"{file.place}: {', '.join(clocked)}: cannot be replayed: {_ANOTHER}; run it there with simgmc run")
+    if scenario.report.baseline in clocked:
+        raise SimgmcError(
+            f"{file.place}: report.baseline = {show_value(scenario.report.baseline)}: cannot be replayed: {_ANOTHER}; "
+            "choose another with --set report.baseline=NAME, or run it there with simgmc run"
+        )
+    return file.only([method.name for method in scenario.methods if method.name not in clocked]), clocked
 
 
 def _clusters(training: Training) -> list[tuple[GridPoint, ClusterSettings]]:

@@ -30,8 +30,9 @@ class SavedTraining:
         """Whether it is time to save."""
         return self._checkpoints.due()
 
-    def save(self) -> None:
-        """Save the state after a round, its evaluation (where one was due) included."""
+    def save(self, waiting: dict[int, Any]) -> None:
+        """Save the state after a round, its evaluation (where one was due) included, and those that
+        wait to be evaluated."""
         from simgmc.training.saved_state import to_arrays
 
         rounds = self._record.rounds
@@ -43,11 +44,12 @@ class SavedTraining:
             "trainer": self._trainer.state_dict(),
             "states": [dataclasses.asdict(state) | {"others": dict(state.others)} for state in self._record.states],
             "costs": [*self._packed, _packed(rest)],
+            "waiting": waiting,
         }
         arrays, plain = to_arrays(state)
         self._checkpoints.save(arrays, {"at": f"round {len(rounds)}", "state": plain})
 
-    def restore(self) -> bool:
+    def restore(self, waiting: dict[int, Any]) -> bool:
         """Go back to the last state that was saved; False where there is none.
 
         Raises SimgmcError where the state is not one of this trainer's.
@@ -63,6 +65,7 @@ class SavedTraining:
         pieces = [stored_costs.from_bytes(piece.tobytes(), str(self._checkpoints.file)) for piece in state["costs"]]
         self._record.rounds[:] = [costs for piece in pieces for costs in piece]
         self._record.states[:] = [State(**one) for one in state["states"]]
+        waiting |= state["waiting"]
         return True
 
 

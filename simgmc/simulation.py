@@ -58,7 +58,7 @@ class Training:
     def values(self) -> dict[str, Any]:
         """The grid values that make it another training than the method's others."""
         point = self.points[0]
-        return dict(point.values) if self.clocked else training_values(point)
+        return dict(point.values) if bound(point, self.method) else training_values(point)
 
     def series(self, point: GridPoint) -> SeriesKey:
         """The series that this training gives on a point's cluster."""
@@ -70,6 +70,11 @@ def training_values(point: GridPoint) -> dict[str, Any]:
     return {key: value for key, value in point.values.items() if not key.startswith("cluster.")}
 
 
+def bound(point: GridPoint, method: Method) -> bool:
+    """Whether every cluster gives another training: the clock drives it, or says when it is evaluated."""
+    return ALGORITHMS[method.algorithm].clocked or point.scenario.workload.evaluation_interval()[1] == "seconds"
+
+
 def trainings(points: list[GridPoint]) -> list[Training]:
     """All trainings of a scenario file, in the order in which they run."""
     groups: dict[str, list[GridPoint]] = {}
@@ -79,8 +84,7 @@ def trainings(points: list[GridPoint]) -> list[Training]:
     for group in groups.values():
         for seed in group[0].scenario.seeds:
             for method in group[0].scenario.methods:
-                # Where the clock drives the training, every cluster gives another one.
-                shares = [[point] for point in group] if ALGORITHMS[method.algorithm].clocked else [group]
+                shares = [[point] for point in group] if bound(group[0], method) else [group]
                 found += [Training(method, seed, tuple(share)) for share in shares]
     return found
 
@@ -120,7 +124,7 @@ def write_series(directory: RunDirectory, key: SeriesKey, record: Record, timing
             Evaluation(
                 round=state.round,
                 epoch=state.epoch,
-                sim_time_s=float(timing.round_end[last].max()) if begun else 0.0,
+                sim_time_s=state.time if state.time is not None else float(timing.round_end[last].max()) if begun else 0.0,
                 train_loss=state.train_loss,
                 test_loss=state.test_loss,
                 test_accuracy=state.test_accuracy,
@@ -275,8 +279,14 @@ class Simulation:
         # Only the costs may be missing: then the first cluster asks for the rounds again.
         first = (missing or training.points)[0]
         rounds = live.rounds()
+
+        def round_done(number: int, time: float) -> None:
+            live.round_done(number, time)
+            self._listener.round_done(number, time)
+
         with self._interruption.held():
-            timing = simulate(cluster_settings(first.scenario, training.method, training.seed), rounds, self._listener.round_done)
+            timing = simulate(cluster_settings(first.scenario, training.method, training.seed), rounds, round_done)
+            live.record.states.sort(key=lambda state: state.round)
             if len(training.points) > 1:
                 for _ in rounds:  # that cluster stopped before the training's end; another may not
                     pass

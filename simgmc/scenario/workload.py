@@ -17,7 +17,7 @@ from simgmc.compression import check as check_compressor
 from simgmc.errors import SimgmcError
 from simgmc.scenario.components import Component, PositiveReal, Real, component, plain
 from simgmc.scenario.gossip import Gossip
-from simgmc.scenario.quantities import DurationOrRate
+from simgmc.scenario.quantities import DURATION, DurationOrRate, parse_positive_duration
 from simgmc.scenario.tables import Table, mistake, suggestion
 from simgmc.training.datasets import DATASETS
 from simgmc.training.models import MODELS, check_model
@@ -42,8 +42,13 @@ class Workload(Table):
         self.evaluation_interval()
         return self
 
-    def evaluation_interval(self) -> tuple[float, Literal["epochs", "rounds"]]:
-        """How often to evaluate: a number of epochs or of rounds."""
+    def evaluation_interval(self) -> tuple[float, Literal["epochs", "rounds", "seconds"]]:
+        """How often to evaluate: a number of epochs, of rounds or of simulated seconds."""
+        if self.evaluate_every.strip().partition(" ")[2].strip() in DURATION:
+            try:
+                return float(parse_positive_duration(self.evaluate_every)), "seconds"
+            except ValueError as error:
+                raise mistake(str(error), "evaluate_every", value=self.evaluate_every) from None
         number, _, unit = self.evaluate_every.strip().partition(" ")
         try:
             value = float(number)
@@ -51,7 +56,7 @@ class Workload(Table):
             value = math.nan
         unit = {"epoch": "epochs", "round": "rounds"}.get(unit.strip(), unit.strip())
         if not (1e-6 <= value <= 1e9) or unit not in ("epochs", "rounds") or (unit == "rounds" and value % 1):
-            raise mistake('must be like "1 epoch", "0.5 epochs" or "50 rounds" (at least 1 round or 1e-6 epochs)', "evaluate_every", value=self.evaluate_every)
+            raise mistake('must be like "1 epoch", "0.5 epochs" or "50 rounds" (at least 1 round or 1e-6 epochs), or a simulated time such as "10 s"', "evaluate_every", value=self.evaluate_every)
         return value, unit
 
 
@@ -84,6 +89,12 @@ class DataWorkload(Workload):
                 "batch_per_worker",
                 value=self.batch_per_worker,
             )
+        runs = self.partition.options.get("shards_per_worker")
+        if facts.train is not None and runs is not None and runs > facts.train // self.workers:
+            raise mistake(
+                f"must be at most {facts.train // self.workers}, the training samples of {name} that one of {self.workers} workers has",
+                "partition", "shards_per_worker", value=runs,
+            )  # fmt: skip
         return self
 
     def describe(self, d: int) -> str:

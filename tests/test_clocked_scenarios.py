@@ -1,0 +1,157 @@
+"""Methods that the clock drives, through scenarios, run directories and the command line."""
+
+import csv
+import json
+import tomllib
+
+import numpy as np
+import pytest
+import tomli_w
+from click.testing import CliRunner
+from test_simulation import SMALL
+
+from simgmc.cli import main
+from simgmc.results.run_directory import open_run
+
+METHODS = [
+    {"name": "DMSGD", "algorithm": "dmsgd"},
+    {"name": "Swarm", "algorithm": "swarm-sgd"},
+    {"name": "Async", "algorithm": "async-sgd", "learning_rate": 0.02},
+]
+
+
+def write(folder, **changes):
+    content = {**SMALL, "methods": METHODS, "report": {"baseline": "DMSGD"}}
+    for key, value in changes.items():
+        content[key] = {**content[key], **value} if isinstance(value, dict) else value
+    (folder / "small.toml").write_text(tomli_w.dumps(content))
+    return str(folder / "small.toml")
+
+
+def command(*arguments, status=0):
+    result = CliRunner().invoke(main, [str(part) for part in arguments], catch_exceptions=False)
+    assert result.exit_code == status, result.output
+    return result.output
+
+
+def rows(run, file="metrics.csv", **wanted):
+    with open(run / file, newline="") as stream:
+        found = list(csv.DictReader(stream))
+    return [row for row in found if all(row[key] == value for key, value in wanted.items())]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clocked")
+    command("run", write(folder), "--out", folder / "run")
+    return folder / "run"
+
+
+def test_every_method_of_a_mixed_scenario_has_evaluations_up_to_its_end(finished):
+    lengths = {name: len(rows(finished, method=name)) for name in ("DMSGD", "Swarm", "Async")}
+    assert len(set(lengths.values())) == 1 and lengths["DMSGD"] > 2
+    for row in rows(finished, "breakdown.csv"):
+        last = rows(finished, method=row["method"], seed=row["seed"])[-1]
+        assert float(last["sim_time_s"]) == float(row["sim_time_s"])
+        assert int(last["bytes_up"]) == int(row["bytes_sent_by_workers"])
+
+
+def test_other_metrics_tell_consensus_and_single_workers_of_methods_that_average_models(finished):
+    names = {row["name"] for row in rows(finished, "other_metrics.csv", method="Swarm")}
+    assert {"consensus distance", "test_accuracy mean worker", "test_accuracy worst worker"} <= names
+    assert not {row["name"] for row in rows(finished, "other_metrics.csv", method="Async")} & {"consensus distance"}
+
+
+def test_staleness_and_gradients_of_every_worker_are_told(finished):
+    details = open_run(finished).details()
+    (found,) = [one for key, one in details.items() if key.method == "Async" and key.seed == 3]
+    assert sum(found.staleness.values()) > 0 and max(found.staleness) >= 1
+    assert found.gradients.min() > 0 and len(found.gradients) == SMALL["workload"]["workers"]
+
+
+def test_the_same_run_gives_the_same_bytes(finished, tmp_path):
+    command("run", finished.parent / "small.toml", "--out", tmp_path / "again")
+    for name in ("metrics.csv", "other_metrics.csv", "breakdown.csv", "workers.csv", "links.csv", "staleness.csv"):
+        assert (finished / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
+
+
+def test_a_replay_leaves_out_what_the_clock_drives_and_says_so(finished, tmp_path):
+    output = command("replay", finished, "--set", "cluster.bandwidth=1 Mbit/s", "--out", tmp_path / "replayed")
+    assert "Swarm: the clock drives its training" in output and "Async: the clock drives" in output
+    assert {row["method"] for row in rows(tmp_path / "replayed")} == {"DMSGD"}
+
+
+def test_a_replay_of_nothing_but_such_methods_is_refused(finished, tmp_path):
+    file = write(tmp_path, methods=METHODS[1:], report={"baseline": "Swarm"})
+    command("run", file, "--out", tmp_path / "run")
+    output = command("replay", tmp_path / "run", status=2)
+    assert "Swarm, Async: cannot be replayed: the clock drives its training" in output
+    output = command("replay", finished, "--set", "report.baseline=Swarm", status=2)
+    assert 'report.baseline = "Swarm": cannot be replayed' in output
+
+
+def test_every_cluster_of_a_grid_gives_a_training_of_its_own(tmp_path):
+    file = write(tmp_path, methods=METHODS[:2])
+    content = tomllib.loads((tmp_path / "small.toml").read_text())
+    (tmp_path / "small.toml").write_text(tomli_w.dumps({**content, "seeds": [0], "grid": {"cluster.bandwidth": ["1 Gbit/s", "100 kbit/s"]}}))
+    command("run", file, "--out", tmp_path / "run")
+    losses = {
+        name: [row["test_loss"] for row in rows(tmp_path / "run", method=name) if row["round"] != "0"] for name in ("DMSGD", "Swarm")
+    }
+    half = len(losses["DMSGD"]) // 2
+    assert losses["DMSGD"][:half] == losses["DMSGD"][half:]
+    assert losses["Swarm"][:half] != losses["Swarm"][half:]
+
+
+def test_a_timeline_is_drawn_from_the_journal(finished, tmp_path):
+    command("timeline", finished, "--method", "Async", "--rounds", "2:4", "--out", tmp_path)
+    events = json.loads((tmp_path / "Async.trace.json").read_text())
+    events = events["traceEvents"] if isinstance(events, dict) else events
+    assert {"compute", "transfer"} <= {event.get("name") for event in events}
+    assert (tmp_path / "Async.gantt.png").stat().st_size > 10_000
+
+
+def test_why_says_that_another_network_would_train_anew(finished):
+    assert "Async, seed 3: the clock drives its training" in command("why", finished)
+
+
+def test_a_prediction_of_bytes_and_time_is_near_the_run(finished):
+    output = command("run", finished.parent / "small.toml", "--dry-run", "--out", finished.parent / "nothing")
+    line = next(text for text in output.splitlines() if text.strip().startswith("Async"))
+    total = float(rows(finished, "breakdown.csv", method="Async")[0]["bytes_sent_by_workers"])
+    assert f"{total / 1e6:.0f}"[0] in line
+
+
+@pytest.mark.parametrize("interval", ["50 ms", "0.2 s"])
+def test_evaluations_at_stated_simulated_times_are_at_these_times(tmp_path, interval):
+    file = write(tmp_path, workload={"evaluate_every": interval})
+    command("run", file, "--out", tmp_path / "run", "--seed", "0")
+    step = {"50 ms": 0.05, "0.2 s": 0.2}[interval]
+    for name in ("DMSGD", "Swarm", "Async"):
+        found = rows(tmp_path / "run", method=name)
+        times = np.array([float(row["sim_time_s"]) for row in found])
+        assert len(times) > 3
+        multiples = times[:-1] / step
+        assert np.abs(multiples - multiples.round()).max() < 1e-9
+        ends = [int(row["round"]) for row in found]
+        assert ends == sorted(set(ends))
+    output = command("replay", tmp_path / "run", status=2)
+    assert "other rounds would be evaluated" in output
+
+
+@pytest.mark.parametrize("interval", ["-1 s", "0 s", "3 hours ago", "s"])
+def test_a_wrong_interval_is_named(tmp_path, interval):
+    output = command("check", write(tmp_path, workload={"evaluate_every": interval}), status=2)
+    assert "small.toml: workload.evaluate_every" in output
+
+
+def test_an_evaluation_at_a_stated_time_sees_the_rounds_that_all_workers_had_finished(tmp_path):
+    file = write(tmp_path, workload={"evaluate_every": "1 round"}, methods=METHODS[:1])
+    command("run", file, "--out", tmp_path / "rounds", "--seed", "0")
+    file = write(tmp_path, workload={"evaluate_every": "100 ms"}, methods=METHODS[:1])
+    command("run", file, "--out", tmp_path / "times", "--seed", "0")
+    ends = {int(row["round"]): (float(row["sim_time_s"]), row["test_loss"]) for row in rows(tmp_path / "rounds")}
+    for row in rows(tmp_path / "times")[:-1]:
+        number, time = int(row["round"]), float(row["sim_time_s"])
+        assert ends[number][0] <= time < ends[number + 1][0]
+        assert row["test_loss"] == ends[number][1]
