@@ -18,7 +18,7 @@ from simgmc.results.grids import MOST_POINTS
 from simgmc.results.loads import Load
 from simgmc.results.panels import Panel
 from simgmc.results.quantities import axis_unit, number, percent_text
-from simgmc.results.series import GridPoint, Measure, Results
+from simgmc.results.series import GridPoint, Measure, Results, Series
 
 _COLORS = {name: PART_COLORS[part] for name, part in zip(("compute", "compress", "communication", "wait"), ("compute", "compress", "transfer", "wait"), strict=True)}
 _FEW = 16
@@ -53,8 +53,8 @@ def idle_bars(results: Results, loads: Sequence[Load]) -> list[Figure]:
 
     def finding(load: Load) -> str:
         worker, worst = load.worst
-        idle = f"idle {percent_text(round(load.mean_idle.mean, 4))} of the time"
-        return f"{idle}, worker {worker} most: {percent_text(round(worst, 4))}" if load.uneven else f"every worker {idle}"
+        idle = f"idle {percent_text(load.mean_idle.mean)} of the time"
+        return f"{idle}, worker {worker} most: {percent_text(worst)}" if load.uneven else f"every worker {idle}"
 
     handles = [Patch(color=color) for color in _COLORS.values()]
     note = "bars: mean over seeds" if _several(loads) else ""
@@ -64,8 +64,8 @@ def idle_bars(results: Results, loads: Sequence[Load]) -> list[Figure]:
 
 
 def staleness_bars(results: Results, loads: Sequence[Load]) -> list[Figure]:
-    """How many of a method's gradients had which staleness, a panel per method that has any."""
-    stale = [load for load in loads if load.staleness is not None]
+    """How many of a method's gradients had which staleness, a panel per method where some is above 0."""
+    stale = [load for load in loads if load.staleness is not None and load.staleness[0][-1] > 0]
     if not stale:
         return []
     longest = max(load.staleness_at_most(_SHOWN) for load in stale)  # a few far out would squeeze all others
@@ -96,7 +96,7 @@ def staleness_bars(results: Results, loads: Sequence[Load]) -> list[Figure]:
 
 def consensus_figure(results: Results) -> list[Figure]:
     """How far the workers' models are from their mean, along simulated time; of the methods that have it."""
-    series = tuple(one for one in results.series if CONSENSUS.column in one.columns)
+    series = tuple(_started(one) for one in results.series if CONSENSUS.column in one.columns)
     if not any(np.isfinite(one[CONSENSUS.column]).any() for one in series):
         return []
     points = tuple(point for point in results.points if any(one.point == point for one in series))
@@ -113,6 +113,12 @@ def consensus_figure(results: Results) -> list[Figure]:
         return f"{nearest} ends closest together, {number(ends[nearest])} apart"
 
     return lines.measure_figure(own, "sim_time_s", None, None, finding)
+
+
+def _started(one: Series) -> Series:
+    """Without the distance at the start, where all workers hold the same and only rounding tells them apart."""
+    distance = np.where(one["sim_time_s"] > 0, one[CONSENSUS.column], np.nan)
+    return dataclasses.replace(one, columns={**one.columns, CONSENSUS.column: distance})
 
 
 def single_worker_figure(results: Results) -> list[Figure]:
