@@ -16,8 +16,10 @@ from simgmc.dry_run import predict, wire_format
 from simgmc.errors import SimgmcError
 from simgmc.header import line, print_cluster
 from simgmc.holdings import draw_holdings
+from simgmc.layout import Layout
 from simgmc.mixing import Mixing
 from simgmc.interruption import Interruption
+from simgmc.precautions import late_milestones
 from simgmc.progress import RunProgress
 from simgmc.reporting import report
 from simgmc.results import run_directory
@@ -78,13 +80,16 @@ def run(
 
 
 def _build_each(plan: list[Training], workload_of: WorkloadFactory) -> None:
-    """Builds one workload per combination of training keys, so that what cannot be built fails before anything is written."""
-    built: set[str] = set()
+    """Builds one workload per combination of training keys and lets every method send a first message of that size, so that what cannot be built or sent fails before anything is written."""
+    layouts: dict[str, Layout] = {}
+    sent: set[tuple[str, str]] = set()
     for training in plan:
         group = repr(training_values(training.points[0]))
-        if group not in built:
-            built.add(group)
-            workload_of(training.scenario, training.seed)
+        if group not in layouts:
+            layouts[group] = workload_of(training.scenario, training.seed).layout
+        if (group, training.method.name) not in sent:
+            sent.add((group, training.method.name))
+            wire_format(training, layouts[group])
 
 
 def _stated(file: ScenarioFile, out: str | Path, workload_of: WorkloadFactory, overwrite: bool) -> ScenarioFile:
@@ -165,6 +170,8 @@ def _header(console: Console, file: ScenarioFile, workload_of: WorkloadFactory) 
     scenario = file.points[0].scenario
     workload = workload_of(scenario, scenario.seeds[0])
     what = scenario.workload.describe(workload.d)
+    for late in late_milestones(file, workload.batches_per_epoch):
+        line(console, "note", late)
     line(console, "workload", f"{what}; gradients on {workload.device}, route: {workload.route}")
     for training in _one_seed(file)[: len(scenario.methods)]:
         line(console, "wire", f"{training.method.name}: {wire_format(training, workload.layout)}")
