@@ -13,6 +13,7 @@ import torch
 from simgmc import simulation
 from simgmc.compression import build
 from simgmc.errors import SimgmcError
+from simgmc.interface import Given
 from simgmc.randomness import Randomness, generator
 from simgmc.scenario import Scenario, ScenarioFile
 from simgmc.scenario.cluster import MEASURED, DeviceProfile
@@ -35,10 +36,11 @@ def choose_device(name: str) -> str:
 
 
 class WorkloadFactory:
-    """Builds workloads on one device; datasets are read once."""
+    """Builds workloads on one device; datasets are read once. ``given``: what was handed over in Python."""
 
-    def __init__(self, device: str, data_dir: str | None, threads: int | None):
+    def __init__(self, device: str, data_dir: str | None, threads: int | None, given: Given | None = None):
         self.device = choose_device(device)
+        self._given = given or Given()
         self._threads = threads
         self._load_written = functools.lru_cache(maxsize=2)(lambda name, options: load_dataset(name, data_dir, **json.loads(options)))
 
@@ -56,6 +58,8 @@ class WorkloadFactory:
 
     def load(self, name: str, **options: Any) -> Dataset:
         """A data set, read once."""
+        if name == "given" and self._given.dataset is not None:
+            return self._given.dataset
         return self._load_written(name, json.dumps(options))
 
     def _build(self, scenario: Scenario, seed: int) -> Any:
@@ -73,7 +77,10 @@ class WorkloadFactory:
                 f"workload.batch_per_worker = {chosen.batch_per_worker}: worker {least} holds only {len(owned[least])} samples "
                 f"({chosen.partition.name}, seed {seed})"
             )
-        model = build_model(chosen.model.name, data.sample_shape, data.classes, seed, data.tokens, **chosen.model.options)
+        if chosen.model.name == "given" and self._given.model is not None:
+            model = self._given.build(seed)
+        else:
+            model = build_model(chosen.model.name, data.sample_shape, data.classes, seed, data.tokens, **chosen.model.options)
         return ClassificationWorkload(
             model,
             data,

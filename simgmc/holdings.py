@@ -63,7 +63,7 @@ def _holdings(dataset: str, dataset_options: dict, name: str, options: dict, wor
     shown = {key: Path(value).name if key == "path" else show_value(value) for key, value in options.items()}
     said = f"{name} ({', '.join(f'{key} {value}' for key, value in shown.items())})" if shown else name
     title = f"{dataset}, {said}, {workers} workers"
-    if data.tokens:
+    if data.train_labels.ndim > 1:
         counts = label_counts(data.train_labels[:, 0] * 0, owned, 1)
-        return Holdings(title, counts, f"blocks of {data.sample_shape[0]} characters")
+        return Holdings(title, counts, f"blocks of {data.sample_shape[0]} tokens")
     return Holdings(title, label_counts(data.train_labels, owned, data.classes))

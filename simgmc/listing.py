@@ -117,5 +117,5 @@ def _options(kind: str, name: str) -> Iterator[tuple[str, str, str, str]]:
         from simgmc.training.partitions import PARTITIONS
 
         for option, one in {"models": MODELS, "datasets": DATASETS, "partitions": PARTITIONS}[kind][name].options.items():
-            default = "required" if one.default is None else str(list(one.default) if isinstance(one.default, tuple) else one.default)
+            default = ("-" if one.optional else "required") if one.default is None else str(list(one.default) if isinstance(one.default, tuple) else one.default)
             yield option, one.kind.__name__, default, one.summary + (f" ({', '.join(one.choices)})" if one.choices else "")

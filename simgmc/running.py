@@ -16,6 +16,7 @@ from simgmc.dry_run import predict, wire_format
 from simgmc.errors import SimgmcError
 from simgmc.header import line, print_cluster
 from simgmc.holdings import draw_holdings
+from simgmc.interface import Given
 from simgmc.layout import Layout
 from simgmc.mixing import Mixing
 from simgmc.interruption import Interruption
@@ -46,19 +47,21 @@ def run(
     resume: bool = False,
     checkpoint_every: float = DEFAULT_EVERY,
     console: Console | None = None,
+    given: Given | None = None,
 ) -> Path:
     """Run a scenario into the directory ``out``; returns it.
 
     A run of the same scenario that is there goes on; ``resume`` makes it an error if there is
     none. A training under way is saved every ``checkpoint_every`` seconds, and when the run is
-    asked to stop (KeyboardInterrupt is then raised, with the signal's number).
+    asked to stop (KeyboardInterrupt is then raised, with the signal's number). ``given``: the data
+    and the model that a scenario calls ``given``.
     """
     console = console or plain_console()
     if threads:
         from simgmc.compression.rows import set_threads
 
         set_threads(threads)
-    workload_of = WorkloadFactory(device, data_dir, threads)
+    workload_of = WorkloadFactory(device, data_dir, threads, given)
     file = _stated(file, out, workload_of, overwrite)
     text, keys = file.resolved(), tuple(file.grid)
     if not run_directory.check_free(out, text, overwrite=overwrite) and resume:

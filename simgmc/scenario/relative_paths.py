@@ -20,7 +20,7 @@ def anchor(content: dict[str, Any], grid: dict[str, list[Any]], folder: Path) ->
         _anchor_part(kind, part, folder)
         for one in grid.get(f"workload.{kind}", ()):
             _anchor_part(kind, one, folder)
-        name = part.get("name") if isinstance(part, dict) else None
+        name = str(part.get("name")) if isinstance(part, dict) else ""
         for option in FILES.get((kind, name), ()):
             key = f"workload.{kind}.{option}"
             if key in grid:

@@ -18,6 +18,7 @@ import numpy as np
 from simgmc.errors import SimgmcError
 from simgmc.randomness import generator
 from simgmc.training import published_images
+from simgmc.training.imports import ImportPath, call
 from simgmc.training.libsvm import class_numbers, count_features, read_libsvm
 from simgmc.training.published_files import File, Form, find_form, read_form
 from simgmc.training.registry import Entry, Option, lookup
@@ -32,8 +33,8 @@ class Dataset:
 
     ``train_images`` and ``test_images`` are (n, channels, height, width) or (n, features), bytes or
     floats; a model sees ``(image - mean) / std`` with ``mean`` and ``std`` (channels,) or scalar,
-    in the units of the images. Labels are (n,) int64 in 0 .. classes - 1. With ``tokens`` both
-    are (n, block) int64 in 0 .. classes - 1, and a label belongs to each token.
+    in the units of the images. Labels are (n,) int64 in 0 .. classes - 1. ``tokens`` are whole numbers
+    (n, block) int64 that a model sees as they are; labels may then be (n, block), one each.
     """
 
     name: str
@@ -224,6 +225,46 @@ class LibsvmEntry(DatasetEntry):
         return Dataset(self.name, *numbered, len(known))
 
 
+@dataclass(frozen=True)
+class ImportEntry(DatasetEntry):
+    """Torch data sets of one's own, by import path."""
+
+    def facts(self, options: Mapping[str, Any]) -> Facts:
+        return Facts(None, options["classes"], None, None)
+
+    def read(self, options: Mapping[str, Any], contents: None) -> Dataset:
+        from simgmc.training.own_data import read_own
+        from simgmc.training.reading_progress import reading_progress
+
+        splits = []
+        for split in ("train", "test"):
+            chosen = options[split]
+            arguments = dict(chosen) if isinstance(chosen, Mapping) else {"factory": chosen}
+            splits.append(call(f"workload.dataset.{split}", arguments.pop("factory"), options["folder"], arguments))
+        with reading_progress() as progress:
+            return read_own(self.name, *splits, **{key: options[key] for key in ("mean", "std", "classes")}, progress=progress)
+
+
+@dataclass(frozen=True)
+class GivenEntry(DatasetEntry):
+    """Torch data sets handed to :func:`simgmc.run`."""
+
+    def facts(self, options: Mapping[str, Any]) -> Facts:
+        return Facts(None, None, None, None)
+
+    def read(self, options: Mapping[str, Any], contents: None) -> Dataset:
+        raise SimgmcError("workload.dataset: its data were given from Python; give them again: simgmc.run(scenario, train=..., test=...)")
+
+
+class Scale(Option):
+    """An option that holds a number or one for each channel."""
+
+    def problem(self, value: Any) -> str | None:
+        each = value if isinstance(value, (list, tuple)) and value else [value]
+        valid = all(isinstance(one, (int, float)) and not isinstance(one, bool) and abs(one) < 1e30 for one in each)
+        return None if valid else "a number, or a list of one for each channel"
+
+
 def _read_a9a(contents: Mapping[str, bytes]) -> list[np.ndarray]:
     parts = []
     for path, content in contents.items():
@@ -346,6 +387,25 @@ DATASETS: dict[str, DatasetEntry] = {
             "a UTF-8 text file of one's own, by characters; next-character prediction, the last tenth for the test",
             "standard",
             {"path": Option("the file, relative to the scenario's folder", str), "block": _BLOCK},
+        ),
+        ImportEntry(
+            "import",
+            "any torch.utils.data.Dataset of one's own, by import path",
+            "one's own",
+            {
+                "train": ImportPath("makes the training set; a table may hold its arguments", str, arguments=True),
+                "test": ImportPath("makes the test set; a table may hold its arguments", str, arguments=True),
+                "mean": Scale("subtracted from the values, of each channel", float, optional=True),
+                "std": Scale("divides them then, of each channel", float, optional=True),
+                "classes": Option("how many there are; else one more than the largest label", int, optional=True),
+                "folder": Option("where modules are looked for first; else the scenario's", str, optional=True),
+            },
+        ),
+        GivenEntry(
+            "given",
+            "torch data sets handed to simgmc.run in Python",
+            "one's own",
+            {"digest": Option("of their contents", str)},
         ),
     )
 }  # fmt: skip

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from simgmc.errors import SimgmcError
 from simgmc.randomness import generator
+from simgmc.training.imports import ImportPath, call
 from simgmc.training.registry import Entry, Option, lookup
 
 if TYPE_CHECKING:
@@ -25,7 +28,17 @@ class ModelEntry(Entry):
     """A registered model."""
 
     takes: str = "values"
-    """Its samples: "values" of any shape, "images" (channels, height, width), or blocks of "tokens"."""
+    """Its samples: "values" of any shape, "images" (channels, height, width), blocks of "tokens", or
+    "anything", where only the model itself knows."""
+
+
+@dataclass(frozen=True)
+class ImportModel(ModelEntry):
+    """A module of one's own, by import path; options beyond its own are the factory's arguments."""
+
+    def resolve(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        arguments = {key: value for key, value in given.items() if key not in self.options}
+        return super().resolve({key: value for key, value in given.items() if key in self.options}) | arguments
 
 
 def _resnet_options(a: str, b: str) -> dict[str, Option]:
@@ -119,6 +132,23 @@ MODELS: dict[str, ModelEntry] = {
             },
             takes="tokens",
         ),
+        ImportModel(
+            "import",
+            "any torch.nn.Module of one's own, by import path; further keys are its arguments",
+            "one's own",
+            {
+                "factory": ImportPath("makes the model; gets sample_shape and classes if it names them", str),
+                "folder": Option("where modules are looked for first; else the scenario's", str, optional=True),
+            },
+            takes="anything",
+        ),
+        ModelEntry(
+            "given",
+            "a torch.nn.Module handed to simgmc.run in Python",
+            "one's own",
+            {"what": Option("its class and size", str)},
+            takes="anything",
+        ),
     )
 }
 
@@ -135,6 +165,8 @@ def check_model(name: str, sample_shape: tuple[int, ...], tokens: bool = False, 
     """
     entry = lookup("model", name, MODELS)
     resolved = entry.resolve(options)
+    if entry.takes == "anything":
+        return resolved
     if tokens != (entry.takes == "tokens"):
         fitting = [one.name for one in MODELS.values() if (one.takes == "tokens") == tokens]
         what = "tokens of a text" if tokens else "values"
@@ -193,10 +225,30 @@ def build_model(
         SimgmcError: as :func:`check_model`.
     """
     resolved = check_model(name, sample_shape, tokens, **options)
-    import torch
-
     from simgmc.training.architectures import ARCHITECTURES
+
+    if name == "given":
+        raise SimgmcError("workload.model: it was given from Python; give it again: simgmc.run(scenario, model=...)")
+    build = partial(ARCHITECTURES[name], sample_shape, classes, **resolved) if name in ARCHITECTURES else partial(_imported, sample_shape, classes, **resolved)
+    return seeded(build, seed)
+
+
+def _imported(sample_shape: tuple[int, ...], classes: int, factory: str, folder: str | None, **arguments: Any) -> Any:
+    offered = {"sample_shape": sample_shape, "classes": classes}
+    return call("workload.model", factory, folder, arguments, offered)
+
+
+def seeded(build: Callable[[], Any], seed: int) -> nn.Module:
+    """The module that ``build`` makes, its random draws from the seed, float32 on the CPU.
+
+    Raises:
+        SimgmcError: it makes something else.
+    """
+    import torch
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(generator(seed, "initial parameters").integers(2**63)))
-        return ARCHITECTURES[name](sample_shape, classes, **resolved)
+        model = build()
+    if not isinstance(model, torch.nn.Module):
+        raise SimgmcError(f"workload.model: {model!r:.60} ({type(model).__name__}) is not a torch.nn.Module")
+    return model

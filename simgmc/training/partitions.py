@@ -214,6 +214,8 @@ def partition(
         raise SimgmcError(
             f"workers = {workers} must be between 1 and {len(labels)}, the number of training samples"
         )
+    if entry.by_label and np.ndim(labels) != 1:
+        raise SimgmcError(f"partition {name!r} goes by labels, and these samples have more than one each; give iid or contiguous")
     owned = entry.assign(np.asarray(labels), workers, generator(seed, "partition"), **options)
     return tuple(np.sort(piece).astype(np.int64) for piece in owned)
 

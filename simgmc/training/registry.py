@@ -30,6 +30,8 @@ class Option:
     minimum: float = 1
     above: bool = False
     maximum: float = 1_000_000
+    optional: bool = False
+    """Whether it may be left out although it has no default."""
 
     def problem(self, value: Any) -> str | None:
         """What would be right instead, or None if the value is valid."""
@@ -75,6 +77,9 @@ class Entry:
         resolved = {}
         for name, option in self.options.items():
             value = given.get(name, option.default)
+            if value is None and option.optional:
+                resolved[name] = None
+                continue
             if value is None:
                 raise SimgmcError(f"{self.name} needs the option {name!r}: {option.summary}")
             if problem := option.problem(value):

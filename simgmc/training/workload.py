@@ -25,6 +25,7 @@ from simgmc.training.engine import (
     own_generator,
     usable_cores,
 )
+from simgmc.training.imports import described
 from simgmc.training.minibatches import Minibatches, Samples, crop_draws
 from simgmc.training.replicas import Replicas
 from simgmc.training.split import SplitEngine, linear_stack
@@ -197,7 +198,7 @@ class ClassificationWorkload:
         with reproducible_kernels():
             self._evaluator.map(task, len(parts))
         loss, right = (sums.sum(0) / self._test.labels.numel()).tolist()
-        if not self._test.tokens:
+        if self._test.labels.ndim == 1:
             return Evaluation(loss, right)
         return Evaluation(loss, right, {"bits_per_token": loss / math.log(2), "perplexity": math.exp(min(loss, 700))})
 
@@ -272,10 +273,10 @@ class ClassificationWorkload:
         name, takes = type(module).__name__, f"a batch of shape {tuple(x.shape)} ({str(x.dtype).removeprefix('torch.')})"
         try:
             logits = module(x)
-        except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
+        except Exception as error:  # of a module that is not ours
             if isinstance(error, torch.OutOfMemoryError) or "memory" in str(error):
                 raise
-            raise SimgmcError(f"model {name} does not take {takes}: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}") from error
+            raise SimgmcError(f"model {name} does not take {takes}: {described(error)}") from error
         if not isinstance(logits, Tensor) or logits.shape[:-1] != y.shape or logits.shape[-1] < self._classes:
             gave = f"a tensor of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
             raise SimgmcError(f"model {name} made of {takes} {gave}; needed are logits of shape {(*y.shape, self._classes)}")

@@ -1,0 +1,117 @@
+"""Torch data sets of the user's own: read as they are, every mistake named with its sample."""
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import Dataset, TensorDataset
+
+from simgmc.errors import SimgmcError
+from simgmc.training.own_data import read_own
+
+
+class Pairs(Dataset):
+    def __init__(self, *pairs):
+        self.pairs = pairs
+
+    def __len__(self):
+        return len(self.pairs)
+
+    def __getitem__(self, index):
+        return self.pairs[index]
+
+
+GOOD = Pairs(([1.0, 2.0], 0), ([3.0, 4.0], 1))
+
+
+def test_floats_are_read_as_they_are_and_classes_are_counted():
+    x, y = torch.randn(7, 3, 4, 5), torch.arange(7) % 3
+    data = read_own("own", TensorDataset(x, y), TensorDataset(x[:2], y[:2] * 3))
+    np.testing.assert_array_equal(data.train_images, x.numpy())
+    assert data.train_labels.tolist() == y.tolist() and data.classes == 4
+    assert data.mean.tolist() == [0.0] and data.std.tolist() == [1.0] and not data.tokens
+
+
+def test_bytes_stay_bytes_and_are_normalised_by_channel():
+    x = torch.randint(0, 256, (5, 3, 2, 2), dtype=torch.uint8)
+    data = read_own("own", TensorDataset(x, torch.zeros(5, dtype=torch.int64)), TensorDataset(x, torch.ones(5, dtype=torch.int32)), mean=[1, 2, 3], std=2)
+    assert data.train_images.dtype == np.uint8 and data.mean.tolist() == [1, 2, 3] and data.std.tolist() == [2]
+
+
+def test_images_of_the_imaging_library_have_their_channels_first():
+    image = pytest.importorskip("PIL.Image").fromarray(np.arange(24, dtype=np.uint8).reshape(2, 4, 3))
+    data = read_own("own", Pairs((image, 0)), Pairs((image, np.int64(1))))
+    np.testing.assert_array_equal(data.train_images[0, 1], [[1, 4, 7, 10], [13, 16, 19, 22]])
+
+
+def test_whole_numbers_are_tokens_with_one_label_or_one_each():
+    x = torch.arange(12).view(3, 4)
+    one = read_own("own", TensorDataset(x, torch.tensor([0, 1, 1])), TensorDataset(x, torch.tensor([0, 1, 0])))
+    assert one.tokens and one.classes == 2 and one.train_images.dtype == np.int64
+    each = read_own("own", TensorDataset(x, x + 1), TensorDataset(x, x))
+    assert each.tokens and each.classes == 13 and each.train_labels.shape == (3, 4)
+
+
+def test_what_a_data_set_draws_is_the_same_every_time_and_leaves_torch_alone():
+    class Noisy(Pairs):
+        def __getitem__(self, index):
+            return torch.rand(3), index
+
+    before = torch.get_rng_state()
+    first, again = (read_own("own", Noisy(1, 2), Noisy(1, 2)) for _ in range(2))
+    np.testing.assert_array_equal(first.train_images, again.train_images)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_progress_hears_of_every_sample():
+    heard = []
+    read_own("own", GOOD, GOOD, progress=lambda *news: heard.append(news))
+    assert heard == [("train", 1, 2), ("train", 2, 2), ("test", 1, 2), ("test", 2, 2)]
+
+
+def failing(index):
+    raise KeyError("no such picture")
+
+
+class Failing(Pairs):
+    def __getitem__(self, index):
+        return failing(index)
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        (iter([1]), "not a torch.utils.data.Dataset with a length"),
+        (Pairs(), "dataset, train: holds no samples"),
+        (Pairs(3), "train sample 0: is int, not a pair"),
+        (Pairs(([1.0], 0), ([1.0, 2.0], 0)), r"train sample 1: has shape \(2,\), sample 0 has \(1,\)"),
+        (Pairs(([1.0, 2.0], 0), ([1.0, 2.0], 0.5)), r"train sample 1: label 0.5 \(float\) is not a whole number"),
+        (Pairs(([1.0, 2.0], torch.tensor(1.0))), r"train sample 0: label tensor\(1.\) \(float32\) is not a whole number"),
+        (Pairs(([1.0, 2.0], "cat")), r"train sample 0: label cat \(str\) is not a whole number"),
+        (Pairs(([1.0, 2.0], True)), r"label True \(bool\) is not a whole number"),
+        (Pairs(([1.0, 2.0], -1)), "train sample 0: label -1 is below 0"),
+        (Pairs(([1.0, 2.0], 0), ([1.0, float("nan")], 0)), "train sample 1: holds a value that is not finite"),
+        (Pairs(("cat", 0)), r"its values are str \(<U3, shape \(\)\), not an array of numbers"),
+        (Pairs(([[1.0], [1.0, 2.0]], 0)), "sample 0: its values cannot be made an array: ValueError"),
+        (Pairs(([1.0, 2.0], [0, 1])), r"its label has shape \(2,\); needed is one whole number"),
+        (Pairs(([1, 2], 0), ([1.5, 2.0], 0)), "train sample 1: holds float64, sample 0 whole numbers"),
+        (Failing(1), r"sample 0: reading it failed: KeyError: 'no such picture' \(.*test_own_data.py, line \d+, in failing\)"),
+        (Pairs(([1.0], 0)), r"values of train samples have shape \(1,\), those of test samples \(2,\)"),
+    ],
+)
+def test_mistakes_are_named(train, message):
+    with pytest.raises(SimgmcError, match=message) as caught:
+        read_own("own", train, GOOD)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"classes": 1}, "a label or token is 1, not in 0 .. 0"),
+        ({"std": 0.0}, "std = 0.0: must be above 0"),
+        ({"mean": [1.0, 2.0, 3.0]}, "give one number, or one for each of the 2 channels"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options, message):
+    with pytest.raises(SimgmcError, match=message):
+        read_own("own", GOOD, GOOD, **options)
