@@ -11,10 +11,11 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from simgmc.errors import SimgmcError
-from simgmc.network import ComputeTime, Duration
+from simgmc.network import ClusterSettings, ComputeTime, Duration, Host
 from simgmc.network.clock import Clock
 from simgmc.network.conditions import Pauses
 from simgmc.network.faults import Crash, Faults
+from simgmc.network.topology import build as build_topology
 from simgmc.requests import Journal
 from simgmc.results.checkpoint import Checkpoints
 from simgmc.training.per_worker import PerWorkerTrainer
@@ -275,3 +276,12 @@ def test_torch_is_not_needed_to_simulate_peers():
 
     code = "import sys, simgmc.clocked, simgmc.network.peers; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_bounds_hold_late_in_a_long_run_on_a_fast_network():
+    names = [f"worker{rank}" for rank in range(3)]
+    graph = build_topology("star", [Host(name, 1.25e10, 1.25e10, 1e-6) for name in (*names, "server")])
+    cluster = ClusterSettings(graph, tuple(names), "server", "parameter-server", ComputeTime(1000.0, sigma=0.5), Duration(0.0), Duration(0.0))
+    workload = quadratic(workers=3)
+    found = run(algorithm("async-sgd", workload), workload, cluster, gradients=300)
+    assert found.peers.now > 50_000

@@ -13,13 +13,11 @@ import simpy
 from simgmc.costs import Average, Compress, Compute, Join, Mix, RoundCosts
 from simgmc.errors import SimgmcError
 from simgmc.network.breakdown import CATEGORIES
-from simgmc.network.clock import Clock, NetworkTimer
 from simgmc.network.communication import Communication, Joint, split
-from simgmc.network.dynamics import DynamicNetwork
+from simgmc.network.fabric import Fabric
 from simgmc.network.faults import Crash
-from simgmc.network.fluid import CapacityError, FluidNetwork, StuckError
+from simgmc.network.fluid import CapacityError, StuckError
 from simgmc.network.rounds import Round, Rounds
-from simgmc.network.routing import Links
 from simgmc.network.settings import ClusterSettings, Overlap
 from simgmc.network.timeline import Recorder
 from simgmc.network.timing import Record, Timing
@@ -36,36 +34,24 @@ class Cluster:
 
     def __init__(self, settings: ClusterSettings, recorder: Recorder | None = None):
         self.settings = settings
-        self.clock = Clock()
-        self.links = Links(settings.overheads.applied_to(settings.graph), settings.seed)
-        self.network = FluidNetwork(self.links)
-        self.timer = NetworkTimer(self.clock, self.network)
+        self.fabric = Fabric(settings)
+        self.clock = self.fabric.clock
         self.recorder = recorder
-        self.dynamic: DynamicNetwork | None = None
-        if not settings.dynamics.static:
-            hosts = (*settings.workers, *settings.server_hosts)
-            self.dynamic = DynamicNetwork(self.network, settings.dynamics, hosts, settings.seed)
-        self.communication = Communication(settings, self.clock, self.network, recorder)
+        self.communication = Communication(settings, self.clock, self.fabric.network, recorder)
 
     def run(self, rounds: Iterable[RoundCosts], on_round: Callable[[int, float], None] | None) -> Timing:
         """Walk all rounds with all workers."""
         workers = len(self.settings.workers)
-        record = Record(workers, self.links, on_round, self.communication.chosen)
+        record = Record(workers, self.fabric.links, on_round, self.communication.chosen)
         source = Rounds(iter(rounds), self.clock)
         processes = [self.clock.process(self._worker(worker, source, record)) for worker in range(workers)]
         try:
-            self.clock.run(until=simpy.AllOf(self.clock, processes))
+            self.fabric.run(simpy.AllOf(self.clock, processes))
         except _Stop as stop:
             record.stopped = str(stop)
         except CapacityError as error:
             raise CapacityError(f"{error} (round {source.pulled - 1})") from error
-        except RuntimeError as dry:
-            stuck = self.network.stalled()
-            if stuck is None or self.clock.peek() < float("inf"):
-                raise
-            raise stuck from dry
-        if self.dynamic is not None:
-            record.background_bytes = self.dynamic.background_bytes
+        record.background_bytes = self.fabric.background_bytes
         return record.timing()
 
     def _worker(self, worker: int, source: Rounds, record: Record) -> Iterator[simpy.Event]:

@@ -226,10 +226,11 @@ class Peers:
         """Assert the bounds: no message faster than its links and its latency allow."""
         if not self.settings.dynamics.static:
             return
-        seconds = flight.departed - flight.begun
+        rounding = 4 * np.spacing(flight.landed)  # of the clock's reading
+        seconds = flight.departed - flight.begun + rounding
         limit = min((self.fabric.links.bandwidth[link] for link in placement.routes[0] or ()), default=float("inf"))
         too_fast = nbytes > limit * seconds * (1 + 1e-9) + 1e-6 if limit < float("inf") else False
-        if too_fast or flight.landed - flight.departed < placement.latency[0] * (1 - 1e-9) - 1e-12 * flight.landed:
+        if too_fast or flight.landed - flight.departed + rounding < placement.latency[0] * (1 - 1e-9):
             source, destination = placement.hosts
             raise CapacityError(
                 f"internal error: {nbytes} bytes {source} -> {destination} took {seconds:.9g} s from t = {flight.begun:.9g} s, "

@@ -104,7 +104,7 @@ def test_bytes_are_conserved_and_links_never_exceeded_under_faults_and_traces(se
         background=(Background(2, 1e5, 0.3),),
     )
     run = Cluster(replace(cluster(dynamics, collective, workers=3, latency=0.01, seed=seed), collective=collective))
-    network = run.network
+    network = run.fabric.network
     advance = network.advance
     times = []
 
