@@ -30,6 +30,8 @@ class Finished:
     record: Record
     breakdown: Breakdown
     details: Details
+    stopped: str | None
+    """Why the cluster ended the run before its end, if it did."""
     journal: np.ndarray
     """Its requests, from which it can be watched again, see :class:`simgmc.requests.Journal`."""
 
@@ -86,6 +88,8 @@ class ClockedTraining:
             self._clocked.run()
             if self._clocked.diverged:
                 raise DivergenceError(self._trainer.diverged)
+            if self._peers.stopped:
+                self._evaluate()
         except DivergenceError as error:
             self.record.diverged, self.record.diverged_round = str(error), int(self._mean_gradients)
         return self._finished()
@@ -160,7 +164,7 @@ class ClockedTraining:
         )
         links = traffic(peers.fabric.links.names, peers.link_bytes, peers.link_messages)
         details = Details(spent, np.array(clocked.gradients), links, dict(clocked.staleness))
-        return Finished(self.record, breakdown, details, self._journal.to_array())
+        return Finished(self.record, breakdown, details, peers.stopped, self._journal.to_array())
 
     # checkpoints ----------------------------------------------------------------------
 

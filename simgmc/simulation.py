@@ -245,6 +245,8 @@ class Simulation:
             self._listener.resumed(training, live.resumed, f"{live.resumed} gradients a worker")
         with self._interruption.held():
             finished = live.run()
+            if finished.stopped:
+                self._listener.warned(f"{training.key}: ended early: {finished.stopped}")
             self._directory.write_journal(training.key, finished.journal)
             write_clocked_series(self._directory, series, finished)
             self._finished.add(series)

@@ -155,3 +155,15 @@ def test_an_evaluation_at_a_stated_time_sees_the_rounds_that_all_workers_had_fin
         number, time = int(row["round"]), float(row["sim_time_s"])
         assert ends[number][0] <= time < ends[number + 1][0]
         assert row["test_loss"] == ends[number][1]
+
+
+def test_a_crash_whose_policy_is_to_stop_ends_the_training_with_an_evaluation(tmp_path):
+    content = {**SMALL["cluster"], "crashes": {"policy": "stop", "workers": [{"worker": 0, "at": "200 ms", "back": "300 ms"}]}}
+    output = command("run", write(tmp_path, cluster=content), "--out", tmp_path / "run")
+    assert "Async, seed 3: ended early: worker0 crashed at t = 0.2 s" in output
+    assert float(rows(tmp_path / "run", method="Async")[-1]["sim_time_s"]) == pytest.approx(0.2, abs=1e-9)
+
+
+def test_a_method_of_finite_sums_is_refused_on_data(tmp_path):
+    output = command("check", write(tmp_path, methods=[{"name": "DMSGD", "algorithm": "adsaga"}]), status=2)
+    assert 'methods[0].algorithm = "adsaga": needs a loss that is a finite sum' in output

@@ -32,6 +32,7 @@ class ADSAGA(Algorithm):
     source: ClassVar[str] = "Glasgow, Wootters, AISTATS 2022"
     clocked: ClassVar[bool] = True
     centralised: ClassVar[bool] = True
+    finite_sum: ClassVar[bool] = True
 
     def start(self, worker: Worker) -> None:
         if not worker.components:

@@ -130,6 +130,8 @@ class Algorithm:
     as well; push-sum methods need column-stochastic ones. "none": it does not mix."""
     centralised: ClassVar[bool] = False
     """Whether the model that counts is the server's (only where the clock drives the training)."""
+    finite_sum: ClassVar[bool] = False
+    """Whether it needs a loss that is a finite sum of fixed parts (:attr:`Worker.components`)."""
     clocked: ClassVar[bool] = False
     """Whether the order in which things happen is part of the method: the simulated clock
     then drives the training, one program a worker."""

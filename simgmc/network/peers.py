@@ -75,6 +75,8 @@ class Peers:
         self._due: list[tuple[tuple[int, ...], Callable[[], None]]] = []
         self._numbers: dict[tuple[int, int], int] = {}
         self._working: dict[int, tuple[str, float]] = {}
+        self.stopped: str | None = None
+        """Why a crash ended the run, if one did."""
         self.over = self.clock.event()
         """Happens when the run is to end."""
 
@@ -87,6 +89,10 @@ class Peers:
         """End the run at this instant."""
         if not self.over.triggered:
             self.over.succeed()
+
+    def _stop_at_crash(self, worker: int) -> None:
+        self.stopped = f"{self._host(worker)} crashed at t = {self.now:.9g} s"
+        self.stop()
 
     def run(self) -> None:
         """Run until :meth:`stop`. Raises SimgmcError where nothing is left to happen before."""
@@ -120,7 +126,7 @@ class Peers:
         end = self.settings.compute.done(worker, begun, seconds)
         while (crash := faults.during(worker, begun, end)) is not None:
             if faults.policy == "stop":
-                self.clock.call_at(crash.at, lambda _: self.stop(), LAST_OF_INSTANT)
+                self.clock.call_at(crash.at, lambda _: self._stop_at_crash(worker), LAST_OF_INSTANT)
             if faults.policy == "stop" or crash.back is None:
                 self._working[worker] = ("wait", asked)
                 return

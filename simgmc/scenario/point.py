@@ -18,6 +18,7 @@ from simgmc.scenario.components import Real, plain
 from simgmc.scenario.gossip import Gossip
 from simgmc.scenario.tables import Table, mistake, suggestion
 from simgmc.scenario.workload import Method, Optimizer, ProblemWorkload, Workload, method_table, workload_table
+from simgmc.training.problems import PROBLEMS
 
 
 class Report(Table):
@@ -75,7 +76,10 @@ class Scenario(Table):
             one = error.errors(include_url=False)[0]
             raise mistake(one["msg"], "cluster", *one["loc"], value=one["input"]) from None
         for index, method in enumerate(self.methods):
-            if ALGORITHMS[method.algorithm].mixing == "none":
+            algorithm = ALGORITHMS[method.algorithm]
+            if algorithm.clocked:
+                self._check_clocked(index, method)
+            elif algorithm.mixing == "none":
                 self._check_carried(method)
             else:
                 self._check_gossip(index, method)
@@ -118,6 +122,29 @@ class Scenario(Table):
             check_edges(Links(self.cluster.graph(workers)), worker_names(workers), edges, found.name)
         except SimgmcError as error:
             raise mistake(f"does not fit method {method.name!r}: {error}", *place, value=plain(table)) from None
+
+    def _check_clocked(self, index: int, method: Method) -> None:
+        """Workers of such a method talk to the server, or to their neighbours, there and back."""
+        algorithm, workers = ALGORITHMS[method.algorithm], self.workload.workers
+        if algorithm.finite_sum and not isinstance(self.workload, ProblemWorkload):
+            raise mistake(
+                f"needs a loss that is a finite sum of fixed parts, which training on data is not; give workload.problem, one of: {', '.join(PROBLEMS)}",
+                "methods", index, "algorithm", value=method.algorithm,
+            )  # fmt: skip
+        table = None if algorithm.centralised else self.gossip_of(method)
+        own = table is not None and method.gossip is not None
+        place = ("methods", index, "gossip") if own else ("cluster", "topology") if table is None else ("gossip",)
+        try:
+            links, names = Links(self.cluster.graph(workers)), (*worker_names(workers), self.cluster.server_names()[0])
+            if algorithm.centralised:
+                edges = [(rank, workers) for rank in range(workers)]
+            else:
+                graph = table.graph_of(workers).neighbours(0) if table else [range(workers)] * workers
+                edges = [(rank, other) for rank, others in enumerate(graph) for other in others if other != rank]
+            there_and_back = (edge for a, b in edges for edge in ((a, b), (b, a)))
+            check_edges(links, names if algorithm.centralised else names[:-1], there_and_back, method.algorithm)
+        except SimgmcError as error:
+            raise mistake(f"does not fit method {method.name!r}: {error}", *place, value=plain(table or self.cluster.topology)) from None
 
     def gossip_of(self, method: Method) -> Gossip | None:
         """A method's own table, or the one that all share."""
