@@ -174,7 +174,8 @@ class ClockedTraining:
 
         arrays, plain = to_arrays(self._trainer.state())
         states = [dataclasses.asdict(state) for state in self.record.states]
-        self._checkpoints.save({**arrays, "journal": self._journal.to_array()}, {"trainer": plain, "states": states})
+        where = f"{int(self._mean_gradients)} gradients a worker"
+        self._checkpoints.save({**arrays, "journal": self._journal.to_array()}, {"at": where, "trainer": plain, "states": states})
 
     def _load(self, on_evaluation: Callable[[State], None]) -> None:
         found = None if self._checkpoints is None else self._checkpoints.load()

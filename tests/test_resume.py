@@ -76,8 +76,8 @@ def kill(monkeypatch):
     def kill(after):
         count = itertools.count(1)
 
-        def saved(self):
-            save(self)
+        def saved(self, *arguments):
+            save(self, *arguments)
             if next(count) == after:
                 raise Killed
 
@@ -162,6 +162,12 @@ def test_problems_in_float64_go_on_too(tmp_path, trainers, kill):
 
 def test_a_grid_of_clusters_and_a_second_seed_go_on_too(tmp_path, trainers, kill):
     file = scenario([method("gmc"), method("dmsgd")], ("seeds", [1, 2]), ("grid.cluster.bandwidth", ["5 Mbit/s", "200 kbit/s"]))
+    stopped_after_every_round_equals_never_stopped(file, tmp_path, trainers, kill)
+
+
+@pytest.mark.parametrize("name", ["gmc", "local-sgd", "d-psgd"])
+def test_evaluations_at_simulated_times_are_made_once_each(tmp_path, trainers, kill, name):
+    file = scenario([method(name)], ("workload.evaluate_every", "25 ms"), ("report.single_workers", True))
     stopped_after_every_round_equals_never_stopped(file, tmp_path, trainers, kill)
 
 
