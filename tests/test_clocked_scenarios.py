@@ -158,7 +158,7 @@ def test_an_evaluation_at_a_stated_time_sees_the_rounds_that_all_workers_had_fin
 
 
 def test_a_crash_whose_policy_is_to_stop_ends_the_training_with_an_evaluation(tmp_path):
-    content = {**SMALL["cluster"], "crashes": {"policy": "stop", "workers": [{"worker": 0, "at": "200 ms", "back": "300 ms"}]}}
+    content = {**SMALL["cluster"], "crashes": {"policy": "stop", "workers": [{"worker": 0, "at": "200 ms", "back": "2 s"}]}}
     output = command("run", write(tmp_path, cluster=content), "--out", tmp_path / "run")
     assert "Async, seed 3: ended early: worker0 crashed at t = 0.2 s" in output
     assert float(rows(tmp_path / "run", method="Async")[-1]["sim_time_s"]) == pytest.approx(0.2, abs=1e-9)

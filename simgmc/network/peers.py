@@ -96,6 +96,10 @@ class Peers:
 
     def run(self) -> None:
         """Run until :meth:`stop`. Raises SimgmcError where nothing is left to happen before."""
+        faults = self.settings.faults
+        if faults.policy == "stop" and faults.crashes:
+            first = min(faults.crashes, key=lambda crash: (crash.at, crash.worker))
+            self.clock.call_at(first.at, lambda _: self._stop_at_crash(first.worker), LAST_OF_INSTANT)
         try:
             self.fabric.run(self.over)
         except StuckError:
@@ -125,9 +129,7 @@ class Peers:
         begun = asked
         end = self.settings.compute.done(worker, begun, seconds)
         while (crash := faults.during(worker, begun, end)) is not None:
-            if faults.policy == "stop":
-                self.clock.call_at(crash.at, lambda _: self._stop_at_crash(worker), LAST_OF_INSTANT)
-            if faults.policy == "stop" or crash.back is None:
+            if crash.back is None:
                 self._working[worker] = ("wait", asked)
                 return
             begun = crash.back
