@@ -19,7 +19,6 @@ from rich.text import Text
 from simgmc.errors import SimgmcError
 from simgmc.network import ClusterSettings, simulate
 from simgmc.recorded import are_of
-from simgmc.results.grids import MOST_POINTS
 from simgmc.results.run_directory import RunDirectory, open_run
 from simgmc.scenario import GridPoint, ScenarioFile
 from simgmc.scenario.tables import show_value

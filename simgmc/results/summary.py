@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from simgmc.errors import SimgmcError
-from simgmc.results.run_directory import PARTS, RunDirectory, cell
+from simgmc.results.details import PARTS
+from simgmc.results.run_directory import RunDirectory, cell
 from simgmc.results.series import GridPoint, Ratio, Reach, Results, Series, Spread, advantage, within_spread
 
 
@@ -49,7 +50,7 @@ class Row:
     rcc: Spread | None
     seconds_per_round: Spread | None
     shares: dict[str, float] | None
-    """Part of a worker's time (see run_directory.PARTS) -> fraction; None while unfinished."""
+    """Part of a worker's time (see details.PARTS) -> fraction; None while unfinished."""
 
 
 def summarize(results: Results, target: float | None = None, baseline: str | None = None) -> list[Row]:

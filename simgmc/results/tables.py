@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from simgmc.output import in_encoding
 from simgmc.results.quantities import bytes_text, percent_text, time_text, with_spread
-from simgmc.results.run_directory import PARTS
+from simgmc.results.details import PARTS
 from simgmc.results.series import Results, Spread
 from simgmc.results.summary import Row
 
@@ -25,8 +25,6 @@ def print_summary(
 
     For a large grid see large_tables.py.
     """
-    from rich.text import Text
-
     if not rows:
         console.print("No evaluations yet.")
         return

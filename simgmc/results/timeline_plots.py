@@ -16,7 +16,7 @@ from simgmc.results import panels
 from simgmc.results.bars import PART_COLORS
 from simgmc.results.panels import PAGE_WIDTH, Page, Panel
 from simgmc.results.quantities import bandwidth_text, number, percent_text, time_text, time_unit
-from simgmc.results.run_directory import PARTS
+from simgmc.results.details import PARTS
 
 MOST_HOSTS = 24
 """Rows of workers in a Gantt picture; of more workers as many, evenly chosen, are shown."""

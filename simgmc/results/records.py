@@ -1,0 +1,93 @@
+"""What a run directory's tables hold: which series there are, and the rows of each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from simgmc.results.rows import cell
+
+COLLECTIVE_KEY = "cluster.collective"
+"""The grid key that has a column of its own, ``collective``."""
+
+
+@dataclass(frozen=True)
+class SeriesKey:
+    """Which series: a method at a grid point with a seed.
+
+    ``grid`` maps the grid's keys to values (text, number or bool); they are kept as the
+    text that the CSV holds. The collective is not repeated in it.
+    """
+
+    method: str
+    collective: str
+    seed: int
+    grid: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        pairs = self.grid.items() if isinstance(self.grid, Mapping) else self.grid
+        texts = tuple((key, cell(value)) for key, value in pairs if key != COLLECTIVE_KEY)
+        object.__setattr__(self, "grid", texts)
+        object.__setattr__(self, "seed", int(self.seed))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One row of ``metrics.csv``. Bytes are summed over workers and over the run so far."""
+
+    round: int
+    epoch: float
+    sim_time_s: float
+    """Simulated time at which the evaluated model existed; evaluating takes none."""
+    train_loss: float | None
+    """Mean minibatch loss since the evaluation before; unknown at round 0."""
+    test_loss: float | None
+    test_accuracy: float | None
+    """In [0, 1]; unknown for a task that has only a loss."""
+    bytes_up: int
+    """Sent by workers, onto the network."""
+    bytes_down: int
+    """Received by workers, from the network."""
+    rcc: float | None
+    """Relative communication cost so far; unknown at round 0."""
+
+
+@dataclass(frozen=True)
+class OtherMetric:
+    """One row of ``other_metrics.csv``: a further value of an evaluation."""
+
+    round: int
+    name: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """One row of ``breakdown.csv``: a finished series.
+
+    The seconds are the mean over workers of the sum over rounds; together they are the
+    mean time that a worker spent.
+    """
+
+    rounds: int
+    sim_time_s: float
+    compute_s: float
+    compress_s: float
+    transfer_s: float
+    latency_s: float
+    aggregate_s: float
+    wait_s: float
+    bytes_sent_by_workers: int
+    bytes_received_by_workers: int
+    bytes_into_server: int
+    bytes_out_of_server: int
+    rcc: float | None
+    diverged: int | None = None
+    """The round in which training left the finite numbers or the loss grew too large, and so ended."""
+    evaluations: int | None = None
+    """Rows that the series has in ``metrics.csv``; unknown in runs from before this was written."""
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.sim_time_s):
+            raise ValueError(f"a series that is finished took a time, not {self.sim_time_s}")
