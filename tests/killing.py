@@ -85,26 +85,31 @@ class Commands:
 
 
 class Life:
-    """Ends at a drawn moment: after so many new checkpoints, and a little later."""
+    """Ends at a drawn moment: after so many new checkpoints (0: when the run begins to write), and a little later."""
 
     def __init__(self, run: Path, checkpoints: int, more: float):
-        self._folder, self._left, self._more = run / "checkpoint", checkpoints, more
-        self._seen = self._newest()
+        self._folder, self._left, self._more = run, checkpoints, more
+        self._newest: set[tuple[str, int]] | None = None
         self._end: float | None = None
+        self.over()
 
     def over(self) -> bool:
-        if self._left and (newest := self._newest()) != self._seen:
-            self._seen = newest
+        """Whether it has ended; to be asked again and again."""
+        if self._end is None and self._happened():
             self._left -= 1
-        if not self._left and self._end is None:
-            self._end = time.monotonic() + self._more
+            if self._left <= 0:
+                self._end = time.monotonic() + self._more
         return self._end is not None and time.monotonic() >= self._end
 
-    def _newest(self) -> list[tuple[str, int]]:
+    def _happened(self) -> bool:
+        if not self._left:
+            return (self._folder / ".lock").exists()
         try:
-            return sorted((entry.name, entry.inode()) for entry in os.scandir(self._folder) if entry.name.endswith(".state"))
+            there = {(entry.name, entry.inode()) for entry in os.scandir(self._folder / "checkpoint") if entry.name.endswith(".state")}
         except FileNotFoundError:
-            return []
+            there = set()
+        before, self._newest = self._newest, there or self._newest or set()
+        return before is not None and bool(there) and there != before
 
 
 def results(run: Path) -> dict[str, bytes]:
@@ -123,22 +128,14 @@ def killed_again_and_again(commands: Commands, scenario: Path, folder: Path, kil
     def arguments(out: Path, every: float = 60, *more: str) -> list[str]:
         return ["run", str(scenario), "--device", "cpu", "--threads", "1", "--out", str(out), "--checkpoint-every", str(every), *more]
 
-    began, first = time.monotonic(), Life(folder / "never", 1, 0)
-    starts = []
-
-    def started() -> bool:
-        if not starts and first.over():
-            starts.append(time.monotonic() - began)
-        return False
-
-    assert commands.run(arguments(folder / "never", 0), started) == 0, commands.printed
-    (start,) = starts
+    began = time.monotonic()
+    assert commands.run(arguments(folder / "never")) == 0, commands.printed
     whole = time.monotonic() - began
     draws = random.Random(seed)
-    # After every round, or so rarely that several rounds are lost with each kill.
-    lives = [(draws.choice([(0, 1), (0, 5), (0, 20), (0.02, 1)]), draws.uniform(0, 0.03)) for _ in range(kills)]
-    lives[:: max(4, kills // 5)] = [((0, 0), draws.uniform(0.3, 1.0) * start) for _ in lives[:: max(4, kills // 5)]]
-    lives += [((0, 0), draws.uniform(0.3, 1.0) * whole) for _ in range(2)]
+    # States after every round, or so rarely that several rounds are lost with each kill.
+    lives = [(draws.choice([(0, 1), (0, 5), (0, 12), (0.02, 1)]), draws.uniform(0, 0.03)) for _ in range(kills)]
+    lives[::4] = [((0, 0), draws.uniform(0, 0.1)) for _ in lives[::4]]
+    lives += [((60, 0), draws.uniform(0.3, 1.0) * whole) for _ in range(2)]
     killed = 0
     for (every, checkpoints), more in lives:
         resume = ["--resume"] if (run / "metrics.csv").exists() and (run / "scenario.toml").exists() else []
