@@ -8,7 +8,7 @@ from typing import Any
 
 from simgmc.algorithms import ALGORITHMS
 from simgmc.algorithms.worker import Algorithm
-from simgmc.mixing import Mixing
+from simgmc.mixing import everybody
 
 if typing.TYPE_CHECKING:
     from simgmc.simulation import Training
@@ -16,8 +16,11 @@ if typing.TYPE_CHECKING:
     from simgmc.training.stacked import StackedTrainer
 
 
-def build_trainer(training: Training, workload: Any, mixing: Mixing | None = None) -> StackedTrainer:
-    """The stacked trainer of one training on a workload; ``mixing`` in place of the scenario's."""
+def build_trainer(training: Training, workload: Any) -> StackedTrainer:
+    """The stacked trainer of one training on a workload.
+
+    Workloads of another number of workers, on which nothing but sizes is looked at, mix with everybody.
+    """
     from simgmc.training.stacked import StackedTrainer
 
     scenario, method = training.scenario, training.method
@@ -27,7 +30,7 @@ def build_trainer(training: Training, workload: Any, mixing: Mixing | None = Non
         _rate(training, workload),
         _weight_decay(training),
         training.seed,
-        scenario.mixing(method) if mixing is None else mixing,
+        scenario.mixing(method) if workload.workers == scenario.workload.workers else everybody(workload.workers),
     )
 
 

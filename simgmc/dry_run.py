@@ -134,7 +134,7 @@ def wire_format(training: Training, layout: Layout) -> str:
         if training.clocked:
             _run_clocked(training, NoiseWorkload(training.scenario.workload.workers, layout, 1.0, 0), 3, note)
         else:
-            trainer = build_trainer(training, NoiseWorkload(1, layout, 1.0, 0), stated_mixing([[1.0]], "one worker"))
+            trainer = build_trainer(training, NoiseWorkload(1, layout, 1.0, 0))
             trainer.on_message = note
             trainer.run_round()
     except SimgmcError as error:

@@ -163,6 +163,11 @@ def _matrix(graph: GossipGraph, round: int, weights: str) -> np.ndarray:
     return matrix
 
 
+def everybody(workers: int) -> Mixing:
+    """J: everybody gets the exact average."""
+    return Mixing("everybody with equal weights", (np.full((workers, workers), 1 / workers),))
+
+
 def stated_mixing(matrix: Sequence[Sequence[float]] | np.ndarray, name: str = "the stated matrix") -> Mixing:
     """A matrix that somebody wrote down; its non-zeros are the graph.
 
