@@ -9,6 +9,7 @@
     workers.csv       one row per worker of a finished series; also links.csv, staleness.csv: see details.py
     costs/KEY.npz     what every round of one training cost (see stored_costs.py)
     costs/KEY.journal the requests of one that the clock drove (see requests.py)
+    checkpoint/       the states of a training under way (see checkpoint.py), gone when it is finished
     summary.csv       one row per method and grid point (see summary.py)
     plots/
 
