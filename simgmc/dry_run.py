@@ -17,7 +17,6 @@ from simgmc.building import build_clocked_trainer, build_trainer
 from simgmc.clocked import Clocked
 from simgmc.errors import SimgmcError
 from simgmc.layout import Layout
-from simgmc.mixing import stated_mixing
 from simgmc.network import simulate
 from simgmc.network.peers import Peers
 from simgmc.randomness import generator
