@@ -167,3 +167,17 @@ def test_a_crash_whose_policy_is_to_stop_ends_the_training_with_an_evaluation(tm
 def test_a_method_of_finite_sums_is_refused_on_data(tmp_path):
     output = command("check", write(tmp_path, methods=[{"name": "DMSGD", "algorithm": "adsaga"}]), status=2)
     assert 'methods[0].algorithm = "adsaga": needs a loss that is a finite sum' in output
+
+
+def test_a_method_that_the_clock_drives_may_have_a_graph_of_its_own(tmp_path):
+    """On a star with worker 0 in the middle, half of all that is received goes to it."""
+    methods = [METHODS[0], {**METHODS[1], "gossip": {"graph": "star"}}]
+    command("run", write(tmp_path, methods=methods), "--out", tmp_path / "run")
+    received = {row["destination"]: int(row["messages"]) for row in rows(tmp_path / "run", "links.csv", method="Swarm", seed="3")}
+    to_hub, workers = received["worker0"], SMALL["workload"]["workers"]
+    assert to_hub == sum(received[f"worker{rank}"] for rank in range(1, workers)) > 0
+
+
+def test_a_graph_is_refused_for_a_method_of_a_server(tmp_path):
+    methods = [METHODS[0], {**METHODS[2], "gossip": {"graph": "ring"}}]
+    assert "async-sgd does not mix with neighbours" in command("check", write(tmp_path, methods=methods), status=2)

@@ -220,7 +220,9 @@ class Method(Table):
                 ALGORITHMS[self.algorithm](**parameters)
             except SimgmcError as error:
                 raise ValueError(str(error)) from None
-            if self.gossip is not None and ALGORITHMS[self.algorithm].mixing == "none":
+            algorithm = ALGORITHMS[self.algorithm]
+            meets = algorithm.mixing != "none" or (algorithm.clocked and not algorithm.centralised)
+            if self.gossip is not None and not meets:
                 raise mistake(f"{self.algorithm} does not mix with neighbours; leave it out", "gossip", value=plain(self.gossip))
         return self
 
