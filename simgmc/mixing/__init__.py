@@ -5,6 +5,13 @@ the edges, scenarios are checked without loading torch.
 """
 
 from simgmc.mixing.graphs import GRAPHS, LARGEST, GossipGraph, gossip_graph
-from simgmc.mixing.matrices import WEIGHTS, Mixing, everybody, mixing, read_matrix, stated_mixing
+from simgmc.mixing.matrices import (
+    WEIGHTS,
+    Mixing,
+    everybody,
+    mixing,
+    read_matrix,
+    stated_mixing,
+)
 
-__all__ = ["GRAPHS", "GossipGraph", "LARGEST", "Mixing", "WEIGHTS", "everybody", "gossip_graph", "mixing", "read_matrix", "stated_mixing"]
+__all__ = ["GRAPHS", "LARGEST", "WEIGHTS", "GossipGraph", "Mixing", "everybody", "gossip_graph", "mixing", "read_matrix", "stated_mixing"]

@@ -9,7 +9,16 @@ from typing import Any
 from pydantic import model_validator
 
 from simgmc.errors import SimgmcError
-from simgmc.mixing import GRAPHS, WEIGHTS, GossipGraph, Mixing, gossip_graph, mixing, read_matrix, stated_mixing
+from simgmc.mixing import (
+    GRAPHS,
+    WEIGHTS,
+    GossipGraph,
+    Mixing,
+    gossip_graph,
+    mixing,
+    read_matrix,
+    stated_mixing,
+)
 from simgmc.scenario.components import component, plain
 from simgmc.scenario.tables import Table, mistake
 

@@ -6,10 +6,10 @@ import functools
 
 import pytest
 import torch
-
 from algorithms.quadratic import Quadratic
 from algorithms.trajectories import PROBLEM, difference, in_steps, run
-from simgmc.algorithms.gossip import DPSGD, PDSGDM, QGDSGDm, SGP, DecentLaM, DmSGD
+
+from simgmc.algorithms.gossip import DPSGD, PDSGDM, SGP, DecentLaM, DmSGD, QGDSGDm
 from simgmc.algorithms.local import LocalSGD
 from simgmc.algorithms.sgd import DMSGD, SGD
 from simgmc.compression import rows

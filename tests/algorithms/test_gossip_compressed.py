@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from algorithms.quadratic import Quadratic
-from algorithms.test_gossip import AVERAGE, D, K, MIXINGS, graph
-from algorithms.trajectories import COMPRESSORS, IDENTITY, constant, difference, in_steps, run
+from algorithms.test_gossip import AVERAGE, MIXINGS, D, K, graph
+from algorithms.trajectories import (
+    COMPRESSORS,
+    IDENTITY,
+    constant,
+    difference,
+    in_steps,
+    run,
+)
+
 from simgmc.algorithms.gossip import DPSGD, PDSGDM
-from simgmc.algorithms.gossip_compressed import CPDSGDM, DCDPSGD, ECDPSGD, LEAD, ChocoSGD, QuantizedPRSGDGossip
+from simgmc.algorithms.gossip_compressed import (
+    CPDSGDM,
+    DCDPSGD,
+    ECDPSGD,
+    LEAD,
+    ChocoSGD,
+    QuantizedPRSGDGossip,
+)
 from simgmc.algorithms.local import QuantizedPRSGD
 from simgmc.compression import build
 from simgmc.errors import SimgmcError
