@@ -37,7 +37,10 @@ class ADPSGD(Algorithm):
 
     def partners(self, graph: Sequence[tuple[int, ...]]) -> Sequence[tuple[int, ...]]:
         active = active_side(graph)
-        return [tuple(other for other in others if active[rank] and not active[other]) for rank, others in enumerate(graph)]
+        return [
+            tuple(sorted(other for other in others if active[rank] and not active[other]))
+            for rank, others in enumerate(_both_ways(graph))
+        ]
 
     def start(self, worker: Worker) -> None:
         worker.momentum_buffer = worker.zeros()
@@ -72,10 +75,7 @@ def active_side(graph: Sequence[tuple[int, ...]]) -> list[bool]:
     active if what is left joins everybody who was joined before, otherwise those at an even
     distance from worker 0.
     """
-    both = [set(others) for others in graph]
-    for rank, others in enumerate(graph):
-        for other in others:
-            both[other].add(rank)
+    both = _both_ways(graph)
     distance: dict[int, int] = {}
     parts = 0
     for first in range(len(graph)):
@@ -92,6 +92,15 @@ def active_side(graph: Sequence[tuple[int, ...]]) -> list[bool]:
         left += first not in reached
         _walk(first, across, reached)
     return by_rank if left == parts else by_distance
+
+
+def _both_ways(graph: Sequence[tuple[int, ...]]) -> list[set[int]]:
+    """Everybody's neighbours, whichever of the two has the other for one."""
+    both = [set(others) for others in graph]
+    for rank, others in enumerate(graph):
+        for other in others:
+            both[other].add(rank)
+    return both
 
 
 def _walk(first: int, graph: Sequence[set[int]], distance: dict[int, int]) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from algorithms.clocked import Schedule, complete, quadratic, ring, times
 from algorithms.trajectories import difference
 from simgmc.algorithms.ad_psgd import ADPSGD, active_side
+from simgmc.mixing import gossip_graph
 
 LR = 0.05
 
@@ -120,6 +121,20 @@ def test_any_graph_is_cut_into_two_sides_that_join_whom_it_joined(workers, seed,
         used.add_edges_from((rank, other) for other in others)
     assert all(active[a] != active[b] for a, b in used.edges)
     assert sorted(map(sorted, nx.connected_components(used))) == sorted(map(sorted, nx.connected_components(graph)))
+
+
+@pytest.mark.parametrize("workers", [4, 6, 7, 16])
+@pytest.mark.parametrize("name", ["exponential", "one-peer-exponential"])
+def test_edges_of_a_directed_graph_serve_in_either_direction(name, workers):
+    """Over a period everybody is joined to everybody; one direction of the cut alone would leave pairs."""
+    graph = gossip_graph(name, workers)
+    used = nx.Graph()
+    used.add_nodes_from(range(workers))
+    for round in range(len(graph.rounds)):
+        for rank, others in enumerate(ADPSGD().partners(graph.neighbours(round))):
+            assert all({(rank, other), (other, rank)} & graph.rounds[round] for other in others)
+            used.add_edges_from((rank, other) for other in others)
+    assert nx.is_connected(used)
 
 
 def test_in_a_complete_graph_every_second_worker_is_active():
