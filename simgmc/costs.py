@@ -7,6 +7,7 @@ turns it into time. Plain numpy, so that stored costs can be replayed without to
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -51,6 +52,17 @@ class Average:
     not recorded; a sparse reduce-scatter then refuses."""
     background: bool = False
     """Workers go on at once; a later :class:`Join` waits for the average."""
+    participants: np.ndarray | None = None
+    """(workers,) bool: whose messages the average is of, where some were left out; None: all."""
+    receivers: int | None = None
+    """How many workers the average is sent to, where ``participants`` are stated."""
+
+    @property
+    def floats_in_all(self) -> int:
+        """The papers' count of what a server receives and takes, and sends."""
+        workers = len(self.floats_up)
+        taken = self.floats_up if self.participants is None else self.floats_up[self.participants]
+        return int(taken.sum()) + (workers if self.receivers is None else self.receivers) * self.floats_down
 
 
 @dataclass(frozen=True)
@@ -79,3 +91,26 @@ class Join:
 Step = Compute | Compress | Average | Mix | Join
 RoundCosts = tuple[Step, ...]
 """The steps of one round, in the order in which every worker takes them."""
+
+
+@dataclass(frozen=True)
+class Membership:
+    """Who takes part in one exchange, as the clock had it."""
+
+    taken: frozenset[int]
+    """Whose messages the average is of."""
+    receivers: int
+    """How many workers the average is sent to."""
+    lost: frozenset[int] = frozenset()
+    """Who had sent a message that came too late and is thrown away."""
+
+
+class Unfolding(Protocol):
+    """A round whose costs depend on who takes part: its steps become known while it is under way."""
+
+    def step(self, number: int) -> Step | None:
+        """The step of that number, None past the last. An Average that is not settled yet has
+        everybody's message and ``down = 0``; steps after it are not to be asked for."""
+
+    def settle(self, number: int, membership: Membership) -> Average:
+        """Say who takes part in the exchange of a step; returns what it costs."""

@@ -6,9 +6,10 @@ round cost. Vectors that all workers share keep a leading dimension of 1 and bro
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from simgmc.compression.rows import for_each_row
 from simgmc.compression.union import union_growth
 from simgmc.errors import DivergenceError, SimgmcError
 from simgmc.mixing import Mixing
+from simgmc.training.unfolding import Offer, Participation, StackedRound, mean_of, provisional
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,12 @@ class StackedTrainer:
         weight_decay: float = 0.0,
         seed: int = 0,
         mixing: Mixing | None = None,
+        participation: Participation = "all",
     ):
+        self.participation = participation
+        """Who is in a mean, see :mod:`simgmc.training.unfolding`."""
+        self.held: dict[int, dict[str, Any]] = {}
+        """Late messages that are carried, by worker: ``vector`` (d,), ``nbytes`` and ``floats``."""
         self.algorithm = algorithm
         self.workload = workload
         self._lr_at = lr_at
@@ -66,6 +73,7 @@ class StackedTrainer:
         self.gradients = 0
         self._previous_lr: float | None = None
         self._losses: list[Any] = []
+        self._round_losses: list[Any] = []
         self._counted = (0.0, 0)  # sum and number of the losses before those
         self.on_message: Callable[[Any], None] = lambda message: None
         """Hears of every message that is sent."""
@@ -76,25 +84,66 @@ class StackedTrainer:
         return self.gradients / self.workload.batches_per_epoch
 
     def run_round(self) -> costs.RoundCosts:
-        """Run the next round of all workers; return what it cost.
+        """Run the next round of all workers, each of them in every mean; return what it cost.
 
         Raises :class:`DivergenceError` when a message is no longer finite.
         """
+        return self.begin_round().whole()
+
+    def begin_round(self) -> StackedRound:
+        """Begin the next round, to be told at each exchange who takes part. It is to be finished before the next."""
+        return StackedRound(self)
+
+    def walk(self, steps: list[costs.Step]) -> Generator[Offer, Any, None]:
+        """The next round, writing down its steps; it yields at each exchange whose mean is to be
+        formed, its step the last one then, and is sent the answer."""
         lr = self._lr_at(self.epoch)
         self.worker.begin(self.rounds, self.epoch, lr, self._previous_lr or lr, self._weight_decay)
-        steps: list[costs.Step] = []
+        self._previous_lr = lr
         program = self.algorithm.round(self.worker)
         answer = None
+        while True:
+            try:
+                effect = program.send(answer)
+            except StopIteration:
+                return
+            offer = self._offered(effect, steps)
+            if offer is None:
+                answer = self._perform(effect, steps)
+                continue
+            background = isinstance(effect, effects.Launch)
+            if background and self.participation != "all":
+                raise SimgmcError(f"{self.name} starts an exchange and goes on: all workers have to take part in it")
+            steps.append(dataclasses.replace(provisional(offer.message, self.held, self.workload.workers), background=background))
+            number = len(steps) - 1
+            answer = yield offer
+            if background:
+                answer = number, answer
+
+    def end_round(self, missing: list[int]) -> None:
+        """A round is over, which these workers have missed."""
+        self.rounds += 1
+        there = [rank for rank in range(self.workload.workers) if rank not in missing]
+        self._losses += [losses[there] if missing else losses for losses in self._round_losses]
+        self._round_losses.clear()
+
+    def release(self, ranks: frozenset[int]) -> None:
+        """Late messages of these workers, if they have any, are in a mean now."""
+        for rank in ranks:
+            self.held.pop(rank, None)
+
+    @property
+    def name(self) -> str:
+        """The method's class, for messages."""
+        return type(self.algorithm).__name__
+
+    @contextlib.contextmanager
+    def divergence_named(self) -> Iterator[None]:
+        """Names the round in which a number is no longer finite."""
         try:
-            while True:
-                answer = self._perform(program.send(answer), steps)
-        except StopIteration:
-            pass
+            yield
         except DivergenceError as error:
             raise DivergenceError(f"round {self.rounds + 1}: {error}") from None
-        self._previous_lr = lr
-        self.rounds += 1
-        return tuple(steps)
 
     def _perform(self, effect: Any, steps: list[costs.Step]) -> Any:
         match effect:
@@ -102,49 +151,53 @@ class StackedTrainer:
                 gradients, losses = self.workload.gradients(point, self.gradients)
                 if self._weight_decay and decays:
                     gradients.add_(point, alpha=self._weight_decay)
-                self._losses.append(losses)
+                self._round_losses.append(losses)
                 self.gradients += 1
                 steps.append(costs.Compute())
                 return gradients
-            case effects.Average(message=message, reply=reply):
-                answer, cost = self._average(message, reply, steps)
-                steps.append(cost)
-                return answer
             case effects.Mix(message=message):
                 answer, cost = self._mix(message, steps)
                 steps.append(cost)
                 return answer
-            case effects.Launch(effect=effects.Average() | effects.Mix() as launched):
-                if isinstance(launched, effects.Mix):
-                    answer, cost = self._mix(launched.message, steps)
-                else:
-                    answer, cost = self._average(launched.message, None, steps)
+            case effects.Launch(effect=effects.Mix() as launched):
+                answer, cost = self._mix(launched.message, steps)
                 steps.append(dataclasses.replace(cost, background=True))
                 return len(steps) - 1, answer
             case effects.Join(handle=(step, answer)):
                 steps.append(costs.Join(step))
                 return answer
-            case effects.Maximum(numbers=numbers):
-                _, cost = self._average(numbers, None, steps)
-                steps.append(cost)
-                return numbers.amax(dim=0, keepdim=True)
         raise TypeError(f"{type(self.algorithm).__name__} asks for {type(effect).__name__}, which a stacked run cannot do")
 
-    def _average(self, message: Any, reply: Any, steps: list[costs.Step]) -> tuple[Any, costs.Average]:
-        """The answer and what it costs; adds the cost of compressing to ``steps``."""
-        message = self._sent(message, steps)
-        mean = message.mean()
-        down = mean if reply is None else self._message(reply(mean.dense()))
-        cost = costs.Average(
-            up=self._everybody(message.nbytes),
+    def _offered(self, effect: Any, steps: list[costs.Step]) -> Offer | None:
+        """The exchange that an effect asks for, if it is a mean; adds the cost of compressing to ``steps``."""
+        match effect:
+            case effects.Launch(effect=effects.Average(message=message)):
+                return Offer(self._sent(message, steps))
+            case effects.Average(message=message, reply=reply):
+                return Offer(self._sent(message, steps), reply)
+            case effects.Maximum(numbers=numbers):
+                return Offer(self._sent(numbers, steps), maximum=numbers)
+        return None
+
+    def average(self, offer: Offer, membership: costs.Membership) -> tuple[Any, costs.Average]:
+        """The answer of an exchange in which these workers take part, and what it costs."""
+        message, workers = offer.message, self.workload.workers
+        mean = mean_of(message, membership.taken, self.held, workers)
+        down = mean if offer.reply is None else self._message(offer.reply(mean.dense()))
+        whole = len(membership.taken) == workers
+        cost = dataclasses.replace(
+            provisional(message, self.held, workers),
             down=int(down.nbytes[0]),
-            summable=message.summable,
-            item_bytes=message.item_bytes,
-            floats_up=self._everybody(message.floats),
             floats_down=int(down.floats[0]),
-            partial=union_growth(message),
+            partial=union_growth(message) if self.participation == "all" else None,
+            participants=None if whole else np.isin(np.arange(workers), sorted(membership.taken)),
+            receivers=None if whole else membership.receivers,
         )
-        return down.dense(), cost
+        if offer.maximum is None:
+            return down.dense(), cost
+        numbers = offer.maximum
+        taken = numbers if whole or len(numbers) == 1 else numbers[sorted(membership.taken)]
+        return taken.amax(dim=0, keepdim=True), cost
 
     def _mix(self, message: Any, steps: list[costs.Step]) -> tuple[torch.Tensor, costs.Mix]:
         """Row k of W @ messages for every worker k, and what it costs; adds the cost of compressing.
@@ -152,6 +205,8 @@ class StackedTrainer:
         A row is added in rank order, product by product, by one thread: its bits are the same
         for any number of workers in one call and on any number of threads.
         """
+        if self.participation != "all":
+            raise SimgmcError(f"{self.name} mixes with neighbours: there are no weights for some of them alone")
         if self._mixing is None:
             raise TypeError(f"{type(self.algorithm).__name__} mixes with neighbours: the trainer needs a mixing")
         message = self._sent(message, steps)
@@ -221,6 +276,7 @@ class StackedTrainer:
             "gradients": self.gradients,
             "previous_lr": self._previous_lr,
             "losses": self._count_losses(),
+            "held": self.held,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -238,3 +294,4 @@ class StackedTrainer:
         self.rounds, self.gradients, self._previous_lr = state["rounds"], state["gradients"], state["previous_lr"]
         self._losses.clear()
         self._counted = tuple(state["losses"])
+        self.held = dict(state.get("held", {}))

@@ -116,9 +116,15 @@ class _Recording(StackedTrainer):
         if isinstance(effect, effects.Gradient):
             self.record.points.append(effect.at)
             self.record.gradients.append(answer.clone())
-        elif isinstance(effect, effects.Average | effects.Mix):
+        elif isinstance(effect, effects.Mix):
             self.record.answers.append(answer)
         return answer
+
+    def average(self, offer: Any, membership: Any) -> Any:
+        answer, cost = super().average(offer, membership)
+        if offer.maximum is None:
+            self.record.answers.append(answer)
+        return answer, cost
 
 
 @functools.lru_cache(maxsize=None)
