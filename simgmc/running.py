@@ -18,6 +18,7 @@ from simgmc.header import line, print_cluster
 from simgmc.holdings import draw_holdings
 from simgmc.interface import Given
 from simgmc.layout import Layout
+from simgmc.memory import Prediction, predict_memory, require_memory
 from simgmc.mixing import Mixing
 from simgmc.interruption import Interruption
 from simgmc.precautions import late_milestones
@@ -28,8 +29,10 @@ from simgmc.results.checkpoint import CHECKPOINTS, DEFAULT_EVERY, Checkpoints
 from simgmc.results.grids import MOST_POINTS
 from simgmc.results.quantities import bytes_text, time_text
 from simgmc.results.run_directory import RunDirectory
+from simgmc.results.rows import cell
 from simgmc.results.run_lock import writing
 from simgmc.results.scenario_changes import changes, refusal
+from simgmc.results.series import value_text
 from simgmc.scenario import Scenario, ScenarioFile
 from simgmc.scenario.cluster import MEASURED, DeviceProfile
 from simgmc.simulation import Simulation, Training, training_values, trainings
@@ -67,11 +70,11 @@ def run(
     if not run_directory.check_free(out, text, overwrite=overwrite) and resume:
         raise SimgmcError(f"{out} holds no run that could go on: check --out, or leave --resume away to begin one")
     plan = trainings(file.points)
-    _build_each(plan, workload_of)
+    needed = _build_each(plan, workload_of)
     interruption = Interruption()
     with interruption.listening(), writing(out):
         directory = run_directory.create(out, text, grid_keys=keys, overwrite=overwrite)
-        _header(console, file, workload_of)
+        _header(console, file, workload_of, needed)
         draw_holdings(directory, file.points, workload_of.load)
         _say_what_is_there(console, plan, directory)
         with RunProgress(console, len(plan), file.points[0].scenario.report.metric) as progress:
@@ -82,17 +85,23 @@ def run(
     return directory.path
 
 
-def _build_each(plan: list[Training], workload_of: WorkloadFactory) -> None:
-    """Builds one workload per combination of training keys and lets every method send a first message of that size, so that what cannot be built or sent fails before anything is written."""
+def _build_each(plan: list[Training], workload_of: WorkloadFactory) -> Prediction | None:
+    """Builds one workload per combination of training keys and lets every method send a first message of that size, so that what cannot be built or sent, or would not fit into the memory, fails before anything is written. Returns the memory of the training that needs most."""
+    most: Prediction | None = None
     layouts: dict[str, Layout] = {}
     sent: set[tuple[str, str]] = set()
     for training in plan:
         group = repr(training_values(training.points[0]))
         if group not in layouts:
-            layouts[group] = workload_of(training.scenario, training.seed).layout
+            workload = workload_of(training.scenario, training.seed)
+            layouts[group] = workload.layout
         if (group, training.method.name) not in sent:
             sent.add((group, training.method.name))
             wire_format(training, layouts[group])
+            needed = predict_memory(training, workload)
+            require_memory(needed, workload.workers)
+            most = max((one for one in (most, needed) if one), key=lambda one: one.total)
+    return most
 
 
 def _stated(file: ScenarioFile, out: str | Path, workload_of: WorkloadFactory, overwrite: bool) -> ScenarioFile:
@@ -156,7 +165,7 @@ def dry_run(file: ScenarioFile, *, device: str = "auto", data_dir: str | None = 
         for found in predict(training, workload.layout, workload.batches_per_epoch):
             bounded |= found.upper_bound
             sign = "≤ " if found.upper_bound else ""
-            grid = [str(value) for value in found.point.values.values()] or [found.point.scenario.cluster.collective]
+            grid = [value_text(cell(value)) for value in found.point.values.values()] or [found.point.scenario.cluster.collective]
             table.add_row(Text(found.method), *map(Text, grid), str(found.rounds), sign + time_text(found.sim_time_s), bytes_text(found.bytes_up), sign + bytes_text(found.bytes_server) if found.bytes_server else "-")
     console.print(table)
     if bounded:
@@ -168,7 +177,7 @@ def _one_seed(file: ScenarioFile) -> list[Training]:
     return [training for training in trainings(file.points) if training.seed == first]
 
 
-def _header(console: Console, file: ScenarioFile, workload_of: WorkloadFactory) -> None:
+def _header(console: Console, file: ScenarioFile, workload_of: WorkloadFactory, needed: Prediction | None = None) -> None:
     print_cluster(console, file)
     scenario = file.points[0].scenario
     workload = workload_of(scenario, scenario.seeds[0])
@@ -176,6 +185,8 @@ def _header(console: Console, file: ScenarioFile, workload_of: WorkloadFactory) 
     for late in late_milestones(file, workload.batches_per_epoch):
         line(console, "note", late)
     line(console, "workload", f"{what}; gradients on {workload.device}, route: {workload.route}")
+    if needed is not None:
+        line(console, "memory", str(needed))
     for training in _one_seed(file)[: len(scenario.methods)]:
         line(console, "wire", f"{training.method.name}: {wire_format(training, workload.layout)}")
     for named, mixing in _mixings(scenario):

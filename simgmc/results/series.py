@@ -7,6 +7,7 @@ evaluation a series keeps its last value, since training has ended and the model
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import numpy as np
 
 from simgmc.errors import SimgmcError
 from simgmc.results.columns import read_columns
+from simgmc.results.rows import cell
 from simgmc.results.run_directory import Breakdown, OtherMetric, RunDirectory, SeriesKey
 
 
@@ -257,13 +259,26 @@ class Results:
         for (key, value), varies in zip(point.grid, self._varying, strict=True):
             if varies:
                 has_unit = value[:1].isdigit() and value[-1:].isalpha()
-                shown.append(value if has_unit else f"{key_text(key)} {value}")
+                shown.append(value if has_unit else f"{key_text(key)} {value_text(value)}")
         return shown
 
 
 def key_text(key: str) -> str:
     """The last word of a dotted key, as people write it."""
     return key.rpartition(".")[2].replace("_", " ")
+
+
+def value_text(value: str) -> str:
+    """A grid's value as people write it: of a table its name and, in brackets, its options."""
+    try:
+        table = json.loads(value)
+    except ValueError:
+        return value
+    if not isinstance(table, dict):
+        return value
+    name = [str(table.pop("name"))] if "name" in table else []
+    options = ", ".join(f"{key_text(key)} {cell(option)}" for key, option in table.items())
+    return " ".join([*name, f"({options})"] if options else name)
 
 
 def collective_text(collective: str) -> str:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from simgmc.results.curves import curve, finding, sweep_finding
 from simgmc.results.run_directory import SeriesKey
-from simgmc.results.series import ACCURACY, LOSS, GridPoint, Ratio, Reach, Results, Series, Spread, advantage, within_spread
+from simgmc.results.series import ACCURACY, LOSS, GridPoint, Ratio, Reach, Results, Series, Spread, advantage, value_text, within_spread
 
 RING = GridPoint("ring")
 
@@ -211,3 +211,19 @@ def test_several_evaluations_at_one_instant_count_with_the_last():
     line = curve(results(one), "GMC", RING, "sim_time_s")
     assert line.x.tolist() == [0, 5, 9] and line.mean.tolist() == [0.1, 0.3, 0.4]
     assert results(one).reach("GMC", RING, 0.8).needed == {0: 5.0}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ('{"name": "dirichlet", "alpha": 0.1}', "dirichlet (alpha 0.1)"),
+        ('{"name": "mlp", "hidden": [64, 32]}', "mlp (hidden [64, 32])"),
+        ('{"sigma": 0.3}', "(sigma 0.3)"),
+        ('{"name": "ring"}', "ring"),
+        ("{not a table", "{not a table"),
+        ("10 Mbit/s", "10 Mbit/s"),
+        ("5", "5"),
+    ],
+)
+def test_a_table_among_a_grids_values_is_written_without_its_punctuation(value, text):
+    assert value_text(value) == text
