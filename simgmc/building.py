@@ -68,8 +68,14 @@ def _rate(training: Training, workload: Any) -> Callable[[float], float]:
     optimizer = scenario.optimizer
     schedule = Schedule(**{**dict(optimizer.schedule), "milestones": tuple(optimizer.schedule.milestones)})
     base = optimizer.learning_rate if method.learning_rate is None else method.learning_rate
-    epochs = scenario.workload.epochs or scenario.workload.rounds / workload.batches_per_epoch
+    epochs = scenario.workload.epochs or _gradients(training, workload) / workload.batches_per_epoch
     return lambda epoch: base * schedule.factor(epoch, epochs)
+
+
+def _gradients(training: Training, workload: Any) -> int:
+    """Gradients per worker of a training whose length is stated in rounds; where the clock drives it these are gradients."""
+    algorithm, rounds = _algorithm(training, workload), training.scenario.workload.rounds
+    return rounds if algorithm.clocked else algorithm.gradients(rounds, workload.batches_per_epoch)
 
 
 def _weight_decay(training: Training) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import json
+import math
 import tomllib
 from io import StringIO
 from pathlib import Path
@@ -13,9 +14,12 @@ import pytest
 from rich.console import Console
 
 from simgmc import running
+from simgmc.assembly import WorkloadFactory
+from simgmc.building import build_trainer
 from simgmc.errors import SimgmcError
 from simgmc.replaying import replay
 from simgmc.scenario import ScenarioFile
+from simgmc.simulation import trainings
 
 SMALL = {
     "name": "small",
@@ -145,6 +149,16 @@ def test_what_only_averages_carry_does_not_hinder_gossip():
     """A ring all-reduce cannot carry top-k messages; gossip never asks it to."""
     methods = [{"algorithm": "choco-sgd", "name": "choco", "compressor": {"name": "top-k", "count": 10}}]
     scenario(("methods", methods), ("report.baseline", "choco"), ("cluster.collective", "ring-all-reduce"))
+
+
+@pytest.mark.parametrize("method", [{"algorithm": "d-psgd"}, {"algorithm": "pd-sgdm", "period": 3}, {"algorithm": "local-sgd", "period": 5}])
+def test_a_rate_falls_over_all_rounds_however_many_gradients_these_take(method):
+    """Half a cosine after half of the rounds, also where a round is several local steps."""
+    file = scenario(("methods", [method]), ("report.baseline", method["algorithm"]), ("optimizer.schedule", {"kind": "cosine", "per": "round"}))
+    (training,) = trainings(file.points)
+    trainer = build_trainer(training, WorkloadFactory("cpu", None, 1)(training.scenario, 3))
+    rates = [(trainer.run_round(), trainer.worker.lr)[1] for _ in range(12)]
+    assert rates == pytest.approx([0.05 * (1 + math.cos(math.pi * t / 12)) / 2 for t in range(12)])
 
 
 CONVEX = {

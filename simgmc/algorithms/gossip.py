@@ -112,9 +112,11 @@ class DecentLaM(Algorithm):
     def round(self, worker: Worker) -> Program:
         gradient = yield Gradient(at=worker.params)
         mixed = yield Mix(worker.params - worker.lr * gradient)
-        rate = worker.lr or 1.0  # nothing steps at a rate of 0, but models still mix
-        worker.momentum_buffer = self.momentum * worker.momentum_buffer + (worker.params - mixed) / rate
-        worker.params = worker.params - rate * worker.momentum_buffer
+        if worker.lr:
+            worker.momentum_buffer = self.momentum * worker.momentum_buffer + (worker.params - mixed) / worker.lr
+            worker.params = worker.params - worker.lr * worker.momentum_buffer
+        else:  # nothing steps, but models still mix
+            worker.params = mixed
 
 
 @dataclass(frozen=True)

@@ -223,8 +223,12 @@ class LEAD(Algorithm):
         estimate_sum = worker.public_sum + mixed
         worker.public = (1 - self.alpha) * worker.public + self.alpha * estimate
         worker.public_sum = (1 - self.alpha) * worker.public_sum + self.alpha * estimate_sum
-        worker.dual = worker.dual + self.gamma / (2 * (worker.lr or 1.0)) * (estimate - estimate_sum)
-        worker.params = stepped - worker.lr * worker.dual
+        apart = self.gamma / 2 * (estimate - estimate_sum)
+        if worker.lr:
+            worker.dual = worker.dual + apart / worker.lr
+            worker.params = stepped - worker.lr * worker.dual
+        else:  # the limit: nothing steps, but models still come together
+            worker.params = stepped - apart
 
 
 @dataclass(frozen=True)
@@ -251,6 +255,9 @@ class QuantizedPRSGDGossip(Algorithm):
 
     def start(self, worker: Worker) -> None:
         worker.public_sum = worker.params
+
+    def gradients(self, rounds: int, per_epoch: float) -> int:
+        return rounds * self.period
 
     def round(self, worker: Worker) -> Program:
         begin = worker.params if self.steps_from == "own" else worker.public_sum

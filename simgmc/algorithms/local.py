@@ -5,6 +5,7 @@ One round is the local steps from one synchronisation to the next.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -42,6 +43,9 @@ class LocalSGD(Algorithm):
         """Local steps of this round."""
         return self.period
 
+    def gradients(self, rounds: int, per_epoch: float) -> int:
+        return rounds * self.period
+
     def local_steps(self, worker: Worker) -> Program:
         """Take the round's momentum steps from the worker's parameters."""
         for _ in range(self.steps(worker)):
@@ -73,6 +77,10 @@ class PostLocalSGD(LocalSGD):
     def steps(self, worker: Worker) -> int:
         # A round that starts within rounding error of the epoch counts as having reached it.
         return self.period if worker.epoch + 1e-9 >= self.start_epoch else 1
+
+    def gradients(self, rounds: int, per_epoch: float) -> int:
+        single = max(0, min(rounds, math.ceil((self.start_epoch - 1e-9) * per_epoch)))
+        return single + (rounds - single) * self.period
 
 
 @dataclass(frozen=True)
@@ -150,6 +158,9 @@ class QuantizedPRSGD(Algorithm):
     def __post_init__(self) -> None:
         if not 1 <= self.period <= LONGEST_PERIOD:
             raise SimgmcError(f"period = {self.period}: must be at least 1 and at most {LONGEST_PERIOD:,}")
+
+    def gradients(self, rounds: int, per_epoch: float) -> int:
+        return rounds * self.period
 
     def round(self, worker: Worker) -> Program:
         common = worker.params
@@ -250,6 +261,9 @@ class DiLoCo(Algorithm):
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise SimgmcError(f"{name} = {getattr(self, name)!r}: must be at least 0 and below 1")
+
+    def gradients(self, rounds: int, per_epoch: float) -> int:
+        return rounds * self.period
 
     def start(self, worker: Worker) -> None:
         worker.first_moment = worker.zeros()

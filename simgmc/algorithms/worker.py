@@ -143,6 +143,10 @@ class Algorithm:
         """One round of one worker."""
         raise TypeError(f"{type(self).__name__} has no round")
 
+    def gradients(self, rounds: int, per_epoch: float) -> int:
+        """How many gradients a worker computes in so many rounds, ``per_epoch`` of them being a pass over the data."""
+        return rounds
+
     def start_server(self, server: Worker) -> None:
         """Give the server the state that the first request finds (``params`` is there)."""
 

@@ -7,9 +7,10 @@ import functools
 import pytest
 import torch
 from algorithms.quadratic import Quadratic
-from algorithms.trajectories import PROBLEM, difference, in_steps, run
+from algorithms.trajectories import IDENTITY, PROBLEM, difference, in_steps, run
 
 from simgmc.algorithms.gossip import DPSGD, PDSGDM, SGP, DecentLaM, DmSGD, QGDSGDm
+from simgmc.algorithms.gossip_compressed import LEAD
 from simgmc.algorithms.local import LocalSGD
 from simgmc.algorithms.sgd import DMSGD, SGD
 from simgmc.compression import rows
@@ -215,3 +216,12 @@ def test_a_rate_of_zero_still_mixes_and_breaks_nothing():
     for algorithm in (DecentLaM(), QGDSGDm(), DPSGD(), SGP()):
         end = run(algorithm, lambda epoch: 0.0, rounds=5, mixing=MIXINGS["ring"]).params
         assert difference(end, end[:1].expand_as(end)) < 1e-15
+
+
+def test_at_a_rate_that_falls_to_zero_the_mean_stops_and_the_workers_meet():
+    """What momentum and duals hold is in units of gradients: at a rate of 0 it must not become a step."""
+    for algorithm in (DPSGD(), DmSGD(), DecentLaM(), QGDSGDm(), SGP(), LEAD(IDENTITY)):
+        params = run(algorithm, lambda epoch: 0.04 if epoch < 3 else 0.0, rounds=80, mixing=MIXINGS["ring"]).params
+        assert difference(params[-1].mean(0), params[30].mean(0)) < 1e-13, algorithm
+        spread = [float((models - models.mean(0)).norm()) for models in (params[30], params[-1])]
+        assert spread[1] < 1e-4 * spread[0], algorithm

@@ -181,6 +181,15 @@ def test_every_algorithm_that_can_run_stacked_is_among_the_cases():
 
 
 @pytest.mark.parametrize("name, parameters", CASES, ids=[f"{i} {name}" for i, (name, _) in enumerate(CASES)])
+def test_a_method_knows_how_many_gradients_its_rounds_take(name, parameters):
+    algorithm = ALGORITHMS[name](**parameters)
+    trained = run(algorithm, rounds=ROUNDS, workload=WORKLOAD, mixing=MIXINGS[algorithm.mixing])
+    for rounds in (0, 1, ROUNDS // 2, ROUNDS):
+        computed = sum(len(one.gradients) for one in trained.rounds[:rounds])
+        assert algorithm.gradients(rounds, WORKLOAD.batches_per_epoch) == computed
+
+
+@pytest.mark.parametrize("name, parameters", CASES, ids=[f"{i} {name}" for i, (name, _) in enumerate(CASES)])
 def test_a_program_of_one_worker_is_the_stacked_program(identity, name, parameters):
     algorithm = ALGORITHMS[name](**parameters)
     stacked = run(algorithm, rounds=ROUNDS, workload=WORKLOAD, mixing=MIXINGS[algorithm.mixing])
