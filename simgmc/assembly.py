@@ -14,6 +14,7 @@ from simgmc import simulation
 from simgmc.compression import build
 from simgmc.errors import SimgmcError
 from simgmc.interface import Given
+from simgmc.memory import require_model_memory
 from simgmc.randomness import Randomness, generator
 from simgmc.scenario import Scenario, ScenarioFile
 from simgmc.scenario.cluster import MEASURED, DeviceProfile
@@ -81,6 +82,7 @@ class WorkloadFactory:
             model = self._given.build(seed)
         else:
             model = build_model(chosen.model.name, data.sample_shape, data.classes, seed, data.tokens, **chosen.model.options)
+        require_model_memory(sum(p.numel() for p in model.parameters()), 4, self.device)
         return ClassificationWorkload(
             model,
             data,

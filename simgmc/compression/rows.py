@@ -6,10 +6,11 @@ pool, so the results never depend on it.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -74,6 +75,16 @@ def for_each_row(task: Callable[[int], T], rows: int, device: torch.device | Non
     if errors:
         raise errors[min(errors)]
     return results
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """As long as it lasts, rows are computed by the thread that calls."""
+    before, _local.inside = getattr(_local, "inside", False), True
+    try:
+        yield
+    finally:
+        _local.inside = before
 
 
 def _mark() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
 import time
@@ -27,6 +28,7 @@ from simgmc.training.engine import (
 )
 from simgmc.training.imports import described
 from simgmc.training.minibatches import Minibatches, Samples, crop_draws
+from simgmc.training.rehearsal import LiveTensors
 from simgmc.training.replicas import Replicas
 from simgmc.training.split import SplitEngine, linear_stack
 
@@ -47,6 +49,15 @@ class Evaluation:
     loss: float
     accuracy: float | None
     others: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PassBytes:
+    """Bytes of tensors at the worst moment of one worker's gradient, of one test batch, of taking one minibatch."""
+
+    gradient: int
+    evaluation: int
+    batch: int
 
 
 class ClassificationWorkload:
@@ -120,7 +131,8 @@ class ClassificationWorkload:
         self._classes = data.classes
         self.flops, seeded = self._try_gradient()
         self._evaluated = self._replicas.parameter_set()
-        self._choose_engine(model, route, threads or usable_cores(), seeded)
+        self.threads = (threads or usable_cores()) if self.device.type == "cpu" else 1
+        self._choose_engine(model, route, self.threads, seeded)
 
     @property
     def route(self) -> str:
@@ -182,10 +194,7 @@ class ClassificationWorkload:
         """
         self._evaluated.load(point.detach())
         module = self._replicas.bind_evaluation(self._evaluated)
-        size = EVALUATION_BATCH[self.device.type]
-        if self._test.tokens:
-            size = max(1, EVALUATION_TOKENS[self.device.type] // self._test.shape[0])
-        parts = torch.arange(len(self._test), device=self.device).split(size)
+        parts = torch.arange(len(self._test), device=self.device).split(self._evaluation_batch())
         sums = torch.zeros(len(parts), 2, dtype=torch.float64, device=self.device)
 
         def task(number: int) -> None:
@@ -201,6 +210,31 @@ class ClassificationWorkload:
         if self._test.labels.ndim == 1:
             return Evaluation(loss, right)
         return Evaluation(loss, right, {"bits_per_token": loss / math.log(2), "perplexity": math.exp(min(loss, 700))})
+
+    @functools.cached_property
+    def pass_bytes(self) -> PassBytes:
+        """What the passes of one worker hold, counted on a gradient and on one batch of the test set.
+
+        The training state is left as it was.
+        """
+        state, at = self.state_dict(), self.initial_parameters()
+        out = torch.empty_like(at)
+        batch = _StepBatch(self, 0)
+        with LiveTensors(self.device.type) as taken:
+            x, _ = batch.worker(0)
+        with LiveTensors(self.device.type) as gradient:
+            self._engine.gradient(0, at, batch, out, torch.empty((), device=self.device, dtype=self.dtype))
+        self.load_state_dict(state)
+        self._evaluated.load(self._replicas.initial)
+        module = self._replicas.bind_evaluation(self._evaluated)
+        with LiveTensors(self.device.type) as evaluation, torch.no_grad():
+            module(self._test.take(torch.arange(min(self._evaluation_batch(), len(self._test)), device=self.device))[0])
+        return PassBytes(gradient.peak, evaluation.peak, taken.peak)
+
+    def _evaluation_batch(self) -> int:
+        if self._test.tokens:
+            return max(1, EVALUATION_TOKENS[self.device.type] // self._test.shape[0])
+        return EVALUATION_BATCH[self.device.type]
 
     def state_dict(self) -> dict[str, Tensor]:
         """What changes besides the parameters: every buffer as (K, ...), copied."""
