@@ -1,5 +1,6 @@
 """Training that the simulated clock drives: times, order, batching, going on after a stop."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -10,8 +11,9 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from simgmc.costs import Compute
 from simgmc.errors import SimgmcError
-from simgmc.network import ClusterSettings, ComputeTime, Duration, Host
+from simgmc.network import ClusterSettings, ComputeTime, Duration, Host, simulate
 from simgmc.network.clock import Clock
 from simgmc.network.conditions import Pauses
 from simgmc.network.faults import Crash, Faults
@@ -75,6 +77,17 @@ def test_two_workers_meet_when_the_slower_is_ready_and_swap_in_one_message_time(
     assert found.clocked.round_ends[0][0] == pytest.approx(15 * GRADIENT + swap, rel=1e-9)
     assert found.peers.now == pytest.approx(2 * (15 * GRADIENT + swap) - 0, rel=0.5)
     assert found.clocked.spent()[0, 5] >= 12 * GRADIENT * 0.99
+
+
+def test_the_nth_gradient_takes_as_long_as_in_round_n_of_a_synchronous_run():
+    """The same straggler draws, whatever order things happen in; the gradient under way is not over yet."""
+    cluster = settings(4, {1: 3.0}, sigma=0.6)
+    found = run(algorithm("ad-psgd", quadratic()), quadratic(), cluster, gradients=50)
+    stacked = simulate(dataclasses.replace(cluster, collective="auto"), [(Compute(1),)] * 50).breakdown[:, :, 0].cumsum(axis=0)
+    spent = found.clocked.spent()[:, 0]
+    done = np.array([stacked[count - 1, rank] for rank, count in enumerate(found.clocked.gradients)])
+    begun = np.array([stacked[count, rank] for rank, count in enumerate(found.clocked.gradients)])
+    assert (done * (1 - 1e-12) <= spent).all() and (spent <= begun).all() and np.isclose(done, spent, rtol=1e-12).any()
 
 
 def test_gradients_overlap_with_the_averaging_of_ad_psgd():
