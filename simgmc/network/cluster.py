@@ -63,13 +63,14 @@ class Cluster:
             busy = 0.0
             pending: dict[int, tuple[Joint, float]] = {}
             crash: Crash | None = None
-            step = 0
+            step = computed = 0
             while step < len(current.costs) and crash is None:
                 cost = current.costs[step]
                 began = clock.now
                 if isinstance(cost, Compute):
                     if step not in current.compute:
-                        current.compute[step] = settings.compute.times(number, step, cost.gradients, workers)
+                        current.compute[step] = settings.compute.times(number, computed, cost.gradients, workers)
+                    computed += 1  # of the gradients alone, so that methods compared with each other have the same draws
                     seconds = float(current.compute[step][worker])
                     following = current.costs[step + 1] if step + 1 < len(current.costs) else None
                     if settings.overlap is not None and isinstance(following, Average) and workers > 1:

@@ -48,6 +48,16 @@ def test_a_round_on_a_star_takes_the_latency_and_all_copies_through_the_uplink(n
     assert timing.into_server.tolist() == timing.out_of_server.tolist() == [0.0] * 3
 
 
+def test_a_gradient_has_the_same_straggler_draw_whatever_is_launched_before_it():
+    """Rounds compared with each other differ in how they communicate, not in who is slow."""
+    compute = ComputeTime(0.1, sigma=0.5, exponential=0.2, seed=3)
+    before = simulate(cluster(6, compute=compute), [(mix("ring", 6, background=True), Compute(1), Join(0), Compute(1))] * 3)
+    after = simulate(cluster(6, compute=compute), [(Compute(1), Compress(400), mix("ring", 6), Compute(1))] * 3)
+    drawn = [compute.times(number, 0, 1, 6) + compute.times(number, 1, 1, 6) for number in range(3)]
+    for timing in (before, after):
+        assert timing.breakdown[:, :, CATEGORIES.index("compute")] == pytest.approx(np.array(drawn), rel=EXACT)
+
+
 def test_the_centre_of_a_star_graph_sends_to_all_and_hears_from_all():
     """Uplink and downlink of worker 0 carry K - 1 messages each; the others are done when their copy is there."""
     timing = simulate(cluster(5), [(Compute(1), mix("star", 5))])
