@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable, Iterator
 
 import simpy
 
-from simgmc.costs import Average, Compress, Compute, Join, Mix, RoundCosts
-from simgmc.errors import SimgmcError
+from simgmc.costs import Average, Compress, Compute, Join, Membership, Mix, RoundCosts, Unfolding
+from simgmc.errors import DivergenceError, SimgmcError
 from simgmc.network.breakdown import CATEGORIES
 from simgmc.network.communication import Communication, Joint, split
 from simgmc.network.fabric import Fabric
 from simgmc.network.faults import Crash
+from simgmc.network.first_k import FirstK
 from simgmc.network.fluid import CapacityError, StuckError
 from simgmc.network.rounds import Round, Rounds
 from simgmc.network.settings import ClusterSettings, Overlap
@@ -39,16 +40,21 @@ class Cluster:
         self.recorder = recorder
         self.communication = Communication(settings, self.clock, self.fabric.network, recorder)
 
-    def run(self, rounds: Iterable[RoundCosts], on_round: Callable[[int, float], None] | None) -> Timing:
+    def run(self, rounds: Iterable[RoundCosts | Unfolding], on_round: Callable[[int, float], None] | None) -> Timing:
         """Walk all rounds with all workers."""
         workers = len(self.settings.workers)
         record = Record(workers, self.fabric.links, on_round, self.communication.chosen)
-        source = Rounds(iter(rounds), self.clock)
-        processes = [self.clock.process(self._worker(worker, source, record)) for worker in range(workers)]
+        source = Rounds(iter(rounds), self.clock, workers)
+        walk = self._worker
+        if self.settings.waits_for_first:
+            walk = FirstK(self.settings, self.clock, self.fabric.network, self.recorder, self._pass).worker
+        processes = [self.clock.process(walk(worker, source, record)) for worker in range(workers)]
         try:
             self.fabric.run(simpy.AllOf(self.clock, processes))
         except _Stop as stop:
             record.stopped = str(stop)
+        except DivergenceError:
+            pass  # in the middle of a round, which nobody finishes; whoever trains knows
         except CapacityError as error:
             raise CapacityError(f"{error} (round {source.pulled - 1})") from error
         record.background_bytes = self.fabric.background_bytes
@@ -64,16 +70,14 @@ class Cluster:
             pending: dict[int, tuple[Joint, float]] = {}
             crash: Crash | None = None
             step = computed = 0
-            while step < len(current.costs) and crash is None:
-                cost = current.costs[step]
+            while crash is None and (cost := current.plan.step(step)) is not None:
                 began = clock.now
                 if isinstance(cost, Compute):
                     if step not in current.compute:
                         current.compute[step] = settings.compute.times(number, computed, cost.gradients, workers)
                     computed += 1  # of the gradients alone, so that methods compared with each other have the same draws
                     seconds = float(current.compute[step][worker])
-                    following = current.costs[step + 1] if step + 1 < len(current.costs) else None
-                    if settings.overlap is not None and isinstance(following, Average) and workers > 1:
+                    if settings.overlap is not None and workers > 1 and isinstance(current.plan.step(step + 1), Average):
                         busy += yield from self._overlapped(worker, number, step, current, seconds, settings.overlap, spent)
                         step += 1
                     else:
@@ -84,7 +88,7 @@ class Cluster:
                     sizes = cost.up if isinstance(cost, Average) else cost.nbytes
                     if len(sizes) != workers:
                         raise SimgmcError(f"round {number} has messages of {len(sizes)} workers, the cluster has {workers}")
-                    joint = current.joint(step, 0, lambda cost=cost: self.communication.open(cost, current.costs, current.gone, number))
+                    joint = self._joint(current, step, number)
                     if worker in joint.members:
                         joint.ready(worker, began)
                         if cost.background:
@@ -120,6 +124,16 @@ class Cluster:
             self._pass(number, current, source, record)
             number += 1
 
+    def _joint(self, current: Round, step: int, number: int) -> Joint:
+        """The exchange of a step; the first to ask opens it."""
+
+        def settle(membership: Membership) -> Average:
+            return current.plan.settle(step, membership)
+
+        return current.joint(
+            step, 0, lambda: self.communication.open(current.plan.step(step), current.apart, current.gone, number, settle)
+        )
+
     def _pass(self, number: int, current: Round, source: Rounds, record: Record) -> None:
         """One worker is through with a round; the last one closes it."""
         current.finished += 1
@@ -127,7 +141,7 @@ class Cluster:
             exchanges = [joint for joints in current.joints.values() for joint in joints]
             for joint in exchanges:
                 joint.check(number)
-            record.close(number, [joint.inner.moved() for joint in exchanges], self.clock.now)
+            record.close(number, [joint.moved() for joint in exchanges], self.clock.now)
             source.forget(number)
 
     def _work(self, worker: int, seconds: float, spent: list[float], category: int) -> Iterator[simpy.Event]:
@@ -157,6 +171,9 @@ class Cluster:
     ) -> Iterator[simpy.Event]:
         """A worker is out; the others go on. Returns the round it joins again, None for never."""
         clock = self.clock
+        source.leave(crash.back is not None)
+        if source.deserted:
+            raise _Stop(f"worker{worker}, the last one left, crashed at t = {crash.at:.9g} s for good")
         for missed in source.open_rounds(number):
             for joints in source.get(missed).joints.values():
                 for joint in joints:
@@ -169,6 +186,7 @@ class Cluster:
             self._pass(missed, current, source, record)
 
         source.on_pull[worker] = miss
+        source.wake()
         if crash.back is None:
             return None
         yield clock.until(crash.back)
@@ -176,7 +194,9 @@ class Cluster:
             return None
         target = source.pulled
         del source.on_pull[worker]
-        yield source.begun(target)
+        if source.there:
+            yield source.begun(target)
+        source.come_back()
         if source.get(target) is None:
             return None
         record.rejoin(target, worker, clock.now)
@@ -188,7 +208,7 @@ class Cluster:
         """A gradient whose buckets are exchanged while it is still being computed. Returns the
         seconds in which an exchange was under way."""
         clock, settings = self.clock, self.settings
-        average = current.costs[step + 1]
+        average = current.plan.step(step + 1)
         pieces = split(average, overlap.buckets)
         began = clock.now
         end = settings.compute.done(worker, began, seconds)
@@ -200,7 +220,7 @@ class Cluster:
                 ready = settings.compute.done(worker, began, seconds * overlap.ready(bucket))
                 if ready > clock.now:
                     yield clock.until(ready)
-                joint = current.joint(step + 1, bucket, lambda piece=piece: self.communication.open(piece, current.costs, current.gone, number))
+                joint = current.joint(step + 1, bucket, lambda piece=piece: self.communication.open(piece, current.apart, current.gone, number))
                 joints.append(joint)
                 joint.ready(worker, clock.now)
                 yield joint.done[worker]
@@ -237,13 +257,15 @@ class Cluster:
 
 def simulate(
     settings: ClusterSettings,
-    rounds: Iterable[RoundCosts],
+    rounds: Iterable[RoundCosts | Unfolding],
     on_round: Callable[[int, float], None] | None = None,
     recorder: Recorder | None = None,
 ) -> Timing:
     """Simulated time of a sequence of rounds on a cluster.
 
-    ``rounds`` is consumed lazily: round t is pulled when the first worker needs it.
+    ``rounds`` is consumed lazily: round t is pulled when the first worker needs it. Where some
+    may be left out of an average (crashes that the others go on after, a server that waits for
+    the first k), rounds can be :class:`~simgmc.costs.Unfolding` and are told who takes part.
     ``on_round(t, time)`` is called when the last worker has finished round t. ``recorder``
     keeps what every worker, flow and link did (every event is then simulated).
 

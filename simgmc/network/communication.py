@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import simpy
 
-from simgmc.costs import Average, Mix, RoundCosts
+from simgmc.costs import Average, Membership, Mix
 from simgmc.errors import SimgmcError
 from simgmc.network import collectives
 from simgmc.network.clock import Clock
 from simgmc.network.collectives.exchanges import gossip
 from simgmc.network.collectives.pieces import cut
-from simgmc.network.exchange import LiveExchange, Parts, RingLinks, Solution, SolvedExchange, moved, solve_events, solve_ring, solve_server
+from simgmc.network.exchange import LiveExchange, Moved, Parts, RingLinks, Solution, SolvedExchange, moved, solve_events, solve_ring, solve_server
 from simgmc.network.fast_server import FEWEST, ServerLinks
 from simgmc.network.fluid import FluidNetwork
 from simgmc.network.isolation import LARGEST, Ancestry, cannot_meet, needs_everybody
@@ -30,9 +31,22 @@ _KEPT_SIZE = 1_000_000
 
 
 class Joint:
-    """One exchange that several workers take part in."""
+    """One exchange that several workers take part in.
 
-    def __init__(self, communication: Communication, cost: Average | Mix, members: list[int], number: int, apart: bool):
+    ``settle`` is told who they are as soon as all that are there are ready, and says what the
+    exchange costs then; before, the size of the average is not known.
+    """
+
+    def __init__(
+        self,
+        communication: Communication,
+        cost: Average | Mix,
+        members: list[int],
+        number: int,
+        apart: bool,
+        settle: Callable[[Membership], Average] | None = None,
+    ):
+        self._settle = settle
         self._communication = communication
         self._cost = cost
         self.number = number
@@ -57,7 +71,17 @@ class Joint:
     def ready(self, worker: int, now: float) -> None:
         """A worker has its message."""
         self._ready.append(worker)
+        if self._settled():
+            self._communication.resize(self)
         self.inner.ready(self.members.index(worker), now)
+
+    def _settled(self) -> bool:
+        """Whether it has turned out just now who takes part."""
+        if self._settle is None or len(self._ready) < len(self.members):
+            return False
+        self._cost = self._settle(Membership(frozenset(self.members), len(self.members)))
+        self._settle = None
+        return True
 
     def finish(self, participant: int, time: float) -> None:
         """A participant has everything, at a time that is now or still to come."""
@@ -75,6 +99,7 @@ class Joint:
             return
         self.inner.execution.abort()
         self.members = [member for member in self.members if member != worker]
+        self._settled()
         self.inner = self._communication.create(self)
         now = self._communication.clock.now
         for member in self._ready:
@@ -84,6 +109,10 @@ class Joint:
         """See :meth:`simgmc.network.exchange.LiveExchange.back`, in workers."""
         parts, origin, time = self.inner.back(self.members.index(worker), ready, end)
         return parts, self.members[origin], time
+
+    def moved(self) -> Moved:
+        """Bytes of the flows delivered so far."""
+        return self.inner.moved()
 
     def check(self, number: int) -> None:
         """Assert the bounds of a finished exchange."""
@@ -124,9 +153,12 @@ class Communication:
             options = replace(options, groups=groups(settings.graph, settings.workers))
         self._options = options
 
-    def open(self, cost: Average | Mix, costs: RoundCosts, gone: set[int], number: int) -> Joint:
-        """An exchange of these messages in round ``number`` with these costs, among the workers
-        that are there: not ``gone`` from this round, nor crashed just now.
+    def open(
+        self, cost: Average | Mix, apart: bool, gone: set[int], number: int, settle: Callable[[Membership], Average] | None = None
+    ) -> Joint:
+        """An exchange of these messages in round ``number``, among the workers that are there: not
+        ``gone`` from this round, nor crashed just now. ``apart``: no other exchange of its round is
+        under way meanwhile. ``settle``: see :class:`Joint`; for crashes that the others go on after.
 
         Raises :class:`~simgmc.errors.SimgmcError` for gossip among those that are left, and for
         gossip after an exchange that was solved on the ground that it had the network to itself.
@@ -138,10 +170,10 @@ class Communication:
             if self._solved:
                 raise SimgmcError(f"round {number} mixes with neighbours after rounds that averaged: simulate it with fast = False")
             self._alone = False
-        if self.settings.faults.policy == "without":
-            gone = gone | self.settings.faults.absent(self.clock.now, workers)
-        apart = not any(isinstance(step, Average | Mix) and step.background for step in costs)
-        return Joint(self, cost, [worker for worker in workers if worker not in gone], number, apart)
+        if self.settings.faults.policy != "without":
+            return Joint(self, cost, list(workers), number, apart)
+        gone = gone | self.settings.faults.absent(self.clock.now, workers)
+        return Joint(self, cost, [worker for worker in workers if worker not in gone], number, apart, settle)
 
     def create(self, joint: Joint) -> LiveExchange | SolvedExchange:
         """How a joint's exchange is simulated."""
@@ -161,6 +193,11 @@ class Communication:
             total = moved(schedule, placement)
             return SolvedExchange(len(joint.members), lambda gates: self._solve(schedule, joint.members, gates), total, joint.finish)
         return self._live(joint, schedule, not collectives.find(name).changes_average)
+
+    def resize(self, joint: Joint) -> None:
+        """It is known now what a server sends back."""
+        if self.settings.collective == "auto" or collectives.find(self.settings.collective).sends_average:
+            joint.inner.execution.resize(self._schedule(joint.cost, joint.members)[1])
 
     def _live(self, joint: Joint, schedule: Schedule, whole: bool) -> LiveExchange:
         exchange = LiveExchange(self.network, schedule, self._placement(schedule.structure, joint.members), joint.finish, whole)

@@ -62,4 +62,4 @@ class Faults:
 
     def absent(self, time: float, workers: Sequence[int]) -> set[int]:
         """Who is gone at a time."""
-        return {w for w in workers if any(c.worker == w and c.at <= time and (c.back is None or time < c.back) for c in self.crashes)}
+        return {w for w in workers if any(c.worker == w and c.at < time and (c.back is None or time < c.back) for c in self.crashes)}

@@ -104,6 +104,17 @@ class FluidNetwork:
         if self.wake is not None:
             self.wake(self.now)
 
+    def withdraw(self, transfer: Transfer) -> None:
+        """Take one flow that has not left off the network; bytes already sent are lost."""
+        for link in transfer.route:
+            self._on[link].pop(transfer, None)
+            self._touched[link] = None
+        transfer.prediction = -1
+        if self.trace is not None:
+            self.trace.append((self.now, transfer, 0.0))
+        if self.wake is not None:
+            self.wake(self.now)
+
     def start(self, transfer: Transfer) -> None:
         """A flow is ready: it takes bandwidth now (or, latency first, one latency later)."""
         if transfer.route is None:

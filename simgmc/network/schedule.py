@@ -293,6 +293,12 @@ class Execution:
         else:
             self._start(flow)
 
+    def resize(self, schedule: Schedule) -> None:
+        """Take the sizes and delays of another schedule of the same structure for flows still to start."""
+        self.schedule = schedule
+        self._delay = schedule.delay.tolist()
+        self._nbytes = schedule.nbytes.tolist()
+
     def abort(self) -> None:
         """Give up: flows under way are taken off the network, nothing more happens."""
         self.aborted = True

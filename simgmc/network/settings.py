@@ -13,6 +13,8 @@ from simgmc.network.dynamics import Dynamics
 from simgmc.network.faults import Faults
 from simgmc.network.overheads import IDEAL, Overheads
 
+FIRST_K = "first-k-parameter-server"
+
 
 @dataclass(frozen=True)
 class Overlap:
@@ -78,6 +80,17 @@ class ClusterSettings:
         """Every host that serves."""
         return self.servers or (() if self.server is None else (self.server,))
 
+    @property
+    def waits_for_first(self) -> bool:
+        """Whether a server waits for the first k messages only."""
+        return self.collective == FIRST_K and len(self.workers) > 1
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether some may be left out of an average, so that what is averaged depends on the clock."""
+        some = self.waits_for_first and self.options.first(len(self.workers)) < len(self.workers)
+        return some or bool(self.faults.crashes) and self.faults.policy == "without"
+
     def __post_init__(self):
         if not self.workers:
             raise SimgmcError("a cluster needs at least one worker")
@@ -93,3 +106,7 @@ class ClusterSettings:
         self.faults.check(len(self.workers))
         if self.overlap is not None and self.faults.crashes:
             raise SimgmcError("worker crashes together with overlapped buckets are not supported: leave out one of them")
+        if self.collective == FIRST_K:
+            self.options.first(len(self.workers))
+            if self.faults.crashes or self.overlap is not None:
+                raise SimgmcError(f"{FIRST_K} together with worker crashes or overlapped buckets is not supported: leave out one of them")

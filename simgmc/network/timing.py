@@ -11,6 +11,7 @@ from simgmc.network.breakdown import CATEGORIES
 from simgmc.network.exchange import Moved
 from simgmc.network.routing import Links
 
+NOTED = ("absent", "lost", "carried")
 _WAIT = CATEGORIES.index("wait")
 _COMPUTE = CATEGORIES.index("compute")
 
@@ -34,7 +35,8 @@ class Timing:
     communication: np.ndarray
     """(R, K) seconds in which a collective of the worker was under way, hidden or not."""
     absent: np.ndarray
-    """(R, K) rounds that a crashed worker missed."""
+    """(R, K) rounds that a worker missed: it had crashed; or the server had the first k messages
+    before it had its own, so that it gave that up; or it was busy with a late message throughout."""
     link_bytes: np.ndarray
     """(links,) bytes over each link in the whole run (of collectives)."""
     link_messages: np.ndarray
@@ -49,6 +51,11 @@ class Timing:
     """Why the run ended before its last round, if it did."""
     background_bytes: float = 0.0
     """Bytes of background traffic delivered meanwhile."""
+    lost: np.ndarray | None = None
+    """(R, K) messages that were sent and came too late, so that they were thrown away; None where
+    no server waits for the first k."""
+    carried: np.ndarray | None = None
+    """(R, K) averages that a late message of an earlier round went into; None likewise."""
     categories: tuple[str, ...] = CATEGORIES
 
     @property
@@ -104,6 +111,8 @@ class Record:
     _link_bytes: np.ndarray | float = 0.0
     _link_messages: np.ndarray | float = 0.0
     _rejoined: dict[tuple[int, int], float] = field(default_factory=dict)
+    noted: dict[str, list[tuple[int, int]]] | None = None
+    """(round, worker) of what is absent, lost and carried where a server waits for the first k."""
 
     def _extend(self, number: int) -> None:
         while len(self._ends) <= number:
@@ -144,6 +153,8 @@ class Record:
         absent = np.isnan(ends)
         if absent.any():
             self._fill(ends, breakdown, absent)
+        if self.noted is not None:
+            absent, lost, carried = (self._table(self.noted[what], rounds) for what in NOTED)
         sent, received, into, out = np.array(self._bytes[:rounds]).reshape(rounds, 4).T
         none = np.zeros(len(self.links))
         return Timing(
@@ -162,7 +173,17 @@ class Record:
             dict(self.chosen),
             self.stopped,
             self.background_bytes,
+            None if self.noted is None else lost,
+            None if self.noted is None else carried,
         )
+
+    def _table(self, pairs: list[tuple[int, int]], rounds: int) -> np.ndarray:
+        """(R, K) bool from (round, worker) pairs."""
+        table = np.zeros((rounds, self.workers), dtype=bool)
+        for number, worker in pairs:
+            if number < rounds:
+                table[number, worker] = True
+        return table
 
     def _fill(self, ends: np.ndarray, breakdown: np.ndarray, absent: np.ndarray) -> None:
         """A missed round ends for the absent worker when it ends for the last of the others, and

@@ -227,7 +227,7 @@ def test_sparse_reduce_scatter_without_recorded_unions_is_refused():
 
 def test_first_k_server_answers_when_the_kth_message_is_there():
     ready = [0.0, 0.0, 0.0, 9.0]
-    schedule = collectives.schedule("first-k-parameter-server", message([1000] * 4), FREE, collectives.Options(first=3))
+    schedule = collectives.schedule("first-k-parameter-server", message([1000] * 4), FREE, collectives.Options(k=3))
     execution = execute(schedule, uniform(4, 1e6, 0.01), ready)
     answered = (0.01 + 0.003) + (0.01 + 0.004)
     assert finish_times(execution)[:3] == pytest.approx([answered] * 3, rel=EXACT)
@@ -236,7 +236,7 @@ def test_first_k_server_answers_when_the_kth_message_is_there():
 
 
 def test_first_k_server_can_carry_late_messages_over():
-    options = collectives.Options(first=2, late="carry")
+    options = collectives.Options(k=2, late="carried")
     schedule = collectives.schedule("first-k-parameter-server", message([1000] * 3), FREE, options)
     execution = execute(schedule, uniform(3, 1e6, 0.01), [0.0, 0.0, 5.0])
     assert execution.landed[2] == pytest.approx(5.011, rel=EXACT)

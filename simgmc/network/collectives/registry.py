@@ -51,6 +51,8 @@ class Collective:
     """Whether its graph depends on the number of workers and the options alone, not on sizes."""
     needs_unions: bool = False
     """Whether sparse messages need recorded union sizes (``Average.partial``)."""
+    sends_average: bool = False
+    """Whether the size of the average matters: someone sends it."""
     changes_average: bool = False
     """Whether it leaves messages out, so that it computes something else than the average."""
 
@@ -123,6 +125,7 @@ COLLECTIVES: dict[str, Collective] = {
             servers=1,
             one_structure=True,
             slices=True,
+            sends_average=True,
         ),
         Collective(
             "sharded-parameter-server",
@@ -133,6 +136,7 @@ COLLECTIVES: dict[str, Collective] = {
             servers=-1,
             one_structure=True,
             slices=True,
+            sends_average=True,
         ),
         Collective(
             "colocated-parameter-server",
@@ -142,14 +146,16 @@ COLLECTIVES: dict[str, Collective] = {
             colocated_parameter_server,
             one_structure=True,
             slices=True,
+            sends_average=True,
         ),
         Collective(
             "first-k-parameter-server",
             "the server waits for the first k messages only; late ones are dropped or carried over",
-            "Chen et al., arXiv 1604.00981",
+            "Chen et al., arXiv 1604.00981; Dutta et al., AISTATS 2018",
             "any",
             first_k_parameter_server,
             servers=1,
+            sends_average=True,
             changes_average=True,
         ),
         Collective(

@@ -7,7 +7,6 @@ from functools import cache
 import numpy as np
 
 from simgmc.costs import Average
-from simgmc.errors import SimgmcError
 from simgmc.network.collectives.options import Options
 from simgmc.network.collectives.pieces import alone, cut
 from simgmc.network.conditions import Cost
@@ -115,19 +114,19 @@ def _first_structure(workers: int, first: int, carry: bool) -> Structure:
 
 def first_k_parameter_server(average: Average, aggregation: Cost, options: Options) -> Schedule:
     """The server adds the first k messages and answers everyone; k-of-n, or backup workers
-    (Chen et al., Revisiting distributed synchronous SGD, 2016).
+    (Chen et al., Revisiting distributed synchronous SGD, 2016; K-sync and K-async SGD in
+    Dutta et al., AISTATS 2018).
 
     A worker that becomes ready when the answer has already been made drops its message
-    unsent (``late = "drop"``), or still sends it, for the next round (``"carry"``).
+    unsent (``late = "dropped"``), or still sends it, for the next round (``"carried"``). This is
+    one exchange alone; rounds after each other are in :mod:`simgmc.network.first_k`.
     """
     workers = len(average.up)
     if workers == 1:
         return alone()
-    first = workers - 1 if options.first is None else options.first
-    if first > workers:
-        raise SimgmcError(f"first = {first}: a server cannot wait for more messages than there are workers, {workers}")
-    structure = _first_structure(workers, first, options.late == "carry")
+    first = options.first(workers)
+    structure = _first_structure(workers, first, options.late == "carried")
     up = np.asarray(average.up, dtype=float)
     delay = np.zeros(structure.flows)
-    delay[workers] = aggregation.of(float(up.mean()) * first)
+    delay[workers] = aggregation.part(float(up.mean()) * first, 1)
     return Schedule(structure, np.concatenate([up, [0.0], np.full(workers, float(average.down))]), delay)
