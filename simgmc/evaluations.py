@@ -66,8 +66,9 @@ class Evaluations:
 
     def _of_workers(self, workers: Sequence[Any]) -> dict[str, float]:
         """Consensus distance sqrt(mean_k |x_k - mean x|^2); mean and worst over the workers' own models."""
-        mean = sum(workers) / len(workers)
-        square = sum(float((point - mean).double().square().sum()) for point in workers) / len(workers)
+        # In float64: the rounding of a float32 mean would be a distance between workers that hold the same.
+        mean = sum(point.double() for point in workers) / len(workers)
+        square = sum(float((point.double() - mean).square().sum()) for point in workers) / len(workers)
         values = {"consensus distance": math.sqrt(square)}
         if self._single_workers:
             found = [self._workload.evaluate(point) for point in workers]

@@ -7,19 +7,25 @@ import csv
 import json
 import math
 import tomllib
+import types
 from io import StringIO
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 
 from simgmc import running
 from simgmc.assembly import WorkloadFactory
 from simgmc.building import build_trainer
 from simgmc.errors import SimgmcError
+from simgmc.evaluations import Evaluations
+from simgmc.randomness import generator
+from simgmc.recorded import Record
 from simgmc.replaying import replay
 from simgmc.scenario import ScenarioFile
 from simgmc.simulation import trainings
+from simgmc.training.workload import Evaluation
 
 SMALL = {
     "name": "small",
@@ -159,6 +165,15 @@ def test_a_rate_falls_over_all_rounds_however_many_gradients_these_take(method):
     trainer = build_trainer(training, WorkloadFactory("cpu", None, 1)(training.scenario, 3))
     rates = [(trainer.run_round(), trainer.worker.lr)[1] for _ in range(12)]
     assert rates == pytest.approx([0.05 * (1 + math.cos(math.pi * t / 12)) / 2 for t in range(12)])
+
+
+@pytest.mark.parametrize("workers", [3, 5, 7, 11])
+def test_workers_that_hold_the_same_float32_numbers_are_at_no_distance(workers):
+    """The rounding of their mean is not a distance, whatever the number of workers."""
+    workload, record = types.SimpleNamespace(evaluate=lambda point: Evaluation(1.0, None)), Record()
+    model = torch.from_numpy(generator(0, "model").standard_normal(1000)).float()
+    Evaluations(workload, record, 10.0, False, lambda state: None).add(0, 0.0, None, model, {}, [model] * workers)
+    assert record.states[0].others == {"consensus distance": 0.0}
 
 
 CONVEX = {

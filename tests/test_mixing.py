@@ -172,11 +172,19 @@ def test_what_joins_no_workers_is_refused(name, workers, options, words):
         ([[0.5, 0.5], [1.0]], "must be square"),
         ([[1.5, -0.5], [-0.5, 1.5]], "from 0 to 1"),
         ([[1.0, 0.0], [0.0, 1.0]], "must join all workers"),
+        ([[0.0, 1.0], [1.0, 0.0]], "never agree"),
+        ([[0.0, 0.5, 0.0, 0.5], [0.5, 0.0, 0.5, 0.0], [0.0, 0.5, 0.0, 0.5], [0.5, 0.0, 0.5, 0.0]], "never agree"),
+        ([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]], "never agree"),
     ],
 )
 def test_a_stated_matrix_that_mixes_nothing_is_refused(matrix, words):
     with pytest.raises(SimgmcError, match=words):
         stated_mixing(matrix)
+
+
+def test_a_stated_matrix_without_a_diagonal_may_mix_all_the_same():
+    """Three workers, each the mean of the two others: 1/2 of every disagreement is left after a round."""
+    assert stated_mixing([[0.0, 0.5, 0.5], [0.5, 0.0, 0.5], [0.5, 0.5, 0.0]]).spectral_gap == pytest.approx(0.5)
 
 
 def test_what_a_matrix_lacks_is_said():

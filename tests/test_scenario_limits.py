@@ -61,6 +61,18 @@ def test_hosts_that_cannot_reach_each_other_are_refused(tmp_path):
     assert "no route worker0 -> server" in refusal(("cluster.topology", {"name": "file", "file": str(file)}))
 
 
+@pytest.mark.parametrize("method", ["swarm-sgd", "osgp", "sgp"])
+def test_a_gossip_graph_is_held_against_the_network_in_all_of_its_rounds(tmp_path, method):
+    """Wires from neighbour to neighbour carry the first round of the one-peer exponential graph, not the second."""
+    file = tmp_path / "net.csv"
+    wires = [*((f"worker{k}", f"worker{(k + 1) % 8}") for k in range(8)), ("worker0", "server")]
+    file.write_text("source,destination,bandwidth,latency\n" + "".join(f"{end},{other},1e6,0.01\n{other},{end},1e6,0.01\n" for end, other in wires))
+    network = ("cluster.topology", {"name": "file", "file": str(file)}), ("cluster.collective", "ring")
+    methods = [("methods", [{"algorithm": method}]), ("report.baseline", method)]
+    load(*network, *methods, ("gossip", {"graph": "ring"}))
+    assert "no route worker0 -> worker2" in refusal(*network, *methods, ("gossip", {"graph": "one-peer-exponential"}))
+
+
 def test_a_drawn_host_takes_no_link_of_its_own(tmp_path):
     file = tmp_path / "net.csv"
     names = [*(f"worker{k}" for k in range(8)), "server"]

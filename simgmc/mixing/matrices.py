@@ -173,7 +173,7 @@ def stated_mixing(matrix: Sequence[Sequence[float]] | np.ndarray, name: str = "t
 
     Raises:
         SimgmcError: it is not square, holds something else than numbers from 0 to 1, or some
-            worker never hears of another.
+            worker never hears of another, or they never agree.
     """
     if len(matrix) > LARGEST:
         raise SimgmcError(f"{name}: {len(matrix)} workers: gossip takes at most {LARGEST:,}")
@@ -185,7 +185,11 @@ def stated_mixing(matrix: Sequence[Sequence[float]] | np.ndarray, name: str = "t
     edges = frozenset((int(a), int(b)) for b, a in zip(*np.nonzero(held), strict=True) if a != b)
     if not GossipGraph(name, len(held), (edges,)).connected:
         raise SimgmcError(f"{name}: what some workers have never reaches others; its non-zeros must join all workers")
-    return Mixing(name, (held,))
+    found = Mixing(name, (held,))
+    # A weight on oneself is enough for agreement; without any, workers may swap their models for ever.
+    if len(held) > 1 and not np.diagonal(held).any() and found.spectral_gap < _CLOSE:
+        raise SimgmcError(f"{name}: workers swap what they have and never agree (spectral gap 0); give a weight on the diagonal")
+    return found
 
 
 def read_matrix(file: str) -> np.ndarray:
