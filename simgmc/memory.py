@@ -24,7 +24,7 @@ ROUND_RECORD = 400
 """Bytes that the record of one round takes, and of one worker in it:"""
 WORKER_RECORD = 40
 KEPT = 32e6
-"""Freed blocks up to this size stay with the process (glibc): about one and a half stacked tensors."""
+"""Freed blocks up to this size stay with the process (glibc): about two stacked tensors."""
 WORKER_SIMULATED = 200e3
 """Bytes that the network simulation holds for a worker."""
 
@@ -82,7 +82,7 @@ def predict_memory(training: Training, workload: Any) -> Prediction:
         parts["activations"] = passes_at_once
     stacked = workers * d * item
     if device == "cpu":
-        parts["kept by the allocator"] = 1.5 * stacked if stacked < KEPT else 0
+        parts["kept by the allocator"] = 2.2 * stacked if stacked < KEPT else 0
         parts["network"] = workers * WORKER_SIMULATED + total * (ROUND_RECORD + WORKER_RECORD * workers)
         parts["plots"] = PICTURES
     return Prediction(training.method.name, parts, device)

@@ -7,6 +7,7 @@ counted here on random gradients of a small layout, and hold for any size.
 
 from __future__ import annotations
 
+import contextlib
 import tracemalloc
 import weakref
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from simgmc.compression.rows import alone
+from simgmc.errors import DivergenceError
 from simgmc.layout import Layout
 
 SIZE = 40_000
@@ -69,6 +71,10 @@ class _Noise:
         self.held, self.separate = max(self.held, self.live.now), self.separate or len(at) > 1
         return drawn, torch.zeros(self.workers)
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """There is none."""
+        return {}
+
 
 def _small(layout: Layout) -> Layout:
     """The same tensors, shortened until there are few parameters."""
@@ -86,19 +92,25 @@ class _Rehearsal:
         with alone(), LiveTensors() as live:
             self.noise.live = live
             trainer = make(self.noise)
-            trainer.run_round()
+            _rounds(trainer, 1)
             if not traced:
                 tracemalloc.start()
             tracemalloc.reset_peak()
             before = tracemalloc.get_traced_memory()[0]
             try:
-                for _ in range(ROUNDS - 1):
-                    trainer.run_round()
+                _rounds(trainer, ROUNDS - 1)
                 arrays = max(0, tracemalloc.get_traced_memory()[1] - before)
             finally:
                 if not traced:
                     tracemalloc.stop()
         self.peak = live.peak + arrays
+
+
+def _rounds(trainer: Any, count: int) -> None:
+    """Runs rounds; a learning rate at which noise diverges ends them, which the run itself will report."""
+    with contextlib.suppress(DivergenceError):
+        for _ in range(count):
+            trainer.run_round()
 
 
 class LiveTensors(TorchDispatchMode):
