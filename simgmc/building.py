@@ -31,6 +31,7 @@ def build_trainer(training: Training, workload: Any) -> StackedTrainer:
         _weight_decay(training),
         training.seed,
         scenario.mixing(method) if workload.workers == scenario.workload.workers else everybody(workload.workers),
+        training.participation,
     )
 
 

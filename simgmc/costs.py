@@ -7,7 +7,7 @@ turns it into time. Plain numpy, so that stored costs can be replayed without to
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -91,6 +91,11 @@ class Join:
 Step = Compute | Compress | Average | Mix | Join
 RoundCosts = tuple[Step, ...]
 """The steps of one round, in the order in which every worker takes them."""
+
+
+Participation = Literal["all", "present", "dropped", "carried"]
+"""Who is in an average: everybody; those that are there; the first k messages, later ones
+dropped or carried into the round that they arrive in."""
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from simgmc.costs import Average, Compute, Mix, RoundCosts
+from simgmc.costs import Average, Compute, Membership, Mix, RoundCosts, Step, Unfolding
 from simgmc.errors import DivergenceError
 from simgmc.evaluations import Evaluations
 from simgmc.interruption import Interruption
@@ -21,7 +21,8 @@ class CommunicationCost:
 
     Floats that the server receives and sends, one copy per worker, over the 2 K d that
     dense messages would take in every iteration; an iteration is one gradient on every
-    worker. Without a server, in gossip, the floats that all workers send and receive: a dense
+    worker. Messages that no average takes do not count, nor copies for workers that are not
+    there. Without a server, in gossip, the floats that all workers send and receive: a dense
     message to each of n neighbours in every iteration is n.
     """
 
@@ -33,7 +34,7 @@ class CommunicationCost:
         """Count one more round."""
         for step in costs:
             if isinstance(step, Average):
-                self._floats += int(step.floats_up.sum()) + self._workers * step.floats_down
+                self._floats += step.floats_in_all
             elif isinstance(step, Mix):
                 self._floats += 2 * int(step.floats[step.edges[:, 0]].sum())
             elif isinstance(step, Compute):
@@ -43,6 +44,29 @@ class CommunicationCost:
     def ratio(self) -> float | None:
         """The cost so far; None before the first gradient."""
         return self._floats / (2 * self._workers * self._d * self._gradients) if self._gradients else None
+
+
+class _Watched:
+    """A round under way; notes where training diverges in it."""
+
+    def __init__(self, under_way: Unfolding, live: LiveTraining, number: int):
+        self._under_way, self._live, self._number = under_way, live, number
+
+    def step(self, number: int) -> Step | None:
+        """As of the round."""
+        return self._noting(self._under_way.step, number)
+
+    def settle(self, number: int, membership: Membership) -> Average:
+        """As of the round."""
+        return self._noting(self._under_way.settle, number, membership)
+
+    def _noting(self, do: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return do(*arguments)
+        except DivergenceError as error:
+            self._live.diverged_within = True
+            self._live.record.diverged, self._live.record.diverged_round = str(error), self._number
+            raise
 
 
 class LiveTraining:
@@ -74,6 +98,8 @@ class LiveTraining:
         """What an evaluation needs of states whose time is not known yet, by the rounds finished."""
         self._time = 0.0
         self._diverged: DivergenceError | None = None
+        self.diverged_within = False
+        """Whether training diverged in the middle of a round, as it was settled who takes part."""
 
     def resume(self) -> int:
         """Go on from the last checkpoint, if there is one; returns the rounds that are finished."""
@@ -83,8 +109,12 @@ class LiveTraining:
             self.record.rcc = self._communication.ratio
         return len(self.record.rounds)
 
-    def rounds(self) -> Iterator[RoundCosts]:
-        """The costs of every round, computed when they are asked for; first those of finished ones."""
+    def rounds(self) -> Iterator[RoundCosts | Unfolding]:
+        """The costs of every round, computed when they are asked for; first those of finished ones.
+
+        Where some may be left out of an average the rounds are :class:`~simgmc.costs.Unfolding`,
+        each to be over before the next is asked for.
+        """
         trainer, milestones, record = self._trainer, self._milestones, self.record
         for costs in tuple(record.rounds):
             self._interruption.obey()
@@ -95,13 +125,14 @@ class LiveTraining:
                 self._evaluations.add(**self._now())
             while not milestones.over(trainer.rounds, trainer.gradients):
                 before, number = trainer.gradients, trainer.rounds + 1
-                costs = trainer.run_round()
-                record.rounds.append(costs)
-                self._communication.add(costs)
-                record.rcc = self._communication.ratio
-                if milestones.seconds is not None:
-                    self._waiting[number] = self._now()
-                yield costs
+                if trainer.participation == "all":
+                    costs = trainer.run_round()
+                    self._count(costs, number)
+                    yield costs
+                else:
+                    under_way = trainer.begin_round()
+                    yield _Watched(under_way, self, number)
+                    self._count(under_way.finish(), number)
                 if self._diverged is not None:
                     raise self._diverged
                 if milestones.due(trainer.rounds, trainer.gradients, before):
@@ -109,6 +140,21 @@ class LiveTraining:
                 self._keep()
         except DivergenceError as error:
             record.diverged, record.diverged_round = str(error), number
+
+    def _count(self, costs: RoundCosts, number: int) -> None:
+        """Keep what a round cost."""
+        self.record.rounds.append(costs)
+        self._communication.add(costs)
+        self.record.rcc = self._communication.ratio
+        if self._milestones.seconds is not None:
+            self._waiting[number] = self._now()
+
+    def over(self, rounds: int) -> None:
+        """The cluster is done and has seen so many rounds to their end. Where training diverged in the
+        middle of one, rounds and evaluations that some workers never finished are not kept."""
+        if self.diverged_within:
+            del self.record.rounds[rounds:]
+            self.record.states[:] = [state for state in self.record.states if state.round <= rounds]
 
     def _keep(self) -> None:
         if self._saved is not None and (self._interruption.asked or self._saved.due()):

@@ -50,7 +50,7 @@ def replay(
     after = before.with_settings(changes)
     _refuse_other_changes(before, after)
     require_stated_times(after.points, after.place)
-    after, left_out = _replayable(after)
+    after, left_out = _replayable(after, before)
     out = Path(out) if out else source.path.with_name(source.path.name + "-replay")
     if out.resolve() == source.path:
         raise SimgmcError(f"{out}: is the run that is replayed; choose another directory with --out")
@@ -76,11 +76,12 @@ def replay(
     return directory.path
 
 
-_ANOTHER = "the clock drives its training, so that another network gives another one"
+_ANOTHER = "the clock drives its training, or says who takes part in it, so that another network gives another one"
 
 
-def _replayable(file: ScenarioFile) -> tuple[ScenarioFile, list[str]]:
-    """The file with those methods only whose training does not depend on the clock, and the others' names.
+def _replayable(file: ScenarioFile, before: ScenarioFile) -> tuple[ScenarioFile, list[str]]:
+    """The file with those methods only whose training does not depend on the clock, neither there
+    nor in the run as it was, and the others' names.
 
     Raises SimgmcError where none is left, or the baseline is not.
     """
@@ -90,7 +91,8 @@ def _replayable(file: ScenarioFile) -> tuple[ScenarioFile, list[str]]:
             f"{file.place}: workload.evaluate_every = {show_value(scenario.workload.evaluate_every)}: on another network other rounds "
             "would be evaluated at these times; run it there with simgmc run"
         )
-    clocked = [method.name for method in scenario.methods if bound(file.points[0], method)]
+    points = (*file.points, *before.points)
+    clocked = [method.name for method in scenario.methods if any(bound(point, method) for point in points)]
     if not clocked:
         return file, []
     if len(clocked) == len(scenario.methods):

@@ -10,6 +10,7 @@ from simgmc.results.grids import MOST_POINTS, is_large
 from simgmc.results.large_tables import print_large_summary
 from simgmc.results.load_table import print_loads
 from simgmc.results.loads import loads_of
+from simgmc.results.participation import print_participation
 from simgmc.results.plots import draw_plots, left_out
 from simgmc.results.run_directory import RunDirectory, SeriesKey
 from simgmc.results.series import GridPoint as Place
@@ -20,7 +21,7 @@ from simgmc.results.trajectories import Surface
 from simgmc.scenario import GridPoint
 from simgmc.scenario.workload import ProblemWorkload
 
-_TABLES = ("metrics.csv", "other_metrics.csv", "summary.csv", "breakdown.csv", "workers.csv", "links.csv", "staleness.csv")
+_TABLES = ("metrics.csv", "other_metrics.csv", "summary.csv", "breakdown.csv", "workers.csv", "links.csv", "staleness.csv", "participation.csv")
 
 
 def report(console: Console, directory: RunDirectory, points: Sequence[GridPoint]) -> None:
@@ -33,7 +34,9 @@ def report(console: Console, directory: RunDirectory, points: Sequence[GridPoint
     write_summary(directory, results, rows)
     (print_large_summary if is_large(results) else print_summary)(console, results, rows, target, baseline)
     if not is_large(results):
-        print_loads(console, results, loads_of(results, directory.details()))
+        details = directory.details()
+        print_loads(console, results, loads_of(results, details))
+        print_participation(console, details)
     plots = draw_plots(directory, target=target, baseline=baseline, surfaces=_surfaces(points), results=results)
     files = [name for name in _TABLES if (directory.path / name).is_file()]
     _line(console, f"\n{directory.path}: {', '.join(files)}, and in plots/: " + ", ".join(sorted({plot.stem for plot in plots})))

@@ -3,7 +3,8 @@
 A synchronous method's mathematics does not depend on the clock. So each (method, seed,
 training keys of the grid) is trained once, on the first of its clusters, whose workers
 pull the rounds; the costs of those rounds are then replayed on the other clusters. Where the
-clock drives the training there is nothing to replay: every cluster gives another training.
+clock drives the training, or says who takes part in it, there is nothing to replay: every
+cluster gives another training.
 """
 
 from __future__ import annotations
@@ -16,19 +17,18 @@ import numpy as np
 from simgmc.algorithms import ALGORITHMS
 from simgmc.building import build_clocked_trainer, build_trainer
 from simgmc.clocked_training import ClockedTraining, Finished
-from simgmc.costs import Compute, RoundCosts
+from simgmc.costs import Compute, Participation, RoundCosts
 from simgmc.errors import SimgmcError
 from simgmc.interruption import Interruption
 from simgmc.live_training import LiveTraining
 from simgmc.network import ClusterSettings, Timing, simulate
 from simgmc.recorded import Milestones, Record, State, Stored
 from simgmc.results.checkpoint import CHECKPOINTS, DEFAULT_EVERY, Checkpoints
-from simgmc.results.details import Details, traffic
+from simgmc.results.details import Details, ParticipationRow, traffic
 from simgmc.results.run_directory import Breakdown, Evaluation, RunDirectory, SeriesKey
 from simgmc.scenario import GridPoint, Scenario
 from simgmc.scenario.cluster import MEASURED, DeviceProfile
 from simgmc.scenario.workload import Method
-
 
 @dataclasses.dataclass(frozen=True)
 class Training:
@@ -58,7 +58,17 @@ class Training:
     def values(self) -> dict[str, Any]:
         """The grid values that make it another training than the method's others."""
         point = self.points[0]
-        return dict(point.values) if bound(point, self.method) else training_values(point)
+        return dict(point.values) if self.bound else training_values(point)
+
+    @property
+    def participation(self) -> Participation:
+        """Who is in an average, where the clock does not drive the training."""
+        return participation(self.scenario, self.method)
+
+    @property
+    def bound(self) -> bool:
+        """Whether it is a training of its one cluster alone."""
+        return bound(self.points[0], self.method)
 
     def series(self, point: GridPoint) -> SeriesKey:
         """The series that this training gives on a point's cluster."""
@@ -71,8 +81,16 @@ def training_values(point: GridPoint) -> dict[str, Any]:
 
 
 def bound(point: GridPoint, method: Method) -> bool:
-    """Whether every cluster gives another training: the clock drives it, or says when it is evaluated."""
-    return ALGORITHMS[method.algorithm].clocked or point.scenario.workload.evaluation_interval()[1] == "seconds"
+    """Whether every cluster gives another training: the clock drives it, says who takes part in it, or when it is evaluated."""
+    timed = point.scenario.workload.evaluation_interval()[1] == "seconds"
+    return timed or ALGORITHMS[method.algorithm].clocked or participation(point.scenario, method) != "all"
+
+
+def participation(scenario: Scenario, method: Method) -> Participation:
+    """Who is in the averages of a synchronous method."""
+    if ALGORITHMS[method.algorithm].clocked:
+        return "all"
+    return scenario.cluster.participation(scenario.workload.workers)
 
 
 def trainings(points: list[GridPoint]) -> list[Training]:
@@ -84,7 +102,8 @@ def trainings(points: list[GridPoint]) -> list[Training]:
     for group in groups.values():
         for seed in group[0].scenario.seeds:
             for method in group[0].scenario.methods:
-                shares = [[point] for point in group] if bound(group[0], method) else [group]
+                free = [point for point in group if not bound(point, method)]
+                shares = ([free] if free else []) + [[point] for point in group if bound(point, method)]
                 found += [Training(method, seed, tuple(share)) for share in shares]
     return found
 
@@ -111,8 +130,11 @@ def cluster_settings(scenario: Scenario, method: Method, seed: int) -> ClusterSe
     return scenario.cluster.settings(scenario.workload.workers, seed, method.compression_time)
 
 
-def write_series(directory: RunDirectory, key: SeriesKey, record: Record, timing: Timing) -> None:
-    """One finished series: its rows in the metrics, then its breakdown, which says how many those are."""
+def write_series(directory: RunDirectory, key: SeriesKey, record: Record, timing: Timing, left_out: bool = False) -> None:
+    """One finished series: its rows in the metrics, then its breakdown, which says how many those are.
+
+    ``left_out``: whether workers can be left out of its averages.
+    """
     sent, received = np.cumsum(timing.sent_by_workers), np.cumsum(timing.received_by_workers)
     rounds = len(timing.round_end)
     states = [state for state in record.states if state.round <= rounds]  # the cluster may have stopped before
@@ -149,7 +171,7 @@ def write_series(directory: RunDirectory, key: SeriesKey, record: Record, timing
             diverged=record.diverged_round if rounds == len(record.rounds) else None,
             evaluations=len(states),
         ),
-        synchronous_details(record.rounds, timing),
+        synchronous_details(record.rounds, timing, left_out),
     )
 
 
@@ -161,12 +183,24 @@ def write_clocked_series(directory: RunDirectory, key: SeriesKey, finished: Fini
     directory.finish(key, finished.breakdown, finished.details)
 
 
-def synchronous_details(rounds: list[RoundCosts], timing: Timing) -> Details:
-    """What every worker and link did; a worker computed no gradients in a round that it missed."""
+def synchronous_details(rounds: list[RoundCosts], timing: Timing, left_out: bool = False) -> Details:
+    """What every worker and link did; a worker computed no gradients in a round that it missed.
+
+    ``left_out``: whether workers can be left out of averages.
+    """
     gradients = np.array([sum(step.gradients for step in costs if isinstance(step, Compute)) for costs in rounds[: len(timing.absent)]])
     there = (~timing.absent).astype(np.int64)
     links = traffic(timing.links, timing.link_bytes, timing.link_messages)
-    return Details(timing.breakdown.sum(axis=0), gradients.astype(np.int64) @ there, links)
+    return Details(timing.breakdown.sum(axis=0), gradients.astype(np.int64) @ there, links, participation=_participation(timing, left_out))
+
+
+def _participation(timing: Timing, left_out: bool) -> tuple[ParticipationRow, ...]:
+    """How often each worker was left out of an average, where that can be."""
+    if not left_out:
+        return ()
+    columns = [np.zeros(timing.absent.shape, bool) if found is None else found for found in (timing.absent, timing.lost, timing.carried)]
+    counts = np.stack([found.sum(axis=0) for found in columns], axis=1)
+    return tuple(ParticipationRow(worker, *row) for worker, row in enumerate(counts.tolist()))
 
 
 class Simulation:
@@ -288,6 +322,7 @@ class Simulation:
 
         with self._interruption.held():
             timing = simulate(cluster_settings(first.scenario, training.method, training.seed), rounds, round_done)
+            live.over(len(timing.round_end))
             live.record.states.sort(key=lambda state: state.round)
             if len(training.points) > 1:
                 for _ in rounds:  # that cluster stopped before the training's end; another may not
@@ -309,5 +344,5 @@ class Simulation:
             self._write(training, point, record, timing)
 
     def _write(self, training: Training, point: GridPoint, record: Record, timing: Timing) -> None:
-        write_series(self._directory, training.series(point), record, timing)
+        write_series(self._directory, training.series(point), record, timing, training.participation != "all")
         self._finished.add(training.series(point))

@@ -38,10 +38,11 @@ class Explanation:
     """The compute, the busiest link, latency, or waiting."""
     exposed: float | None
     """Share of communication that compute did not hide, 0 to 1; None where nothing was sent."""
-    twice_bandwidth: float
-    """Time with twice the bandwidth on every link, as a share of the time without."""
-    half_latency: float
-    """Time with half the latency on every link, as a share."""
+    twice_bandwidth: float | None
+    """Time with twice the bandwidth on every link, as a share of the time without; None where others
+    would take part in the averages then."""
+    half_latency: float | None
+    """Time with half the latency on every link, as a share; None likewise."""
     chosen: dict[str, int]
     """What ``collective = "auto"`` picked, and how often."""
     stopped: str | None
@@ -88,16 +89,17 @@ def _explain(training: Training, point: GridPoint, rounds: list, simulated: int)
     stopped = simulate(settings, rounds).stopped if simulated < len(rounds) else None
     some = list(itertools.islice(rounds, min(ROUNDS, simulated)))
     timing = simulate(settings, some)
-    faster = simulate(_scaled(settings, bandwidth=2.0), some)
-    nearer = simulate(_scaled(settings, latency=0.5), some)
+    changed = [] if settings.leaves_out else [_scaled(settings, bandwidth=2.0), _scaled(settings, latency=0.5)]
+    shares = [simulate(other, some).total / timing.total if timing.total else 1.0 for other in changed]
+    faster, nearer = shares or (None, None)
     sent = float(timing.communication.sum()) > 0
     return Explanation(
         training.method.name,
         point,
         timing.bottleneck,
         timing.exposed if sent else None,
-        faster.total / timing.total if timing.total else 1.0,
-        nearer.total / timing.total if timing.total else 1.0,
+        faster,
+        nearer,
         timing.chosen,
         stopped,
     )
@@ -130,6 +132,8 @@ def print_explanations(console: Console, explanations: list[Explanation]) -> Non
     console.print(table)
     if any(one.exposed is not None for one in explanations):
         console.print("exposed: share of the communication's time that compute did not hide (100%: workers waited for all of it)", markup=False, highlight=False)
+    if any(one.twice_bandwidth is None for one in explanations):
+        console.print("-: on another network others would take part in the averages: try it there with simgmc run", markup=False, highlight=False)
     for one in explanations:
         if one.chosen:
             picked = ", ".join(f"{name} ({times}x)" for name, times in sorted(one.chosen.items(), key=lambda item: -item[1]))
@@ -138,7 +142,9 @@ def print_explanations(console: Console, explanations: list[Explanation]) -> Non
             console.print(f"{one.method}: {one.stopped}", markup=False, highlight=False)
 
 
-def _change(share: float) -> str:
+def _change(share: float | None) -> str:
+    if share is None:
+        return "-"
     percent = 100 * (share - 1)
     return "0 %" if abs(percent) < 0.5 else f"{percent:+.0f} %"
 

@@ -35,6 +35,7 @@ class CSER(Algorithm):
     """
 
     source: ClassVar[str] = "Xie et al., NeurIPS 2020, Algorithm 2"
+    needs_everybody: ClassVar[str] = "its workers' own models would never get what they missed"
 
     error_compressor: Compressor
     compressor: Compressor | None = None

@@ -185,6 +185,7 @@ class OverlapLocalSGD(LocalSGD):
     """
 
     source: ClassVar[str] = "Wang, Liang, Joshi, ICASSP 2020, eq. (3)-(5) and (10)-(11)"
+    needs_everybody: ClassVar[str] = "its averages travel while everybody goes on"
 
     period: int = 2
     pull: float = 0.6

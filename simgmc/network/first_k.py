@@ -260,13 +260,15 @@ class FirstK:
     def _prepare(self, worker: int, current: Round, work: _Work) -> Iterator[simpy.Event]:
         """Compute, compress, send; unless the answer comes first and the work is over."""
         clock, settings = self.clock, self.settings
+        computed = 0
         for step in range(work.exchange.step):
             cost = current.plan.step(step)
             if isinstance(cost, Compress):
                 seconds = settings.compression.of(cost.nbytes)
             else:
                 if step not in current.compute:
-                    current.compute[step] = settings.compute.times(work.number, step, cost.gradients, len(settings.workers))
+                    current.compute[step] = settings.compute.times(work.number, computed, cost.gradients, len(settings.workers))
+                computed += 1
                 seconds = float(current.compute[step][worker])
             began = clock.now
             end = settings.compute.done(worker, began, seconds)

@@ -5,6 +5,7 @@
     workers.csv     one row per worker: gradients computed, and the seconds of each part of its time
     links.csv       one row per link that carried something: bytes and messages
     staleness.csv   one row per staleness that occurred, with its count; only where there is staleness
+    participation.csv  one row per worker: rounds missed, messages lost and carried; only where workers can be left out
 
 Each row starts with the columns of its series, as in ``breakdown.csv``.
 """
@@ -58,6 +59,19 @@ class StalenessRow:
 
 
 @dataclass(frozen=True)
+class ParticipationRow:
+    """One row of ``participation.csv``: how often a worker was left out of a round's average."""
+
+    worker: int
+    rounds_missed: int
+    """Rounds without a gradient of its own: it had crashed, gave it up, or was busy with a late one."""
+    messages_lost: int
+    """Messages that it sent and that came too late, so that they were thrown away."""
+    messages_carried: int
+    """Late messages that went into a later round's average."""
+
+
+@dataclass(frozen=True)
 class Details:
     """One finished series, worker by worker and link by link. K workers."""
 
@@ -69,6 +83,9 @@ class Details:
     """Of the links that carried something."""
     staleness: Mapping[int, int] = field(default_factory=dict)
     """Staleness -> how many gradients had it; empty where the method has none."""
+
+    participation: tuple[ParticipationRow, ...] = ()
+    """Of every worker, where some can be left out of a round; empty otherwise."""
 
     def __post_init__(self) -> None:
         seconds, gradients = np.asarray(self.seconds, dtype=float), np.asarray(self.gradients, dtype=np.int64)
@@ -109,6 +126,7 @@ def rows_of(details: Details) -> dict[str, list[Any]]:
         "workers.csv": workers,
         "links.csv": list(details.links),
         "staleness.csv": [StalenessRow(*pair) for pair in details.staleness.items()],
+        "participation.csv": list(details.participation),
     }
     return {file: found for file, found in rows.items() if found}
 
@@ -125,8 +143,9 @@ def from_rows(rows: Mapping[str, Sequence[Any]]) -> Details:
         np.array([row.gradients for row in workers]),
         tuple(rows.get("links.csv", ())),
         {row.staleness: row.count for row in staleness},
+        tuple(rows.get("participation.csv", ())),
     )
 
 
-FILES = {"workers.csv": WorkerRow, "links.csv": LinkTraffic, "staleness.csv": StalenessRow}
+FILES = {"workers.csv": WorkerRow, "links.csv": LinkTraffic, "staleness.csv": StalenessRow, "participation.csv": ParticipationRow}
 """Each file and what a row of it is."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import networkx as nx
 from pydantic import BeforeValidator, Field, model_validator
 
+from simgmc.costs import Participation
 from simgmc.errors import SimgmcError
 from simgmc.network import ClusterSettings, ComputeTime, Throughput, worker_names
 from simgmc.network import Duration as StatedDuration
@@ -20,7 +21,7 @@ from simgmc.network.overheads import Overheads
 from simgmc.network.places import drawn_nodes
 from simgmc.network.reachability import check_reachable
 from simgmc.network.routing import Links
-from simgmc.network.settings import Overlap
+from simgmc.network.settings import FIRST_K, Overlap
 from simgmc.network.topology import TOPOLOGIES
 from simgmc.network.topology import build as build_topology
 from simgmc.scenario.components import PositiveReal, Real, component, plain
@@ -140,6 +141,21 @@ class CollectiveOptions(Table):
 
     slices: Annotated[int, Field(ge=1, le=4096)] | None = None
     servers: Annotated[int, Field(ge=1, le=10_000)] = 1
+    k: Annotated[int, Field(ge=1, le=10**9)] | None = None
+    """Of first-k-parameter-server; all workers but one, if not given."""
+    late: Literal["dropped", "carried"] | None = None
+    """Of first-k-parameter-server; dropped, if not given."""
+
+    def network_options(self) -> Options:
+        """As the network simulation takes them."""
+        return Options(self.slices, self.servers, k=self.k, late=self.late or "dropped")
+
+
+_NEED_ALL = {
+    AUTO: "it chooses by the size of the average, which is known only when it is known who takes part; name the collective",
+    "sparse-reduce-scatter": "it needs to know how the supports of all workers' messages unite; use another collective",
+}
+"""Collectives that nobody can be left out of, and why."""
 
 
 class Cluster(Table):
@@ -165,31 +181,46 @@ class Cluster(Table):
         if self.collective not in (*COLLECTIVES, AUTO):
             known = suggestion(self.collective, [*COLLECTIVES, AUTO])
             raise mistake(f"unknown collective; {known}", "collective", value=self.collective)
-        if self.collective == "first-k-parameter-server":
-            raise mistake(
-                "whose message comes first depends on the clock, and a scenario's training does not: it would average "
-                "messages that this server drops; use parameter-server, or the network alone from Python",
-                "collective",
-                value=self.collective,
-            )
         options, known = self.collective_options, {AUTO: AUTO, **COLLECTIVES}
         readers = {
             "slices": [name for name in known if name == AUTO or COLLECTIVES[name].slices],
             "servers": [name for name in known if name == AUTO or COLLECTIVES[name].servers < 0],
+            "k": [FIRST_K],
+            "late": [FIRST_K],
         }
         for key, names in readers.items():
+            value = getattr(options, key)
             # The default of one server may stand: it is what written scenarios hold.
-            if getattr(options, key) not in (None, 1) and self.collective not in names:
+            stands = value is None or (value == 1 and key != "k")
+            if not stands and self.collective not in names:
                 raise mistake(
                     f"{self.collective} does not read it; leave it out, or use one of: {', '.join(names)}",
-                    "collective_options", key, value=getattr(options, key),
+                    "collective_options", key, value=value,
                 )  # fmt: skip
         if self.overlap is not None and self.crashes is not None:
             raise mistake("overlap and crashes together are not supported; leave out one of them", "overlap", value=self.overlap.buckets)
+        if self.collective == FIRST_K:
+            if self.overlap is not None:
+                raise mistake(f"{FIRST_K} takes whole messages; leave overlap out", "overlap", value=self.overlap.buckets)
+            if self.crashes is not None:
+                raise mistake(f"{FIRST_K} and crashes together are not supported; leave out one of them", "crashes", value=plain(self.crashes))
+        if self.crashes is not None and self.crashes.policy == "without" and self.collective in _NEED_ALL:
+            raise mistake(f'cannot go on without crashed workers: {_NEED_ALL[self.collective]}; or crashes.policy = "wait"', "collective", value=self.collective)
         return self
+
+    def participation(self, workers: int) -> Participation:
+        """Who is in the averages of so many workers."""
+        if self.crashes is not None and self.crashes.policy == "without" and workers > 1:
+            return "present"
+        options = self.collective_options.network_options()
+        if self.collective != FIRST_K or options.first(workers) == workers:
+            return "all"
+        return options.late
 
     def check(self, workers: int) -> None:
         """What only shows once the number of workers is known; all that a run would refuse."""
+        if (self.collective_options.k or 0) > workers:
+            raise mistake(f"a server cannot wait for more messages than there are workers: at most {workers}", "collective_options", "k", value=self.collective_options.k)
         if self.server_position is not None and self.server_position > workers:
             raise mistake(f"counts the workers before the server: at most {workers}", "server_position", value=self.server_position)
         known = self.host_names(workers)
@@ -259,7 +290,7 @@ class Cluster(Table):
 
     def server_names(self) -> tuple[str, ...]:
         """The hosts that serve."""
-        options = Options(servers=self.collective_options.servers)
+        options = self.collective_options.network_options()
         count = options.servers if self.collective == AUTO else COLLECTIVES[self.collective].servers_needed(options)
         return tuple(f"server{number}" for number in range(count)) if count > 1 else ("server",)
 
@@ -292,8 +323,9 @@ class Cluster(Table):
             workers=names,
             server=servers[0],
             servers=servers,
-            collective=self.collective,
-            options=Options(slices=self.collective_options.slices, servers=self.collective_options.servers),
+            # With k = n it is the plain server, and needs nothing of its own.
+            collective="parameter-server" if self.collective == FIRST_K and self.participation(workers) == "all" else self.collective,
+            options=self.collective_options.network_options(),
             overheads=Overheads(
                 self.transport.efficiency,
                 float(self.transport.software),

@@ -132,10 +132,11 @@ class Network(Table):
 
 
 class Crashes(Table):
-    """Workers that crash, and what the others do: ``wait`` for them, or ``stop`` the run."""
+    """Workers that crash, and what the others do: ``wait`` for them, go on ``without`` them until
+    they are back, or ``stop`` the run."""
 
     workers: Annotated[list[WorkerCrash], Field(min_length=1)]
-    policy: Literal["wait", "stop"]
+    policy: Literal["wait", "without", "stop"]
 
     @model_validator(mode="after")
     def _possible(self) -> Crashes:

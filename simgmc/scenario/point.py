@@ -77,6 +77,7 @@ class Scenario(Table):
             raise mistake(one["msg"], "cluster", *one["loc"], value=one["input"]) from None
         for index, method in enumerate(self.methods):
             algorithm = ALGORITHMS[method.algorithm]
+            self._check_left_out(index, method)
             if algorithm.clocked:
                 self._check_clocked(index, method)
             elif algorithm.mixing == "none":
@@ -99,6 +100,17 @@ class Scenario(Table):
                     f"must be 0: it would move the optimum of {self.workload.problem.name}, from which its metrics are counted",
                     *place, "weight_decay", value=decay,
                 )  # fmt: skip
+
+    def _check_left_out(self, index: int, method: Method) -> None:
+        """Refuse methods that need everybody where some may be left out of an average."""
+        algorithm = ALGORITHMS[method.algorithm]
+        if algorithm.clocked or self.cluster.participation(self.workload.workers) == "all":
+            return
+        why = algorithm.needs_everybody if algorithm.mixing == "none" else "gossip has no weights for some of the workers alone"
+        if why:
+            crashes = self.cluster.crashes is not None
+            cause = 'crashes.policy = "without"' if crashes else f"collective {self.cluster.collective!r}"
+            raise mistake(f"does not go with {cause}, which leaves workers out: {why}", "methods", index, "algorithm", value=method.algorithm)
 
     def _check_carried(self, method: Method) -> None:
         carried = {f"{key} {chosen.name!r}": COMPRESSORS[chosen.name].summable(chosen.options) for key, chosen in method.compressors().items()}

@@ -24,7 +24,7 @@ from simgmc.compression.rows import for_each_row
 from simgmc.compression.union import union_growth
 from simgmc.errors import DivergenceError, SimgmcError
 from simgmc.mixing import Mixing
-from simgmc.training.unfolding import Offer, Participation, StackedRound, mean_of, provisional
+from simgmc.training.unfolding import Offer, StackedRound, mean_of, provisional
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class StackedTrainer:
         weight_decay: float = 0.0,
         seed: int = 0,
         mixing: Mixing | None = None,
-        participation: Participation = "all",
+        participation: costs.Participation = "all",
     ):
         self.participation = participation
         """Who is in a mean, see :mod:`simgmc.training.unfolding`."""

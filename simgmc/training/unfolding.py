@@ -21,7 +21,7 @@ from __future__ import annotations
 import typing
 from collections.abc import Generator
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,11 +32,6 @@ from simgmc.errors import DivergenceError, SimgmcError
 
 if typing.TYPE_CHECKING:
     from simgmc.training.stacked import StackedTrainer
-
-Participation = Literal["all", "present", "dropped", "carried"]
-"""Who is in a mean: everybody; those that are there; the first k messages, later ones dropped
-or carried into the round that they arrive in."""
-
 
 @dataclass(frozen=True, eq=False)
 class Offer:
