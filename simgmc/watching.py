@@ -135,12 +135,14 @@ def _watch_clocked(directory: RunDirectory, training: Training, point: GridPoint
     first, last = _window(rounds, total, str(directory.path))
     begin = min(own[first - 1] for own in ends) if first else 0.0
     end = max(own[last] for own in ends)
+    # What is under way at the window's end becomes known when it is over.
+    after = max(min((time for time in own if time > end), default=seconds) for own in ends)
 
     def round_at(time: float) -> int:
-        return 1 if time >= begin else 0 if time >= 2 * begin - end else -1
+        return (2 if time > end else 1) if time >= begin else 0 if time >= 2 * begin - end else -1
 
     recorder = Recorder(1, 1)
-    _again(Peers(settings, recorder, round_at), journal, end)
+    _again(Peers(settings, recorder, round_at), journal, min(after, seconds))
     found = recorder.timeline(settings.workers, np.array([[begin] * len(ends), [end] * len(ends)]))
     own_rounds = {
         host: tuple((n, b, e) for n, (b, e) in enumerate(zip([0.0, *own], own, strict=False)) if begin < e <= end)

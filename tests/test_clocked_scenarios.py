@@ -111,6 +111,14 @@ def test_a_timeline_is_drawn_from_the_journal(finished, tmp_path):
     assert (tmp_path / "Async.gantt.png").stat().st_size > 10_000
 
 
+def test_what_is_under_way_when_a_timeline_ends_is_not_shown_as_waiting(finished, tmp_path):
+    """Workers of an asynchronous server compute or communicate, they never wait for each other."""
+    command("timeline", finished, "--method", "Async", "--rounds", "2:4", "--out", tmp_path)
+    events = json.loads((tmp_path / "Async.trace.json").read_text())["traceEvents"]
+    names = {event["name"] for event in events}
+    assert "compute" in names and "wait" not in names
+
+
 def test_why_says_that_another_network_would_train_anew(finished):
     assert "Async, seed 3: the clock drives its training" in command("why", finished)
 
