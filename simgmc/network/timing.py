@@ -193,7 +193,7 @@ class Record:
             for number in range(len(ends)):
                 if absent[number, worker]:
                     back = min((t for (n, w), t in self._rejoined.items() if w == worker and n > number), default=np.inf)
-                    others = np.nanmax(np.where(absent[number], np.nan, ends[number]))
+                    others = ends[number, ~absent[number]].max(initial=0.0)  # none, where all had crashed
                     ends[number, worker] = max(before, min(others, back))
                 missing = ends[number, worker] - before - breakdown[number, worker].sum()
                 if absent[number, worker] or (number and absent[number - 1, worker]):
