@@ -7,6 +7,7 @@ from typing import Any
 import networkx as nx
 from rich.console import Console
 
+from simgmc.network.settings import FIRST_K
 from simgmc.results.quantities import time_text
 from simgmc.scenario import ScenarioFile
 from simgmc.scenario.cluster import Cluster
@@ -38,7 +39,7 @@ def describe(cluster: Cluster, workers: int) -> str:
     options = {key: value for key, value in cluster.topology.options.items() if value is not None}
     name = cluster.topology.name + (f" ({', '.join(f'{k} {_plain(v)}' for k, v in options.items())})" if options else "")
     parts = [name, f"{cluster.bandwidth} and {cluster.latency} one way per host's link", _distance(cluster, workers)]
-    parts.append(cluster.collective)
+    parts.append(cluster.collective + _first(cluster, workers))
     for host, own in cluster.hosts.items():
         said = [f"{key} {_plain(value)}" for key, value in own if value is not None and value != type(own).model_fields[key].default]
         parts.append(f"{host}: {', '.join(said)}")
@@ -47,6 +48,14 @@ def describe(cluster: Cluster, workers: int) -> str:
         parts.append(f"{cluster.stragglers.kind} stragglers ({spread:g})")
     also = [key for key in ("pauses", "overlap", "changes", "crashes") if getattr(cluster, key) is not None]
     return "; ".join(parts) + (f"; with {', '.join(also)}" if also else "")
+
+
+def _first(cluster: Cluster, workers: int) -> str:
+    """How many messages the server waits for, and what becomes of the others, where it does not wait for all."""
+    if cluster.collective != FIRST_K:
+        return ""
+    options = cluster.collective_options.network_options()
+    return f" (the first {options.first(workers)} of {workers} messages, late ones {options.late})"
 
 
 def _distance(cluster: Cluster, workers: int) -> str:
