@@ -177,15 +177,17 @@ def _rows(axis: Axes, names: list[str]) -> None:
 
 
 def _round_numbers(axis: Axes, timeline: Timeline, host: str) -> None:
-    """The numbers of the rounds under the rows, where a worker's have room."""
-    whole = timeline.end - timeline.begin
-    for number_, start, end in timeline.rounds[host]:
-        words = f"round {number_}"
-        if (end - start) / whole * (PAGE_WIDTH - 1.6) > panels.text_width(words, 6.5) + 0.05:
-            axis.annotate(
-                words, ((start + end) / 2, 0), xycoords=("data", "axes fraction"), xytext=(0, -2),
-                textcoords="offset points", ha="center", va="top", fontsize=6.5, color="#404040",
-            )  # fmt: skip
+    """The numbers of a worker's rounds under the rows, where they have room, if at least every other has."""
+    room = (timeline.end - timeline.begin) / (PAGE_WIDTH - 1.6)
+    words = [(f"round {number_}", start, end) for number_, start, end in timeline.rounds[host]]
+    fitting = [one for one in words if one[2] - one[1] > room * (panels.text_width(one[0], 6.5) + 0.05)]
+    if 2 * len(fitting) < len(words):
+        return
+    for text, start, end in fitting:
+        axis.annotate(
+            text, ((start + end) / 2, 0), xycoords=("data", "axes fraction"), xytext=(0, -2),
+            textcoords="offset points", ha="center", va="top", fontsize=6.5, color="#404040",
+        )  # fmt: skip
 
 
 def _time_axis(axis: Axes, timeline: Timeline) -> None:
