@@ -17,7 +17,7 @@ import numpy as np
 from simgmc.errors import SimgmcError
 from simgmc.network.breakdown import CATEGORIES
 from simgmc.network.fabric import Fabric
-from simgmc.network.fluid import CapacityError, StuckError
+from simgmc.network.fluid import CapacityError
 from simgmc.network.schedule import Execution, Placement, Schedule, StructureBuilder
 from simgmc.network.settings import ClusterSettings
 from simgmc.network.timeline import Recorder
@@ -102,8 +102,6 @@ class Peers:
             self.clock.call_at(first.at, lambda _: self._stop_at_crash(first.worker), LAST_OF_INSTANT)
         try:
             self.fabric.run(self.over)
-        except StuckError:
-            raise
         except RuntimeError as dry:
             if self.clock.peek() < float("inf") or self.over.triggered:
                 raise
