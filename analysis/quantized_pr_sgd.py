@@ -92,9 +92,9 @@ def table(results: Results, target: float, epochs: float, seeds: int) -> str:
         "",
         "A ring all-reduce already sends less than a server does, and quantised messages cannot be added on the way, so that its all-gather "
         "saves less than the messages shrink. A server saves as much as they do once it quantises its answer too; its link is what all wait for, "
-        "hence the large factors. In the gossip form the noise of Q stays in the models (lower accuracy): it pays on slow links and costs on "
-        "fast ones. At 1 Mbit/s neighbours on the ring fall out of step, messages of two rounds share a link, and the links stand idle 40 % of the "
-        "time (`simgmc timeline`), which takes back part of the gain.",
+        "hence the large factors. The gossip form ends at a lower accuracy, perhaps because the noise of Q stays in the models (not examined): it "
+        "pays on slow links and costs on fast ones. All methods have the same learning rate, which was not tuned for any. At 1 Mbit/s neighbours on the ring fall out of step, messages of two rounds share a link, and the links stand idle 40 % of the "
+        "time (`simgmc timeline`, rounds 100 to 107 of seed 1), which takes back part of the gain.",
         "",
         "![Speed-up over bandwidth](quantized_pr_sgd.png)",
     ]
