@@ -6,6 +6,7 @@ models where that can be turned off.
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib
 import os
@@ -93,7 +94,10 @@ def flower_polling(task: Task, rounds: int) -> Tensor:
 def fedlab(task: Task, rounds: int) -> Tensor:
     """Its standalone pipeline, clients one after the other in one process."""
     held = _torchvision_without_kernels()  # noqa: F841
-    from fedlab.contrib.algorithm.fedavg import FedAvgSerialClientTrainer, FedAvgServerHandler
+    from fedlab.contrib.algorithm.fedavg import (
+        FedAvgSerialClientTrainer,
+        FedAvgServerHandler,
+    )
     from fedlab.core.standalone import StandalonePipeline
 
     class Held:
@@ -147,7 +151,8 @@ def pfl(task: Task, rounds: int) -> Tensor:
         lambda n: Dataset((task.images[n], task.labels[n]), user_id=str(n)), lambda: next(users)
     )
     module = Wrapped()
-    model = PyTorchModel(module, lambda parameters, lr: torch.optim.SGD(parameters, lr), torch.optim.SGD(module.parameters(), 1.0))
+    server = torch.optim.SGD(module.parameters(), 1.0)
+    model = PyTorchModel(module, lambda parameters, lr: torch.optim.SGD(parameters, lr), server)
     settings = NNAlgorithmParams(
         central_num_iterations=rounds, evaluation_frequency=10**9, train_cohort_size=CLIENTS, val_cohort_size=0
     )
@@ -198,6 +203,57 @@ def fluke(task: Task, rounds: int) -> Tensor:
     return parameters_to_vector(server.model.parameters()).detach()
 
 
+@system("FedML")
+def fedml(task: Task, rounds: int) -> Tensor:
+    """Its single-process simulation."""
+    held = _torchvision_without_kernels()  # noqa: F841
+    from types import SimpleNamespace
+
+    from fedml.simulation.sp.fedavg import fedavg_api
+
+    class Silent:
+        """For the reports to the vendor's service, which need an account."""
+
+        def __getattr__(self, name):
+            return Silent()
+
+        def __call__(self, *_, **__):
+            return None
+
+    fedavg_api.mlops = Silent()
+
+    class Marked(fedavg_api.FedAvgAPI):
+        def _aggregate(self, local_models):
+            answer = super()._aggregate(local_models)
+            task.mark()
+            return answer
+
+        def _local_test_on_all_clients(self, number):
+            """Evaluates after the first and the last round otherwise."""
+
+    settings = SimpleNamespace(
+        dataset="own", model="own", client_num_in_total=CLIENTS, client_num_per_round=CLIENTS, comm_round=rounds, epochs=1,
+        batch_size=SAMPLES, client_optimizer="sgd", learning_rate=RATE, weight_decay=0.0, frequency_of_the_test=10**9,
+        enable_wandb=False,
+    )  # fmt: skip
+    local = {n: [(task.images[n], task.labels[n])] for n in range(CLIENTS)}
+    sizes = dict.fromkeys(range(CLIENTS), SAMPLES)
+    everything = [CLIENTS * SAMPLES, 0, [], [], sizes, local, {n: [] for n in range(CLIENTS)}, CLASSES]
+    federation = Marked(settings, torch.device("cpu"), everything, task.model())
+    trainer = federation.model_trainer
+    state_of = trainer.get_model_params
+
+    def start_in_memory_of_its_own():
+        trainer.get_model_params = state_of
+        return copy.deepcopy(state_of())
+
+    # The server's first state is otherwise the module's own tensors: in the first round, each
+    # client would go on from where the one before it ended.
+    trainer.get_model_params = start_in_memory_of_its_own
+    federation.train()
+    return parameters_to_vector(federation.model.parameters()).detach()
+
+
 FLGO_BENCHMARK = """
 import torch
 from peer_rounds import Task
@@ -212,9 +268,9 @@ def flgo(task: Task, rounds: int) -> Tensor:
     """Its runner with a virtual clock, in one process."""
     held = _torchvision_without_kernels()  # noqa: F841
     import flgo
-    import flgo.algorithm.fedavg as fedavg
     import flgo.benchmark.partition
     import flgo.benchmark.toolkits.cv.classification as images
+    from flgo.algorithm import fedavg
 
     # PyTorch refuses subsets with only one of the two.
     images.FromDatasetPipe.TaskDataset.__getitems__ = lambda self, places: [self[place] for place in places]

@@ -90,7 +90,15 @@ def plain(task: Task, rounds: int) -> Tensor:
 
 
 def _simgmc(task: Task, rounds: int, algorithm_of: Callable) -> Tensor:
-    from simgmc.network import ClusterSettings, ComputeTime, Duration, Host, simulate, star, worker_names
+    from simgmc.network import (
+        ClusterSettings,
+        ComputeTime,
+        Duration,
+        Host,
+        simulate,
+        star,
+        worker_names,
+    )
     from simgmc.training.datasets import Dataset
     from simgmc.training.stacked import StackedTrainer
     from simgmc.training.workload import ClassificationWorkload

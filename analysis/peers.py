@@ -26,6 +26,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -61,6 +62,7 @@ PEERS = {
     "pfl-research": Peer("pfl", "pfl", "pfl==0.6.0"),
     "FedLab": Peer("fedlab", "fedlab", "fedlab==1.3.0"),
     "fluke": Peer("fluke", "fluke", "fluke-fl==0.8.1"),
+    "FedML": Peer("fedml", "fedml", "fedml==0.9.6 'setuptools<80'"),
     "FLGo": Peer("flgo", "flgo", "flgo==0.4.4"),
     "FedJAX": Peer(
         "fedjax", "fedjax", "fedjax==0.0.17 jax==0.4.25 jaxlib==0.4.25 dm-haiku==0.0.12 'optax<0.2.3' 'numpy<2'"
@@ -100,7 +102,7 @@ def interpreter(peer: Peer, environments: Path | None) -> str | None:
     if not peer.package:
         return found
     look = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({peer.package!r}) is None)"
-    return found if subprocess.run([found, "-c", look]).returncode == 0 else None
+    return found if subprocess.run([found, "-c", look], check=False).returncode == 0 else None
 
 
 def one_process(name: str, python: str, model: str, rounds: int, threads: int) -> dict:
@@ -112,14 +114,14 @@ def one_process(name: str, python: str, model: str, rounds: int, threads: int) -
         began = time.time()
         done = subprocess.run(
             [python, str(HERE / "peers.py"), "--child", json.dumps(request)], env=environment, cwd=folder,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600, check=False,
         )  # fmt: skip
         if not answer.exists():
             raise SystemExit(f"{name}: no answer (exit status {done.returncode}):\n{done.stdout[-2000:]}")
         found = json.loads(answer.read_text())
     marks = found["marks"]
     first = marks[1] if len(marks) > rounds else marks[0]
-    steps = [after - before for before, after in zip(marks, marks[1:], strict=False)]
+    steps = [after - before for before, after in pairwise(marks)]
     return {"rounds": steps[-(rounds - WARM_UP) :], "start": first - began, "distance": found["distance"]}
 
 
@@ -158,7 +160,8 @@ def measure(model: str, pythons: dict[str, str], rounds: int, repeats: int) -> d
             one.repetitions.append(repetition)
             one.start.append(found["start"])
             one.distance = max(one.distance, found["distance"])
-            print(f"  {model} {repetition + 1}/{repeats} {name} ({threads} threads): {1e3 * one.median_of(repetition):.1f} ms", file=sys.stderr)
+            where = f"{model} {repetition + 1}/{repeats} {name} ({threads} threads)"
+            print(f"  {where}: {1e3 * one.median_of(repetition):.1f} ms", file=sys.stderr)
     return measured
 
 
@@ -183,9 +186,8 @@ def table(measured: dict[str, Measured]) -> str:
             each = [one.median_of(number) / base.median_of(number) for number in one.repetitions]
             ratios = f"{statistics.median(each):.2f} | {one.best / base.best:.2f}"
         distance = f"{one.distance:.0e}" if PEERS[name].same else "another method"
-        lines.append(
-            f"| {name} | {1e3 * one.median:.1f} | {1e3 * one.best:.1f} | {ratios} | {statistics.median(one.start):.1f} | {distance} |"
-        )
+        times = f"{1e3 * one.median:.1f} | {1e3 * one.best:.1f} | {ratios} | {statistics.median(one.start):.1f}"
+        lines.append(f"| {name} | {times} | {distance} |")
     return "\n".join(lines)
 
 
