@@ -17,10 +17,10 @@ from simgmc.errors import SimgmcError
 from simgmc.header import line, print_cluster
 from simgmc.holdings import draw_holdings
 from simgmc.interface import Given
+from simgmc.interruption import Interruption
 from simgmc.layout import Layout
 from simgmc.memory import Prediction, predict_memory, require_memory
 from simgmc.mixing import Mixing
-from simgmc.interruption import Interruption
 from simgmc.precautions import late_milestones
 from simgmc.progress import RunProgress
 from simgmc.reporting import report
@@ -28,8 +28,8 @@ from simgmc.results import run_directory
 from simgmc.results.checkpoint import CHECKPOINTS, DEFAULT_EVERY, Checkpoints
 from simgmc.results.grids import MOST_POINTS
 from simgmc.results.quantities import bytes_text, time_text
-from simgmc.results.run_directory import RunDirectory
 from simgmc.results.rows import cell
+from simgmc.results.run_directory import RunDirectory
 from simgmc.results.run_lock import writing
 from simgmc.results.scenario_changes import changes, refusal
 from simgmc.results.series import value_text
