@@ -73,11 +73,25 @@ class FluidNetwork:
         heap = self._heap
         while heap:
             time, order, action, payload = heap[0]
-            if action is None and payload.prediction != order:
-                heapq.heappop(heap)
-                continue
+            if action is None:
+                if payload.prediction != order:
+                    heapq.heappop(heap)
+                    continue
+                if payload.end > time:
+                    self._postpone(payload)
+                    continue
             return time
         return _INFINITY
+
+    def _postpone(self, transfer: Transfer) -> None:
+        """The entry at the heap's top is of a flow that has become slower since: note its true end."""
+        if transfer.end < _INFINITY:
+            self._order += 1
+            transfer.noted, transfer.prediction = transfer.end, self._order
+            heapq.heapreplace(self._heap, (transfer.end, self._order, None, transfer))
+        else:
+            transfer.prediction = -1
+            heapq.heappop(self._heap)
 
     def at(self, time: float, action: Callable, payload: object = None) -> None:
         """Call ``action(payload)`` at a simulated time, before rates are computed there."""
@@ -134,7 +148,7 @@ class FluidNetwork:
             return
         transfer.updated = self.now
         if not transfer.route:
-            self._set_rate(transfer, transfer.cap)
+            self._set_rates([(transfer, transfer.cap)])
             return
         on, touched = self._on, self._touched
         for link in transfer.route:
@@ -168,7 +182,11 @@ class FluidNetwork:
         self.now = time
         on, touched = self._on, self._touched
         while heap and heap[0][0] == time:
-            _, order, action, payload = heapq.heappop(heap)
+            _, order, action, payload = heap[0]
+            if action is None and payload.prediction == order and payload.end > time:
+                self._postpone(payload)
+                continue
+            heapq.heappop(heap)
             if action is not None:
                 action(payload)
             elif payload.prediction == order:
@@ -198,20 +216,24 @@ class FluidNetwork:
 
     # sharing ----------------------------------------------------------------
 
-    def _set_rate(self, transfer: Transfer, rate: float) -> None:
-        now = self.now
-        if transfer.rate > 0.0:
-            transfer.remaining -= transfer.rate * (now - transfer.updated)
-            if transfer.remaining < 0.0:
-                transfer.remaining = 0.0
-        transfer.updated = now
-        transfer.rate = rate
-        if self.trace is not None:
-            self.trace.append((now, transfer, rate))
-        self._order += 1
-        transfer.prediction = self._order
-        if rate > 0.0:
-            heapq.heappush(self._heap, (now + transfer.remaining / rate, self._order, None, transfer))
+    def _set_rates(self, changes: list[tuple[Transfer, float]]) -> None:
+        """Flows go on at new rates from now."""
+        now, heap, trace = self.now, self._heap, self.trace
+        for transfer, rate in changes:
+            if transfer.rate > 0.0:
+                transfer.remaining -= transfer.rate * (now - transfer.updated)
+                if transfer.remaining < 0.0:
+                    transfer.remaining = 0.0
+            transfer.updated = now
+            transfer.rate = rate
+            if trace is not None:
+                trace.append((now, transfer, rate))
+            transfer.end = end = now + transfer.remaining / rate if rate > 0.0 else _INFINITY
+            # A slower flow's entry stays where it is, before its end, until it comes to the top.
+            if end < transfer.noted or (transfer.prediction < 0 and end < _INFINITY):
+                self._order += 1
+                transfer.noted, transfer.prediction = end, self._order
+                heapq.heappush(heap, (end, self._order, None, transfer))
 
     def _refill(self) -> None:
         """New rates after whatever has changed on some links."""
@@ -220,8 +242,7 @@ class FluidNetwork:
         except CapacityError as error:
             raise CapacityError(f"internal error at t = {self.now!r} s: {error}") from error
         self._touched.clear()
-        for transfer, rate in changes:
-            self._set_rate(transfer, rate)
+        self._set_rates(changes)
 
     # accounts ---------------------------------------------------------------
 

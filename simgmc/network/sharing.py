@@ -23,19 +23,26 @@ class Transfer:
     """One flow under way. ``run`` and ``index`` say whose and which flow it is."""
 
     __slots__ = (
-        "run", "index", "route", "latency", "cap", "remaining", "rate", "updated", "prediction", "mark",
+        "run", "index", "route", "both", "latency", "cap", "remaining", "rate", "updated", "end", "noted", "prediction", "mark",
     )  # fmt: skip
 
     def __init__(self, run, index: int, route: tuple[int, ...] | None, latency: float, nbytes: float, cap: float):
         self.run = run
         self.index = index
         self.route = route
+        self.both = sum(route) if route and len(route) == 2 and cap == _INFINITY else -1
+        """For the usual flow, over two links and without a cap: the sum of their numbers."""
         self.latency = latency
         self.cap = cap
         self.remaining = nbytes
         self.rate = 0.0
         self.updated = 0.0
+        self.end = _INFINITY
+        """When its last byte leaves at the present rate."""
+        self.noted = _INFINITY
+        """The time under which it is in the engine's heap: no later than its end."""
         self.prediction = -1
+        """The number of that entry; -1: none."""
         self.mark = 0
 
 
@@ -118,13 +125,11 @@ class MaxMin:
             # What the flows here could have elsewhere.
             elsewhere: list[float] = []
             for flow in members:
-                route = flow.route
-                most = flow.cap
-                if len(route) == 2:
-                    there = level[route[1] if route[0] == link else route[0]]
-                    elsewhere.append(there if there < most else most)
+                if flow.both >= 0:
+                    elsewhere.append(level[flow.both - link])
                     continue
-                for other in route:
+                most = flow.cap
+                for other in flow.route:
                     if other != link:
                         there = level[other]
                         if there < most:
@@ -150,9 +155,8 @@ class MaxMin:
             level[link] = new
             changed[link] = None
             for flow in members:
-                route = flow.route
-                if len(route) == 2 and flow.cap == _INFINITY:
-                    other = route[1] if route[0] == link else route[0]
+                if flow.both >= 0:
+                    other = flow.both - link
                     there = level[other]
                     if old < there or new < there:
                         low = old if old < new else new
@@ -162,6 +166,7 @@ class MaxMin:
                             waiting[other] = low
                             push(queue, (low, other))
                     continue
+                route = flow.route
                 for other in route:
                     if other == link:
                         continue
@@ -198,13 +203,17 @@ class MaxMin:
         mark = self._mark
         on, capacity, level = self.on, self.capacity, self.level
         for link in links:
-            used = 0.0
+            used, own = 0.0, level[link]
             for flow in on[link]:
-                rate = flow.cap
-                for other in flow.route:
-                    there = level[other]
-                    if there < rate:
-                        rate = there
+                if flow.both >= 0:
+                    there = level[flow.both - link]
+                    rate = there if there < own else own
+                else:
+                    rate = flow.cap
+                    for other in flow.route:
+                        there = level[other]
+                        if there < rate:
+                            rate = there
                 used += rate
                 if rate != flow.rate and flow.mark != mark:
                     flow.mark = mark
