@@ -136,7 +136,8 @@ class LiveTraining:
                 if self._diverged is not None:
                     raise self._diverged
                 if milestones.due(trainer.rounds, trainer.gradients, before):
-                    self._evaluations.add(**self._now())
+                    # Where it is held already its losses are counted: asked again, there would be none.
+                    self._evaluations.add(**(self._waiting.get(trainer.rounds) or self._now()))
                 self._keep()
         except DivergenceError as error:
             record.diverged, record.diverged_round = str(error), number

@@ -77,8 +77,7 @@ class RunProgress:
 
     def evaluated(self, training: Any, state: Any) -> None:
         """The model was evaluated."""
-        own = {"accuracy": state.test_accuracy, "loss": state.test_loss}
-        self._value, self._epoch = own.get(self._metric, state.others.get(self._metric)), state.epoch
+        self._noted(state)
         self._show()
         if not self._live and time.monotonic() - self._printed >= LINE_SECONDS:
             self._printed = time.monotonic()
@@ -94,12 +93,18 @@ class RunProgress:
 
     def ended(self, training: Any, record: Any) -> None:
         """A training and all its replays are finished and written."""
+        if record.states:
+            self._noted(record.states[-1])  # evaluated at simulated times, the last is not the latest that was heard of
         if record.diverged:
             self._line(training, f"diverged: {record.diverged}")
         else:
             self._line(training, f"{self._state()}, took {time_text(time.monotonic() - self._started)}")
         self._bars.remove_task(self._task)
         self._bars.update(self._whole, completed=self._number)
+
+    def _noted(self, state: Any) -> None:
+        own = {"accuracy": state.test_accuracy, "loss": state.test_loss}
+        self._value, self._epoch = own.get(self._metric, state.others.get(self._metric)), state.epoch
 
     def _state(self) -> str:
         value = f"{self._value:.2%}" if self._metric == "accuracy" else number(self._value)

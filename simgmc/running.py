@@ -187,7 +187,8 @@ def _header(console: Console, file: ScenarioFile, workload_of: WorkloadFactory, 
     line(console, "workload", f"{what}; gradients on {workload.device}, route: {workload.route}")
     if needed is not None:
         line(console, "memory", str(needed))
-    for training in _one_seed(file)[: len(scenario.methods)]:
+    first = {training.method.name: training for training in reversed(_one_seed(file))}
+    for training in (first[method.name] for method in scenario.methods):
         line(console, "wire", f"{training.method.name}: {wire_format(training, workload.layout)}")
     for named, mixing in _mixings(scenario):
         line(console, "gossip", f"{named}: {mixing.name}, {_links(mixing)}, spectral gap {mixing.spectral_gap:.4g}{' of one period' if mixing.time_varying else ''}")

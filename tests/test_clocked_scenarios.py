@@ -23,7 +23,7 @@ METHODS = [
 def write(folder, **changes):
     content = {**SMALL, "methods": METHODS, "report": {"baseline": "DMSGD"}}
     for key, value in changes.items():
-        content[key] = {**content[key], **value} if isinstance(value, dict) else value
+        content[key] = {**content.get(key, {}), **value} if isinstance(value, dict) else value
     (folder / "small.toml").write_text(tomli_w.dumps(content))
     return str(folder / "small.toml")
 
@@ -163,6 +163,21 @@ def test_an_evaluation_at_a_stated_time_sees_the_rounds_that_all_workers_had_fin
         number, time = int(row["round"]), float(row["sim_time_s"])
         assert ends[number][0] <= time < ends[number + 1][0]
         assert row["test_loss"] == ends[number][1]
+
+
+def test_the_last_evaluation_at_stated_times_has_a_training_loss_and_is_the_one_that_is_told(tmp_path):
+    output = command("run", write(tmp_path, workload={"evaluate_every": "100 ms"}), "--out", tmp_path / "run", "--seed", "0")
+    for method in METHODS:
+        last = rows(tmp_path / "run", method=method["name"])[-1]
+        assert 0 < float(last["train_loss"]) < 10
+        told = next(line for line in output.splitlines() if f"] {method['name']}, seed 0" in line)
+        assert f"epoch {float(last['epoch']):.4g}, accuracy {float(last['test_accuracy']):.2%}" in told
+
+
+def test_a_method_that_every_cluster_trains_anew_has_one_line_on_its_wire_format(tmp_path):
+    file = write(tmp_path, workload={"evaluate_every": "1 s"}, grid={"cluster.bandwidth": ["10 Mbit/s", "1 Gbit/s"]})
+    told = [line.split(":")[0] for line in command("run", file, "--dry-run").splitlines() if line.startswith("wire")]
+    assert told == [f"wire     {method['name']}" for method in METHODS]
 
 
 def test_a_crash_whose_policy_is_to_stop_ends_the_training_with_an_evaluation(tmp_path):

@@ -71,18 +71,23 @@ def staleness_bars(results: Results, loads: Sequence[Load]) -> list[Figure]:
     longest = max(load.staleness_at_most(_SHOWN) for load in stale)  # a few far out would squeeze all others
     bins = -(-(longest + 1) // _MOST_BINS)
 
-    def draw(axis: Axes, load: Load) -> None:
+    def share(load: Load) -> np.ndarray:
         values, shares = load.staleness
         padded = np.pad(shares, ((0, 0), (0, -len(values) % bins)))
-        binned = 100 * padded.reshape(len(shares), -1, bins).sum(axis=2)
+        return 100 * padded.reshape(len(shares), -1, bins).sum(axis=2)
+
+    top = 1.05 * max(float(share(load).mean(axis=0).max()) for load in stale)  # of all panels, which share their axis
+
+    def draw(axis: Axes, load: Load) -> None:
+        binned = share(load)
         places = bins * np.arange(binned.shape[1]) + (bins - 1) / 2
         color = looks.look(results.methods, load.method)["color"]
         axis.bar(places, binned.mean(axis=0), 0.86 * bins, color=color, lw=0)
-        if len(shares) > 1:
+        if len(binned) > 1:
             axis.errorbar(places, binned.mean(axis=0), yerr=binned.std(axis=0, ddof=1), fmt="none", ecolor="#202020", elinewidth=0.6)
         axis.axvline(load.staleness_summary[0].mean, color="#404040", lw=0.8, ls="--")
         axis.set(xlim=(-0.6 * bins, longest + 0.6 * bins))
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, top)
         axis.xaxis.set_major_locator(MaxNLocator(8, integer=True))
 
     def finding(load: Load) -> str:

@@ -132,6 +132,18 @@ def test_all_gradients_are_in_the_histogram_but_for_the_last_hundredth(tmp_path,
         assert sum(patch.get_height() for patch in inside) >= 99 and len(inside) <= 41
 
 
+def test_no_bar_of_staleness_is_cut_off_by_a_panel_with_lower_ones(tmp_path):
+    directory = run(tmp_path, collectives=("ring", "parameter-server"), single=False)
+    results = read_results(directory, METHODS)
+    flat, steep = dict.fromkeys(range(10), 100), {0: 990, 1: 10}
+    details = {key: dataclasses.replace(one, staleness=flat if key.collective == "ring" else steep) for key, one in directory.details().items()}
+    with panels.style():
+        (figure,) = staleness_bars(results, loads_of(results, details))
+    assert len(figure.axes) > 1
+    for axes in figure.axes:
+        assert max(patch.get_height() for patch in axes.patches) < axes.get_ylim()[1]
+
+
 def test_values_of_evaluations_at_the_same_round_are_kept_apart(tmp_path):
     results = read_results(run(tmp_path), METHODS)
     (swarm, _) = results.at("SwarmSGD", results.points[0])
