@@ -145,6 +145,21 @@ def test_a_matrix_from_a_file(tmp_path):
             read_matrix(str(tmp_path / name))
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_file_that_holds_no_matrix_is_named_and_a_byte_order_mark_is_no_number(tmp_path):
+    (tmp_path / "mark.csv").write_text("\ufeff0.5,0.5\n0.5,0.5\n")
+    assert np.array_equal(read_matrix(str(tmp_path / "mark.csv")), np.full((2, 2), 0.5))
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "folder.csv").mkdir()
+    with open(tmp_path / "claims.npy", "wb") as stream:  # of more numbers than any machine holds
+        np.lib.format.write_array_header_1_0(stream, {"descr": "<f8", "fortran_order": False, "shape": (10**7, 10**7)})
+    with open(tmp_path / "huge.csv", "wb") as stream:
+        stream.truncate(2**31)
+    for name in ("empty.csv", "folder.csv", "claims.npy", "huge.csv"):
+        with pytest.raises(SimgmcError, match=name):
+            read_matrix(str(tmp_path / name))
+
+
 @pytest.mark.parametrize(
     ("name", "workers", "options", "words"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,9 @@ from simgmc.mixing.graphs import LARGEST, GossipGraph
 
 _CLOSE = 1e-9
 """How far sums of stated weights may be from 1."""
+
+_LARGEST_FILE = 128 * 2**20
+"""Bytes of a file of weights: enough for as many workers as gossip takes, with every digit written."""
 
 WEIGHTS: dict[str, str] = {
     "auto": "metropolis-hastings; on a directed graph uniform; for push-sum methods push-sum",
@@ -195,14 +199,17 @@ def stated_mixing(matrix: Sequence[Sequence[float]] | np.ndarray, name: str = "t
 def read_matrix(file: str) -> np.ndarray:
     """The matrix in a ``.npy`` file, or in a text file with a row a line and commas between numbers."""
     try:
+        size = os.stat(file).st_size
+        if not Path(file).is_file() or size > _LARGEST_FILE:
+            raise SimgmcError(f"{file}: must be a file of at most {_LARGEST_FILE // 2**20} MiB")
         if Path(file).suffix.lower() == ".npy":
             matrix = np.load(file, allow_pickle=False)
         else:
-            matrix = np.loadtxt(file, delimiter=",", ndmin=2)
+            matrix = np.loadtxt(file, delimiter=",", ndmin=2, encoding="utf-8-sig") if size else np.empty(0)
     except FileNotFoundError:
         raise SimgmcError(f"{file}: no such file") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise SimgmcError(f"{file}: is not a matrix that can be read: {error}") from None
+    except (OSError, ValueError, EOFError, MemoryError) as error:
+        raise SimgmcError(f"{file}: is not a matrix that can be read: {getattr(error, 'strerror', None) or error}") from None
     if matrix.ndim != 2 or matrix.dtype.kind not in "iuf":
         raise SimgmcError(f"{file}: must hold a square matrix of numbers")
     return matrix

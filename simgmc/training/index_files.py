@@ -14,6 +14,7 @@ import io
 import json
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,10 @@ from typing import Any
 import numpy as np
 
 from simgmc.errors import SimgmcError
+
+
+_DAMAGE = (ValueError, KeyError, EOFError, RuntimeError, MemoryError, csv.Error, zipfile.BadZipFile, zlib.error)
+"""What readers raise for content that is none of theirs. RuntimeError: encrypted, deeply nested, an unknown compression."""
 
 
 def read_index_file(path: str | Path, workers: int, samples: int) -> list[np.ndarray]:
@@ -44,7 +49,7 @@ def read_index_file(path: str | Path, workers: int, samples: int) -> list[np.nda
         raise SimgmcError(f"partition file {path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     try:
         lists = read(content)
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, RecursionError) as error:
+    except _DAMAGE as error:
         raise SimgmcError(f"partition file {path}: {error}") from None
     if len(lists) != workers:
         raise SimgmcError(f"partition file {path}: names {len(lists)} workers, the scenario has {workers}")
@@ -106,7 +111,7 @@ def _read_npz(content: bytes) -> list[np.ndarray]:
 
 def _read_json(content: bytes) -> list[Any]:
     try:
-        table = json.loads(content)
+        table = json.loads(content, object_pairs_hook=_each_once)
     except ValueError as error:
         raise ValueError(f"not valid JSON: {error}") from None
     if isinstance(table, dict):
@@ -116,8 +121,16 @@ def _read_json(content: bytes) -> list[Any]:
     return table
 
 
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in table if names.count(name) > 1)!r} is there twice")
+    return table
+
+
 def _read_csv(content: bytes) -> list[list[int]]:
-    rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"))))
+    rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=None)))
     if not rows or [cell.strip().lower() for cell in rows[0]] != ["worker", "index"]:
         raise ValueError("its first line must be worker,index")
     held: dict[int, list[int]] = {}
@@ -128,6 +141,8 @@ def _read_csv(content: bytes) -> list[list[int]]:
             worker, index = (int(cell) for cell in row)
         except ValueError:
             raise ValueError(f"line {line}: {','.join(row)[:40]!r} is not worker,index in whole numbers") from None
+        if worker < 0:
+            raise ValueError(f"line {line}: there is no worker {worker}; they are numbered from 0")
         held.setdefault(worker, []).append(index)
     names = {str(worker): indices for worker, indices in held.items()}
     return [names[name] for name in _by_number(list(names))]

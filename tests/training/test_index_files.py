@@ -123,3 +123,45 @@ def test_partitions_by_label_are_refused_for_text(tmp_path):
     (tmp_path / "a.toml").write_text(SCENARIO)
     with pytest.raises(SimgmcError, match="workload.partition.* = \"dirichlet\": goes by labels"):
         ScenarioFile.read(tmp_path / "a.toml", [("workload.partition", "dirichlet")])
+
+
+def damaged(path, what):
+    """An .npz file of two workers that is broken in its own way."""
+    np.savez_compressed(path, worker0=np.arange(500), worker1=np.arange(500, 1000))
+    content = bytearray(path.read_bytes())
+    local, central = content.find(b"PK\x03\x04"), content.find(b"PK\x01\x02")
+    if what == "corrupt":
+        content[60:90] = b"\xff" * 30
+    elif what == "encrypted":
+        content[local + 6] |= 1
+        content[central + 8] |= 1
+    else:
+        content[local + 8] = content[central + 10] = 99  # a compression that nobody knows
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("what", ["corrupt", "encrypted", "unknown"])
+def test_a_broken_archive_is_named(tmp_path, what):
+    damaged(tmp_path / "who.npz", what)
+    with pytest.raises(SimgmcError, match="partition file .*who.npz: "):
+        partition("file", np.zeros(1000, int), 2, 0, path=str(tmp_path / "who.npz"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("who.csv", "worker,index\n0," + "1" * 200_000, "field larger"),
+        ("who.csv", "worker,index\n-1,0\n0,1\n", "line 2: there is no worker -1"),
+        ("who.json", '{"worker0": [1], "worker0": [2], "worker1": [3]}', "'worker0' is there twice"),
+    ],
+)
+def test_what_would_be_read_as_something_else_is_refused(tmp_path, name, content, words):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(SimgmcError, match=words):
+        partition("file", LABELS, 2, 0, path=str(tmp_path / name))
+
+
+def test_lines_may_end_as_on_any_system(tmp_path):
+    for end in ("\n", "\r\n", "\r"):
+        (tmp_path / "who.csv").write_bytes(end.join(["worker,index", "0,1", "1,2"]).encode())
+        assert [piece.tolist() for piece in partition("file", LABELS, 2, 0, path=str(tmp_path / "who.csv"))] == [[1], [2]]
