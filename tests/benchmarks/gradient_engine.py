@@ -41,6 +41,7 @@ MODELS = {
     "cnn-32": ("cnn", (3, 32, 32), {}),
     "resnet20-GN": ("resnet20", (3, 32, 32), {"norm": "group"}),
     "resnet20-BN": ("resnet20", (3, 32, 32), {"norm": "batch"}),
+    "vit-4": ("vit", (3, 32, 32), {"depth": 4}),
 }
 
 
