@@ -17,9 +17,11 @@ one that ``--environments`` names; a peer that is not there is skipped, and how 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -33,6 +35,8 @@ HERE = Path(__file__).resolve().parent
 BASE = "simgmc"
 WARM_UP = 3
 TOLERANCE = 1e-2
+PATIENCE = 90.0
+"""Seconds after which a process is given up."""
 
 
 @dataclass(frozen=True)
@@ -105,24 +109,51 @@ def interpreter(peer: Peer, environments: Path | None) -> str | None:
     return found if subprocess.run([found, "-c", look], check=False).returncode == 0 else None
 
 
-def one_process(name: str, python: str, model: str, rounds: int, threads: int) -> dict:
-    """Run a system's rounds in a process of its own."""
-    with tempfile.TemporaryDirectory() as folder:
+def one_process(name: str, python: str, model: str, rounds: int, threads: int) -> dict | None:
+    """Run a system's rounds in a process of its own; None where that does not end."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         answer = Path(folder, "answer.json")
         request = {"system": name, "model": model, "rounds": rounds, "threads": threads, "answer": str(answer)}
         environment = {**os.environ, "PYTHONPATH": str(HERE), "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": str(threads)}
+        environment["TMPDIR"] = folder
+        output = Path(folder, "output")
         began = time.time()
-        done = subprocess.run(
-            [python, str(HERE / "peers.py"), "--child", json.dumps(request)], env=environment, cwd=folder,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600, check=False,
-        )  # fmt: skip
+        with output.open("w") as written:
+            process = subprocess.Popen(
+                [python, str(HERE / "peers.py"), "--child", json.dumps(request)], env=environment, cwd=folder,
+                stdout=written, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                return None
+            finally:
+                for number in [*descendants(process.pid), process.pid]:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(number, signal.SIGKILL)
+                process.wait()
         if not answer.exists():
-            raise SystemExit(f"{name}: no answer (exit status {done.returncode}):\n{done.stdout[-2000:]}")
+            raise SystemExit(f"{name}: no answer (exit status {process.returncode}):\n{output.read_text()[-2000:]}")
         found = json.loads(answer.read_text())
     marks = found["marks"]
     first = marks[1] if len(marks) > rounds else marks[0]
     steps = [after - before for before, after in pairwise(marks)]
     return {"rounds": steps[-(rounds - WARM_UP) :], "start": first - began, "distance": found["distance"]}
+
+
+def descendants(process: int) -> list[int]:
+    """The processes that a process has started, and theirs, on Linux."""
+    children: dict[int, list[int]] = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parent = int(status.read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(status.parent.name))
+    found, left = [], [process]
+    while left:
+        below = children.get(left.pop(), [])
+        found += below
+        left += below
+    return found
 
 
 def child(request: dict) -> None:
@@ -153,6 +184,9 @@ def measure(model: str, pythons: dict[str, str], rounds: int, repeats: int) -> d
                 continue
             threads = {"one": 1, "all": cores}.get(peer.threads) or quicker(measured, cores)
             found = one_process(name, python, model, peer.rounds or rounds, threads)
+            if found is None:
+                print(f"{model}, repetition {repetition + 1}: {name} did not end within {PATIENCE:.0f} s", flush=True)
+                continue
             if peer.same and found["distance"] > TOLERANCE:
                 raise SystemExit(f"{name}: its parameters are {found['distance']:.1%} off the plain loop's: not the same round")
             one = measured[name]
@@ -180,7 +214,7 @@ def table(measured: dict[str, Measured]) -> str:
         "| system | median ms | best ms | median ratio | best ratio | first round done, s | off the plain loop |",
         "|---|---|---|---|---|---|---|",
     ]
-    for name, one in sorted(measured.items(), key=lambda item: item[1].best):
+    for name, one in sorted(((name, one) for name, one in measured.items() if one.rounds), key=lambda item: item[1].best):
         ratios = "– | –"
         if base is not None and base.rounds:
             each = [one.median_of(number) / base.median_of(number) for number in one.repetitions]
