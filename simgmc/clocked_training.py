@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -75,15 +76,14 @@ class ClockedTraining:
         self._clocked = Clocked(self._peers, self._numerics, self._after)
         self._before = 0.0
         self._evaluated = -1
+        self._awaited = False
+        """Whether an evaluation at a stated time is to come."""
 
     # running --------------------------------------------------------------------------
 
     def run(self) -> Finished:
         """Train to the end (or until it diverges)."""
-        clock, seconds = self._peers.clock, self._milestones.seconds
-        clock.call_at(0.0, lambda _: self._evaluate(), LAST_OF_INSTANT)
-        if seconds is not None:
-            self._tick(1, seconds)
+        self._peers.clock.call_at(0.0, lambda _: self._evaluate(), LAST_OF_INSTANT)
         try:
             self._clocked.run()
             if self._clocked.diverged:
@@ -94,14 +94,20 @@ class ClockedTraining:
             self.record.diverged, self.record.diverged_round = str(error), int(self._mean_gradients)
         return self._finished()
 
-    def _tick(self, number: int, seconds: float) -> None:
-        """Evaluate at every multiple of so many simulated seconds."""
+    def _at_stated_time(self, seconds: float) -> None:
+        """Evaluate at the next multiple of so many simulated seconds (this very instant, if it is one).
+
+        Asked for only where there is something new to see: the multiples in between may be many.
+        """
 
         def evaluate(_: Any) -> None:
+            self._awaited = False
             self._evaluate()
-            self._tick(number + 1, seconds)
 
-        self._peers.clock.call_at(number * seconds, evaluate, LAST_OF_INSTANT)
+        self._awaited = True
+        now = self._peers.now
+        time = math.ceil(now / seconds) * seconds
+        self._peers.clock.call_at(time if time >= now else time + seconds, evaluate, LAST_OF_INSTANT)
 
     @property
     def _mean_gradients(self) -> float:
@@ -113,6 +119,8 @@ class ClockedTraining:
         over = self._milestones.over_by_clock(now)
         if over or self._milestones.due_by_clock(now, self._before):
             self._evaluate()
+        elif self._milestones.seconds is not None and not self._awaited and int(now) != self._evaluated:
+            self._at_stated_time(self._milestones.seconds)
         if int(now) > int(self._before):
             self._on_round(int(now) - 1, self._peers.now)
         self._before = now

@@ -147,7 +147,7 @@ def test_evaluations_at_stated_simulated_times_are_at_these_times(tmp_path, inte
     assert "other rounds would be evaluated" in output
 
 
-@pytest.mark.parametrize("interval", ["-1 s", "0 s", "3 hours ago", "s"])
+@pytest.mark.parametrize("interval", ["-1 s", "0 s", "3 hours ago", "s", "1e-300 s"])
 def test_a_wrong_interval_is_named(tmp_path, interval):
     output = command("check", write(tmp_path, workload={"evaluate_every": interval}), status=2)
     assert "small.toml: workload.evaluate_every" in output
@@ -163,6 +163,14 @@ def test_an_evaluation_at_a_stated_time_sees_the_rounds_that_all_workers_had_fin
         number, time = int(row["round"]), float(row["sim_time_s"])
         assert ends[number][0] <= time < ends[number + 1][0]
         assert row["test_loss"] == ends[number][1]
+
+
+def test_stated_times_may_be_far_closer_than_gradients(tmp_path):
+    file = write(tmp_path, workload={"evaluate_every": "1 ns"}, methods=METHODS[1:], report={"baseline": "Swarm"})
+    command("run", file, "--out", tmp_path / "run", "--seed", "0")
+    for name in ("Swarm", "Async"):
+        found = [int(row["round"]) for row in rows(tmp_path / "run", method=name)]
+        assert found == list(range(found[-1] + 1))
 
 
 def test_the_last_evaluation_at_stated_times_has_a_training_loss_and_is_the_one_that_is_told(tmp_path):

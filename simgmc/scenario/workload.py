@@ -46,9 +46,12 @@ class Workload(Table):
         """How often to evaluate: a number of epochs, of rounds or of simulated seconds."""
         if self.evaluate_every.strip().partition(" ")[2].strip() in DURATION:
             try:
-                return float(parse_positive_duration(self.evaluate_every)), "seconds"
+                seconds = float(parse_positive_duration(self.evaluate_every))
             except ValueError as error:
                 raise mistake(str(error), "evaluate_every", value=self.evaluate_every) from None
+            if seconds < 1e-9:
+                raise mistake('must be at least "1 ns"', "evaluate_every", value=self.evaluate_every)
+            return seconds, "seconds"
         number, _, unit = self.evaluate_every.strip().partition(" ")
         try:
             value = float(number)
