@@ -28,7 +28,6 @@ import hashlib
 import io
 import os
 import typing
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -146,8 +145,8 @@ class RunDirectory:
                 return stored["journal"]
         except FileNotFoundError:
             raise SimgmcError(f"{self.path} holds no journal of {training_key!r}") from None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise SimgmcError(f"{file}: cannot be read: {error}") from None
+        except stored_costs.DAMAGED as error:
+            raise SimgmcError(f"{file}: cannot be read: {reason(error)}") from None
 
     def replace(self, file: Path, content: bytes) -> Path:
         """Writes a whole file at once: readers see the old one or the new one, never a part."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import json
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -27,9 +28,9 @@ _SCALARS = {"bool": (bool, np.bool_), "int": (int, np.integer), "float": (float,
 _DTYPES = {"bool": np.bool_, "int": np.int64, "float": np.float64, "str": np.str_}
 
 
-_DAMAGED = (
+DAMAGED = (
     zipfile.BadZipFile, zlib.error, KeyError, IndexError, ValueError, TypeError, AttributeError, EOFError, OSError,
-    ArithmeticError, MemoryError, NotImplementedError, RuntimeError, StopIteration,
+    ArithmeticError, MemoryError, NotImplementedError, RuntimeError, StopIteration, SyntaxError, tokenize.TokenError,
 )  # fmt: skip
 """What numpy, zipfile and the decoding here may raise on bytes that are not such a file."""
 
@@ -74,7 +75,7 @@ def from_bytes(content: bytes, where: str = "costs") -> list[costs.RoundCosts]:
         steps = [iter(_steps(name, kinds, arrays, where)) for name, kinds in schema.items()]
         order = iter(arrays["kinds"].tolist())
         return [tuple(next(steps[next(order)]) for _ in range(n)) for n in arrays["steps_per_round"].tolist()]
-    except _DAMAGED:
+    except DAMAGED:
         raise SimgmcError(f"{where} is not a file of stored costs, or it is damaged") from None
 
 
@@ -84,7 +85,7 @@ def key_of(file: Path) -> str | None:
         with np.load(file, allow_pickle=False) as content:
             key = json.loads(str(content["schema"])).get("key")
         return key if isinstance(key, str) else None
-    except _DAMAGED:
+    except DAMAGED:
         return None
 
 

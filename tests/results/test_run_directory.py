@@ -2,8 +2,9 @@ import math
 import subprocess
 import sys
 
+import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from synthetic_runs import accuracy_curve, breakdown, write_run
 
@@ -253,3 +254,19 @@ def test_numbers_that_no_run_gives_are_named_by_their_line(tmp_path, file, colum
     (tmp_path / file).write_text("\n".join([lines[0], ",".join(cells), *lines[2:]]) + "\n")
     with pytest.raises(SimgmcError, match=f"{file}, line 2"):
         directory.finished()
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), min_size=1, max_size=40))
+def test_a_damaged_journal_is_named_or_reads_as_it_was(tmp_path, changes):
+    directory = create(tmp_path, "x", overwrite=True)
+    journal = np.arange(3000) ** 2 % 1009
+    file = directory.write_journal("Async, seed 1", journal)
+    content = bytearray(file.read_bytes())
+    for place, byte in changes:
+        content[place % len(content)] = byte
+    file.write_bytes(content)
+    try:
+        assert np.array_equal(directory.read_journal("Async, seed 1"), journal)
+    except SimgmcError as error:
+        assert str(file) in str(error)
