@@ -29,10 +29,10 @@ class Given:
         import torch
 
         from simgmc.training.imports import guarded
-        from simgmc.training.models import seeded
+        from simgmc.training.models import ready, seeded
 
         model = self.model
-        return model if isinstance(model, torch.nn.Module) else seeded(lambda: guarded("model", "making it failed", model), seed)
+        return ready(model) if isinstance(model, torch.nn.Module) else seeded(lambda: guarded("model", "making it failed", model), seed)
 
 
 def run(
@@ -105,8 +105,7 @@ def _what(model: Any) -> str:
     """The class and the size of a model, for the resolved scenario."""
     import torch
 
-    if not isinstance(model, torch.nn.Module):
-        if not callable(model):
-            raise SimgmcError(f"model: {type(model).__name__} is neither a torch.nn.Module nor a function that makes one")
-        model = Given(model=model).build(0)
+    if not isinstance(model, torch.nn.Module) and not callable(model):
+        raise SimgmcError(f"model: {type(model).__name__} is neither a torch.nn.Module nor a function that makes one")
+    model = Given(model=model).build(0)
     return f"{type(model).__name__}, {sum(p.numel() for p in model.parameters() if p.requires_grad):,} parameters"

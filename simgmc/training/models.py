@@ -242,7 +242,7 @@ def seeded(build: Callable[[], Any], seed: int) -> nn.Module:
     """The module that ``build`` makes, its random draws from the seed, float32 on the CPU.
 
     Raises:
-        SimgmcError: it makes something else.
+        SimgmcError: it makes something else, or a module that cannot be trained as it is.
     """
     import torch
 
@@ -251,4 +251,23 @@ def seeded(build: Callable[[], Any], seed: int) -> nn.Module:
         model = build()
     if not isinstance(model, torch.nn.Module):
         raise SimgmcError(f"workload.model: {model!r:.60} ({type(model).__name__}) is not a torch.nn.Module")
+    return ready(model)
+
+
+def ready(model: nn.Module) -> nn.Module:
+    """The module itself, if all of its parameters are real numbers that are there.
+
+    Raises:
+        SimgmcError: some are complex, on the meta device, or wait for a first batch (lazy modules).
+    """
+    import torch
+
+    for name, parameter in model.named_parameters():
+        where = f"workload.model: {type(model).__name__}: parameter {name}"
+        if isinstance(parameter, torch.nn.parameter.UninitializedParameter):
+            raise SimgmcError(f"{where} has no shape yet: send a first batch through a lazy module before handing it over")
+        if parameter.is_meta:
+            raise SimgmcError(f"{where} has no values: it is on the meta device")
+        if not parameter.is_floating_point():
+            raise SimgmcError(f"{where} is {str(parameter.dtype).removeprefix('torch.')}: only real parameters can be trained")
     return model

@@ -11,6 +11,7 @@ from torch._utils import _unflatten_dense_tensors
 
 from simgmc.errors import SimgmcError
 from simgmc.layout import Layout
+from simgmc.training.imports import guarded
 
 
 class ParameterSet:
@@ -56,7 +57,7 @@ class Replicas:
         self, model: nn.Module, workers: int, device: torch.device, dtype: torch.dtype,
         channels_last: bool,
     ):
-        model = copy.deepcopy(model).to(device=device, dtype=dtype).train()
+        model = guarded(f"model {type(model).__name__}", "copying it failed", lambda: copy.deepcopy(model)).to(device=device, dtype=dtype).train()
         trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         if not trained:
             raise SimgmcError(f"model {type(model).__name__} has no parameters to train")

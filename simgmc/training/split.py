@@ -7,6 +7,7 @@ matrix product per layer, written where they belong in the (K, d) result.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 
 import torch
@@ -87,6 +88,8 @@ class SplitEngine:
                 self._layers.append((None, number, has_bias))
                 number += 1 + has_bias
             elif not isinstance(layer, nn.Flatten):
+                layer = copy.copy(layer)
+                layer.inplace = False  # what it would write over belongs to the layer before, or is the batch
                 self._layers.append((layer, 0, False))
         self._pool = Pool(threads)
 

@@ -1,6 +1,7 @@
 """The gradient engine against fresh modules with plain ``backward``."""
 
 import copy
+import threading
 
 import hypothesis.strategies as st
 import numpy as np
@@ -12,7 +13,7 @@ from torch import nn
 
 from simgmc.errors import SimgmcError
 from simgmc.training.datasets import Dataset
-from simgmc.training.models import build_model
+from simgmc.training.models import build_model, ready, seeded
 from simgmc.training.partitions import partition
 from simgmc.training.workload import (
     ClassificationWorkload,
@@ -344,3 +345,46 @@ def test_split_and_loop_agree_for_any_chain_of_linear_layers(
     at = torch.randn(1 if shared else workers, split.d, dtype=torch.float64)
     for a, b in zip(split.gradients(at, 1), loop.gradients(at, 1), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("route", ["split", "loop"])
+def test_layers_that_write_over_their_input_give_the_same_gradients(route):
+    def gradients(inplace):
+        torch.manual_seed(4)
+        model = nn.Sequential(nn.Flatten(), nn.LeakyReLU(0.1, inplace), nn.Linear(64, 16), nn.ReLU(inplace), nn.Linear(16, CLASSES), nn.ELU(inplace=inplace))
+        workload = make(model, (1, 8, 8), route=route)
+        at = workload.initial_parameters()[None]
+        return [*workload.gradients(at, 0), *workload.gradients(at, 1)]
+
+    for one, other in zip(gradients(True), gradients(False), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
+
+
+def complex_numbers():
+    return nn.Linear(64, CLASSES, dtype=torch.cfloat)
+
+
+def with_a_lock():
+    model = nn.Linear(64, CLASSES)
+    model.lock = threading.Lock()
+    return model
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda: nn.LazyLinear(CLASSES), "parameter weight has no shape yet"),
+        (lambda: nn.Linear(64, CLASSES, device="meta"), "parameter weight has no values"),
+        (complex_numbers, "parameter weight is complex64: only real parameters"),
+    ],
+)
+def test_a_module_whose_parameters_cannot_be_trained_is_refused(build, words):
+    with pytest.raises(SimgmcError, match=words):
+        seeded(build, 0)
+    with pytest.raises(SimgmcError, match=words):
+        ready(build())
+
+
+def test_a_module_that_cannot_be_copied_is_refused():
+    with pytest.raises(SimgmcError, match="model Linear: copying it failed: TypeError"):
+        make(with_a_lock(), (1, 8, 8))
