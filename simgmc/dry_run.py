@@ -15,7 +15,8 @@ import torch
 
 from simgmc.building import build_clocked_trainer, build_trainer
 from simgmc.clocked import Clocked
-from simgmc.errors import SimgmcError
+from simgmc.costs import RoundCosts
+from simgmc.errors import DivergenceError, SimgmcError
 from simgmc.layout import Layout
 from simgmc.network import simulate
 from simgmc.network.peers import Peers
@@ -82,11 +83,18 @@ def predict(training: Training, layout: Layout, batches_per_epoch: float) -> lis
     if training.clocked:
         return [_predict_clocked(training, noise)]
     trainer = build_trainer(training, noise)
-    rounds = [trainer.run_round() for _ in range(ROUNDS)]
-    gradients = trainer.gradients / ROUNDS
+    rounds: list[RoundCosts] = []
+    gradients = 0.0
+    try:
+        while len(rounds) < ROUNDS:
+            rounds.append(trainer.run_round())
+            gradients = trainer.gradients / len(rounds)
+    except DivergenceError as error:  # at a huge rate noise diverges, too; what went before was sent
+        if not rounds:
+            raise SimgmcError(f"methods.{training.method.name}: {error}") from None
     total = Milestones(training.scenario, batches_per_epoch).total(gradients)
     # The first round of a method with memory differs from the steady state.
-    steady = rounds[ROUNDS // 2 :]
+    steady = rounds[len(rounds) // 2 :]
     predictions = []
     for point in training.points:
         timing = simulate(cluster_settings(point.scenario, training.method, training.seed), steady)
@@ -101,15 +109,17 @@ def predict(training: Training, layout: Layout, batches_per_epoch: float) -> lis
 
 def _predict_clocked(training: Training, noise: NoiseWorkload) -> Prediction:
     total = Milestones(training.scenario, noise.batches_per_epoch).total()
-    peers = _run_clocked(training, noise, ROUNDS)
-    factor = total / ROUNDS
+    peers, gradients = _run_clocked(training, noise, ROUNDS)
+    if not gradients:
+        raise SimgmcError(f"methods.{training.method.name}: diverges before the first gradient is there")
+    factor = total / gradients
     server = peers.into_server + peers.out_of_server
     point = training.points[0]
     return Prediction(point, training.method.name, total, peers.now * factor, peers.sent_by_workers * factor, server * factor, False)
 
 
-def _run_clocked(training: Training, noise: NoiseWorkload, gradients: int, on_message: Callable[[Any], None] = lambda message: None) -> Peers:
-    """So many gradients a worker, on average, of a method that the clock drives."""
+def _run_clocked(training: Training, noise: NoiseWorkload, gradients: int, on_message: Callable[[Any], None] = lambda message: None) -> tuple[Peers, float]:
+    """So many gradients a worker, on average, of a method that the clock drives; how many were finished (fewer, if noise diverges)."""
     trainer = build_clocked_trainer(training, noise)
     trainer.on_message = on_message
     peers = Peers(cluster_settings(training.scenario, training.method, training.seed))
@@ -118,8 +128,12 @@ def _run_clocked(training: Training, noise: NoiseWorkload, gradients: int, on_me
         if sum(clocked.gradients) >= gradients * noise.workers:
             peers.stop()
 
-    Clocked(peers, trainer, after).run()
-    return peers
+    clocked = Clocked(peers, trainer, after)
+    try:
+        clocked.run()
+    except DivergenceError:
+        peers.stop()
+    return peers, sum(clocked.gradients) / noise.workers
 
 
 def wire_format(training: Training, layout: Layout) -> str:
@@ -136,6 +150,8 @@ def wire_format(training: Training, layout: Layout) -> str:
             trainer = build_trainer(training, NoiseWorkload(1, layout, 1.0, 0))
             trainer.on_message = note
             trainer.run_round()
+    except DivergenceError:
+        return "; ".join(seen) or "diverges before it sends anything"
     except SimgmcError as error:
         name = f"methods.{training.method.name}"
         raise SimgmcError(f"{', '.join(f'{name}.{key}' for key in training.method.compressors()) or name}: {error}") from None

@@ -130,6 +130,25 @@ def test_a_prediction_of_bytes_and_time_is_near_the_run(finished):
     assert f"{total / 1e6:.0f}"[0] in line
 
 
+def test_methods_that_diverge_at_once_are_predicted_and_do_not_keep_others_from_running(tmp_path):
+    wild = {"learning_rate": 1e30, "weight_decay": 1000.0}
+    methods = [
+        METHODS[0],
+        {"name": "Wild rounds", "algorithm": "gmc", "compressor": {"name": "top-k", "density": 0.1}, **wild},
+        {"name": "Wild local", "algorithm": "local-sgd", "period": 8, **wild},
+        {"name": "Wild swarm", "algorithm": "swarm-sgd", "period": 8, **wild},
+        {"name": "Wild server", "algorithm": "async-sgd", **wild},
+    ]
+    file = write(tmp_path, methods=methods)
+    predicted = command("run", file, "--dry-run", status=2)
+    assert "error: methods.Wild local: " in predicted
+    output = command("run", file, "--out", tmp_path / "run", "--seed", "0")
+    ended = {line.split("] ")[1].split(",")[0] for line in output.splitlines() if line.startswith("[") and ": diverged: " in line}
+    assert ended == {method["name"] for method in methods[1:]} and "DMSGD, seed 0: epoch" in output
+    methods.remove(next(method for method in methods if method["name"] == "Wild local"))
+    assert "Wild server" in command("run", write(tmp_path, methods=methods), "--dry-run")
+
+
 @pytest.mark.parametrize("interval", ["50 ms", "0.2 s"])
 def test_evaluations_at_stated_simulated_times_are_at_these_times(tmp_path, interval):
     file = write(tmp_path, workload={"evaluate_every": interval})
