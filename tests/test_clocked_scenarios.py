@@ -231,3 +231,11 @@ def test_a_method_that_the_clock_drives_may_have_a_graph_of_its_own(tmp_path):
 def test_a_graph_is_refused_for_a_method_of_a_server(tmp_path):
     methods = [METHODS[0], {**METHODS[2], "gossip": {"graph": "ring"}}]
     assert "async-sgd does not mix with neighbours" in command("check", write(tmp_path, methods=methods), status=2)
+
+
+def test_weights_that_a_method_does_not_read_are_refused(tmp_path):
+    own = {"name": "Own", "algorithm": "ad-psgd", "gossip": {"graph": "ring", "weights": "push-sum"}}
+    output = command("check", write(tmp_path, methods=[METHODS[0], own]), status=2)
+    assert "gossip.weights" in output and "ad-psgd reads the graph alone, no weights" in output
+    shared = {"graph": "ring", "weights": "metropolis-hastings"}
+    command("check", write(tmp_path, gossip=shared, methods=[METHODS[0], {**own, "gossip": {"graph": "ring"}}]))

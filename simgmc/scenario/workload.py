@@ -227,6 +227,8 @@ class Method(Table):
             meets = algorithm.mixing != "none" or (algorithm.clocked and not algorithm.centralised)
             if self.gossip is not None and not meets:
                 raise mistake(f"{self.algorithm} does not mix with neighbours; leave it out", "gossip", value=plain(self.gossip))
+            if self.gossip is not None and algorithm.mixing == "none" and self.gossip.weights.name not in ("auto", "stated"):
+                raise mistake(f"{self.algorithm} reads the graph alone, no weights; leave them out", "gossip", "weights", value=plain(self.gossip.weights))
         return self
 
 
