@@ -114,7 +114,8 @@ def one_process(name: str, python: str, model: str, rounds: int, threads: int) -
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         answer = Path(folder, "answer.json")
         request = {"system": name, "model": model, "rounds": rounds, "threads": threads, "answer": str(answer)}
-        environment = {**os.environ, "PYTHONPATH": str(HERE), "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": str(threads)}
+        path = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment = {**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": str(threads)}
         environment["TMPDIR"] = folder
         output = Path(folder, "output")
         began = time.time()
