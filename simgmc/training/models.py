@@ -266,7 +266,7 @@ def ready(model: nn.Module) -> nn.Module:
         where = f"workload.model: {type(model).__name__}: parameter {name}"
         if isinstance(parameter, torch.nn.parameter.UninitializedParameter):
             raise SimgmcError(f"{where} has no shape yet: send a first batch through a lazy module before handing it over")
-        if parameter.is_meta:
+        if parameter.is_meta and not torch.empty(0).is_meta:  # else only its size is asked for
             raise SimgmcError(f"{where} has no values: it is on the meta device")
         if not parameter.is_floating_point():
             raise SimgmcError(f"{where} is {str(parameter.dtype).removeprefix('torch.')}: only real parameters can be trained")
