@@ -40,6 +40,15 @@ def rows(run, file="metrics.csv", **wanted):
     return [row for row in found if all(row[key] == value for key, value in wanted.items())]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def without_plots():
+    """They take seconds a run and have tests of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("simgmc.reporting.draw_plots", lambda *arguments, **options: [])
+        patch.setattr("simgmc.running.draw_holdings", lambda *arguments, **options: None)
+        yield
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clocked")
