@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simgmc.results.quantities import number, parse, time_text
-from simgmc.results.series import GridPoint, Ratio, Reach, Results, advantage, within_spread
+from simgmc.results.series import GridPoint, Ratio, Reach, Results, advantage, too_close
 
 LOG_FROM = 10.0
 """An axis of times or bytes is logarithmic when, at some grid point, the longest series ends at
@@ -99,13 +99,13 @@ def finding(results: Results, point: GridPoint, column: str, target: float | Non
     who, verb = (winner, "needs") if len(ties) == 1 else (" and ".join(ties) if len(ties) == 2 else f"{len(ties)} methods", "need")
     if not any(reach.needed for method, reach in reaches.items() if method not in ties):
         return f"only {who} reach{'es' if len(ties) == 1 else ''} {goal}"
-    near = [m for m, reach in reaches.items() if m not in ties and within_spread(reach, reaches[winner])]
+    near = [m for m, reach in reaches.items() if m not in ties and too_close(reach, reaches[winner])]
     if near and (baseline in near or baseline in ties or baseline not in reaches):
         alike = [method for method in reaches if method in (*ties, *near)]
         if len(alike) == len(reaches):
-            return f"all reach {goal} within the spread of seeds"
+            return f"all reach {goal}, too close to tell who is first"
         names = f"{', '.join(alike[:-1])} and {alike[-1]}" if len(alike) < 4 else f"{len(alike)} methods"
-        return f"{names} need {_LEAST[column]} to reach {goal}, alike within the spread of seeds"
+        return f"{names} need {_LEAST[column]} to reach {goal}, too close to tell apart"
     compared = baseline if baseline in reaches and baseline not in ties else None
     ratio = advantage(reaches[winner], reaches[compared]) if compared else None
     if ratio is None:
@@ -165,11 +165,11 @@ def sweep_finding(
         if winner == baseline or ratios[0] is None or ratios[-1] is None:
             return f"{winner} reaches {goal} first throughout"
         ends = [reaches for _, reaches in (winners[0], winners[-1])]
-        alike = [within_spread(reaches[winner], reaches[baseline]) for reaches in ends]
+        alike = [too_close(reaches[winner], reaches[baseline]) for reaches in ends]
         if all(alike):
-            return f"{winner} and {baseline} reach {goal} within the spread of seeds at both ends"
-        how = ["within the spread of seeds of" if same else f"{ratio.text} sooner than" for same, ratio in zip(alike, (ratios[0], ratios[-1]), strict=True)]
-        last = how[1].removesuffix(" than").removesuffix(" sooner").removesuffix(" of")
+            return f"{winner} and {baseline} reach {goal} too close to tell apart at both ends"
+        how = ["too close to tell from" if same else f"{ratio.text} sooner than" for same, ratio in zip(alike, (ratios[0], ratios[-1]), strict=True)]
+        last = how[1].removesuffix(" than").removesuffix(" sooner").removesuffix(" from")
         return f"{winner} reaches {goal} first throughout: {how[0]} {baseline} at {texts[0]}, {last} at {texts[-1]}"
     if len(runs) == 2:
         (one, _, last), (other, begin, _) = runs

@@ -15,7 +15,7 @@ import numpy as np
 
 from simgmc.results.curves import numeric_keys
 from simgmc.results.quantities import parse
-from simgmc.results.series import GridPoint, Ratio, Reach, Results, advantage, collective_text, key_text
+from simgmc.results.series import GridPoint, Ratio, Reach, Results, advantage, collective_text, key_text, too_close
 
 MOST_POINTS = 12
 """Up to this many grid points every point is printed and gets its own panels."""
@@ -78,17 +78,19 @@ class Group:
         return self._each(lambda reaches: self._first(reaches), int)
 
     @cached_property
-    def disputed(self) -> np.ndarray:
-        """Whether another method is first for at least one of the seeds."""
+    def undecided(self) -> np.ndarray:
+        """Whether another method may be the first: too close to tell, or first for at least one of the seeds."""
 
-        def disputed(reaches: dict[str, Reach]) -> bool:
+        def undecided(reaches: dict[str, Reach]) -> bool:
             best = self._first(reaches)
             if best < 0:
                 return False
-            mine = reaches[self.results.methods[best]].needed
-            return any(seed in mine and time < mine[seed] for other in reaches.values() for seed, time in other.needed.items())
+            mine = reaches[self.results.methods[best]]
+            others = [reach for reach in reaches.values() if reach is not mine]
+            sooner = any(time < mine.needed.get(seed, 0) for other in others for seed, time in other.needed.items())
+            return sooner or any(too_close(mine, other) for other in others)
 
-        return self._each(disputed, bool)
+        return self._each(undecided, bool)
 
     @cached_property
     def incomplete(self) -> np.ndarray:

@@ -226,13 +226,13 @@ def _draw_winners(axis: Axes, plane: Group) -> None:
     _hatch(axis, plane, winner == NOT_RUN, _HATCH["not run"])
     _hatch(axis, plane, winner == SOME_SEEDS, _HATCH["some seeds"])
     _hatch(axis, plane, plane.incomplete & (winner >= 0), _HATCH["incomplete"])
-    if plane.disputed.any():
-        i, j = np.nonzero(plane.disputed)
-        axis.plot(across.places[j], up.places[i], **_DISPUTED)
+    if plane.undecided.any():
+        i, j = np.nonzero(plane.undecided)
+        axis.plot(across.places[j], up.places[i], **_UNDECIDED)
     axis.add_collection(LineCollection(_flips(winner, across.edges, up.edges), colors=_EDGE, linewidths=1.1, capstyle="projecting"))
 
 
-_DISPUTED = {"linestyle": "none", "marker": "o", "markersize": 1.6, "color": _EDGE, "markeredgewidth": 0}
+_UNDECIDED = {"linestyle": "none", "marker": "o", "markersize": 1.6, "color": _EDGE, "markeredgewidth": 0}
 
 
 def _soft(color: str) -> tuple[float, ...]:
@@ -339,8 +339,8 @@ def _legend(maps: Sequence[_Map]) -> tuple[list, list[str]]:
         codes = {code for plane in planes for code in plane.winner.flat}
         for index in sorted(code for code in codes if code >= 0):
             entry(Patch(color=_soft(looks.look(results.methods, results.methods[index])["color"])), f"{results.names[results.methods[index]]} first")
-        if any(plane.disputed.any() for plane in planes):
-            entry(Line2D([], [], **_DISPUTED), "seeds disagree on who is first")
+        if any(plane.undecided.any() for plane in planes):
+            entry(Line2D([], [], **_UNDECIDED), "too close to tell who is first")
         if NOBODY in codes:
             entry(Patch(color=_GREY), f"no method reaches {goal}")
         if SOME_SEEDS in codes:

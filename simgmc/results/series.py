@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import takewhile
 
@@ -122,9 +122,12 @@ class Reach:
     """How much of something (time, bytes, epochs) each seed needed to meet the target."""
 
     needed: Mapping[int, float]
-    """By seed, of the seeds that met it."""
+    """By seed, of the seeds that met it: what they had used at the first evaluation that did."""
     spent: Mapping[int, float]
     """By seed, of the seeds that did not: what they had used at their last evaluation, a lower bound."""
+    before: Mapping[int, float] = field(default_factory=dict)
+    """By seed, of the seeds that met it: what they had used at the evaluation before, when they did not yet;
+    a seed that is not here needed exactly what it is said to."""
 
     @property
     def spread(self) -> Spread | None:
@@ -136,13 +139,21 @@ class Reach:
         """The mean over all seeds of what was needed or, where that is unknown, spent in vain."""
         return float(np.mean([*self.needed.values(), *self.spent.values()]))
 
+    def between(self, seeds: Sequence[int]) -> tuple[float, float]:
+        """The least and the most that these seeds may have needed together, by what their evaluations tell."""
+        least = sum(self.before.get(seed, self.needed[seed]) if seed in self.needed else self.spent[seed] for seed in seeds)
+        return least, sum(self.needed.get(seed, math.inf) for seed in seeds)
+
 
 @dataclass(frozen=True)
 class Ratio:
     """How many times less one needed than another: exactly ("="), more than (">") or less than ("<") this."""
 
     value: float
-    bound: str = "="
+    bound: str
+    least: float
+    most: float
+    """Between which two it lies, as between two evaluations nobody knows when the target was met."""
 
     @property
     def text(self) -> str:
@@ -167,16 +178,24 @@ def advantage(of: Reach, over: Reach) -> Ratio | None:
     theirs = sum(over.needed.get(seed, over.spent.get(seed)) for seed in seeds)
     if mine <= 0 or theirs <= 0:
         return None
-    return Ratio(theirs / mine, {(False, False): "=", (False, True): ">", (True, False): "<"}[in_vain])
+    (my_least, my_most), (their_least, their_most) = of.between(seeds), over.between(seeds)
+    bound = {(False, False): "=", (False, True): ">", (True, False): "<"}[in_vain]
+    return Ratio(theirs / mine, bound, their_least / my_most, their_most / my_least if my_least > 0 else math.inf)
 
 
-def within_spread(one: Reach, other: Reach) -> bool:
-    """Whether two differ by no more than their seeds do, so that neither is to be called sooner.
+def too_close(one: Reach, other: Reach) -> bool:
+    """Whether nobody can tell which of two needed less, so that neither is to be called sooner.
 
-    Their means ± one standard deviation overlap, or they have seeds that do not agree on who
-    needed less. False where a seed missed the target, or where there is but one.
+    Each may have met the target at any time since the evaluation before the one that shows it,
+    and these times (means over seeds) leave both orders possible; or the means ± one standard
+    deviation overlap; or seeds do not agree on who needed less. False where a seed missed the target.
     """
-    if one.spent or other.spent or min(len(one.needed), len(other.needed)) < 2:
+    if one.spent or other.spent or not one.needed or not other.needed:
+        return False
+    ranges = [[total / len(reach.needed) for total in reach.between(list(reach.needed))] for reach in (one, other)]
+    if all(least < most for (least, _), (_, most) in (ranges, ranges[::-1])):
+        return True
+    if min(len(one.needed), len(other.needed)) < 2:
         return False
     mine, theirs = one.spread, other.spread
     if abs(mine.mean - theirs.mean) <= mine.std + theirs.std:
@@ -206,12 +225,14 @@ class Results:
 
     def reach(self, method: str, point: GridPoint, target: float, column: str = "sim_time_s") -> Reach:
         """What each seed had used of ``column`` when it first met the target."""
-        needed, spent = {}, {}
+        needed, spent, before = {}, {}, {}
         for one in self.at(method, point):
             index = one.first_reaching(self.measure, target)
             values = one[column]
             (spent if index is None else needed)[one.key.seed] = float(values[-1 if index is None else index])
-        return Reach(needed, spent)
+            if index:
+                before[one.key.seed] = float(values[index - 1])
+        return Reach(needed, spent, before)
 
     def resolution(self, method: str, point: GridPoint, target: float) -> float | None:
         """Seconds between the evaluation that first met the target and the one before, the mean over seeds; None where none met it later than at once."""

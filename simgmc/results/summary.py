@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from simgmc.errors import SimgmcError
 from simgmc.results.details import PARTS
 from simgmc.results.run_directory import RunDirectory, cell
-from simgmc.results.series import GridPoint, Ratio, Reach, Results, Series, Spread, advantage, within_spread
+from simgmc.results.series import GridPoint, Ratio, Reach, Results, Series, Spread, advantage, too_close
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Row:
     """Simulated time to the target, seed by seed; None without a target."""
     speedup: Ratio | None
     """Of the time to target against the baseline's at the same grid point; see series.advantage."""
-    within_spread: bool
-    """Whether the difference to the baseline is one that seeds make, see series.within_spread."""
+    too_close: bool
+    """Whether nobody can tell which of it and the baseline is sooner, see series.too_close."""
     resolution_s: float | None
     """Seconds between the evaluation that met the target and the one before: how well the time to target is known."""
     at_equal_time: Spread | None
@@ -73,7 +73,9 @@ def summarize(results: Results, target: float | None = None, baseline: str | Non
             if series := results.at(method, point):
                 reach = None if target is None else results.reach(method, point, target)
                 speedup = None if base is None or reach is None else advantage(reach, base)
-                alike = method != baseline and speedup is not None and within_spread(reach, base)
+                if speedup is not None and method == baseline:  # of the very same times
+                    speedup = replace(speedup, least=1.0, most=1.0)
+                alike = method != baseline and speedup is not None and too_close(reach, base)
                 resolution = None if target is None else results.resolution(method, point, target)
                 rows.append(_row(results, method, point, series, reach, speedup, alike, resolution))
     return rows
@@ -112,7 +114,7 @@ def _row(
         sim_time_s=Spread.of([one.sim_time_s for one in finished] if complete else last("sim_time_s")),
         reach=reach,
         speedup=speedup,
-        within_spread=alike,
+        too_close=alike,
         resolution_s=resolution,
         at_equal_time=results.at_equal_time(method, point),
         equal_time_s=results.equal_time(point),
@@ -156,7 +158,8 @@ def _record(results: Results, row: Row) -> dict[str, object]:
     record |= {"time_to_target_at_least_s": row.reach and row.reach.at_least}
     record |= {"time_to_target_resolution_s": row.resolution_s}
     record |= {"speedup": row.speedup and row.speedup.value, "speedup_bound": row.speedup and row.speedup.bound}
-    record |= {"speedup_within_spread": row.within_spread if row.speedup else None}
+    record |= {"speedup_least": row.speedup and row.speedup.least, "speedup_most": row.speedup and row.speedup.most}
+    record |= {"speedup_too_close": row.too_close if row.speedup else None}
     record |= {"equal_time_s": row.equal_time_s} | spread(f"{name}_at_equal_time", row.at_equal_time)
     record |= spread("bytes_sent_by_workers", row.bytes_sent_by_workers)
     record |= spread("bytes_through_server", row.bytes_through_server)

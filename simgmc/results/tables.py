@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -66,8 +67,8 @@ def reach_text(row: Row) -> str:
 
 
 def speedup_text(row: Row) -> str:
-    """``10.9×``, ``~ 1.1×`` where seeds differ as much, ``–`` where unknown."""
-    return "–" if row.speedup is None else ("~ " if row.within_spread else "") + row.speedup.text
+    """``10.9×``, ``~ 1.1×`` where nobody can tell who is sooner, ``–`` where unknown."""
+    return "–" if row.speedup is None else ("~ " if row.too_close else "") + row.speedup.text
 
 
 def measure_text(results: Results, spread: Spread | None) -> str:
@@ -134,8 +135,12 @@ def _notes(rows: list[Row], target: float | None) -> list[str]:
         notes.append("(k of n): mean over the k of n seeds that reached the target; the others had not by their end.")
     if any(row.speedup and row.speedup.bound != "=" for row in rows):
         notes.append("> and <: bounds, from counting a seed that never reached the target with all the time it ran.")
-    if any(row.within_spread for row in rows):
-        notes.append("~: within the spread of seeds: the two means ± std overlap, or seeds differ in who is sooner.")
+    if any(row.too_close for row in rows):
+        notes.append("~: too close to tell who is sooner: times between two evaluations, means ± std or the seeds themselves leave it open.")
+    open_ones = [row for row in rows if row.speedup and row.speedup.bound == "=" and row.speedup.least < row.speedup.most < math.inf]
+    if open_ones:
+        row = max(open_ones, key=lambda row: row.speedup.most / row.speedup.least)
+        notes.append(f"speed-up: with evaluations in between, the least certain, {row.speedup.text} ({row.method}), could be {row.speedup.least:.3g}× to {row.speedup.most:.3g}×.")
     if any(row.diverged for row in rows):
         notes.append("diverged: training ended there, as a number was not finite or the loss above workload.divergence_factor times the start's.")
     stops = dict.fromkeys(_stop(row, why) for row in rows for why in dict.fromkeys(row.stopped))

@@ -136,7 +136,7 @@ def test_a_seed_without_the_target_makes_a_bound_and_only_some_seeds_no_winner(t
     assert best != other and set(between.winner.flat) == {SOME_SEEDS}
 
 
-def test_a_point_is_disputed_where_a_seed_has_another_first(tmp_path):
+def test_a_point_is_undecided_where_a_seed_has_another_first(tmp_path):
     def by_seed(method, point, seed):
         slow = point["cluster.bandwidth"] == "1 Mbit/s"
         return {"DMSGD": 1.0, "DGC": 9.0, "GMC": (0.5, 1.2)[seed] if slow else 0.5}[method]
@@ -145,7 +145,7 @@ def test_a_point_is_disputed_where_a_seed_has_another_first(tmp_path):
     directory = write_run(tmp_path, same, points=plane(), round_s=by_seed, seeds=(0, 1), evaluations=15)
     found = the_plane(read_results(directory, list(METHODS)))
     assert set(found.winner.flat) == {2}
-    assert found.disputed.tolist() == [[True, False, False, False]] * 3
+    assert found.undecided.tolist() == [[True, False, False, False]] * 3
 
 
 def test_findings_say_where_the_answer_flips(tmp_path):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from simgmc.results.curves import curve, finding, sweep_finding
 from simgmc.results.run_directory import SeriesKey
-from simgmc.results.series import ACCURACY, LOSS, GridPoint, Ratio, Reach, Results, Series, Spread, advantage, value_text, within_spread
+from simgmc.results.series import ACCURACY, LOSS, GridPoint, Ratio, Reach, Results, Series, Spread, advantage, value_text, too_close
 
 RING = GridPoint("ring")
 
@@ -71,17 +71,18 @@ def test_seeds_that_miss_the_target_are_counted_and_not_averaged():
 @pytest.mark.parametrize(
     "of, over, ratio",
     [
-        (Reach({0: 10.0, 1: 20.0}, {}), Reach({0: 30.0, 1: 60.0}, {}), Ratio(3.0, "=")),
-        (Reach({0: 10.0}, {}), Reach({}, {0: 50.0}), Ratio(5.0, ">")),
-        (Reach({}, {0: 10.0}), Reach({0: 50.0}, {}), Ratio(5.0, "<")),
+        (Reach({0: 10.0, 1: 20.0}, {}), Reach({0: 30.0, 1: 60.0}, {}), (3.0, "=")),
+        (Reach({0: 10.0}, {}), Reach({}, {0: 50.0}), (5.0, ">")),
+        (Reach({}, {0: 10.0}), Reach({0: 50.0}, {}), (5.0, "<")),
         (Reach({0: 10.0}, {1: 10.0}), Reach({0: 50.0}, {1: 50.0}), None),
         (Reach({0: 10.0}, {}), Reach({1: 10.0}, {}), None),
-        (Reach({0: 10.0}, {}), Reach({0: 30.0, 1: 90.0}, {}), Ratio(3.0, "=")),
+        (Reach({0: 10.0}, {}), Reach({0: 30.0, 1: 90.0}, {}), (3.0, "=")),
         (Reach({0: 0.0}, {}), Reach({0: 0.0}, {}), None),
     ],
 )
 def test_a_speed_up_is_exact_or_an_honest_bound_or_nothing(of, over, ratio):
-    assert advantage(of, over) == ratio
+    found = advantage(of, over)
+    assert (found and (found.value, found.bound)) == ratio
 
 
 @settings(deadline=None)
@@ -101,6 +102,49 @@ def test_whatever_the_unmet_seeds_would_have_needed_the_bound_holds(seeds, more)
         assert ratio.bound != "=" or truth == pytest.approx(ratio.value)
         assert ratio.bound != ">" or truth * slack >= ratio.value
         assert ratio.bound != "<" or truth <= ratio.value * slack
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(*[st.floats(1, 100)] * 2, *[st.floats(0, 0.99)] * 2, *[st.floats(0, 1)] * 2), min_size=1, max_size=4))
+def test_whenever_between_two_evaluations_the_target_was_met_the_range_of_the_speed_up_holds_it(seeds):
+    def reach(place):
+        needed = {i: seed[place] for i, seed in enumerate(seeds)}
+        return Reach(needed, {}, {i: needed[i] * seed[2 + place] for i, seed in enumerate(seeds)})
+
+    def truth(place):
+        return sum(seed[place] * (seed[2 + place] + (1 - seed[2 + place]) * seed[4 + place]) for seed in seeds)
+
+    mine, theirs = reach(0), reach(1)
+    ratio, slack = advantage(mine, theirs), 1 + 1e-9
+    assert ratio.least <= ratio.value <= ratio.most
+    assert ratio.least <= truth(1) / max(truth(0), 1e-300) * slack and truth(1) / max(truth(0), 1e-300) <= ratio.most * slack
+    if not too_close(mine, theirs):
+        assert (truth(0) <= truth(1) * slack) == (ratio.value >= 1) or truth(0) == pytest.approx(truth(1))
+
+
+def test_of_seeds_that_missed_the_target_the_range_has_no_end():
+    ratio = advantage(Reach({0: 10.0}, {}, {0: 8.0}), Reach({}, {0: 50.0}))
+    assert (ratio.least, ratio.most) == (5.0, np.inf)
+    ratio = advantage(Reach({}, {0: 10.0}), Reach({0: 50.0}, {}, {0: 40.0}))
+    assert (ratio.least, ratio.most) == (0.0, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        (([0, 9, 10]), ([0, 9.5, 10.5]), True),  # 9 to 10 s against 9.5 to 10.5 s
+        (([0, 9, 10]), ([0, 8, 12]), True),
+        (([0, 9, 10]), ([0, 10, 11]), False),  # the other had not met it at 10 s
+        (([0, 0, 10]), ([0, 9.9, 10]), True),
+        (([0, 9, 10]), ([0, 9, 10]), True),
+    ],
+)
+def test_who_is_sooner_is_left_open_where_the_evaluations_leave_it_open(one, other, alike):
+    found = results(series(one, [0.1, 0.5, 0.8]), series(other, [0.1, 0.5, 0.8], method="DMSGD"))
+    reaches = [found.reach(method, RING, 0.8) for method in ("GMC", "DMSGD")]
+    assert too_close(*reaches) == too_close(*reversed(reaches)) == alike
+    said = finding(found, RING, "sim_time_s", 0.8, "DMSGD")
+    assert ("sooner than" in said) == (not alike)
 
 
 def test_at_equal_time_every_method_is_judged_by_what_it_had_by_then():
@@ -149,8 +193,8 @@ def test_a_curve_is_never_ahead_of_any_way_of_reading_the_evaluations(steps):
 
 
 def seeds_of(method, times):
-    """One seed each, meeting 0.8 at the given time, evaluated a second before."""
-    return [series([0, time - 1, time], [0.1, 0.5, 0.8], method=method, seed=seed) for seed, time in enumerate(times)]
+    """One seed each, meeting 0.8 at the given time, evaluated shortly before."""
+    return [series([0, time - 0.01, time], [0.1, 0.5, 0.8], method=method, seed=seed) for seed, time in enumerate(times)]
 
 
 ALIKE = [([10, 12, 14], [12, 14, 16]), ([10, 20, 30], [11, 21, 31]), ([10.0, 10.2, 15.0], [11.0, 11.2, 14.9])]
@@ -158,26 +202,26 @@ APART = [([10, 11, 12], [20, 21, 22]), ([10, 10, 10], [10.1, 10.1, 10.1])]
 
 
 @pytest.mark.parametrize(("one", "other", "alike"), [(*pair, True) for pair in ALIKE] + [(*pair, False) for pair in APART] + [([10], [10.1], False)])
-def test_a_difference_that_seeds_make_themselves_is_within_their_spread(one, other, alike):
+def test_a_difference_that_seeds_make_themselves_is_too_close_to_tell(one, other, alike):
     found = results(*seeds_of("A", one), *seeds_of("B", other))
     reaches = [found.reach(method, RING, 0.8) for method in "AB"]
-    assert within_spread(*reaches) == within_spread(*reversed(reaches)) == alike
+    assert too_close(*reaches) == too_close(*reversed(reaches)) == alike
 
 
 def test_seeds_that_missed_the_target_say_nothing_of_a_spread():
-    assert not within_spread(Reach({0: 10.0, 1: 12.0}, {}), Reach({0: 11.0}, {1: 5.0}))
+    assert not too_close(Reach({0: 10.0, 1: 12.0}, {}), Reach({0: 11.0}, {1: 5.0}))
 
 
 @pytest.mark.parametrize("pair", ALIKE)
-def test_a_lead_within_the_spread_of_seeds_is_not_headlined(pair):
+def test_a_lead_that_is_too_close_to_tell_is_not_headlined(pair):
     found = results(*seeds_of("GMC", pair[0]), *seeds_of("DMSGD", pair[1]))
     for baseline in ("DMSGD", "GMC", None):
-        assert finding(found, RING, "sim_time_s", 0.8, baseline) == "all reach 80 % within the spread of seeds"
+        assert finding(found, RING, "sim_time_s", 0.8, baseline) == "all reach 80 %, too close to tell who is first"
     slower = results(*found.series, *seeds_of("slow", [90, 91, 92]))
-    assert finding(slower, RING, "sim_time_s", 0.8, "DMSGD") == "GMC and DMSGD need the least time to reach 80 %, alike within the spread of seeds"
+    assert finding(slower, RING, "sim_time_s", 0.8, "DMSGD") == "GMC and DMSGD need the least time to reach 80 %, too close to tell apart"
     assert "sooner than slow" in finding(slower, RING, "sim_time_s", 0.8, "slow")
     text = sweep_finding(slower, [RING, RING], ["1 ms", "2 ms"], 0.8, "DMSGD")
-    assert text == "GMC and DMSGD reach 80 % within the spread of seeds at both ends"
+    assert text == "GMC and DMSGD reach 80 % too close to tell apart at both ends"
 
 
 def test_a_lead_beyond_the_spread_is():

@@ -37,7 +37,8 @@ def test_the_summary_of_a_known_run(run):
     assert dmsgd.reach.spread.mean == 140.0  # 80 % after 7 evaluations, 10 rounds of 2 s apart
     assert gmc.reach.spread.mean == 4.5  # after 9
     assert gmc.speedup.value == pytest.approx(140 / 4.5) and gmc.speedup.bound == "="
-    assert dgc.speedup == Ratio(pytest.approx(140 / 6), "<") and reach_text(dgc) == "not reached"
+    assert (gmc.speedup.least, gmc.speedup.most) == (pytest.approx(120 / 4.5), pytest.approx(140 / 4.0))
+    assert dgc.speedup == Ratio(pytest.approx(140 / 6), "<", 0.0, pytest.approx(140 / 6)) and reach_text(dgc) == "not reached"
     assert dmsgd.bytes_sent_by_workers.mean == 8 * 120 * 1_000_000
     assert dmsgd.bytes_through_server.mean == 2 * 8 * 120 * 1_000_000
     assert rows[3].bytes_through_server.mean == 0
@@ -53,7 +54,7 @@ def test_the_order_of_methods_is_the_scenarios(run):
 
 def test_a_baseline_that_never_gets_there_bounds_the_speed_up_from_below(run):
     rows = summarize(read_results(run), 0.8, "DGC without masking")
-    assert rows[2].speedup == Ratio(pytest.approx(6.0 / 4.5), ">")
+    assert rows[2].speedup == Ratio(pytest.approx(6.0 / 4.5), ">", pytest.approx(6.0 / 4.5), float("inf"))
     assert rows[1].speedup is None
 
 
@@ -145,15 +146,15 @@ def test_a_run_without_evaluations_says_so(tmp_path):
     assert printed(results, []) == "No evaluations yet.\n"
 
 
-def test_a_speedup_within_the_spread_of_seeds_is_marked_and_explained(tmp_path):
+def test_a_speedup_that_is_too_close_to_tell_is_marked_and_explained(tmp_path):
     directory = write_run(tmp_path, {"DMSGD": accuracy_curve(0.9, 0.3), "GMC": accuracy_curve(0.9, 0.3)}, round_s=lambda method, point, seed: (1 + seed) * (1 if method == "GMC" else 1.05))
     results = read_results(directory)
     rows = summarize(results, 0.8, "DMSGD")
-    assert [row.within_spread for row in rows] == [False, True]
+    assert [row.too_close for row in rows] == [False, True]
     text = printed(results, rows)
-    assert "~ 1.05×" in text and "~: within the spread of seeds" in text
+    assert "~ 1.05×" in text and "~: too close to tell who is sooner" in text
     table = write_summary(directory, results, rows).read_text().splitlines()
-    column = table[0].split(",").index("speedup_within_spread")
+    column = table[0].split(",").index("speedup_too_close")
     assert [row.split(",")[column] for row in table[1:]] == ["false", "true"]
 
 
@@ -171,3 +172,13 @@ def test_the_table_says_how_well_times_to_the_target_are_known(tmp_path):
     assert "time to target: of the first evaluation that meets it; the one before was 5.00 s (" in printed(results, summarize(results, 0.8, "DMSGD"))
     assert "20.0 s (DMSGD) earlier." in printed(results, summarize(results, 0.8, "DMSGD"))
     assert "the one before" not in printed(results, summarize(results), None, None)
+
+
+def test_the_table_tells_between_which_two_the_least_certain_speed_up_lies(tmp_path):
+    directory = write_run(tmp_path, METHODS, round_s=lambda method, point, seed: 2.0 if method == "DMSGD" else 0.5, seeds=(0,))
+    results = read_results(directory)
+    rows = summarize(results, 0.8, "DMSGD")
+    gmc = next(row.speedup for row in rows if row.method == "GMC")
+    assert gmc.least < gmc.value < gmc.most
+    assert next(row.speedup for row in rows if row.method == "DMSGD") == Ratio(1.0, "=", 1.0, 1.0)
+    assert f"could be {gmc.least:.3g}× to {gmc.most:.3g}×." in printed(results, rows)
