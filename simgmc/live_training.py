@@ -10,6 +10,7 @@ from typing import Any
 from simgmc.costs import Average, Compute, Membership, Mix, RoundCosts, Step, Unfolding
 from simgmc.errors import DivergenceError
 from simgmc.evaluations import Evaluations
+from simgmc.heap import Holes
 from simgmc.interruption import Interruption
 from simgmc.recorded import Milestones, Record
 from simgmc.results.checkpoint import Checkpoints
@@ -99,6 +100,7 @@ class LiveTraining:
         """What an evaluation needs of states whose time is not known yet, by the rounds finished."""
         self._losses: dict[int, tuple[float, int]] = {}
         """Sum and number of all minibatch losses after so many rounds: of the states that wait, and of those evaluated then."""
+        self._holes = Holes()
         self._time = 0.0
         self._diverged: DivergenceError | None = None
         self.diverged_within = False
@@ -119,9 +121,9 @@ class LiveTraining:
         each to be over before the next is asked for.
         """
         trainer, milestones, record = self._trainer, self._milestones, self.record
-        for costs in tuple(record.rounds):
+        for number in range(len(record.rounds)):
             self._interruption.obey()
-            yield costs
+            yield record.rounds[number]
         number = trainer.rounds
         try:
             if not record.states:
@@ -179,6 +181,7 @@ class LiveTraining:
     def _keep(self) -> None:
         if self._saved is not None and (self._interruption.asked or self._saved.due()):
             self._saved.save(self._waiting, self._losses)
+        self._holes.look()
         self._interruption.obey()
 
     def round_done(self, number: int, time: float) -> None:

@@ -8,12 +8,12 @@ for each thread: activations grow with those and never with the workers.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from simgmc import heap
 from simgmc.errors import SimgmcError
 from simgmc.results.quantities import bytes_text
 from simgmc.simulation import Milestones, Training
@@ -69,7 +69,6 @@ class TooLarge(SimgmcError):
 def predict_memory(training: Training, workload: Any) -> Prediction:
     """What one training on a built workload will need."""
     from simgmc.rehearsing import needed_by
-    from simgmc.training.rehearsal import give_back
 
     workers, d, item, device = workload.workers, workload.d, workload.dtype.itemsize, workload.device.type
     threads = getattr(workload, "threads", 1) if device == "cpu" else 1
@@ -95,7 +94,7 @@ def predict_memory(training: Training, workload: Any) -> Prediction:
     }
     worst = max(moments, key=lambda name: sum(moments[name][:2]))
     held, on_top, with_threads = moments[worst]
-    give_back()  # what trying the model has freed would be counted twice
+    heap.give_back()  # what trying the model has freed would be counted twice
     parts = {"now": resident(device), state: held, worst: max(0.0, on_top)}
     if device == "cpu":
         stacked = workers * d * item
@@ -137,10 +136,7 @@ def resident(device: str) -> float:
         import torch
 
         return float(torch.cuda.memory_reserved())
-    status = Path("/proc/self/statm")
-    if not status.is_file():
-        return 0.0
-    return float(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return heap.held()
 
 
 def available(device: str) -> float | None:

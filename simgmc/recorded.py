@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableSequence
 
 import numpy as np
 
 from simgmc.costs import Average, Compute, Mix, RoundCosts
 from simgmc.errors import SimgmcError
+from simgmc.round_log import RoundLog
 from simgmc.results.run_directory import COLLECTIVE_KEY, Breakdown, Evaluation, RunDirectory, SeriesKey, cell
 
 if typing.TYPE_CHECKING:
@@ -92,7 +93,7 @@ class State:
 class Record:
     """What a training leaves for the clusters: the costs of its rounds, and its evaluations."""
 
-    rounds: list[RoundCosts] = dataclasses.field(default_factory=list)
+    rounds: MutableSequence[RoundCosts] = dataclasses.field(default_factory=RoundLog)
     states: list[State] = dataclasses.field(default_factory=list)
     rcc: float | None = None
     """Relative communication cost of the whole training."""

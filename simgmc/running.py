@@ -18,6 +18,7 @@ from simgmc.device_times import state_times, times_of_run
 from simgmc.dry_run import predict, wire_format
 from simgmc.errors import SimgmcError
 from simgmc.header import gossip_lines, line, print_cluster
+from simgmc.heap import give_back
 from simgmc.holdings import note_holdings
 from simgmc.interface import Given
 from simgmc.interruption import Interruption
@@ -37,7 +38,6 @@ from simgmc.results.scenario_changes import heading
 from simgmc.results.series import value_text
 from simgmc.scenario import ScenarioFile
 from simgmc.simulation import Simulation, Training, training_values, trainings
-from simgmc.training.rehearsal import give_back
 from simgmc.why import explain, print_explanations
 
 

@@ -10,6 +10,7 @@ cluster gives another training.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -214,7 +215,7 @@ def write_clocked_series(directory: RunDirectory, key: SeriesKey, finished: Fini
     directory.finish(key, finished.breakdown, finished.details, sum(len(state.others) for state in finished.record.states))
 
 
-def synchronous_details(rounds: list[RoundCosts], timing: Timing, left_out: bool = False) -> Details:
+def synchronous_details(rounds: Sequence[RoundCosts], timing: Timing, left_out: bool = False) -> Details:
     """What every worker and link did; a worker computed no gradients in a round that it missed.
 
     ``left_out``: whether workers can be left out of averages.

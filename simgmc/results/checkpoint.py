@@ -32,7 +32,7 @@ LARGEST_SHARE = 0.02
 """Of the wall time may go into writing checkpoints; slower writing makes them rarer."""
 
 _MAGIC = b"simgmc checkpoint\n"
-_VERSION = 1
+_VERSION = 2
 _DIGEST_BYTES = 32
 _KINDS = "biufc"
 """Of dtypes that can be stored: truth values, integers, floating point, complex."""

@@ -160,6 +160,13 @@ class Ratio:
         shown = f"{self.value:.3g}" if self.value < 1000 else f"{self.value:.0f}"
         return f"{'' if self.bound == '=' else self.bound + ' '}{shown}×"
 
+    @property
+    def between_text(self) -> str:
+        """``9.4× to 10.1×``: its range."""
+        if self.least <= 0:
+            return f"anything up to {self.most:.3g}×" if math.isfinite(self.most) else "anything"
+        return f"{self.least:.3g}× to {self.most:.3g}×" if math.isfinite(self.most) else f"{self.least:.3g}× or more"
+
 
 def advantage(of: Reach, over: Reach) -> Ratio | None:
     """How many times less ``of`` needed than ``over``, of the means over the seeds both have.

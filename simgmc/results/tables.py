@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -137,10 +136,10 @@ def _notes(rows: list[Row], target: float | None) -> list[str]:
         notes.append("> and <: bounds, from counting a seed that never reached the target with all the time it ran.")
     if any(row.too_close for row in rows):
         notes.append("~: too close to tell who is sooner: times between two evaluations, means ± std or the seeds themselves leave it open.")
-    open_ones = [row for row in rows if row.speedup and row.speedup.bound == "=" and row.speedup.least < row.speedup.most < math.inf]
+    open_ones = [row for row in rows if row.speedup and row.speedup.bound == "=" and row.speedup.least < row.speedup.most]
     if open_ones:
-        row = max(open_ones, key=lambda row: row.speedup.most / row.speedup.least)
-        notes.append(f"speed-up: with evaluations in between, the least certain, {row.speedup.text} ({row.method}), could be {row.speedup.least:.3g}× to {row.speedup.most:.3g}×.")
+        row = min(open_ones, key=lambda row: row.speedup.least / row.speedup.most)
+        notes.append(f"speed-up: with evaluations in between, the least certain, {row.speedup.text} ({row.method}), could be {row.speedup.between_text}.")
     if any(row.diverged for row in rows):
         notes.append("diverged: training ended there, as a number was not finite or the loss above workload.divergence_factor times the start's.")
     stops = dict.fromkeys(_stop(row, why) for row in rows for why in dict.fromkeys(row.stopped))

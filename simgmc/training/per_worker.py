@@ -23,6 +23,7 @@ from simgmc.compression.identity import Identity
 from simgmc.errors import DivergenceError
 from simgmc.randomness import Randomness
 from simgmc.requests import NOTHING, Kind, Reply, Request, Served
+from simgmc.training.losses import LossSum
 
 _NO_DRAWS = Randomness(0, 0, 0, [0])
 
@@ -89,7 +90,7 @@ class PerWorkerTrainer:
         """Why training cannot go on, if it cannot."""
         self.on_message: Callable[[Any], None] = lambda message: None
         """Hears of every message that is sent."""
-        self._losses: list[Tensor] = []
+        self._losses = LossSum()
         self._messages: dict[int, Arrival] = {}
         """What has been sent and not been taken yet."""
         self._next_message = 0
@@ -247,7 +248,7 @@ class PerWorkerTrainer:
             for name, row in ahead.buffers.items():
                 state[name][worker] = row
             self.workload.load_state_dict(state)
-        self._losses.append(ahead.loss)
+        self._losses.add(ahead.loss)
         run.gradients += 1
         return ahead.gradient
 
@@ -307,8 +308,9 @@ class PerWorkerTrainer:
 
     def train_loss(self) -> float | None:
         """Mean minibatch loss since the last call; None where no gradient was finished since."""
-        losses, self._losses = self._losses, []
-        return float(torch.stack(losses).double().mean()) if losses else None
+        mean = self._losses.mean
+        self._losses.clear()
+        return mean
 
     def state(self) -> dict[str, Any]:
         """Everything that a stopped training needs to go on, as nested tensors and plain values."""
@@ -317,7 +319,7 @@ class PerWorkerTrainer:
             "server": _kept(self.server),
             "messages": [[number, *one] for number, one in self._messages.items()],
             "next_message": self._next_message,
-            "losses": list(self._losses),
+            "losses": self._losses.state(),
             "workload": self.workload.state_dict(),
         }
 
@@ -325,7 +327,7 @@ class PerWorkerTrainer:
         """Go back to a state from :meth:`state`, each program to where it was."""
         self._messages = {number: Arrival(*one) for number, *one in state["messages"]}
         self._next_message = state["next_message"]
-        self._losses = list(state["losses"])
+        self._losses.load(state["losses"], self.server.params.device)
         self.workload.load_state_dict(state["workload"])
         _put_back(self.server, state["server"])
         for run, kept in zip(self.runs, state["runs"], strict=True):

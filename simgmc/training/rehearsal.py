@@ -9,8 +9,6 @@ workers; where the clock drives the training, which decides what is under way at
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import sys
 import tracemalloc
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from simgmc.compression.rows import alone
 from simgmc.errors import DivergenceError
+from simgmc.heap import give_back
 from simgmc.layout import Layout
 
 SIZE = 40_000
@@ -240,9 +239,3 @@ def _status(key: str) -> int:
     """Bytes of an entry of this process's status."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith(key + ":"))
-
-
-def give_back() -> None:
-    """Return to the system what has been freed and the allocator (glibc) keeps for later, in pieces that may fit nothing."""
-    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
-        library.malloc_trim(0)

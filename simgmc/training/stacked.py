@@ -24,6 +24,7 @@ from simgmc.compression.rows import for_each_row
 from simgmc.compression.union import union_growth
 from simgmc.errors import DivergenceError, SimgmcError
 from simgmc.mixing import Mixing
+from simgmc.training.losses import LossSum
 from simgmc.training.unfolding import Offer, StackedRound, mean_of, provisional
 
 
@@ -79,9 +80,8 @@ class StackedTrainer:
         self.rounds = 0
         self.gradients = 0
         self._previous_lr: float | None = None
-        self._losses: list[Any] = []
+        self._losses = LossSum()
         self._round_losses: list[Any] = []
-        self._counted = (0.0, 0)  # sum and number of the losses before those
         self.on_message: Callable[[Any], None] = lambda message: None
         """Hears of every message that is sent."""
 
@@ -131,7 +131,8 @@ class StackedTrainer:
         """A round is over, which these workers have missed."""
         self.rounds += 1
         there = [rank for rank in range(self.workload.workers) if rank not in missing]
-        self._losses += [losses[there] if missing else losses for losses in self._round_losses]
+        for losses in self._round_losses:
+            self._losses.add(losses[there] if missing else losses)
         self._round_losses.clear()
 
     def release(self, ranks: frozenset[int]) -> None:
@@ -260,19 +261,9 @@ class StackedTrainer:
 
     def report(self) -> Progress:
         """Where training stands; starts a new average of the training loss."""
-        total, count = self._count_losses()
-        self._counted = (0.0, 0)
-        return Progress(self.rounds, self.epoch, total, count)
-
-    def _count_losses(self) -> tuple[float, int]:
-        """Sum and number of the losses since the last report, added in the order in which they came."""
-        total, count = self._counted
-        for losses in self._losses:
-            total += float(losses.double().sum())
-            count += losses.numel()
+        progress = Progress(self.rounds, self.epoch, *self._losses.state())
         self._losses.clear()
-        self._counted = total, count
-        return self._counted
+        return progress
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next rounds depend on, between two rounds: tensors as they are, not copied."""
@@ -282,7 +273,7 @@ class StackedTrainer:
             "rounds": self.rounds,
             "gradients": self.gradients,
             "previous_lr": self._previous_lr,
-            "losses": self._count_losses(),
+            "losses": self._losses.state(),
             "held": self.held,
         }
 
@@ -299,6 +290,5 @@ class StackedTrainer:
             setattr(self.worker, name, value)
         self.workload.load_state_dict(state["workload"])
         self.rounds, self.gradients, self._previous_lr = state["rounds"], state["gradients"], state["previous_lr"]
-        self._losses.clear()
-        self._counted = tuple(state["losses"])
+        self._losses.load(state["losses"], self.worker.params.device)
         self.held = dict(state.get("held", {}))

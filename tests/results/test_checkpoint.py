@@ -120,11 +120,11 @@ def test_where_neither_can_be_used_that_is_said_and_nothing_is_loaded(tmp_path):
 
 def test_a_file_of_a_later_format_is_named_by_its_number(tmp_path, monkeypatch):
     file = saved(tmp_path, 1).file
-    monkeypatch.setattr(checkpoint, "_VERSION", 2)
+    monkeypatch.setattr(checkpoint, "_VERSION", checkpoint._VERSION + 1)
     saved(tmp_path, 2)
     monkeypatch.undo()
     heard = []
-    assert Checkpoints(tmp_path, KEY, warn=heard.append).load() is None and "has format 2" in heard[0] and str(file) in heard[0]
+    assert Checkpoints(tmp_path, KEY, warn=heard.append).load() is None and f"has format {checkpoint._VERSION + 1}" in heard[0] and str(file) in heard[0]
 
 
 @pytest.mark.parametrize("failing", ["fsync", "replace"])

@@ -124,9 +124,10 @@ def test_whenever_between_two_evaluations_the_target_was_met_the_range_of_the_sp
 
 def test_of_seeds_that_missed_the_target_the_range_has_no_end():
     ratio = advantage(Reach({0: 10.0}, {}, {0: 8.0}), Reach({}, {0: 50.0}))
-    assert (ratio.least, ratio.most) == (5.0, np.inf)
+    assert (ratio.least, ratio.most, ratio.between_text) == (5.0, np.inf, "5× or more")
     ratio = advantage(Reach({}, {0: 10.0}), Reach({0: 50.0}, {}, {0: 40.0}))
-    assert (ratio.least, ratio.most) == (0.0, 5.0)
+    assert (ratio.least, ratio.most, ratio.between_text) == (0.0, 5.0, "anything up to 5×")
+    assert advantage(Reach({0: 10.0}, {}, {0: 8.0}), Reach({0: 50.0}, {}, {0: 40.0})).between_text == "4× to 6.25×"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,80 @@
+"""Memory does not grow with the number of rounds."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from simgmc import heap
+
+SCRIPT = """
+import io, json, sys
+from rich.console import Console
+from simgmc import reporting, running
+from simgmc.heap import held
+from simgmc.scenario import ScenarioFile
+from simgmc.training.workload import ClassificationWorkload
+
+reporting.draw_plots = lambda *arguments, **options: []
+seen, content = [], json.loads(sys.argv[1])
+
+def watched(name):
+    compute = getattr(ClassificationWorkload, name)
+    def wrapped(*arguments):
+        seen.append(held())
+        return compute(*arguments)
+    setattr(ClassificationWorkload, name, wrapped)
+
+watched("gradients")
+watched("gradients_of")
+running.run(ScenarioFile(content, "rounds"), out=sys.argv[2], device="cpu", console=Console(file=io.StringIO()))
+print(json.dumps([len(seen), max(seen[50:]) - max(seen[:50])]))
+"""
+METHODS = {
+    "dmsgd": {},  # a small tensor of losses every round
+    "qsgd": {"compressor": {"name": "qsgd"}},  # small arrays in the costs of every round
+    "sgp": {},  # small tensors in its own state
+    "async-sgd": {},
+}
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="the system does not say how much memory is held")
+@pytest.mark.parametrize("algorithm", METHODS)
+def test_memory_does_not_grow_with_the_rounds(algorithm, tmp_path):
+    rounds = 300
+    content = {
+        "name": "rounds", "seeds": [1],
+        "workload": {
+            "dataset": {"name": "synthetic", "features": 784, "train": 4000, "test": 100}, "model": {"name": "mlp", "hidden": [256]},
+            "workers": 8, "batch_per_worker": 4, "rounds": rounds, "evaluate_every": f"{rounds} rounds",
+        },
+        "optimizer": {"learning_rate": 1e-4},
+        "cluster": {
+            "topology": "star", "bandwidth": "1 Gbit/s", "latency": "1 ms", "collective": "parameter-server",
+            "compute": {"gradient": "1 ms", "compression": "1 ms", "aggregation": "1 ms"},
+        },
+        "gossip": {"graph": "ring"},
+        "methods": [{"algorithm": algorithm, **METHODS[algorithm]}],
+        "report": {"baseline": algorithm},
+    }  # fmt: skip
+    if algorithm != "sgp":
+        del content["gossip"]
+    ran = subprocess.run([sys.executable, "-c", SCRIPT, json.dumps(content), str(tmp_path / "run")], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    calls, growth = json.loads(ran.stdout)
+    assert calls >= rounds
+    # a vector of 8 workers x 201,482 in every round would be 1.6 GB; one of a single worker 0.2 GB
+    assert growth < (1.2 * heap.MOST_HOLES if algorithm != "async-sgd" else 40e6)
+
+
+def test_holes_are_given_back_only_where_memory_has_grown(monkeypatch):
+    now, given = [1e9], []
+    monkeypatch.setattr(heap, "held", lambda: now[0])
+    monkeypatch.setattr(heap, "give_back", lambda: given.append(now[0]))
+    holes = heap.Holes()
+    for size in (1.1e9, 1.19e9, 1.3e9, 1.4e9, 1.49e9, 1.6e9):
+        now[0] = size
+        holes.look()
+    assert given == [1.3e9, 1.6e9]

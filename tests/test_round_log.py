@@ -1,0 +1,66 @@
+"""Rounds come out of a log as they went in, and what a training keeps of a round costs no more than its numbers."""
+
+import copy
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simgmc.costs import Average, Compress, Compute, Join, Mix
+from simgmc.results import stored_costs
+from simgmc.round_log import RoundLog
+
+counts = st.integers(0, 2**40)
+arrays = st.lists(counts, min_size=3, max_size=3).map(lambda numbers: np.array(numbers, np.int64))
+edges = st.integers(0, 600).map(lambda n: np.arange(2 * n, dtype=np.int64).reshape(n, 2) % 3)  # up to more than 4096 bytes
+steps = st.one_of(
+    st.builds(Compute, st.integers(1, 4)),
+    st.builds(Compress, counts),
+    st.builds(Join, st.integers(0, 3)),
+    st.builds(Mix, arrays, edges, arrays, st.booleans()),
+    st.builds(
+        Average, arrays, counts, st.booleans(), st.integers(1, 8), arrays, counts,
+        st.none() | st.lists(arrays, min_size=3, max_size=3).map(np.stack), st.booleans(),
+        st.none() | st.lists(st.booleans(), min_size=3, max_size=3).map(np.array), st.none() | st.integers(0, 3),
+    ),
+)  # fmt: skip
+rounds = st.lists(st.lists(steps, max_size=4).map(tuple), max_size=6)
+
+
+def stored(log):
+    return [stored_costs.to_bytes([costs]) for costs in log]
+
+
+@given(rounds, rounds, st.integers(0, 6))
+def test_a_log_is_the_list_of_what_was_put_in(first, second, cut):
+    log, expected = RoundLog(first), list(first)
+    for costs in second:
+        log.append(costs)
+        expected.append(costs)
+    assert stored(log) == stored(expected) and len(log) == len(expected)
+    assert stored(log[1:cut]) == stored(expected[1:cut])
+    del log[cut:], expected[cut:]
+    log[1:] = second
+    expected[1:] = second
+    assert stored(log) == stored(expected)
+    assert stored(copy.deepcopy(log)) == stored(expected)
+
+
+def test_arrays_come_out_with_their_types_and_read_only():
+    ((step,),) = RoundLog([(Mix(np.array([1, 2], np.int64), np.zeros((0, 2), np.int64), np.array([3, 4], np.int64)),)])
+    assert step.nbytes.dtype == np.int64 and step.edges.shape == (0, 2) and not step.nbytes.flags.writeable
+
+
+def test_changing_an_array_afterwards_changes_nothing_in_the_log():
+    array = np.array([1, 2])
+    log = RoundLog([(Mix(array, array.reshape(1, 2), array),)])
+    array[:] = 9
+    assert log[0][0].nbytes.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("workers", [8, 600])  # 600: edges beyond 4096 bytes
+def test_equal_rounds_are_kept_once(workers):
+    edges = np.array([(rank, (rank + 1) % workers) for rank in range(workers)])
+    log = RoundLog((Compute(), Mix(np.full(workers, 7), edges, np.full(workers, 9))) for _ in range(50))
+    assert len(log) == 50 and len({id(one) for one in log._rounds}) == 1
