@@ -30,10 +30,12 @@ class Holes:
     """The holes that rounds leave in the heap (see :mod:`simgmc.round_log`), given back before they add up to more than ``MOST_HOLES``."""
 
     def __init__(self) -> None:
-        self._limit = held() + MOST_HOLES
+        self._limit: float | None = None
 
     def look(self) -> None:
         """To be called after every round: takes microseconds, unless memory has grown so much."""
-        if held() > self._limit:
-            give_back()
+        if self._limit is None:  # what a round needs is there now, also after giving back
             self._limit = held() + MOST_HOLES
+        elif held() > self._limit:
+            give_back()
+            self._limit = None
