@@ -15,37 +15,29 @@ class LossSum:
     """
 
     def __init__(self) -> None:
-        self._total: torch.Tensor | None = None
+        self._total: float | torch.Tensor = 0.0
         self.count = 0
 
     def add(self, losses: torch.Tensor) -> None:
         """Add losses of any shape."""
-        if self._total is None:
-            self._total = torch.zeros((), dtype=torch.float64, device=losses.device)
+        if isinstance(self._total, float):
+            self._total = losses.new_full((), self._total, dtype=torch.float64)
         self._total += losses.double().sum()
         self.count += losses.numel()
 
     @property
-    def total(self) -> float:
-        """Waits for the device."""
-        return 0.0 if self._total is None else float(self._total)
-
-    @property
     def mean(self) -> float | None:
-        """None where none was added."""
-        return self.total / self.count if self.count else None
+        """None where none was added. Waits for the device."""
+        return float(self._total) / self.count if self.count else None
 
     def clear(self) -> None:
         """Begin again at none."""
-        self.count = 0
-        if self._total is not None:
-            self._total.zero_()
+        self._total, self.count = 0.0, 0
 
     def state(self) -> list[Any]:
-        """Total and number."""
-        return [self.total, self.count]
+        """Total and number, as plain numbers. Waits for the device."""
+        return [float(self._total), self.count]
 
-    def load(self, state: list[Any], device: torch.device) -> None:
+    def load(self, state: list[Any]) -> None:
         """Go back to what :meth:`state` gave."""
-        total, self.count = state
-        self._total = torch.tensor(total, dtype=torch.float64, device=device)
+        self._total, self.count = state

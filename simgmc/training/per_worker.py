@@ -327,7 +327,7 @@ class PerWorkerTrainer:
         """Go back to a state from :meth:`state`, each program to where it was."""
         self._messages = {number: Arrival(*one) for number, *one in state["messages"]}
         self._next_message = state["next_message"]
-        self._losses.load(state["losses"], self.server.params.device)
+        self._losses.load(state["losses"])
         self.workload.load_state_dict(state["workload"])
         _put_back(self.server, state["server"])
         for run, kept in zip(self.runs, state["runs"], strict=True):

@@ -290,5 +290,5 @@ class StackedTrainer:
             setattr(self.worker, name, value)
         self.workload.load_state_dict(state["workload"])
         self.rounds, self.gradients, self._previous_lr = state["rounds"], state["gradients"], state["previous_lr"]
-        self._losses.load(state["losses"], self.worker.params.device)
+        self._losses.load(state["losses"])
         self.held = dict(state.get("held", {}))
