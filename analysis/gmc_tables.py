@@ -1,10 +1,13 @@
-"""Tables 1 and 2 of the GMC paper, in small, beside the paper's figures.
+"""Tables 1 and 2 of the GMC paper beside the paper's figures.
 
     simgmc run scenarios/gmc_tables_small.toml --data-dir DATA
-    python analysis/gmc_tables.py runs/gmc_tables_small [--out analysis/results/gmc_tables.md]
+    simgmc run scenarios/gmc_cifar10_noniid.toml --data-dir DATA --set workload.epochs=6 --set workload.precision=bfloat16
+    simgmc run scenarios/gmc_cifar10_iid.toml --data-dir DATA --set workload.epochs=6 --set workload.precision=bfloat16
+    python analysis/gmc_tables.py runs/gmc_tables_small runs/gmc_cifar10_noniid runs/gmc_cifar10_iid [--out analysis/results/gmc_tables.md]
 
-Prints final accuracy (mean and standard deviation over seeds) and relative communication
-cost (equation 9, reading U) of every method, IID and Dirichlet 0.1, as Markdown.
+Prints final accuracy (mean and standard deviation over seeds), relative communication cost
+(equation 9, reading U) and simulated time of every method, IID and Dirichlet 0.1, as Markdown.
+Runs of the same partition and workload share a table.
 """
 
 from __future__ import annotations
@@ -13,8 +16,9 @@ import argparse
 import tomllib
 from pathlib import Path
 
+from simgmc.results.quantities import time_text
 from simgmc.results.run_directory import open_run
-from simgmc.results.series import read_results
+from simgmc.results.series import collective_text, read_results
 from simgmc.results.summary import summarize
 
 PAPER = {
@@ -26,47 +30,60 @@ PAPER_RCC = {"DMSGD": "100", "CSER": "0.62-0.70"}
 OTHERS_RCC = "0.63-0.66"
 
 
-def table(directory: Path) -> str:
-    """The run's results and the paper's, as Markdown."""
+TITLES = {"iid": "IID", "dirichlet": "Dirichlet 0.1"}
+
+
+def rows_of(directory: Path) -> dict[tuple[str, str], dict[str, dict]]:
+    """By partition and workload, by method: what the run found, its times by collective."""
     run = open_run(directory)
     scenario = tomllib.loads(run.scenario_text())
-    methods = [method["name"] for method in scenario["methods"]]
-    results = read_results(run, methods=methods)
-    rows = summarize(results, target=scenario["report"]["target"], baseline=scenario["report"]["baseline"])
+    workload, seeds = scenario["workload"], len(scenario["seeds"])
+    model = " ".join(str(workload["model"][key]) for key in ("name", "hidden", "norm") if key in workload["model"])
+    settings = f"{model} on {workload['dataset']['name']}, {workload.get('precision', 'float32')}, {workload['epochs']:g} epochs, {seeds} seed{'s' * (seeds > 1)}"
+    results = read_results(run, methods=[method["name"] for method in scenario["methods"]])
+    found: dict[tuple[str, str], dict[str, dict]] = {}
+    for row in summarize(results):
+        if row.unfinished:
+            continue
+        partition = str(dict(row.point.grid).get("workload.partition", workload["partition"]))
+        kind = next(kind for kind in TITLES if kind in partition)
+        one = found.setdefault((kind, settings), {}).setdefault(row.method, {"final": row.final, "rcc": row.rcc, "times": {}})
+        one["times"][collective_text(row.carrier)] = time_text(row.sim_time_s.mean)
+    return found
+
+
+def tables(directories: list[Path]) -> str:
+    """The runs' results and the paper's, as Markdown."""
+    merged: dict[tuple[str, str], dict[str, dict]] = {}
+    for directory in directories:
+        for place, methods in rows_of(directory).items():
+            merged.setdefault(place, {}).update(methods)
     lines = []
-    for kind, title in (("iid", "IID"), ("dirichlet", "Dirichlet 0.1")):
-        lines += [
-            f"### {title}",
-            "",
-            "| method | accuracy %, here | accuracy %, paper | RCC %, here | RCC %, paper |",
-            "| --- | --- | --- | --- | --- |",
-        ]
-        chosen = [row for row in rows if kind in str(dict(row.point.grid)["workload.partition"])]
-        for row in sorted(chosen, key=lambda row: -row.final.mean):
-            deviation = "" if row.final.std is None else f" ± {100 * row.final.std:.2f}"
-            accuracy = f"{100 * row.final.mean:.2f}{deviation}"
-            paper_rcc = PAPER_RCC.get(row.method, OTHERS_RCC)
-            lines.append(f"| {row.method} | {accuracy} | {PAPER[kind][row.method]} | {100 * row.rcc.mean:.3f} | {paper_rcc} |")
+    for (kind, settings), methods in merged.items():
+        clusters = list(dict.fromkeys(name for one in methods.values() for name in one["times"]))
+        titles = ["method", "accuracy %, here", "accuracy %, paper", "RCC %, here", "RCC %, paper", *(f"simulated, {name}" for name in clusters)]
+        lines += [f"### {TITLES[kind]}: {settings}", "", f"| {' | '.join(titles)} |", "|" + " --- |" * len(titles)]
+        for method, one in sorted(methods.items(), key=lambda item: -item[1]["final"].mean):
+            deviation = "" if one["final"].std is None else f" ± {100 * one['final'].std:.2f}"
+            cells = [method, f"{100 * one['final'].mean:.2f}{deviation}", PAPER[kind].get(method, "-"), f"{100 * one['rcc'].mean:.3f}"]
+            cells += [PAPER_RCC.get(method, OTHERS_RCC), *(one["times"].get(name, "-") for name in clusters)]
+            lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
-    workload = scenario["workload"]
-    lines.append(
-        f"Here: {workload['model']['name']} {workload['model'].get('hidden', '')} on {workload['dataset']['name']}, "
-        f"{workload['epochs']:g} epochs, {len(scenario['seeds'])} seeds, sorted by accuracy. "
-        "Paper: ResNet-20 on CIFAR-10, 200 epochs."
-    )
+    lines.append("Sorted by accuracy. Paper: ResNet-20 on CIFAR-10, 200 epochs, batch norm with IID data, group norm with Dirichlet 0.1.")
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path)
+    parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    text = table(arguments.run)
+    text = tables(arguments.runs)
     print(text)
     if arguments.out:
-        arguments.out.write_text(text, encoding="utf-8")
+        title, commands = __doc__.split("\n\n")[:2]
+        arguments.out.write_text(f"# {title}\n\n{commands}\n\n{text}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ from simgmc.errors import show_value
 
 _MOST = 10
 """Keys that a message lists."""
+_WITHOUT_TRAINING = ("cluster.", "report.")
+"""What can be changed without training again."""
 
 
 class _Table:
@@ -65,6 +68,8 @@ def refusal(path: Path, differing: list[str] | None) -> str:
     todo = "choose another directory with --out, or add --overwrite to replace it"
     if differing is None:
         return f"{what} (its scenario.toml is damaged): {todo}"
+    if differing and all(line.startswith(_WITHOUT_TRAINING) for line in differing):
+        todo += f", or keep its trainings once it is finished: simgmc replay {shlex.quote(str(path))} --set KEY=VALUE"
     more = [f"and {len(differing) - _MOST} more"] if len(differing) > _MOST else []
     return "\n".join([f"{what}: {todo}", *(f"  {line}" for line in (*differing[:_MOST], *more))])
 

@@ -53,3 +53,16 @@ def test_a_refusal_lists_ten_keys_and_counts_the_rest():
 def test_a_damaged_scenario_is_said_to_be_so():
     assert changes("a = ", BASE) is None
     assert "is damaged" in refusal(Path("x"), None)
+
+
+@pytest.mark.parametrize(
+    ("now", "kept"),
+    [
+        ("[cluster]\nlatency = '2 ms'\n[report]\ntarget = 0.4\n[workload]\nworkers = 8\n", True),
+        ("[cluster]\nlatency = '2 ms'\n[report]\ntarget = 0.8\n[workload]\nworkers = 9\n", False),
+    ],
+)
+def test_of_a_run_that_needs_no_other_training_it_is_said_how_to_keep_it(now, kept):
+    before = "[cluster]\nlatency = '1 ms'\n[report]\ntarget = 0.8\n[workload]\nworkers = 8\n"
+    text = refusal(Path("runs/my run"), changes(before, now))
+    assert ("simgmc replay 'runs/my run' --set KEY=VALUE" in text) == kept and "--overwrite" in text
