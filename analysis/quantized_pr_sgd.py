@@ -22,8 +22,9 @@ from matplotlib import pyplot
 from matplotlib.ticker import FuncFormatter
 
 from simgmc.results.quantities import parse
+from simgmc.results.reach import advantage
 from simgmc.results.run_directory import open_run
-from simgmc.results.series import GridPoint, Results, advantage, read_results
+from simgmc.results.series import GridPoint, Results, read_results
 
 STYLE = Path(__file__).parents[1] / "simgmc" / "results" / "simgmc.mplstyle"
 BANDWIDTH = "cluster.bandwidth"

@@ -23,8 +23,9 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 
 from simgmc.results.details import idle_share
+from simgmc.results.reach import Ratio, Reach, advantage
 from simgmc.results.run_directory import RunDirectory, open_run
-from simgmc.results.series import GridPoint, Ratio, Reach, Results, advantage, read_results
+from simgmc.results.series import GridPoint, Results, read_results
 
 STYLE = Path(__file__).parents[1] / "simgmc" / "results" / "simgmc.mplstyle"
 SLOWDOWN = "cluster.hosts.worker3.slowdown"

@@ -7,10 +7,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from simgmc.results import curves, looks, panels
+from simgmc.results.details import PARTS
 from simgmc.results.panels import Page, Panel
 from simgmc.results.quantities import axis_unit, time_text
-from simgmc.results.details import PARTS
-from simgmc.results.series import GridPoint, Reach, Results
+from simgmc.results.reach import Reach
+from simgmc.results.series import GridPoint, Results
 
 PART_COLORS = dict(zip(PARTS, ("#1B1B3A", "#5B5F97", "#E07A5F", "#F2CC8F", "#81B29A", "#D0D0D0"), strict=True))
 """One colour per part of a worker's time, in every picture."""

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from simgmc.results.quantities import number, parse, time_text
-from simgmc.results.series import GridPoint, Ratio, Reach, Results, advantage, too_close
+from simgmc.results.reach import Ratio, Reach, advantage, too_close
+from simgmc.results.series import GridPoint, Results
 
 LOG_FROM = 10.0
 """An axis of times or bytes is logarithmic when, at some grid point, the longest series ends at

@@ -15,7 +15,8 @@ import numpy as np
 
 from simgmc.results.curves import numeric_keys
 from simgmc.results.quantities import parse
-from simgmc.results.series import GridPoint, Ratio, Reach, Results, advantage, collective_text, key_text, too_close
+from simgmc.results.reach import Ratio, Reach, advantage, too_close
+from simgmc.results.series import GridPoint, Results, collective_text, key_text
 
 MOST_POINTS = 12
 """Up to this many grid points every point is printed and gets its own panels."""

@@ -9,8 +9,9 @@ from functools import cached_property
 import numpy as np
 
 from simgmc.results.details import PARTS, Details, idle_share
+from simgmc.results.reach import Spread
 from simgmc.results.run_directory import SeriesKey
-from simgmc.results.series import GridPoint, Results, Spread
+from simgmc.results.series import GridPoint, Results
 
 SHOWN_PARTS = {"compute": ("compute",), "compress": ("compress",), "communication": ("transfer", "latency", "aggregate"), "wait": ("wait",)}
 """What a worker's time is shown as, and the parts that each is made of."""

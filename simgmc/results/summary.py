@@ -15,8 +15,9 @@ import numpy as np
 
 from simgmc.errors import SimgmcError
 from simgmc.results.details import PARTS
+from simgmc.results.reach import Ratio, Reach, Spread, advantage, too_close
 from simgmc.results.run_directory import RunDirectory, cell
-from simgmc.results.series import GridPoint, Ratio, Reach, Results, Series, Spread, advantage, too_close
+from simgmc.results.series import GridPoint, Results, Series
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,9 @@ class Row:
     reach: Reach | None
     """Simulated time to the target, seed by seed; None without a target."""
     speedup: Ratio | None
-    """Of the time to target against the baseline's at the same grid point; see series.advantage."""
+    """Of the time to target against the baseline's at the same grid point; see reach.advantage."""
     too_close: bool
-    """Whether nobody can tell which of it and the baseline is sooner, see series.too_close."""
+    """Whether nobody can tell which of it and the baseline is sooner, see reach.too_close."""
     resolution_s: float | None
     """Seconds between the evaluation that met the target and the one before: how well the time to target is known."""
     at_equal_time: Spread | None

@@ -7,9 +7,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from simgmc.output import in_encoding
-from simgmc.results.quantities import bytes_text, percent_text, time_text, with_spread
 from simgmc.results.details import PARTS
-from simgmc.results.series import Results, Spread
+from simgmc.results.quantities import bytes_text, percent_text, time_text, with_spread
+from simgmc.results.reach import Spread
+from simgmc.results.series import Results
 from simgmc.results.summary import Row
 
 if TYPE_CHECKING:

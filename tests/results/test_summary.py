@@ -6,8 +6,9 @@ from rich.console import Console
 from synthetic_runs import accuracy_curve, write_run
 
 from simgmc.errors import SimgmcError
+from simgmc.results.reach import Ratio
 from simgmc.results.run_directory import open_run
-from simgmc.results.series import Ratio, read_results
+from simgmc.results.series import read_results
 from simgmc.results.summary import summarize, write_summary
 from simgmc.results.tables import print_summary, reach_text
 
