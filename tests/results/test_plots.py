@@ -7,13 +7,7 @@ from matplotlib.text import Text
 from synthetic_runs import accuracy_curve, write_run
 
 from simgmc.results import looks, panels
-from simgmc.results.curves import (
-    finding,
-    numeric_keys,
-    reach_label,
-    sweep_finding,
-    wide,
-)
+from simgmc.results.curves import finding, numeric_keys, reach_label, sweep_finding, wide
 from simgmc.results.lines import measure_figure
 from simgmc.results.plots import draw_plots, figures_of
 from simgmc.results.reach import Reach
