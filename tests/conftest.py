@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -11,6 +12,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 # The table of identities is printed by the process that collects the reports, whatever it runs itself.
 pytest_plugins = ["algorithms.identity_table"]
+
+# A shell without job control starts what is to run in the background with Ctrl-C ignored, and
+# children inherit that; the tests of stopping a run send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module")
