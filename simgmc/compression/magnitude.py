@@ -97,6 +97,17 @@ def _largest_keys(keys: np.ndarray, k: int) -> np.ndarray:
     return np.flatnonzero(reached)
 
 
+def reached_on_device(magnitude: Tensor, threshold: Tensor | float) -> Tensor:
+    """Which magnitudes, zeros left out, are at least a threshold."""
+    return (magnitude >= threshold) & (magnitude > 0)
+
+
+def columns_by_row(chosen: Tensor) -> list[Tensor]:
+    """For each row of a mask ``(rows, n)`` the ascending indices of what it chooses; the host waits twice."""
+    counts = chosen.sum(1).tolist()
+    return list(chosen.nonzero()[:, 1].split(counts))
+
+
 def largest_on_device(rows: Tensor, k: int) -> list[Tensor]:
     """For each row of ``(rows, n)`` the ascending indices of the k largest magnitudes, zeros left out.
 
@@ -104,7 +115,7 @@ def largest_on_device(rows: Tensor, k: int) -> list[Tensor]:
     """
     magnitude = rows.abs()
     threshold = magnitude.topk(k, dim=1, sorted=True).values[:, -1:]
-    reached = (magnitude >= threshold) & (magnitude > 0)
+    reached = reached_on_device(magnitude, threshold)
     counts = reached.sum(1).tolist()
     for row, count in enumerate(counts):
         if count > k:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from simgmc.compression.magnitude import cut_to, key_of, largest_on_device, reaching
+from simgmc.compression.magnitude import columns_by_row, cut_to, key_of, largest_on_device, reached_on_device, reaching
 from simgmc.compression.message import Message
 from simgmc.compression.rows import as_rows, for_each_row, on_device, refuse_non_finite
 from simgmc.compression.sparse import sparse_message
@@ -55,20 +56,22 @@ class SampledTopK(Sparsity):
     def __call__(self, vector: Tensor, random: Randomness) -> Message:
         rows = as_rows(vector)
         stretches = self.stretches(rows.shape[1])
-        on_host = rows.device.type == "cpu"
-        if not on_host:
-            refuse_non_finite(rows)
+        if rows.device.type == "cpu":
 
-        def select(row: int) -> tuple[np.ndarray, np.ndarray] | tuple[Tensor, Tensor]:
-            draws = random.own(row)
-            if on_host:
+            def select(row: int) -> tuple[np.ndarray, np.ndarray]:
+                draws = random.own(row)
                 parts = [self._select(rows[row, a:b].numpy(), k, draws, row) for a, b, k in stretches]
                 indices = [chosen + a if a else chosen for (chosen, _), (a, _, _) in zip(parts, stretches)]
                 return np.concatenate(indices), np.concatenate([values for _, values in parts])
-            support = torch.cat([self._select_on_device(rows[row, a:b], k, draws) + a for a, b, k in stretches])
-            return support, rows[row][support]
 
-        kept = for_each_row(select, len(rows), rows.device)
+            kept = for_each_row(select, len(rows))
+        else:
+            own = [random.own(row) for row in range(len(rows))]
+            samples = [[self._sample(b - a, k, draws) for a, b, k in stretches] for draws in own]  # while the device is busy
+            refuse_non_finite(rows)
+            parts = [self._select_on_device(rows[:, a:b], k, drawn) for (a, b, k), drawn in zip(stretches, zip(*samples))]
+            supports = [torch.cat([part[row] + a for part, (a, _, _) in zip(parts, stretches)]) for row in range(len(rows))]
+            kept = [(support, rows[row][support]) for row, support in enumerate(supports)]
         return sparse_message(vector.shape, kept, self.values, self.indices)
 
     def _sample(self, n: int, k: int, draws: np.random.Generator) -> tuple[np.ndarray | slice, int]:
@@ -101,21 +104,40 @@ class SampledTopK(Sparsity):
             chosen, values = reaching(vector, key_of(threshold), row)
         return chosen[:k], values[:k]
 
-    def _select_on_device(self, vector: Tensor, k: int, draws: np.random.Generator) -> Tensor:
-        places, rank = self._sample(len(vector), k, draws)
-        magnitude = vector.abs()
-        sampled = magnitude[places if isinstance(places, slice) else on_device(places, vector.device)]
-        threshold = sampled.topk(rank, sorted=True).values[-1]
-        chosen = ((magnitude >= threshold) & (magnitude > 0)).nonzero().flatten()
-        if not self.correct:
-            most = int(self.limit * k)
-            return chosen if len(chosen) <= most else chosen[largest_on_device(vector[chosen][None], most)[0]]
-        for _ in range(10):
-            if len(chosen) > 1.3 * k:
-                chosen = chosen[largest_on_device(vector[chosen][None], k)[0]]
+    def _select_on_device(
+        self, rows: Tensor, k: int, samples: Sequence[tuple[np.ndarray | slice, int]]
+    ) -> list[Tensor]:
+        """For each row of ``(rows, n)`` what :meth:`_select` chooses, given its sample."""
+        magnitude = rows.abs()
+        threshold = _thresholds(magnitude, samples)
+        lowered = torch.zeros_like(threshold, dtype=torch.bool)
+        for _ in range(10 if self.correct else 0):
+            lowered = reached_on_device(magnitude, threshold).sum(1, keepdim=True) < 0.8 * k
+            if not bool(lowered.any()):
                 break
-            if len(chosen) >= 0.8 * k:
-                break
-            threshold = threshold * 0.8
-            chosen = ((magnitude >= threshold) & (magnitude > 0)).nonzero().flatten()
-        return chosen[:k]
+            threshold = torch.where(lowered, threshold * 0.8, threshold)
+        reached = reached_on_device(magnitude, threshold)
+        chosen = columns_by_row(reached)
+        most, kept = (1.3 * k, k) if self.correct else (int(self.limit * k),) * 2
+        over = [row for row, one in enumerate(chosen) if len(one) > most]
+        if over and self.correct:  # of a row whose threshold was lowered to the last, the first ones are sent
+            late = lowered.flatten().tolist()
+            over = [row for row in over if not late[row]]
+        if over:
+            there = on_device(np.array(over), rows.device)
+            for row, fewer in zip(over, largest_on_device(magnitude[there] * reached[there], kept)):
+                chosen[row] = fewer
+        return [one[:k] for one in chosen] if self.correct else chosen
+
+
+def _thresholds(magnitude: Tensor, samples: Sequence[tuple[np.ndarray | slice, int]]) -> Tensor:
+    """(rows, 1): of each row the magnitude of its rank among those sampled; nobody waits for it."""
+    rows, n = magnitude.shape
+    places = [np.arange(*one.indices(n)) if isinstance(one, slice) else one for one, _ in samples]
+    filled = np.full((rows, max(map(len, places))), n)  # a strided sample may hold one coordinate less
+    for row, one in enumerate(places):
+        filled[row, : len(one)] = one
+    there = on_device(filled, magnitude.device)
+    sampled = magnitude.gather(1, there.clamp(max=n - 1)).masked_fill(there == n, 0)
+    ranks = on_device(np.array([[rank - 1] for _, rank in samples]), magnitude.device)
+    return sampled.topk(max(rank for _, rank in samples), dim=1, sorted=True).values.gather(1, ranks)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from simgmc.compression.magnitude import key_of, reaching
+from simgmc.compression.magnitude import columns_by_row, key_of, reached_on_device, reaching
 from simgmc.compression.message import Message
 from simgmc.compression.rows import as_rows, for_each_row, refuse_non_finite
 from simgmc.compression.sparse import sparse_message
@@ -39,6 +39,6 @@ class Threshold:
             kept = for_each_row(lambda row: reaching(rows[row].numpy(), key, row), len(rows))
         else:
             refuse_non_finite(rows)
-            supports = [((row.abs() >= self.threshold) & (row != 0)).nonzero().flatten() for row in rows]
+            supports = columns_by_row(reached_on_device(rows.abs(), self.threshold))
             kept = [(support, rows[row][support]) for row, support in enumerate(supports)]
         return sparse_message(vector.shape, kept, self.values, self.indices)
