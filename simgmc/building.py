@@ -11,7 +11,7 @@ from simgmc.algorithms.worker import Algorithm
 from simgmc.mixing import everybody
 
 if typing.TYPE_CHECKING:
-    from simgmc.simulation import Training
+    from simgmc.plan import Training
     from simgmc.training.per_worker import PerWorkerTrainer
     from simgmc.training.stacked import StackedTrainer
 

@@ -14,12 +14,12 @@ import torch
 
 from simgmc.compression import build
 from simgmc.errors import SimgmcError
+from simgmc.plan import times_are_stated, training_values
 from simgmc.randomness import Randomness, generator
 from simgmc.results.scenario_changes import changes, refusal
 from simgmc.scenario import Scenario, ScenarioFile
 from simgmc.scenario.cluster import MEASURED, DeviceProfile
 from simgmc.scenario.devices import DEVICES
-from simgmc.simulation import times_are_stated, training_values
 
 REPETITIONS, WARM_UP = 15, 3
 

@@ -21,11 +21,12 @@ from simgmc.errors import DivergenceError, SimgmcError
 from simgmc.layout import Layout
 from simgmc.network import simulate
 from simgmc.network.peers import Peers
+from simgmc.plan import Training, cluster_settings
 from simgmc.precautions import keys_named
 from simgmc.randomness import generator
+from simgmc.recorded import Milestones
 from simgmc.results.quantities import bytes_text
 from simgmc.scenario import GridPoint
-from simgmc.simulation import Milestones, Training, cluster_settings
 
 ROUNDS = 10
 
@@ -97,7 +98,7 @@ def predict(training: Training, layout: Layout, batches_per_epoch: float) -> lis
     """The cost of one training on each of its clusters."""
     noise = NoiseWorkload(training.scenario.workload.workers, layout, batches_per_epoch, training.seed)
     if training.clocked:
-        return [_predict_clocked(training, noise)]
+        return _predict_clocked(training, noise)
     trainer = build_trainer(training, noise)
     rounds: list[RoundCosts] = []
     gradients = 0.0
@@ -127,7 +128,7 @@ def predict(training: Training, layout: Layout, batches_per_epoch: float) -> lis
     return predictions
 
 
-def _predict_clocked(training: Training, noise: NoiseWorkload) -> Prediction:
+def _predict_clocked(training: Training, noise: NoiseWorkload) -> list[Prediction]:
     total = Milestones(training, noise.batches_per_epoch).total()
     peers, gradients = _run_clocked(training, noise, ROUNDS)
     if not gradients and not peers.stopped:
@@ -136,10 +137,12 @@ def _predict_clocked(training: Training, noise: NoiseWorkload) -> Prediction:
         total = gradients = int(gradients)
     factor = 1.0 if peers.stopped else total / gradients
     server = peers.into_server + peers.out_of_server
-    return Prediction(
-        training.points[0], training.method.name, total, peers.now * factor, peers.sent_by_workers * factor,
-        server * factor, False, peers.stopped,
-    )  # fmt: skip
+    return [
+        Prediction(
+            point, training.method.name, total, peers.now * factor, peers.sent_by_workers * factor, server * factor, False, peers.stopped
+        )
+        for point in training.points
+    ]
 
 
 def _run_clocked(

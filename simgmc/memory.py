@@ -15,8 +15,9 @@ from typing import Any
 
 from simgmc import heap
 from simgmc.errors import SimgmcError
+from simgmc.plan import Training
+from simgmc.recorded import Milestones
 from simgmc.results.quantities import bytes_text
-from simgmc.simulation import Milestones, Training
 
 PICTURES = 25e6
 """Bytes that drawing the plots takes, at the end of a run."""

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from simgmc.errors import DivergenceError, SimgmcError
+from simgmc.plan import training_values
 from simgmc.scenario import GridPoint, Scenario, ScenarioFile
 from simgmc.scenario.workload import DataWorkload
-from simgmc.simulation import training_values
 
 
 def check_counts(file: ScenarioFile) -> None:

@@ -11,11 +11,11 @@ import numpy as np
 
 from simgmc.costs import Average, Compute, Mix, RoundCosts
 from simgmc.errors import SimgmcError
-from simgmc.round_log import RoundLog
 from simgmc.results.run_directory import COLLECTIVE_KEY, Breakdown, Evaluation, RunDirectory, SeriesKey, cell
+from simgmc.round_log import RoundLog
 
 if typing.TYPE_CHECKING:
-    from simgmc.simulation import Training
+    from simgmc.plan import Training
 
 
 class Milestones:

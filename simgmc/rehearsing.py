@@ -10,10 +10,10 @@ from typing import Any
 from simgmc.building import build_clocked_trainer, build_trainer
 from simgmc.clocked_training import ClockedTraining
 from simgmc.evaluations import Evaluations
+from simgmc.plan import Training, cluster_settings
 from simgmc.precautions import counts_of, keys_named, require_count
 from simgmc.recorded import Milestones, Record
 from simgmc.requests import Request, Served
-from simgmc.simulation import Training, cluster_settings
 from simgmc.training.rehearsal import Needed, Noise, rehearse_events, rehearse_rounds
 
 ROUNDS = 2

@@ -14,6 +14,7 @@ from simgmc.errors import SimgmcError, show_value
 from simgmc.header import line, print_cluster
 from simgmc.holdings import copy_holdings
 from simgmc.network import ClusterSettings, simulate
+from simgmc.plan import Training, bound, cluster_settings, require_stated_times, trainings
 from simgmc.recorded import Stored
 from simgmc.reporting import report
 from simgmc.results import run_directory
@@ -22,7 +23,7 @@ from simgmc.results.run_directory import RunDirectory
 from simgmc.results.run_lock import writing
 from simgmc.results.scenario_changes import differences, heading
 from simgmc.scenario import GridPoint, ScenarioFile
-from simgmc.simulation import Training, bound, cluster_settings, require_stated_times, trainings, write_series
+from simgmc.simulation import write_series
 from simgmc.why import explain, print_explanations
 
 

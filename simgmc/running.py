@@ -24,6 +24,7 @@ from simgmc.interface import Given
 from simgmc.interruption import Interruption
 from simgmc.layout import Layout
 from simgmc.memory import Prediction, TooLarge, predict_memory, require_memory
+from simgmc.plan import Training, training_values, trainings
 from simgmc.precautions import late_milestones
 from simgmc.progress import RunProgress
 from simgmc.reporting import report
@@ -37,7 +38,7 @@ from simgmc.results.run_lock import writing
 from simgmc.results.scenario_changes import heading
 from simgmc.results.series import value_text
 from simgmc.scenario import ScenarioFile
-from simgmc.simulation import Simulation, Training, training_values, trainings
+from simgmc.simulation import Simulation
 from simgmc.why import explain, print_explanations
 
 

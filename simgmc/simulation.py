@@ -1,10 +1,7 @@
 """Where numerics and cluster meet: from a scenario's points to time beside convergence.
 
-A synchronous method's mathematics does not depend on the clock. So each (method, seed,
-training keys of the grid) is trained once, on the first of its clusters, whose workers
-pull the rounds; the costs of those rounds are then replayed on the other clusters. Where the
-clock drives the training, or says who takes part in it, there is nothing to replay: every
-cluster gives another training.
+Each training of the plan (see :mod:`simgmc.plan`) runs on the first of its clusters, whose workers
+pull the rounds; the costs of those rounds are then replayed on the others.
 """
 
 from __future__ import annotations
@@ -15,148 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from simgmc.algorithms import ALGORITHMS
 from simgmc.building import build_clocked_trainer, build_trainer
 from simgmc.clocked_training import ClockedTraining, Finished
-from simgmc.costs import Compute, Participation, RoundCosts
-from simgmc.errors import SimgmcError, out_of_memory, show_value
+from simgmc.costs import Compute, RoundCosts
+from simgmc.errors import SimgmcError, out_of_memory
 from simgmc.interruption import Interruption
 from simgmc.live_training import LiveTraining
-from simgmc.network import ClusterSettings, Timing, simulate
+from simgmc.network import Timing, simulate
+from simgmc.plan import Training, cluster_settings, trainings
 from simgmc.recorded import Milestones, Record, State, Stored
 from simgmc.results.checkpoint import CHECKPOINTS, DEFAULT_EVERY, Checkpoints
 from simgmc.results.details import Details, ParticipationRow, traffic
-from simgmc.results.run_directory import COLLECTIVE_KEY, Breakdown, Evaluation, RunDirectory, SeriesKey
-from simgmc.scenario import GridPoint, Scenario
-from simgmc.scenario.cluster import MEASURED, DeviceProfile
-from simgmc.scenario.workload import Method
-
-
-@dataclasses.dataclass(frozen=True)
-class Training:
-    """One training run and the clusters that it is timed on."""
-
-    method: Method
-    seed: int
-    points: tuple[GridPoint, ...]
-    """Points that differ in cluster keys only."""
-
-    @property
-    def scenario(self) -> Scenario:
-        """The training half is that of every point."""
-        return self.points[0].scenario
-
-    @property
-    def key(self) -> str:
-        """Name of this training in the run directory."""
-        return ", ".join([self.method.name, f"seed {self.seed}", *(f"{k} {v}" for k, v in self.values.items())])
-
-    @property
-    def title(self) -> str:
-        """The same for people, values as a scenario writes them."""
-        values = (f"{key} = {value if isinstance(value, str) else show_value(value)}" for key, value in self.values.items())
-        return ", ".join([self.method.name, f"seed {self.seed}", *values])
-
-    @property
-    def clocked(self) -> bool:
-        """Whether the simulated clock drives it."""
-        return ALGORITHMS[self.method.algorithm].clocked
-
-    @property
-    def values(self) -> dict[str, Any]:
-        """The grid values that make it another training than the method's others."""
-        point = self.points[0]
-        if not self.bound:
-            return training_values(point)
-        own = self.series(point).on_its_own
-        return {key: value for key, value in point.values.items() if not (own and key == COLLECTIVE_KEY)}
-
-    @property
-    def participation(self) -> Participation:
-        """Who is in an average, where the clock does not drive the training."""
-        return participation(self.scenario, self.method)
-
-    @property
-    def bound(self) -> bool:
-        """Whether it is a training of its one cluster alone."""
-        return bound(self.points[0], self.method)
-
-    def series(self, point: GridPoint) -> SeriesKey:
-        """The series that this training gives on a point's cluster; the same on those that differ only
-        in a collective that the method does not use."""
-        return SeriesKey(self.method.name, point.scenario.carrier(self.method), self.seed, point.values)
-
-    def covers(self, point: GridPoint) -> bool:
-        """Whether one of its series is that of a point."""
-        return self.series(point) in map(self.series, self.points)
-
-
-def training_values(point: GridPoint) -> dict[str, Any]:
-    """The grid values that change what is computed, not only when."""
-    return {key: value for key, value in point.values.items() if not key.startswith("cluster.")}
-
-
-def bound(point: GridPoint, method: Method) -> bool:
-    """Whether every cluster gives another training: the clock drives it, says who takes part in it, or when it is evaluated."""
-    timed = point.scenario.workload.evaluation_interval()[1] == "seconds"
-    return timed or ALGORITHMS[method.algorithm].clocked or participation(point.scenario, method) != "all"
-
-
-def participation(scenario: Scenario, method: Method) -> Participation:
-    """Who is in the averages of a synchronous method."""
-    if ALGORITHMS[method.algorithm].clocked:
-        return "all"
-    return scenario.cluster.participation(scenario.workload.workers)
-
-
-def trainings(points: list[GridPoint]) -> list[Training]:
-    """All trainings of a scenario file, in the order in which they run."""
-    groups: dict[str, list[GridPoint]] = {}
-    for point in points:
-        groups.setdefault(repr(training_values(point)), []).append(point)
-    found = []
-    for group in groups.values():
-        for seed in group[0].scenario.seeds:
-            for method in group[0].scenario.methods:
-                mine = _apart(group, method)
-                free = [point for point in mine if not bound(point, method)]
-                shares = ([free] if free else []) + [[point] for point in mine if bound(point, method)]
-                found += [Training(method, seed, tuple(share)) for share in shares]
-    return found
-
-
-def _apart(points: list[GridPoint], method: Method) -> list[GridPoint]:
-    """Those that a method has series of its own for: of points that differ only in a collective that
-    it does not use the first."""
-    training = Training(method, 0, tuple(points))
-    if COLLECTIVE_KEY not in points[0].values or not training.series(points[0]).on_its_own:
-        return points
-    found: dict[SeriesKey, GridPoint] = {}
-    for point in points:
-        found.setdefault(training.series(point), point)
-    return list(found.values())
-
-
-def times_are_stated(points: list[GridPoint]) -> bool:
-    """Whether no cluster has a time left to be measured or taken from a profile."""
-    compute = [point.scenario.cluster.compute for point in points]
-    return not any(
-        isinstance(one, DeviceProfile) or MEASURED in (one.gradient, one.compression, one.aggregation) for one in compute
-    )
-
-
-def require_stated_times(points: list[GridPoint], place: str) -> None:
-    """Raises SimgmcError where a time would have to be measured: only a training can."""
-    if not times_are_stated(points):
-        raise SimgmcError(
-            f"{place}: cluster.compute: nothing is trained here, so no time can be measured or taken from a profile; "
-            'state the times, such as cluster.compute = { gradient = "10 ms", compression = "1 ms", aggregation = "1 GB/s" }'
-        )
-
-
-def cluster_settings(scenario: Scenario, method: Method, seed: int) -> ClusterSettings:
-    """The network half of one point; compute times must be stated (resolved) by now."""
-    return scenario.cluster.settings(scenario.workload.workers, seed, method.compression_time)
+from simgmc.results.run_directory import Breakdown, Evaluation, RunDirectory, SeriesKey
+from simgmc.scenario import GridPoint
 
 
 def write_series(directory: RunDirectory, key: SeriesKey, record: Record, timing: Timing, left_out: bool = False) -> None:
@@ -283,7 +151,7 @@ class Simulation:
         if training.clocked:
             self._run_clocked(training)
             return
-        missing = [point for point in training.points if training.series(point) not in self._finished]
+        missing = self._missing(training)
         record = self._stored(training)
         if record is not None and not missing:
             self._checkpoints(training).remove()  # of a run that was killed just before it did
@@ -300,8 +168,8 @@ class Simulation:
         self._listener.ended(training, record)
 
     def _run_clocked(self, training: Training) -> None:
-        series, checkpoints = training.series(training.points[0]), self._checkpoints(training)
-        if series in self._finished:
+        missing, checkpoints = self._missing(training), self._checkpoints(training)
+        if not missing:
             checkpoints.remove()
             self._listener.skipped(training)
             return
@@ -323,13 +191,17 @@ class Simulation:
             self._listener.resumed(training, live.resumed, f"{live.resumed} gradients a worker")
         with self._interruption.held():
             finished = live.run()
-            self._say_if_stopped(series, finished.breakdown.stopped)
             self._directory.write_journal(training.key, finished.journal)
-            write_clocked_series(self._directory, series, finished)
-            self._finished.add(series)
+            for series in map(training.series, missing):
+                self._say_if_stopped(series, finished.breakdown.stopped)
+                write_clocked_series(self._directory, series, finished)
+                self._finished.add(series)
             checkpoints.remove()
         trainer.close()
         self._listener.ended(training, finished.record)
+
+    def _missing(self, training: Training) -> list[GridPoint]:
+        return [point for point in training.points if training.series(point) not in self._finished]
 
     def _stored(self, training: Training) -> Record | None:
         """What an earlier run left of a training, where that is enough to time it on any cluster, or on all asked for."""
@@ -339,8 +211,7 @@ class Simulation:
             record, known = self._before.of(training)
         except SimgmcError:
             return None  # damaged, or of a training that is not finished: it is trained again
-        all_finished = all(training.series(point) in self._finished for point in training.points)
-        return record if known is None or all_finished else None
+        return record if known is None or not self._missing(training) else None
 
     def _train(self, training: Training, missing: list[GridPoint]) -> Record:
         workload = self._workload_of(training.scenario, training.seed)
@@ -369,7 +240,7 @@ class Simulation:
         with self._interruption.held():
             timing = simulate(cluster_settings(first.scenario, training.method, training.seed), rounds, round_done)
             live.over(len(timing.round_end))
-            if len(training.points) > 1:
+            if len(training.points) > 1 and not training.bound:
                 for _ in rounds:  # that cluster stopped before the training's end; another may not
                     pass
             self._directory.write_costs(training.key, live.record.rounds)

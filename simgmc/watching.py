@@ -26,11 +26,11 @@ from simgmc.network import ClusterSettings, simulate
 from simgmc.network.chrome_trace import chrome_trace
 from simgmc.network.peers import LAST_OF_INSTANT, Peers
 from simgmc.network.timeline import Recorder, Span, Timeline
+from simgmc.plan import Training, cluster_settings, require_stated_times, trainings
 from simgmc.requests import Journal
 from simgmc.results.quantities import parse, percent_text, time_text
 from simgmc.results.run_directory import COLLECTIVE_KEY, RunDirectory, cell, open_run
 from simgmc.scenario import GridPoint, ScenarioFile
-from simgmc.simulation import Training, cluster_settings, require_stated_times, trainings
 
 DEFAULT_ROUNDS = 5
 """Rounds shown where none are asked for, or fewer in a shorter run."""

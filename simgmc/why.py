@@ -21,11 +21,11 @@ from rich.text import Text
 from simgmc.errors import SimgmcError, show_value
 from simgmc.network import ClusterSettings, simulate
 from simgmc.network.timing import bottleneck_of
+from simgmc.plan import Training, cluster_settings, require_stated_times, trainings
 from simgmc.recorded import are_of
 from simgmc.results.details import PARTS, LinkTraffic
 from simgmc.results.run_directory import COLLECTIVE_KEY, Breakdown, RunDirectory, open_run
 from simgmc.scenario import GridPoint, ScenarioFile
-from simgmc.simulation import Training, cluster_settings, require_stated_times, trainings
 
 ROUNDS = 30
 """Rounds of each series that are looked at."""
@@ -71,9 +71,9 @@ def explain(directory: RunDirectory, points: list[GridPoint], missing: list[str]
             missing.append(f"{training.title}: not finished; {again}")
             continue
         if training.clocked:
-            (point,) = training.points
-            key = training.series(point)
-            yield _explain_clocked(training, point, finished[key], details[key].links if key in details else ())
+            for point in training.points:
+                if (key := training.series(point)) in finished:
+                    yield _explain_clocked(training, point, finished[key], details[key].links if key in details else ())
             continue
         if not directory.has_costs(training.key):
             missing.append(f"{training.title}: its costs are missing; to restore them, {again}")

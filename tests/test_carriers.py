@@ -10,12 +10,12 @@ from rich.console import Console
 from test_simulation import SMALL
 
 from simgmc.cli import main
+from simgmc.plan import trainings
 from simgmc.reporting import report
 from simgmc.results.plots import draw_plots
 from simgmc.results.run_directory import open_run
 from simgmc.results.series import read_results
 from simgmc.scenario import ScenarioFile
-from simgmc.simulation import trainings
 
 pytestmark = pytest.mark.usefixtures("without_plots")
 

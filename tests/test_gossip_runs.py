@@ -20,11 +20,11 @@ from simgmc.assembly import WorkloadFactory
 from simgmc.building import build_trainer
 from simgmc.errors import SimgmcError
 from simgmc.evaluations import Evaluations
+from simgmc.plan import trainings
 from simgmc.randomness import generator
 from simgmc.recorded import Record
 from simgmc.replaying import replay
 from simgmc.scenario import ScenarioFile
-from simgmc.simulation import trainings
 from simgmc.training.workload import Evaluation
 
 pytestmark = pytest.mark.usefixtures("without_plots")

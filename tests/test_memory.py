@@ -14,9 +14,9 @@ from simgmc import memory, running
 from simgmc.dry_run import wire_format
 from simgmc.errors import SimgmcError
 from simgmc.layout import Layout
+from simgmc.plan import trainings
 from simgmc.rehearsing import needed_by
 from simgmc.scenario import ScenarioFile
-from simgmc.simulation import trainings
 from simgmc.training import rehearsal
 from simgmc.training.rehearsal import LiveTensors
 from simgmc.training.workload import ClassificationWorkload, PassBytes

@@ -7,10 +7,10 @@ from simgmc.assembly import WorkloadFactory
 from simgmc.building import learning_rate
 from simgmc.dry_run import predict
 from simgmc.errors import SimgmcError
+from simgmc.plan import trainings
 from simgmc.precautions import late_milestones
 from simgmc.progress import RunProgress
 from simgmc.results.run_directory import open_run
-from simgmc.simulation import trainings
 
 pytestmark = pytest.mark.usefixtures("without_plots")
 

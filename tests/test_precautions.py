@@ -7,14 +7,15 @@ from io import StringIO
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
+from test_simulation import SMALL
 
 from simgmc import running
 from simgmc.cli import main
 from simgmc.errors import SimgmcError
+from simgmc.plan import trainings
 from simgmc.precautions import check_counts, late_milestones, parameters
+from simgmc.recorded import Milestones
 from simgmc.scenario import ScenarioFile
-from simgmc.simulation import Milestones, trainings
-from test_simulation import SMALL
 
 BASE = {**SMALL, "methods": [*SMALL["methods"][:1], {"name": "GMC", "algorithm": "gmc", "compressor": {"name": "top-k", "count": 5}}]}
 BASE["report"] = {**SMALL.get("report", {}), "baseline": BASE["methods"][0].get("name", BASE["methods"][0]["algorithm"])}

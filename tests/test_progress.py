@@ -5,13 +5,13 @@ from __future__ import annotations
 from io import StringIO
 
 from rich.console import Console
+from test_simulation import SMALL
 
 from simgmc import progress as of_progress
+from simgmc.plan import trainings
 from simgmc.progress import RunProgress
 from simgmc.recorded import Record, State
 from simgmc.scenario import ScenarioFile
-from simgmc.simulation import trainings
-from test_simulation import SMALL
 
 GRID = {
     "workload.partition": [{"name": "dirichlet", "alpha": 0.1}, "iid"],

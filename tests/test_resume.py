@@ -12,17 +12,18 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
+from test_simulation import SMALL
 
 from simgmc import running, saved_training, simulation
 from simgmc.algorithms import ALGORITHMS
 from simgmc.assembly import WorkloadFactory
 from simgmc.errors import SimgmcError
+from simgmc.plan import trainings
 from simgmc.progress import RunProgress
 from simgmc.results.run_directory import create
 from simgmc.scenario import ScenarioFile
 from simgmc.simulation import Simulation
 from simgmc.training.saved_state import to_arrays
-from test_simulation import SMALL
 
 pytestmark = pytest.mark.usefixtures("without_plots")
 
@@ -92,7 +93,7 @@ def run(file, out, every=0.0):
     """As simgmc run does, without its tables."""
     directory = create(out, file.resolved(), grid_keys=tuple(file.grid))
     console = Console(file=StringIO(), width=120)
-    with RunProgress(console, len(simulation.trainings(file.points)), file.points[0].scenario.report.metric) as progress:
+    with RunProgress(console, len(trainings(file.points)), file.points[0].scenario.report.metric) as progress:
         Simulation(file.points, directory, WorkloadFactory("cpu", None, 1), progress, every).run()
     return console.file.getvalue()
 

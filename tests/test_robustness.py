@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
+from test_simulation import SMALL
 
 from simgmc import running, simulation
 from simgmc.errors import SimgmcError
+from simgmc.plan import trainings
 from simgmc.replaying import replay
 from simgmc.results.run_directory import create, open_run
 from simgmc.results.run_lock import writing
 from simgmc.scenario import ScenarioFile
-from simgmc.simulation import trainings
 from simgmc.training.workload import ClassificationWorkload
 from simgmc.why import why
-from test_simulation import SMALL
 
 pytestmark = pytest.mark.usefixtures("without_plots")
 

@@ -18,10 +18,11 @@ from test_simulation import SMALL
 
 from simgmc import assembly
 from simgmc.algorithms import ALGORITHMS
+from simgmc.plan import trainings
 from simgmc.progress import RunProgress
 from simgmc.results.run_directory import create
 from simgmc.scenario import ScenarioFile
-from simgmc.simulation import Simulation, trainings
+from simgmc.simulation import Simulation
 from simgmc.training.workload import ClassificationWorkload
 
 ROUNDS, TOLERANCE = 50, 1e-7

@@ -15,6 +15,7 @@ from simgmc import running, simulation
 from simgmc.assembly import WorkloadFactory
 from simgmc.costs import Average
 from simgmc.errors import SimgmcError
+from simgmc.plan import trainings
 from simgmc.replaying import replay
 from simgmc.results.run_directory import open_run
 from simgmc.scenario import ScenarioFile
@@ -215,7 +216,7 @@ def test_a_dry_run_predicts_dense_bytes_exactly_and_trains_nothing(tmp_path):
     from simgmc.dry_run import predict
 
     file = scenario(("cluster.stragglers.sigma", 0.0))
-    training = simulation.trainings(file.points)[0]
+    training = trainings(file.points)[0]
     workload = WorkloadFactory("cpu", None, 1)(training.scenario, 3)
     (prediction,) = predict(training, workload.layout, workload.batches_per_epoch)
     out, _ = run(file, tmp_path / "a")

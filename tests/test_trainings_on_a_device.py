@@ -9,8 +9,8 @@ from simgmc.algorithms import ALGORITHMS
 from simgmc.building import build_clocked_trainer, build_trainer
 from simgmc.clocked_training import ClockedTraining
 from simgmc.layout import Layout
+from simgmc.plan import cluster_settings, trainings
 from simgmc.recorded import Milestones
-from simgmc.simulation import cluster_settings, trainings
 from simgmc.training.quadratic import Quadratics
 from simgmc.training.quadratic_workload import QuadraticWorkload
 from simgmc.training.saved_state import from_arrays, to_arrays

@@ -5,7 +5,6 @@ Every mistake is reported at once, each with its file, key, value and what would
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import itertools
 import math
@@ -35,6 +34,13 @@ class GridPoint:
     scenario: Scenario
 
 
+def _unshared(value: Any) -> Any:
+    """A copy in which no table is in two places, as setting a key in one would set it in the other."""
+    if isinstance(value, dict):
+        return {key: _unshared(one) for key, one in value.items()}
+    return [_unshared(one) for one in value] if isinstance(value, list) else value
+
+
 class ScenarioFile:
     """A scenario file: its plain content, and the points of its grid.
 
@@ -48,9 +54,10 @@ class ScenarioFile:
     ):
         self.place = place
         self._check_plain(content)
-        content = copy.deepcopy(content)
+        content = _unshared(content)
         for key, value in overrides:
             self._check_plain({key: value})
+            value = _unshared(value)
             if key.count(".") >= _DEEPEST:
                 raise SimgmcError(f"{place}: {key[:57]}...: is nested deeper than {_DEEPEST} tables")
             if key.startswith("grid."):
@@ -136,9 +143,9 @@ class ScenarioFile:
         points = []
         for combination in itertools.product(*self.grid.values()):
             values = dict(zip(self.grid, combination, strict=True))
-            content = copy.deepcopy(self.content)
+            content = _unshared(self.content)
             for key, value in values.items():
-                self._set(content, key, copy.deepcopy(value), "grid.")
+                self._set(content, key, _unshared(value), "grid.")
             try:
                 scenario = Scenario.model_validate(content)
             except ValidationError as error:
@@ -167,7 +174,7 @@ class ScenarioFile:
             if not having:
                 raise SimgmcError(f"{self.place}: {show_key([prefix + key])}: no method has {rest.split('.')[0]!r}")
             for number in having:
-                self._set(content, f"methods.{number}.{rest}", copy.deepcopy(value), prefix)
+                self._set(content, f"methods.{number}.{rest}", _unshared(value), prefix)
             return
 
         def step(table: Any, part: str) -> Any:
@@ -195,7 +202,7 @@ class ScenarioFile:
 
     def with_settings(self, settings: Iterable[tuple[str, Any]]) -> ScenarioFile:
         """The same file with further keys set."""
-        content = {**copy.deepcopy(self.content), "grid": copy.deepcopy(self.grid)}
+        content = {**_unshared(self.content), "grid": _unshared(self.grid)}
         return ScenarioFile(content, self.place, settings)
 
     def only(self, methods: Iterable[str]) -> ScenarioFile:
@@ -213,7 +220,7 @@ class ScenarioFile:
                 f"{self.place}: report.baseline = {show_value(scenario.report.baseline)}: is not among the chosen methods ({', '.join(chosen)}); "
                 "choose it too, or set report.baseline to one of them"
             )
-        content = copy.deepcopy(self.content)
+        content = _unshared(self.content)
         content["methods"] = [row for row, name in zip(content["methods"], names, strict=True) if name in chosen]
         grid = {}
         for key, values in self.grid.items():

@@ -116,7 +116,7 @@ def main() -> None:
         flows = [Flow(f"worker{a}", f"worker{b}", n, start=t) for t, a, b, n in listed]
         events = best(chosen.repeat, lambda: max(completion_times(graph, flows, latency="first")))
         work = {"hosts": 64, "bandwidth": BANDWIDTH, "latency": LATENCY, "flows": listed}
-        line(f"random flows, 64-host star", count, events, None, simgrid(chosen.simgrid_python, work, chosen.repeat))
+        line("random flows, 64-host star", count, events, None, simgrid(chosen.simgrid_python, work, chosen.repeat))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simgmc.results.curves import curve, finding, sweep_finding
-from simgmc.results.reach import Ratio, Reach, Spread, advantage, too_close
+from simgmc.results.reach import Reach, Spread, advantage, too_close
 from simgmc.results.run_directory import SeriesKey
 from simgmc.results.series import ACCURACY, LOSS, GridPoint, Results, Series, value_text
 
