@@ -30,7 +30,7 @@ def watched(name):
 watched("gradients")
 watched("gradients_of")
 running.run(ScenarioFile(content, "rounds"), out=sys.argv[2], device="cpu", console=Console(file=io.StringIO()))
-print(json.dumps([len(seen), max(seen[50:]) - max(seen[:50])]))
+print(json.dumps([len(seen), max(seen[50:]) / max(seen[:50]) - 1]))
 """
 METHODS = {
     "dmsgd": {},  # a small tensor of losses every round
@@ -65,8 +65,8 @@ def test_memory_does_not_grow_with_the_rounds(algorithm, tmp_path):
     assert ran.returncode == 0, ran.stderr
     calls, growth = json.loads(ran.stdout)
     assert calls >= rounds
-    # a vector of 8 workers x 201,482 in every round would be 1.6 GB; one of a single worker 0.2 GB
-    assert growth < (1.2 * heap.MOST_HOLES if algorithm != "async-sgd" else 40e6)
+    # a vector of 8 workers x 201,482 in every round would be 1.6 GB; one of a single worker 0.2 GB; it begins with about 0.4
+    assert growth < 2 * heap.MOST_HOLES
 
 
 def test_holes_are_given_back_only_where_memory_has_grown(monkeypatch):
@@ -74,10 +74,10 @@ def test_holes_are_given_back_only_where_memory_has_grown(monkeypatch):
     monkeypatch.setattr(heap, "held", lambda: now[0])
     monkeypatch.setattr(heap, "give_back", lambda: given.append(now[0]))
     holes = heap.Holes()
-    for size in (1e9, 1.1e9, 1.19e9, 1.3e9, 1.1e9, 1.2e9, 1.29e9, 1.31e9, 1.1e9, 1.1e9):
+    for size in (100, 103, 104.9, 106, 102, 104, 107, 108, 102, 102):
         now[0] = size
         holes.look()
-    assert given == [1.3e9, 1.31e9]
+    assert given == [106, 108]
 
 
 def test_a_round_that_needs_more_than_holes_may_take_is_given_back_once_at_most(monkeypatch):
