@@ -92,11 +92,20 @@ def _read(scenario: str, settings: list[tuple[str, Any]], seeds: tuple[int, ...]
     return file.only(methods) if methods else file
 
 
-_scenario = click.argument("scenario", type=click.Path())
+class _Path(click.Path):
+    """A path; an empty one, as an unset variable of the shell leaves, is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("is empty: a path is needed", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+_scenario = click.argument("scenario", type=_Path())
 _set = click.option("--set", "settings", multiple=True, callback=_settings, metavar="KEY=VALUE", help="Change a key of the scenario, such as cluster.latency='20 ms' or methods.GMC.momentum=0.8. Repeatable.")
 _seed = click.option("--seed", "seeds", multiple=True, type=click.IntRange(min=0), help="Run with this seed instead of the scenario's. Repeatable.")
 _method = click.option("--method", "methods", multiple=True, metavar="NAME", help="Only this method of the scenario; a report's stated baseline must be among those chosen. Repeatable.")
-_data = click.option("--data-dir", type=click.Path(file_okay=False), help="Where datasets lie (else the environment variable SIMGMC_DATA).")
+_data = click.option("--data-dir", type=_Path(file_okay=False), help="Where datasets lie (else the environment variable SIMGMC_DATA).")
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -111,7 +120,7 @@ def main() -> None:
 @_seed
 @_method
 @_data
-@click.option("--out", type=click.Path(file_okay=False), help="Run directory.  [default: runs/NAME]")
+@click.option("--out", type=_Path(file_okay=False), help="Run directory.  [default: runs/NAME]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where gradients are computed.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads; results do not depend on it.  [default: all cores]")
 @click.option("--dry-run", is_flag=True, help="Predict memory, bytes and simulated time; train nothing.")
@@ -143,10 +152,10 @@ def run(
 
 
 @main.command(short_help="Put a finished run on another network, without training.")
-@click.argument("run", type=click.Path(file_okay=False))
+@click.argument("run", type=_Path(file_okay=False))
 @_set
-@click.option("--cluster", type=click.Path(dir_okay=False), help="TOML file whose [cluster] table replaces the run's.")
-@click.option("--out", type=click.Path(file_okay=False), help="New run directory.  [default: RUN-replay]")
+@click.option("--cluster", type=_Path(dir_okay=False), help="TOML file whose [cluster] table replaces the run's.")
+@click.option("--out", type=_Path(file_okay=False), help="New run directory.  [default: RUN-replay]")
 @click.option("--overwrite", is_flag=True, help="Replace another run in the new run directory.")
 @_friendly
 def replay(run: str, settings: Any, cluster: str | None, out: str | None, overwrite: bool) -> None:
@@ -162,7 +171,7 @@ def replay(run: str, settings: Any, cluster: str | None, out: str | None, overwr
 
 
 @main.command(short_help="What bound each method of a run, and what would help.")
-@click.argument("run", type=click.Path(file_okay=False))
+@click.argument("run", type=_Path(file_okay=False))
 @_friendly
 def why(run: str) -> None:
     """What bound each method of a run, and what twice the bandwidth or half the latency would change."""
@@ -173,12 +182,12 @@ def why(run: str) -> None:
 
 
 @main.command(short_help="Watch a window of a run: trace, Gantt picture, links.")
-@click.argument("run", type=click.Path(file_okay=False))
+@click.argument("run", type=_Path(file_okay=False))
 @click.option("--method", "methods", multiple=True, metavar="NAME", help="Only this method. Repeatable.  [default: each]")
 @click.option("--seed", type=click.IntRange(min=0), help="This seed.  [default: the first]")
 @click.option("--at", multiple=True, callback=_settings, metavar="KEY=VALUE", help="Choose the grid point, such as cluster.collective=ring. Repeatable.  [default: the first]")
 @click.option("--rounds", metavar="FIRST:LAST", help="Window of rounds.  [default: 0:4]")
-@click.option("--out", type=click.Path(file_okay=False), help="Where to write.  [default: RUN/timeline]")
+@click.option("--out", type=_Path(file_okay=False), help="Where to write.  [default: RUN/timeline]")
 @_friendly
 def timeline(run: str, methods: tuple[str, ...], seed: int | None, at: Any, rounds: str | None, out: str | None) -> None:
     """Watch a window of a run's rounds: Chrome trace (Perfetto), Gantt picture, links, topology."""
@@ -208,9 +217,9 @@ def check(scenario: str, settings: Any, seeds: Any) -> None:
 
 
 @main.command(short_help="Check the network simulation against reference files.")
-@click.argument("files", nargs=-1, type=click.Path(dir_okay=False))
-@click.option("--json", "json_out", type=click.Path(dir_okay=False), help="Write every computed value there.")
-@click.option("--picture", type=click.Path(dir_okay=False), help="Draw measured against simulated there (PNG, PDF).")
+@click.argument("files", nargs=-1, type=_Path(dir_okay=False))
+@click.option("--json", "json_out", type=_Path(dir_okay=False), help="Write every computed value there.")
+@click.option("--picture", type=_Path(dir_okay=False), help="Draw measured against simulated there (PNG, PDF).")
 @_friendly
 def validate(files: tuple[str, ...], json_out: str | None, picture: str | None) -> None:
     """Check the network simulation against reference files (those shipped, if none is named).

@@ -144,3 +144,11 @@ def test_timelines_of_several_methods_are_all_drawn(tmp_path, monkeypatch):
     monkeypatch.setattr("simgmc.watching.timeline", lambda run, **options: seen.append(options["methods"]))
     assert call("timeline", str(tmp_path), "--method", "A", "--method", "B").exit_code == 0
     assert seen == [("A", "B")]
+
+
+@pytest.mark.parametrize("arguments", [["run", QUICKSTART, "--out", ""], ["run", QUICKSTART, "--data-dir", ""], ["replay", ""], ["check", ""]])
+def test_an_empty_path_is_refused_and_nothing_is_begun(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = call(*arguments)
+    assert done.exit_code == 2 and "is empty: a path is needed" in done.output
+    assert not list(tmp_path.iterdir())

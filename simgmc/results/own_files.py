@@ -10,7 +10,7 @@ from simgmc.errors import SimgmcError
 from simgmc.results.details import FILES
 from simgmc.results.rows import read_text
 from simgmc.results.run_lock import LOCK_NAME
-from simgmc.results.scenario_changes import changes, heading, refusal
+from simgmc.results.scenario_changes import changes, refusal, same
 
 _TABLES = ("breakdown.csv", "other_metrics.csv", *FILES, "partition.csv", "summary.csv")
 _OWN_NAMES = {"scenario.toml", "metrics.csv", *_TABLES, "costs", "checkpoint", "plots", "timeline"}
@@ -43,7 +43,7 @@ def check_free(path: str | Path, scenario_text: str, *, overwrite: bool = False)
         if overwrite:
             return False
         there = read_text(path / "scenario.toml")
-        if there.removeprefix(heading(there)) != scenario_text.removeprefix(heading(scenario_text)):
+        if not same(there, scenario_text):
             raise SimgmcError(refusal(path, changes(there, scenario_text)))
         return True
     if strangers:

@@ -35,6 +35,16 @@ def heading(text: str) -> str:
     return "".join(lines[:count])
 
 
+def same(before: str, now: str) -> bool:
+    """Whether two resolved scenarios say the same in the same order, whatever their line ends, spaces and comments."""
+    if before.removeprefix(heading(before)) == now.removeprefix(heading(now)):
+        return True
+    try:
+        return repr(tomllib.loads(before)) == repr(tomllib.loads(now))
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return False
+
+
 def changes(before: str, now: str) -> list[str] | None:
     """Every key that differs, one line each: ``key: was VALUE, is VALUE``; None where ``before`` is not TOML.
 

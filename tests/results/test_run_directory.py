@@ -73,6 +73,28 @@ def test_a_run_of_another_scenario_is_not_overwritten(tmp_path):
     assert files(tmp_path / "run") == before
 
 
+@pytest.mark.parametrize(
+    ("there", "continues"),
+    [
+        ('# old\nname = "a"\n\n[grid]\n"x" = [1]\n"y" = [2]\n', True),
+        ('name = "a"\r\n[grid]\r\nx = [ 1 ]   # as an editor left it\r\ny = [2]\r\n', True),
+        ('name = "a"\n[grid]\ny = [2]\nx = [1]\n', False),
+        ('name = "a"\n[grid]\nx = [1.0]\ny = [2]\n', False),
+        ('name = "a"\n[grid]\nx = [1]\n', False),
+        ('name = "a"\n[grid]\nx = [1', False),
+    ],
+)
+def test_a_run_goes_on_if_its_scenario_says_the_same_however_it_is_written(tmp_path, there, continues):
+    now = 'name = "a"\n\n[grid]\n"x" = [1]\n"y" = [2]\n'
+    create(tmp_path, "").evaluated(SeriesKey("GMC", "ring", 0), ROW)
+    (tmp_path / "scenario.toml").write_bytes(there.encode())
+    if continues:
+        create(tmp_path, now)
+    else:
+        with pytest.raises(SimgmcError, match="another scenario"):
+            create(tmp_path, now)
+
+
 def test_overwriting_removes_what_a_run_wrote_and_nothing_else(tmp_path):
     directory = small_run(tmp_path)
     directory.write_costs("GMC", [])
