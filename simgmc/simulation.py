@@ -169,7 +169,7 @@ class Simulation:
 
     def _run_clocked(self, training: Training) -> None:
         missing, checkpoints = self._missing(training), self._checkpoints(training)
-        if not missing:
+        if not missing and self._directory.has_journal(training.key):
             checkpoints.remove()
             self._listener.skipped(training)
             return

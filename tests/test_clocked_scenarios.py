@@ -113,6 +113,19 @@ def test_a_timeline_is_drawn_from_the_journal(finished, tmp_path):
     assert (tmp_path / "Async.gantt.png").stat().st_size > 10_000
 
 
+@pytest.mark.parametrize("left", [0, 100, None], ids=["empty", "cut", "gone"])
+def test_a_journal_that_cannot_be_read_is_restored_by_the_same_command(left, tmp_path):
+    file = write(tmp_path, methods=METHODS[-1:], seeds=[3], report={"baseline": "Async"})
+    command("run", file, "--out", tmp_path / "run")
+    (journal,) = (tmp_path / "run" / "costs").glob("*.journal")
+    content, metrics = journal.read_bytes(), (tmp_path / "run" / "metrics.csv").read_bytes()
+    journal.unlink() if left is None else journal.write_bytes(content[:left])
+    assert "give the same simgmc run command again to restore it" in command("timeline", tmp_path / "run", status=2)
+    command("run", file, "--out", tmp_path / "run")
+    assert journal.read_bytes() == content and (tmp_path / "run" / "metrics.csv").read_bytes() == metrics
+    command("timeline", tmp_path / "run")
+
+
 def test_what_is_under_way_when_a_timeline_ends_is_not_shown_as_waiting(finished, tmp_path):
     """Workers of an asynchronous server compute or communicate, they never wait for each other."""
     command("timeline", finished, "--method", "Async", "--rounds", "2:4", "--out", tmp_path)

@@ -45,6 +45,7 @@ from simgmc.results.own_files import PARTIAL, check_free, clear, reason
 from simgmc.results.records import COLLECTIVE_KEY, Breakdown, Evaluation, OtherMetric, SeriesKey
 from simgmc.results.rows import append, cell, cells, line, read_table, read_text, values
 
+_RESTORED = "give the same simgmc run command again to restore it"
 _LONGEST_NAME = 150
 """Bytes of a costs file's name before its end; a longer key is cut, and told apart by its hash."""
 
@@ -149,9 +150,17 @@ class RunDirectory:
         try:
             return stored_costs.arrays_of(file.read_bytes())["journal"]
         except FileNotFoundError:
-            raise SimgmcError(f"{self.path} holds no journal of {training_key!r}") from None
+            raise SimgmcError(f"{self.path} holds no journal of {training_key!r}; {_RESTORED}") from None
         except stored_costs.DAMAGED as error:
-            raise SimgmcError(f"{file}: cannot be read: {reason(error)}") from None
+            raise SimgmcError(f"{file}: cannot be read: {reason(error)}; {_RESTORED}") from None
+
+    def has_journal(self, training_key: str) -> bool:
+        """Whether there is one that can be read."""
+        try:
+            self.read_journal(training_key)
+        except SimgmcError:
+            return False
+        return True
 
     def replace(self, file: Path, content: bytes) -> Path:
         """Writes a whole file at once: readers see the old one or the new one, never a part."""
