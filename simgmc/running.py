@@ -153,7 +153,7 @@ def _say_what_is_there(console: Console, plan: list[Training], directory: RunDir
     parts = [f"{whole} of {len(plan)} trainings finished before"] if finished else []
     if (directory.path / CHECKPOINTS).is_dir():
         for training in plan:
-            saved = Checkpoints(directory.path / CHECKPOINTS, training.key).load()
+            saved = Checkpoints(directory.path / CHECKPOINTS, training.key).load(arrays=False)
             if saved is not None:
                 parts.append(f"{training.title} goes on after {saved[1]['at']}")
     if parts:

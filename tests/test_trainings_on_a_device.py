@@ -51,11 +51,11 @@ def trained(name, device):
         steps = trainer.run_round()
         waits = FarDevice.waits.total()
         found += [[getattr(step, "up", None) for step in steps], work.evaluate(trainer.model()), *map(work.evaluate, trainer.models())]
-        saved = to_arrays(trainer.state_dict())
+        arrays, plain = to_arrays(trainer.state_dict())
         trainer = build_trainer(training, work)
-        trainer.load_state_dict(from_arrays(*saved, work.device))
+        trainer.load_state_dict(from_arrays(dict(arrays), plain, work.device))
     assert device == "cpu" or waits <= WAITS.get(name, waits)
-    return found, saved
+    return found, (arrays, plain)
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

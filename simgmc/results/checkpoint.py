@@ -16,7 +16,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 import numpy as np
@@ -34,6 +34,8 @@ LARGEST_SHARE = 0.02
 _MAGIC = b"simgmc checkpoint\n"
 _VERSION = 2
 _DIGEST_BYTES = 32
+_PIECE = 1 << 20
+"""Bytes that are read at a time to see whether a file is whole."""
 _KINDS = "biufc"
 """Of dtypes that can be stored: truth values, integers, floating point, complex."""
 
@@ -139,17 +141,18 @@ class Checkpoints:
         self._began, self._ended = None, time.monotonic()
         self.seconds = self._ended - began
 
-    def load(self) -> tuple[dict[str, np.ndarray], Any] | None:
+    def load(self, arrays: bool = True) -> tuple[dict[str, np.ndarray], Any] | None:
         """The newest state that is whole, as (arrays, plain); None where there is none.
 
-        A file that is cut short, damaged, of another training or of another version of this
+        ``arrays``: False leaves them out, and so takes no memory. A file that is cut short, damaged, of another training or of another version of this
         format is named to ``warn``, and the one before is taken; where neither can be used,
         that is said too.
         """
         problems = []
         for file in (self.file, self.before):
             try:
-                found = decoded(file.read_bytes(), self.key)
+                with file.open("rb") as stream:
+                    found = decoded(stream, self.key, arrays)
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -207,41 +210,49 @@ def encoded(key: str, arrays: Mapping[str, np.ndarray], plain: Any) -> Iterator[
     yield digest.digest()
 
 
-def decoded(content: bytes, key: str) -> tuple[dict[str, np.ndarray], Any]:
-    """Arrays and plain value of a checkpoint file.
+def decoded(stream: BinaryIO, key: str, arrays: bool = True) -> tuple[dict[str, np.ndarray], Any]:
+    """Arrays (none, unless they are wanted) and plain value of a checkpoint file.
 
-    Raises ValueError that says what is the matter with it, to follow the word "it".
+    Takes no memory beside theirs. Raises ValueError that says what is the matter with it, to
+    follow the word "it".
     """
-    start = len(_MAGIC) + 12
-    if not content.startswith(_MAGIC[: len(content)]) or not content:
-        raise ValueError("is empty" if not content else "is not a checkpoint")
-    version = int.from_bytes(content[len(_MAGIC) : len(_MAGIC) + 4], "little")
-    if len(content) < start + _DIGEST_BYTES:
-        raise ValueError("is cut short")
-    body = memoryview(content)[:-_DIGEST_BYTES]
-    if hashlib.blake2b(body, digest_size=_DIGEST_BYTES).digest() != content[-_DIGEST_BYTES:]:
-        raise ValueError("is cut short or damaged: its checksum is wrong")
+    end = _checked(stream)
+    version, length = (int.from_bytes(stream.read(size), "little") for size in (4, 8))
     if version != _VERSION:
         raise ValueError(f"has format {version}, this version of simgmc reads {_VERSION}")
-    end = start + int.from_bytes(content[len(_MAGIC) + 4 : start], "little")
+    found: dict[str, np.ndarray] = {}
     try:
-        head = json.loads(content[start:end])
+        head = json.loads(stream.read(length))
         if head["key"] != key:
             raise ValueError(f"is of another training, {head['key']!r}")
-        arrays, at = {}, end
-        for name, dtype, shape in head["arrays"]:
+        for name, dtype, shape in head["arrays"] if arrays else ():
             kind = np.dtype(dtype)
-            size = math.prod(shape)
-            part = body[at : at + size * kind.itemsize]
-            array = arrays[name] = np.empty(shape, kind)
-            if array.nbytes != len(part):
+            if math.prod(shape) * kind.itemsize > end - stream.tell():
                 raise KeyError(name)
-            if size:
-                array.reshape(-1).view(np.uint8)[:] = np.frombuffer(part, np.uint8)
-            at += len(part)
-        return arrays, head["plain"]
+            array = found[name] = np.empty(shape, kind)
+            if array.size:
+                stream.readinto(array.reshape(-1).view(np.uint8))
+        return found, head["plain"]
     except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError, RecursionError):
         raise ValueError("is damaged") from None
+
+
+def _checked(stream: BinaryIO) -> int:
+    """Where the digest of a checkpoint file begins, if it is right; the stream is then behind the magic line."""
+    end = stream.seek(0, os.SEEK_END) - _DIGEST_BYTES
+    stream.seek(0)
+    magic = stream.read(len(_MAGIC))
+    if not _MAGIC.startswith(magic) or not magic:
+        raise ValueError("is empty" if not magic else "is not a checkpoint")
+    if end < len(_MAGIC) + 12:
+        raise ValueError("is cut short")
+    digest = hashlib.blake2b(magic, digest_size=_DIGEST_BYTES)
+    while piece := stream.read(min(_PIECE, end - stream.tell())):
+        digest.update(piece)
+    if digest.digest() != stream.read():
+        raise ValueError("is cut short or damaged: its checksum is wrong")
+    stream.seek(len(_MAGIC))
+    return end
 
 
 def _check_plain(value: Any, place: str) -> None:

@@ -31,20 +31,24 @@ def to_arrays(state: Any) -> tuple[dict[str, np.ndarray], Any]:
     return arrays, _taken(state, "state", arrays)
 
 
-def from_arrays(arrays: Mapping[str, np.ndarray], plain: Any, device: torch.device | str = "cpu") -> Any:
-    """The state, its tensors in memory of their own on ``device``."""
+def from_arrays(arrays: dict[str, np.ndarray], plain: Any, device: torch.device | str = "cpu") -> Any:
+    """The state, its tensors in memory of their own on ``device``.
+
+    Arrays are taken out of the dict one by one, so that no more than one is in memory twice.
+    """
     if isinstance(plain, dict):
         ((kind, held),) = plain.items()
         if kind == "tensor":
             name, dtype = held
-            tensor = torch.empty(arrays[name].shape, dtype=getattr(torch, dtype))
+            array = arrays.pop(name)
+            tensor = torch.empty(array.shape, dtype=getattr(torch, dtype))
             bits = tensor if tensor.dtype in _KNOWN else tensor.view(_BITS[tensor.itemsize])
-            bits.copy_(torch.from_numpy(arrays[name]))
+            bits.copy_(torch.from_numpy(array))
             return tensor.to(device)
         if kind == "array":
-            return arrays[held].copy()
+            return arrays.pop(held).copy()
         if kind == "number":
-            return arrays[held][()]
+            return arrays.pop(held)[()]
         if kind == "dict":
             return {key: from_arrays(arrays, value, device) for key, value in held}
         items = [from_arrays(arrays, value, device) for value in held]

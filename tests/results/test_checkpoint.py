@@ -2,6 +2,8 @@ import math
 import os
 import subprocess
 import sys
+import tracemalloc
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -45,10 +47,24 @@ def saved(directory, *numbers, **options):
 @given(ARRAYS, PLAIN)
 def test_any_state_comes_back_with_the_same_bits(arrays, plain):
     content = b"".join(encoded(KEY, arrays, plain))
-    found = decoded(content, KEY)
+    found = decoded(BytesIO(content), KEY)
     same((arrays, plain), found)
     assert all(array.flags.writeable and array.flags.owndata or array.ndim == 0 for array in found[0].values())
     assert b"".join(encoded(KEY, *found)) == content
+
+
+def test_reading_a_state_takes_the_memory_of_its_arrays_and_its_plain_value_alone_takes_none(tmp_path):
+    size = 32_000_000
+    saved(tmp_path).save({"x": np.ones(size // 8), "y": np.ones(size // 8)}, {"round": 1})
+    most = []
+    for arrays in (True, False):
+        tracemalloc.start()
+        found, plain = Checkpoints(tmp_path, KEY).load(arrays)
+        most.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert list(found) == (["x", "y"] if arrays else []) and plain == {"round": 1}
+        del found
+    assert most[0] < 2 * size + 4e6 and most[1] < 4e6
 
 
 def test_arrays_that_are_not_contiguous_come_back_equal(tmp_path):
@@ -75,14 +91,14 @@ def test_every_truncation_is_noticed():
     content = b"".join(encoded(KEY, *small()))
     for length in range(len(content)):
         with pytest.raises(ValueError, match="^is (empty|cut short)"):
-            decoded(content[:length], KEY)
+            decoded(BytesIO(content[:length]), KEY)
 
 
 def test_every_flipped_byte_is_noticed():
     content = b"".join(encoded(KEY, *small()))
     for place in range(len(content)):
         with pytest.raises(ValueError, match="^is (cut short or damaged|not a checkpoint)"):
-            decoded(content[:place] + bytes([content[place] ^ 0x41]) + content[place + 1 :], KEY)
+            decoded(BytesIO(content[:place] + bytes([content[place] ^ 0x41]) + content[place + 1 :]), KEY)
 
 
 def test_the_newest_state_is_loaded_and_the_one_before_is_kept(tmp_path):

@@ -48,8 +48,10 @@ def test_views_are_stored_by_what_they_show(tmp_path):
 
 def test_what_comes_back_shares_no_memory_with_what_was_read(tmp_path):
     arrays, plain = to_arrays({"x": torch.ones(3), "y": np.ones(3)})
-    found = from_arrays(arrays, plain)
+    read = dict(arrays)
+    found = from_arrays(read, plain)
     arrays["state.0:x"][:] = arrays["state.1:y"][:] = 7
+    assert not read
     assert found["x"].tolist() == found["y"].tolist() == [1, 1, 1]
 
 
