@@ -42,7 +42,7 @@ def replay(
     ``[cluster]`` table replaces the run's. The metrics are those of a full run there.
     """
     console = console or plain_console()
-    source = run_directory.open_run(Path(run).resolve())
+    source = run_directory.open_run(Path(run) if Path(run).name not in ("", "..") else Path(run).resolve())
     before = ScenarioFile.read(source.path / "scenario.toml")
     changes = list(settings)
     if cluster is not None:
@@ -53,7 +53,7 @@ def replay(
     require_stated_times(after.points, after.place)
     after, left_out = _replayable(after, before)
     out = Path(out) if out else source.path.with_name(source.path.name + "-replay")
-    if out.resolve() == source.path:
+    if out.resolve() == source.path.resolve():
         raise SimgmcError(f"{out}: is the run that is replayed; choose another directory with --out")
     text, keys = heading(source.scenario_text()) + after.resolved(), tuple(after.grid)
     run_directory.check_free(out, text, overwrite=overwrite)
