@@ -26,6 +26,7 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "sgd": sgd.SGD,
     "dmsgd": sgd.DMSGD,
     "sngm": sgd.SNGM,
+    "lars": sgd.LARS,
     "gmc": gmc.GMC,
     "gmc+": gmc.GMCPlus,
     "gmc-server-momentum": gmc.GMCServerMomentum,

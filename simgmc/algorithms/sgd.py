@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from simgmc.algorithms.effects import Average, Gradient
 from simgmc.algorithms.worker import Algorithm, Program, Worker, momentum, option
@@ -80,3 +80,42 @@ class SNGM(Algorithm):
         norm = mean.norm(dim=-1, keepdim=True)
         worker.momentum_buffer = self.momentum * worker.momentum_buffer + mean / (norm + (norm == 0))
         worker.params = worker.params - worker.lr * worker.momentum_buffer
+
+
+@dataclass(frozen=True)
+class LARS(Algorithm):
+    """LARS: momentum SGD with a learning rate of each tensor's own, for large batches.
+
+    For each tensor ``v = momentum * v + lr * r * (g + weight_decay * w);  w = w - v`` with g the
+    mean gradient of all workers and ``r = trust_coefficient * |w| / (|g| + weight_decay * |w|)``,
+    1 where |w| or |g| is zero. ``exempt_vectors``: tensors of one dimension (biases,
+    normalisation) have r = 1 and no weight decay, as LARS is commonly run; False treats them as
+    the others, as the paper writes it. State: v (d). Message: d dense values.
+    """
+
+    source: ClassVar[str] = "You, Gitman, Ginsburg 2017, Algorithm 1"
+
+    momentum: float = momentum()
+    trust_coefficient: float = option("how far a tensor may move, as a share of its norm", 0.001, above=0)
+    exempt_vectors: bool = option("tensors of one dimension have the plain rate and no weight decay", True)
+
+    def start(self, worker: Worker) -> None:
+        worker.velocity = worker.zeros()
+
+    def round(self, worker: Worker) -> Program:
+        gradient = yield Gradient(at=worker.params, weight_decay=False)
+        mean = yield Average(gradient)
+        step = mean + worker.weight_decay * worker.params
+        offsets = worker.layout.offsets
+        for start, end, shape in zip(offsets, offsets[1:], worker.layout.shapes):
+            own, given = worker.params[..., start:end], mean[..., start:end]
+            if self.exempt_vectors and len(shape) < 2:
+                step[..., start:end] = given
+            else:
+                step[..., start:end] *= self._ratio(own.norm(dim=-1, keepdim=True), given.norm(dim=-1, keepdim=True), worker.weight_decay)
+        worker.velocity = self.momentum * worker.velocity + worker.lr * step
+        worker.params = worker.params - worker.velocity
+
+    def _ratio(self, own: Any, given: Any, weight_decay: float) -> Any:
+        zero = (own == 0) | (given == 0)
+        return (self.trust_coefficient * own / (given + weight_decay * own + zero)).masked_fill(zero, 1.0)

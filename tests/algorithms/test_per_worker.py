@@ -30,6 +30,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("dmsgd", {}),
     ("dmsgd", {"momentum_at": "global"}),
     ("sngm", {}),
+    ("lars", {}),
+    ("lars", {"exempt_vectors": False, "trust_coefficient": 0.1}),
     ("gmc", {"compressor": TOP}),
     ("gmc", {"compressor": build("random-k", count=5, seed="own"), "momentum_lr": "current"}),
     ("gmc+", {"compressor": BLOCK}),

@@ -1,4 +1,4 @@
-"""Distributed momentum SGD is serial momentum SGD; SNGM's two laws."""
+"""Distributed momentum SGD is serial momentum SGD; SNGM's two laws; LARS tensor by tensor."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from algorithms.quadratic import Quadratic
 from algorithms.trajectories import IDENTITY, PROBLEM, ROUNDS, WEIGHT_DECAY, constant, difference, run, varying
 from simgmc.algorithms.dgc import DGC
 from simgmc.algorithms.gmc import GMC
-from simgmc.algorithms.sgd import DMSGD, SGD, SNGM
+from simgmc.algorithms.sgd import DMSGD, LARS, SGD, SNGM
 
 
 def serial_momentum_sgd(form: str) -> torch.Tensor:
@@ -80,6 +80,57 @@ def test_sngm_stands_still_at_a_zero_gradient():
 
     end = run(SNGM(), rounds=3, weight_decay=0.0, workload=AtOptimum(workers=1, noise=0.0)).common[-1]
     assert torch.isfinite(end).all()
+
+
+@pytest.mark.parametrize("exempt", [True, False])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.05])
+def test_lars_is_its_formulas_tensor_by_tensor(identity, exempt, weight_decay):
+    """A zero tensor, and one without a gradient, move as with the plain rate."""
+
+    class SomeZeros(Quadratic):
+        def initial_parameters(self):
+            start = super().initial_parameters()
+            start[2:6] = 0.0
+            return start
+
+        def gradients(self, at, step):
+            found, losses = super().gradients(at, step)
+            found[:, 12:16] = 0.0
+            return found, losses
+
+    problem = SomeZeros(shapes=((1, 2), (2, 2), (6,), (2, 2)))
+    w = [part.clone() for part in problem.initial_parameters().split([2, 4, 6, 4])]
+    v = [torch.zeros_like(part) for part in w]
+    points = [torch.cat(w)]
+    for t in range(ROUNDS):
+        rate = varying(t / problem.batches_per_epoch)
+        g = problem.gradients(torch.cat(w)[None], t)[0].mean(0).split([2, 4, 6, 4])
+        for i, (own, given) in enumerate(zip(w, g, strict=True)):
+            if i == 2 and exempt:
+                ratio, step = 1.0, given
+            else:
+                step = given + weight_decay * own
+                plain = own.norm() == 0 or given.norm() == 0
+                ratio = 1.0 if plain else 0.5 * own.norm() / (given.norm() + weight_decay * own.norm())
+            v[i] = 0.9 * v[i] + rate * ratio * step
+            w[i] = own - v[i]
+        points.append(torch.cat(w))
+    lars = run(LARS(trust_coefficient=0.5, exempt_vectors=exempt), weight_decay=weight_decay, workload=problem)
+    identity("    LARS = formulas, varying rate, weight decay", difference(lars.common, torch.stack(points)), 1e-11)
+
+
+def test_lars_whose_tensors_are_all_exempt_is_momentum_sgd(identity):
+    problem = Quadratic(shapes=((8,), (4,)))
+    lars, dmsgd = (run(one, lr_at=constant, weight_decay=0.0, workload=problem) for one in (LARS(), DMSGD()))
+    identity("    LARS(all exempt, constant rate) = DMSGD", difference(lars.common, dmsgd.common))
+
+
+@pytest.mark.parametrize("scale", [1e-3, 7.3, 1e4])
+def test_scaling_the_loss_leaves_lars_unchanged(identity, scale):
+    method = LARS(trust_coefficient=0.3, exempt_vectors=False)
+    plain = run(method, weight_decay=0.0)
+    scaled = run(method, weight_decay=0.0, workload=Quadratic(scale=scale))
+    identity("    LARS: scaling the loss changes nothing", difference(plain.common, scaled.common), 1e-11)
 
 
 def test_uncompressed_methods_approach_the_optimum_and_stay():
