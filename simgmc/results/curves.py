@@ -20,6 +20,8 @@ LOG_BARS_FROM = 30.0
 """Bars are logarithmic only from a ratio of 30, since only linear bars can be compared by length."""
 LOG_LOSS_FROM = 30.0
 """A loss axis is logarithmic when the largest mean loss is 30 times the smallest, all positive."""
+LEAST_HEIGHT = 2 / 3
+"""The start, where nothing is trained yet, is left out of a linear axis's limits where it would leave the rest less of the height."""
 LOWEST_SHARE = 1e-12
 """A logarithmic axis of a gap or distance ends at this part of its upper end: below is rounding."""
 
@@ -59,6 +61,23 @@ def curve(results: Results, method: str, point: GridPoint, along: str) -> Curve 
     values = np.stack([one.previous_value(results.measure.column, along, x) for one in seeds])
     std = values.std(axis=0, ddof=1) if len(seeds) > 1 else None
     return Curve(x, values.mean(axis=0), std)
+
+
+def without_start(lines: Sequence[Curve], scale: float, target: float | None, limits: tuple[float, float]) -> tuple[float, float]:
+    """Limits of a measure's axis (``limits``: with the start), so that the start does not squeeze what comes after it."""
+    parts = [np.array([] if target is None else [target])]
+    for line in lines:
+        after, spread = line.x > 0, 0.0 if line.std is None else line.std
+        parts += [(line.mean - spread)[after], (line.mean + spread)[after]]
+    later = scale * np.concatenate(parts)
+    later = later[np.isfinite(later)]
+    if len(later) < 2:
+        return limits
+    low, high = later.min(), later.max()
+    margin = 0.05 * (high - low)
+    if not 0 < high - low + 2 * margin < LEAST_HEIGHT * (limits[1] - limits[0]):
+        return limits
+    return low - margin, high + margin
 
 
 def wide(ends: Iterable[float], ratio: float) -> bool:

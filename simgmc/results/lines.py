@@ -56,6 +56,7 @@ def measure_figure(
     for page in made:
         for group in panels.sharing(page, log=log):
             _draw_lines(results, page, group, drawn, along, log=log, log_y=log_y, target=target)
+        _scale_rows(results, page, drawn, log=log, log_y=log_y, target=target)
         panels.titles(page, lambda panel: finding(panel.points[0]))
         panels.legend(page.figure, handles, labels, note)
     return [page.figure for page in made]
@@ -95,17 +96,24 @@ def _draw_lines(
         kind = {"sim_time_s": "time", "bytes_up": "bytes"}.get(along)
         unit = axis_unit(kind, left, right, log=log) if kind else (1.0, "")
         panels.scaled_axis(axis.xaxis, unit, _ALONG[along], log=log)
-    name = results.measure.text + (" (%)" if results.measure.higher_is_better else "")
+
+
+def _scale_rows(results: Results, page: Page, drawn: dict, *, log: bool, log_y: bool, target: float | None) -> None:
+    """The vertical axes, shared by the panels of a row."""
+    percent = results.measure.higher_is_better
+    name = results.measure.text + (" (%)" if percent else "")
     for row in page.rows:
         first = page.axes[row[0]]
         first.set_ylabel(name)
-        if results.measure.higher_is_better:
-            low, high = first.get_ylim()
-            first.set_ylim(max(low, 0.0), min(high, 102.0))
+        low, high = first.get_ylim()
         if log_y:
-            low, high = first.get_ylim()
             first.set_ylim(max(low, high * curves.LOWEST_SHARE), high)
             panels.scaled_axis(first.yaxis, (1.0, ""), name, log=True)
+            continue
+        if not log:
+            here = [curve for panel in row for curve in drawn[panel.points[0]].values()]
+            low, high = curves.without_start(here, 100.0 if percent else 1.0, target, (low, high))
+        first.set_ylim(max(low, 0.0) if percent else low, min(high, 102.0) if percent else high)
 
 
 def _without_repeats(results: Results, drawn: dict) -> list[list[Panel]]:

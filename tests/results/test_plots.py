@@ -176,6 +176,24 @@ def test_an_axis_is_logarithmic_where_the_shortest_series_would_be_squeezed(tmp_
     assert wide([1.0, 10.0], 10.0) and not wide([1.0, 9.9], 10.0) and not wide([0.0, 5.0], 10.0)
 
 
+@pytest.mark.parametrize("loss_only", [False, True])
+def test_the_untrained_start_does_not_squeeze_what_comes_after_it(tmp_path, loss_only):
+    """Where the rest has two thirds of the height beside it, the start is shown."""
+    limits = {}
+    for name, speed in (("quick", 3.0), ("slow", 0.05)):
+        methods = {"A": accuracy_curve(0.97, speed), "B": accuracy_curve(0.95, speed)}
+        directory, _ = made(tmp_path / name, methods=methods, points=grid(["100 Mbit/s"], ["ring"]), seeds=(0,), evaluations=8, loss_only=loss_only)
+        with panels.style():
+            (figure,) = figures_of(read_results(directory), target=None if loss_only else 0.96)["loss_vs_epoch" if loss_only else "accuracy_vs_epoch"]
+        limits[name] = figure.axes[0].get_ylim()
+    start, later = (2.3 * 0.9, 2.3 * 0.08) if loss_only else (10.0, 91.0)
+    low, high = limits["quick"]
+    assert low < later < high and not low < start < high
+    low, high = limits["slow"]
+    assert low < start < high
+    assert loss_only or low < 96 < high, "the target is shown"
+
+
 def test_findings_say_who_is_first_and_by_how_much(tmp_path):
     directory, _ = made(tmp_path, points=grid(["100 Mbit/s", "10 Gbit/s"]), seeds=(0,), evaluations=25)
     results = read_results(directory)
