@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
@@ -14,7 +15,7 @@ from simgmc.results import curves, looks, panels
 from simgmc.results.grids import MOST_POINTS
 from simgmc.results.panels import Page, Panel
 from simgmc.results.quantities import axis_unit, parse, time_unit
-from simgmc.results.series import GridPoint, Results, key_text
+from simgmc.results.series import GridPoint, Measure, Results, key_text
 
 _ALONG = {"sim_time_s": "simulated time", "bytes_up": "sent by all workers", "epoch": "epoch"}
 _DIVERGED = {"marker": "x", "markersize": 7.0, "markeredgewidth": 1.6, "linestyle": "none", "color": "#404040", "zorder": 4, "clip_on": False}
@@ -56,7 +57,7 @@ def measure_figure(
     for page in made:
         for group in panels.sharing(page, log=log):
             _draw_lines(results, page, group, drawn, along, log=log, log_y=log_y, target=target)
-        _scale_rows(results, page, drawn, log=log, log_y=log_y, target=target)
+        _scale_rows(results, page, drawn, log_y=log_y, target=target)
         panels.titles(page, lambda panel: finding(panel.points[0]))
         panels.legend(page.figure, handles, labels, note)
     return [page.figure for page in made]
@@ -98,22 +99,31 @@ def _draw_lines(
         panels.scaled_axis(axis.xaxis, unit, _ALONG[along], log=log)
 
 
-def _scale_rows(results: Results, page: Page, drawn: dict, *, log: bool, log_y: bool, target: float | None) -> None:
+def _scale_rows(results: Results, page: Page, drawn: dict, *, log_y: bool, target: float | None) -> None:
     """The vertical axes, shared by the panels of a row."""
-    percent = results.measure.higher_is_better
-    name = results.measure.text + (" (%)" if percent else "")
     for row in page.rows:
         first = page.axes[row[0]]
-        first.set_ylabel(name)
-        low, high = first.get_ylim()
+        first.set_ylabel(measure_name(results.measure))
         if log_y:
+            low, high = first.get_ylim()
             first.set_ylim(max(low, high * curves.LOWEST_SHARE), high)
-            panels.scaled_axis(first.yaxis, (1.0, ""), name, log=True)
-            continue
-        if not log:
-            here = [curve for panel in row for curve in drawn[panel.points[0]].values()]
-            low, high = curves.without_start(here, 100.0 if percent else 1.0, target, (low, high))
-        first.set_ylim(max(low, 0.0) if percent else low, min(high, 102.0) if percent else high)
+            panels.scaled_axis(first.yaxis, (1.0, ""), measure_name(results.measure), log=True)
+        else:
+            linear_limits(first, results.measure, [curve for panel in row for curve in drawn[panel.points[0]].values()], target)
+
+
+def measure_name(measure: Measure) -> str:
+    """Of an axis."""
+    return measure.text + (" (%)" if measure.higher_is_better else "")
+
+
+def linear_limits(axis: Axes, measure: Measure, here: list[curves.Curve], target: float | None = None) -> None:
+    """Vertical limits that show these curves, shares in percent, and are not set by the start where nothing is trained yet."""
+    if measure.higher_is_better:
+        low, high = curves.without_start(here, 100.0, target, axis.get_ylim())
+        axis.set_ylim(max(low, 0.0), min(high, 102.0))
+    else:
+        axis.set_ylim(curves.without_start(here, 1.0, target, axis.get_ylim()))
 
 
 def _without_repeats(results: Results, drawn: dict) -> list[list[Panel]]:

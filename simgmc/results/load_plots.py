@@ -148,6 +148,7 @@ def single_worker_figure(results: Results) -> list[Figure]:
     note = lines.seeds_note(results)
     made = panels.pages(_rows(results, having), 1.6, 1 + bool(note))
     for page in made:
+        drawn: dict[Panel, list[curves.Curve]] = {}
         for panel, axis in page.axes.items():
             (point,), method = panel.points, panel.method
             color = looks.look(results.methods, method)["color"]
@@ -155,6 +156,7 @@ def single_worker_figure(results: Results) -> list[Figure]:
             for name, style in styles.items():
                 own = dataclasses.replace(results, measure=dataclasses.replace(measure, column=columns.get(name, measure.column)))
                 curve = curves.curve(own, method, point, "sim_time_s")
+                drawn.setdefault(panel, []).append(curve)
                 axis.plot(curve.x, scale * curve.mean, color=color, zorder=3, **style)
                 if curve.std is not None:
                     axis.fill_between(curve.x, scale * (curve.mean - curve.std), scale * (curve.mean + curve.std), color=color, alpha=0.15, lw=0)
@@ -162,7 +164,8 @@ def single_worker_figure(results: Results) -> list[Figure]:
             axis.set_xlim(-0.015 * end, 1.015 * end or 1.0)
             panels.scaled_axis(axis.xaxis, axis_unit("time", 0.0, end, log=False), "simulated time", log=False)
         for row in page.rows:
-            page.axes[row[0]].set_ylabel(measure.text + (" (%)" if measure.higher_is_better else ""))
+            page.axes[row[0]].set_ylabel(lines.measure_name(measure))
+            lines.linear_limits(page.axes[row[0]], measure, [curve for panel in row for curve in drawn[panel]])
         panels.titles(page, lambda panel: _behind(results, panel.method, panel.points[0], columns["worst worker"]))
         panels.legend(page.figure, handles, list(styles), note)
     return [page.figure for page in made]
