@@ -3,7 +3,8 @@
     simgmc run scenarios/gmc_tables_small.toml --data-dir DATA
     simgmc run scenarios/gmc_cifar10_noniid.toml --data-dir DATA --set workload.epochs=6 --set workload.precision=bfloat16
     simgmc run scenarios/gmc_cifar10_iid.toml --data-dir DATA --set workload.epochs=6 --set workload.precision=bfloat16
-    python analysis/gmc_tables.py runs/gmc_tables_small runs/gmc_cifar10_noniid runs/gmc_cifar10_iid [--out analysis/results/gmc_tables.md]
+    simgmc run scenarios/gmc_cifar10_iid.toml --data-dir DATA --set workload.epochs=40 --set workload.precision=bfloat16 --method DMSGD --method GMC --out runs/iid40
+    python analysis/gmc_tables.py runs/gmc_tables_small runs/gmc_cifar10_noniid runs/gmc_cifar10_iid runs/iid40 [--out analysis/results/gmc_tables.md]
 
 Prints final accuracy (mean and standard deviation over seeds), relative communication cost
 (equation 9, reading U) and simulated time of every method, IID and Dirichlet 0.1, as Markdown.
