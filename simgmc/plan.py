@@ -1,9 +1,9 @@
 """What is to be trained, and for which points of a scenario's grid.
 
-A synchronous method's mathematics does not depend on the clock. So what it computes is trained
-once, whatever its points differ in beside: the cluster, on which the costs of its rounds are replayed,
-or keys of other methods, or a graph that it does not use. Where the clock drives the training, or says who
-takes part in it, every cluster gives another training.
+A synchronous method's mathematics does not depend on the clock. So it is trained once for all grid
+points that differ only in the cluster, in other methods, or in a graph that it does not use; the costs
+of its rounds are replayed on the other clusters. Where the clock drives the training, or says who takes
+part in it, every cluster gives another training.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Training:
     method: Method
     seed: int
     points: tuple[GridPoint, ...]
-    """Of which the method computes the same."""
+    """The grid points at which the method computes the same."""
     keys: tuple[str, ...] = ()
     """The grid's keys that change what it computes."""
 

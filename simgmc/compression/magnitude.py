@@ -8,8 +8,10 @@ candidates and cost no extra pass to find.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from simgmc.compression.rows import non_finite, scratch
@@ -40,6 +42,14 @@ def cut_to(k: int, chosen: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, 
         return chosen, values
     kept = _largest_keys(keys_of(values), k)
     return chosen[kept], values[kept]
+
+
+def joined(parts: Sequence[tuple[np.ndarray, np.ndarray]], stretches: Sequence[tuple[int, int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    """``(ascending indices, values)`` of a vector, from those of each of its stretches."""
+    if len(parts) == 1:
+        return parts[0]
+    indices = [chosen + start for (chosen, _), (start, _, _) in zip(parts, stretches, strict=True)]
+    return np.concatenate(indices), np.concatenate([values for _, values in parts])
 
 
 def _sampled_key(vector: np.ndarray, k: int) -> int:
@@ -106,6 +116,12 @@ def columns_by_row(chosen: Tensor) -> list[Tensor]:
     """For each row of a mask ``(rows, n)`` the ascending indices of what it chooses; the host waits twice."""
     counts = chosen.sum(1).tolist()
     return list(chosen.nonzero()[:, 1].split(counts))
+
+
+def joined_on_device(rows: Tensor, parts: Sequence[list[Tensor]], stretches: Sequence[tuple[int, int, int]]) -> list[tuple[Tensor, Tensor]]:
+    """The same of every row of ``(rows, n)``, from the rows' ascending indices in each stretch."""
+    supports = [torch.cat([part[row] + start for part, (start, _, _) in zip(parts, stretches, strict=True)]) for row in range(len(rows))]
+    return [(support, rows[row][support]) for row, support in enumerate(supports)]
 
 
 def largest_on_device(rows: Tensor, k: int) -> list[Tensor]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simgmc.compression.magnitude import columns_by_row, cut_to, key_of, largest_on_device, reached_on_device, reaching
+from simgmc.compression.magnitude import columns_by_row, cut_to, joined, joined_on_device, key_of, largest_on_device, reached_on_device, reaching
 from simgmc.compression.message import Message
 from simgmc.compression.rows import as_rows, for_each_row, on_device, refuse_non_finite
 from simgmc.compression.sparse import sparse_message
@@ -60,9 +60,7 @@ class SampledTopK(Sparsity):
 
             def select(row: int) -> tuple[np.ndarray, np.ndarray]:
                 draws = random.own(row)
-                parts = [self._select(rows[row, a:b].numpy(), k, draws, row) for a, b, k in stretches]
-                indices = [chosen + a if a else chosen for (chosen, _), (a, _, _) in zip(parts, stretches)]
-                return np.concatenate(indices), np.concatenate([values for _, values in parts])
+                return joined([self._select(rows[row, a:b].numpy(), k, draws, row) for a, b, k in stretches], stretches)
 
             kept = for_each_row(select, len(rows))
         else:
@@ -70,8 +68,7 @@ class SampledTopK(Sparsity):
             samples = [[self._sample(b - a, k, draws) for a, b, k in stretches] for draws in own]  # while the device is busy
             refuse_non_finite(rows)
             parts = [self._select_on_device(rows[:, a:b], k, drawn) for (a, b, k), drawn in zip(stretches, zip(*samples))]
-            supports = [torch.cat([part[row] + a for part, (a, _, _) in zip(parts, stretches)]) for row in range(len(rows))]
-            kept = [(support, rows[row][support]) for row, support in enumerate(supports)]
+            kept = joined_on_device(rows, parts, stretches)
         return sparse_message(vector.shape, kept, self.values, self.indices)
 
     def _sample(self, n: int, k: int, draws: np.random.Generator) -> tuple[np.ndarray | slice, int]:

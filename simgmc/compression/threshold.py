@@ -39,6 +39,6 @@ class Threshold:
             kept = for_each_row(lambda row: reaching(rows[row].numpy(), key, row), len(rows))
         else:
             refuse_non_finite(rows)
-            supports = columns_by_row(reached_on_device(rows.abs(), self.threshold))
-            kept = [(support, rows[row][support]) for row, support in enumerate(supports)]
+            chosen = columns_by_row(reached_on_device(rows.abs(), self.threshold))
+            kept = [(support, row[support]) for support, row in zip(chosen, rows, strict=True)]
         return sparse_message(vector.shape, kept, self.values, self.indices)

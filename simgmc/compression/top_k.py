@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from simgmc.compression.magnitude import largest, largest_on_device
+from simgmc.compression.magnitude import joined, joined_on_device, largest, largest_on_device
 from simgmc.compression.message import Message
 from simgmc.compression.rows import as_rows, for_each_row, refuse_non_finite
 from simgmc.compression.sparse import sparse_message
@@ -37,14 +36,9 @@ class TopK(Sparsity):
         else:
             refuse_non_finite(rows)
             parts = [largest_on_device(rows[:, a:b], k) for a, b, k in stretches]
-            supports = [torch.cat([part[row] + a for part, (a, _, _) in zip(parts, stretches)]) for row in range(len(rows))]
-            kept = [(support, rows[row][support]) for row, support in enumerate(supports)]
+            kept = joined_on_device(rows, parts, stretches)
         return sparse_message(vector.shape, kept, self.values, self.indices)
 
 
 def _per_stretch(vector: np.ndarray, stretches: list[tuple[int, int, int]], row: int) -> tuple[np.ndarray, np.ndarray]:
-    parts = [largest(vector[a:b], k, row) for a, b, k in stretches]
-    if len(parts) == 1:
-        return parts[0]
-    indices = [chosen + a for (chosen, _), (a, _, _) in zip(parts, stretches)]
-    return np.concatenate(indices), np.concatenate([values for _, values in parts])
+    return joined([largest(vector[a:b], k, row) for a, b, k in stretches], stretches)

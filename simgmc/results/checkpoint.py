@@ -144,9 +144,9 @@ class Checkpoints:
     def load(self, arrays: bool = True) -> tuple[dict[str, np.ndarray], Any] | None:
         """The newest state that is whole, as (arrays, plain); None where there is none.
 
-        ``arrays``: False leaves them out, and so takes no memory. A file that is cut short, damaged, of another training or of another version of this
-        format is named to ``warn``, and the one before is taken; where neither can be used,
-        that is said too.
+        ``arrays``: False leaves them out, and so takes no memory. A file that is cut short,
+        damaged, of another training or of another version of this format is named to ``warn``,
+        and the one before is taken; where neither can be used, that is said too.
         """
         problems = []
         for file in (self.file, self.before):

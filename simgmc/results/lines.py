@@ -119,11 +119,9 @@ def measure_name(measure: Measure) -> str:
 
 def linear_limits(axis: Axes, measure: Measure, here: list[curves.Curve], target: float | None = None) -> None:
     """Vertical limits that show these curves, shares in percent, and are not set by the start where nothing is trained yet."""
-    if measure.higher_is_better:
-        low, high = curves.without_start(here, 100.0, target, axis.get_ylim())
-        axis.set_ylim(max(low, 0.0), min(high, 102.0))
-    else:
-        axis.set_ylim(curves.without_start(here, 1.0, target, axis.get_ylim()))
+    share = measure.higher_is_better
+    low, high = curves.without_start(here, 100.0 if share else 1.0, target, axis.get_ylim())
+    axis.set_ylim((max(low, 0.0), min(high, 102.0)) if share else (low, high))
 
 
 def _without_repeats(results: Results, drawn: dict) -> list[list[Panel]]:
