@@ -21,11 +21,11 @@ import numpy as np
 from matplotlib import pyplot
 from matplotlib.ticker import FuncFormatter
 
-from simgmc.results.looks import look
-from simgmc.results.run_directory import open_run
-from simgmc.results.series import GAP, GridPoint, Results, Series, read_results
+from simgmc.results.directory.run_directory import open_run
+from simgmc.results.figures.looks import look
+from simgmc.results.series.read import GAP, GridPoint, Results, Series, read_results
 
-STYLE = Path(__file__).parents[1] / "simgmc" / "results" / "simgmc.mplstyle"
+STYLE = Path(__file__).parents[1] / "simgmc" / "results" / "figures" / "simgmc.mplstyle"
 WINDOW = 7
 """Evaluations of the running mean."""
 LINEAR = "ADSAGA"
@@ -59,7 +59,11 @@ def table(results: Results) -> str:
     ]
     for method in results.methods:
         each = [results.at(method, point)[0] for point in results.points]
-        lines.append(f"| {method} |" + "".join(f" {level(series):.1e} |" for series in each) + f" {each[0].breakdown.sim_time_s:.1f} s |")
+        lines.append(
+            f"| {method} |"
+            + "".join(f" {level(series):.1e} |" for series in each)
+            + f" {each[0].breakdown.sim_time_s:.1f} s |"
+        )
     rates = [f"{factor(results.at(LINEAR, point)[0]):.2f} ({_title(results, point)})" for point in results.points]
     lines += [
         "",
@@ -83,7 +87,14 @@ def draw(results: Results, path: Path) -> None:
             gap = np.log(np.maximum(series["gap"], 1e-17))
             smooth = [math.exp(gap[max(0, n - WINDOW // 2) : n + WINDOW // 2 + 1].mean()) for n in range(len(gap))]
             smooth[0] = series["gap"][0]
-            axes.plot(series["epoch"], smooth, label=method, markevery=(2 * results.methods.index(method), 18), ms=4, **look(results.methods, method))
+            axes.plot(
+                series["epoch"],
+                smooth,
+                label=method,
+                markevery=(2 * results.methods.index(method), 18),
+                ms=4,
+                **look(results.methods, method),
+            )
         axes.set(title=_title(results, point), yscale="log", xlabel="epochs")
         axes.set_ylim(1e-15, 1)
         axes.set_yticks([10.0**n for n in range(-15, 1, 3)])

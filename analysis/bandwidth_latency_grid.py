@@ -26,12 +26,12 @@ from typing import Any
 
 import numpy as np
 
-from simgmc.assembly import WorkloadFactory
-from simgmc.replaying import replay
-from simgmc.results import run_directory
-from simgmc.results.quantities import time_text
+from simgmc.commands.replay import replay
+from simgmc.core.quantities import time_text
+from simgmc.experiment.assembly import WorkloadFactory
+from simgmc.experiment.simulation import Simulation
+from simgmc.results.directory import run_directory
 from simgmc.scenario import ScenarioFile
-from simgmc.simulation import Simulation
 
 BANDWIDTHS = (1e6, 1e9)
 """bit/s of every host's link, each direction."""
@@ -45,7 +45,11 @@ def spaced(ends: tuple[float, float], places: int, units: dict[str, float]) -> l
     texts = []
     for value in np.geomspace(*ends, places):
         rounded = float(f"{value:.3g}")
-        unit = max((name for name in units if units[name] <= rounded * (1 + 1e-9)), key=units.get, default=min(units, key=units.get))
+        unit = max(
+            (name for name in units if units[name] <= rounded * (1 + 1e-9)),
+            key=units.get,
+            default=min(units, key=units.get),
+        )
         texts.append(f"{rounded / units[unit]:.4g} {unit}")
     return texts
 
@@ -114,7 +118,9 @@ def main() -> None:
     scenario = file.points[0].scenario
     points, seeds, methods = len(COLLECTIVES) * arguments.places**2, len(scenario.seeds), len(scenario.methods)
     again = points * seeds
-    print(f"\n{points} networks x {methods} methods x {seeds} seeds = {again * methods} series, on {os.cpu_count()} cores")
+    print(
+        f"\n{points} networks x {methods} methods x {seeds} seeds = {again * methods} series, on {os.cpu_count()} cores"
+    )
     print(f"replay, tables and figures included:                   {replaying.text()}")
     print(f"training each again, {again} x a measured {time_text(training.wall)}:  {training.text(again)}")
     clock, cpu = again * training.wall / replaying.wall, again * training.cpu / replaying.cpu

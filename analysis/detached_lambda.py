@@ -17,12 +17,12 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
-from simgmc.results.looks import look
-from simgmc.results.run_directory import open_run
-from simgmc.results.series import read_results
-from simgmc.results.summary import summarize
+from simgmc.results.directory.run_directory import open_run
+from simgmc.results.figures.looks import look
+from simgmc.results.series.read import read_results
+from simgmc.results.series.summary import summarize
 
-STYLE = Path(__file__).parents[1] / "simgmc" / "results" / "simgmc.mplstyle"
+STYLE = Path(__file__).parents[1] / "simgmc" / "results" / "figures" / "simgmc.mplstyle"
 
 
 def cell(mean: float, deviation: float) -> str:

@@ -17,14 +17,28 @@ import argparse
 import tomllib
 from pathlib import Path
 
-from simgmc.results.quantities import time_text
-from simgmc.results.run_directory import open_run
-from simgmc.results.series import collective_text, read_results
-from simgmc.results.summary import summarize
+from simgmc.core.quantities import time_text
+from simgmc.results.directory.run_directory import open_run
+from simgmc.results.series.read import collective_text, read_results
+from simgmc.results.series.summary import summarize
 
 PAPER = {
-    "iid": {"DMSGD": "≈ 92", "DGC w/ mfm": "≈ 92", "DGC w/o mfm": "≈ 92", "CSER": "91.7", "DEF-A": "≈ 92", "GMC": "≈ 92"},
-    "dirichlet": {"DMSGD": "-", "DGC w/ mfm": "67.1", "DGC w/o mfm": "81.9", "CSER": "78.7", "DEF-A": "82.2", "GMC": "86.5"},
+    "iid": {
+        "DMSGD": "≈ 92",
+        "DGC w/ mfm": "≈ 92",
+        "DGC w/o mfm": "≈ 92",
+        "CSER": "91.7",
+        "DEF-A": "≈ 92",
+        "GMC": "≈ 92",
+    },
+    "dirichlet": {
+        "DMSGD": "-",
+        "DGC w/ mfm": "67.1",
+        "DGC w/o mfm": "81.9",
+        "CSER": "78.7",
+        "DEF-A": "82.2",
+        "GMC": "86.5",
+    },
 }
 """CIFAR-10 accuracy in percent: ResNet-20-BN with IID data, ResNet-20-GN with Dirichlet 0.1."""
 PAPER_RCC = {"DMSGD": "100", "CSER": "0.62-0.70"}
@@ -48,7 +62,9 @@ def rows_of(directory: Path) -> dict[tuple[str, str], dict[str, dict]]:
             continue
         partition = str(dict(row.point.grid).get("workload.partition", workload["partition"]))
         kind = next(kind for kind in TITLES if kind in partition)
-        one = found.setdefault((kind, settings), {}).setdefault(row.method, {"final": row.final, "rcc": row.rcc, "times": {}})
+        one = found.setdefault((kind, settings), {}).setdefault(
+            row.method, {"final": row.final, "rcc": row.rcc, "times": {}}
+        )
         one["times"][collective_text(row.carrier)] = time_text(row.sim_time_s.mean)
     return found
 
@@ -62,15 +78,29 @@ def tables(directories: list[Path]) -> str:
     lines = []
     for (kind, settings), methods in merged.items():
         clusters = list(dict.fromkeys(name for one in methods.values() for name in one["times"]))
-        titles = ["method", "accuracy %, here", "accuracy %, paper", "RCC %, here", "RCC %, paper", *(f"simulated, {name}" for name in clusters)]
+        titles = [
+            "method",
+            "accuracy %, here",
+            "accuracy %, paper",
+            "RCC %, here",
+            "RCC %, paper",
+            *(f"simulated, {name}" for name in clusters),
+        ]
         lines += [f"### {TITLES[kind]}: {settings}", "", f"| {' | '.join(titles)} |", "|" + " --- |" * len(titles)]
         for method, one in sorted(methods.items(), key=lambda item: -item[1]["final"].mean):
             deviation = "" if one["final"].std is None else f" ± {100 * one['final'].std:.2f}"
-            cells = [method, f"{100 * one['final'].mean:.2f}{deviation}", PAPER[kind].get(method, "-"), f"{100 * one['rcc'].mean:.3f}"]
+            cells = [
+                method,
+                f"{100 * one['final'].mean:.2f}{deviation}",
+                PAPER[kind].get(method, "-"),
+                f"{100 * one['rcc'].mean:.3f}",
+            ]
             cells += [PAPER_RCC.get(method, OTHERS_RCC), *(one["times"].get(name, "-") for name in clusters)]
             lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
-    lines.append("Sorted by accuracy. Paper: ResNet-20 on CIFAR-10, 200 epochs, batch norm with IID data, group norm with Dirichlet 0.1.")
+    lines.append(
+        "Sorted by accuracy. Paper: ResNet-20 on CIFAR-10, 200 epochs, batch norm with IID data, group norm with Dirichlet 0.1."
+    )
     return "\n".join(lines) + "\n"
 
 

@@ -24,11 +24,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 import simgmc
-from simgmc.results.curves import curve
-from simgmc.results.run_directory import open_run
-from simgmc.results.series import GAP, Results, read_results
+from simgmc.results.directory.run_directory import open_run
+from simgmc.results.series.curves import curve
+from simgmc.results.series.read import GAP, Results, read_results
 
-STYLE = Path(__file__).parents[1] / "simgmc" / "results" / "simgmc.mplstyle"
+STYLE = Path(__file__).parents[1] / "simgmc" / "results" / "figures" / "simgmc.mplstyle"
 WORKERS = (1, 2, 4, 8, 16)
 METHODS = {"PD-SGDM": "pd-sgdm", "SwarmSGD": "swarm-sgd-non-blocking"}
 TARGETS = (0.03, 0.015)
@@ -42,7 +42,13 @@ def scenario(workers: int, seeds: list[int], rate: float) -> dict[str, Any]:
     return {
         "seeds": seeds,
         "workload": {
-            "problem": {"name": "logistic-regression", "dataset": "a9a", "regularisation": 1e-3, "partition": "iid", "batch_per_worker": 4},
+            "problem": {
+                "name": "logistic-regression",
+                "dataset": "a9a",
+                "regularisation": 1e-3,
+                "partition": "iid",
+                "batch_per_worker": 4,
+            },
             "workers": workers,
             "epochs": 0.6,
             "evaluate_every": "0.005 epochs",
@@ -71,16 +77,27 @@ def table(found: dict[int, Results], alone: Results, seeds: int) -> str:
         "",
         "    python analysis/linear_speedup.py --data-dir DATA --runs runs/linear_speedup --out analysis/results/linear_speedup",
         "",
-        "| workers |" + "".join(f" {method}, gap {target:g} |" for method in METHODS for target in TARGETS) + " time per step, PD-SGDM | SwarmSGD |",
+        "| workers |"
+        + "".join(f" {method}, gap {target:g} |" for method in METHODS for target in TARGETS)
+        + " time per step, PD-SGDM | SwarmSGD |",
         "|" + " --- |" * (3 + len(METHODS) * len(TARGETS)),
     ]
     for workers, results in found.items():
         cells = [_cell(found, workers, method, target) for method in METHODS for target in TARGETS]
-        steps = [1e3 * np.mean([one.breakdown.sim_time_s / one.breakdown.rounds for one in results.at(method, results.points[0])]) for method in METHODS]
+        steps = [
+            1e3
+            * np.mean(
+                [one.breakdown.sim_time_s / one.breakdown.rounds for one in results.at(method, results.points[0])]
+            )
+            for method in METHODS
+        ]
         steps[0] /= 4  # a round of PD-SGDM is four steps
         lines.append(f"| {workers} | {' | '.join(cells)} | {' | '.join(f'{one:.2f} ms' for one in steps)} |")
     ends = [series["gap"][len(series["gap"]) // 2 :] for series in alone.at("PD-SGDM", alone.points[0])]
-    sixteen = [series["gap"][len(series["gap"]) // 2 :] for series in found[max(found)].at("PD-SGDM", found[max(found)].points[0])]
+    sixteen = [
+        series["gap"][len(series["gap"]) // 2 :]
+        for series in found[max(found)].at("PD-SGDM", found[max(found)].points[0])
+    ]
     lines += [
         "",
         f"The gap over the second half of the training is {np.mean(sixteen):.3f} on average with {max(found)} workers (PD-SGDM), and "
@@ -110,7 +127,10 @@ def draw(found: dict[int, Results], alone: Results, path: Path) -> None:
     """Gap over time with each number of workers, and time to the gaps over the number of workers."""
     figure, panels = pyplot.subplots(1, 3, figsize=(8, 3.4), layout="constrained")
     colours = pyplot.get_cmap("viridis")(np.linspace(0, 0.88, len(found)))
-    lines = [(f"{workers} worker" + "s" * (workers > 1), results, {"color": colour}) for colour, (workers, results) in zip(colours, found.items(), strict=True)]
+    lines = [
+        (f"{workers} worker" + "s" * (workers > 1), results, {"color": colour})
+        for colour, (workers, results) in zip(colours, found.items(), strict=True)
+    ]
     lines.append((f"1 worker, rate of {max(found)}", alone, {"color": "0.6", "zorder": 1}))
     for axes, method in zip(panels, METHODS, strict=False):
         for label, results, style in lines:
@@ -140,8 +160,19 @@ def _scaling(axes: Axes, found: dict[int, Results]) -> None:
             reached = {workers: spread for workers, spread in spreads.items() if spread}
             if reached:
                 means, stds = [one.mean for one in reached.values()], [one.std or 0 for one in reached.values()]
-                axes.errorbar(list(reached), means, stds, color=colour, marker=marker, ms=4, lw=1, label=f"{method}, gap {target:g}")
-    begin = max(spread.mean for method in METHODS for target in TARGETS if (spread := _time(found[min(found)], method, target)))
+                axes.errorbar(
+                    list(reached),
+                    means,
+                    stds,
+                    color=colour,
+                    marker=marker,
+                    ms=4,
+                    lw=1,
+                    label=f"{method}, gap {target:g}",
+                )
+    begin = max(
+        spread.mean for method in METHODS for target in TARGETS if (spread := _time(found[min(found)], method, target))
+    )
     ideal = np.array(list(found))
     axes.plot(ideal, begin * ideal[0] / ideal, color="0.4", ls=":", label="linear speed-up")
     axes.set(title="time to a gap", xscale="log", yscale="log", xlabel="workers", ylabel="simulated time (s)")
@@ -153,13 +184,21 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-dir", required=True)
-    parser.add_argument("--runs", type=Path, required=True, help="where the five run directories go; finished ones are taken as they are")
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        required=True,
+        help="where the five run directories go; finished ones are taken as they are",
+    )
     parser.add_argument("--out", type=Path, required=True, help="of the files, without their ends")
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     seeds = list(range(1, arguments.seeds + 1))
     found = {}
-    for name, workers, rate in ((*((f"{workers}-workers", workers, RATE * workers) for workers in WORKERS), ("alone", 1, RATE * max(WORKERS)))):
+    for name, workers, rate in (
+        *((f"{workers}-workers", workers, RATE * workers) for workers in WORKERS),
+        ("alone", 1, RATE * max(WORKERS)),
+    ):
         run = simgmc.run(scenario(workers, seeds, rate), out=arguments.runs / name, data_dir=arguments.data_dir)
         found[name] = read_results(open_run(run), methods=list(METHODS), metric=GAP.name)
     alone = found.pop("alone")

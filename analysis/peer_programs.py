@@ -56,7 +56,9 @@ def _flower(task: Task, rounds: int, poll: float | None) -> Tensor:
         model.load_state_dict(message.content["arrays"].to_torch_state_dict())
         number = context.node_config["partition-id"]
         train_step(model, held.images[number], held.labels[number])
-        reply = RecordDict({"arrays": ArrayRecord(model.state_dict()), "metrics": MetricRecord({"num-examples": SAMPLES})})
+        reply = RecordDict(
+            {"arrays": ArrayRecord(model.state_dict()), "metrics": MetricRecord({"num-examples": SAMPLES})}
+        )
         return Message(content=reply, reply_to=message)
 
     class Marked(FedAvg):
@@ -147,9 +149,7 @@ def pfl(task: Task, rounds: int) -> Tensor:
             return False, Metrics()
 
     users = iter(int(n) for _ in range(rounds + 1) for n in range(CLIENTS))
-    held = FederatedDataset(
-        lambda n: Dataset((task.images[n], task.labels[n]), user_id=str(n)), lambda: next(users)
-    )
+    held = FederatedDataset(lambda n: Dataset((task.images[n], task.labels[n]), user_id=str(n)), lambda: next(users))
     module = Wrapped()
     server = torch.optim.SGD(module.parameters(), 1.0)
     model = PyTorchModel(module, lambda parameters, lr: torch.optim.SGD(parameters, lr), server)
@@ -388,7 +388,9 @@ def nvflare(task: Task, rounds: int) -> Tensor:
         script = Path(folder, "client.py")
         script.write_text(NVFLARE_CLIENT.format(name=task.name, folder=folder))
         model = {"class_path": "peer_programs.Net", "args": {"name": task.name}}
-        recipe = FedAvgRecipe(name="round", model=model, min_clients=CLIENTS, num_rounds=rounds + 1, train_script=str(script))
+        recipe = FedAvgRecipe(
+            name="round", model=model, min_clients=CLIENTS, num_rounds=rounds + 1, train_script=str(script)
+        )
         recipe.execute(SimEnv(num_clients=CLIENTS, num_threads=CLIENTS, workspace_root=folder + "/workspace"))
         task.marks = [float(line) for line in Path(folder, "marks0").read_text().split()]
         state = torch.load(Path(folder, "server.pt"))

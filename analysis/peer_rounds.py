@@ -99,9 +99,9 @@ def _simgmc(task: Task, rounds: int, algorithm_of: Callable) -> Tensor:
         star,
         worker_names,
     )
-    from simgmc.training.datasets import Dataset
     from simgmc.training.stacked import StackedTrainer
-    from simgmc.training.workload import ClassificationWorkload
+    from simgmc.workloads.classification import ClassificationWorkload
+    from simgmc.workloads.data.catalogue import Dataset
 
     images, labels = task.bytes.reshape(-1, 1, 28, 28), task.labels.flatten().numpy()
     data = Dataset("random", images, labels, images, labels, CLASSES, np.array([MEAN]), np.array([STD]))
@@ -111,7 +111,9 @@ def _simgmc(task: Task, rounds: int, algorithm_of: Callable) -> Tensor:
     names = worker_names(CLIENTS)
     hosts = [Host(name, 12.5e6, 12.5e6, 0.005) for name in (*names, "server")]
     costs = Duration(0.001)
-    cluster = ClusterSettings(star(hosts), names, "server", "parameter-server", ComputeTime(0.01, sigma=0.2), costs, costs)
+    cluster = ClusterSettings(
+        star(hosts), names, "server", "parameter-server", ComputeTime(0.01, sigma=0.2), costs, costs
+    )
 
     def rounds_of_training():
         for _ in range(rounds):

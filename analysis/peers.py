@@ -189,7 +189,9 @@ def measure(model: str, pythons: dict[str, str], rounds: int, repeats: int) -> d
                 print(f"{model}, repetition {repetition + 1}: {name} did not end within {PATIENCE:.0f} s", flush=True)
                 continue
             if peer.same and found["distance"] > TOLERANCE:
-                raise SystemExit(f"{name}: its parameters are {found['distance']:.1%} off the plain loop's: not the same round")
+                raise SystemExit(
+                    f"{name}: its parameters are {found['distance']:.1%} off the plain loop's: not the same round"
+                )
             one = measured[name]
             one.rounds.append(found["rounds"])
             one.repetitions.append(repetition)
@@ -215,7 +217,9 @@ def table(measured: dict[str, Measured]) -> str:
         "| system | median ms | best ms | median ratio | best ratio | first round done, s | off the plain loop |",
         "|---|---|---|---|---|---|---|",
     ]
-    for name, one in sorted(((name, one) for name, one in measured.items() if one.rounds), key=lambda item: item[1].best):
+    for name, one in sorted(
+        ((name, one) for name, one in measured.items() if one.rounds), key=lambda item: item[1].best
+    ):
         ratios = "– | –"
         if base is not None and base.rounds:
             each = [one.median_of(number) / base.median_of(number) for number in one.repetitions]
@@ -245,7 +249,9 @@ def main() -> None:
             pythons[name] = python
         else:
             place = (environments or Path("peers")) / PEERS[name].environment
-            print(f"{name}: not installed; python3 -m venv {place} && {place}/bin/pip install numpy torch {PEERS[name].install}")
+            print(
+                f"{name}: not installed; python3 -m venv {place} && {place}/bin/pip install numpy torch {PEERS[name].install}"
+            )
     print(f"Python {platform.python_version()}, {len(os.sched_getaffinity(0))} cores ({platform.machine()})")
     for model in arguments.models:
         measured = measure(model, pythons, arguments.rounds, arguments.repeats)

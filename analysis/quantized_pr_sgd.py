@@ -21,12 +21,12 @@ import numpy as np
 from matplotlib import pyplot
 from matplotlib.ticker import FuncFormatter
 
-from simgmc.results.quantities import parse
-from simgmc.results.reach import advantage
-from simgmc.results.run_directory import open_run
-from simgmc.results.series import GridPoint, Results, read_results
+from simgmc.core.quantities import parse
+from simgmc.results.directory.run_directory import open_run
+from simgmc.results.series.reach import advantage
+from simgmc.results.series.read import GridPoint, Results, read_results
 
-STYLE = Path(__file__).parents[1] / "simgmc" / "results" / "simgmc.mplstyle"
+STYLE = Path(__file__).parents[1] / "simgmc" / "results" / "figures" / "simgmc.mplstyle"
 BANDWIDTH = "cluster.bandwidth"
 CLAIM_TRAFFIC, CLAIM_SPEED = 0.9, 3.2
 """Wu et al. 2020: the traffic falls by 90 %, up to 3.2 times as fast as PR-SGD at low bandwidth."""
@@ -64,7 +64,14 @@ def speed(results: Results, form: Form, point: GridPoint, target: float):
 
 def traffic(results: Results, method: str, point: GridPoint) -> float:
     """Bytes that workers sent and received, the mean over seeds."""
-    return float(np.mean([one.breakdown.bytes_sent_by_workers + one.breakdown.bytes_received_by_workers for one in results.at(method, point)]))
+    return float(
+        np.mean(
+            [
+                one.breakdown.bytes_sent_by_workers + one.breakdown.bytes_received_by_workers
+                for one in results.at(method, point)
+            ]
+        )
+    )
 
 
 def table(results: Results, target: float, epochs: float, seeds: int) -> str:
@@ -79,7 +86,8 @@ def table(results: Results, target: float, epochs: float, seeds: int) -> str:
         "",
         "| form | traffic | accuracy % | PR-SGD's |" + "".join(f" {text} |" for text in bandwidths),
         "|" + " --- |" * (4 + len(bandwidths)),
-        f"| the paper (Wu et al. 2020) | −{100 * CLAIM_TRAFFIC:.0f} % | | | up to {CLAIM_SPEED}× at low bandwidth |" + " |" * (len(bandwidths) - 1),
+        f"| the paper (Wu et al. 2020) | −{100 * CLAIM_TRAFFIC:.0f} % | | | up to {CLAIM_SPEED}× at low bandwidth |"
+        + " |" * (len(bandwidths) - 1),
     ]
     for form in FORMS:
         places = points_of(results, form)
@@ -88,7 +96,9 @@ def table(results: Results, target: float, epochs: float, seeds: int) -> str:
         ratios = [speed(results, form, point, target) for _, point in places]
         cells = "".join(f" {ratio.text if ratio else '-'} |" for ratio in ratios)
         sign = "−" if change < 0 else "+"
-        lines.append(f"| {form.title} | {sign}{100 * abs(change):.1f} % | {_final(results, form.method, first)} | {_final(results, form.against, first)} |{cells}")
+        lines.append(
+            f"| {form.title} | {sign}{100 * abs(change):.1f} % | {_final(results, form.method, first)} | {_final(results, form.against, first)} |{cells}"
+        )
     lines += [
         "",
         "A ring all-reduce already sends less than a server does, and quantised messages cannot be added on the way, so that its all-gather "
@@ -113,10 +123,20 @@ def draw(results: Results, target: float, path: Path) -> None:
     for form, marker in zip(FORMS, "osD^v", strict=True):
         places = points_of(results, form)
         bandwidths = [float(parse(text)[0]) for text, _ in places]
-        axes.plot(bandwidths, [speed(results, form, point, target).value for _, point in places], marker=marker, label=form.title)
+        axes.plot(
+            bandwidths,
+            [speed(results, form, point, target).value for _, point in places],
+            marker=marker,
+            label=form.title,
+        )
     axes.axhline(CLAIM_SPEED, color="0.4", ls="--", lw=0.8, label=f"the paper: up to {CLAIM_SPEED}×")
     axes.axhline(1, color="0.7", lw=0.8)
-    axes.set(xscale="log", yscale="log", xlabel="bandwidth of each link", ylabel=f"speed-up over PR-SGD to {100 * target:g} %")
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="bandwidth of each link",
+        ylabel=f"speed-up over PR-SGD to {100 * target:g} %",
+    )
     axes.set_xticks(bandwidths, [text for text, _ in places])
     axes.set_yticks([0.5, 1, 2, 3, 5, 10])
     axes.minorticks_off()

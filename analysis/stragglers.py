@@ -22,14 +22,18 @@ import numpy as np
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
-from simgmc.results.details import idle_share
-from simgmc.results.reach import Ratio, Reach, advantage
-from simgmc.results.run_directory import RunDirectory, open_run
-from simgmc.results.series import GridPoint, Results, read_results
+from simgmc.results.directory.details import idle_share
+from simgmc.results.directory.run_directory import RunDirectory, open_run
+from simgmc.results.series.reach import Ratio, Reach, advantage
+from simgmc.results.series.read import GridPoint, Results, read_results
 
-STYLE = Path(__file__).parents[1] / "simgmc" / "results" / "simgmc.mplstyle"
+STYLE = Path(__file__).parents[1] / "simgmc" / "results" / "figures" / "simgmc.mplstyle"
 SLOWDOWN = "cluster.hosts.worker3.slowdown"
-GANTT = {"all-reduce DMSGD": "stragglers_all_reduce.png", "SwarmSGD": "stragglers_swarm.png", "SwarmSGD, blocking": "stragglers_swarm_blocking.png"}
+GANTT = {
+    "all-reduce DMSGD": "stragglers_all_reduce.png",
+    "SwarmSGD": "stragglers_swarm.png",
+    "SwarmSGD, blocking": "stragglers_swarm_blocking.png",
+}
 COLOURS = ("#9aa3ad", "#d1495b")
 """Without and with the slow worker."""
 
@@ -104,7 +108,9 @@ def table(cases: dict[str, tuple[Case, Case]], scenario: dict, seeds: int) -> st
         "",
         "![Time to target and idle share](stragglers.png)",
         "",
-        "Who waits for whom, `simgmc timeline runs/swarm_stragglers --at " + SLOWDOWN + "=5 --rounds 2:5 --method ...`, of "
+        "Who waits for whom, `simgmc timeline runs/swarm_stragglers --at "
+        + SLOWDOWN
+        + "=5 --rounds 2:5 --method ...`, of "
         "all-reduce DMSGD, SwarmSGD, and SwarmSGD, blocking (worker3 is the slow one; whoever wants to meet it waits):",
         "",
         *(f"![Gantt chart of {method}]({file})" for method, file in GANTT.items()),
@@ -120,7 +126,11 @@ def _reach(reach: Reach) -> str:
     spread, missed = reach.spread, len(reach.spent)
     if spread is None:
         return f"> {reach.at_least:.1f}"
-    return f"{spread.mean:.1f}" + (f" ± {spread.std:.1f}" if spread.std is not None else "") + (f" ({missed} missed)" if missed else "")
+    return (
+        f"{spread.mean:.1f}"
+        + (f" ± {spread.std:.1f}" if spread.std is not None else "")
+        + (f" ({missed} missed)" if missed else "")
+    )
 
 
 def draw(cases: dict[str, tuple[Case, Case]], target: float, path: Path) -> None:

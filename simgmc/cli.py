@@ -13,9 +13,9 @@ from typing import Any
 import click
 
 import simgmc
-from simgmc import output
-from simgmc.errors import SimgmcError
-from simgmc.results.checkpoint import DEFAULT_EVERY
+from simgmc.core import output
+from simgmc.core.errors import SimgmcError
+from simgmc.results.directory.checkpoint import DEFAULT_EVERY
 
 
 def _friendly(command: Any) -> Any:
@@ -31,12 +31,16 @@ def _friendly(command: Any) -> Any:
             raise SystemExit(_fail(str(error))) from None
         except KeyboardInterrupt as interrupt:
             number = interrupt.args[0] if interrupt.args else signal.SIGINT
-            raise SystemExit(_fail("stopped; what was finished or saved is kept: the same command goes on from there", 128 + number)) from None
+            raise SystemExit(
+                _fail("stopped; what was finished or saved is kept: the same command goes on from there", 128 + number)
+            ) from None
         except OSError as error:
             reason = output.unwritable(error)
             if reason is None:
                 raise
-            raise SystemExit(1 if isinstance(error, BrokenPipeError) else _fail(f"cannot write to standard output: {reason}", 1)) from None
+            raise SystemExit(
+                1 if isinstance(error, BrokenPipeError) else _fail(f"cannot write to standard output: {reason}", 1)
+            ) from None
 
     return wrapped
 
@@ -53,7 +57,9 @@ class _Command(click.Command):
         _, _, order = self.make_parser(ctx).parse_args(list(args))
         for option in dict.fromkeys(order):
             if isinstance(option, click.Option) and not (option.multiple or option.is_flag) and order.count(option) > 1:
-                raise click.UsageError(f"{option.opts[0]} is given {order.count(option)} times; it takes one value", ctx)
+                raise click.UsageError(
+                    f"{option.opts[0]} is given {order.count(option)} times; it takes one value", ctx
+                )
         return super().parse_args(ctx, args)
 
 
@@ -70,7 +76,9 @@ def _settings(context: click.Context, parameter: click.Parameter, values: tuple[
             raise click.BadParameter(f'{text!r}: write key=value, for instance cluster.bandwidth="10 Mbit/s"')
         for before in settings:
             if f"{before.removeprefix('grid.')}.".startswith(f"{key.removeprefix('grid.')}."):
-                raise click.BadParameter(f"{key} is set twice" if before == key else f"{key} would undo {before}, which is set before it")
+                raise click.BadParameter(
+                    f"{key} is set twice" if before == key else f"{key} would undo {before}, which is set before it"
+                )
         settings[key] = _toml_value(value.strip())
     return list(settings.items())
 
@@ -102,10 +110,31 @@ class _Path(click.Path):
 
 
 _scenario = click.argument("scenario", type=_Path())
-_set = click.option("--set", "settings", multiple=True, callback=_settings, metavar="KEY=VALUE", help="Change a key of the scenario, such as cluster.latency='20 ms' or methods.GMC.momentum=0.8. Repeatable.")
-_seed = click.option("--seed", "seeds", multiple=True, type=click.IntRange(min=0), help="Run with this seed instead of the scenario's. Repeatable.")
-_method = click.option("--method", "methods", multiple=True, metavar="NAME", help="Only this method of the scenario; a report's stated baseline must be among those chosen. Repeatable.")
-_data = click.option("--data-dir", type=_Path(file_okay=False), help="Where datasets lie (else the environment variable SIMGMC_DATA).")
+_set = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    callback=_settings,
+    metavar="KEY=VALUE",
+    help="Change a key of the scenario, such as cluster.latency='20 ms' or methods.GMC.momentum=0.8. Repeatable.",
+)
+_seed = click.option(
+    "--seed",
+    "seeds",
+    multiple=True,
+    type=click.IntRange(min=0),
+    help="Run with this seed instead of the scenario's. Repeatable.",
+)
+_method = click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    metavar="NAME",
+    help="Only this method of the scenario; a report's stated baseline must be among those chosen. Repeatable.",
+)
+_data = click.option(
+    "--data-dir", type=_Path(file_okay=False), help="Where datasets lie (else the environment variable SIMGMC_DATA)."
+)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -121,12 +150,27 @@ def main() -> None:
 @_method
 @_data
 @click.option("--out", type=_Path(file_okay=False), help="Run directory.  [default: runs/NAME]")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where gradients are computed.")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads; results do not depend on it.  [default: all cores]")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where gradients are computed.",
+)
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="CPU threads; results do not depend on it.  [default: all cores]"
+)
 @click.option("--dry-run", is_flag=True, help="Predict memory, bytes and simulated time; train nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace another run in the run directory.")
 @click.option("--resume", is_flag=True, help="Go on with a run that was stopped; an error if there is none.")
-@click.option("--checkpoint-every", type=click.FloatRange(min=0), default=DEFAULT_EVERY, show_default=True, metavar="SECONDS", help="How often a training under way is saved; 0: after every round.")
+@click.option(
+    "--checkpoint-every",
+    type=click.FloatRange(min=0),
+    default=DEFAULT_EVERY,
+    show_default=True,
+    metavar="SECONDS",
+    help="How often a training under way is saved; 0: after every round.",
+)
 @_friendly
 def run(
     scenario: str, settings: Any, seeds: Any, methods: Any, data_dir: str | None, out: str | None, device: str, threads: int | None,
@@ -140,15 +184,24 @@ def run(
     if resume and overwrite:
         raise click.UsageError("--resume goes on with a run, --overwrite removes it: give one of them")
     file = _read(scenario, settings, seeds, methods)
-    from simgmc.training.datasets import require_files
+    from simgmc.workloads.data.catalogue import require_files
 
     require_files({name for point in file.points for name in point.scenario.workload.datasets}, data_dir)
-    from simgmc import running
+    from simgmc.experiment import run as running
 
     if dry_run:
         running.dry_run(file, device=device, data_dir=data_dir, threads=threads)
     else:
-        running.run(file, out=out or Path("runs") / file.points[0].scenario.name, device=device, data_dir=data_dir, threads=threads, overwrite=overwrite, resume=resume, checkpoint_every=checkpoint_every)
+        running.run(
+            file,
+            out=out or Path("runs") / file.points[0].scenario.name,
+            device=device,
+            data_dir=data_dir,
+            threads=threads,
+            overwrite=overwrite,
+            resume=resume,
+            checkpoint_every=checkpoint_every,
+        )
 
 
 @main.command(short_help="Put a finished run on another network, without training.")
@@ -165,7 +218,7 @@ def replay(run: str, settings: Any, cluster: str | None, out: str | None, overwr
     """
     if cluster and any(key == "cluster" for key, _ in settings):
         raise click.UsageError("--cluster and --set cluster=... both replace the whole table: give one of them")
-    from simgmc.replaying import replay as replay_run
+    from simgmc.commands.replay import replay as replay_run
 
     replay_run(run, settings=settings, cluster=cluster, out=out, overwrite=overwrite)
 
@@ -175,23 +228,33 @@ def replay(run: str, settings: Any, cluster: str | None, out: str | None, overwr
 @_friendly
 def why(run: str) -> None:
     """What bound each method of a run, and what twice the bandwidth or half the latency would change."""
-    from simgmc.console import plain_console
-    from simgmc.why import why as explain_run
+    from simgmc.core.terminal import plain_console
+    from simgmc.experiment.explanation import why as explain_run
 
     explain_run(run, plain_console())
 
 
 @main.command(short_help="Watch a window of a run: trace, Gantt picture, links.")
 @click.argument("run", type=_Path(file_okay=False))
-@click.option("--method", "methods", multiple=True, metavar="NAME", help="Only this method. Repeatable.  [default: each]")
+@click.option(
+    "--method", "methods", multiple=True, metavar="NAME", help="Only this method. Repeatable.  [default: each]"
+)
 @click.option("--seed", type=click.IntRange(min=0), help="This seed.  [default: the first]")
-@click.option("--at", multiple=True, callback=_settings, metavar="KEY=VALUE", help="Choose the grid point, such as cluster.collective=ring. Repeatable.  [default: the first]")
+@click.option(
+    "--at",
+    multiple=True,
+    callback=_settings,
+    metavar="KEY=VALUE",
+    help="Choose the grid point, such as cluster.collective=ring. Repeatable.  [default: the first]",
+)
 @click.option("--rounds", metavar="FIRST:LAST", help="Window of rounds.  [default: 0:4]")
 @click.option("--out", type=_Path(file_okay=False), help="Where to write.  [default: RUN/timeline]")
 @_friendly
-def timeline(run: str, methods: tuple[str, ...], seed: int | None, at: Any, rounds: str | None, out: str | None) -> None:
+def timeline(
+    run: str, methods: tuple[str, ...], seed: int | None, at: Any, rounds: str | None, out: str | None
+) -> None:
     """Watch a window of a run's rounds: Chrome trace (Perfetto), Gantt picture, links, topology."""
-    from simgmc.watching import timeline as watch
+    from simgmc.commands.timeline import timeline as watch
 
     watch(run, methods=methods, seed=seed, at=at, rounds=rounds, out=out)
 
@@ -204,12 +267,14 @@ def timeline(run: str, methods: tuple[str, ...], seed: int | None, at: Any, roun
 def check(scenario: str, settings: Any, seeds: Any) -> None:
     """Validate a scenario and print it with every default written out; run nothing."""
     file = _read(scenario, settings, seeds)
-    from simgmc.header import gossip_lines
-    from simgmc.precautions import check_counts, late_milestones
+    from simgmc.experiment.header import gossip_lines
+    from simgmc.experiment.preflight.checks import check_counts, late_milestones
 
     check_counts(file)
     click.echo(output.escaped(file.resolved(), sys.stdout.encoding), nl=False)
-    click.echo(f"# valid: {len(file.points)} grid point(s), {len(file.points[0].scenario.methods)} method(s), {len(file.points[0].scenario.seeds)} seed(s)")
+    click.echo(
+        f"# valid: {len(file.points)} grid point(s), {len(file.points[0].scenario.methods)} method(s), {len(file.points[0].scenario.seeds)} seed(s)"
+    )
     for gossip in gossip_lines(file.points[0].scenario, spectral_gap=False):
         click.echo(output.escaped(f"# gossip: {gossip}", sys.stdout.encoding))
     for late in late_milestones(file):
@@ -227,7 +292,7 @@ def validate(files: tuple[str, ...], json_out: str | None, picture: str | None) 
     Exact cases (max-min flows, sliced rings) must hold to 1e-9, or the exit status is 1;
     measured collectives are tabulated beside what is simulated.
     """
-    from simgmc import validating
+    from simgmc.commands import validate as validating
 
     if not validating.run(files, json_out=json_out, picture=picture):
         raise SystemExit(1)
@@ -239,7 +304,7 @@ def validate(files: tuple[str, ...], json_out: str | None, picture: str | None) 
 @_friendly
 def list_(kind: str | None, name: str | None) -> None:
     """What scenarios can name: one line on each entry, and its source; with NAME, an entry's options."""
-    from simgmc import listing
+    from simgmc.commands import list as listing
 
     listing.show(kind, name)
 

@@ -9,17 +9,17 @@ import torch
 from torch import nn
 
 from simgmc.algorithms import ALGORITHMS
-from simgmc.clocked import Clocked, Journalled
 from simgmc.compression import build as build_compressor
+from simgmc.costs.journal import Journal
+from simgmc.experiment.events import Clocked, Journalled
 from simgmc.network import ClusterSettings, ComputeTime, Duration, Host, Throughput
-from simgmc.network.peers import Peers
-from simgmc.network.topology import build as build_topology
-from simgmc.requests import Journal
-from simgmc.training.datasets import Dataset
+from simgmc.network.cluster.peers import Peers
+from simgmc.network.topology.catalogue import build as build_topology
 from simgmc.training.per_worker import PerWorkerTrainer
-from simgmc.training.quadratic import Quadratics
-from simgmc.training.quadratic_workload import QuadraticWorkload
-from simgmc.training.workload import ClassificationWorkload
+from simgmc.workloads.classification import ClassificationWorkload
+from simgmc.workloads.data.catalogue import Dataset
+from simgmc.workloads.problems.quadratic import Quadratics
+from simgmc.workloads.problems.quadratic_workload import QuadraticWorkload
 
 BANDWIDTH, LATENCY, GRADIENT = 1e6, 1e-3, 0.01
 
@@ -51,7 +51,16 @@ def settings(workers: int = 4, slowdown: dict[int, float] | None = None, **given
     graph = build_topology("star", [Host(name, BANDWIDTH, BANDWIDTH, LATENCY / 2) for name in (*names, "server")])
     slow = tuple((slowdown or {}).get(rank, 1.0) for rank in range(workers))
     compute = given.pop("compute", ComputeTime(GRADIENT, slow, sigma=given.pop("sigma", 0.0)))
-    return ClusterSettings(graph, tuple(names), "server", "parameter-server", compute, Duration(0.0), given.pop("aggregation", Duration(0.0)), **given)
+    return ClusterSettings(
+        graph,
+        tuple(names),
+        "server",
+        "parameter-server",
+        compute,
+        Duration(0.0),
+        given.pop("aggregation", Duration(0.0)),
+        **given,
+    )
 
 
 def algorithm(name: str, workload, compressor: str | None = None, compressor_options=(), **parameters):
@@ -76,7 +85,19 @@ class Run:
         return torch.stack([*(run.worker.params for run in self.trainer.runs), self.trainer.server.params])
 
 
-def run(method, workload, cluster, gradients: int = 200, lr: float = 0.05, seed: int = 1, together: bool = True, journal=None, on_instant=None, graph=None, trainer=None) -> Run:
+def run(
+    method,
+    workload,
+    cluster,
+    gradients: int = 200,
+    lr: float = 0.05,
+    seed: int = 1,
+    together: bool = True,
+    journal=None,
+    on_instant=None,
+    graph=None,
+    trainer=None,
+) -> Run:
     """Train until so many gradients are finished."""
     trainer = trainer or PerWorkerTrainer(method, workload, lambda epoch: lr, seed=seed, together=together, graph=graph)
     peers = Peers(cluster)
@@ -93,4 +114,15 @@ def run(method, workload, cluster, gradients: int = 200, lr: float = 0.05, seed:
     return Run(trainer, clocked, peers, journal)
 
 
-__all__ = ["BANDWIDTH", "GRADIENT", "LATENCY", "Run", "Throughput", "algorithm", "classification", "quadratic", "run", "settings"]
+__all__ = [
+    "BANDWIDTH",
+    "GRADIENT",
+    "LATENCY",
+    "Run",
+    "Throughput",
+    "algorithm",
+    "classification",
+    "quadratic",
+    "run",
+    "settings",
+]

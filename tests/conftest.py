@@ -23,5 +23,5 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def without_plots():
     """Runs draw none, while a module's tests run: they take seconds a run and have tests of their own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("simgmc.reporting.draw_plots", lambda *arguments, **options: [])
+        patch.setattr("simgmc.results.report.draw_plots", lambda *arguments, **options: [])
         yield

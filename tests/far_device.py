@@ -69,8 +69,12 @@ def _computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     there = far if to is None else torch.device(to) == FAR
     near = [one for one in tensors if not isinstance(one, FarTensor) and one.dim() > 0]
     if far and near and name not in _COPIES:
-        raise RuntimeError(f"{name}: tensors on the device and on the CPU, of shape {[tuple(one.shape) for one in near]}")
-    masked = name in _INDEXING and any(isinstance(one, FarTensor) and one.dtype == torch.bool for one in args[1] if one is not None)
+        raise RuntimeError(
+            f"{name}: tensors on the device and on the CPU, of shape {[tuple(one.shape) for one in near]}"
+        )
+    masked = name in _INDEXING and any(
+        isinstance(one, FarTensor) and one.dtype == torch.bool for one in args[1] if one is not None
+    )
     sized = name == "aten::repeat_interleave" and kwargs.get("output_size") is None
     crossing = name in _COPIES and far != (there and not near)
     if far and (name in _WAITING or masked or sized) or crossing and any(one.numel() for one in tensors):

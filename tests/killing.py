@@ -16,7 +16,9 @@ from pathlib import Path
 _FORKS = """
 import json, os, sys, traceback
 import scipy, sklearn.datasets, sklearn.utils.validation, torch, torch._dynamo, torch.utils.flop_counter
-from simgmc import cli, reporting, running
+from simgmc import cli
+from simgmc.results import report as reporting
+from simgmc.experiment import run as running
 # Pictures take seconds and have tests of their own.
 reporting.draw_plots = lambda *arguments, **options: []
 for line in sys.stdin:
@@ -50,7 +52,9 @@ class Commands:
         self._log = log
         self._parent = None
         if forked:
-            self._parent = subprocess.Popen([sys.executable, "-c", _FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+            self._parent = subprocess.Popen(
+                [sys.executable, "-c", _FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+            )
 
     def __enter__(self) -> Commands:
         return self
@@ -105,7 +109,11 @@ class Life:
         if not self._left:
             return (self._folder / ".lock").exists()
         try:
-            there = {(entry.name, entry.inode()) for entry in os.scandir(self._folder / "checkpoint") if entry.name.endswith(".state")}
+            there = {
+                (entry.name, entry.inode())
+                for entry in os.scandir(self._folder / "checkpoint")
+                if entry.name.endswith(".state")
+            }
         except FileNotFoundError:
             there = set()
         before, self._newest = self._newest, there or self._newest or set()
@@ -114,7 +122,11 @@ class Life:
 
 def results(run: Path) -> dict[str, bytes]:
     """Every file of a run but its plots."""
-    return {str(file.relative_to(run)): file.read_bytes() for file in sorted(run.rglob("*")) if file.is_file() and file.parent.name != "plots"}
+    return {
+        str(file.relative_to(run)): file.read_bytes()
+        for file in sorted(run.rglob("*"))
+        if file.is_file() and file.parent.name != "plots"
+    }
 
 
 def killed_again_and_again(commands: Commands, scenario: Path, folder: Path, kills: int, seed: int) -> int:
@@ -126,7 +138,19 @@ def killed_again_and_again(commands: Commands, scenario: Path, folder: Path, kil
     run = folder / "killed"
 
     def arguments(out: Path, every: float = 60, *more: str) -> list[str]:
-        return ["run", str(scenario), "--device", "cpu", "--threads", "1", "--out", str(out), "--checkpoint-every", str(every), *more]
+        return [
+            "run",
+            str(scenario),
+            "--device",
+            "cpu",
+            "--threads",
+            "1",
+            "--out",
+            str(out),
+            "--checkpoint-every",
+            str(every),
+            *more,
+        ]
 
     began = time.monotonic()
     assert commands.run(arguments(folder / "never")) == 0, commands.printed

@@ -10,11 +10,11 @@ from rich.console import Console
 from test_simulation import SMALL
 
 from simgmc.cli import main
-from simgmc.plan import trainings
-from simgmc.reporting import report
-from simgmc.results.plots import draw_plots
-from simgmc.results.run_directory import open_run
-from simgmc.results.series import read_results
+from simgmc.experiment.plan import trainings
+from simgmc.results.directory.run_directory import open_run
+from simgmc.results.figures.plots import draw_plots
+from simgmc.results.report import report
+from simgmc.results.series.read import read_results
 from simgmc.scenario import ScenarioFile
 
 pytestmark = pytest.mark.usefixtures("without_plots")
@@ -39,7 +39,13 @@ CARRIERS = {
 
 def content(methods=METHODS, **changes):
     workload = {**SMALL["workload"], "rounds": 4, "evaluate_every": "2 rounds"}
-    made = {**SMALL, "seeds": [0], "workload": workload, "methods": methods, "report": {"baseline": methods[0]["name"], "target": 0.2}}
+    made = {
+        **SMALL,
+        "seeds": [0],
+        "workload": workload,
+        "methods": methods,
+        "report": {"baseline": methods[0]["name"], "target": 0.2},
+    }
     return {**made, "gossip": {"graph": "ring"}, "grid": {"cluster.collective": GRID}, **changes}
 
 
@@ -70,7 +76,15 @@ def test_a_method_that_uses_no_collective_is_trained_once_whatever_collectives_t
 
 
 def test_every_file_names_what_carried_the_messages(finished):
-    for file in ("metrics.csv", "breakdown.csv", "workers.csv", "links.csv", "other_metrics.csv", "staleness.csv", "summary.csv"):
+    for file in (
+        "metrics.csv",
+        "breakdown.csv",
+        "workers.csv",
+        "links.csv",
+        "other_metrics.csv",
+        "staleness.csv",
+        "summary.csv",
+    ):
         found = {}
         for row in rows(finished, file):
             found.setdefault(row["method"], set()).add(row["collective"])
@@ -83,7 +97,10 @@ def test_every_file_names_what_carried_the_messages(finished):
 def test_methods_without_a_collective_are_compared_on_each_and_called_by_what_they_used(finished):
     results = read_results(open_run(finished), [method["name"] for method in METHODS])
     assert [results.label(point) for point in results.points] == ["parameter-server", "ring"]
-    assert results.names == {"DMSGD": "DMSGD", **{method: f"{method} ({carrier})" for method, carrier in CARRIERS.items()}}
+    assert results.names == {
+        "DMSGD": "DMSGD",
+        **{method: f"{method} ({carrier})" for method, carrier in CARRIERS.items()},
+    }
     for method in CARRIERS:
         assert results.at(method, results.points[0]) == results.at(method, results.points[1]) != []
     summary = {(row["method"], row["compared_on"]): row for row in rows(finished, "summary.csv")}
@@ -93,8 +110,10 @@ def test_methods_without_a_collective_are_compared_on_each_and_called_by_what_th
 def test_tables_and_pictures_say_what_a_method_used(finished, monkeypatch):
     console = Console(file=StringIO(), width=200)
     figures = {}
-    monkeypatch.setattr("simgmc.reporting.draw_plots", draw_plots)
-    monkeypatch.setattr("simgmc.results.panels.save", lambda made, folder, name, *rest: figures.update({name: made}) or [])
+    monkeypatch.setattr("simgmc.results.report.draw_plots", draw_plots)
+    monkeypatch.setattr(
+        "simgmc.results.figures.panels.save", lambda made, folder, name, *rest: figures.update({name: made}) or []
+    )
     report(console, open_run(finished), ScenarioFile.read(finished / "scenario.toml").points)
     text = console.file.getvalue()
     assert text.count("Swarm (pairwise ring)") == 4 and "─ pairwise ring" in text
@@ -132,7 +151,9 @@ def test_one_collective_among_other_ways_stands_with_the_methods_that_use_it(tmp
     output = command("run", tmp_path / "small.toml", "--out", tmp_path / "run")
     results = read_results(open_run(tmp_path / "run"))
     (point,) = results.points
-    assert results.label(point) == "all methods" and [len(results.at(method, point)) for method in ("DMSGD", "Gossip")] == [1, 1]
+    assert results.label(point) == "all methods" and [
+        len(results.at(method, point)) for method in ("DMSGD", "Gossip")
+    ] == [1, 1]
     assert results.names == {"DMSGD": "DMSGD (parameter-server)", "Gossip": "Gossip (gossip ring)"}
     assert "DMSGD (parameter-server)" in output
     assert {row["speedup"] for row in rows(tmp_path / "run", "summary.csv") if row["method"] == "DMSGD"} <= {"1.0", ""}
@@ -143,11 +164,27 @@ def test_finished_series_of_such_methods_are_kept_and_replayed(finished, tmp_pat
     assert again.count("kept, it was finished before") == len(METHODS)
     command("replay", finished, "--set", "cluster.bandwidth=7 Mbit/s", "--out", tmp_path / "replayed")
     found = {(row["method"], row["collective"]) for row in rows(tmp_path / "replayed", "breakdown.csv")}
-    assert found == {("DMSGD", "parameter-server"), ("DMSGD", "ring"), ("Gossip", "gossip ring"), ("Torus", "gossip torus")}
+    assert found == {
+        ("DMSGD", "parameter-server"),
+        ("DMSGD", "ring"),
+        ("Gossip", "gossip ring"),
+        ("Torus", "gossip torus"),
+    }
 
 
 def test_a_timeline_at_any_collective_finds_a_method_that_uses_none(finished, tmp_path):
-    output = command("timeline", finished, "--method", "Gossip", "--at", "cluster.collective=ring", "--rounds", "1", "--out", tmp_path)
+    output = command(
+        "timeline",
+        finished,
+        "--method",
+        "Gossip",
+        "--at",
+        "cluster.collective=ring",
+        "--rounds",
+        "1",
+        "--out",
+        tmp_path,
+    )
     assert "Gossip, gossip ring, seed 0" in output
 
 

@@ -30,7 +30,10 @@ def test_quick_commands_load_neither_torch_nor_matplotlib(arguments):
 
 
 def test_replay_loads_no_torch(tmp_path):
-    assert call("run", QUICKSTART, "--seed", "1", "--set", "workload.epochs=0.5", "--out", str(tmp_path / "run")).exit_code == 0
+    assert (
+        call("run", QUICKSTART, "--seed", "1", "--set", "workload.epochs=0.5", "--out", str(tmp_path / "run")).exit_code
+        == 0
+    )
     arguments = ["replay", str(tmp_path / "run"), "--set", "cluster.bandwidth=50 Mbit/s"]
     code = (
         "import sys\nfrom simgmc.cli import main\n"
@@ -45,7 +48,10 @@ def test_replay_loads_no_torch(tmp_path):
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
-        ("optimizer.learning_rate=0.2", "optimizer.learning_rate: was 0.1, is 0.2; only cluster and report keys can differ"),
+        (
+            "optimizer.learning_rate=0.2",
+            "optimizer.learning_rate: was 0.1, is 0.2; only cluster and report keys can differ",
+        ),
         ("methods.DMSGD.momentum=0.5", "methods.DMSGD.momentum: was not there, is 0.5; only"),
     ],
 )
@@ -57,7 +63,12 @@ def test_a_replay_names_the_key_that_it_cannot_change(short_run, setting, says):
 @pytest.fixture(scope="module")
 def short_run(tmp_path_factory):
     path = str(tmp_path_factory.mktemp("short") / "run")
-    assert call("run", QUICKSTART, "--seed", "1", "--method", "DMSGD", "--set", "workload.epochs=0.1", "--out", path).exit_code == 0
+    assert (
+        call(
+            "run", QUICKSTART, "--seed", "1", "--method", "DMSGD", "--set", "workload.epochs=0.1", "--out", path
+        ).exit_code
+        == 0
+    )
     return path
 
 
@@ -97,7 +108,16 @@ def test_seed_replaces_the_scenarios_seeds():
 
 
 def test_a_missing_dataset_is_named_before_anything_runs(tmp_path):
-    result = call("run", QUICKSTART, "--set", "workload.dataset=fashion-mnist", "--data-dir", str(tmp_path), "--out", str(tmp_path / "run"))
+    result = call(
+        "run",
+        QUICKSTART,
+        "--set",
+        "workload.dataset=fashion-mnist",
+        "--data-dir",
+        str(tmp_path),
+        "--out",
+        str(tmp_path / "run"),
+    )
     assert result.exit_code == 2
     assert "train-images-idx3-ubyte.gz" in result.output and str(tmp_path) in result.output
     assert not (tmp_path / "run").exists()
@@ -110,7 +130,12 @@ def test_a_run_directory_of_another_scenario_is_not_overwritten(tmp_path):
     result = call("run", QUICKSTART, *short, "--set", "optimizer.momentum=0.5")
     assert result.exit_code == 2 and "--overwrite" in result.output
     assert (tmp_path / "metrics.csv").read_bytes() == before
-    assert {path.stem for path in (tmp_path / "plots").glob("*.png")} >= {"accuracy_vs_time", "accuracy_vs_bytes", "accuracy_vs_epoch", "time_to_target"}
+    assert {path.stem for path in (tmp_path / "plots").glob("*.png")} >= {
+        "accuracy_vs_time",
+        "accuracy_vs_bytes",
+        "accuracy_vs_epoch",
+        "time_to_target",
+    }
 
 
 @pytest.mark.parametrize(
@@ -121,10 +146,22 @@ def test_a_run_directory_of_another_scenario_is_not_overwritten(tmp_path):
         (["timeline", "runs/x", "--seed", "1", "--seed", "1", "--seed", "2"], "--seed is given 3 times"),
         (["replay", "runs/x", "--cluster", "a.toml", "--cluster", "b.toml"], "--cluster is given 2 times"),
         (["validate", "--json", "a", "--json", "b"], "--json is given 2 times"),
-        (["check", QUICKSTART, "--set", "cluster.latency=1 ms", "--set", "cluster.latency = 2 ms"], "cluster.latency is set twice"),
-        (["check", QUICKSTART, "--set", "grid.cluster.latency=['1 ms']", "--set", "cluster.latency=2 ms"], "cluster.latency would undo grid.cluster.latency"),
-        (["check", QUICKSTART, "--set", "cluster.compute.gradient=1 ms", "--set", "cluster.compute={}"], "cluster.compute would undo cluster.compute.gradient"),
-        (["timeline", "runs/x", "--at", "cluster.collective=ring", "--at", "cluster.collective=tree"], "cluster.collective is set twice"),
+        (
+            ["check", QUICKSTART, "--set", "cluster.latency=1 ms", "--set", "cluster.latency = 2 ms"],
+            "cluster.latency is set twice",
+        ),
+        (
+            ["check", QUICKSTART, "--set", "grid.cluster.latency=['1 ms']", "--set", "cluster.latency=2 ms"],
+            "cluster.latency would undo grid.cluster.latency",
+        ),
+        (
+            ["check", QUICKSTART, "--set", "cluster.compute.gradient=1 ms", "--set", "cluster.compute={}"],
+            "cluster.compute would undo cluster.compute.gradient",
+        ),
+        (
+            ["timeline", "runs/x", "--at", "cluster.collective=ring", "--at", "cluster.collective=tree"],
+            "cluster.collective is set twice",
+        ),
         (["check", QUICKSTART, "--seed", "1", "--set", "seeds=[2]"], "--seed and --set seeds"),
         (["replay", "runs/x", "--cluster", "a.toml", "--set", "cluster={}"], "--cluster and --set cluster"),
     ],
@@ -135,18 +172,36 @@ def test_what_would_be_lost_of_two_options_is_refused(arguments, says):
 
 
 def test_options_that_may_be_repeated_may():
-    result = call("check", QUICKSTART, "--set", "cluster.compute={gradient='1 ms',compression='1 ms',aggregation='1 ms'}", "--set", "cluster.compute.gradient=2 ms", "--seed", "4", "--seed", "5")
-    assert result.exit_code == 0 and "seeds = [\n    4,\n    5,\n]" in result.output and 'gradient = "2 ms"' in result.output
+    result = call(
+        "check",
+        QUICKSTART,
+        "--set",
+        "cluster.compute={gradient='1 ms',compression='1 ms',aggregation='1 ms'}",
+        "--set",
+        "cluster.compute.gradient=2 ms",
+        "--seed",
+        "4",
+        "--seed",
+        "5",
+    )
+    assert (
+        result.exit_code == 0
+        and "seeds = [\n    4,\n    5,\n]" in result.output
+        and 'gradient = "2 ms"' in result.output
+    )
 
 
 def test_timelines_of_several_methods_are_all_drawn(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr("simgmc.watching.timeline", lambda run, **options: seen.append(options["methods"]))
+    monkeypatch.setattr("simgmc.commands.timeline.timeline", lambda run, **options: seen.append(options["methods"]))
     assert call("timeline", str(tmp_path), "--method", "A", "--method", "B").exit_code == 0
     assert seen == [("A", "B")]
 
 
-@pytest.mark.parametrize("arguments", [["run", QUICKSTART, "--out", ""], ["run", QUICKSTART, "--data-dir", ""], ["replay", ""], ["check", ""]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["run", QUICKSTART, "--out", ""], ["run", QUICKSTART, "--data-dir", ""], ["replay", ""], ["check", ""]],
+)
 def test_an_empty_path_is_refused_and_nothing_is_begun(arguments, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = call(*arguments)

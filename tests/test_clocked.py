@@ -11,16 +11,16 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from simgmc.costs import Compute
-from simgmc.errors import SimgmcError
+from simgmc.core.errors import SimgmcError
+from simgmc.costs.journal import Journal
+from simgmc.costs.steps import Compute
 from simgmc.network import ClusterSettings, ComputeTime, Duration, Host, simulate
-from simgmc.network.clock import Clock
-from simgmc.network.conditions import Pauses
-from simgmc.network.dynamics import Dynamics, LinkFailure
-from simgmc.network.faults import Crash, Faults
-from simgmc.network.topology import build as build_topology
-from simgmc.requests import Journal
-from simgmc.results.checkpoint import Checkpoints
+from simgmc.network.conditions.conditions import Pauses
+from simgmc.network.conditions.dynamics import Dynamics, LinkFailure
+from simgmc.network.conditions.faults import Crash, Faults
+from simgmc.network.flows.clock import Clock
+from simgmc.network.topology.catalogue import build as build_topology
+from simgmc.results.directory.checkpoint import Checkpoints
 from simgmc.training.per_worker import PerWorkerTrainer
 from simgmc.training.saved_state import from_arrays, to_arrays
 
@@ -28,7 +28,10 @@ METHODS = {
     "swarm": ("swarm-sgd", {}),
     "swarm geometric": ("swarm-sgd", {"geometric": True, "period": 3}),
     "swarm non-blocking": ("swarm-sgd-non-blocking", {}),
-    "swarm lattice": ("swarm-sgd-non-blocking", {"compressor": "lattice", "compressor_options": {"side": 1e-3, "bits": 12}}),
+    "swarm lattice": (
+        "swarm-sgd-non-blocking",
+        {"compressor": "lattice", "compressor_options": {"side": 1e-3, "bits": 12}},
+    ),
     "pop": ("pop-sgd", {}),
     "ad-psgd": ("ad-psgd", {}),
     "osgp": ("osgp", {"staleness": 1}),
@@ -59,7 +62,9 @@ def test_an_asynchronous_server_answers_one_worker_after_compute_and_two_ways():
     turn = GRADIENT + message + 2e-3 + message
     assert found.peers.now == pytest.approx(9 * turn + GRADIENT, rel=1e-9)
     spent = found.clocked.spent()[0]
-    assert spent == pytest.approx([10 * GRADIENT, 0, 18 * 4 * workload.d / BANDWIDTH, 18 * LATENCY, 9 * 2e-3, 0], rel=1e-9, abs=1e-12)
+    assert spent == pytest.approx(
+        [10 * GRADIENT, 0, 18 * 4 * workload.d / BANDWIDTH, 18 * LATENCY, 9 * 2e-3, 0], rel=1e-9, abs=1e-12
+    )
 
 
 def test_requests_of_equal_workers_are_added_one_after_the_other_at_the_server():
@@ -84,7 +89,11 @@ def test_the_nth_gradient_takes_as_long_as_in_round_n_of_a_synchronous_run():
     """The same straggler draws, whatever order things happen in; the gradient under way is not over yet."""
     cluster = settings(4, {1: 3.0}, sigma=0.6)
     found = run(algorithm("ad-psgd", quadratic()), quadratic(), cluster, gradients=50)
-    stacked = simulate(dataclasses.replace(cluster, collective="auto"), [(Compute(1),)] * 50).breakdown[:, :, 0].cumsum(axis=0)
+    stacked = (
+        simulate(dataclasses.replace(cluster, collective="auto"), [(Compute(1),)] * 50)
+        .breakdown[:, :, 0]
+        .cumsum(axis=0)
+    )
     spent = found.clocked.spent()[:, 0]
     done = np.array([stacked[count - 1, rank] for rank, count in enumerate(found.clocked.gradients)])
     begun = np.array([stacked[count, rank] for rank, count in enumerate(found.clocked.gradients)])
@@ -119,7 +128,9 @@ def test_messages_of_overlap_sgp_have_a_staleness_each_or_are_under_way():
     workload = quadratic()
     for latency, expected in ((1e-5, {1}), (5.0, {3})):
         hosts = [Host(f"worker{rank}", 1e9, 1e9, latency) for rank in range(4)]
-        cluster = dataclasses.replace(settings(), graph=build_topology("star", [*hosts, Host("server", 1e9, 1e9, latency)]))
+        cluster = dataclasses.replace(
+            settings(), graph=build_topology("star", [*hosts, Host("server", 1e9, 1e9, latency)])
+        )
         found = run(algorithm("osgp", workload, staleness=3), workload, cluster, gradients=200)
         assert set(found.clocked.staleness) == expected
         assert 3 * (200 - 4 * 5) <= sum(found.clocked.staleness.values()) <= 3 * 200
@@ -146,7 +157,7 @@ def test_the_order_in_which_events_of_one_instant_were_made_changes_nothing(name
         return run(method(name, workload), workload, settings(aggregation=Duration(1e-3)), gradients=160)
 
     plain = once()
-    monkeypatch.setattr("simgmc.network.fabric.Clock", ShuffledClock)
+    monkeypatch.setattr("simgmc.network.cluster.fabric.Clock", ShuffledClock)
     for _ in range(3):
         shuffled = once()
         assert bits(shuffled.params) == bits(plain.params)
@@ -169,7 +180,9 @@ def test_an_asynchronous_server_loses_little_by_a_slow_worker_and_a_bound_of_zer
     for name, slow in itertools.product(("async-sgd", "stale-synchronous-sgd"), (1.0, 5.0)):
         workload = quadratic(workers=8)
         parameters = {"bound": 0} if name != "async-sgd" else {}
-        times[name, slow] = run(algorithm(name, workload, **parameters), workload, settings(8, {0: slow}), gradients=400).peers.now
+        times[name, slow] = run(
+            algorithm(name, workload, **parameters), workload, settings(8, {0: slow}), gradients=400
+        ).peers.now
     assert times["async-sgd", 5.0] < 1.2 * times["async-sgd", 1.0]
     assert times["stale-synchronous-sgd", 5.0] > 3 * times["stale-synchronous-sgd", 1.0]
 
@@ -183,7 +196,9 @@ def test_gradients_computed_together_are_bit_for_bit_those_computed_alone(name, 
     runs = []
     for together in (True, False):
         workload = classification(batch_norm=batch_norm)
-        runs.append((run(method(name, workload), workload, settings(sigma=0.3), gradients=120, together=together), workload))
+        runs.append(
+            (run(method(name, workload), workload, settings(sigma=0.3), gradients=120, together=together), workload)
+        )
     (first, one), (second, other) = runs
     assert bits(first.params) == bits(second.params)
     assert all(bits(one.state_dict()[key]) == bits(value) for key, value in other.state_dict().items())
@@ -286,7 +301,9 @@ DEAD = Dynamics(failures=(LinkFailure("worker1", "switch", 0.5),))
 def test_a_link_that_is_dead_for_good_ends_the_run_when_nothing_more_can_happen(name):
     workload = quadratic()
     found = run(method(name, workload), workload, settings(dynamics=DEAD), gradients=10_000)
-    assert re.search(r"worker1 -> .* is stuck at t = 0\.5.* link worker1 -> switch has no bandwidth", found.peers.stopped)
+    assert re.search(
+        r"worker1 -> .* is stuck at t = 0\.5.* link worker1 -> switch has no bandwidth", found.peers.stopped
+    )
     assert min(found.clocked.gradients) > 10 and found.peers.now > 0.5
     assert found.clocked.spent().sum(axis=1) == pytest.approx([found.peers.now] * 4, rel=1e-12)
 
@@ -295,7 +312,9 @@ def test_a_link_that_is_dead_for_good_leaves_its_worker_behind_where_nobody_wait
     workload = quadratic()
     found = run(method("async", workload), workload, settings(dynamics=DEAD), gradients=1000)
     assert found.peers.stopped is None and sum(found.clocked.gradients) >= 1000
-    assert found.clocked.gradients[1] < min(count for rank, count in enumerate(found.clocked.gradients) if rank != 1) - 100
+    assert (
+        found.clocked.gradients[1] < min(count for rank, count in enumerate(found.clocked.gradients) if rank != 1) - 100
+    )
 
 
 def test_pauses_stretch_the_work_of_every_worker():
@@ -319,14 +338,16 @@ def test_torch_is_not_needed_to_simulate_peers():
     import subprocess
     import sys
 
-    code = "import sys, simgmc.clocked, simgmc.network.peers; sys.exit('torch' in sys.modules)"
+    code = "import sys, simgmc.experiment.events, simgmc.network.cluster.peers; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_bounds_hold_late_in_a_long_run_on_a_fast_network():
     names = [f"worker{rank}" for rank in range(3)]
     graph = build_topology("star", [Host(name, 1.25e10, 1.25e10, 1e-6) for name in (*names, "server")])
-    cluster = ClusterSettings(graph, tuple(names), "server", "parameter-server", ComputeTime(1000.0, sigma=0.5), Duration(0.0), Duration(0.0))
+    cluster = ClusterSettings(
+        graph, tuple(names), "server", "parameter-server", ComputeTime(1000.0, sigma=0.5), Duration(0.0), Duration(0.0)
+    )
     workload = quadratic(workers=3)
     found = run(algorithm("async-sgd", workload), workload, cluster, gradients=300)
     assert found.peers.now > 50_000

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from test_simulation import SMALL
 
 from simgmc.cli import main
-from simgmc.results.run_directory import open_run
+from simgmc.results.directory.run_directory import open_run
 
 pytestmark = pytest.mark.usefixtures("without_plots")
 
@@ -95,10 +95,13 @@ def test_a_replay_of_nothing_but_such_methods_is_refused(finished, tmp_path):
 def test_every_cluster_of_a_grid_gives_a_training_of_its_own(tmp_path):
     file = write(tmp_path, methods=METHODS[:2])
     content = tomllib.loads((tmp_path / "small.toml").read_text())
-    (tmp_path / "small.toml").write_text(tomli_w.dumps({**content, "seeds": [0], "grid": {"cluster.bandwidth": ["1 Gbit/s", "100 kbit/s"]}}))
+    (tmp_path / "small.toml").write_text(
+        tomli_w.dumps({**content, "seeds": [0], "grid": {"cluster.bandwidth": ["1 Gbit/s", "100 kbit/s"]}})
+    )
     command("run", file, "--out", tmp_path / "run")
     losses = {
-        name: [row["test_loss"] for row in rows(tmp_path / "run", method=name) if row["round"] != "0"] for name in ("DMSGD", "Swarm")
+        name: [row["test_loss"] for row in rows(tmp_path / "run", method=name) if row["round"] != "0"]
+        for name in ("DMSGD", "Swarm")
     }
     half = len(losses["DMSGD"]) // 2
     assert losses["DMSGD"][:half] == losses["DMSGD"][half:]
@@ -161,7 +164,11 @@ def test_methods_that_diverge_at_once_are_predicted_and_do_not_keep_others_from_
     predicted = command("run", file, "--dry-run", status=2)
     assert "error: methods.Wild local: " in predicted
     output = command("run", file, "--out", tmp_path / "run", "--seed", "0")
-    ended = {line.split("] ")[1].split(",")[0] for line in output.splitlines() if line.startswith("[") and ": diverged: " in line}
+    ended = {
+        line.split("] ")[1].split(",")[0]
+        for line in output.splitlines()
+        if line.startswith("[") and ": diverged: " in line
+    }
     assert ended == {method["name"] for method in methods[1:]} and "DMSGD, seed 0: epoch" in output
     methods.remove(next(method for method in methods if method["name"] == "Wild local"))
     assert "Wild server" in command("run", write(tmp_path, methods=methods), "--dry-run")
@@ -206,9 +213,20 @@ def test_the_training_loss_at_a_stated_time_is_the_mean_since_the_evaluation_bef
     """As at stated rounds: of all rounds since, whose gradients are equally many."""
     methods = [METHODS[0], {"name": "Gossip", "algorithm": "d-psgd"}]
     for name, interval in (("rounds", "1 round"), ("times", "200 ms")):
-        command("run", write(tmp_path, workload={"evaluate_every": interval}, methods=methods, gossip={"graph": "ring"}), "--out", tmp_path / name, "--seed", "0")
+        command(
+            "run",
+            write(tmp_path, workload={"evaluate_every": interval}, methods=methods, gossip={"graph": "ring"}),
+            "--out",
+            tmp_path / name,
+            "--seed",
+            "0",
+        )
     for method in ("DMSGD", "Gossip"):
-        single = {int(row["round"]): float(row["train_loss"]) for row in rows(tmp_path / "rounds", method=method) if row["train_loss"]}
+        single = {
+            int(row["round"]): float(row["train_loss"])
+            for row in rows(tmp_path / "rounds", method=method)
+            if row["train_loss"]
+        }
         found = rows(tmp_path / "times", method=method)
         assert found[0]["train_loss"] == "" and max(int(row["round"]) for row in found) == max(single)
         apart = []
@@ -228,7 +246,9 @@ def test_stated_times_may_be_far_closer_than_gradients(tmp_path):
 
 
 def test_the_last_evaluation_at_stated_times_has_a_training_loss_and_is_the_one_that_is_told(tmp_path):
-    output = command("run", write(tmp_path, workload={"evaluate_every": "100 ms"}), "--out", tmp_path / "run", "--seed", "0")
+    output = command(
+        "run", write(tmp_path, workload={"evaluate_every": "100 ms"}), "--out", tmp_path / "run", "--seed", "0"
+    )
     for method in METHODS:
         last = rows(tmp_path / "run", method=method["name"])[-1]
         assert 0 < float(last["train_loss"]) < 10
@@ -243,7 +263,10 @@ def test_a_method_that_every_cluster_trains_anew_has_one_line_on_its_wire_format
 
 
 def test_a_crash_whose_policy_is_to_stop_ends_the_training_with_an_evaluation(tmp_path):
-    content = {**SMALL["cluster"], "crashes": {"policy": "stop", "workers": [{"worker": 0, "at": "200 ms", "back": "2 s"}]}}
+    content = {
+        **SMALL["cluster"],
+        "crashes": {"policy": "stop", "workers": [{"worker": 0, "at": "200 ms", "back": "2 s"}]},
+    }
     output = command("run", write(tmp_path, cluster=content), "--out", tmp_path / "run")
     assert "Async, asynchronous server, seed 3: ended early: worker0 crashed at t = 0.2 s" in output
     assert float(rows(tmp_path / "run", method="Async")[-1]["sim_time_s"]) == pytest.approx(0.2, abs=1e-9)
@@ -258,7 +281,10 @@ def test_a_method_that_the_clock_drives_may_have_a_graph_of_its_own(tmp_path):
     """On a star with worker 0 in the middle, half of all that is received goes to it."""
     methods = [METHODS[0], {**METHODS[1], "gossip": {"graph": "star"}}]
     command("run", write(tmp_path, methods=methods), "--out", tmp_path / "run")
-    received = {row["destination"]: int(row["messages"]) for row in rows(tmp_path / "run", "links.csv", method="Swarm", seed="3")}
+    received = {
+        row["destination"]: int(row["messages"])
+        for row in rows(tmp_path / "run", "links.csv", method="Swarm", seed="3")
+    }
     to_hub, workers = received["worker0"], SMALL["workload"]["workers"]
     assert to_hub == sum(received[f"worker{rank}"] for rank in range(1, workers)) > 0
 

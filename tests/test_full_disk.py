@@ -14,13 +14,13 @@ from contextlib import contextmanager
 import pytest
 import tomli_w
 from click.testing import CliRunner
-
 from killing import results
-from simgmc import saved_training, simulation
-from simgmc.cli import main
-from simgmc.results.checkpoint import Checkpoints
-from simgmc.results.run_directory import open_run
 from test_simulation import SMALL
+
+from simgmc.cli import main
+from simgmc.experiment import saved_training, simulation
+from simgmc.results.directory.checkpoint import Checkpoints
+from simgmc.results.directory.run_directory import open_run
 
 pytestmark = pytest.mark.usefixtures("without_plots")
 
@@ -39,7 +39,9 @@ def scenario(tmp_path):
 
 
 def call(scenario, out, *more, every=0):
-    found = CliRunner().invoke(main, ["run", str(scenario), "--device", "cpu", "--out", str(out), "--checkpoint-every", str(every), *more])
+    found = CliRunner().invoke(
+        main, ["run", str(scenario), "--device", "cpu", "--out", str(out), "--checkpoint-every", str(every), *more]
+    )
     assert found.exception is None or isinstance(found.exception, SystemExit), found.exception
     return found
 
@@ -73,12 +75,18 @@ def writes_fail(after, number):
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
-def test_wherever_writing_fails_the_message_names_the_file_and_the_run_goes_on_once_it_can(scenario, tmp_path, never, number):
+def test_wherever_writing_fails_the_message_names_the_file_and_the_run_goes_on_once_it_can(
+    scenario, tmp_path, never, number
+):
     """At each of many moments: while the directory is begun, in checkpoints, costs, rows and tables."""
     with writes_fail(10**9, number) as count:
         call(scenario, tmp_path / "counted", every=1e9)
     whole = next(count)
-    moments = [0, whole // 2, whole - 1] if number != errno.ENOSPC else [*range(0, whole, max(1, whole // 7)), whole - 2, whole - 1]
+    moments = (
+        [0, whole // 2, whole - 1]
+        if number != errno.ENOSPC
+        else [*range(0, whole, max(1, whole // 7)), whole - 2, whole - 1]
+    )
     for after, every in [*((after, 1e9) for after in moments), *((after, 0) for after in (13, 28, 29, 30, 31))]:
         out = tmp_path / f"run {after} {every}"
         with writes_fail(after, number):
@@ -136,7 +144,10 @@ def test_a_checkpoint_that_does_not_fit_ends_the_run_with_the_one_before(scenari
         patch.setattr(saved_training.SavedTraining, "save", grown)
         found = call(scenario, out)
     assert found.exit_code == 2
-    assert "cannot write" in found.stderr and "DMSGD, seed 3.state: File too large; what was saved before is kept" in found.stderr
+    assert (
+        "cannot write" in found.stderr
+        and "DMSGD, seed 3.state: File too large; what was saved before is kept" in found.stderr
+    )
     assert "DMSGD, seed 3 goes on after round 4" in call(scenario, out, "--resume").output
     assert results(out) == never
 
@@ -146,7 +157,12 @@ def small_disk(tmp_path):
     """A file system of 1 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    if shutil.which("mount") is None or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True).returncode:
+    if (
+        shutil.which("mount") is None
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True
+        ).returncode
+    ):
         pytest.skip("no file system can be mounted here")
     try:
         yield folder
@@ -160,7 +176,9 @@ def test_a_disk_that_is_really_full_is_a_clear_error_and_no_loss(scenario, small
     filler.write_bytes(b"x" * ((1024 - free) * 1024 - 16384))
     found = call(scenario, small_disk / "run")
     if free < 200:
-        assert found.exit_code == 2 and "No space left on device" in found.stderr and len(found.stderr.splitlines()) == 1
+        assert (
+            found.exit_code == 2 and "No space left on device" in found.stderr and len(found.stderr.splitlines()) == 1
+        )
     filler.unlink()
     assert call(scenario, small_disk / "run").exit_code == 0
     assert results(small_disk / "run") == never
@@ -221,21 +239,33 @@ def test_two_damaged_checkpoints_are_named_and_their_training_alone_starts_anew(
     for file in files:
         file.write_bytes(file.read_bytes()[:-1])
     found = call(scenario, tmp_path / "run", "--resume")
-    assert found.exit_code == 0 and all(str(file) in found.output for file in files) and "'DMSGD, seed 3' starts anew" in found.output
+    assert (
+        found.exit_code == 0
+        and all(str(file) in found.output for file in files)
+        and "'DMSGD, seed 3' starts anew" in found.output
+    )
     assert results(tmp_path / "run") == never
 
 
 def test_resume_needs_a_run_and_the_same_scenario(scenario, tmp_path, never):
     found = call(scenario, tmp_path / "nothing", "--resume")
-    assert found.exit_code == 2 and "holds no run that could go on" in found.stderr and not (tmp_path / "nothing").exists()
+    assert (
+        found.exit_code == 2 and "holds no run that could go on" in found.stderr and not (tmp_path / "nothing").exists()
+    )
     (tmp_path / "empty").mkdir()
     assert call(scenario, tmp_path / "empty", "--resume").exit_code == 2
     stopped(scenario, tmp_path / "run")
     before = results(tmp_path / "run")
     for more in ((), ("--resume",)):
-        found = call(scenario, tmp_path / "run", *more, "--set", "workload.rounds=13", "--set", "methods.GMC.momentum=0.5")
+        found = call(
+            scenario, tmp_path / "run", *more, "--set", "workload.rounds=13", "--set", "methods.GMC.momentum=0.5"
+        )
         assert found.exit_code == 2 and "--overwrite" in found.stderr and "--out" in found.stderr
-        assert "workload.rounds: was 8, is 13" in found.stderr and "methods.GMC.momentum: was" in found.stderr and "is 0.5" in found.stderr
+        assert (
+            "workload.rounds: was 8, is 13" in found.stderr
+            and "methods.GMC.momentum: was" in found.stderr
+            and "is 0.5" in found.stderr
+        )
     assert call(scenario, tmp_path / "run", "--resume", "--overwrite").exit_code == 2
     assert results(tmp_path / "run") == before
 
@@ -252,11 +282,19 @@ def test_a_stopped_run_goes_on_with_the_times_that_it_measured(scenario, tmp_pat
     call_ = lambda *more: call(scenario, tmp_path / "run", *compute, *more)  # noqa: E731
     save = saved_training.SavedTraining.save
     with monkeypatch.context() as patch:
-        patch.setattr(saved_training.SavedTraining, "save", lambda self, *arguments: (save(self, *arguments), signal.raise_signal(signal.SIGINT)))
+        patch.setattr(
+            saved_training.SavedTraining,
+            "save",
+            lambda self, *arguments: (save(self, *arguments), signal.raise_signal(signal.SIGINT)),
+        )
         assert call_().exit_code == 130
     measured = (tmp_path / "run" / "scenario.toml").read_bytes()
     found = call_("--set", 'cluster.compute.gradient="20 ms"')
-    assert found.exit_code == 2 and 'cluster.compute.gradient: was "10 ms", is "20 ms"' in found.stderr and len(found.stderr.splitlines()) == 2
+    assert (
+        found.exit_code == 2
+        and 'cluster.compute.gradient: was "10 ms", is "20 ms"' in found.stderr
+        and len(found.stderr.splitlines()) == 2
+    )
     assert "goes on after round 1" in call_("--resume").output
     assert (tmp_path / "run" / "scenario.toml").read_bytes() == measured
 

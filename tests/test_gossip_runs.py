@@ -15,17 +15,17 @@ import pytest
 import torch
 from rich.console import Console
 
-from simgmc import running
-from simgmc.assembly import WorkloadFactory
-from simgmc.building import build_trainer
-from simgmc.errors import SimgmcError
-from simgmc.evaluations import Evaluations
-from simgmc.plan import trainings
-from simgmc.randomness import generator
-from simgmc.recorded import Record
-from simgmc.replaying import replay
+from simgmc.commands.replay import replay
+from simgmc.core.errors import SimgmcError
+from simgmc.core.randomness import generator
+from simgmc.experiment import run as running
+from simgmc.experiment.assembly import WorkloadFactory
+from simgmc.experiment.building import build_trainer
+from simgmc.experiment.evaluations import Evaluations
+from simgmc.experiment.plan import trainings
+from simgmc.experiment.record import Record
 from simgmc.scenario import ScenarioFile
-from simgmc.training.workload import Evaluation
+from simgmc.workloads.classification import Evaluation
 
 pytestmark = pytest.mark.usefixtures("without_plots")
 
@@ -53,7 +53,12 @@ SMALL = {
     "methods": [
         {"algorithm": "dmsgd"},
         {"algorithm": "d-psgd"},
-        {"algorithm": "d-psgd", "name": "complete", "order": "atc", "gossip": {"graph": "complete", "weights": "uniform"}},
+        {
+            "algorithm": "d-psgd",
+            "name": "complete",
+            "order": "atc",
+            "gossip": {"graph": "complete", "weights": "uniform"},
+        },
         {"algorithm": "pd-sgdm", "period": 3},
         {"algorithm": "sgp", "gossip": {"graph": "one-peer-exponential"}},
         {"algorithm": "cpd-sgdm", "compressor": "sign", "period": 2},
@@ -77,7 +82,11 @@ def last_rows(out):
 
 
 def test_the_same_run_twice_and_a_replay_have_the_metrics_of_a_full_run_to_the_last_digit(tmp_path):
-    changes = [("cluster.topology", {"name": "ring", "latency": "7 ms"}), ("cluster.bandwidth", "0.7 Mbit/s"), ("cluster.stragglers.sigma", 0.1)]
+    changes = [
+        ("cluster.topology", {"name": "ring", "latency": "7 ms"}),
+        ("cluster.bandwidth", "0.7 Mbit/s"),
+        ("cluster.stragglers.sigma", 0.1),
+    ]
     trained, text = run(scenario(), tmp_path / "trained")
     again, _ = run(scenario(), tmp_path / "again")
     expected, _ = run(scenario(*changes), tmp_path / "expected")
@@ -86,7 +95,10 @@ def test_the_same_run_twice_and_a_replay_have_the_metrics_of_a_full_run_to_the_l
     assert (trained / "metrics.csv").read_bytes() != (expected / "metrics.csv").read_bytes()
     for file in ("metrics.csv", "breakdown.csv"):
         assert (tmp_path / "replayed" / file).read_bytes() == (expected / file).read_bytes()
-    assert "d-psgd, pd-sgdm, cpd-sgdm: ring with metropolis-hastings weights, 16 messages a round, spectral gap 0.1953" in text
+    assert (
+        "d-psgd, pd-sgdm, cpd-sgdm: ring with metropolis-hastings weights, 16 messages a round, spectral gap 0.1953"
+        in text
+    )
     assert "sgp: one-peer-exponential with push-sum weights, 8 messages a round, spectral gap 1 of one period" in text
 
 
@@ -99,18 +111,35 @@ def test_bytes_and_relative_cost_of_gossip_equal_their_formulas(tmp_path):
     assert sent["sgp"] == 12 * 8 * 4 * (d + 1)
     assert all(row["bytes_up"] == row["bytes_down"] for method, row in rows.items() if method != "dmsgd")
     assert float(rows["d-psgd"]["rcc"]) == pytest.approx(2) and float(rows["pd-sgdm"]["rcc"]) == pytest.approx(2 / 3)
-    assert float(rows["sgp"]["rcc"]) == pytest.approx((d + 1) / d, rel=1e-6) and float(rows["complete"]["rcc"]) == pytest.approx(7)
+    assert float(rows["sgp"]["rcc"]) == pytest.approx((d + 1) / d, rel=1e-6) and float(
+        rows["complete"]["rcc"]
+    ) == pytest.approx(7)
 
 
 def test_a_grid_over_graphs_trains_on_each(tmp_path):
-    file = scenario(("methods", [{"algorithm": "d-psgd", "name": "d-psgd"}]), ("report.baseline", "d-psgd"), ("grid.gossip.graph", ["ring", "star"]))
+    file = scenario(
+        ("methods", [{"algorithm": "d-psgd", "name": "d-psgd"}]),
+        ("report.baseline", "d-psgd"),
+        ("grid.gossip.graph", ["ring", "star"]),
+    )
     out, _ = run(file, tmp_path / "run")
     with (out / "metrics.csv").open() as rows:
         assert {row["gossip.graph"] for row in csv.DictReader(rows)} == {"ring", "star"}
 
 
 def test_everything_is_written_out_and_read_back():
-    file = scenario(("methods.0", {"algorithm": "lead", "compressor": "sign", "name": "LEAD", "gossip": {"weights": {"name": "stated", "matrix": [[0.125] * 8] * 8}}}), ("report.baseline", "LEAD"))
+    file = scenario(
+        (
+            "methods.0",
+            {
+                "algorithm": "lead",
+                "compressor": "sign",
+                "name": "LEAD",
+                "gossip": {"weights": {"name": "stated", "matrix": [[0.125] * 8] * 8}},
+            },
+        ),
+        ("report.baseline", "LEAD"),
+    )
     content = tomllib.loads(file.resolved())
     assert content["gossip"] == {"graph": {"name": "ring"}, "weights": {"name": "auto"}}
     assert ScenarioFile(content, "again.toml").resolved() == file.resolved()
@@ -126,7 +155,10 @@ def test_everything_is_written_out_and_read_back():
         ([("gossip.graph", {"name": "ring", "degree": 9})], 'ring has no option "degree"; it has none'),
         ([("gossip.weights", "metropolis")], 'did you mean "metropolis-hastings"?'),
         ([("gossip.weights", {"name": "stated", "matrix": [[1.0]]})], "stated weights bring their own graph"),
-        ([("gossip", {"weights": {"name": "stated", "matrix": [[0.5, 0.5], [0.5, 0.5]]}})], "is of 2 workers, there are 8"),
+        (
+            [("gossip", {"weights": {"name": "stated", "matrix": [[0.5, 0.5], [0.5, 0.5]]}})],
+            "is of 2 workers, there are 8",
+        ),
         ([("gossip", {"weights": {"name": "stated", "matrix": [["a"]]}})], "rows of numbers"),
         ([("gossip", {"weights": "uniform"})], 'gossip.graph: missing; give one such as graph = "ring"'),
         ([("gossip", {"weights": {"name": "stated", "file": "none.npy"}})], "none.npy: no such file"),
@@ -145,7 +177,11 @@ def test_every_mistake_is_named_with_its_key_and_what_would_be_right(settings, s
             del file["gossip"]
             settings = []
         ScenarioFile(file, "small.toml", settings)
-    assert says in str(error.value) and str(error.value).startswith("small.toml: ") and len(str(error.value).splitlines()) <= 2
+    assert (
+        says in str(error.value)
+        and str(error.value).startswith("small.toml: ")
+        and len(str(error.value).splitlines()) <= 2
+    )
 
 
 def test_what_only_averages_carry_does_not_hinder_gossip():
@@ -154,10 +190,16 @@ def test_what_only_averages_carry_does_not_hinder_gossip():
     scenario(("methods", methods), ("report.baseline", "choco"), ("cluster.collective", "ring-all-reduce"))
 
 
-@pytest.mark.parametrize("method", [{"algorithm": "d-psgd"}, {"algorithm": "pd-sgdm", "period": 3}, {"algorithm": "local-sgd", "period": 5}])
+@pytest.mark.parametrize(
+    "method", [{"algorithm": "d-psgd"}, {"algorithm": "pd-sgdm", "period": 3}, {"algorithm": "local-sgd", "period": 5}]
+)
 def test_a_rate_falls_over_all_rounds_however_many_gradients_these_take(method):
     """Half a cosine after half of the rounds, also where a round is several local steps."""
-    file = scenario(("methods", [method]), ("report.baseline", method["algorithm"]), ("optimizer.schedule", {"kind": "cosine", "per": "round"}))
+    file = scenario(
+        ("methods", [method]),
+        ("report.baseline", method["algorithm"]),
+        ("optimizer.schedule", {"kind": "cosine", "per": "round"}),
+    )
     (training,) = trainings(file.points)
     trainer = build_trainer(training, WorkloadFactory("cpu", None, 1)(training.scenario, 3))
     rates = [(trainer.run_round(), trainer.worker.lr)[1] for _ in range(12)]
@@ -176,7 +218,12 @@ def test_workers_that_hold_the_same_float32_numbers_are_at_no_distance(workers):
 CONVEX = {
     "name": "convex",
     "seeds": [1],
-    "workload": {"problem": {"name": "quadratic", "matrices": [], "minimisers": [], "start": [], "noise": 0.0}, "workers": 6, "rounds": 800, "evaluate_every": "100 rounds"},
+    "workload": {
+        "problem": {"name": "quadratic", "matrices": [], "minimisers": [], "start": [], "noise": 0.0},
+        "workers": 6,
+        "rounds": 800,
+        "evaluate_every": "100 rounds",
+    },
     "optimizer": {"learning_rate": 0.02, "momentum": 0.0},
     "cluster": {**SMALL["cluster"], "stragglers": {"sigma": 0.0}},
     "gossip": {"graph": "ring"},
@@ -205,4 +252,6 @@ def test_decentralised_methods_reach_the_neighbourhood_and_lead_the_optimum(tmp_
             if row["name"] == "gap":
                 gaps.setdefault(row["method"], []).append(float(row["value"]))
     assert gaps["sgd"][-1] < 1e-15 and gaps["lead"][-1] < 1e-12, json.dumps(gaps)
-    assert all(1e-10 < gaps[name][-1] < 5e-3 * gaps[name][0] for name in ("d-psgd", "dmsgd-gossip", "sgp")), json.dumps(gaps)
+    assert all(1e-10 < gaps[name][-1] < 5e-3 * gaps[name][0] for name in ("d-psgd", "dmsgd-gossip", "sgp")), json.dumps(
+        gaps
+    )

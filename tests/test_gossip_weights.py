@@ -8,8 +8,8 @@ from click.testing import CliRunner
 from test_simulation import SMALL
 
 from simgmc.cli import main
-from simgmc.errors import SimgmcError
-from simgmc.header import gossip_lines
+from simgmc.core.errors import SimgmcError
+from simgmc.experiment.header import gossip_lines
 from simgmc.scenario import ScenarioFile
 
 GOSSIP = {"name": "Gossip", "algorithm": "d-psgd"}
@@ -20,15 +20,26 @@ STATED = {"name": "stated", "matrix": [[1 / 4] * 4] * 4}
 
 
 def scenario(*methods, **changes):
-    made = {**SMALL, "methods": list(methods), "report": {"baseline": methods[0]["name"]}, "gossip": {"graph": "ring", "weights": "uniform"}, **changes}
+    made = {
+        **SMALL,
+        "methods": list(methods),
+        "report": {"baseline": methods[0]["name"]},
+        "gossip": {"graph": "ring", "weights": "uniform"},
+        **changes,
+    }
     return ScenarioFile({key: value for key, value in made.items() if value is not None}, "small.toml")
 
 
-@pytest.mark.parametrize(("methods", "who"), [([SWARM], "swarm-sgd reads"), ([SWARM, OSGP, CENTRAL], "swarm-sgd, osgp read")])
+@pytest.mark.parametrize(
+    ("methods", "who"), [([SWARM], "swarm-sgd reads"), ([SWARM, OSGP, CENTRAL], "swarm-sgd, osgp read")]
+)
 def test_weights_for_all_are_refused_where_those_who_share_them_read_the_graph_alone(methods, who):
     with pytest.raises(SimgmcError) as error:
         scenario(*methods)
-    assert f'gossip.weights = {{ name = "uniform" }}: {who} the graph alone, no weights, and no other method shares them; leave them out' in str(error.value)
+    assert (
+        f'gossip.weights = {{ name = "uniform" }}: {who} the graph alone, no weights, and no other method shares them; leave them out'
+        in str(error.value)
+    )
 
 
 def test_a_method_with_weights_of_its_own_does_not_share_them():
@@ -67,7 +78,9 @@ def test_without_a_graph_the_resolved_scenario_says_that_everybody_meets_everybo
 def test_a_stated_matrix_is_a_graph_for_those_who_read_no_weights():
     file = scenario(SWARM, gossip={"weights": STATED})
     assert tomllib.loads(file.resolved())["gossip"] == {"weights": STATED}
-    assert gossip_lines(file.points[0].scenario) == ["Swarm: stated matrix; in pairs, half of each: the graph alone is read, no weights"]
+    assert gossip_lines(file.points[0].scenario) == [
+        "Swarm: stated matrix; in pairs, half of each: the graph alone is read, no weights"
+    ]
 
 
 def test_choosing_methods_that_read_no_weights_leaves_them_out():

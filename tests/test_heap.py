@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from simgmc import heap
+from simgmc.core import heap
 
 SCRIPT = """
 import io, json, sys
 from rich.console import Console
-from simgmc import reporting, running
-from simgmc.heap import held
+from simgmc.results import report as reporting
+from simgmc.experiment import run as running
+from simgmc.core.heap import held
 from simgmc.scenario import ScenarioFile
-from simgmc.training.workload import ClassificationWorkload
+from simgmc.workloads.classification import ClassificationWorkload
 
 reporting.draw_plots = lambda *arguments, **options: []
 seen, content = [], json.loads(sys.argv[1])
@@ -61,7 +62,12 @@ def test_memory_does_not_grow_with_the_rounds(algorithm, tmp_path):
     }  # fmt: skip
     if algorithm != "sgp":
         del content["gossip"]
-    ran = subprocess.run([sys.executable, "-c", SCRIPT, json.dumps(content), str(tmp_path / "run")], capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        [sys.executable, "-c", SCRIPT, json.dumps(content), str(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert ran.returncode == 0, ran.stderr
     calls, growth = json.loads(ran.stdout)
     assert calls >= rounds

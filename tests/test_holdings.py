@@ -8,19 +8,24 @@ from io import StringIO
 import numpy as np
 import pytest
 from rich.console import Console
-
-from simgmc import reporting, running
-from simgmc.errors import SimgmcError
-from simgmc.holdings import note_holdings
-from simgmc.replaying import replay
-from simgmc.results import plots
-from simgmc.results.holdings import Holdings, read_holdings, write_holdings
-from simgmc.results.run_directory import create, open_run
-from simgmc.scenario import ScenarioFile
-from simgmc.training.datasets import load_dataset
 from test_simulation import SMALL
 
-ONE = {**SMALL, "methods": SMALL["methods"][:1], "workload": {**SMALL["workload"], "rounds": 2, "evaluate_every": "1 round"}}
+from simgmc.commands.replay import replay
+from simgmc.core.errors import SimgmcError
+from simgmc.experiment import run as running
+from simgmc.experiment.partition_tables import note_holdings
+from simgmc.results import report as reporting
+from simgmc.results.directory.holdings import Holdings, read_holdings, write_holdings
+from simgmc.results.directory.run_directory import create, open_run
+from simgmc.results.figures import plots
+from simgmc.scenario import ScenarioFile
+from simgmc.workloads.data.catalogue import load_dataset
+
+ONE = {
+    **SMALL,
+    "methods": SMALL["methods"][:1],
+    "workload": {**SMALL["workload"], "rounds": 2, "evaluate_every": "1 round"},
+}
 ONE["report"] = {**SMALL.get("report", {}), "baseline": ONE["methods"][0].get("name", ONE["methods"][0]["algorithm"])}
 BEGUN = ("partition.png", "partition.pdf")
 
@@ -34,7 +39,7 @@ def stopped(tmp_path_factory):
     """A run that was stopped before its report."""
     out = tmp_path_factory.mktemp("holdings") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("simgmc.reporting.draw_plots", lambda *arguments, **options: [])
+        patch.setattr("simgmc.results.report.draw_plots", lambda *arguments, **options: [])
         run(out)
     return out
 
@@ -61,7 +66,9 @@ def test_partitions_of_different_labels_and_units_are_read_back(tmp_path):
         assert (one.name, one.unit) == (other.name, other.unit) and np.array_equal(one.counts, other.counts)
 
 
-@pytest.mark.parametrize("damage", [lambda lines: [lines[0], lines[2]], lambda lines: [*lines[:2], lines[2].replace(",1,", ",x,")]])
+@pytest.mark.parametrize(
+    "damage", [lambda lines: [lines[0], lines[2]], lambda lines: [*lines[:2], lines[2].replace(",1,", ",x,")]]
+)
 def test_a_damaged_table_is_named(tmp_path, damage):
     directory = create(tmp_path / "run", "x")
     write_holdings(directory, [Holdings("iid", np.array([[3, 1], [2, 2]]))])
@@ -79,7 +86,7 @@ def test_a_run_without_plots_has_the_table_and_no_picture(stopped):
 
 @pytest.mark.parametrize("damage", [b"", b"partition,unit\n", None])
 def test_a_run_that_goes_on_mends_the_table(stopped, tmp_path, monkeypatch, damage):
-    monkeypatch.setattr("simgmc.reporting.draw_plots", lambda *arguments, **options: [])
+    monkeypatch.setattr("simgmc.results.report.draw_plots", lambda *arguments, **options: [])
     shutil.copytree(stopped, tmp_path / "run")
     file = tmp_path / "run" / "partition.csv"
     before = file.read_bytes()

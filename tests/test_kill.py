@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import tomli_w
-
 from killing import Commands, killed_again_and_again
 from test_simulation import SMALL
 

@@ -6,8 +6,8 @@ import pytest
 from click.testing import CliRunner
 
 from simgmc.cli import main
-from simgmc.listing import KINDS, entries
-from simgmc.registry import REQUIRED
+from simgmc.commands.list import KINDS, entries
+from simgmc.core.registry import REQUIRED
 
 EVERY = [(kind, name) for kind in KINDS for name in entries(kind)]
 

@@ -10,16 +10,17 @@ import pytest
 import torch
 from torch import nn
 
-from simgmc import memory, running
-from simgmc.dry_run import wire_format
-from simgmc.errors import SimgmcError
-from simgmc.layout import Layout
-from simgmc.plan import trainings
-from simgmc.rehearsing import needed_by
+from simgmc.core.errors import SimgmcError
+from simgmc.core.layout import Layout
+from simgmc.experiment import run as running
+from simgmc.experiment.plan import trainings
+from simgmc.experiment.preflight import memory
+from simgmc.experiment.preflight.prediction import wire_format
+from simgmc.experiment.preflight.rehearsal import needed_by
 from simgmc.scenario import ScenarioFile
-from simgmc.training import rehearsal
-from simgmc.training.rehearsal import LiveTensors
-from simgmc.training.workload import ClassificationWorkload, PassBytes
+from simgmc.workloads.classification import ClassificationWorkload, PassBytes
+from simgmc.workloads.gradients import rehearsal
+from simgmc.workloads.gradients.rehearsal import LiveTensors
 
 pytestmark = pytest.mark.usefixtures("without_plots")
 
@@ -76,7 +77,10 @@ def rehearsed(workers, algorithm, report=None, content=None, **method):
     return needed_by(training, SimpleNamespace(layout=layout, workers=workers, d=layout.d)), 4.0 * workers * layout.d
 
 
-@pytest.mark.parametrize(("algorithm", "method"), [("swarm-sgd", {"period": 3}), ("async-sgd", {}), ("swarm-sgd-non-blocking", {"compressor": {"name": "qsgd"}})])
+@pytest.mark.parametrize(
+    ("algorithm", "method"),
+    [("swarm-sgd", {"period": 3}), ("async-sgd", {}), ("swarm-sgd-non-blocking", {"compressor": {"name": "qsgd"}})],
+)
 def test_a_rehearsal_of_events_on_a_small_model_counts_what_the_whole_model_holds(monkeypatch, algorithm, method):
     small, stacked = rehearsed(4, algorithm, **method)
     monkeypatch.setattr(rehearsal, "SIZE", 2 * 512 * 256)
@@ -90,7 +94,9 @@ def test_a_rehearsal_of_events_on_a_small_model_counts_what_the_whole_model_hold
 def test_single_workers_that_are_evaluated_are_counted():
     needed, stacked = rehearsed(4, "async-sgd")
     server, _ = rehearsed(4, "async-sgd", report={"single_workers": False})
-    assert needed.evaluation >= stacked and server.evaluation == needed.evaluation  # centralised: the server's model alone
+    assert (
+        needed.evaluation >= stacked and server.evaluation == needed.evaluation
+    )  # centralised: the server's model alone
     # evaluated at simulated times, models wait for the slowest worker
     content = scenario(4, algorithm="local-sgd")
     content["workload"]["evaluate_every"] = "1 s"
@@ -104,7 +110,9 @@ def test_a_stated_count_is_the_same_share_of_the_rehearsed_model():
     stated, _ = rehearsed(2, "gmc", compressor={"name": "top-k", "count": count})
     share, _ = rehearsed(2, "gmc", compressor={"name": "top-k", "density": count / (2 * 512 * 256)})
     assert stated.step == pytest.approx(share.step, rel=0.01)
-    with pytest.raises(SimgmcError, match="methods.gmc.compressor.count = 300000: the model has only 262,144 parameters"):
+    with pytest.raises(
+        SimgmcError, match="methods.gmc.compressor.count = 300000: the model has only 262,144 parameters"
+    ):
         rehearsed(2, "gmc", compressor={"name": "top-k", "count": 300_000})
 
 
@@ -152,14 +160,19 @@ def test_fewer_threads_are_used_where_what_all_hold_would_not_fit(tmp_path, monk
 
 def test_what_does_not_fit_is_refused_with_the_figure_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "available", lambda device: 60e6)
-    with pytest.raises(SimgmcError, match=r"needs about .* state of 60 workers x 82,890.* has 60.0 MB free .* fewer workers \(about \d+ would fit\)") as caught:
+    with pytest.raises(
+        SimgmcError,
+        match=r"needs about .* state of 60 workers x 82,890.* has 60.0 MB free .* fewer workers \(about \d+ would fit\)",
+    ) as caught:
         running.run(ScenarioFile(scenario(workers=60, hidden=(256, 64)), "test"), out=tmp_path / "run")
     assert "\n" not in str(caught.value) and not (tmp_path / "run").exists()
 
 
 def test_a_model_that_does_not_fit_at_all_is_refused(monkeypatch):
     monkeypatch.setattr(memory, "available", lambda device: 1e6)
-    with pytest.raises(SimgmcError, match="1,000,000 parameters need at least 24.0 MB for one worker; 1.00 MB are free"):
+    with pytest.raises(
+        SimgmcError, match="1,000,000 parameters need at least 24.0 MB for one worker; 1.00 MB are free"
+    ):
         memory.require_model_memory(1_000_000, 4, "cpu")
 
 
@@ -204,7 +217,7 @@ def test_on_cuda_the_passes_of_a_captured_round_are_there_already_and_all_worker
 MEASURE = """
 import io, json, resource, sys
 from rich.console import Console
-from simgmc import running
+from simgmc.experiment import run as running
 from simgmc.scenario import ScenarioFile
 predicted, predict = [], running.predict_memory
 running.predict_memory = lambda *given: predicted.append(predict(*given)) or predicted[-1]
@@ -227,6 +240,11 @@ print(predicted[0].total, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1
 def test_the_prediction_is_within_a_tenth_of_the_peak_that_is_measured(tmp_path, workers, hidden, algorithm):
     content = scenario(workers, hidden, algorithm, **OPTIONS.get(algorithm, {}))
     content["gossip"] = {"graph": "ring"}
-    done = subprocess.run([sys.executable, "-c", MEASURE, json.dumps(content), str(tmp_path / "run")], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, json.dumps(content), str(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     predicted, measured = map(float, done.stdout.split())
     assert predicted == pytest.approx(measured, rel=0.1)

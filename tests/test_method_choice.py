@@ -6,11 +6,11 @@ import tomllib
 
 import pytest
 from click.testing import CliRunner
+from test_simulation import SMALL
 
 from simgmc.cli import main
-from simgmc.errors import SimgmcError
+from simgmc.core.errors import SimgmcError
 from simgmc.scenario import ScenarioFile
-from test_simulation import SMALL
 
 
 def scenario(*settings):
@@ -36,7 +36,10 @@ def test_grid_keys_go_with_their_methods(key):
 
 
 def test_the_baseline_must_be_among_them():
-    with pytest.raises(SimgmcError, match=r'report.baseline = "DMSGD": is not among the chosen methods \(GMC, DGC\); choose it too, or set report.baseline'):
+    with pytest.raises(
+        SimgmcError,
+        match=r'report.baseline = "DMSGD": is not among the chosen methods \(GMC, DGC\); choose it too, or set report.baseline',
+    ):
         scenario().only(["GMC", "DGC"])
     assert len(scenario(("report.baseline", "GMC")).only(["GMC"]).points[0].scenario.methods) == 1
 

@@ -3,14 +3,14 @@
 import pytest
 from test_simulation import SMALL, run, scenario
 
-from simgmc.assembly import WorkloadFactory
-from simgmc.building import learning_rate
-from simgmc.dry_run import predict
-from simgmc.errors import SimgmcError
-from simgmc.plan import trainings
-from simgmc.precautions import late_milestones
-from simgmc.progress import RunProgress
-from simgmc.results.run_directory import open_run
+from simgmc.core.errors import SimgmcError
+from simgmc.experiment.assembly import WorkloadFactory
+from simgmc.experiment.building import learning_rate
+from simgmc.experiment.plan import trainings
+from simgmc.experiment.preflight.checks import late_milestones
+from simgmc.experiment.preflight.prediction import predict
+from simgmc.experiment.progress import RunProgress
+from simgmc.results.directory.run_directory import open_run
 
 pytestmark = pytest.mark.usefixtures("without_plots")
 
@@ -40,7 +40,9 @@ def rates(training, workload, epochs):
 @pytest.fixture(scope="module")
 def plan():
     file = small(*in_epochs(8))
-    return {one.method.name: one for one in trainings(file.points)}, WorkloadFactory("cpu", None, 1)(file.points[0].scenario, 3)
+    return {one.method.name: one for one in trainings(file.points)}, WorkloadFactory("cpu", None, 1)(
+        file.points[0].scenario, 3
+    )
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +84,9 @@ def test_progress_is_told_how_many_rounds_a_training_will_take(of_two_epochs):
 @pytest.mark.parametrize(("name", "longer"), [("DMSGD", "twice"), ("swarm", "swarm twice")])
 def test_the_schedule_is_stretched_with_the_training(plan, name, longer):
     methods, workload = plan
-    assert rates(methods[longer], workload, (0, 8, 12, 16)) == pytest.approx(rates(methods[name], workload, (0, 4, 6, 8)))
+    assert rates(methods[longer], workload, (0, 8, 12, 16)) == pytest.approx(
+        rates(methods[name], workload, (0, 4, 6, 8))
+    )
     assert rates(methods[longer], workload, (1,)) != rates(methods[longer], workload, (0,))  # still epoch by epoch
 
 
@@ -94,7 +98,9 @@ def test_a_methods_own_schedule_takes_the_place_of_the_shared_one(plan):
 
 def test_predictions_know_the_length(plan):
     methods, workload = plan
-    once, twice = (predict(methods[name], workload.layout, workload.batches_per_epoch)[0] for name in ("DMSGD", "twice"))
+    once, twice = (
+        predict(methods[name], workload.layout, workload.batches_per_epoch)[0] for name in ("DMSGD", "twice")
+    )
     assert twice.rounds == 2 * once.rounds and twice.bytes_up == pytest.approx(2 * once.bytes_up)
 
 
@@ -113,4 +119,6 @@ def test_a_finished_longer_training_is_kept_when_the_run_is_given_again(finished
 
 def test_late_milestones_of_a_methods_own_schedule_are_said():
     file = small(*in_epochs(1))
-    assert late_milestones(file) == ["methods.steps.schedule.milestones: 1 past the end of training (1 epochs), so without effect"]
+    assert late_milestones(file) == [
+        "methods.steps.schedule.milestones: 1 past the end of training (1 epochs), so without effect"
+    ]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simgmc.errors import SimgmcError
+from simgmc.core.errors import SimgmcError
 from simgmc.mixing import GRAPHS, gossip_graph, mixing, read_matrix, stated_mixing
 
 OPTIONS = {"random-regular": {"degree": 4}, "erdos-renyi": {"p": 0.6}}
@@ -23,7 +23,9 @@ def of(name, workers, weights="auto", **options):
 
 @pytest.mark.parametrize("workers", [3, 4, 5, 8, 16, 33])
 def test_the_gap_of_a_ring(workers):
-    assert of("ring", workers).spectral_gap == pytest.approx(1 - abs(1 / 3 + 2 / 3 * math.cos(2 * math.pi / workers)), abs=1e-12)
+    assert of("ring", workers).spectral_gap == pytest.approx(
+        1 - abs(1 / 3 + 2 / 3 * math.cos(2 * math.pi / workers)), abs=1e-12
+    )
     assert np.allclose(of("ring", workers).matrices[0].max(axis=1), 1 / 3)
 
 
@@ -47,14 +49,20 @@ def test_one_period_of_the_one_peer_exponential_graph_is_the_exact_average(worke
     assert len(found.matrices) == math.log2(workers) and found.spectral_gap == pytest.approx(1, abs=1e-12)
     whole = np.linalg.multi_dot([*found.matrices[::-1], np.eye(workers)])
     assert np.array_equal(whole, np.full((workers, workers), 1 / workers))
-    assert all(found.neighbours(t, rank) == ((rank + 2 ** (t % len(found.matrices))) % workers,) for t in range(9) for rank in range(workers))
+    assert all(
+        found.neighbours(t, rank) == ((rank + 2 ** (t % len(found.matrices))) % workers,)
+        for t in range(9)
+        for rank in range(workers)
+    )
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(3, 3), (3, 5), (4, 4), (5, 6)])
 def test_the_gap_of_a_torus(rows, columns):
     """Eigenvalues (1 + 2 cos(2 pi a / rows) + 2 cos(2 pi b / columns)) / 5."""
     values = sorted(
-        abs(1 + 2 * math.cos(2 * math.pi * a / rows) + 2 * math.cos(2 * math.pi * b / columns)) / 5 for a in range(rows) for b in range(columns)
+        abs(1 + 2 * math.cos(2 * math.pi * a / rows) + 2 * math.cos(2 * math.pi * b / columns)) / 5
+        for a in range(rows)
+        for b in range(columns)
     )
     assert of("torus", rows * columns, columns=columns).spectral_gap == pytest.approx(1 - values[-2], abs=1e-12)
 
@@ -206,6 +214,8 @@ def test_what_a_matrix_lacks_is_said():
     rows_only = stated_mixing([[0.5, 0.5], [0.9, 0.1]])
     columns_only = stated_mixing([[0.5, 0.9], [0.5, 0.1]])
     assert "lost or grow" in rows_only.problem("push-sum")
-    assert columns_only.problem("push-sum") is None and "rows do not add up" in columns_only.problem("doubly-stochastic")
+    assert columns_only.problem("push-sum") is None and "rows do not add up" in columns_only.problem(
+        "doubly-stochastic"
+    )
     circle = stated_mixing([[0.5, 0.5, 0], [0, 0.5, 0.5], [0.5, 0, 0.5]])
     assert circle.problem("doubly-stochastic") is None and "not symmetric" in circle.problem("symmetric")

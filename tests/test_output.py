@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import tomli_w
 
-from simgmc.output import escaped, in_encoding
+from simgmc.core.output import escaped, in_encoding
 
 NAMES = ("$\\frac$", "_hidden $x_ Ünï 漢")
 SCENARIO = {
@@ -37,7 +37,9 @@ def scenario(tmp_path):
 def simgmc(arguments, redirect="", **environment):
     command = f'exec "$0" -m simgmc "$@" {redirect}'
     environment = {**os.environ, **environment}
-    return subprocess.run(["sh", "-c", command, sys.executable, *map(str, arguments)], env=environment, capture_output=True, timeout=120)
+    return subprocess.run(
+        ["sh", "-c", command, sys.executable, *map(str, arguments)], env=environment, capture_output=True, timeout=120
+    )
 
 
 def one_line_or_nothing(stderr):
@@ -84,7 +86,9 @@ def test_a_reader_that_goes_away_is_no_error(scenario):
 
 
 def test_a_run_ends_well_with_odd_names_a_plain_encoding_and_no_such_window_system(scenario, tmp_path):
-    found = simgmc(["run", scenario, "--out", tmp_path / "run", "--device", "cpu"], PYTHONIOENCODING="ascii", MPLBACKEND="nonsense")
+    found = simgmc(
+        ["run", scenario, "--out", tmp_path / "run", "--device", "cpu"], PYTHONIOENCODING="ascii", MPLBACKEND="nonsense"
+    )
     assert (found.returncode, found.stderr) == (0, b"")
     assert "$\\frac$" in found.stdout.decode("ascii") and "+-" in found.stdout.decode("ascii")
     assert (tmp_path / "run" / "plots" / "accuracy_vs_time.pdf").stat().st_size > 0

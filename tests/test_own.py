@@ -13,7 +13,7 @@ from torch.utils.data import TensorDataset
 
 import simgmc
 from simgmc.cli import main
-from simgmc.errors import SimgmcError
+from simgmc.core.errors import SimgmcError
 from simgmc.scenario import ScenarioFile
 
 SCENARIO = """
@@ -78,7 +78,9 @@ def folder(tmp_path):
 
 def run(folder, *settings):
     arguments = [part for setting in settings for part in ("--set", setting)]
-    return CliRunner().invoke(main, ["run", str(folder / "mine.toml"), "--out", str(folder / "run"), "--overwrite", *arguments])
+    return CliRunner().invoke(
+        main, ["run", str(folder / "mine.toml"), "--out", str(folder / "run"), "--overwrite", *arguments]
+    )
 
 
 def test_data_and_model_by_import_path_relative_to_the_scenario(folder):
@@ -99,17 +101,41 @@ def test_data_and_model_by_import_path_relative_to_the_scenario(folder):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("workload.model.factory='my_tusk:Net'", "workload.model: my_tusk:Net: there is no module 'my_tusk' in {folder} or among Python's"),
-        ("workload.model.factory='my_task:Nut'", "workload.model: my_task:Nut: my_task ({folder}/my_task.py) has no 'Nut'; did you mean \"Net\"?"),
+        (
+            "workload.model.factory='my_tusk:Net'",
+            "workload.model: my_tusk:Net: there is no module 'my_tusk' in {folder} or among Python's",
+        ),
+        (
+            "workload.model.factory='my_task:Nut'",
+            "workload.model: my_task:Nut: my_task ({folder}/my_task.py) has no 'Nut'; did you mean \"Net\"?",
+        ),
         ("workload.model.factory='my_task'", 'must be an import path, "package.module:name"'),
         ("workload.model.factory='my_task:no_function'", "my_task:no_function is int, not a function or class to call"),
-        ("workload.model.widht=8", "my_task:Net(width, sample_shape, classes) does not take width = 8, widht = 8: got an unexpected keyword argument 'widht'"),
-        ("workload.model={ name = 'import', factory = 'my_task:Net' }", "does not take no arguments: missing a required argument: 'width'"),
+        (
+            "workload.model.widht=8",
+            "my_task:Net(width, sample_shape, classes) does not take width = 8, widht = 8: got an unexpected keyword argument 'widht'",
+        ),
+        (
+            "workload.model={ name = 'import', factory = 'my_task:Net' }",
+            "does not take no arguments: missing a required argument: 'width'",
+        ),
         ("workload.model={ name = 'import', factory = 'my_task:samples' }", "(TensorDataset) is not a torch.nn.Module"),
-        ("workload.model={ name = 'import', factory = 'my_task:breaks' }", "my_task:breaks failed: RuntimeError: not today ({folder}/my_task.py, line 22, in breaks)"),
-        ("workload.model={ name = 'import', factory = 'my_task:crooked' }", "model Linear: does not take a batch of shape (8, 5) (float32): RuntimeError: mat1 and mat2"),
-        ("workload.dataset.train='my_task:breaks'", "workload.dataset.train: my_task:breaks failed: RuntimeError: not today"),
-        ("workload.dataset.train='my_task:Net'", "workload.dataset.train: my_task:Net(width, sample_shape, classes) does not take no arguments"),
+        (
+            "workload.model={ name = 'import', factory = 'my_task:breaks' }",
+            "my_task:breaks failed: RuntimeError: not today ({folder}/my_task.py, line 22, in breaks)",
+        ),
+        (
+            "workload.model={ name = 'import', factory = 'my_task:crooked' }",
+            "model Linear: does not take a batch of shape (8, 5) (float32): RuntimeError: mat1 and mat2",
+        ),
+        (
+            "workload.dataset.train='my_task:breaks'",
+            "workload.dataset.train: my_task:breaks failed: RuntimeError: not today",
+        ),
+        (
+            "workload.dataset.train='my_task:Net'",
+            "workload.dataset.train: my_task:Net(width, sample_shape, classes) does not take no arguments",
+        ),
         ("workload.dataset.mean='x'", "must be a number, or a list of one for each channel"),
         ("workload.augment=true", "augmentation needs images"),
     ],
@@ -122,7 +148,14 @@ def test_mistakes_are_one_clear_line_and_never_a_traceback(folder, setting, mess
     assert "Traceback" not in done.output and not (folder / "run").exists()
 
 
-@pytest.mark.parametrize(("code", "says"), [("import nothing_here\n", "No module named 'nothing_here'"), ("x = (\n", "SyntaxError: '(' was never closed"), ("1 / 0\n", "ZeroDivisionError: division by zero")])
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("import nothing_here\n", "No module named 'nothing_here'"),
+        ("x = (\n", "SyntaxError: '(' was never closed"),
+        ("1 / 0\n", "ZeroDivisionError: division by zero"),
+    ],
+)
 def test_a_module_that_cannot_be_imported_shows_its_own_error_and_line(folder, code, says):
     (folder / "my_task.py").write_text(code)
     done = run(folder)
@@ -133,7 +166,9 @@ def test_modules_of_the_same_name_in_two_folders_are_two_modules(folder, tmp_pat
     assert run(folder).exit_code == 0
     other = tmp_path_factory.mktemp("other")
     (other / "mine.toml").write_text(SCENARIO)
-    (other / "my_task.py").write_text(TASK.replace("nn.Linear(*sample_shape, width)", "nn.Linear(*sample_shape, width, bias=False)"))
+    (other / "my_task.py").write_text(
+        TASK.replace("nn.Linear(*sample_shape, width)", "nn.Linear(*sample_shape, width, bias=False)")
+    )
     assert "my_task:Net (58 parameters)" in run(other).output
 
 
@@ -151,7 +186,11 @@ def task(size, seed):
 def test_objects_from_python_give_the_same_run_as_the_same_ones_by_import(folder):
     assert run(folder, "workload.dataset.mean=0", "workload.model.factory='my_task:plain'").exit_code == 0
     out = simgmc.run(
-        python_scenario(), out=folder / "python", train=task(200, 0), test=task(40, 1), mean=0,
+        python_scenario(),
+        out=folder / "python",
+        train=task(200, 0),
+        test=task(40, 1),
+        mean=0,
         model=lambda: nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 2)),
     )
     assert (out / "metrics.csv").read_text() == (folder / "run/metrics.csv").read_text()

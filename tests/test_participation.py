@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
-
-from simgmc.cli import main
-from simgmc.costs import Average
-from simgmc.errors import SimgmcError
-from simgmc.replaying import replay
-from simgmc.results.run_directory import open_run
-from simgmc.scenario import ScenarioFile
-from simgmc.watching import timeline
-from simgmc.why import why
 from test_resume import files, kill, stopped_after_every_round_equals_never_stopped, trainers  # noqa: F401
 from test_resume import method as chosen
 from test_resume import scenario as resumable
 from test_simulation import SMALL, metrics, rows, run
+
+from simgmc.cli import main
+from simgmc.commands.replay import replay
+from simgmc.commands.timeline import timeline
+from simgmc.core.errors import SimgmcError
+from simgmc.costs.steps import Average
+from simgmc.commands.why import why
+from simgmc.results.directory.run_directory import open_run
+from simgmc.scenario import ScenarioFile
 
 pytestmark = pytest.mark.usefixtures("without_plots")
 
@@ -39,7 +39,10 @@ def scenario(*settings, base=BASE):
 
 
 def crashes(*gone, policy="without"):
-    return ("cluster.crashes", {"workers": [dict(zip(("worker", "at", "back"), one)) for one in gone], "policy": policy})
+    return (
+        "cluster.crashes",
+        {"workers": [dict(zip(("worker", "at", "back"), one)) for one in gone], "policy": policy},
+    )
 
 
 def k(number, late="dropped"):
@@ -60,7 +63,9 @@ def test_with_k_equal_to_n_a_run_is_that_of_the_parameter_server(tmp_path):
     for name in ("metrics.csv", "breakdown.csv", "workers.csv", "links.csv"):
         assert without_collective(table(first, name)) == without_collective(table(plain, name))
     assert not (first / "participation.csv").exists()
-    again = replay(first, settings=[("cluster.bandwidth", "1 Mbit/s")], out=tmp_path / "again", console=Console(file=StringIO()))
+    again = replay(
+        first, settings=[("cluster.bandwidth", "1 Mbit/s")], out=tmp_path / "again", console=Console(file=StringIO())
+    )
     assert len(rows(again)) == len(rows(first))
 
 
@@ -72,12 +77,20 @@ def test_bytes_and_rcc_are_those_of_the_messages_taken(tmp_path, late):
     counted = {(row["method"], int(row["worker"])): row for row in table(out, "participation.csv")}
     directory = open_run(out)
     for name in ("DMSGD", "GMC"):
-        (training,) = [key for key in (f"{name}, collective first-k-parameter-server, seed 3", f"{name}, seed 3") if directory.has_costs(key)]
+        (training,) = [
+            key
+            for key in (f"{name}, collective first-k-parameter-server, seed 3", f"{name}, seed 3")
+            if directory.has_costs(key)
+        ]
         steps = [step for costs in directory.read_costs(training) for step in costs if isinstance(step, Average)]
-        assert len(steps) == rounds and all(step.participants.sum() == 3 and step.receivers == workers for step in steps)
+        assert len(steps) == rounds and all(
+            step.participants.sum() == 3 and step.receivers == workers for step in steps
+        )
         taken = [int(step.up[step.participants].sum()) for step in steps]
         sizes = 4 if name == "DMSGD" else 8
-        floats = sum(taken) // sizes * (1 if name == "DMSGD" else 2) + sum(workers * step.down // sizes * (1 if name == "DMSGD" else 2) for step in steps)
+        floats = sum(taken) // sizes * (1 if name == "DMSGD" else 2) + sum(
+            workers * step.down // sizes * (1 if name == "DMSGD" else 2) for step in steps
+        )
         assert float(final[name]["rcc"]) == pytest.approx(floats / (2 * workers * d * rounds), rel=1e-14)
         assert int(final[name]["bytes_down"]) == workers * sum(step.down for step in steps)
         lost = sum(int(counted[name, worker]["messages_lost"]) for worker in range(workers))
@@ -85,7 +98,9 @@ def test_bytes_and_rcc_are_those_of_the_messages_taken(tmp_path, late):
         assert 0 <= thrown_away <= lost * max(int(step.up.max()) for step in steps)
         left_out = rounds - np.sum([step.participants for step in steps], axis=0)
         for worker in range(workers):
-            missed, gone, carried = (int(counted[name, worker][key]) for key in ("rounds_missed", "messages_lost", "messages_carried"))
+            missed, gone, carried = (
+                int(counted[name, worker][key]) for key in ("rounds_missed", "messages_lost", "messages_carried")
+            )
             if late == "dropped":
                 assert missed + gone == left_out[worker] and not carried
             else:
@@ -100,19 +115,28 @@ def test_first_k_is_faster_with_a_slow_worker_and_still_learns(tmp_path):
     found, printed = run(scenario(slow, *fast, *k(3)), tmp_path / "first")
     equal, _ = run(scenario(("cluster.hosts", {}), *fast), tmp_path / "equal")
     for name in ("DMSGD", "GMC"):
-        at = {label: [row for row in rows(out) if row["method"] == name][-1] for label, out in (("waited", waited), ("first", found), ("equal", equal))}
+        at = {
+            label: [row for row in rows(out) if row["method"] == name][-1]
+            for label, out in (("waited", waited), ("first", found), ("equal", equal))
+        }
         seconds = {label: float(row["sim_time_s"]) for label, row in at.items()}
-        assert seconds["first"] == pytest.approx(seconds["equal"], rel=0.02) and seconds["waited"] > 2 * seconds["first"]
+        assert (
+            seconds["first"] == pytest.approx(seconds["equal"], rel=0.02) and seconds["waited"] > 2 * seconds["first"]
+        )
         assert float(at["first"]["test_accuracy"]) > 0.3
     assert "DMSGD, first-k-parameter-server, seed 3: 60 rounds missed (most often worker1 60)" in printed
 
 
 def test_a_crashed_worker_is_left_out_until_it_is_back(tmp_path):
     out, printed = run(scenario(crashes((2, "300 ms", "1 s"), (0, "1.2 s"))), tmp_path / "run")
-    counted = {(row["method"], int(row["worker"])): int(row["rounds_missed"]) for row in table(out, "participation.csv")}
+    counted = {
+        (row["method"], int(row["worker"])): int(row["rounds_missed"]) for row in table(out, "participation.csv")
+    }
     directory = open_run(out)
     for name in ("DMSGD", "GMC"):
-        steps = [step for costs in directory.read_costs(f"{name}, seed 3") for step in costs if isinstance(step, Average)]
+        steps = [
+            step for costs in directory.read_costs(f"{name}, seed 3") for step in costs if isinstance(step, Average)
+        ]
         there = np.array([np.ones(4, bool) if step.participants is None else step.participants for step in steps])
         assert [counted[name, worker] for worker in range(4)] == (~there).sum(axis=0).tolist()
         assert 0 < counted[name, 2] < 30 and there[:3].all()
@@ -120,7 +144,10 @@ def test_a_crashed_worker_is_left_out_until_it_is_back(tmp_path):
     assert "rounds missed (most often worker" in printed
 
 
-@pytest.mark.parametrize("collective", ["ring", "sharded-parameter-server", "colocated-parameter-server", "doubling-all-gather", "lock-step-ring"])
+@pytest.mark.parametrize(
+    "collective",
+    ["ring", "sharded-parameter-server", "colocated-parameter-server", "doubling-all-gather", "lock-step-ring"],
+)
 def test_runs_go_on_without_a_worker_on_every_kind_of_collective(tmp_path, collective):
     file = scenario(crashes((2, "100 ms", "300 ms")), ("cluster.collective", collective), ("workload.rounds", 12))
     first, _ = run(file, tmp_path / "a")
@@ -156,8 +183,15 @@ def test_every_cluster_of_a_grid_has_a_training_of_its_own(tmp_path):
     together, printed = run(scenario(grid, speeds), tmp_path / "grid")
     for bandwidth in ("5 Mbit/s", "200 kbit/s"):
         for collective in grid[1]:
-            alone, _ = run(scenario(("cluster.collective", collective), ("cluster.bandwidth", bandwidth)), tmp_path / f"{collective}{bandwidth[0]}")
-            found = [row for row in rows(together) if (row["collective"], row.pop("cluster.bandwidth", bandwidth)) == (collective, bandwidth)]
+            alone, _ = run(
+                scenario(("cluster.collective", collective), ("cluster.bandwidth", bandwidth)),
+                tmp_path / f"{collective}{bandwidth[0]}",
+            )
+            found = [
+                row
+                for row in rows(together)
+                if (row["collective"], row.pop("cluster.bandwidth", bandwidth)) == (collective, bandwidth)
+            ]
             assert found == rows(alone)
     assert len(list((together / "costs").iterdir())) == 2 * (1 + 2)
 
@@ -166,8 +200,16 @@ def test_replays_are_refused_with_the_reason_in_both_directions(tmp_path):
     first, _ = run(scenario(*k(3), ("workload.rounds", 3)), tmp_path / "first")
     plain, _ = run(scenario(("workload.rounds", 3)), tmp_path / "plain")
     to_plain = [("cluster.collective", "ring"), ("cluster.collective_options", {})]
-    for source, changes in ((first, [("cluster.bandwidth", "1 Mbit/s")]), (first, to_plain), (plain, [FIRST]), (plain, [crashes((0, "1 ms", "2 ms"))])):
-        with pytest.raises(SimgmcError, match="DMSGD, GMC: cannot be replayed: the clock drives its training, or says who takes part in it"):
+    for source, changes in (
+        (first, [("cluster.bandwidth", "1 Mbit/s")]),
+        (first, to_plain),
+        (plain, [FIRST]),
+        (plain, [crashes((0, "1 ms", "2 ms"))]),
+    ):
+        with pytest.raises(
+            SimgmcError,
+            match="DMSGD, GMC: cannot be replayed: the clock drives its training, or says who takes part in it",
+        ):
             replay(source, settings=changes, out=tmp_path / "again", console=Console(file=StringIO()))
     assert not (tmp_path / "again").exists()
 
@@ -185,7 +227,14 @@ def test_timeline_and_why_come_from_the_stored_memberships(tmp_path, late):
 
 
 def test_a_training_that_diverges_as_a_mean_is_formed_says_so(tmp_path):
-    wild = [{"name": "wild", "algorithm": "doublesqueeze", "learning_rate": 1e30, "compressor": {"name": "top-k", "density": 0.5}}]
+    wild = [
+        {
+            "name": "wild",
+            "algorithm": "doublesqueeze",
+            "learning_rate": 1e30,
+            "compressor": {"name": "top-k", "density": 0.5},
+        }
+    ]
     out, printed = run(scenario(*k(3), ("methods", wild), ("report.baseline", "wild")), tmp_path / "run")
     assert "wild, seed 3: diverged" in printed
     (row,) = table(out, "breakdown.csv")
@@ -204,18 +253,30 @@ POWER = [{"name": "o", "algorithm": "powersgd"}]
     [
         (k(5), "collective_options.k = 5: .*at most 4"),
         (k(0), "collective_options.k = 0"),
-        (k(3, "later"), "collective_options.late = \"later\""),
+        (k(3, "later"), 'collective_options.late = "later"'),
         ([("cluster.collective_options.k", 3)], "parameter-server does not read it; .*first-k-parameter-server"),
         ([("cluster.collective_options.k", 1)], "parameter-server does not read it"),
         ([("cluster.collective_options.late", "dropped")], "parameter-server does not read it"),
         ([FIRST, ("cluster.overlap", {"buckets": 4})], "takes whole messages; leave overlap out"),
         ([FIRST, crashes((0, "1 s", "2 s"), policy="wait")], "and crashes together are not supported"),
         ([crashes((0, "1 s", "2 s")), ("cluster.collective", "auto")], "name the collective"),
-        ([crashes((0, "1 s", "2 s")), ("cluster.collective", "sparse-reduce-scatter")], "supports of all workers' messages unite"),
+        (
+            [crashes((0, "1 s", "2 s")), ("cluster.collective", "sparse-reduce-scatter")],
+            "supports of all workers' messages unite",
+        ),
         ([crashes((0, "1 s", "2 s")), ("cluster.overlap", {"buckets": 4})], "overlap and crashes together"),
-        ([FIRST, ("methods", OVERLAP)], "does not go with collective 'first-k-parameter-server'.*travel while everybody goes on"),
-        ([crashes((0, "1 s", "2 s")), ("methods", CSER)], 'does not go with crashes.policy = "without".*what they missed'),
-        ([FIRST, ("methods", GOSSIP), ("gossip", {"graph": "ring"})], "gossip has no weights for some of the workers alone"),
+        (
+            [FIRST, ("methods", OVERLAP)],
+            "does not go with collective 'first-k-parameter-server'.*travel while everybody goes on",
+        ),
+        (
+            [crashes((0, "1 s", "2 s")), ("methods", CSER)],
+            'does not go with crashes.policy = "without".*what they missed',
+        ),
+        (
+            [FIRST, ("methods", GOSSIP), ("gossip", {"graph": "ring"})],
+            "gossip has no weights for some of the workers alone",
+        ),
         ([crashes((0, "1 s", "2 s")), ("methods", GOSSIP), ("gossip", {"graph": "ring"})], "gossip has no weights"),
     ],
 )

@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 from test_simulation import SMALL, rows, run, scenario
 
-from simgmc.plan import trainings
-from simgmc.replaying import replay
+from simgmc.commands.replay import replay
+from simgmc.experiment.plan import trainings
 
 pytestmark = pytest.mark.usefixtures("without_plots")
 
@@ -22,7 +22,12 @@ METHODS = [
     {"name": "Swarm", "algorithm": "swarm-sgd"},
     {"name": "server", "algorithm": "async-sgd"},
 ]
-SHORT = {**SMALL, "workload": {**SMALL["workload"], "rounds": 6, "evaluate_every": "3 rounds"}, "gossip": {"graph": "ring"}, "methods": METHODS}
+SHORT = {
+    **SMALL,
+    "workload": {**SMALL["workload"], "rounds": 6, "evaluate_every": "3 rounds"},
+    "gossip": {"graph": "ring"},
+    "methods": METHODS,
+}
 GRAPHS = ("gossip.graph", ["ring", "exponential"])
 NETWORKS = ("cluster.bandwidth", ["5 Mbit/s", "300 kbit/s"])
 FIRST = ("cluster.collective_options", {"k": 3}), ("cluster.collective", "first-k-parameter-server")
@@ -70,7 +75,9 @@ def test_every_point_of_the_grid_is_covered_once():
     assert len(covered) == len(METHODS) * len(file.points) and set(covered.values()) == {1}
 
 
-@pytest.mark.parametrize("fixed", [(), (*FIRST, AVERAGES), (("workload.evaluate_every", "50 ms"),)], ids=["", "first k", "timed"])
+@pytest.mark.parametrize(
+    "fixed", [(), (*FIRST, AVERAGES), (("workload.evaluate_every", "50 ms"),)], ids=["", "first k", "timed"]
+)
 def test_a_shared_training_gives_every_point_the_rows_of_a_run_of_its_own(tmp_path, fixed):
     keys = GRAPHS, ("methods.GMC.compressor.density", [0.02, 0.1]), NETWORKS
     file = scenario(*fixed, *grid(*keys), base=SHORT)
@@ -87,7 +94,10 @@ def test_a_shared_training_gives_every_point_the_rows_of_a_run_of_its_own(tmp_pa
 def test_a_replay_takes_shared_trainings_to_another_network(tmp_path):
     file = scenario(*grid(GRAPHS), ("methods", METHODS[:5]), base=SHORT)
     source, _ = run(file, tmp_path / "source")
-    expected, _ = run(scenario(*grid(GRAPHS), ("methods", METHODS[:5]), ("cluster.bandwidth", "1 Mbit/s"), base=SHORT), tmp_path / "expected")
+    expected, _ = run(
+        scenario(*grid(GRAPHS), ("methods", METHODS[:5]), ("cluster.bandwidth", "1 Mbit/s"), base=SHORT),
+        tmp_path / "expected",
+    )
     found = replay(source, settings=[("cluster.bandwidth", "1 Mbit/s")], out=tmp_path / "found")
     assert rows(found) == rows(expected)
 

@@ -9,16 +9,25 @@ from click.testing import CliRunner
 from rich.console import Console
 from test_simulation import SMALL
 
-from simgmc import running
 from simgmc.cli import main
-from simgmc.errors import SimgmcError
-from simgmc.plan import trainings
-from simgmc.precautions import check_counts, late_milestones, parameters
-from simgmc.recorded import Milestones
+from simgmc.core.errors import SimgmcError
+from simgmc.experiment import run as running
+from simgmc.experiment.plan import trainings
+from simgmc.experiment.preflight.checks import check_counts, late_milestones, parameters
+from simgmc.experiment.record import Milestones
 from simgmc.scenario import ScenarioFile
 
-BASE = {**SMALL, "methods": [*SMALL["methods"][:1], {"name": "GMC", "algorithm": "gmc", "compressor": {"name": "top-k", "count": 5}}]}
-BASE["report"] = {**SMALL.get("report", {}), "baseline": BASE["methods"][0].get("name", BASE["methods"][0]["algorithm"])}
+BASE = {
+    **SMALL,
+    "methods": [
+        *SMALL["methods"][:1],
+        {"name": "GMC", "algorithm": "gmc", "compressor": {"name": "top-k", "count": 5}},
+    ],
+}
+BASE["report"] = {
+    **SMALL.get("report", {}),
+    "baseline": BASE["methods"][0].get("name", BASE["methods"][0]["algorithm"]),
+}
 COUNT = "methods.GMC.compressor.count"
 
 
@@ -68,7 +77,7 @@ LATE = ("optimizer.schedule", {"kind": "multi-step", "milestones": [0.001, 150, 
 
 
 def test_milestones_past_the_end_of_training_are_said(tmp_path, monkeypatch):
-    monkeypatch.setattr("simgmc.reporting.draw_plots", lambda *arguments, **options: [])
+    monkeypatch.setattr("simgmc.results.report.draw_plots", lambda *arguments, **options: [])
     note = "optimizer.schedule.milestones: 150, 225 past the end of training"
     assert note in run(tmp_path / "run", LATE)
     assert late_milestones(scenario(LATE)) == []  # rounds alone say nothing of epochs
@@ -81,7 +90,12 @@ def milestones(*stated, rounds=None, epochs=None, **methods):
     """Lines on these milestones for some methods, each {algorithm: options}, with 10 minibatches a pass over the data."""
     workload = {key: value for key, value in BASE["workload"].items() if key not in ("rounds", "epochs")}
     workload |= {"rounds": rounds} if rounds else {"epochs": epochs}
-    content = {**BASE, "workload": workload, "methods": [{"name": name, **options} for name, options in methods.items()], "report": {"baseline": [*methods][0]}}
+    content = {
+        **BASE,
+        "workload": workload,
+        "methods": [{"name": name, **options} for name, options in methods.items()],
+        "report": {"baseline": [*methods][0]},
+    }
     schedule = {"kind": "multi-step", "milestones": list(stated)}
     return late_milestones(ScenarioFile(content, "small.toml", [("optimizer.schedule", schedule)]), 10.0)
 
@@ -92,30 +106,47 @@ LOCAL = {"algorithm": "local-sgd", "period": 5}
 def test_local_steps_count_towards_the_epochs_of_a_training_stated_in_rounds():
     # 20 rounds of 5 gradients are 10 epochs, 20 rounds of one are 2
     (found,) = milestones(1, 5, 9, 10, rounds=20, DMSGD={"algorithm": "dmsgd"}, Local=LOCAL)[:1]
-    assert found == "optimizer.schedule.milestones: 5, 9, 10 past the end of training of DMSGD (2 epochs, the last rate is that of epoch 1), so without effect"
+    assert (
+        found
+        == "optimizer.schedule.milestones: 5, 9, 10 past the end of training of DMSGD (2 epochs, the last rate is that of epoch 1), so without effect"
+    )
     (found,) = milestones(1, 9, 10, rounds=20, Local=LOCAL)
-    assert found.startswith("optimizer.schedule.milestones: 10 past the end of training (10 epochs, the last rate is that of epoch 9)")
+    assert found.startswith(
+        "optimizer.schedule.milestones: 10 past the end of training (10 epochs, the last rate is that of epoch 9)"
+    )
 
 
 def test_a_milestone_within_the_last_round_comes_too_late():
     assert milestones(5, epochs=10, Local={**LOCAL, "period": 50}) == []
     (found,) = milestones(5, 6, epochs=10, Local={**LOCAL, "period": 50})
-    assert found.startswith("optimizer.schedule.milestones: 6 past the end of training (10 epochs, the last rate is that of epoch 5)")
+    assert found.startswith(
+        "optimizer.schedule.milestones: 6 past the end of training (10 epochs, the last rate is that of epoch 5)"
+    )
 
 
 def test_a_methods_own_length_and_schedule_decide_over_its_milestones():
     longer = {"algorithm": "dmsgd", "epoch_multiplier": 3}
     assert milestones(1, rounds=20, Long=longer) == []  # stretched to epoch 3 of 6
     (found,) = milestones(2, rounds=20, Long=longer)
-    assert found.startswith("optimizer.schedule.milestones: 6 past the end of training (6 epochs, the last rate is that of epoch 5)")
-    (found,) = milestones(1, rounds=20, A={"algorithm": "dmsgd"}, B={"algorithm": "dmsgd", "schedule": {"kind": "multi-step", "milestones": [7]}})
+    assert found.startswith(
+        "optimizer.schedule.milestones: 6 past the end of training (6 epochs, the last rate is that of epoch 5)"
+    )
+    (found,) = milestones(
+        1,
+        rounds=20,
+        A={"algorithm": "dmsgd"},
+        B={"algorithm": "dmsgd", "schedule": {"kind": "multi-step", "milestones": [7]}},
+    )
     assert found.startswith("methods.B.schedule.milestones: 7 past the end of training (2 epochs")
 
 
 @pytest.mark.parametrize(("period", "per_epoch", "epochs"), [(1, 10.0, 3), (4, 9.6, 2.5), (7, 3.2, 4), (50, 10.0, 10)])
 def test_the_last_round_begins_where_a_training_begins_it(period, per_epoch, epochs):
     content = {**BASE, "methods": [{**LOCAL, "period": period, "name": "L"}], "report": {"baseline": "L"}}
-    content["workload"] = {**{key: value for key, value in BASE["workload"].items() if key != "rounds"}, "epochs": epochs}
+    content["workload"] = {
+        **{key: value for key, value in BASE["workload"].items() if key != "rounds"},
+        "epochs": epochs,
+    }
     (training,) = trainings(ScenarioFile(content, "small.toml", [("seeds", [1])]).points)
     when, gradients, rounds = Milestones(training, per_epoch), [0], 0
     while not when.over(rounds, gradients[-1]):
@@ -134,4 +165,7 @@ def test_check_says_all_of_this(tmp_path):
     content = {**BASE, "workload": {key: value for key, value in BASE["workload"].items() if key != "rounds"}}
     file.write_bytes(tomli_w.dumps(content).encode())
     found = CliRunner().invoke(main, ["check", str(file), *arguments])
-    assert found.exit_code == 0 and "# note: optimizer.schedule.milestones: 150 past the end of training (1 epochs)" in found.output
+    assert (
+        found.exit_code == 0
+        and "# note: optimizer.schedule.milestones: 150 past the end of training (1 epochs)" in found.output
+    )

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from simgmc.algorithms.sgd import DMSGD
-from simgmc.errors import SimgmcError
-from simgmc.registry import Entry, Option, Part, Registry
+from simgmc.core.errors import SimgmcError
+from simgmc.core.registry import Entry, Option, Part, Registry
 
 ENTRY = Entry(
     "mlp",
@@ -31,13 +31,20 @@ TASK = Entry("task", "with a model", "standard", {"model": Part("what is trained
 
 
 def test_nothing_heavy_is_loaded():
-    code = "import sys, simgmc.registry; assert not {'torch', 'simpy', 'networkx', 'numpy', 'pydantic'} & set(sys.modules)"
+    code = "import sys, simgmc.core.registry; assert not {'torch', 'simpy', 'networkx', 'numpy', 'pydantic'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_every_option_gets_its_value_or_its_default_in_the_entrys_order():
     given = {"norm": "group", "width": 3, "rate": 0}
-    assert ENTRY.resolve(given) == {"width": 3, "rate": 0.0, "widths": (1,), "norm": "group", "file": None, "share": None}
+    assert ENTRY.resolve(given) == {
+        "width": 3,
+        "rate": 0.0,
+        "widths": (1,),
+        "norm": "group",
+        "file": None,
+        "share": None,
+    }
     assert list(ENTRY.resolve(given)) == list(ENTRY.options)
     assert ENTRY.resolve(ENTRY.resolve(given)) == ENTRY.resolve(given)
 
@@ -51,7 +58,10 @@ def test_every_option_gets_its_value_or_its_default_in_the_entrys_order():
         ({"width": 0}, "mlp: width = 0: must be a whole number of at least 1 and at most 1,000,000"),
         ({"width": True}, "width = true: must be a whole number"),
         ({"width": 2.0}, "width = 2.0: must be a whole number"),
-        ({"width": 10**400}, "width = a whole number of 1329 bits: must be a whole number of at least 1 and at most 1,000,000"),
+        (
+            {"width": 10**400},
+            "width = a whole number of 1329 bits: must be a whole number of at least 1 and at most 1,000,000",
+        ),
         ({"width": -(10**400)}, "at most 1,000,000"),
         ({"rate": 1.0}, "rate = 1.0: must be a number of at least 0 and below 1"),
         ({"rate": 10**400}, "below 1"),
@@ -59,7 +69,10 @@ def test_every_option_gets_its_value_or_its_default_in_the_entrys_order():
         ({"rate": "0.5"}, 'rate = "0.5": must be a number'),
         ({"share": 0}, "share = 0: must be a number above 0 and at most 1"),
         ({"share": math.inf}, "share = inf: must be a number above 0 and at most 1"),
-        ({"widths": 3}, "widths = 3: must be a list of whole numbers, at most 100, each at least 1 and at most 1,000,000"),
+        (
+            {"widths": 3},
+            "widths = 3: must be a list of whole numbers, at most 100, each at least 1 and at most 1,000,000",
+        ),
         ({"widths": [10**7]}, "must be a list of whole numbers"),
         ({"widths": [1] * 101}, "must be a list of whole numbers"),
         ({"norm": "grup"}, 'norm = "grup": must be one of "batch", "group"; did you mean "group"?'),
@@ -77,7 +90,11 @@ def test_a_part_is_a_name_or_a_table_and_becomes_a_table_of_all_its_options():
     assert TASK.resolve({}) == {"model": {"name": "logistic"}}
     wide = {"name": "mlp", "width": 3, "rate": 0.5, "widths": (1,), "norm": "batch"}
     assert TASK.resolve({"model": {"name": "mlp", "width": 3}}) == TASK.resolve({"model": wide}) == {"model": wide}
-    for given, says in (("mpl", 'unknown model "mpl"; did you mean "mlp"?'), (3, "needs the name of a model"), ({"name": "mlp"}, "mlp needs the option")):
+    for given, says in (
+        ("mpl", 'unknown model "mpl"; did you mean "mlp"?'),
+        (3, "needs the name of a model"),
+        ({"name": "mlp"}, "mlp needs the option"),
+    ):
         with pytest.raises(SimgmcError, match="task: model = .*" + says):
             TASK.resolve({"model": given})
 

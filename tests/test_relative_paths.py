@@ -7,12 +7,16 @@ import tomllib
 
 import pytest
 import tomli_w
-
-from simgmc.scenario import ScenarioFile
 from test_scenario import QUICKSTART
 
-NETWORK = "source,destination,bandwidth,latency\n" + "".join(f"{host},switch,1e6,0\nswitch,{host},1e6,0\n" for host in ["server", *(f"worker{k}" for k in range(8))])
-RING = "source,destination\n" + "".join(f"worker{k},worker{(k + 1) % 8}\nworker{(k + 1) % 8},worker{k}\n" for k in range(8))
+from simgmc.scenario import ScenarioFile
+
+NETWORK = "source,destination,bandwidth,latency\n" + "".join(
+    f"{host},switch,1e6,0\nswitch,{host},1e6,0\n" for host in ["server", *(f"worker{k}" for k in range(8))]
+)
+RING = "source,destination\n" + "".join(
+    f"worker{k},worker{(k + 1) % 8}\nworker{(k + 1) % 8},worker{k}\n" for k in range(8)
+)
 MATRIX = "\n".join([",".join(["0.125"] * 8)] * 8)
 
 
@@ -30,7 +34,13 @@ def scenario(tmp_path, cluster=(), **tables):
 
 
 def gossip(**table):
-    return {"gossip": table, "methods": [{"name": "DMSGD", "algorithm": "d-psgd"}, {"algorithm": "d-psgd", "name": "other", "gossip": table}]}
+    return {
+        "gossip": table,
+        "methods": [
+            {"name": "DMSGD", "algorithm": "d-psgd"},
+            {"algorithm": "d-psgd", "name": "other", "gossip": table},
+        ],
+    }
 
 
 CASES = {
@@ -39,7 +49,10 @@ CASES = {
     "graph": gossip(graph={"name": "file", "file": "ring.csv"}),
     "weights": gossip(weights={"name": "stated", "file": "w.csv"}),
     "grid": {"grid": {"cluster.topology": [{"name": "file", "file": "net.csv"}, "star"]}},
-    "grid of paths": {"cluster": {"topology": {"name": "file", "file": "no.csv"}}, "grid": {"cluster.topology.file": ["net.csv"]}},
+    "grid of paths": {
+        "cluster": {"topology": {"name": "file", "file": "no.csv"}},
+        "grid": {"cluster.topology.file": ["net.csv"]},
+    },
 }
 
 

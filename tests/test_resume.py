@@ -14,21 +14,27 @@ import torch
 from rich.console import Console
 from test_simulation import SMALL
 
-from simgmc import running, saved_training, simulation
 from simgmc.algorithms import ALGORITHMS
-from simgmc.assembly import WorkloadFactory
-from simgmc.errors import SimgmcError
-from simgmc.plan import trainings
-from simgmc.progress import RunProgress
-from simgmc.results.run_directory import create
+from simgmc.core.errors import SimgmcError
+from simgmc.experiment import run as running
+from simgmc.experiment import saved_training, simulation
+from simgmc.experiment.assembly import WorkloadFactory
+from simgmc.experiment.plan import trainings
+from simgmc.experiment.progress import RunProgress
+from simgmc.experiment.simulation import Simulation
+from simgmc.results.directory.run_directory import create
 from simgmc.scenario import ScenarioFile
-from simgmc.simulation import Simulation
 from simgmc.training.saved_state import to_arrays
 
 pytestmark = pytest.mark.usefixtures("without_plots")
 
 ROUNDS = 5
-WORKLOAD = {**SMALL["workload"], "model": {"name": "mlp", "hidden": [6]}, "rounds": ROUNDS, "evaluate_every": "2 rounds"}
+WORKLOAD = {
+    **SMALL["workload"],
+    "model": {"name": "mlp", "hidden": [6]},
+    "rounds": ROUNDS,
+    "evaluate_every": "2 rounds",
+}
 OWN = {
     "diloco": {"beta1": 0.8},
     "dgc": {"density_warmup": [0.5], "weight_decay_at": "aggregate"},
@@ -52,7 +58,12 @@ def method(name):
 
 
 def scenario(methods, *settings):
-    content = {**SMALL, "workload": WORKLOAD, "methods": methods, "report": {"target": 0.3, "baseline": methods[0]["name"]}}
+    content = {
+        **SMALL,
+        "workload": WORKLOAD,
+        "methods": methods,
+        "report": {"target": 0.3, "baseline": methods[0]["name"]},
+    }
     content["cluster"] = {**SMALL["cluster"], "hosts": {}}
     if any(ALGORITHMS[one["algorithm"]].mixing != "none" for one in methods):
         content["gossip"] = {"graph": "ring"}
@@ -135,7 +146,12 @@ class _Normed(torch.nn.Sequential):
 
     def __init__(self, inputs, classes):
         super().__init__(
-            torch.nn.Flatten(), torch.nn.Linear(inputs, 8), torch.nn.BatchNorm1d(8), torch.nn.ReLU(), torch.nn.Dropout(0.3), torch.nn.Linear(8, classes)
+            torch.nn.Flatten(),
+            torch.nn.Linear(inputs, 8),
+            torch.nn.BatchNorm1d(8),
+            torch.nn.ReLU(),
+            torch.nn.Dropout(0.3),
+            torch.nn.Linear(8, classes),
         )
 
 
@@ -145,7 +161,7 @@ def test_running_statistics_and_dropout_go_on_too(tmp_path, trainers, kill, monk
         torch.manual_seed(seed)
         return _Normed(math.prod(shape), classes)
 
-    monkeypatch.setattr("simgmc.assembly.build_model", build)
+    monkeypatch.setattr("simgmc.experiment.assembly.build_model", build)
     stopped_after_every_round_equals_never_stopped(scenario([method(name)]), tmp_path, trainers, kill)
     state = trainers[-1].state_dict()["workload"]
     assert int(state["2.num_batches_tracked"][0]) >= ROUNDS and float(state["2.running_mean"].abs().sum()) > 0
@@ -158,13 +174,20 @@ PROBLEM = {
 
 
 def test_problems_in_float64_go_on_too(tmp_path, trainers, kill):
-    content = {**SMALL, "workload": PROBLEM, "methods": [method("gmc"), method("def-a")], "report": {"baseline": "gmc", "metric": "gap", "target": 0.01}}
+    content = {
+        **SMALL,
+        "workload": PROBLEM,
+        "methods": [method("gmc"), method("def-a")],
+        "report": {"baseline": "gmc", "metric": "gap", "target": 0.01},
+    }
     content |= {"cluster": {**SMALL["cluster"], "hosts": {}}, "optimizer": {**SMALL["optimizer"], "weight_decay": 0.0}}
     stopped_after_every_round_equals_never_stopped(ScenarioFile(content, "small.toml"), tmp_path, trainers, kill)
 
 
 def test_a_grid_of_clusters_and_a_second_seed_go_on_too(tmp_path, trainers, kill):
-    file = scenario([method("gmc"), method("dmsgd")], ("seeds", [1, 2]), ("grid.cluster.bandwidth", ["5 Mbit/s", "200 kbit/s"]))
+    file = scenario(
+        [method("gmc"), method("dmsgd")], ("seeds", [1, 2]), ("grid.cluster.bandwidth", ["5 Mbit/s", "200 kbit/s"])
+    )
     stopped_after_every_round_equals_never_stopped(file, tmp_path, trainers, kill)
 
 
@@ -202,7 +225,7 @@ def test_a_cluster_that_stops_by_a_crash_stops_in_the_same_round(tmp_path, train
 
 
 def test_what_was_evaluated_is_not_evaluated_again(tmp_path, kill, monkeypatch):
-    from simgmc.training.workload import ClassificationWorkload
+    from simgmc.workloads.classification import ClassificationWorkload
 
     calls, evaluate = [], ClassificationWorkload.evaluate
     monkeypatch.setattr(ClassificationWorkload, "evaluate", lambda *arguments: calls.append(1) or evaluate(*arguments))
@@ -266,7 +289,7 @@ def test_a_run_that_is_asked_to_stop_saves_the_round_first_and_goes_on_from_ther
 
 
 def test_a_second_signal_does_not_wait(monkeypatch):
-    from simgmc.interruption import Interruption
+    from simgmc.core.interruption import Interruption
 
     interruption = Interruption()
     with interruption.listening(), interruption.held():
@@ -281,7 +304,7 @@ def test_a_second_signal_does_not_wait(monkeypatch):
 
 
 def test_signals_that_the_process_ignores_stay_ignored():
-    from simgmc.interruption import Interruption
+    from simgmc.core.interruption import Interruption
 
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

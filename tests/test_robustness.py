@@ -14,20 +14,26 @@ import torch
 from rich.console import Console
 from test_simulation import SMALL
 
-from simgmc import running, simulation
-from simgmc.errors import SimgmcError
-from simgmc.plan import trainings
-from simgmc.replaying import replay
-from simgmc.results.run_directory import create, open_run
-from simgmc.results.run_lock import writing
+from simgmc.commands.replay import replay
+from simgmc.core.errors import SimgmcError
+from simgmc.experiment import run as running
+from simgmc.experiment import simulation
+from simgmc.commands.why import why
+from simgmc.experiment.plan import trainings
+from simgmc.results.directory.run_directory import create, open_run
+from simgmc.results.directory.run_lock import writing
 from simgmc.scenario import ScenarioFile
-from simgmc.training.workload import ClassificationWorkload
-from simgmc.why import why
+from simgmc.workloads.classification import ClassificationWorkload
 
 pytestmark = pytest.mark.usefixtures("without_plots")
 
 PLAIN = {**SMALL["cluster"], "hosts": {}, "stragglers": {"sigma": 0.0}}
-BASE = {**SMALL, "cluster": PLAIN, "methods": SMALL["methods"][:2], "workload": {**SMALL["workload"], "rounds": 4, "evaluate_every": "2 rounds"}}
+BASE = {
+    **SMALL,
+    "cluster": PLAIN,
+    "methods": SMALL["methods"][:2],
+    "workload": {**SMALL["workload"], "rounds": 4, "evaluate_every": "2 rounds"},
+}
 GRID = ("grid.cluster.bandwidth", ["5 Mbit/s", "200 kbit/s", "1 Mbit/s"])
 
 
@@ -105,7 +111,11 @@ IMPOSSIBLE = {
     "unknown device": ((), {"device": "tpu"}, 'device = "tpu": must be "auto", "cpu" or "cuda"'),
     "threads": ((), {"threads": 0}, "threads = 0: must be a whole number of at least 1"),
     "threads in words": ((), {"threads": "two"}, 'threads = "two": must be a whole number'),
-    "checkpoints": ((), {"checkpoint_every": float("nan")}, "checkpoint_every = nan: must be a number of seconds of at least 0"),
+    "checkpoints": (
+        (),
+        {"checkpoint_every": float("nan")},
+        "checkpoint_every = nan: must be a number of seconds of at least 0",
+    ),
     "partition": ((("workload.partition", {"name": "shards", "shards_per_worker": 1000}),), {}, "must be at most"),
 }
 
@@ -125,7 +135,7 @@ def test_a_workload_that_does_not_fit_into_memory_is_a_clear_error(tmp_path, mon
     def full(*arguments, **options):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
 
-    monkeypatch.setattr("simgmc.assembly.build_model", full)
+    monkeypatch.setattr("simgmc.experiment.assembly.build_model", full)
     with pytest.raises(SimgmcError, match="do not fit into the memory"):
         run(tmp_path / "new")
     assert not (tmp_path / "new").exists()
@@ -148,7 +158,9 @@ def test_memory_that_runs_out_while_training_is_a_clear_error_and_the_run_goes_o
 
 
 @pytest.mark.parametrize("kept", [0, 1, 2])
-def test_a_run_killed_between_the_clusters_of_a_training_goes_on_without_training(tmp_path, finished, monkeypatch, kept):
+def test_a_run_killed_between_the_clusters_of_a_training_goes_on_without_training(
+    tmp_path, finished, monkeypatch, kept
+):
     count = itertools.count()
     write = simulation.write_series
 
@@ -164,7 +176,11 @@ def test_a_run_killed_between_the_clusters_of_a_training_goes_on_without_trainin
     assert open_run(tmp_path / "run").has_costs("DMSGD, seed 3") and len(open_run(tmp_path / "run").finished()) == kept
     trained = []
     build = simulation.build_trainer
-    monkeypatch.setattr(simulation, "build_trainer", lambda training, workload: trained.append(training.key) or build(training, workload))
+    monkeypatch.setattr(
+        simulation,
+        "build_trainer",
+        lambda training, workload: trained.append(training.key) or build(training, workload),
+    )
     run(tmp_path / "run", GRID)
     assert trained == (["DMSGD, seed 3"] if kept == 0 else []) + ["GMC, seed 3"]
     assert files(tmp_path / "run") == files(finished)
@@ -178,7 +194,14 @@ def test_a_series_that_lost_evaluations_is_replayed_from_one_that_has_them(copy,
     assert files(copy) == files(finished)
 
 
-@pytest.mark.parametrize("damage", [lambda file: file.unlink(), lambda file: file.write_bytes(b"PK"), lambda file: file.write_bytes(file.read_bytes()[:-40])])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda file: file.unlink(),
+        lambda file: file.write_bytes(b"PK"),
+        lambda file: file.write_bytes(file.read_bytes()[:-40]),
+    ],
+)
 def test_lost_costs_are_named_by_why_and_restored_by_the_same_run_command(copy, finished, damage):
     damage(copy / "costs" / "GMC, seed 3.npz")
     console = Console(file=StringIO(), width=120)
@@ -201,7 +224,11 @@ def test_a_replay_beyond_the_crash_that_stopped_the_run_is_refused(tmp_path):
     crash = ("cluster.crashes", {"workers": [{"worker": 2, "at": "150 ms"}], "policy": "stop"})
     run(tmp_path / "run", crash)
     with pytest.raises(SimgmcError, match="stopped after round .* simgmc run"):
-        again(tmp_path / "run", settings=[("cluster.crashes.workers", [{"worker": 2, "at": "1000 s"}])], out=tmp_path / "other")
+        again(
+            tmp_path / "run",
+            settings=[("cluster.crashes.workers", [{"worker": 2, "at": "1000 s"}])],
+            out=tmp_path / "other",
+        )
     assert not (tmp_path / "other").exists()
 
 
@@ -212,7 +239,7 @@ def test_a_crash_on_the_first_cluster_does_not_end_the_training_for_the_others(t
 
 
 def test_one_process_at_a_time_writes_into_a_directory(tmp_path):
-    code = "import sys, pathlib, time; from simgmc.results.run_lock import writing\nwith writing(sys.argv[1]): print('held', flush=True); time.sleep(60)"
+    code = "import sys, pathlib, time; from simgmc.results.directory.run_lock import writing\nwith writing(sys.argv[1]): print('held', flush=True); time.sleep(60)"
     holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout.readline() == "held\n"

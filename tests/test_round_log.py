@@ -7,13 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simgmc.costs import Average, Compress, Compute, Join, Mix
-from simgmc.results import stored_costs
-from simgmc.round_log import RoundLog
+from simgmc.costs import storage as stored_costs
+from simgmc.costs.log import RoundLog
+from simgmc.costs.steps import Average, Compress, Compute, Join, Mix
 
 counts = st.integers(0, 2**40)
 arrays = st.lists(counts, min_size=3, max_size=3).map(lambda numbers: np.array(numbers, np.int64))
-edges = st.integers(0, 600).map(lambda n: np.arange(2 * n, dtype=np.int64).reshape(n, 2) % 3)  # up to more than 4096 bytes
+edges = st.integers(0, 600).map(
+    lambda n: np.arange(2 * n, dtype=np.int64).reshape(n, 2) % 3
+)  # up to more than 4096 bytes
 steps = st.one_of(
     st.builds(Compute, st.integers(1, 4)),
     st.builds(Compress, counts),

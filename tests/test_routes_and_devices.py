@@ -16,14 +16,14 @@ from rich.console import Console
 from test_resume import method
 from test_simulation import SMALL
 
-from simgmc import assembly
 from simgmc.algorithms import ALGORITHMS
-from simgmc.plan import trainings
-from simgmc.progress import RunProgress
-from simgmc.results.run_directory import create
+from simgmc.experiment import assembly
+from simgmc.experiment.plan import trainings
+from simgmc.experiment.progress import RunProgress
+from simgmc.experiment.simulation import Simulation
+from simgmc.results.directory.run_directory import create
 from simgmc.scenario import ScenarioFile
-from simgmc.simulation import Simulation
-from simgmc.training.workload import ClassificationWorkload
+from simgmc.workloads.classification import ClassificationWorkload
 
 ROUNDS, TOLERANCE = 50, 1e-7
 PROBLEM = {
@@ -66,7 +66,10 @@ def trajectory(name, out, monkeypatch, device="cpu", **how):
     with RunProgress(console, len(trainings(file.points)), file.points[0].scenario.report.metric) as progress:
         Simulation(file.points, directory, assembly.WorkloadFactory(device, None, None), progress, 1e9).run()
     with open(out / "metrics.csv", newline="") as stream:
-        return [[float(row[key]) for key in ("sim_time_s", "bytes_up", "test_loss", "test_accuracy") if row[key]] for row in csv.DictReader(stream)]
+        return [
+            [float(row[key]) for key in ("sim_time_s", "bytes_up", "test_loss", "test_accuracy") if row[key]]
+            for row in csv.DictReader(stream)
+        ]
 
 
 def same(first, second):
@@ -90,6 +93,6 @@ def test_layers_split_by_worker_and_worker_after_worker_give_the_same_trajectory
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_cuda_and_the_cpu_give_the_same_trajectory(name, tmp_path, monkeypatch):
-    monkeypatch.setattr("simgmc.compression.quantise.uniforms", uniforms_of_the_host)
+    monkeypatch.setattr("simgmc.compression.quantisation.quantise.uniforms", uniforms_of_the_host)
     one, other = (trajectory(name, tmp_path / device, monkeypatch, device) for device in ("cpu", "cuda"))
     same(one, other)

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from simgmc.errors import SimgmcError
+from simgmc.core.errors import SimgmcError
+from simgmc.core.units import BANDWIDTH, DURATION, parse
 from simgmc.scenario import ScenarioFile
-from simgmc.units import BANDWIDTH, DURATION, parse
 
 SCENARIOS = Path(__file__).parents[1] / "scenarios"
 QUICKSTART = tomllib.loads((SCENARIOS / "quickstart.toml").read_text())
@@ -107,7 +107,10 @@ def test_all_mistakes_are_reported_at_once():
 def test_a_collective_that_sums_in_flight_carries_shared_blocks_and_dense_messages():
     load(
         ("grid.cluster.collective", ["ring-all-reduce"]),
-        *((f"methods.{name}.compressor", {"name": "rbgs", "density": 0.1}) for name in ("DGC", "DGC w/o masking", "GMC")),
+        *(
+            (f"methods.{name}.compressor", {"name": "rbgs", "density": 0.1})
+            for name in ("DGC", "DGC w/o masking", "GMC")
+        ),
     )
 
 

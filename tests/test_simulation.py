@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from simgmc import running, simulation
-from simgmc.assembly import WorkloadFactory
-from simgmc.costs import Average
-from simgmc.errors import SimgmcError
-from simgmc.plan import trainings
-from simgmc.replaying import replay
-from simgmc.results.run_directory import open_run
+from simgmc.commands.replay import replay
+from simgmc.core.errors import SimgmcError
+from simgmc.costs.steps import Average
+from simgmc.experiment import run as running
+from simgmc.experiment import simulation
+from simgmc.experiment.assembly import WorkloadFactory
+from simgmc.experiment.plan import trainings
+from simgmc.results.directory.run_directory import open_run
 from simgmc.scenario import ScenarioFile
 
 pytestmark = pytest.mark.usefixtures("without_plots")
@@ -78,7 +79,9 @@ def test_the_same_scenario_gives_byte_identical_metrics_twice(tmp_path):
     assert len(metrics(first).splitlines()) == 1 + 4 * 4
 
 
-@pytest.mark.parametrize("model", [{"name": "mlp", "hidden": [24]}, {"name": "cnn", "channels": [8, 16]}], ids=["mlp", "cnn"])
+@pytest.mark.parametrize(
+    "model", [{"name": "mlp", "hidden": [24]}, {"name": "cnn", "channels": [8, 16]}], ids=["mlp", "cnn"]
+)
 def test_metrics_are_byte_identical_on_1_2_and_4_threads(tmp_path, model):
     file = scenario(("workload.model", model), ("workload.rounds", 12), ("workload.evaluate_every", "6 rounds"))
     found = {metrics(run(file, tmp_path / str(threads), threads=threads)[0]) for threads in (1, 2, 4)}
@@ -86,22 +89,41 @@ def test_metrics_are_byte_identical_on_1_2_and_4_threads(tmp_path, model):
 
 
 def test_replaying_stored_costs_equals_a_full_run_on_that_network(tmp_path):
-    grid = (("grid.cluster.bandwidth", ["5 Mbit/s", "200 kbit/s"]), ("grid.cluster.collective", ["ring", "parameter-server"]))
+    grid = (
+        ("grid.cluster.bandwidth", ["5 Mbit/s", "200 kbit/s"]),
+        ("grid.cluster.collective", ["ring", "parameter-server"]),
+    )
     together, _ = run(scenario(*grid), tmp_path / "grid")
     for bandwidth in ("5 Mbit/s", "200 kbit/s"):
         for collective in ("ring", "parameter-server"):
             alone = scenario(("cluster.bandwidth", bandwidth), ("cluster.collective", collective))
             expected = rows(run(alone, tmp_path / f"{collective} {bandwidth[0]}")[0])
-            found = [row for row in rows(together) if (row["collective"], row.pop("cluster.bandwidth", bandwidth)) == (collective, bandwidth)]
+            found = [
+                row
+                for row in rows(together)
+                if (row["collective"], row.pop("cluster.bandwidth", bandwidth)) == (collective, bandwidth)
+            ]
             assert found == expected
 
 
 @pytest.mark.parametrize(
     "collective",
-    ["ring", "lock-step-ring", "ring-all-gather", "sharded-parameter-server", "colocated-parameter-server", "doubling-all-gather", "sparse-reduce-scatter"],
+    [
+        "ring",
+        "lock-step-ring",
+        "ring-all-gather",
+        "sharded-parameter-server",
+        "colocated-parameter-server",
+        "doubling-all-gather",
+        "sparse-reduce-scatter",
+    ],
 )
 def test_a_replay_has_the_metrics_of_a_full_run_to_the_last_digit(tmp_path, collective):
-    changes = [("cluster.collective", collective), ("cluster.latency", "7 ms"), ("cluster.topology", {"name": "two-tier", "per_rack": 2})]
+    changes = [
+        ("cluster.collective", collective),
+        ("cluster.latency", "7 ms"),
+        ("cluster.topology", {"name": "two-tier", "per_rack": 2}),
+    ]
     trained, _ = run(scenario(), tmp_path / "trained")
     expected, _ = run(scenario(*changes), tmp_path / "expected")
     replay(trained, settings=changes, out=tmp_path / "replayed", console=Console(file=StringIO()))
@@ -213,7 +235,7 @@ def test_a_dry_run_predicts_dense_bytes_exactly_and_trains_nothing(tmp_path):
     printed = console.file.getvalue()
     assert "nothing is trained" in printed
     assert not list(tmp_path.iterdir())
-    from simgmc.dry_run import predict
+    from simgmc.experiment.preflight.prediction import predict
 
     file = scenario(("cluster.stragglers.sigma", 0.0))
     training = trainings(file.points)[0]

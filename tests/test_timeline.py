@@ -7,19 +7,23 @@ from io import StringIO
 
 import pytest
 from rich.console import Console
-
-from simgmc import running
-from simgmc.errors import SimgmcError
-from simgmc.scenario import ScenarioFile
-from simgmc.watching import timeline
 from test_simulation import SMALL
+
+from simgmc.commands.timeline import timeline
+from simgmc.core.errors import SimgmcError
+from simgmc.experiment import run as running
+from simgmc.scenario import ScenarioFile
 
 pytestmark = pytest.mark.usefixtures("without_plots")
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    base = {**SMALL, "methods": SMALL["methods"][:2], "workload": {**SMALL["workload"], "rounds": 6, "evaluate_every": "3 rounds"}}
+    base = {
+        **SMALL,
+        "methods": SMALL["methods"][:2],
+        "workload": {**SMALL["workload"], "rounds": 6, "evaluate_every": "3 rounds"},
+    }
     file = ScenarioFile(base, "small.toml", [("grid.cluster.collective", ["parameter-server", "ring"])])
     return running.run(file, out=tmp_path_factory.mktemp("run") / "run", device="cpu", console=Console(file=StringIO()))
 
@@ -81,7 +85,9 @@ def test_a_series_that_there_is_not_is_refused_with_what_there_is(finished, opti
 def test_several_methods_may_be_asked_for(finished, tmp_path):
     names = [one.get("name", one["algorithm"]) for one in SMALL["methods"][:2]]
     files = watch(finished, methods=names, rounds="0", out=tmp_path)
-    assert sorted(file.name for file in files if file.suffix == ".json") == sorted(f"{name}.trace.json" for name in names)
+    assert sorted(file.name for file in files if file.suffix == ".json") == sorted(
+        f"{name}.trace.json" for name in names
+    )
 
 
 def test_a_directory_without_a_run_is_refused(tmp_path):

@@ -7,9 +7,9 @@ import pytest
 
 from simgmc.algorithms import ALGORITHMS
 from simgmc.compression import build
-from simgmc.training.quadratic import gmc_toy
-from simgmc.training.quadratic_workload import QuadraticWorkload
 from simgmc.training.stacked import StackedTrainer
+from simgmc.workloads.problems.quadratic import gmc_toy
+from simgmc.workloads.problems.quadratic_workload import QuadraticWorkload
 
 ROUNDS, TAIL, RATE = 2000, 200, 0.005
 METHODS = {
@@ -72,7 +72,10 @@ def test_distances_are_those_of_the_table_to_its_digits(capsys):
     lines = [f"{'row':<14}" + "".join(f"{method:>24}" for method in METHODS)]
     for row, expected in TABLE.items():
         found = [tail(row, method) for method in METHODS]
-        cells = (f"{value:12.4g} ({'diverges' if stated is None else stated})" for value, stated in zip(found, expected, strict=True))
+        cells = (
+            f"{value:12.4g} ({'diverges' if stated is None else stated})"
+            for value, stated in zip(found, expected, strict=True)
+        )
         lines.append(f"{row[0]} d={row[1]} s={row[2]:<6}" + "".join(f"{cell:>24}" for cell in cells))
         for value, stated in zip(found, expected, strict=True):
             if stated is None:

@@ -6,14 +6,14 @@ from far_device import FAR, FarDevice, uniforms_of_the_host
 from test_routes_and_devices import scenario
 
 from simgmc.algorithms import ALGORITHMS
-from simgmc.building import build_clocked_trainer, build_trainer
-from simgmc.clocked_training import ClockedTraining
-from simgmc.layout import Layout
-from simgmc.plan import cluster_settings, trainings
-from simgmc.recorded import Milestones
-from simgmc.training.quadratic import Quadratics
-from simgmc.training.quadratic_workload import QuadraticWorkload
+from simgmc.core.layout import Layout
+from simgmc.experiment.asynchronous import ClockedTraining
+from simgmc.experiment.building import build_clocked_trainer, build_trainer
+from simgmc.experiment.plan import cluster_settings, trainings
+from simgmc.experiment.record import Milestones
 from simgmc.training.saved_state import from_arrays, to_arrays
+from simgmc.workloads.problems.quadratic import Quadratics
+from simgmc.workloads.problems.quadratic_workload import QuadraticWorkload
 
 LAYOUT = Layout(("conv", "bias", "linear"), ((4, 3, 2, 2), (4,), (10, 6)))
 WAITS = {"sgd": 1, "dmsgd": 1, "local-sgd": 1, "d-psgd": 1, "ef-signsgd": 1, "gmc": 7, "powersgd": 2}
@@ -22,7 +22,9 @@ WAITS = {"sgd": 1, "dmsgd": 1, "local-sgd": 1, "d-psgd": 1, "ef-signsgd": 1, "gm
 
 def workload(device):
     draws = np.random.default_rng(0)
-    problem = Quadratics(draws.uniform(0.5, 2, (4, LAYOUT.d)), draws.standard_normal((4, LAYOUT.d)), draws.standard_normal(LAYOUT.d), 0.3)
+    problem = Quadratics(
+        draws.uniform(0.5, 2, (4, LAYOUT.d)), draws.standard_normal((4, LAYOUT.d)), draws.standard_normal(LAYOUT.d), 0.3
+    )
     made = QuadraticWorkload(problem, 1, device)
     made.layout = LAYOUT
     return made
@@ -43,14 +45,20 @@ def trained(name, device):
         trainer = build_clocked_trainer(training, work)
         settings = cluster_settings(training.scenario, training.method, training.seed)
         record = ClockedTraining(trainer, settings, Short(training, 1.0), training.scenario).run().record
-        return [(state.time, state.test_loss, dict(state.others)) for state in record.states], to_arrays(trainer.state())
+        return [(state.time, state.test_loss, dict(state.others)) for state in record.states], to_arrays(
+            trainer.state()
+        )
     trainer = build_trainer(training, work)
     found = []
     for _ in range(4):
         FarDevice.waits.clear()
         steps = trainer.run_round()
         waits = FarDevice.waits.total()
-        found += [[getattr(step, "up", None) for step in steps], work.evaluate(trainer.model()), *map(work.evaluate, trainer.models())]
+        found += [
+            [getattr(step, "up", None) for step in steps],
+            work.evaluate(trainer.model()),
+            *map(work.evaluate, trainer.models()),
+        ]
         arrays, plain = to_arrays(trainer.state_dict())
         trainer = build_trainer(training, work)
         trainer.load_state_dict(from_arrays(dict(arrays), plain, work.device))
@@ -60,7 +68,7 @@ def trained(name, device):
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_a_training_on_a_device_has_the_bits_of_one_on_the_cpu(name, monkeypatch):
-    monkeypatch.setattr("simgmc.compression.quantise.uniforms", uniforms_of_the_host)
+    monkeypatch.setattr("simgmc.compression.quantisation.quantise.uniforms", uniforms_of_the_host)
     near, (arrays, plain) = trained(name, "cpu")
     with FarDevice():
         far, (there, plain_there) = trained(name, FAR)

@@ -7,12 +7,12 @@ from io import StringIO
 
 import pytest
 from rich.console import Console
-
-from simgmc import running
-from simgmc.results.run_directory import open_run
-from simgmc.scenario import ScenarioFile
-from simgmc.why import explain
 from test_simulation import SMALL
+
+from simgmc.experiment import run as running
+from simgmc.experiment.explanation import explain
+from simgmc.results.directory.run_directory import open_run
+from simgmc.scenario import ScenarioFile
 
 pytestmark = pytest.mark.usefixtures("without_plots")
 
@@ -20,7 +20,12 @@ PLAIN = {**SMALL["cluster"], "hosts": {}, "stragglers": {"sigma": 0.0}}
 
 
 def explanations(tmp_path, *settings):
-    base = {**SMALL, "cluster": PLAIN, "methods": SMALL["methods"][:1], "workload": {**SMALL["workload"], "rounds": 4, "evaluate_every": "4 rounds"}}
+    base = {
+        **SMALL,
+        "cluster": PLAIN,
+        "methods": SMALL["methods"][:1],
+        "workload": {**SMALL["workload"], "rounds": 4, "evaluate_every": "4 rounds"},
+    }
     file = ScenarioFile(base, "small.toml", settings)
     out = running.run(file, out=tmp_path / "run", device="cpu", console=Console(file=StringIO()))
     return list(explain(open_run(out), file.points))
@@ -60,7 +65,12 @@ SLOW = ("cluster.hosts", {"worker0": {"slowdown": 20.0}})
 @pytest.mark.parametrize(
     ("name", "settings", "on", "bound_by"),
     [
-        ("Swarm", [("cluster.bandwidth", "1 Mbit/s")], "pairwise ring", r"link (worker\d -> switch|switch -> worker\d) \([5-9]\d% used\)"),
+        (
+            "Swarm",
+            [("cluster.bandwidth", "1 Mbit/s")],
+            "pairwise ring",
+            r"link (worker\d -> switch|switch -> worker\d) \([5-9]\d% used\)",
+        ),
         ("Swarm", FAST, "pairwise ring", "compute"),
         ("Swarm", [("cluster.latency", "1 s"), ("cluster.bandwidth", "100 Gbit/s")], "pairwise ring", "latency"),
         ("Swarm", [*FAST, SLOW, ("gossip.graph", "star")], "pairwise star", "waiting for a partner"),
@@ -70,7 +80,9 @@ SLOW = ("cluster.hosts", {"worker0": {"slowdown": 20.0}})
     ],
 )
 def test_what_bound_gossip_and_what_the_clock_drives_is_named(tmp_path, name, settings, on, bound_by):
-    (one,) = explanations(tmp_path, ("methods", [CLOCKED[name]]), ("report.baseline", name), ("gossip", {"graph": "ring"}), *settings)
+    (one,) = explanations(
+        tmp_path, ("methods", [CLOCKED[name]]), ("report.baseline", name), ("gossip", {"graph": "ring"}), *settings
+    )
     assert one.on == on
     assert re.fullmatch(bound_by, one.bound_by), one.bound_by
     assert (one.twice_bandwidth is None) == (name != "Gossip")

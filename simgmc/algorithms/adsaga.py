@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from simgmc.algorithms.effects import SERVER, Ask, Gradient
 from simgmc.algorithms.worker import Algorithm, Program, Worker
-from simgmc.errors import SimgmcError
+from simgmc.core.errors import SimgmcError
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from simgmc.algorithms.effects import Average, Gradient
 from simgmc.algorithms.worker import Algorithm, Compressor, Program, Worker, momentum, option
-from simgmc.errors import SimgmcError
+from simgmc.core.errors import SimgmcError
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 
 from simgmc.algorithms.effects import Average, Gradient
 from simgmc.algorithms.worker import Algorithm, Compressor, Program, Worker, momentum, option
-from simgmc.errors import SimgmcError
+from simgmc.core.errors import SimgmcError
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,15 @@ class DGC(Algorithm):
     momentum: float = momentum()
     momentum_factor_masking: bool = option("zero a worker's momentum where it has sent", True)
     nesterov: bool = option("Nesterov's form of the momentum", False)
-    clip_norm: float | None = option("2-norm to clip gradients to, over sqrt(K) on each worker; not unless given", None, above=0)
-    density_warmup: tuple[float, ...] = option("densities of the first epochs; then the compressor's", (), above=0, at_most=1)
-    weight_decay_at: Literal["gradient", "aggregate"] = option("a part of the gradient, or added after aggregation", "gradient")
+    clip_norm: float | None = option(
+        "2-norm to clip gradients to, over sqrt(K) on each worker; not unless given", None, above=0
+    )
+    density_warmup: tuple[float, ...] = option(
+        "densities of the first epochs; then the compressor's", (), above=0, at_most=1
+    )
+    weight_decay_at: Literal["gradient", "aggregate"] = option(
+        "a part of the gradient, or added after aggregation", "gradient"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -239,7 +239,9 @@ class QuantizedPRSGDGossip(Algorithm):
 
     compressor: Compressor = option("Q, of what is sent to neighbours")
     period: int = option("local steps in a round", 4)
-    steps_from: Literal["own", "mixed"] = option("where local steps start: the worker's own model, or the mixed one", "own")
+    steps_from: Literal["own", "mixed"] = option(
+        "where local steps start: the worker's own model, or the mixed one", "own"
+    )
 
     def start(self, worker: Worker) -> None:
         worker.public_sum = worker.params

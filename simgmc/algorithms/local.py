@@ -205,7 +205,9 @@ class SlowMo(LocalSGD):
     period: int = option("local steps in a round", 12)
     slow_momentum: float = option("factor of the slow momentum", 0.7, at_least=0, below=1)
     slow_lr: float = option("factor of the slow step", 1.0, at_least=0)
-    momentum_sync: Literal["keep", "average", "reset"] = option("what becomes of the local momentum after a round", "keep")
+    momentum_sync: Literal["keep", "average", "reset"] = option(
+        "what becomes of the local momentum after a round", "keep"
+    )
 
     def start(self, worker: Worker) -> None:
         super().start(worker)

@@ -37,7 +37,9 @@ class OverlapSGP(Algorithm):
 
     momentum: float = momentum()
     nesterov: bool = option("Nesterov's form of the momentum", True)
-    staleness: int = option("rounds whose messages are not waited for; 0: synchronous between neighbours", 1, at_least=0)
+    staleness: int = option(
+        "rounds whose messages are not waited for; 0: synchronous between neighbours", 1, at_least=0
+    )
 
     def start(self, worker: Worker) -> None:
         *rows, d = worker.params.shape

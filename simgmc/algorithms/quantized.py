@@ -55,7 +55,9 @@ class TernGrad(Algorithm):
 
     momentum: float = momentum()
     clip: float = option("standard deviations at which gradients are clipped; 0: they are not", 2.5, at_least=0)
-    share_scale: bool = option("all workers use the largest of their scales, so that messages add up to whole numbers", True)
+    share_scale: bool = option(
+        "all workers use the largest of their scales, so that messages add up to whole numbers", True
+    )
 
     def start(self, worker: Worker) -> None:
         worker.momentum_buffer = worker.zeros()
@@ -149,7 +151,9 @@ class PowerSGD(Algorithm):
     rank: int = option("rank of the factors", 2)
     momentum: float = momentum()
     warm_start: bool = option("keep Q for the next round", True)
-    residual: Literal["mean", "own"] = option("what the residual lacks: the averaged approximation, or the worker's own", "mean")
+    residual: Literal["mean", "own"] = option(
+        "what the residual lacks: the averaged approximation, or the worker's own", "mean"
+    )
 
     def start(self, worker: Worker) -> None:
         worker.residual = worker.zeros()

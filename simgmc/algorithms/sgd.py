@@ -112,7 +112,9 @@ class LARS(Algorithm):
             if self.exempt_vectors and len(shape) < 2:
                 step[..., start:end] = given
             else:
-                step[..., start:end] *= self._ratio(own.norm(dim=-1, keepdim=True), given.norm(dim=-1, keepdim=True), worker.weight_decay)
+                step[..., start:end] *= self._ratio(
+                    own.norm(dim=-1, keepdim=True), given.norm(dim=-1, keepdim=True), worker.weight_decay
+                )
         worker.velocity = self.momentum * worker.velocity + worker.lr * step
         worker.params = worker.params - worker.velocity
 

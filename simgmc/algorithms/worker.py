@@ -12,9 +12,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from simgmc.algorithms.effects import SERVER
-from simgmc.layout import Layout
-from simgmc.randomness import Randomness, generator
-from simgmc.registry import REQUIRED, Entry, Option, read_options
+from simgmc.core.layout import Layout
+from simgmc.core.randomness import Randomness, generator
+from simgmc.core.registry import REQUIRED, Entry, Option, read_options
 
 Compressor = Callable[[Any, Randomness], Any]
 """``(vector (..., d), randomness) -> message``; see :mod:`simgmc.compression`."""
@@ -52,7 +52,18 @@ class Worker:
     many for all workers. On the server those of all together."""
 
     _CONTEXT = frozenset(
-        {"lr", "previous_lr", "weight_decay", "round", "epoch", "workers", "layout", "neighbours", "sources", "components"}
+        {
+            "lr",
+            "previous_lr",
+            "weight_decay",
+            "round",
+            "epoch",
+            "workers",
+            "layout",
+            "neighbours",
+            "sources",
+            "components",
+        }
     )
 
     def __init__(self, params: Any, layout: Layout, seed: int, ranks: Sequence[int], workers: int):
@@ -109,9 +120,7 @@ class Worker:
     def state(self) -> dict[str, Any]:
         """The named tensors that make up the worker between rounds."""
         return {
-            name: value
-            for name, value in vars(self).items()
-            if not name.startswith("_") and name not in self._CONTEXT
+            name: value for name, value in vars(self).items() if not name.startswith("_") and name not in self._CONTEXT
         }
 
 
@@ -130,7 +139,7 @@ class CompressorOption(Option):
 
 
 def option(summary: str, default: Any = REQUIRED, kw_only: bool = False, **bounds: Any) -> Any:
-    """A field of an algorithm: what it means, its default and its bounds, as of :class:`~simgmc.registry.Option`.
+    """A field of an algorithm: what it means, its default and its bounds, as of :class:`~simgmc.core.registry.Option`.
 
     ``kw_only``: of one without a default, after those of a base class that have some.
     """

@@ -4,7 +4,7 @@
 ``(vector (..., d), random) -> Message``. Importing this package imports no torch.
 """
 
+from simgmc.compression.build import build
 from simgmc.compression.catalogue import COMPRESSORS
-from simgmc.compression.registry import build
 
 __all__ = ["COMPRESSORS", "build"]

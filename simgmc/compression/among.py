@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from simgmc.compression.exemption import PartlyDense
-from simgmc.compression.groups import Groups
-from simgmc.compression.levels import SignValues
 from simgmc.compression.low_rank import LowRankMessage, dense_message
 from simgmc.compression.message import DenseMessage, Message, SharedMessage
-from simgmc.compression.sparse import SparseMessage, sparse_message
-from simgmc.compression.values import FloatValues, Values, row_offsets
-from simgmc.errors import SimgmcError
+from simgmc.compression.quantisation.groups import Groups
+from simgmc.compression.quantisation.levels import SignValues
+from simgmc.compression.sparsification.message import SparseMessage, sparse_message
+from simgmc.compression.wire.values import FloatValues, Values, row_offsets
+from simgmc.core.errors import SimgmcError
 
 
 def among(message: Message, ranks: Sequence[int]) -> Message:
@@ -49,7 +49,9 @@ def with_late(message: Message, ranks: Sequence[int], late: Mapping[int, Tensor]
 
 def refuse_shared(message: Message) -> None:
     """Raises SimgmcError for a message that could not be averaged with one of a later round."""
-    if isinstance(message, SharedMessage) or (isinstance(message, PartlyDense) and isinstance(message.inner, SharedMessage)):
+    if isinstance(message, SharedMessage) or (
+        isinstance(message, PartlyDense) and isinstance(message.inner, SharedMessage)
+    ):
         raise SimgmcError(
             'late = "carried": these messages cover coordinates that all workers draw anew in every round, so a late one fits no '
             'other round; use late = "dropped", or a compressor whose messages name their coordinates'
@@ -59,7 +61,10 @@ def refuse_shared(message: Message) -> None:
 def _recoded(message: Message, rows: Tensor) -> Message:
     """Rows ``(n, d)`` as messages of the same kind."""
     if isinstance(message, PartlyDense):
-        parts = (torch.cat([rows[:, column] for column in columns], 1) if columns else rows[:, :0] for columns in message.columns)
+        parts = (
+            torch.cat([rows[:, column] for column in columns], 1) if columns else rows[:, :0]
+            for columns in message.columns
+        )
         exempt, inner = (_recoded(one, part) for one, part in zip((message.exempt, message.inner), parts))
         return PartlyDense(rows.shape, message.columns, exempt, inner)
     if isinstance(message, LowRankMessage):
@@ -67,11 +72,15 @@ def _recoded(message: Message, rows: Tensor) -> Message:
     format = message.values.format if isinstance(message.values, FloatValues) else "fp32"
     if isinstance(message, SparseMessage):
         support = [row.nonzero().flatten() for row in rows]
-        return sparse_message(rows.shape, [(index, row[index]) for index, row in zip(support, rows)], format, message.index_format)
+        return sparse_message(
+            rows.shape, [(index, row[index]) for index, row in zip(support, rows)], format, message.index_format
+        )
     offsets = row_offsets([rows.shape[1]] * len(rows))
     if isinstance(message.values, SignValues) and message.values.vote:
         scales, groups = message.values.scales[:1] * len(rows), [Groups.whole(rows.shape[1])] * len(rows)
-        return DenseMessage(rows.shape, SignValues(rows.reshape(-1) > 0, scales, groups, offsets, message.values.unit, True))
+        return DenseMessage(
+            rows.shape, SignValues(rows.reshape(-1) > 0, scales, groups, offsets, message.values.unit, True)
+        )
     return DenseMessage(rows.shape, FloatValues(rows.reshape(-1), offsets, format))
 
 

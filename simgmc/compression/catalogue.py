@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from simgmc.errors import SimgmcError
-from simgmc.registry import Entry, Option, Part, Registry
+from simgmc.core.errors import SimgmcError
+from simgmc.core.registry import Entry, Option, Part, Registry
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ _SPARSIFIERS = Registry(
             "the k coordinates of largest magnitude, exactly",
             "Aji and Heafield 2017; Stich et al. 2018",
             _KEEP | _SPARSE,
-            "top_k:TopK",
+            "sparsification.top_k:TopK",
             unites=_fixed_size,
         ),
         CompressorEntry(
@@ -102,12 +102,14 @@ _SPARSIFIERS = Registry(
             {
                 **_KEEP,
                 "sample": Option("fraction of the coordinates that is sampled", float, 0.01, above=0, at_most=1),
-                "sampling": Option("random subset, or strided as in DGC's code", str, "uniform", ("uniform", "strided")),
+                "sampling": Option(
+                    "random subset, or strided as in DGC's code", str, "uniform", ("uniform", "strided")
+                ),
                 "correct": Option("repair the threshold as DGC's code does (0.8 k to k are sent)", bool, False),
                 "limit": Option("without correction, send at most this many times k", float, 10.0),
                 **_SPARSE,
             },
-            "sampled_top_k:SampledTopK",
+            "sparsification.sampled_top_k:SampledTopK",
             unites=_fixed_size,
         ),
         CompressorEntry(
@@ -115,7 +117,7 @@ _SPARSIFIERS = Registry(
             "every coordinate of at least a given magnitude",
             "Strom 2015; Sahu et al. 2021",
             {"threshold": Option("smallest magnitude that is sent", float, at_least=0, at_most=1e30)} | _SPARSE,
-            "threshold:Threshold",
+            "sparsification.threshold:Threshold",
             unites=_fixed_size,
         ),
         CompressorEntry(
@@ -124,11 +126,13 @@ _SPARSIFIERS = Registry(
             "Stich et al. 2018",
             {
                 **_KEEP,
-                "seed": Option("shared: same coordinates everywhere, no indices sent", str, "shared", ("shared", "own")),
+                "seed": Option(
+                    "shared: same coordinates everywhere, no indices sent", str, "shared", ("shared", "own")
+                ),
                 "unbiased": Option("scale by d/k, so that the expectation is the vector", bool, False),
                 **_SPARSE,
             },
-            "random_sparse:RandomK",
+            "sparsification.random_sparse:RandomK",
             lambda options: options["seed"] == "shared",
             _fixed_size,
         ),
@@ -137,7 +141,7 @@ _SPARSIFIERS = Registry(
             "a block of consecutive coordinates from a shared random start, no indices sent",
             "Vogels et al. 2019; Xu and Huang 2022",
             _KEEP | _FLOATS | _EXEMPT,
-            "random_sparse:RBGS",
+            "sparsification.random_sparse:RBGS",
             _always,
         ),
         CompressorEntry(
@@ -151,7 +155,7 @@ _SPARSIFIERS = Registry(
                 **_FLOATS,
                 **_EXEMPT,
             },
-            "random_sparse:GRBS",
+            "sparsification.random_sparse:GRBS",
             _always,
         ),
     ),
@@ -170,7 +174,7 @@ _QUANTISERS = Registry(
                 "vote": Option('with scale = "none": the average is the majority\'s sign, one bit', bool, False),
                 **_EXEMPT,
             },
-            "quantise:ScaledSign",
+            "quantisation.quantise:ScaledSign",
         ),
         CompressorEntry(
             "qsgd",
@@ -184,7 +188,7 @@ _QUANTISERS = Registry(
                 "coding": Option("how levels are written", str, "fixed", _CODINGS),
                 **_EXEMPT,
             },
-            "quantise:StochasticLevels",
+            "quantisation.quantise:StochasticLevels",
         ),
         CompressorEntry(
             "ternary",
@@ -193,11 +197,13 @@ _QUANTISERS = Registry(
             {
                 **_SCALES,
                 "clip": Option("clip to so many standard deviations first; 0: do not", float, 2.5, at_least=0),
-                "share_scale": Option("all workers use the largest of their scales: sums are whole numbers", bool, False),
+                "share_scale": Option(
+                    "all workers use the largest of their scales: sums are whole numbers", bool, False
+                ),
                 "coding": Option("how levels are written", str, "trits", _CODINGS),
                 **_EXEMPT,
             },
-            "quantise:Ternary",
+            "quantisation.quantise:Ternary",
         ),
     ),
 )
@@ -224,7 +230,7 @@ COMPRESSORS: Registry[CompressorEntry] = Registry(
                 "bits": Option("bits a coordinate", int, 8, at_most=30),
                 "dither": Option("shift the lattice at random (shared seed): unbiased", bool, False),
             },
-            "lattice:Lattice",
+            "quantisation.lattice:Lattice",
         ),
         _Composed(
             "composed",

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from simgmc.compression.groups import Groups
 from simgmc.compression.message import Message, SharedMessage
-from simgmc.compression.quantise import Quantiser
-from simgmc.compression.sparse import SparseMessage
-from simgmc.compression.values import row_offsets
-from simgmc.errors import SimgmcError
-from simgmc.randomness import Randomness
+from simgmc.compression.quantisation.groups import Groups
+from simgmc.compression.quantisation.quantise import Quantiser
+from simgmc.compression.sparsification.message import SparseMessage
+from simgmc.compression.wire.values import row_offsets
+from simgmc.core.errors import SimgmcError
+from simgmc.core.randomness import Randomness
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +40,15 @@ class Composed:
         offsets = kept.values.offsets
         groups = [Groups.whole(int(n), self.quantise.bucket) for n in np.diff(offsets)]
         if isinstance(kept, SharedMessage):
-            return SharedMessage(kept.shape, kept.indices, self.quantise.code(kept.values.flat, offsets, groups, random))
+            return SharedMessage(
+                kept.shape, kept.indices, self.quantise.code(kept.values.flat, offsets, groups, random)
+            )
         if not isinstance(kept, SparseMessage):
             raise SimgmcError("only a sparsifier's values can be quantised in a composition")
         if self.quantise.bucket is not None:
-            raise SimgmcError("bucket: the values of a sparse message have one scale; buckets need a shared-seed sparsifier")
+            raise SimgmcError(
+                "bucket: the values of a sparse message have one scale; buckets need a shared-seed sparsifier"
+            )
         coded = self.quantise.code(kept.values.flat, offsets, groups, random)
         sent = coded.flat != 0
         if bool(sent.all()):

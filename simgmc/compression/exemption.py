@@ -17,9 +17,9 @@ from torch import Tensor
 from simgmc.compression.identity import Identity
 from simgmc.compression.message import DenseMessage, Message
 from simgmc.compression.rows import as_rows
-from simgmc.errors import SimgmcError
-from simgmc.layout import Layout
-from simgmc.randomness import Randomness
+from simgmc.core.errors import SimgmcError
+from simgmc.core.layout import Layout
+from simgmc.core.randomness import Randomness
 
 
 def without_vectors(layout: Layout) -> Layout:

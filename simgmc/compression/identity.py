@@ -9,8 +9,8 @@ from torch import Tensor
 
 from simgmc.compression.message import DenseMessage
 from simgmc.compression.rows import as_rows, refuse_non_finite
-from simgmc.compression.values import FloatValues
-from simgmc.randomness import Randomness
+from simgmc.compression.wire.values import FloatValues
+from simgmc.core.randomness import Randomness
 
 
 @dataclass(frozen=True, kw_only=True)

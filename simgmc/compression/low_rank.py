@@ -26,10 +26,10 @@ from torch import Tensor
 
 from simgmc.compression.message import DenseMessage, Message
 from simgmc.compression.rows import as_rows, for_each_row, on_device, refuse_non_finite
-from simgmc.compression.values import FloatValues
-from simgmc.errors import SimgmcError
-from simgmc.layout import Layout
-from simgmc.randomness import Randomness
+from simgmc.compression.wire.values import FloatValues
+from simgmc.core.errors import SimgmcError
+from simgmc.core.layout import Layout
+from simgmc.core.randomness import Randomness
 
 
 @dataclass(frozen=True)

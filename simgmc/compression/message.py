@@ -3,8 +3,8 @@
 A message is a *support* (which coordinates) and *values* (how their numbers are
 written). The support makes the class: :class:`DenseMessage` covers all coordinates,
 :class:`SharedMessage` a set that every worker knows from the shared seed (no indices
-on the wire), :class:`simgmc.compression.sparse.SparseMessage` a set of each row's own.
-The values are written by a :class:`simgmc.compression.values.Values`.
+on the wire), :class:`simgmc.compression.sparsification.message.SparseMessage` a set of each row's own.
+The values are written by a :class:`simgmc.compression.wire.values.Values`.
 
 What is and is not in the bytes: ``encode(row)`` is the payload. What both sides know
 beforehand (d, the formats, shared coordinates, the tensors' layout) is not in it, nor
@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simgmc.compression.values import FloatValues, Values
+from simgmc.compression.wire.values import FloatValues, Values
 
 
 class Message(ABC):

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simgmc.errors import DivergenceError, SimgmcError
+from simgmc.core.errors import DivergenceError, SimgmcError
 
 T = TypeVar("T")
 
@@ -111,7 +111,9 @@ def on_device(array: np.ndarray, device: torch.device) -> Tensor:
 def as_rows(vector: Tensor) -> Tensor:
     """A contiguous ``(rows, d)`` view of a vector or of stacked vectors."""
     if vector.dim() == 0 or not vector.is_floating_point():
-        raise SimgmcError(f"a compressor takes float tensors (..., d), not shape {tuple(vector.shape)} of {vector.dtype}")
+        raise SimgmcError(
+            f"a compressor takes float tensors (..., d), not shape {tuple(vector.shape)} of {vector.dtype}"
+        )
     if vector.dtype not in (torch.float32, torch.float64):
         raise SimgmcError(f"a compressor takes float32 or float64, not {vector.dtype}")
     return vector.detach().reshape(-1, vector.shape[-1]).contiguous()
@@ -133,4 +135,6 @@ def refuse_non_finite(values: Tensor) -> None:
 
 
 def non_finite(row: int) -> DivergenceError:
-    return DivergenceError(f"row {row} of the vector to compress holds NaN or infinity; only finite numbers can be sent")
+    return DivergenceError(
+        f"row {row} of the vector to compress holds NaN or infinity; only finite numbers can be sent"
+    )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from simgmc.compression.message import Message
-from simgmc.compression.sparse import SparseMessage
-from simgmc.costs import MOST_UNITED
+from simgmc.compression.sparsification.message import SparseMessage
+from simgmc.costs.steps import MOST_UNITED
 
 
 def union_growth(message: Message) -> np.ndarray | None:
-    """(rows, rows) int64: encoded sizes of partial sums, as :attr:`simgmc.costs.Average.partial`.
+    """(rows, rows) int64: encoded sizes of partial sums, as :attr:`simgmc.costs.steps.Average.partial`.
 
     Entry [s, c] is for the sum of rows c, c+1 ... c+s (mod rows), restricted to the c-th of
     as many equal ranges of coordinates. None where messages can be summed in place, where a

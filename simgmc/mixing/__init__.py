@@ -14,4 +14,15 @@ from simgmc.mixing.matrices import (
     stated_mixing,
 )
 
-__all__ = ["GRAPHS", "LARGEST", "WEIGHTS", "GossipGraph", "Mixing", "everybody", "gossip_graph", "mixing", "read_matrix", "stated_mixing"]
+__all__ = [
+    "GRAPHS",
+    "LARGEST",
+    "WEIGHTS",
+    "GossipGraph",
+    "Mixing",
+    "everybody",
+    "gossip_graph",
+    "mixing",
+    "read_matrix",
+    "stated_mixing",
+]

@@ -12,10 +12,10 @@ from typing import Any
 
 import networkx as nx
 
-from simgmc.errors import SimgmcError
-from simgmc.network.places import drawn_graph
-from simgmc.randomness import generator
-from simgmc.registry import Entry, Option, Registry
+from simgmc.core.errors import SimgmcError
+from simgmc.core.files import drawn_graph
+from simgmc.core.randomness import generator
+from simgmc.core.registry import Entry, Option, Registry
 
 LARGEST = 2048
 """Workers up to which gossip is accepted: mixing matrices are dense."""
@@ -90,9 +90,13 @@ def _torus(workers: int, columns: int) -> list[Edges]:
     if not columns:
         columns = next(c for c in range(math.isqrt(workers), workers + 1) if workers % c == 0 and c * c >= workers)
         if columns == workers and workers > 3:
-            raise SimgmcError(f"torus: {workers} workers make no rectangle; use another number of workers, or the graph ring")
+            raise SimgmcError(
+                f"torus: {workers} workers make no rectangle; use another number of workers, or the graph ring"
+            )
     if workers % columns:
-        raise SimgmcError(f"torus: columns = {columns}: {workers} workers do not fill rows of {columns}; it must divide {workers}")
+        raise SimgmcError(
+            f"torus: columns = {columns}: {workers} workers do not fill rows of {columns}; it must divide {workers}"
+        )
     rows = workers // columns
     right = ((r * columns + c, r * columns + (c + 1) % columns) for r in range(rows) for c in range(columns))
     down = ((r * columns + c, (r + 1) % rows * columns + c) for r in range(rows) for c in range(columns))
@@ -137,7 +141,9 @@ def _random_regular(workers: int, degree: int, seed: int) -> list[Edges]:
         edges = _both_ways(nx.random_regular_graph(degree, workers, seed=draw).edges)
         if _connected(edges, workers):
             return [edges]
-    raise SimgmcError(f"random-regular: degree = {degree}: none of {_DRAWS} graphs on {workers} workers is connected; use a larger degree")
+    raise SimgmcError(
+        f"random-regular: degree = {degree}: none of {_DRAWS} graphs on {workers} workers is connected; use a larger degree"
+    )
 
 
 def _erdos_renyi(workers: int, p: float, seed: int) -> list[Edges]:
@@ -150,7 +156,9 @@ def _erdos_renyi(workers: int, p: float, seed: int) -> list[Edges]:
         if len(pairs) > 10_000 and attempt == 20:
             break
     likely = math.log(max(workers, 2)) / workers
-    raise SimgmcError(f"erdos-renyi: p = {p:g}: none of the graphs drawn on {workers} workers is connected; above about {likely:.2g} (ln K / K) most are")
+    raise SimgmcError(
+        f"erdos-renyi: p = {p:g}: none of the graphs drawn on {workers} workers is connected; above about {likely:.2g} (ln K / K) most are"
+    )
 
 
 def _file(workers: int, file: str) -> list[Edges]:
@@ -159,7 +167,9 @@ def _file(workers: int, file: str) -> list[Edges]:
     for node in nodes:
         named = re.fullmatch(r"(?:worker)?(\d{1,6})", node)
         if named is None or int(named[1]) >= workers:
-            raise SimgmcError(f"{file}: node {node!r}: must be a worker, worker0 to worker{workers - 1} (or its number)")
+            raise SimgmcError(
+                f"{file}: node {node!r}: must be a worker, worker0 to worker{workers - 1} (or its number)"
+            )
         numbers[node] = int(named[1])
     if len(set(numbers.values())) < len(numbers):
         raise SimgmcError(f"{file}: names a worker both as a number and in full; use one of the two")

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from simgmc.errors import SimgmcError
+from simgmc.core.errors import SimgmcError
+from simgmc.core.registry import Entry, Numbers, Option, Registry
 from simgmc.mixing.graphs import LARGEST, GossipGraph
-from simgmc.registry import Entry, Numbers, Option, Registry
 
 _CLOSE = 1e-9
 """How far sums of stated weights may be from 1."""
@@ -106,7 +106,8 @@ class Mixing:
     @cached_property
     def _rows(self) -> tuple[tuple[tuple[tuple[int, float], ...], ...], ...]:
         return tuple(
-            tuple(tuple((int(j), float(row[j])) for j in np.flatnonzero(row)) for row in matrix) for matrix in self.matrices
+            tuple(tuple((int(j), float(row[j])) for j in np.flatnonzero(row)) for row in matrix)
+            for matrix in self.matrices
         )
 
     @cached_property
@@ -184,7 +185,9 @@ def _matrix(graph: GossipGraph, round: int, weights: str) -> np.ndarray:
     largest = max(degrees, default=0)
     matrix = np.zeros((graph.workers, graph.workers))
     for a, b in graph.rounds[round]:
-        share = {"uniform": largest, "push-sum": degrees[a], "metropolis-hastings": max(degrees[a], degrees[b])}[weights]
+        share = {"uniform": largest, "push-sum": degrees[a], "metropolis-hastings": max(degrees[a], degrees[b])}[
+            weights
+        ]
         matrix[b, a] = 1 / (1 + share)
     # One's own weight is written as a fraction where it is one, so that a regular graph's
     # weights are all the same number and those of the complete graph exactly 1 / K.
@@ -223,7 +226,9 @@ def stated_mixing(matrix: Sequence[Sequence[float]] | np.ndarray, name: str = "t
     found = Mixing(name, (held,))
     # A weight on oneself is enough for agreement; without any, workers may swap their models for ever.
     if len(held) > 1 and not np.diagonal(held).any() and found.spectral_gap < _CLOSE:
-        raise SimgmcError(f"{name}: workers swap what they have and never agree (spectral gap 0); give a weight on the diagonal")
+        raise SimgmcError(
+            f"{name}: workers swap what they have and never agree (spectral gap 0); give a weight on the diagonal"
+        )
     return found
 
 
@@ -240,7 +245,9 @@ def read_matrix(file: str) -> np.ndarray:
     except FileNotFoundError:
         raise SimgmcError(f"{file}: no such file") from None
     except (OSError, ValueError, EOFError, MemoryError) as error:
-        raise SimgmcError(f"{file}: is not a matrix that can be read: {getattr(error, 'strerror', None) or error}") from None
+        raise SimgmcError(
+            f"{file}: is not a matrix that can be read: {getattr(error, 'strerror', None) or error}"
+        ) from None
     if matrix.ndim != 2 or matrix.dtype.kind not in "iuf":
         raise SimgmcError(f"{file}: must hold a square matrix of numbers")
     return matrix

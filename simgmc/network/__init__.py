@@ -4,11 +4,11 @@ Alone: :func:`completion_times` of a list of :class:`Flow` on a directed graph.
 With training: :func:`simulate` turns the costs of rounds into simulated time.
 """
 
-from simgmc.network.cluster import ClusterSettings, Timing, simulate
-from simgmc.network.conditions import ComputeTime, Duration, Throughput
-from simgmc.network.flows import BandwidthChange, Flow, completion_times
-from simgmc.network.fluid import StuckError
-from simgmc.network.topology import Host, star, worker_names
+from simgmc.network.cluster.cluster import ClusterSettings, Timing, simulate
+from simgmc.network.conditions.conditions import ComputeTime, Duration, Throughput
+from simgmc.network.flows.flows import BandwidthChange, Flow, completion_times
+from simgmc.network.flows.fluid import StuckError
+from simgmc.network.topology.catalogue import Host, star, worker_names
 
 __all__ = [
     "BandwidthChange", "ClusterSettings", "ComputeTime", "Duration", "Flow", "Host", "StuckError", "Throughput",

@@ -1,1 +1,3 @@
-"""Run directories, summaries and plots. Nothing is imported here: plotting libraries load when they are used."""
+"""What a run keeps and shows: its directory, series read back from it, tables and figures. Imports no torch.
+May import scenario, network, costs and core.
+"""

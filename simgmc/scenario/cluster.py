@@ -7,36 +7,37 @@ from typing import Annotated, Any
 import networkx as nx
 from pydantic import BeforeValidator, Field, model_validator
 
-from simgmc.costs import Participation
-from simgmc.costs import MOST_UNITED
-from simgmc.errors import SimgmcError, suggestion
+from simgmc.core.errors import SimgmcError, suggestion
+from simgmc.core.files import drawn_nodes
+from simgmc.core.registry import Registry
+from simgmc.core.units import Quantity, is_rate
+from simgmc.costs.steps import MOST_UNITED, Participation
 from simgmc.network import ClusterSettings, ComputeTime, Throughput, worker_names
 from simgmc.network import Duration as StatedDuration
 from simgmc.network import Host as NetworkHost
+from simgmc.network.cluster.reachability import check_reachable
+from simgmc.network.cluster.settings import FIRST_K, Overlap
 from simgmc.network.collectives import COLLECTIVES, OPTIONS, Collective, Options
 from simgmc.network.collectives import check as check_collective
 from simgmc.network.collectives.options import SERVERS, SLICES
-from simgmc.network.conditions import Pauses as NetworkPauses
-from simgmc.network.dynamics import Dynamics
-from simgmc.network.faults import Faults
-from simgmc.network.overheads import Overheads
-from simgmc.network.places import drawn_nodes
-from simgmc.network.reachability import check_reachable
-from simgmc.network.routing import Links
-from simgmc.network.settings import FIRST_K, Overlap
-from simgmc.network.topology import TOPOLOGIES
-from simgmc.network.topology import build as build_topology
-from simgmc.registry import Registry
+from simgmc.network.conditions.conditions import Pauses as NetworkPauses
+from simgmc.network.conditions.dynamics import Dynamics
+from simgmc.network.conditions.faults import Faults
+from simgmc.network.conditions.overheads import Overheads
+from simgmc.network.topology.catalogue import TOPOLOGIES
+from simgmc.network.topology.catalogue import build as build_topology
+from simgmc.network.topology.routing import Links
 from simgmc.scenario.components import PositiveReal, Real, component, option_type, plain
 from simgmc.scenario.conditions import Crashes, Network, OverlapWithBackward, Pauses, Stragglers, Transport
 from simgmc.scenario.devices import DEVICES
 from simgmc.scenario.quantities import Bandwidth, Duration, parse_duration_or_rate, parse_positive_duration
 from simgmc.scenario.tables import Table, mistake
-from simgmc.units import Quantity, is_rate
 
 MEASURED = "measured"
 AUTO = "auto"
-_PICKED = Collective(AUTO, "whichever is the fastest on this network for a message of that size", "-", SLICES | SERVERS, servers=-1)
+_PICKED = Collective(
+    AUTO, "whichever is the fastest on this network for a message of that size", "-", SLICES | SERVERS, servers=-1
+)
 CHOICES = Registry("collective", [*COLLECTIVES.values(), _PICKED])
 """What a scenario may name: the collectives, and that one be picked for each message."""
 
@@ -57,7 +58,9 @@ class Host(Table):
     @model_validator(mode="after")
     def _once(self) -> Host:
         if self.bandwidth and (self.up or self.down):
-            raise mistake("give either bandwidth (both directions) or up and down", "bandwidth", value=str(self.bandwidth))
+            raise mistake(
+                "give either bandwidth (both directions) or up and down", "bandwidth", value=str(self.bandwidth)
+            )
         return self
 
 
@@ -141,7 +144,9 @@ class Cluster(Table):
     @model_validator(mode="after")
     def _known(self) -> Cluster:
         if self.collective not in CHOICES:
-            raise mistake(f"unknown collective; {suggestion(self.collective, CHOICES)}", "collective", value=self.collective)
+            raise mistake(
+                f"unknown collective; {suggestion(self.collective, CHOICES)}", "collective", value=self.collective
+            )
         for key in OPTIONS:
             names = [name for name, entry in CHOICES.items() if key in entry.options]
             value = getattr(self.collective_options, key)
@@ -153,14 +158,28 @@ class Cluster(Table):
                     "collective_options", key, value=value,
                 )  # fmt: skip
         if self.overlap is not None and self.crashes is not None:
-            raise mistake("overlap and crashes together are not supported; leave out one of them", "overlap", value=self.overlap.buckets)
+            raise mistake(
+                "overlap and crashes together are not supported; leave out one of them",
+                "overlap",
+                value=self.overlap.buckets,
+            )
         if self.collective == FIRST_K:
             if self.overlap is not None:
-                raise mistake(f"{FIRST_K} takes whole messages; leave overlap out", "overlap", value=self.overlap.buckets)
+                raise mistake(
+                    f"{FIRST_K} takes whole messages; leave overlap out", "overlap", value=self.overlap.buckets
+                )
             if self.crashes is not None:
-                raise mistake(f"{FIRST_K} and crashes together are not supported; leave out one of them", "crashes", value=plain(self.crashes))
+                raise mistake(
+                    f"{FIRST_K} and crashes together are not supported; leave out one of them",
+                    "crashes",
+                    value=plain(self.crashes),
+                )
         if self.crashes is not None and self.crashes.policy == "without" and self.collective in _NEED_ALL:
-            raise mistake(f'cannot go on without crashed workers: {_NEED_ALL[self.collective]}; or crashes.policy = "wait"', "collective", value=self.collective)
+            raise mistake(
+                f'cannot go on without crashed workers: {_NEED_ALL[self.collective]}; or crashes.policy = "wait"',
+                "collective",
+                value=self.collective,
+            )
         return self
 
     def participation(self, workers: int) -> Participation:
@@ -175,9 +194,18 @@ class Cluster(Table):
     def check(self, workers: int) -> None:
         """What only shows once the number of workers is known; all that a run would refuse."""
         if (self.collective_options.k or 0) > workers:
-            raise mistake(f"a server cannot wait for more messages than there are workers: at most {workers}", "collective_options", "k", value=self.collective_options.k)
+            raise mistake(
+                f"a server cannot wait for more messages than there are workers: at most {workers}",
+                "collective_options",
+                "k",
+                value=self.collective_options.k,
+            )
         if self.server_position is not None and self.server_position > workers:
-            raise mistake(f"counts the workers before the server: at most {workers}", "server_position", value=self.server_position)
+            raise mistake(
+                f"counts the workers before the server: at most {workers}",
+                "server_position",
+                value=self.server_position,
+            )
         known = self.host_names(workers)
         for name, own in self.hosts.items():
             if name not in known:
@@ -207,7 +235,13 @@ class Cluster(Table):
         """Refuse what would be read by nothing."""
         serves = name in self.server_names()
         if serves and own.slowdown != 1.0:
-            raise mistake("a server computes no gradients; slow its link (bandwidth, latency) instead", "hosts", name, "slowdown", value=own.slowdown)
+            raise mistake(
+                "a server computes no gradients; slow its link (bandwidth, latency) instead",
+                "hosts",
+                name,
+                "slowdown",
+                value=own.slowdown,
+            )
         if self.topology.name == "home-broadband" and not serves:
             given = [key for key in ("bandwidth", "up", "down", "latency") if getattr(own, key) is not None]
             if given:
@@ -270,7 +304,9 @@ class Cluster(Table):
             both = own.bandwidth or self.bandwidth
             latency = self.latency if own.latency is None else own.latency
             hosts.append(NetworkHost(name, float(own.up or both), float(own.down or both), float(latency)))
-        options = {key: float(value) if isinstance(value, Quantity) else value for key, value in self.topology.options.items()}
+        options = {
+            key: float(value) if isinstance(value, Quantity) else value for key, value in self.topology.options.items()
+        }
         return build_topology(self.topology.name, hosts, **options)
 
     def settings(self, workers: int, seed: int, compression: Quantity | None = None) -> ClusterSettings:
@@ -286,7 +322,9 @@ class Cluster(Table):
             server=servers[0],
             servers=servers,
             # With k = n it is the plain server, and needs nothing of its own.
-            collective="parameter-server" if self.collective == FIRST_K and self.participation(workers) == "all" else self.collective,
+            collective="parameter-server"
+            if self.collective == FIRST_K and self.participation(workers) == "all"
+            else self.collective,
             options=self.collective_options.network_options(),
             overheads=Overheads(
                 self.transport.efficiency,

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from simgmc.errors import SimgmcError, suggestion
-from simgmc.registry import Option, OptionError, Registry
+from simgmc.core.errors import SimgmcError, suggestion
+from simgmc.core.registry import Option, OptionError, Registry
 from simgmc.scenario.tables import Table, mistake
 
 Real = Annotated[float, Field(allow_inf_nan=False)]
@@ -54,7 +54,9 @@ def component(entries: Registry[Any]) -> Any:
 
 def option_type(option: Option) -> Any:
     """The type of a key that holds the option's value."""
-    return Annotated[Any, BeforeValidator(lambda value: value if value is None and option.default is None else option.read(value))]
+    return Annotated[
+        Any, BeforeValidator(lambda value: value if value is None and option.default is None else option.read(value))
+    ]
 
 
 def plain(value: Any) -> Any:

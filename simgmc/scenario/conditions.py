@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from simgmc.errors import SimgmcError
-from simgmc.network.dynamics import Background, BandwidthTrace, Dynamics, LinkFailure, RandomBandwidth
-from simgmc.network.faults import Crash, Faults
+from simgmc.core.errors import SimgmcError
+from simgmc.network.conditions.dynamics import Background, BandwidthTrace, Dynamics, LinkFailure, RandomBandwidth
+from simgmc.network.conditions.faults import Crash, Faults
 from simgmc.scenario.components import PositiveReal, Real
 from simgmc.scenario.quantities import Bandwidth, Duration, PositiveDuration, Size
 from simgmc.scenario.tables import Table
@@ -124,9 +124,14 @@ class Network(Table):
     def dynamics(self) -> Dynamics:
         """As the network simulation takes it."""
         return Dynamics(
-            tuple(LinkFailure(f.source, f.destination, float(f.down), None if f.up is None else float(f.up)) for f in self.failures),
+            tuple(
+                LinkFailure(f.source, f.destination, float(f.down), None if f.up is None else float(f.up))
+                for f in self.failures
+            ),
             tuple(BandwidthTrace.from_file(t.file, t.source, t.destination) for t in self.traces),
-            tuple(RandomBandwidth(float(w.interval), w.sigma, w.memory, w.source, w.destination) for w in self.wandering),
+            tuple(
+                RandomBandwidth(float(w.interval), w.sigma, w.memory, w.source, w.destination) for w in self.wandering
+            ),
             tuple(Background(t.sources, float(t.size), float(t.off), t.exponential) for t in self.traffic),
         )
 
@@ -149,12 +154,13 @@ class Crashes(Table):
     def faults(self) -> Faults:
         """As the network simulation takes it."""
         return Faults(
-            tuple(Crash(c.worker, float(c.at), None if c.back is None else float(c.back)) for c in self.workers), self.policy
+            tuple(Crash(c.worker, float(c.at), None if c.back is None else float(c.back)) for c in self.workers),
+            self.policy,
         )
 
 
 class Transport(Table):
-    """What messages cost beyond the wire; see :class:`simgmc.network.overheads.Overheads`."""
+    """What messages cost beyond the wire; see :class:`simgmc.network.conditions.overheads.Overheads`."""
 
     efficiency: Annotated[PositiveReal, Field(ge=1e-6, le=1)] = 1.0
     software: Duration = "0 us"
@@ -163,7 +169,7 @@ class Transport(Table):
 
 
 class OverlapWithBackward(Table):
-    """Messages sent in buckets during the backward pass; see :class:`simgmc.network.settings.Overlap`."""
+    """Messages sent in buckets during the backward pass; see :class:`simgmc.network.cluster.settings.Overlap`."""
 
     buckets: Annotated[int, Field(ge=1, le=1000)]
     backward: Annotated[Real, Field(ge=0, le=1)] = 2 / 3

@@ -17,7 +17,7 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
-from simgmc.errors import SimgmcError, show_key, show_value, suggestion
+from simgmc.core.errors import SimgmcError, show_key, show_value, suggestion
 from simgmc.scenario.point import Scenario, reads_shared_weights
 from simgmc.scenario.relative_paths import anchor
 
@@ -82,7 +82,9 @@ class ScenarioFile:
         while waiting:
             place, value = waiting.pop()
             if isinstance(value, int) and not -(2**63) <= value < 2**63:
-                raise SimgmcError(f"{self.place}: {show_key(place)} = {show_value(value)}: a whole number must fit into 64 bits")
+                raise SimgmcError(
+                    f"{self.place}: {show_key(place)} = {show_value(value)}: a whole number must fit into 64 bits"
+                )
             if isinstance(value, (dict, list)) and len(place) > _DEEPEST:
                 raise SimgmcError(f"{self.place}: {show_key(place[:3])}...: is nested deeper than {_DEEPEST} tables")
             if isinstance(value, dict):
@@ -170,7 +172,11 @@ class ScenarioFile:
         if key.startswith("methods.*."):
             rest = key.removeprefix("methods.*.")
             rows = content.get("methods")
-            having = [n for n, row in enumerate(rows if isinstance(rows, list) else []) if isinstance(row, dict) and rest.split(".")[0] in row]
+            having = [
+                n
+                for n, row in enumerate(rows if isinstance(rows, list) else [])
+                if isinstance(row, dict) and rest.split(".")[0] in row
+            ]
             if not having:
                 raise SimgmcError(f"{self.place}: {show_key([prefix + key])}: no method has {rest.split('.')[0]!r}")
             for number in having:
@@ -184,9 +190,13 @@ class ScenarioFile:
                     return names.index(part)
                 if part.isdecimal() and len(part) < 10 and int(part) < len(table):
                     return int(part)
-                raise SimgmcError(f"{self.place}: {show_key([prefix + key])}: nothing is called {part!r}; {suggestion(part, names)}")
+                raise SimgmcError(
+                    f"{self.place}: {show_key([prefix + key])}: nothing is called {part!r}; {suggestion(part, names)}"
+                )
             if not isinstance(table, dict):
-                raise SimgmcError(f"{self.place}: {show_key([prefix + key])}: {show_value(table)} is not a table that could hold {part!r}")
+                raise SimgmcError(
+                    f"{self.place}: {show_key([prefix + key])}: {show_value(table)} is not a table that could hold {part!r}"
+                )
             return part
 
         table: Any = content

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import model_validator
 
-from simgmc.errors import SimgmcError
+from simgmc.core.errors import SimgmcError
 from simgmc.mixing import (
     GRAPHS,
     WEIGHTS,
@@ -69,7 +69,9 @@ class Gossip(Table):
         if self.graph is None:
             found = self._stated(workers)
         else:
-            found = _mixing(json.dumps([self.graph.name, self.graph.options]), workers, self.weights.name, needs == "push-sum")
+            found = _mixing(
+                json.dumps([self.graph.name, self.graph.options]), workers, self.weights.name, needs == "push-sum"
+            )
         if problem := found.problem(needs):
             raise SimgmcError(problem)
         return found

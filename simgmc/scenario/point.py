@@ -8,18 +8,18 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 
 from simgmc.algorithms import ALGORITHMS
 from simgmc.compression import COMPRESSORS
-from simgmc.costs import MOST_UNITED
-from simgmc.errors import SimgmcError, suggestion
+from simgmc.core.errors import SimgmcError, suggestion
+from simgmc.costs.steps import MOST_UNITED
 from simgmc.mixing import Mixing
 from simgmc.network import worker_names
-from simgmc.network.reachability import check_edges
-from simgmc.network.routing import Links
+from simgmc.network.cluster.reachability import check_edges
+from simgmc.network.topology.routing import Links
 from simgmc.scenario.cluster import Cluster
 from simgmc.scenario.components import Real, plain
 from simgmc.scenario.gossip import Gossip
 from simgmc.scenario.tables import Table, mistake
 from simgmc.scenario.workload import Method, Optimizer, ProblemWorkload, Workload, method_table, workload_table
-from simgmc.training.problems import PROBLEMS
+from simgmc.workloads.problems.catalogue import PROBLEMS
 
 
 class Report(Table):
@@ -73,11 +73,18 @@ class Scenario(Table):
         names = [method.name for method in self.methods]
         for index, name in enumerate(names):
             if name in names[:index]:
-                raise mistake("two methods have this name; give one of them another", "methods", index, "name", value=name)
+                raise mistake(
+                    "two methods have this name; give one of them another", "methods", index, "name", value=name
+                )
         if self.report.baseline is None:
             object.__setattr__(self, "report", self.report.model_copy(update={"baseline": names[0]}))
         if self.report.baseline not in names:
-            raise mistake(f"no method has this name; {suggestion(self.report.baseline, names)}", "report", "baseline", value=self.report.baseline)
+            raise mistake(
+                f"no method has this name; {suggestion(self.report.baseline, names)}",
+                "report",
+                "baseline",
+                value=self.report.baseline,
+            )
         self._check_measured()
         try:
             self.cluster.check(self.workload.workers)
@@ -100,10 +107,14 @@ class Scenario(Table):
         metrics = self.workload.metrics
         if self.report.metric not in metrics:
             what = self.workload.problem.name if isinstance(self.workload, ProblemWorkload) else "training on data"
-            raise mistake(f"{what} is measured by one of: {', '.join(metrics)}", "report", "metric", value=self.report.metric)
+            raise mistake(
+                f"{what} is measured by one of: {', '.join(metrics)}", "report", "metric", value=self.report.metric
+            )
         if not isinstance(self.workload, ProblemWorkload):
             return
-        decays = {("optimizer",): self.optimizer.weight_decay} | {("methods", i): m.weight_decay for i, m in enumerate(self.methods)}
+        decays = {("optimizer",): self.optimizer.weight_decay} | {
+            ("methods", i): m.weight_decay for i, m in enumerate(self.methods)
+        }
         for place, decay in decays.items():
             if decay:
                 raise mistake(
@@ -116,16 +127,31 @@ class Scenario(Table):
         algorithm = ALGORITHMS[method.algorithm]
         if algorithm.clocked or self.cluster.participation(self.workload.workers) == "all":
             return
-        why = algorithm.needs_everybody if algorithm.mixing == "none" else "gossip has no weights for some of the workers alone"
+        why = (
+            algorithm.needs_everybody
+            if algorithm.mixing == "none"
+            else "gossip has no weights for some of the workers alone"
+        )
         if why:
             crashes = self.cluster.crashes is not None
             cause = 'crashes.policy = "without"' if crashes else f"collective {self.cluster.collective!r}"
-            raise mistake(f"does not go with {cause}, which leaves workers out: {why}", "methods", index, "algorithm", value=method.algorithm)
+            raise mistake(
+                f"does not go with {cause}, which leaves workers out: {why}",
+                "methods",
+                index,
+                "algorithm",
+                value=method.algorithm,
+            )
 
     def _check_weights(self) -> None:
         """Refuse weights that are stated for all where those who share the table read its graph alone."""
         alone = [method.algorithm for method in self.methods if method.gossip is None and self.has_graph(method)]
-        if self.gossip is not None and alone and not self.weights_are_read and self.gossip.weights.name not in ("auto", "stated"):
+        if (
+            self.gossip is not None
+            and alone
+            and not self.weights_are_read
+            and self.gossip.weights.name not in ("auto", "stated")
+        ):
             names = ", ".join(dict.fromkeys(alone))
             read = f"{names} read{'s' if len(set(alone)) == 1 else ''} the graph alone, no weights, and no other method shares them"
             raise mistake(f"{read}; leave them out", "gossip", "weights", value=plain(self.gossip.weights))
@@ -139,7 +165,12 @@ class Scenario(Table):
         carried = carried or {"its own messages": (ALGORITHMS[method.algorithm].summable, False)}
         for what, (summable, unites) in carried.items():
             if refusal := self.cluster.refusal(summable, unites or workers == 1):
-                raise mistake(f"cannot carry method {method.name!r} with {what}: {refusal}", "cluster", "collective", value=self.cluster.collective)
+                raise mistake(
+                    f"cannot carry method {method.name!r} with {what}: {refusal}",
+                    "cluster",
+                    "collective",
+                    value=self.cluster.collective,
+                )
 
     def _check_gossip(self, index: int, method: Method) -> None:
         table = self.gossip_of(method)
@@ -173,12 +204,18 @@ class Scenario(Table):
             if algorithm.centralised:
                 edges = [(rank, workers) for rank in range(workers)]
             else:
-                rounds = table.graph_of(workers).rounds if table else ([(a, b) for a in range(workers) for b in range(workers) if a != b],)
+                rounds = (
+                    table.graph_of(workers).rounds
+                    if table
+                    else ([(a, b) for a in range(workers) for b in range(workers) if a != b],)
+                )
                 edges = (edge for one in rounds for edge in sorted(one))
             there_and_back = (edge for a, b in edges for edge in ((a, b), (b, a)))
             check_edges(links, names if algorithm.centralised else names[:-1], there_and_back, method.algorithm)
         except SimgmcError as error:
-            raise mistake(f"does not fit method {method.name!r}: {error}", *place, value=plain(table or self.cluster.topology)) from None
+            raise mistake(
+                f"does not fit method {method.name!r}: {error}", *place, value=plain(table or self.cluster.topology)
+            ) from None
 
     def gossip_of(self, method: Method) -> Gossip | None:
         """A method's own table, or the one that all share."""
@@ -220,6 +257,10 @@ class Scenario(Table):
         elif shared and not self.weights_are_read and self.gossip.graph is not None:
             del content["gossip"]["weights"]
         for method, written in zip(self.methods, content["methods"], strict=True):
-            if method.gossip is not None and ALGORITHMS[method.algorithm].mixing == "none" and method.gossip.graph is not None:
+            if (
+                method.gossip is not None
+                and ALGORITHMS[method.algorithm].mixing == "none"
+                and method.gossip.graph is not None
+            ):
                 del written["gossip"]["weights"]
         return content

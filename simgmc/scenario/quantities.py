@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from simgmc.units import BANDWIDTH, DURATION, SIZE, Quantity, is_rate, parse
+from simgmc.core.units import BANDWIDTH, DURATION, SIZE, Quantity, is_rate, parse
 
 
 def parse_duration_or_rate(text: Any) -> Quantity:

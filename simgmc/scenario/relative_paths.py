@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from simgmc.core.registry import Registry
 from simgmc.mixing import GRAPHS, WEIGHTS
-from simgmc.network.topology import TOPOLOGIES
-from simgmc.registry import Registry
-from simgmc.training.datasets import DATASETS
-from simgmc.training.models import MODELS
-from simgmc.training.partitions import PARTITIONS
+from simgmc.network.topology.catalogue import TOPOLOGIES
+from simgmc.workloads.data.catalogue import DATASETS
+from simgmc.workloads.models.catalogue import MODELS
+from simgmc.workloads.partitions.catalogue import PARTITIONS
 
 PARTS: dict[str, Registry[Any]] = {
     "dataset": DATASETS, "model": MODELS, "partition": PARTITIONS, "topology": TOPOLOGIES, "graph": GRAPHS, "weights": WEIGHTS,
@@ -38,7 +38,9 @@ def _anchor_table(table: Any, folder: Path) -> None:
             if not isinstance(one, dict):
                 continue
             for path in _paths(key, one):
-                if path in one or path == "folder":  # modules are looked for in the scenario's folder too, which is kept
+                if (
+                    path in one or path == "folder"
+                ):  # modules are looked for in the scenario's folder too, which is kept
                     one[path] = _absolute(one.get(path, "."), folder)
             _anchor_table(one, folder)
 

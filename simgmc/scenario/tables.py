@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from simgmc.errors import suggestion
+from simgmc.core.errors import suggestion
 
 _PLAIN = {
     "missing": "missing; a value is needed",
@@ -41,7 +41,9 @@ _PLAIN = {
 class Table(BaseModel):
     """A TOML table: no unknown keys, no silent conversions, immutable."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, validate_default=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, validate_default=True, arbitrary_types_allowed=True
+    )
 
     @model_validator(mode="wrap")
     @classmethod

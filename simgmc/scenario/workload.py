@@ -13,16 +13,16 @@ from pydantic import BeforeValidator, Field, create_model, model_validator
 from simgmc.algorithms import ALGORITHMS
 from simgmc.algorithms.worker import Algorithm, CompressorOption
 from simgmc.compression import COMPRESSORS
-from simgmc.errors import SimgmcError, suggestion
-from simgmc.registry import REQUIRED
+from simgmc.core.errors import SimgmcError, suggestion
+from simgmc.core.registry import REQUIRED
 from simgmc.scenario.components import Component, PositiveReal, Real, component, option_type, plain
 from simgmc.scenario.gossip import Gossip
 from simgmc.scenario.quantities import DURATION, DurationOrRate, parse_positive_duration
 from simgmc.scenario.tables import Table, mistake
-from simgmc.training.datasets import DATASETS
-from simgmc.training.models import MODELS, check_model
-from simgmc.training.partitions import PARTITIONS
-from simgmc.training.problems import PROBLEMS, Problem
+from simgmc.workloads.data.catalogue import DATASETS
+from simgmc.workloads.models.catalogue import MODELS, check_model
+from simgmc.workloads.partitions.catalogue import PARTITIONS
+from simgmc.workloads.problems.catalogue import PROBLEMS, Problem
 
 
 class Workload(Table):
@@ -59,7 +59,11 @@ class Workload(Table):
             value = math.nan
         unit = {"epoch": "epochs", "round": "rounds"}.get(unit.strip(), unit.strip())
         if not (1e-6 <= value <= 1e9) or unit not in ("epochs", "rounds") or (unit == "rounds" and value % 1):
-            raise mistake('must be like "1 epoch", "0.5 epochs" or "50 rounds" (at least 1 round or 1e-6 epochs), or a simulated time such as "10 s"', "evaluate_every", value=self.evaluate_every)
+            raise mistake(
+                'must be like "1 epoch", "0.5 epochs" or "50 rounds" (at least 1 round or 1e-6 epochs), or a simulated time such as "10 s"',
+                "evaluate_every",
+                value=self.evaluate_every,
+            )
         return value, unit
 
 
@@ -72,7 +76,7 @@ class DataWorkload(Workload):
     augment: bool = False
     batch_per_worker: Annotated[int, Field(ge=1, le=10**9)]
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
-    """Of the products inside a gradient, see :mod:`simgmc.training.precision`."""
+    """Of the products inside a gradient, see :mod:`simgmc.workloads.gradients.precision`."""
 
     @model_validator(mode="after")
     def _consistent(self) -> DataWorkload:
@@ -84,9 +88,17 @@ class DataWorkload(Workload):
             except SimgmcError as error:
                 raise mistake(f"{error} (dataset {name})", "model", value=self.model.name) from None
             if self.augment and len(facts.sample_shape) != 3:
-                raise mistake(f"crops and flips need images; samples of {name} have shape {facts.sample_shape}", "augment", value=True)
+                raise mistake(
+                    f"crops and flips need images; samples of {name} have shape {facts.sample_shape}",
+                    "augment",
+                    value=True,
+                )
         if facts.tokens and PARTITIONS[self.partition.name].by_label:
-            raise mistake(f"goes by labels, and samples of {name} have one for every character; give iid or contiguous", "partition", value=self.partition.name)
+            raise mistake(
+                f"goes by labels, and samples of {name} have one for every character; give iid or contiguous",
+                "partition",
+                value=self.partition.name,
+            )
         if facts.train is not None and self.workers * self.batch_per_worker > facts.train:
             raise mistake(
                 f"{self.workers} workers x {self.batch_per_worker} samples are more than the {facts.train} "
@@ -158,7 +170,11 @@ def workload_table(value: Any) -> Any:
         return DataWorkload.model_validate(value)
     own = [key for key in DataWorkload.model_fields if key not in Workload.model_fields and key in value]
     if own:
-        raise mistake("a problem brings its own data and model; give problem, or dataset, model and batch_per_worker, not both", own[0], value=value[own[0]])
+        raise mistake(
+            "a problem brings its own data and model; give problem, or dataset, model and batch_per_worker, not both",
+            own[0],
+            value=value[own[0]],
+        )
     return ProblemWorkload.model_validate(value)
 
 
@@ -176,7 +192,11 @@ class Schedule(Table):
     @model_validator(mode="after")
     def _milestones(self) -> Schedule:
         if (self.kind == "multi-step") != bool(self.milestones):
-            raise mistake('multi-step needs milestones, in epochs, and no other kind takes them', "milestones", value=self.milestones)
+            raise mistake(
+                "multi-step needs milestones, in epochs, and no other kind takes them",
+                "milestones",
+                value=self.milestones,
+            )
         return self
 
 
@@ -259,9 +279,20 @@ class Method(Table):
             algorithm = ALGORITHMS[self.algorithm]
             meets = algorithm.mixing != "none" or (algorithm.clocked and not algorithm.centralised)
             if self.gossip is not None and not meets:
-                raise mistake(f"{self.algorithm} does not mix with neighbours; leave it out", "gossip", value=plain(self.gossip))
-            if self.gossip is not None and algorithm.mixing == "none" and self.gossip.weights.name not in ("auto", "stated"):
-                raise mistake(f"{self.algorithm} reads the graph alone, no weights; leave them out", "gossip", "weights", value=plain(self.gossip.weights))
+                raise mistake(
+                    f"{self.algorithm} does not mix with neighbours; leave it out", "gossip", value=plain(self.gossip)
+                )
+            if (
+                self.gossip is not None
+                and algorithm.mixing == "none"
+                and self.gossip.weights.name not in ("auto", "stated")
+            ):
+                raise mistake(
+                    f"{self.algorithm} reads the graph alone, no weights; leave them out",
+                    "gossip",
+                    "weights",
+                    value=plain(self.gossip.weights),
+                )
         return self
 
 
@@ -283,5 +314,7 @@ def method_table(value: Any) -> Any:
     algorithm = value.get("algorithm")
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         known = suggestion(str(algorithm), ALGORITHMS)
-        raise mistake(f"unknown algorithm; {known}" if "algorithm" in value else f"missing; {known}", "algorithm", value=algorithm)
+        raise mistake(
+            f"unknown algorithm; {known}" if "algorithm" in value else f"missing; {known}", "algorithm", value=algorithm
+        )
     return _METHODS[algorithm].model_validate({"name": algorithm, **value})

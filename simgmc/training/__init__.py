@@ -1,6 +1,3 @@
-"""Models, data, partitions and the gradient engine: what every worker computes.
-
-The registries (:mod:`~simgmc.training.datasets`, :mod:`~simgmc.training.partitions`,
-:mod:`~simgmc.training.models`) are plain Python and numpy, so that scenarios are listed
-and checked without loading torch; everything else needs it.
+"""Trainers: they run workers' programs on a workload, all workers at once (stacked) or each by itself (the clock decides
+the order). May import algorithms, compression, mixing, costs, workloads and core.
 """

@@ -1,6 +1,6 @@
 """The per-worker interpreter: one program a worker, in the order of simulated time.
 
-It performs effects of which the clock says when (see :mod:`simgmc.clocked`), and never sees
+It performs effects of which the clock says when (see :mod:`simgmc.experiment.events`), and never sees
 the clock. A gradient's point is fixed when the program asks for it; its value is needed only
 when the simulated computing is over, so all gradients that are under way by then are computed
 in one call.
@@ -20,9 +20,9 @@ from simgmc.algorithms import effects
 from simgmc.algorithms.effects import SERVER, Arrival
 from simgmc.algorithms.worker import Algorithm, Program, Worker
 from simgmc.compression.identity import Identity
-from simgmc.errors import DivergenceError
-from simgmc.randomness import Randomness
-from simgmc.requests import NOTHING, Kind, Reply, Request, Served
+from simgmc.core.errors import DivergenceError
+from simgmc.core.randomness import Randomness
+from simgmc.costs.journal import NOTHING, Kind, Reply, Request, Served
 from simgmc.training.losses import LossSum
 
 _NO_DRAWS = Randomness(0, 0, 0, [0])
@@ -127,7 +127,7 @@ class PerWorkerTrainer:
     # what the clock asks ------------------------------------------------------------------
 
     def advance(self, worker: int, answer: int | Sequence[int]) -> Request:
-        """See :class:`simgmc.clocked.Numerics`."""
+        """See :class:`simgmc.experiment.events.Numerics`."""
         run = self.runs[worker]
         try:
             request = self._request(run, self._answer(worker, run, answer))
@@ -137,7 +137,7 @@ class PerWorkerTrainer:
         return request
 
     def serve(self, asked: int, asker: int, message: int) -> Served:
-        """See :class:`simgmc.clocked.Numerics`."""
+        """See :class:`simgmc.experiment.events.Numerics`."""
         content = self._take(message)
         if asked == SERVER:
             one = self.server
@@ -214,7 +214,9 @@ class PerWorkerTrainer:
             case effects.Join(handle=handle):
                 return Request(Kind.JOIN, to=handle, staleness=late)
             case _:
-                raise TypeError(f"{type(self.algorithm).__name__} asks for {type(effect).__name__}, which a run by the clock cannot do")
+                raise TypeError(
+                    f"{type(self.algorithm).__name__} asks for {type(effect).__name__}, which a run by the clock cannot do"
+                )
         number, nbytes, compressed = self._put(run.worker, message)
         return Request(kind, to, number, nbytes, compressed, late)
 
@@ -359,7 +361,9 @@ _CONTEXT = ("round", "epoch", "lr", "previous_lr", "neighbours", "sources")
 
 def _kept(worker: Worker) -> dict[str, Any]:
     """A worker's state and context; lists and tables are copied, tensors never change in place."""
-    state = {name: copy.copy(value) if isinstance(value, (list, dict)) else value for name, value in worker.state().items()}
+    state = {
+        name: copy.copy(value) if isinstance(value, (list, dict)) else value for name, value in worker.state().items()
+    }
     return {"state": state, "context": [getattr(worker, name) for name in _CONTEXT], "calls": worker._calls}
 
 

@@ -1,7 +1,7 @@
 """State of tensors and plain values, to and from what a checkpoint file holds.
 
 Dicts, lists and tuples of tensors, numpy arrays, numbers, text and None, nested as they are,
-become named numpy arrays and one plain value (see :class:`simgmc.results.checkpoint.Checkpoints`)
+become named numpy arrays and one plain value (see :class:`simgmc.results.directory.checkpoint.Checkpoints`)
 and come back equal: types, dtypes, shapes and bits.
 """
 
@@ -72,7 +72,11 @@ def _taken(value: Any, place: str, arrays: dict[str, np.ndarray]) -> Any:
         if not all(isinstance(key, (str, int)) and not isinstance(key, bool) for key in value):
             raise TypeError(f"{place}: keys must be text or whole numbers, not {[*value]}")
         # The number keeps the places of 1 and "1" apart.
-        return {"dict": [[key, _taken(one, f"{place}.{number}:{key}", arrays)] for number, (key, one) in enumerate(value.items())]}
+        return {
+            "dict": [
+                [key, _taken(one, f"{place}.{number}:{key}", arrays)] for number, (key, one) in enumerate(value.items())
+            ]
+        }
     if type(value) in (list, tuple):
         return {type(value).__name__: [_taken(one, f"{place}[{index}]", arrays) for index, one in enumerate(value)]}
     if value is None or type(value) in (bool, int, float, str):

@@ -29,7 +29,9 @@ class Schedule:
 
     def stretched(self, times: float) -> Schedule:
         """The schedule of a run that is so many times as long."""
-        return replace(self, milestones=tuple(times * one for one in self.milestones), warmup_epochs=times * self.warmup_epochs)
+        return replace(
+            self, milestones=tuple(times * one for one in self.milestones), warmup_epochs=times * self.warmup_epochs
+        )
 
     def factor(self, epoch: float, epochs: float) -> float:
         """Factor on the base learning rate at ``epoch`` (a real number) of ``epochs``."""

@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from simgmc import costs
 from simgmc.algorithms import effects
 from simgmc.algorithms.worker import Algorithm, Worker
 from simgmc.compression.identity import Identity
 from simgmc.compression.rows import for_each_row
 from simgmc.compression.union import union_growth
-from simgmc.errors import DivergenceError, SimgmcError
+from simgmc.core.errors import DivergenceError, SimgmcError
+from simgmc.costs import steps as costs
 from simgmc.mixing import Mixing
 from simgmc.training.losses import LossSum
-from simgmc.training.unfolding import Offer, StackedRound, mean_of, provisional
+from simgmc.training.rounds import Offer, StackedRound, mean_of, provisional
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class StackedTrainer:
         participation: costs.Participation = "all",
     ):
         self.participation = participation
-        """Who is in a mean, see :mod:`simgmc.training.unfolding`."""
+        """Who is in a mean, see :mod:`simgmc.training.rounds`."""
         self.held: dict[int, dict[str, Any]] = {}
         """Late messages that are carried, by worker: ``vector`` (d,), ``nbytes`` and ``floats``."""
         self.algorithm = algorithm
@@ -121,7 +121,9 @@ class StackedTrainer:
             background = isinstance(effect, effects.Launch)
             if background and self.participation != "all":
                 raise SimgmcError(f"{self.name} starts an exchange and goes on: all workers have to take part in it")
-            steps.append(dataclasses.replace(provisional(offer.message, self.held, self.workload.workers), background=background))
+            steps.append(
+                dataclasses.replace(provisional(offer.message, self.held, self.workload.workers), background=background)
+            )
             number = len(steps) - 1
             answer = yield offer
             if background:
@@ -174,7 +176,9 @@ class StackedTrainer:
             case effects.Join(handle=(step, answer)):
                 steps.append(costs.Join(step))
                 return answer
-        raise TypeError(f"{type(self.algorithm).__name__} asks for {type(effect).__name__}, which a stacked run cannot do")
+        raise TypeError(
+            f"{type(self.algorithm).__name__} asks for {type(effect).__name__}, which a stacked run cannot do"
+        )
 
     def _offered(self, effect: Any, steps: list[costs.Step]) -> Offer | None:
         """The exchange that an effect asks for, if it is a mean; adds the cost of compressing to ``steps``."""
@@ -285,7 +289,9 @@ class StackedTrainer:
         """
         saved, own = state["worker"], self.worker.state()
         if saved.keys() != own.keys() or saved["params"].shape[-1] != self.workload.d:
-            raise SimgmcError(f"saved state holds {sorted(saved)} of d = {saved['params'].shape[-1]}, not {sorted(own)} of d = {self.workload.d}")
+            raise SimgmcError(
+                f"saved state holds {sorted(saved)} of d = {saved['params'].shape[-1]}, not {sorted(own)} of d = {self.workload.d}"
+            )
         for name, value in saved.items():
             setattr(self.worker, name, value)
         self.workload.load_state_dict(state["workload"])

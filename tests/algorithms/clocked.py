@@ -17,9 +17,9 @@ from torch import Tensor
 from simgmc.algorithms import Algorithm, effects
 from simgmc.algorithms.effects import SERVER
 from simgmc.algorithms.worker import Worker
-from simgmc.randomness import generator
-from simgmc.training.quadratic import Quadratics
-from simgmc.training.quadratic_workload import QuadraticWorkload
+from simgmc.core.randomness import generator
+from simgmc.workloads.problems.quadratic import Quadratics
+from simgmc.workloads.problems.quadratic_workload import QuadraticWorkload
 
 Graph = Sequence[tuple[int, ...]]
 
@@ -91,7 +91,13 @@ class Schedule:
         weight_decay: float = 0.0,
         seed: int = 0,
     ):
-        self.algorithm, self.workload, self.lr, self.weight_decay, self.seed = algorithm, workload, lr, weight_decay, seed
+        self.algorithm, self.workload, self.lr, self.weight_decay, self.seed = (
+            algorithm,
+            workload,
+            lr,
+            weight_decay,
+            seed,
+        )
         self.compute, self.latency, self.tie, self.after = compute, latency, tie, after
         count = workload.workers
         given = complete(count) if graph is None else graph

@@ -44,4 +44,6 @@ def pytest_terminal_summary(terminalreporter) -> None:
     width = max(map(len, largest))
     for name, (error, tolerance, cases) in sorted(largest.items(), key=_row):
         verdict = "" if error <= tolerance else "   FAILED"
-        terminalreporter.write_line(f"{name:{width}}  {error:8.1e}  (tolerance {tolerance:.0e}, {cases} case{'s' * (cases > 1)}){verdict}")
+        terminalreporter.write_line(
+            f"{name:{width}}  {error:8.1e}  (tolerance {tolerance:.0e}, {cases} case{'s' * (cases > 1)}){verdict}"
+        )

@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from simgmc.layout import Layout
-from simgmc.randomness import generator
+from simgmc.core.layout import Layout
+from simgmc.core.randomness import generator
 
 MINIBATCHES = 512
 
@@ -59,7 +59,9 @@ class Quadratic:
     @property
     def optimum(self) -> torch.Tensor:
         """(d,): where the mean objective is smallest."""
-        return torch.linalg.solve(self.matrices.mean(0), torch.einsum("kij,kj->i", self.matrices, self.centres) / self.workers)
+        return torch.linalg.solve(
+            self.matrices.mean(0), torch.einsum("kij,kj->i", self.matrices, self.centres) / self.workers
+        )
 
     def initial_parameters(self) -> torch.Tensor:
         return torch.full((self.d,), 2.0, dtype=torch.float64)

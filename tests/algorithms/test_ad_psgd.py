@@ -5,11 +5,11 @@ from __future__ import annotations
 import networkx as nx
 import pytest
 import torch
+from algorithms.clocked import Schedule, complete, quadratic, ring, times
+from algorithms.trajectories import difference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from algorithms.clocked import Schedule, complete, quadratic, ring, times
-from algorithms.trajectories import difference
 from simgmc.algorithms.ad_psgd import ADPSGD, active_side
 from simgmc.mixing import gossip_graph
 
@@ -85,7 +85,9 @@ def test_staleness_counts_the_averagings_since_the_model_was_read():
 def test_a_slow_worker_delays_nobody():
     ends = {}
     schedule = Schedule(ADPSGD(), quadratic(6), graph=ring(6), compute=lambda k, n: 50.0 if k == 1 else 1.0)
-    schedule.after = lambda s: ends.update({k: s.time for k, one in enumerate(s.all) if one.rounds == 20 and k not in ends})
+    schedule.after = lambda s: ends.update(
+        {k: s.time for k, one in enumerate(s.all) if one.rounds == 20 and k not in ends}
+    )
     schedule.run(20)
     assert ends == {k: 1000.0 if k == 1 else 20.0 for k in range(6)}
 
@@ -95,7 +97,14 @@ def as_graph(graph):
 
 
 @pytest.mark.parametrize(
-    "graph", [nx.cycle_graph(6), nx.grid_2d_graph(4, 6, periodic=True), nx.star_graph(5), nx.hypercube_graph(3), nx.path_graph(2)]
+    "graph",
+    [
+        nx.cycle_graph(6),
+        nx.grid_2d_graph(4, 6, periodic=True),
+        nx.star_graph(5),
+        nx.hypercube_graph(3),
+        nx.path_graph(2),
+    ],
 )
 def test_a_graph_of_two_sides_keeps_every_edge(graph):
     given = as_graph(nx.convert_node_labels_to_integers(graph))

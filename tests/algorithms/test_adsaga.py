@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from algorithms.clocked import Schedule, quadratic, times
+from algorithms.trajectories import difference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from algorithms.clocked import Schedule, quadratic, times
-from algorithms.trajectories import difference
 from simgmc.algorithms.adsaga import ADSAGA
 from simgmc.algorithms.asynchronous_server import AsyncSGD
-from simgmc.errors import SimgmcError
-from simgmc.randomness import generator
-from simgmc.training.convex import LogisticWorkload
-from simgmc.training.datasets import Dataset
-from simgmc.training.partitions import partition
+from simgmc.core.errors import SimgmcError
+from simgmc.core.randomness import generator
+from simgmc.workloads.data.catalogue import Dataset
+from simgmc.workloads.partitions.catalogue import partition
+from simgmc.workloads.problems.convex import LogisticWorkload
 
 LR = 0.05
 

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from clocked_runs import algorithm
 
-from simgmc.clocked import Clocked, Journalled
+from simgmc.core.randomness import generator
+from simgmc.costs.journal import Journal
+from simgmc.experiment.events import Clocked, Journalled
 from simgmc.network import ClusterSettings, ComputeTime, Duration, Host
-from simgmc.network.peers import Peers
-from simgmc.network.topology import build as build_topology
-from simgmc.randomness import generator
-from simgmc.requests import Journal
+from simgmc.network.cluster.peers import Peers
+from simgmc.network.topology.catalogue import build as build_topology
 from simgmc.training.per_worker import PerWorkerTrainer
-from simgmc.training.quadratic import Quadratics
-from simgmc.training.quadratic_workload import QuadraticWorkload
+from simgmc.workloads.problems.quadratic import Quadratics
+from simgmc.workloads.problems.quadratic_workload import QuadraticWorkload
 
 K, D, NOISE, DECAY, SECONDS, LATENCY, SPREAD, GRADIENTS = 6, 9, 0.2, 3e-3, 0.01, 1e-3, 0.3, 240
 SLOW = (1.0, 2**0.4, 3**-0.2, 5**0.8, 7**0.1, 11**0.3)
@@ -212,7 +212,10 @@ class Push(Simulation):
 
 CASES = {
     "async-sgd": (Server(0.6), {"server_momentum": 0.6}),
-    "async-sgd top-k": (Server(0.3, 4), {"server_momentum": 0.3, "compressor": "top-k", "compressor_options": {"count": 4}}),
+    "async-sgd top-k": (
+        Server(0.3, 4),
+        {"server_momentum": 0.3, "compressor": "top-k", "compressor_options": {"count": 4}},
+    ),
     "staleness-aware-sgd": (Server(aware=True), {}),
     "stale-synchronous-sgd": (Server(bound=1), {"bound": 1}),
     "ad-psgd": (Averaging(), {"momentum": 0.8}),
@@ -229,7 +232,9 @@ def test_every_gradient_leaves_what_the_formulas_say(identity, name):
     names = [f"worker{rank}" for rank in range(K)]
     graph = build_topology("star", [Host(host, 1e10, 1e10, LATENCY / 2) for host in (*names, "server")])
     compute = ComputeTime(SECONDS, SLOW, sigma=SPREAD, seed=4)
-    peers = Peers(ClusterSettings(graph, tuple(names), "server", "parameter-server", compute, Duration(0.0), Duration(0.0)))
+    peers = Peers(
+        ClusterSettings(graph, tuple(names), "server", "parameter-server", compute, Duration(0.0), Duration(0.0))
+    )
     neighbours = (lambda round: DIRECTED[round % 3]) if name.startswith("osgp") else lambda round: UNDIRECTED
     trainer = PerWorkerTrainer(method, workload, rate, DECAY, seed=1, graph=neighbours)
     states = []

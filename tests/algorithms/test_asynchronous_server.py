@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from algorithms.clocked import Schedule, quadratic, times
+from algorithms.trajectories import difference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from algorithms.clocked import Schedule, quadratic, times
-from algorithms.trajectories import difference
 from simgmc.algorithms.asynchronous_server import AsyncSGD, StalenessAwareSGD, StaleSynchronousSGD
 from simgmc.compression import build
-from simgmc.errors import SimgmcError
+from simgmc.core.errors import SimgmcError
 
 LR = 0.05
 

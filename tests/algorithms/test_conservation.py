@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
-
 from algorithms.quadratic import Quadratic
 from algorithms.trajectories import COMPRESSORS, PROBLEM, Round, difference, run
+from torch import Tensor
+
 from simgmc.algorithms.cser import CSER, MCSER
 from simgmc.algorithms.dgc import DGC
 from simgmc.algorithms.error_feedback import DEF, DEFA, EFSGDM, SAEF, DoubleSqueeze, EFSignSGD
@@ -107,7 +107,9 @@ def imbalance(trajectory, put_in, residuals) -> float:
 def test_gmc_with_the_current_rate(identity):
     trajectory = run(GMC(COMPRESSORS["top-k"], momentum_lr="current"))
     previous = dict(zip(map(id, trajectory.rounds[1:]), [one.lr for one in trajectory.rounds]))
-    error = imbalance(trajectory, lambda one: gmc_current_input(one, previous.get(id(one), one.lr)), trajectory.of("residual"))
+    error = imbalance(
+        trajectory, lambda one: gmc_current_input(one, previous.get(id(one), one.lr)), trajectory.of("residual")
+    )
     identity("    conservation: GMC, current rate", error, 1e-11)
 
 

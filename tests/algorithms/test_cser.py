@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from algorithms.trajectories import COMPRESSORS, IDENTITY, PROBLEM, constant, difference, in_steps, run
+
 from simgmc.algorithms.cser import CSER, MCSER
 from simgmc.algorithms.local import LocalSGD
 from simgmc.algorithms.sgd import DMSGD, SGD
 from simgmc.compression import build
-from simgmc.errors import SimgmcError
-from simgmc.randomness import Randomness
+from simgmc.core.errors import SimgmcError
+from simgmc.core.randomness import Randomness
 
 K, D = PROBLEM.workers, PROBLEM.d
 PAIRS = {
@@ -45,7 +45,9 @@ def test_model_less_error_is_the_same_on_all_workers(identity, pair, nesterov):
     first, second = PAIRS[pair]
     cser = run(MCSER(second, compressor=first, period=6, nesterov=nesterov))
     common = cser.params - torch.stack([e.expand(K, -1) for e in cser.of("error")])
-    identity("9   M-CSER: x_k - e_k equal on all workers", difference(common, common.mean(1, keepdim=True).expand_as(common)))
+    identity(
+        "9   M-CSER: x_k - e_k equal on all workers", difference(common, common.mean(1, keepdim=True).expand_as(common))
+    )
     spread = (cser.params - cser.params.mean(1, keepdim=True)).abs().amax((1, 2))
     assert spread[1:].min() > 0
 
@@ -65,12 +67,18 @@ def test_the_mean_model_takes_the_mean_local_steps(identity, pair, nesterov):
 
 def test_cser_is_m_cser_without_momentum(identity):
     first, second = PAIRS["top-k / top-k"]
-    cser, mcser = run(CSER(second, compressor=first, period=6)), run(MCSER(second, compressor=first, period=6, momentum=0.0))
+    cser, mcser = (
+        run(CSER(second, compressor=first, period=6)),
+        run(MCSER(second, compressor=first, period=6, momentum=0.0)),
+    )
     identity("9   CSER = M-CSER(beta = 0)", difference(cser.params, mcser.params))
 
 
 def test_uncompressed_cser_is_sgd(identity):
-    identity("9   CSER(C1 = I) = SGD", difference(run(CSER(COMPRESSORS["top-k"], compressor=IDENTITY)).mean, run(SGD()).common))
+    identity(
+        "9   CSER(C1 = I) = SGD",
+        difference(run(CSER(COMPRESSORS["top-k"], compressor=IDENTITY)).mean, run(SGD()).common),
+    )
 
 
 @pytest.mark.parametrize("first", [None, build("rbgs", count=2)])

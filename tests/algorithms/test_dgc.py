@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from algorithms.trajectories import COMPRESSORS, IDENTITY, PROBLEM, constant, difference, run
+
 from simgmc.algorithms.dgc import DGC
 from simgmc.algorithms.error_feedback import EFSGDM
 from simgmc.algorithms.sgd import DMSGD, SGD
 from simgmc.compression import build
-from simgmc.errors import SimgmcError
+from simgmc.core.errors import SimgmcError
 
 
 def test_uncompressed_dgc_without_masking_is_dmsgd(identity):
@@ -24,7 +24,9 @@ def test_uncompressed_dgc_with_masking_is_sgd(identity):
 
 def test_weight_decay_after_aggregation_changes_nothing_uncompressed(identity):
     dgc = run(DGC(IDENTITY, momentum_factor_masking=False, weight_decay_at="aggregate"), weight_decay=0.1)
-    identity("    DGC(I), decay after aggregation = DMSGD", difference(dgc.common, run(DMSGD(), weight_decay=0.1).common))
+    identity(
+        "    DGC(I), decay after aggregation = DMSGD", difference(dgc.common, run(DMSGD(), weight_decay=0.1).common)
+    )
 
 
 def test_weight_decay_after_aggregation_stays_out_of_the_messages():
@@ -51,7 +53,10 @@ def test_uncompressed_nesterov_is_the_torch_optimizer(identity, decay_at):
 @pytest.mark.parametrize("name", ["top-k", "RBGS", "top-k per tensor", "sign"])
 def test_dgc_without_masking_is_error_feedback_with_local_momentum(identity, name):
     dgc = run(DGC(COMPRESSORS[name], momentum_factor_masking=False), constant)
-    identity("7   DGC(no masking) = EF-SGDM, constant rate", difference(dgc.common, run(EFSGDM(COMPRESSORS[name]), constant).common))
+    identity(
+        "7   DGC(no masking) = EF-SGDM, constant rate",
+        difference(dgc.common, run(EFSGDM(COMPRESSORS[name]), constant).common),
+    )
 
 
 def test_dgc_and_error_feedback_differ_while_the_rate_varies():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from algorithms.trajectories import COMPRESSORS, IDENTITY, PROBLEM, difference, run
+
 from simgmc.algorithms.cser import MCSER
 from simgmc.algorithms.error_feedback import DEF, DEFA, EFSGDM, SAEF, DoubleSqueeze, EFSignSGD
 from simgmc.algorithms.sgd import DMSGD, SGD
@@ -16,12 +16,18 @@ SOME = ["top-k", "RBGS"]
 
 @pytest.mark.parametrize("name", SOME)
 def test_def_without_detachment_is_error_feedback(identity, name):
-    identity("8   DEF(lambda = 0) = EF-SGDM", difference(run(DEF(COMPRESSORS[name], detached=0.0)).common, run(EFSGDM(COMPRESSORS[name])).common))
+    identity(
+        "8   DEF(lambda = 0) = EF-SGDM",
+        difference(run(DEF(COMPRESSORS[name], detached=0.0)).common, run(EFSGDM(COMPRESSORS[name])).common),
+    )
 
 
 @pytest.mark.parametrize("name", SOME)
 def test_fully_detached_error_feedback_is_saef(identity, name):
-    identity("8   DEF(lambda = 1) = SAEF", difference(run(DEF(COMPRESSORS[name], detached=1.0)).common, run(SAEF(COMPRESSORS[name])).common))
+    identity(
+        "8   DEF(lambda = 1) = SAEF",
+        difference(run(DEF(COMPRESSORS[name], detached=1.0)).common, run(SAEF(COMPRESSORS[name])).common),
+    )
 
 
 @pytest.mark.parametrize("name", SOME)
@@ -38,11 +44,17 @@ def test_uncompressed_error_feedback_is_dmsgd(identity, algorithm):
     identity("8   EF(I) = SAEF(I) = DEF(I) = DMSGD", difference(run(algorithm(IDENTITY)).common, run(DMSGD()).common))
 
 
-@pytest.mark.parametrize("algorithm, name", [(DEF, name) for name in (*SOME, "random-k, own seeds", "sign", "top-k, exempt vectors")] + [(one, name) for one in (EFSGDM, SAEF) for name in SOME])
+@pytest.mark.parametrize(
+    "algorithm, name",
+    [(DEF, name) for name in (*SOME, "random-k, own seeds", "sign", "top-k, exempt vectors")]
+    + [(one, name) for one in (EFSGDM, SAEF) for name in SOME],
+)
 def test_the_model_less_the_mean_residual_moves_by_the_mean_momentum(identity, algorithm, name):
     trajectory = run(algorithm(COMPRESSORS[name]))
     ahead = trajectory.common - torch.stack([e.mean(0) for e in trajectory.of("residual")])
-    momenta = torch.stack([one.lr * m.mean(0) for one, m in zip(trajectory.rounds, trajectory.of("momentum_buffer")[1:])])
+    momenta = torch.stack(
+        [one.lr * m.mean(0) for one, m in zip(trajectory.rounds, trajectory.of("momentum_buffer")[1:])]
+    )
     identity("22  x - mean e moves by -lr mean m (EF, SAEF, DEF)", difference(ahead[1:], ahead[:-1] - momenta))
 
 

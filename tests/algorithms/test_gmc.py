@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-
 from algorithms.quadratic import Quadratic
 from algorithms.trajectories import COMPRESSORS, IDENTITY, PROBLEM, compressors, constant, difference, run
+
 from simgmc.algorithms import effects
 from simgmc.algorithms.dgc import DGC
 from simgmc.algorithms.error_feedback import DEF, EFSGDM
@@ -82,7 +82,8 @@ def test_broadcasting_the_momentum_is_dense_and_the_mean_is_not():
 
 @pytest.mark.parametrize(
     "algorithm, name",
-    [(GMC, name) for name in COMPRESSORS] + [(one, name) for one in (GMCPlus, GMCServerMomentum) for name in ("top-k", "RBGS", "sign")],
+    [(GMC, name) for name in COMPRESSORS]
+    + [(one, name) for one in (GMCPlus, GMCServerMomentum) for name in ("top-k", "RBGS", "sign")],
 )
 def test_the_auxiliary_sequence_moves_by_the_mean_gradient(identity, algorithm, name):
     """Lemma 3: y = (w_t - beta w_{t-1} - lr mean u) / (1 - beta) takes plain SGD steps."""
@@ -132,7 +133,10 @@ def test_gmc_without_momentum_is_error_feedback_in_gradient_units(identity, name
 
 @pytest.mark.parametrize("name", EQUIVARIANT)
 def test_gmc_without_momentum_is_ef_sgd_at_a_constant_rate(identity, name):
-    gmc, ef = run(GMC(COMPRESSORS[name], momentum=0.0), constant), run(EFSGDM(COMPRESSORS[name], momentum=0.0), constant)
+    gmc, ef = (
+        run(GMC(COMPRESSORS[name], momentum=0.0), constant),
+        run(EFSGDM(COMPRESSORS[name], momentum=0.0), constant),
+    )
     identity("2.9 GMC(beta = 0) = EF-SGD, constant rate", difference(gmc.common, ef.common))
 
 
@@ -158,7 +162,10 @@ class GMCPlusWithLocalMomentum(DGC):
 @pytest.mark.parametrize("name", EQUIVARIANT)
 def test_gmc_plus_with_local_momentum_is_def(identity, name):
     local = run(GMCPlusWithLocalMomentum(COMPRESSORS[name], detached=0.3), constant)
-    identity("21  GMC+ with local momentum = DEF, constant rate", difference(local.common, run(DEF(COMPRESSORS[name]), constant).common))
+    identity(
+        "21  GMC+ with local momentum = DEF, constant rate",
+        difference(local.common, run(DEF(COMPRESSORS[name]), constant).common),
+    )
 
 
 @pytest.mark.parametrize("algorithm", [GMC, GMCPlus, GMCServerMomentum, GMCScaledResidual])

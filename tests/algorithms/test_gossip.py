@@ -14,8 +14,8 @@ from simgmc.algorithms.gossip_compressed import LEAD
 from simgmc.algorithms.local import LocalSGD
 from simgmc.algorithms.sgd import DMSGD, SGD
 from simgmc.compression import rows
+from simgmc.core.randomness import generator
 from simgmc.mixing import Mixing, gossip_graph, mixing, stated_mixing
-from simgmc.randomness import generator
 
 PERIOD = 5
 K, D = PROBLEM.workers, PROBLEM.d
@@ -75,7 +75,10 @@ def _mean_moves(trajectory) -> float:
 @pytest.mark.parametrize("name", MIXINGS)
 def test_mixing_never_moves_the_mean(identity, name):
     mix = MIXINGS[name]
-    identity("12  D-PSGD: mean x moves by -lr mean g, any W", max(_mean_moves(run(DPSGD(order), mixing=mix)) for order in ("cta", "atc")))
+    identity(
+        "12  D-PSGD: mean x moves by -lr mean g, any W",
+        max(_mean_moves(run(DPSGD(order), mixing=mix)) for order in ("cta", "atc")),
+    )
     momentum = run(DmSGD(), mixing=mix)
     m, error = torch.zeros(D, dtype=torch.float64), 0.0
     for t, one in enumerate(momentum.rounds):
@@ -87,7 +90,9 @@ def test_mixing_never_moves_the_mean(identity, name):
 def test_dmsgd_is_dpsgd_without_momentum(identity):
     for order in ("cta", "atc"):
         without = run(DmSGD(momentum=0.0, order=order), mixing=MIXINGS["ring"])
-        identity("    DmSGD(beta = 0) = D-PSGD", difference(without.params, run(DPSGD(order), mixing=MIXINGS["ring"]).params))
+        identity(
+            "    DmSGD(beta = 0) = D-PSGD", difference(without.params, run(DPSGD(order), mixing=MIXINGS["ring"]).params)
+        )
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
@@ -95,9 +100,15 @@ def test_pd_sgdm_with_the_exact_average(identity, nesterov):
     every = run(PDSGDM(period=1, nesterov=nesterov), mixing=AVERAGE)
     if not nesterov:
         identity("11  PD-SGDM(W = J, p = 1) = DMSGD", difference(every.params, run(DMSGD()).params))
-    identity("11  PD-SGDM(W = J, p = 1) = local SGD, H = 1", difference(every.params, run(LocalSGD(period=1, nesterov=nesterov)).params))
+    identity(
+        "11  PD-SGDM(W = J, p = 1) = local SGD, H = 1",
+        difference(every.params, run(LocalSGD(period=1, nesterov=nesterov)).params),
+    )
     some = run(PDSGDM(period=PERIOD, nesterov=nesterov), in_steps, mixing=AVERAGE)
-    identity("11  PD-SGDM(W = J, p) = local SGD, H = p", difference(some.params, run(LocalSGD(period=PERIOD, nesterov=nesterov), in_steps).params))
+    identity(
+        "11  PD-SGDM(W = J, p) = local SGD, H = p",
+        difference(some.params, run(LocalSGD(period=PERIOD, nesterov=nesterov), in_steps).params),
+    )
 
 
 @pytest.mark.parametrize("name", MIXINGS)
@@ -112,13 +123,19 @@ def test_pd_sgdm_mixes_once_a_period():
 
 
 def test_decentlam_with_the_exact_average(identity):
-    identity("15  DecentLaM(W = J) = DMSGD", difference(run(DecentLaM(), mixing=AVERAGE).mean, run(DMSGD()).mean), 1e-11)
+    identity(
+        "15  DecentLaM(W = J) = DMSGD", difference(run(DecentLaM(), mixing=AVERAGE).mean, run(DMSGD()).mean), 1e-11
+    )
 
 
 @pytest.mark.parametrize("name", MIXINGS)
 def test_decentlam_without_momentum_is_dpsgd(identity, name):
     without = run(DecentLaM(momentum=0.0), mixing=MIXINGS[name])
-    identity("15  DecentLaM(beta = 0) = D-PSGD (atc)", difference(without.params, run(DPSGD("atc"), mixing=MIXINGS[name]).params), 1e-11)
+    identity(
+        "15  DecentLaM(beta = 0) = D-PSGD (atc)",
+        difference(without.params, run(DPSGD("atc"), mixing=MIXINGS[name]).params),
+        1e-11,
+    )
 
 
 def test_decentlam_has_no_bias_from_momentum():
@@ -154,15 +171,24 @@ def test_quasi_global_momentum_by_its_formula(identity, name, nesterov):
 
 def test_stochastic_gradient_push_with_everybody_is_the_average(identity):
     uniform = graph("complete", weights="push-sum", push_sum=True)
-    identity("16  SGP(P = J, beta = 0) = SGD", difference(run(SGP(0.0, False), mixing=uniform).params, run(SGD()).params))
+    identity(
+        "16  SGP(P = J, beta = 0) = SGD", difference(run(SGP(0.0, False), mixing=uniform).params, run(SGD()).params)
+    )
     nesterov = run(SGP(), mixing=uniform)
-    identity("16  SGP(P = J) = local SGD (Nesterov), H = 1", difference(nesterov.params, run(LocalSGD(period=1, nesterov=True)).params))
+    identity(
+        "16  SGP(P = J) = local SGD (Nesterov), H = 1",
+        difference(nesterov.params, run(LocalSGD(period=1, nesterov=True)).params),
+    )
 
 
 @pytest.mark.parametrize("name", MIXINGS)
 def test_stochastic_gradient_push_over_doubly_stochastic_matrices_is_dpsgd(identity, name):
     pushed = run(SGP(0.0, False), mixing=MIXINGS[name])
-    identity("16  SGP(P doubly stochastic) = D-PSGD (atc)", difference(pushed.params, run(DPSGD("atc"), mixing=MIXINGS[name]).params), 1e-11)
+    identity(
+        "16  SGP(P doubly stochastic) = D-PSGD (atc)",
+        difference(pushed.params, run(DPSGD("atc"), mixing=MIXINGS[name]).params),
+        1e-11,
+    )
     weights = torch.stack([omega.expand(K, 1) for omega in pushed.of("omega")])
     identity("16  SGP(P doubly stochastic): every omega = 1", difference(weights, torch.ones_like(weights)))
 
@@ -171,7 +197,14 @@ DIRECTED = {
     "star": graph("star", 6, "push-sum"),
     "one-peer exponential, 6 workers": graph("one-peer-exponential", 6, push_sum=True),
     "one way round, with a shortcut": stated_mixing(
-        [[0.5, 0, 0, 0, 0.5, 0.5], [0.5, 0.5, 0, 0, 0, 0], [0, 0.5, 1 / 3, 0, 0, 0], [0, 0, 1 / 3, 0.5, 0, 0], [0, 0, 0, 0.5, 0.5, 0], [0, 0, 1 / 3, 0, 0, 0.5]]
+        [
+            [0.5, 0, 0, 0, 0.5, 0.5],
+            [0.5, 0.5, 0, 0, 0, 0],
+            [0, 0.5, 1 / 3, 0, 0, 0],
+            [0, 0, 1 / 3, 0.5, 0, 0],
+            [0, 0, 0, 0.5, 0.5, 0],
+            [0, 0, 1 / 3, 0, 0, 0.5],
+        ]
     ),
 }
 
@@ -199,7 +232,9 @@ def test_push_sum_corrects_what_a_directed_graph_would_bias(name):
     x, omega = start.clone(), torch.ones(6, 1, dtype=torch.float64)
     for t in range(300):
         x, omega = torch.from_numpy(mix.weights(t)) @ x, torch.from_numpy(mix.weights(t)) @ omega
-    assert difference(x / omega, start.mean(0).expand(6, -1)) < 1e-9 and difference(x, start.mean(0).expand(6, -1)) > 0.1
+    assert (
+        difference(x / omega, start.mean(0).expand(6, -1)) < 1e-9 and difference(x, start.mean(0).expand(6, -1)) > 0.1
+    )
 
 
 def test_mixing_gives_the_same_bits_on_any_number_of_threads():

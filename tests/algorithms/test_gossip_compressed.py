@@ -26,7 +26,7 @@ from simgmc.algorithms.gossip_compressed import (
 )
 from simgmc.algorithms.local import QuantizedPRSGD
 from simgmc.compression import build
-from simgmc.errors import SimgmcError
+from simgmc.core.errors import SimgmcError
 
 PERIOD = 5
 SYMMETRIC = {name: MIXINGS[name] for name in ("ring", "star", "drawn")}
@@ -37,7 +37,11 @@ QUANTISED = build("qsgd", levels=16, norm="inf")
 def test_uncompressed_cpd_sgdm_is_pd_sgdm(identity, name):
     for period, start in ((1, "zero"), (PERIOD, "initial")):
         plain = run(PDSGDM(period=period), in_steps, mixing=SYMMETRIC[name])
-        whole = run(CPDSGDM(period=period, compressor=IDENTITY, gamma=1.0, order="hat_new", copies_start=start), in_steps, mixing=SYMMETRIC[name])
+        whole = run(
+            CPDSGDM(period=period, compressor=IDENTITY, gamma=1.0, order="hat_new", copies_start=start),
+            in_steps,
+            mixing=SYMMETRIC[name],
+        )
         identity("11  CPD(I, gamma = 1, hat_new) = PD-SGDM", difference(whole.params, plain.params))
 
 
@@ -60,7 +64,12 @@ def test_compressed_gossip_never_moves_the_mean(identity, name, order, start):
     choco = run(ChocoSGD(COMPRESSORS[name], 0.2, order, start), mixing=SYMMETRIC["drawn"])
     moved = torch.stack([one.lr * one.gradients[0].mean(0) for one in choco.rounds])
     identity("12  CHOCO: mean x moves by -lr mean g, any Q", difference(choco.mean[1:], choco.mean[:-1] - moved))
-    cpd = run(CPDSGDM(period=PERIOD, compressor=COMPRESSORS[name], gamma=0.2, order=order, copies_start=start), in_steps, rounds=50, mixing=SYMMETRIC["star"])
+    cpd = run(
+        CPDSGDM(period=PERIOD, compressor=COMPRESSORS[name], gamma=0.2, order=order, copies_start=start),
+        in_steps,
+        rounds=50,
+        mixing=SYMMETRIC["star"],
+    )
     m, error = torch.zeros(D, dtype=torch.float64), 0.0
     for t, one in enumerate(cpd.rounds):
         moved = 0.0
@@ -105,7 +114,14 @@ def test_compressed_workers_come_to_agree():
     spread = {}
     for sent in ("sign", "top-k"):
         compressor = build("sign") if sent == "sign" else build("top-k", count=2)
-        choco = run(ChocoSGD(compressor, 0.2), lambda epoch: 0.05 if epoch < 1 else 0.0, 600, 0.0, workload, mixing=graph("ring", 8))
+        choco = run(
+            ChocoSGD(compressor, 0.2),
+            lambda epoch: 0.05 if epoch < 1 else 0.0,
+            600,
+            0.0,
+            workload,
+            mixing=graph("ring", 8),
+        )
         distance = (choco.params - choco.mean[:, None]).norm(dim=2).amax(1)
         spread[sent] = distance[-1] / distance[10]
     assert max(spread.values()) < 1e-6, spread
@@ -114,14 +130,22 @@ def test_compressed_workers_come_to_agree():
 @pytest.mark.parametrize("name", SYMMETRIC)
 def test_uncompressed_dcd_and_ecd_are_dpsgd(identity, name):
     dpsgd = run(DPSGD(), mixing=SYMMETRIC[name])
-    identity("13  DCD(I) = D-PSGD (cta)", difference(run(DCDPSGD(IDENTITY), mixing=SYMMETRIC[name]).params, dpsgd.params))
-    identity("13  ECD(I) = D-PSGD (cta)", difference(run(ECDPSGD(IDENTITY), mixing=SYMMETRIC[name]).params, dpsgd.params), 1e-11)
+    identity(
+        "13  DCD(I) = D-PSGD (cta)", difference(run(DCDPSGD(IDENTITY), mixing=SYMMETRIC[name]).params, dpsgd.params)
+    )
+    identity(
+        "13  ECD(I) = D-PSGD (cta)",
+        difference(run(ECDPSGD(IDENTITY), mixing=SYMMETRIC[name]).params, dpsgd.params),
+        1e-11,
+    )
 
 
 def test_dcd_keeps_the_mix_of_all_models(identity):
     weights = torch.from_numpy(SYMMETRIC["ring"].weights(0))
     dcd = run(DCDPSGD(QUANTISED), mixing=SYMMETRIC["ring"])
-    identity("13  DCD: s = W x", max(difference(s, weights @ x) for s, x in zip(dcd.of("public_sum")[1:], dcd.params[1:])))
+    identity(
+        "13  DCD: s = W x", max(difference(s, weights @ x) for s, x in zip(dcd.of("public_sum")[1:], dcd.params[1:]))
+    )
 
 
 def test_ecd_by_its_formula_with_estimates_of_every_model(identity):
@@ -163,9 +187,15 @@ def test_the_duals_of_lead_cancel_and_its_mean_is_sgds(identity, name):
 def test_quantized_pr_sgd_gossip_every_step_is_dcd(identity):
     for compressor in (QUANTISED, build("top-k", count=6)):
         gossip = run(QuantizedPRSGDGossip(compressor, period=1), mixing=SYMMETRIC["ring"])
-        identity("    Quantized-PR-SGD gossip(p = 1) = DCD-PSGD", difference(gossip.params, run(DCDPSGD(compressor), mixing=SYMMETRIC["ring"]).params))
+        identity(
+            "    Quantized-PR-SGD gossip(p = 1) = DCD-PSGD",
+            difference(gossip.params, run(DCDPSGD(compressor), mixing=SYMMETRIC["ring"]).params),
+        )
     gossip = run(QuantizedPRSGDGossip(IDENTITY, period=1), mixing=SYMMETRIC["ring"])
-    identity("    Quantized-PR-SGD gossip(I, p = 1) = D-PSGD", difference(gossip.params, run(DPSGD(), mixing=SYMMETRIC["ring"]).params))
+    identity(
+        "    Quantized-PR-SGD gossip(I, p = 1) = D-PSGD",
+        difference(gossip.params, run(DPSGD(), mixing=SYMMETRIC["ring"]).params),
+    )
 
 
 def test_quantized_pr_sgd_gossip_with_the_exact_average_is_its_all_reduce_form(identity):

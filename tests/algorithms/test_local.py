@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from algorithms.quadratic import Quadratic
 from algorithms.trajectories import COMPRESSORS, IDENTITY, PROBLEM, WEIGHT_DECAY, constant, difference, in_steps, run
+
 from simgmc.algorithms.error_feedback import EFSGDM
 from simgmc.algorithms.local import (
     DiLoCo,
@@ -63,13 +63,16 @@ def test_local_sgd_that_averages_every_step_is_dmsgd(identity):
 
 
 def test_local_sgd_that_averages_every_step_without_momentum_is_sgd(identity):
-    identity("    local SGD(H = 1, beta = 0) = SGD", difference(run(LocalSGD(period=1, momentum=0.0)).common, run(SGD()).common))
+    identity(
+        "    local SGD(H = 1, beta = 0) = SGD",
+        difference(run(LocalSGD(period=1, momentum=0.0)).common, run(SGD()).common),
+    )
 
 
 @pytest.mark.parametrize("period", [2, 5])
 def test_a_single_worker_does_not_notice_the_period(identity, period):
     alone = Quadratic(workers=1)
-    every = run(DMSGD(), in_steps, workload=alone).common[:: period]
+    every = run(DMSGD(), in_steps, workload=alone).common[::period]
     seldom = run(LocalSGD(period=period), in_steps if period == 5 else constant, 210 // period, workload=alone).common
     if period == 2:
         every = run(DMSGD(), constant, workload=alone).common[::2]
@@ -84,7 +87,10 @@ def test_post_local_sgd_before_the_switch_is_sgd(identity, momentum, same):
 
 def test_post_local_sgd_after_the_switch_is_local_sgd(identity):
     always = local(PostLocalSGD(period=PERIOD, start_epoch=0.0))
-    identity("    post-local SGD after the switch = local SGD", difference(always.common, local(LocalSGD(period=PERIOD)).common))
+    identity(
+        "    post-local SGD after the switch = local SGD",
+        difference(always.common, local(LocalSGD(period=PERIOD)).common),
+    )
 
 
 def test_post_local_sgd_switches_at_its_epoch():
@@ -97,13 +103,18 @@ def test_pr_sgd_momentum_every_step_is_dmsgd(identity):
 
 
 def test_pr_sgd_with_the_momentum_reset_every_step_is_sgd(identity):
-    identity("    PR-SGD(reset, H = 1) = SGD", difference(run(PRSGDMomentum(period=1, momentum_sync="reset")).common, run(SGD()).common))
+    identity(
+        "    PR-SGD(reset, H = 1) = SGD",
+        difference(run(PRSGDMomentum(period=1, momentum_sync="reset")).common, run(SGD()).common),
+    )
 
 
 @pytest.mark.parametrize("sync", ["average", "reset"])
 def test_pr_sgd_without_momentum_is_local_sgd(identity, sync):
     pr = local(PRSGDMomentum(period=PERIOD, momentum=0.0, momentum_sync=sync))
-    identity("    PR-SGD(beta = 0) = local SGD", difference(pr.common, local(LocalSGD(period=PERIOD, momentum=0.0)).common))
+    identity(
+        "    PR-SGD(beta = 0) = local SGD", difference(pr.common, local(LocalSGD(period=PERIOD, momentum=0.0)).common)
+    )
 
 
 def formula(trajectory, sync) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -125,7 +136,9 @@ def test_pr_sgd_momentum_averages_or_resets_the_momentum(identity, sync):
     models, momenta = formula(pr, sync)
     after = torch.cat(pr.of("momentum_buffer")[1:])
     identity("    PR-SGD-momentum: model averaged", difference(pr.common[1:], models.mean(1)))
-    identity("    PR-SGD-momentum: momentum averaged, or reset", difference(after, momenta.mean(1) * (sync == "average")))
+    identity(
+        "    PR-SGD-momentum: momentum averaged, or reset", difference(after, momenta.mean(1) * (sync == "average"))
+    )
 
 
 def test_uncompressed_qsparse_is_local_sgd(identity):
@@ -150,8 +163,14 @@ def test_qsparse_and_the_residuals_mean_move_as_the_mean_local_model(identity):
 
 def test_unquantised_pr_sgd_is_local_sgd(identity):
     quantised = local(QuantizedPRSGD(IDENTITY, period=PERIOD))
-    identity("    Quantized-PR-SGD(I) = local SGD", difference(quantised.common, local(LocalSGD(period=PERIOD, momentum=0.0)).common))
-    identity("    Quantized-PR-SGD(I, H = 1) = SGD", difference(run(QuantizedPRSGD(IDENTITY, period=1)).common, run(SGD()).common))
+    identity(
+        "    Quantized-PR-SGD(I) = local SGD",
+        difference(quantised.common, local(LocalSGD(period=PERIOD, momentum=0.0)).common),
+    )
+    identity(
+        "    Quantized-PR-SGD(I, H = 1) = SGD",
+        difference(run(QuantizedPRSGD(IDENTITY, period=1)).common, run(SGD()).common),
+    )
 
 
 @pytest.mark.parametrize("requantise", [False, True])
@@ -165,7 +184,10 @@ def test_quantised_pr_sgd_moves_by_the_mean_of_what_was_sent(identity, requantis
 
 def test_overlap_that_pulls_all_the_way_never_moves(identity):
     still = local(OverlapLocalSGD(period=PERIOD, pull=1.0, anchor_momentum=0.0))
-    identity("    Overlap(pull = 1, no anchor momentum) stays", difference(still.params, still.params[:1].expand_as(still.params)))
+    identity(
+        "    Overlap(pull = 1, no anchor momentum) stays",
+        difference(still.params, still.params[:1].expand_as(still.params)),
+    )
 
 
 def test_overlap_that_never_pulls_is_every_worker_alone(identity):
@@ -178,7 +200,10 @@ def test_without_anchor_momentum_the_anchor_is_the_mean_model_of_the_round_befor
     overlap = local(OverlapLocalSGD(period=PERIOD, anchor_momentum=0.0))
     models, _ = formula(overlap, None)
     anchors = overlap.mean[:-1, None]
-    identity("    Overlap(no anchor momentum): x = 0.4 x' + 0.6 mean x", difference(overlap.params[1:], 0.4 * models + 0.6 * anchors))
+    identity(
+        "    Overlap(no anchor momentum): x = 0.4 x' + 0.6 mean x",
+        difference(overlap.params[1:], 0.4 * models + 0.6 * anchors),
+    )
 
 
 def test_overlap_by_its_formula(identity):
@@ -196,7 +221,10 @@ def test_overlap_by_its_formula(identity):
 
 def test_slowmo_without_slow_momentum_is_local_sgd(identity):
     slow = local(SlowMo(period=PERIOD, slow_momentum=0.0, slow_lr=1.0))
-    identity("    SlowMo(slow momentum 0, slow rate 1) = local SGD", difference(slow.common, local(LocalSGD(period=PERIOD)).common))
+    identity(
+        "    SlowMo(slow momentum 0, slow rate 1) = local SGD",
+        difference(slow.common, local(LocalSGD(period=PERIOD)).common),
+    )
 
 
 def test_slowmo_every_step_without_local_momentum_is_dmsgd(identity):
@@ -214,7 +242,9 @@ def test_slowmo_by_its_formula(identity, sync):
         x = x - 0.8 * one.lr * u
         error = max(error, difference(slow.common[t + 1], x))
     identity("    SlowMo = formula", error)
-    expected = {"keep": momenta, "average": momenta.mean(1, keepdim=True).expand_as(momenta), "reset": 0 * momenta}[sync]
+    expected = {"keep": momenta, "average": momenta.mean(1, keepdim=True).expand_as(momenta), "reset": 0 * momenta}[
+        sync
+    ]
     after = torch.stack([m.expand(K, -1) for m in slow.of("momentum_buffer")[1:]])
     identity("    SlowMo: local momentum kept, averaged, reset", difference(after, expected))
 

@@ -6,13 +6,13 @@ from fractions import Fraction
 
 import pytest
 import torch
+from algorithms.clocked import Schedule, complete, quadratic, ring, times
+from algorithms.trajectories import difference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from algorithms.clocked import Schedule, complete, quadratic, ring, times
-from algorithms.trajectories import difference
 from simgmc.algorithms.overlap_sgp import OverlapSGP
-from simgmc.errors import SimgmcError
+from simgmc.core.errors import SimgmcError
 
 LR = 0.05
 

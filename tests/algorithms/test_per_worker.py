@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
-
 from algorithms.quadratic import Quadratic
 from algorithms.trajectories import WEIGHT_DECAY, difference, run, varying
+from torch import Tensor
+
 from simgmc.algorithms import ALGORITHMS, Algorithm, effects
 from simgmc.algorithms.worker import Worker
 from simgmc.compression import build
@@ -63,7 +63,10 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("post-local-sgd", {"period": 3, "start_epoch": 1.0}),
     ("pr-sgd-momentum", {}),
     ("pr-sgd-momentum", {"momentum_sync": "reset"}),
-    ("qsparse-local-sgd", {"compressor": build("composed", sparsify={"name": "top-k", "count": 5}, quantise={"name": "qsgd"})}),
+    (
+        "qsparse-local-sgd",
+        {"compressor": build("composed", sparsify={"name": "top-k", "count": 5}, quantise={"name": "qsgd"})},
+    ),
     ("quantized-pr-sgd", {"compressor": QUANTISED}),
     ("quantized-pr-sgd", {"compressor": QUANTISED, "requantise": True}),
     ("overlap-local-sgd", {}),

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-
 from algorithms.quadratic import Quadratic, RankOne
 from algorithms.trajectories import IDENTITY, PROBLEM, WEIGHT_DECAY, difference, run, varying
+
 from simgmc.algorithms.quantized import QSGD, PowerSGD, SignSGD, Signum, TernGrad
 from simgmc.algorithms.sgd import DMSGD
 from simgmc.compression import build
-from simgmc.randomness import generator
+from simgmc.core.randomness import generator
 
 K, D = PROBLEM.workers, PROBLEM.d
 MATRIX = Quadratic(shapes=((6, 6), (4,)))
@@ -34,7 +34,12 @@ def unbiased(algorithm, sent_of) -> float:
 # 5 standard deviations: by chance in fewer than one of 10^5 choices of the seeds, for 12 coordinates.
 @pytest.mark.parametrize(
     "algorithm",
-    [QSGD(build("qsgd", levels=2)), QSGD(build("qsgd", levels=4, norm="inf", bucket=5)), TernGrad(clip=0.0), TernGrad(clip=0.0, share_scale=False)],
+    [
+        QSGD(build("qsgd", levels=2)),
+        QSGD(build("qsgd", levels=4, norm="inf", bucket=5)),
+        TernGrad(clip=0.0),
+        TernGrad(clip=0.0, share_scale=False),
+    ],
     ids=["QSGD", "QSGD, inf norm in buckets", "TernGrad", "TernGrad, own scales"],
 )
 def test_what_is_sent_is_the_gradient_on_average(identity, algorithm):
@@ -49,7 +54,9 @@ def test_a_requantised_answer_is_the_mean_on_average(identity):
 
 
 @pytest.mark.parametrize(
-    "algorithm", [QSGD(build("qsgd", levels=2)), TernGrad(), TernGrad(share_scale=False)], ids=["QSGD", "TernGrad", "TernGrad, own scales"]
+    "algorithm",
+    [QSGD(build("qsgd", levels=2)), TernGrad(), TernGrad(share_scale=False)],
+    ids=["QSGD", "TernGrad", "TernGrad, own scales"],
 )
 def test_quantised_methods_take_momentum_steps_along_the_mean_message(identity, algorithm):
     trajectory = run(algorithm)
@@ -113,7 +120,9 @@ def sgd_momentum_form(workload, weight_decay=0.0) -> torch.Tensor:
 @pytest.mark.parametrize("residual", ["mean", "own"])
 def test_powersgd_of_full_rank_is_sgd_in_its_momentum_form(identity, residual):
     full = run(PowerSGD(rank=6, residual=residual), workload=MATRIX)
-    identity("19  PowerSGD(full rank) = x - lr (g + m)", difference(full.common, sgd_momentum_form(MATRIX, WEIGHT_DECAY)))
+    identity(
+        "19  PowerSGD(full rank) = x - lr (g + m)", difference(full.common, sgd_momentum_form(MATRIX, WEIGHT_DECAY))
+    )
 
 
 @pytest.mark.parametrize("residual", ["mean", "own"])
@@ -122,7 +131,11 @@ def test_powersgd_is_exact_where_the_gradients_have_the_rank(identity, residual,
     problem = RankOne()
     sent = run(PowerSGD(rank=1, residual=residual, warm_start=warm_start), workload=problem, weight_decay=0.0)
     assert all(len(one.messages) == 2 and one.messages[0].d == 6 and one.messages[1].d == 5 for one in sent.rounds)
-    identity("19  PowerSGD(rank of the gradients) = x - lr (g + m)", difference(sent.common, sgd_momentum_form(problem)), 1e-11)
+    identity(
+        "19  PowerSGD(rank of the gradients) = x - lr (g + m)",
+        difference(sent.common, sgd_momentum_form(problem)),
+        1e-11,
+    )
 
 
 @pytest.mark.parametrize("residual", ["mean", "own"])
@@ -169,5 +182,10 @@ def test_the_two_residuals_of_powersgd_have_the_same_mean(identity):
     m = own.of("momentum_buffer")
     for t, (one, after) in enumerate(zip(own.rounds, own.of("residual")[1:])):
         update = m[t + 1] - 0.9 * m[t]
-        error = max(error, difference(after.mean(0, keepdim=True), (one.gradients[0] + one.state["residual"]).mean(0, keepdim=True) - update))
+        error = max(
+            error,
+            difference(
+                after.mean(0, keepdim=True), (one.gradients[0] + one.state["residual"]).mean(0, keepdim=True) - update
+            ),
+        )
     identity("19  PowerSGD: mean of own residuals = residual of the mean", error, 1e-11)

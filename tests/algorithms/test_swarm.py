@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from algorithms.clocked import Schedule, complete, quadratic, ring, times
+from algorithms.trajectories import difference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from algorithms.clocked import Schedule, complete, quadratic, ring, times
-from algorithms.trajectories import difference
 from simgmc.algorithms.swarm import NonBlockingSwarmSGD, PopSGD, SwarmSGD
 from simgmc.compression import build
 
@@ -38,7 +38,9 @@ def test_two_workers_of_one_step_are_d_psgd_with_the_mean(identity):
 
 
 @settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 10**6), workers=st.integers(2, 6), momentum=st.sampled_from([0.0, 0.9]), geometric=st.booleans())
+@given(
+    seed=st.integers(0, 10**6), workers=st.integers(2, 6), momentum=st.sampled_from([0.0, 0.9]), geometric=st.booleans()
+)
 def test_a_meeting_preserves_the_sum_of_the_models(seed, workers, momentum, geometric):
     """After every event but between the two ends of a meeting: only local steps change it."""
     workload = quadratic(workers, noise=0.3)
@@ -59,7 +61,9 @@ def test_a_meeting_preserves_the_sum_of_the_models(seed, workers, momentum, geom
 def test_who_meets_has_the_same_model_afterwards():
     lattices = [build("lattice", side=1e-4, bits=20, dither=dither) for dither in (False, True)]
     for compressor in (None, *lattices, build("qsgd")):
-        schedule = Schedule(SwarmSGD(compressor=compressor), quadratic(2, noise=0.3), compute=lambda k, n: times(5, k, n)).run(7)
+        schedule = Schedule(
+            SwarmSGD(compressor=compressor), quadratic(2, noise=0.3), compute=lambda k, n: times(5, k, n)
+        ).run(7)
         assert torch.equal(*schedule.models)
 
 
@@ -87,7 +91,9 @@ def test_workers_wait_only_for_the_one_they_meet():
     quantised=st.booleans(),
     momentum=st.sampled_from([0.0, 0.9]),
 )
-def test_non_blocking_averagings_preserve_the_sum_of_the_shared_models(seed, workers, on_ring, slow, quantised, momentum):
+def test_non_blocking_averagings_preserve_the_sum_of_the_shared_models(
+    seed, workers, on_ring, slow, quantised, momentum
+):
     """After every event, in any order of events: only finished local steps change it, also with a lattice that decodes."""
     workload = quadratic(workers, noise=0.3)
     compressor = build("lattice", side=1e-3, bits=24) if quantised else None
@@ -113,7 +119,9 @@ def test_non_blocking_averagings_preserve_the_sum_of_the_shared_models(seed, wor
 def test_a_partner_is_not_interrupted(identity):
     """One averaging in the middle of the partner's local phase: it changes the shared model, not the steps under way."""
     workload = quadratic(2)
-    schedule = Schedule(NonBlockingSwarmSGD(period=2, momentum=0.0), workload, lr=LR, compute=lambda k, n: [1.0, 1.6][k])
+    schedule = Schedule(
+        NonBlockingSwarmSGD(period=2, momentum=0.0), workload, lr=LR, compute=lambda k, n: [1.0, 1.6][k]
+    )
     seen = {}
     schedule.after = lambda s: seen.setdefault(s.time, [(w.shared, w.params) for w in s.workers])
     schedule.run(1)
@@ -137,7 +145,10 @@ def test_a_partner_is_not_interrupted(identity):
 @pytest.mark.parametrize("algorithm, most", [(SwarmSGD, 0.5), (NonBlockingSwarmSGD, 1.0)])
 def test_a_fine_lattice_is_no_quantisation_to_half_its_side(identity, algorithm, most):
     side = 1e-6
-    workload, methods = quadratic(4, noise=0.3), [algorithm(compressor=one) for one in (None, build("lattice", side=side, bits=30))]
+    workload, methods = (
+        quadratic(4, noise=0.3),
+        [algorithm(compressor=one) for one in (None, build("lattice", side=side, bits=30))],
+    )
     runs = [Schedule(method, workload, lr=LR, compute=lambda k, n: times(3, k, n)).run(1) for method in methods]
     error = float((runs[0].models - runs[1].models).abs().max())
     assert error > 0
@@ -154,8 +165,12 @@ def test_models_too_far_apart_are_decoded_wrongly_and_counted():
     assert sum(count["failed_decodings"] for count in counts) > 0
     for count in counts:
         assert count["failed_decodings"] <= count["wrapped_coordinates"] <= workload.d * count["failed_decodings"]
-    fine = Schedule(NonBlockingSwarmSGD(period=1, compressor=build("lattice", side=0.01, bits=12)), workload, lr=0.5).run(4)
-    assert all(fine.algorithm.metrics(worker) == {"failed_decodings": 0, "wrapped_coordinates": 0} for worker in fine.workers)
+    fine = Schedule(
+        NonBlockingSwarmSGD(period=1, compressor=build("lattice", side=0.01, bits=12)), workload, lr=0.5
+    ).run(4)
+    assert all(
+        fine.algorithm.metrics(worker) == {"failed_decodings": 0, "wrapped_coordinates": 0} for worker in fine.workers
+    )
     plain = Schedule(SwarmSGD(), workload)
     assert plain.algorithm.metrics(plain.workers[0]) == algorithm.metrics(schedule.server) == {}
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from clocked_runs import GRADIENT, LATENCY, algorithm, quadratic, run
-
 from algorithms.clocked import Schedule, complete, ring
 from algorithms.trajectories import difference
+from clocked_runs import GRADIENT, LATENCY, algorithm, quadratic, run
+
 from simgmc.network import ClusterSettings, ComputeTime, Duration, Host
-from simgmc.network.topology import build as build_topology
+from simgmc.network.topology.catalogue import build as build_topology
 
 K = 5
 SLOW = (1.0, 2**0.4, 3**-0.2, 5**0.8, 7**0.1)
@@ -64,4 +64,8 @@ def test_two_schedulers_that_share_no_code_train_alike(identity, name, on_ring):
     identity(f"    the engine = a small scheduler, {name}", error)
     assert product.clocked.staleness == {late: schedule.staleness.count(late) for late in set(schedule.staleness)}
     if "failing" in name:
-        assert product.trainer.metrics()["failed_decodings"] == sum(worker.failed_decodings for worker in schedule.workers) > 0
+        assert (
+            product.trainer.metrics()["failed_decodings"]
+            == sum(worker.failed_decodings for worker in schedule.workers)
+            > 0
+        )

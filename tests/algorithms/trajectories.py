@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from algorithms.quadratic import Quadratic
 from torch import Tensor
 
-from algorithms.quadratic import Quadratic
 from simgmc.algorithms import Algorithm, effects
 from simgmc.compression import build
 from simgmc.mixing import Mixing
@@ -127,7 +127,7 @@ class _Recording(StackedTrainer):
         return answer, cost
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def run(
     algorithm: Algorithm,
     lr_at: Callable[[float], float] = varying,

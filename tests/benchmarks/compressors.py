@@ -21,10 +21,10 @@ import numpy as np
 import torch
 
 from simgmc.compression import build
-from simgmc.compression.indices import INDEX_FORMATS, size
 from simgmc.compression.rows import set_threads
-from simgmc.layout import Layout
-from simgmc.randomness import Randomness
+from simgmc.compression.wire.indices import INDEX_FORMATS, size
+from simgmc.core.layout import Layout
+from simgmc.core.randomness import Randomness
 
 WORKERS = 8
 COMPRESSORS = {
@@ -148,14 +148,18 @@ def bits(sizes: list[int]) -> None:
             k = int(density * d)
             indices = np.sort(np.random.default_rng(0).choice(d, k, replace=False, shuffle=False))
             each = [8 * size(format, indices, d) / k for format in INDEX_FORMATS]
-            print(f"{d:12,} {density:8} {entropy(k, d) / k:8.2f} " + " ".join(f"{one:11.2f}" for one in each), flush=True)
+            print(
+                f"{d:12,} {density:8} {entropy(k, d) / k:8.2f} " + " ".join(f"{one:11.2f}" for one in each), flush=True
+            )
     codings = ("fixed", "elias-dense", "elias-sparse", "auto")
     print("\nbits per coordinate of QSGD levels of a Gaussian vector (2-norm), against the entropy of the levels")
     print(f"{'d':>12} {'levels':>8} {'entropy':>8} " + " ".join(f"{coding:>13}" for coding in codings))
     for d in sizes:
         vector = vectors(d, 1)
         for levels in (1, 4, 16, 64, 256, math.isqrt(d)):
-            messages = [build("qsgd", levels=levels, coding=coding)(vector, Randomness(1, 0, 0, [0])) for coding in codings]
+            messages = [
+                build("qsgd", levels=levels, coding=coding)(vector, Randomness(1, 0, 0, [0])) for coding in codings
+            ]
             counts = np.unique(messages[0].values.symbols.numpy(), return_counts=True)[1] / d
             bound = -(counts * np.log2(counts)).sum()
             each = [8 * message.nbytes[0] / d for message in messages]

@@ -27,12 +27,12 @@ import time
 import numpy as np
 import torch
 
-from simgmc.training.datasets import Dataset
-from simgmc.training.engine import cross_entropy, usable_cores
-from simgmc.training.models import build_model
-from simgmc.training.partitions import partition
-from simgmc.training.precision import PRECISIONS, autocast
-from simgmc.training.workload import ClassificationWorkload
+from simgmc.workloads.classification import ClassificationWorkload
+from simgmc.workloads.data.catalogue import Dataset
+from simgmc.workloads.gradients.engine import cross_entropy, usable_cores
+from simgmc.workloads.gradients.precision import PRECISIONS, autocast
+from simgmc.workloads.models.catalogue import build_model
+from simgmc.workloads.partitions.catalogue import partition
 
 WORKERS, BATCH, CLASSES = 8, 16, 10
 MODELS = {
@@ -64,8 +64,7 @@ class PlainPasses:
         sizes = [p.numel() for p in self.parameters]
         self.out = torch.zeros(WORKERS, sum(sizes), device=x.device)
         self.rows = [
-            [part.view(p.shape) for part, p in zip(row.split(sizes), self.parameters, strict=True)]
-            for row in self.out
+            [part.view(p.shape) for part, p in zip(row.split(sizes), self.parameters, strict=True)] for row in self.out
         ]
 
     def plain(self):
@@ -76,9 +75,7 @@ class PlainPasses:
         loss.backward()
 
     def loop(self):
-        for rows, x, y in zip(
-            self.rows, self.x.split(BATCH), self.y.split(BATCH), strict=True
-        ):
+        for rows, x, y in zip(self.rows, self.x.split(BATCH), self.y.split(BATCH), strict=True):
             with self.coarse():
                 loss = cross_entropy(self.model(x), y)
             torch._foreach_copy_(rows, torch.autograd.grad(loss, self.parameters))
@@ -141,7 +138,9 @@ def variants_of(name, device, cores, precision):
     owned = partition("iid", data.train_labels, WORKERS, 0)
 
     def workload(**how):
-        return ClassificationWorkload(model, data, owned, batch=BATCH, seed=0, device=device, precision=precision, **how)
+        return ClassificationWorkload(
+            model, data, owned, batch=BATCH, seed=0, device=device, precision=precision, **how
+        )
 
     steps = iter(range(10**9))
     stacked = workload()
@@ -184,7 +183,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     arguments = parser.parse_args()
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = arguments.precision == "tf32"  # as in the engine
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = (
+        arguments.precision == "tf32"
+    )  # as in the engine
     cores = usable_cores()
     where = torch.cuda.get_device_name() if arguments.device == "cuda" else platform.processor()
     print(f"torch {torch.__version__}, {arguments.device} {where}, {cores} cores, {arguments.precision}")

@@ -19,15 +19,15 @@ from pathlib import Path
 
 import numpy as np
 
-from simgmc.costs import Average
+from simgmc.costs.steps import Average
 from simgmc.network import Flow, Host, completion_times, star, worker_names
+from simgmc.network.cluster.exchange import RingLinks, solve_ring
 from simgmc.network.collectives.lock_step_ring import lock_step_all_reduce
 from simgmc.network.collectives.options import Options
-from simgmc.network.conditions import Duration
-from simgmc.network.exchange import RingLinks, solve_ring
-from simgmc.network.fluid import FluidNetwork
-from simgmc.network.routing import Links
-from simgmc.network.schedule import Execution, Placement
+from simgmc.network.collectives.schedule import Execution, Placement
+from simgmc.network.conditions.conditions import Duration
+from simgmc.network.flows.fluid import FluidNetwork
+from simgmc.network.topology.routing import Links
 
 BANDWIDTH, LATENCY = 125e6, 1e-4
 
@@ -91,7 +91,9 @@ def main() -> None:
     arguments.add_argument("--simgrid-python", default="/usr/bin/python3")
     arguments.add_argument("--repeat", type=int, default=3)
     chosen = arguments.parse_args()
-    print(f"{'workload':28}{'flows':>8}{'events, k/s':>13}{'fast, k/s':>12}{'SimGrid, k/s':>14}{'events/SimGrid':>16}{'fast/SimGrid':>14}  agreement")
+    print(
+        f"{'workload':28}{'flows':>8}{'events, k/s':>13}{'fast, k/s':>12}{'SimGrid, k/s':>14}{'events/SimGrid':>16}{'fast/SimGrid':>14}  agreement"
+    )
 
     def line(name, flows, events, fast, peer):
         rate = [flows / t[0] / 1e3 if t else None for t in (events, fast, peer)]
@@ -99,7 +101,10 @@ def main() -> None:
         ratios = [f"{r / rate[2]:.1f}x" if r and rate[2] else "-" for r in rate[:2]]
         differ = [abs(t[1] / events[1] - 1) for t in (fast, peer) if t]
         shown = f"{max(differ):.0e}" if differ else "-"
-        print(f"{name:28}{flows:>8}{cells[0]:>13}{cells[1]:>12}{cells[2]:>14}{ratios[0]:>16}{ratios[1]:>14}  {shown}", flush=True)
+        print(
+            f"{name:28}{flows:>8}{cells[0]:>13}{cells[1]:>12}{cells[2]:>14}{ratios[0]:>16}{ratios[1]:>14}  {shown}",
+            flush=True,
+        )
 
     chunk = 4000
     for hosts in (8, 64, 256):

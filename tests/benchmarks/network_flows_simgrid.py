@@ -32,7 +32,9 @@ def main():
     def ring():
         count = len(hosts)
         for _ in range(2 * (count - 1)):
-            simgrid.Comm.wait_all([simgrid.Comm.sendto_async(hosts[i], hosts[(i + 1) % count], work["chunk"]) for i in range(count)])
+            simgrid.Comm.wait_all(
+                [simgrid.Comm.sendto_async(hosts[i], hosts[(i + 1) % count], work["chunk"]) for i in range(count)]
+            )
 
     def random():
         under_way = []

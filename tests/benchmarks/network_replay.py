@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 
-from simgmc.costs import Average, Compress, Compute
+from simgmc.costs.steps import Average, Compress, Compute
 from simgmc.network import ClusterSettings, ComputeTime, Duration, Host, simulate, star, worker_names
 
 
@@ -28,10 +28,18 @@ def main() -> None:
     def rounds(summable: bool):
         draw = np.random.default_rng(0)
         for _ in range(chosen.rounds):
-            up = draw.integers(40_000, 80_000, 1 if summable else chosen.workers) * np.ones(chosen.workers, dtype=np.int64)
+            up = draw.integers(40_000, 80_000, 1 if summable else chosen.workers) * np.ones(
+                chosen.workers, dtype=np.int64
+            )
             yield (Compute(1), Compress(1_000_000), Average(up, int(up.max()), summable, 4, up, 0))
 
-    for name, summable in (("parameter-server", False), ("ring", True), ("ring", False), ("lock-step-ring", True), ("halving-doubling", True)):
+    for name, summable in (
+        ("parameter-server", False),
+        ("ring", True),
+        ("ring", False),
+        ("lock-step-ring", True),
+        ("halving-doubling", True),
+    ):
         settings = ClusterSettings(
             graph, names, "server", name, ComputeTime(0.05, sigma=0.3), Duration(0.002), Duration(0.001)
         )
@@ -39,7 +47,10 @@ def main() -> None:
         timing = simulate(settings, rounds(summable))
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         kind = "equal messages" if summable else "unequal messages"
-        print(f"{name:20}{kind:18}{chosen.rounds:>8} rounds{wall:>8.1f} s wall{cpu:>8.1f} s CPU{chosen.rounds / cpu:>9,.0f} rounds/s   simulated {timing.total:,.0f} s", flush=True)
+        print(
+            f"{name:20}{kind:18}{chosen.rounds:>8} rounds{wall:>8.1f} s wall{cpu:>8.1f} s CPU{chosen.rounds / cpu:>9,.0f} rounds/s   simulated {timing.total:,.0f} s",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

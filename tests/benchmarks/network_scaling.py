@@ -15,12 +15,13 @@ import time
 
 import numpy as np
 
-from simgmc.costs import Average
-from simgmc.network import Flow, Host, collectives, completion_times, star, topology, worker_names
-from simgmc.network.conditions import Duration
-from simgmc.network.exchange import RingLinks, solve_events, solve_ring
-from simgmc.network.routing import Links
-from simgmc.network.schedule import Placement
+from simgmc.costs.steps import Average
+from simgmc.network import Flow, Host, collectives, completion_times, star, worker_names
+from simgmc.network.cluster.exchange import RingLinks, solve_events, solve_ring
+from simgmc.network.collectives.schedule import Placement
+from simgmc.network.conditions.conditions import Duration
+from simgmc.network.topology import catalogue as topology
+from simgmc.network.topology.routing import Links
 
 BANDWIDTH = 125e6
 
@@ -66,7 +67,10 @@ def main() -> None:
         work()
         seconds = time.process_time() - begun
         curves.setdefault(label, []).append((size, seconds))
-        print(f"{label:44}{size:>8}{flows:>10} flows{seconds:>10.4f} s{flows / seconds / 1e3:>12,.1f} k flows/s", flush=True)
+        print(
+            f"{label:44}{size:>8}{flows:>10} flows{seconds:>10.4f} s{flows / seconds / 1e3:>12,.1f} k flows/s",
+            flush=True,
+        )
 
     sizes = [2**n for n in range(3, 11) if 2**n <= chosen.largest]
     for hosts in sizes:
@@ -79,7 +83,13 @@ def main() -> None:
         measure("parameter server, equal messages, events", hosts, 2 * hosts, lambda: by_events(*case))
         case = exchange("parameter-server", np.random.default_rng(0).integers(1, 800_000, hosts))
         measure("parameter server, unequal messages, events", hosts, 2 * hosts, lambda: by_events(*case))
-    graph = topology.build("fat-tree", [Host(name, BANDWIDTH, BANDWIDTH, 5e-5) for name in worker_names(128)], k=8, bandwidth=BANDWIDTH, latency=1e-5)
+    graph = topology.build(
+        "fat-tree",
+        [Host(name, BANDWIDTH, BANDWIDTH, 5e-5) for name in worker_names(128)],
+        k=8,
+        bandwidth=BANDWIDTH,
+        latency=1e-5,
+    )
     count = 1000
     while count <= chosen.flows:
         flows = random_flows(count, 128)
@@ -99,7 +109,9 @@ def draw(curves: dict[str, list[tuple[int, float]]], path: str) -> None:
         side = axes[1] if label.startswith("random") else axes[0]
         side.plot(*zip(*points), marker="o", markersize=3, linewidth=1, label=label)
     axes[0].set(xscale="log", yscale="log", xlabel="hosts", ylabel="CPU seconds", title="one exchange")
-    axes[1].set(xscale="log", yscale="log", xlabel="flows", ylabel="CPU seconds", title="fat-tree, 128 hosts, 30 % load")
+    axes[1].set(
+        xscale="log", yscale="log", xlabel="flows", ylabel="CPU seconds", title="fat-tree, 128 hosts, 30 % load"
+    )
     for side in axes:
         side.legend(fontsize=6, frameon=False)
         side.tick_params(labelsize=7)

@@ -26,13 +26,15 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from simgmc import building, reporting, running, simulation
 from simgmc.cli import _toml_value
-from simgmc.interface import Given
+from simgmc.experiment import building, simulation
+from simgmc.experiment import run as running
+from simgmc.experiment.assembly import Given
+from simgmc.results import report as reporting
 from simgmc.scenario import ScenarioFile
-from simgmc.training.datasets import Dataset
 from simgmc.training.stacked import StackedTrainer
-from simgmc.training.workload import ClassificationWorkload
+from simgmc.workloads.classification import ClassificationWorkload
+from simgmc.workloads.data.catalogue import Dataset
 
 PARTS = ("gradient", "compress", "aggregate", "update", "simulate", "evaluate")
 WARM_UP = 3
@@ -114,7 +116,9 @@ def round_parts(found: Watch, model: str, method: str, rounds: int, device: str)
     shape, network = MODELS[model]
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (50_000, *shape), dtype=np.uint8), rng.integers(0, 10, 50_000)
-    data = Dataset("given", images, labels, images[:10_000], labels[:10_000], 10, np.full(shape[0], 120.0), np.full(shape[0], 60.0))
+    data = Dataset(
+        "given", images, labels, images[:10_000], labels[:10_000], 10, np.full(shape[0], 120.0), np.full(shape[0], 60.0)
+    )
     content = {
         "name": "parts", "seeds": [1],
         "workload": {
@@ -142,7 +146,13 @@ def round_parts(found: Watch, model: str, method: str, rounds: int, device: str)
     ClassificationWorkload.gradients = counted
     try:
         with tempfile.TemporaryDirectory() as out:
-            running.run(ScenarioFile(content, "parts", ()), out=out, given=Given(data), device=device, console=Console(file=io.StringIO()))
+            running.run(
+                ScenarioFile(content, "parts", ()),
+                out=out,
+                given=Given(data),
+                device=device,
+                console=Console(file=io.StringIO()),
+            )
     finally:
         ClassificationWorkload.gradients = gradients
     assert seen == rounds + WARM_UP
@@ -162,7 +172,9 @@ def table(chosen: argparse.Namespace) -> str:
         for method in METHODS:
             parts = round_parts(found, model, method, chosen.rounds, chosen.device)
             outside = 1 - parts["gradient"] / sum(parts.values())
-            lines.append(f"| {model} | {method} | {' | '.join(f'{1e3 * parts[part]:.3g}' for part in PARTS)} | {outside:.1%} |")
+            lines.append(
+                f"| {model} | {method} | {' | '.join(f'{1e3 * parts[part]:.3g}' for part in PARTS)} | {outside:.1%} |"
+            )
             print(lines[-1], flush=True)
     return "\n".join(lines)
 
@@ -197,7 +209,9 @@ def main() -> None:
     text = table(chosen)
     if chosen.out:
         what = __doc__.split("\n\n")[2]
-        chosen.out.write_text(f"# Where the time of a round goes\n\n    python tests/benchmarks/round_parts.py --out {chosen.out}\n\n{what}\n\n{text}\n")
+        chosen.out.write_text(
+            f"# Where the time of a round goes\n\n    python tests/benchmarks/round_parts.py --out {chosen.out}\n\n{what}\n\n{text}\n"
+        )
 
 
 if __name__ == "__main__":

@@ -61,20 +61,22 @@ def measure(content: dict) -> None:
     import torch
     from rich.console import Console
 
-    from simgmc import running
-    from simgmc.interface import Given
+    from simgmc.experiment import run as running
+    from simgmc.experiment.assembly import Given
     from simgmc.scenario import ScenarioFile
-    from simgmc.training.datasets import Dataset
-    from simgmc.training.engine import cross_entropy, usable_cores
-    from simgmc.training.models import build_model
-    from simgmc.training.workload import ClassificationWorkload
+    from simgmc.workloads.classification import ClassificationWorkload
+    from simgmc.workloads.data.catalogue import Dataset
+    from simgmc.workloads.gradients.engine import cross_entropy, usable_cores
+    from simgmc.workloads.models.catalogue import build_model
 
     workload = content["workload"]
     shape = (1, 28, 28) if workload["model"]["name"] == "mlp" else (3, 32, 32)
     rng = np.random.default_rng(0)
     count = max(2000, workload["workers"] * workload["batch_per_worker"])
     images, labels = rng.integers(0, 256, (count, *shape), dtype=np.uint8), rng.integers(0, 10, count)
-    data = Dataset("given", images, labels, images[:500], labels[:500], 10, np.full(shape[0], 120.0), np.full(shape[0], 60.0))
+    data = Dataset(
+        "given", images, labels, images[:500], labels[:500], 10, np.full(shape[0], 120.0), np.full(shape[0], 60.0)
+    )
     predicted, predict, starts = [], running.predict_memory, []
     running.predict_memory = lambda *given: predicted.append(predict(*given)) or predicted[-1]
     gradients = ClassificationWorkload.gradients
@@ -91,7 +93,9 @@ def measure(content: dict) -> None:
     seconds = statistics.median(later - earlier for earlier, later in zip(starts[1:], starts[2:], strict=False))
     # the plain pass comes last: its memory is not the run's
     options = {key: value for key, value in workload["model"].items() if key != "name"}
-    model = build_model(workload["model"]["name"], shape, 10, 1, **options).to(memory_format=torch.channels_last if shape[0] == 3 else torch.contiguous_format)
+    model = build_model(workload["model"]["name"], shape, 10, 1, **options).to(
+        memory_format=torch.channels_last if shape[0] == 3 else torch.contiguous_format
+    )
     samples = workload["workers"] * workload["batch_per_worker"]
     x, y = torch.randn(samples, *shape), torch.randint(10, (samples,))
     torch.set_num_threads(usable_cores())
@@ -123,7 +127,9 @@ def main() -> None:
         for size in sizes:
             workers = size if kind == "workers" else 8
             content = scenario(model or {"name": "mlp", "hidden": [size]}, method, workers, batch(size), chosen.rounds)
-            done = subprocess.run([sys.executable, __file__, "--one", json.dumps(content)], stdout=subprocess.PIPE, text=True, check=True)
+            done = subprocess.run(
+                [sys.executable, __file__, "--one", json.dumps(content)], stdout=subprocess.PIPE, text=True, check=True
+            )
             one = {"workers": workers, "batch": batch(size), **json.loads(done.stdout.splitlines()[-1])}
             found.setdefault(label, []).append(one)
             print(label, row(one), flush=True)
@@ -133,9 +139,7 @@ def main() -> None:
 
 def row(one: dict) -> str:
     figures = f"{one['workers']} × {one['batch']} | {one['parameters']:,} | {1e3 * one['seconds']:.3g} | {1e3 * one['plain']:.3g}"
-    return (
-        f"| {figures} | {one['seconds'] / one['plain']:.2f} | {one['peak'] / 1e6:,.0f} | {one['predicted'] / 1e6:,.0f} | {one['predicted'] / one['peak']:.3f} |"
-    )
+    return f"| {figures} | {one['seconds'] / one['plain']:.2f} | {one['peak'] / 1e6:,.0f} | {one['predicted'] / 1e6:,.0f} | {one['predicted'] / one['peak']:.3f} |"
 
 
 def table(found: dict[str, list[dict]]) -> str:
@@ -144,7 +148,12 @@ def table(found: dict[str, list[dict]]) -> str:
         *__doc__.split("\n\n", 2)[2].replace(" Writes OUT.md and OUT.png.", "").strip().splitlines(),
     ]  # fmt: skip
     for label, ones in found.items():
-        lines += ["", f"## {label}", "", "| workers × batch | parameters | round, ms | plain pass, ms | ratio | peak, MB | predicted, MB | ratio |"]
+        lines += [
+            "",
+            f"## {label}",
+            "",
+            "| workers × batch | parameters | round, ms | plain pass, ms | ratio | peak, MB | predicted, MB | ratio |",
+        ]
         lines += ["|" + " --- |" * 8, *map(row, ones)]
     return "\n".join([*lines, "", "![Round time and memory](training_scaling.png)", ""])
 
@@ -153,7 +162,7 @@ def draw(found: dict[str, list[dict]], path: Path) -> None:
     from matplotlib import pyplot
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    from simgmc.results.panels import style
+    from simgmc.results.figures.panels import style
 
     with style():
         figure, panels = pyplot.subplots(1, 3, figsize=(9.6, 3.9), layout="constrained")
@@ -161,11 +170,21 @@ def draw(found: dict[str, list[dict]], path: Path) -> None:
             kind = CURVES[label][0]
             place, axes = ("workers", panels[0]) if kind == "workers" else ("parameters", panels[1])
             x = [one[place] for one in ones]
-            (line,) = axes.plot(x, [1e3 * one["seconds"] for one in ones], color=f"C{number}", marker="o", ms=3, lw=1.2, label=label)
+            (line,) = axes.plot(
+                x, [1e3 * one["seconds"] for one in ones], color=f"C{number}", marker="o", ms=3, lw=1.2, label=label
+            )
             axes.plot(x, [1e3 * one["plain"] for one in ones], color=line.get_color(), lw=0.8, ls=":")
-            panels[2].plot([one["predicted"] / 1e6 for one in ones], [one["peak"] / 1e6 for one in ones], "o", ms=3, color=line.get_color())
+            panels[2].plot(
+                [one["predicted"] / 1e6 for one in ones],
+                [one["peak"] / 1e6 for one in ones],
+                "o",
+                ms=3,
+                color=line.get_color(),
+            )
         ends = panels[2].get_xlim()
-        panels[2].fill_between(ends, [0.9 * end for end in ends], [1.1 * end for end in ends], color="0.9", zorder=0, label="within 10 %")
+        panels[2].fill_between(
+            ends, [0.9 * end for end in ends], [1.1 * end for end in ends], color="0.9", zorder=0, label="within 10 %"
+        )
         panels[2].set_xlim(ends)
         panels[0].set(title="more workers", xlabel="workers", ylabel="a round (ms); dotted: a plain pass")
         panels[1].set(title="larger models", xlabel="parameters", ylabel="a round (ms)")
@@ -173,7 +192,9 @@ def draw(found: dict[str, list[dict]], path: Path) -> None:
         for axes in panels:
             axes.set(xscale="log", yscale="log")
             for axis in (axes.xaxis, axes.yaxis):
-                axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.12g}" if value < 1e6 else f"{value / 1e6:g} M"))
+                axis.set_major_formatter(
+                    FuncFormatter(lambda value, _: f"{value:,.12g}" if value < 1e6 else f"{value / 1e6:g} M")
+                )
                 axis.set_minor_formatter(NullFormatter())
         panels[0].set_xticks([1, 4, 16, 64, 256])
         for axis in (panels[2].xaxis, panels[2].yaxis):

@@ -5,12 +5,15 @@ import torch
 
 from simgmc.compression import COMPRESSORS, build
 from simgmc.compression.union import union_growth
-from simgmc.layout import Layout
-from simgmc.randomness import Randomness
+from simgmc.core.layout import Layout
+from simgmc.core.randomness import Randomness
 
 LAYOUT = Layout(("weight", "bias"), ((20, 10), (20,)))
 CHOSEN = [
-    *(("top-k", {"density": 0.1, "indices": indices}) for indices in ("32-bit", "log2", "delta-gamma", "delta-delta", "golomb-rice", "bitmap", "auto")),
+    *(
+        ("top-k", {"density": 0.1, "indices": indices})
+        for indices in ("32-bit", "log2", "delta-gamma", "delta-delta", "golomb-rice", "bitmap", "auto")
+    ),
     ("top-k", {"density": 0.1, "exempt_vectors": True}),
     ("top-k", {"density": 0.1, "per_tensor": True, "values": "fp16"}),
     ("sampled-top-k", {"density": 0.1}),
@@ -24,6 +27,8 @@ CHOSEN = [
 
 @pytest.mark.parametrize(("name", "options"), CHOSEN, ids=str)
 def test_the_catalogue_knows_of_which_messages_unions_are_recorded(name, options):
-    message = build(name, LAYOUT, **options)(torch.randn(4, LAYOUT.d, generator=torch.Generator().manual_seed(0)), Randomness(0, 0, 0, [0, 1, 2, 3]))
+    message = build(name, LAYOUT, **options)(
+        torch.randn(4, LAYOUT.d, generator=torch.Generator().manual_seed(0)), Randomness(0, 0, 0, [0, 1, 2, 3])
+    )
     entry = COMPRESSORS[name]
     assert (union_growth(message) is not None) == entry.unites(entry.resolve(options)) and not message.summable

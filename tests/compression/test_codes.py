@@ -5,10 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simgmc.compression import bits
-from simgmc.compression.codes import EliasDelta, EliasGamma, EliasOmega, GolombRice, read_fields, write_fields
+from simgmc.compression.wire import bits
+from simgmc.compression.wire.codes import EliasDelta, EliasGamma, EliasOmega, GolombRice, read_fields, write_fields
 
-CODERS = {"gamma": EliasGamma(), "delta": EliasDelta(), "omega": EliasOmega(), "rice 0": GolombRice(0), "rice 9": GolombRice(9)}
+CODERS = {
+    "gamma": EliasGamma(),
+    "delta": EliasDelta(),
+    "omega": EliasOmega(),
+    "rice 0": GolombRice(0),
+    "rice 9": GolombRice(9),
+}
 SMALL = st.lists(st.integers(1, 3000), max_size=200).map(lambda n: np.array(n, np.int64))
 LARGE = st.lists(st.integers(1, 2**48), max_size=60).map(lambda n: np.array(n, np.int64))
 

@@ -5,8 +5,8 @@ import torch
 from vectors import LAYOUT, gaussian, randomness
 
 from simgmc.compression import build
-from simgmc.errors import SimgmcError
-from simgmc.layout import Layout
+from simgmc.core.errors import SimgmcError
+from simgmc.core.layout import Layout
 
 SMALL = sum(size for size, shape in zip(LAYOUT.sizes, LAYOUT.shapes) if len(shape) < 2)
 

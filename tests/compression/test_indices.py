@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simgmc.compression.indices import INDEX_FORMATS, decode, encode, size
-from simgmc.errors import SimgmcError
+from simgmc.compression.wire.indices import INDEX_FORMATS, decode, encode, size
+from simgmc.core.errors import SimgmcError
 
 
 @st.composite

@@ -6,9 +6,9 @@ from vectors import LAYOUT, gaussian, randomness
 
 from simgmc.compression import build
 from simgmc.compression.low_rank import LowRank
-from simgmc.errors import SimgmcError
-from simgmc.layout import Layout
-from simgmc.randomness import generator
+from simgmc.core.errors import SimgmcError
+from simgmc.core.layout import Layout
+from simgmc.core.randomness import generator
 
 
 def average(message):

@@ -8,9 +8,9 @@ from vectors import LAYOUT, adversarial, gaussian, randomness, stacked
 
 from simgmc.compression import COMPRESSORS, build
 from simgmc.compression.rows import set_threads
-from simgmc.compression.sparse import SparseMessage
-from simgmc.errors import SimgmcError
-from simgmc.randomness import Randomness
+from simgmc.compression.sparsification.message import SparseMessage
+from simgmc.core.errors import SimgmcError
+from simgmc.core.randomness import Randomness
 
 KEEP = {"density": 0.05}
 CASES = {
@@ -49,10 +49,22 @@ CASES = {
     "low rank": ("low-rank", {"rank": 2}),
     "lattice": ("lattice", {"side": 0.01}),
     "lattice dithered": ("lattice", {"side": 0.01, "bits": 5, "dither": True}),
-    "top-k of levels": ("composed", {"sparsify": {"name": "top-k", **KEEP, "indices": "auto"}, "quantise": {"name": "qsgd", "levels": 4, "coding": "auto"}}),
+    "top-k of levels": (
+        "composed",
+        {
+            "sparsify": {"name": "top-k", **KEEP, "indices": "auto"},
+            "quantise": {"name": "qsgd", "levels": 4, "coding": "auto"},
+        },
+    ),
     "top-k of signs": ("composed", {"sparsify": {"name": "top-k", **KEEP}, "quantise": {"name": "sign"}}),
-    "block of levels": ("composed", {"sparsify": {"name": "rbgs", **KEEP}, "quantise": {"name": "qsgd", "bucket": 10}, "exempt_vectors": True}),
-    "own random of trits": ("composed", {"sparsify": {"name": "random-k", **KEEP, "seed": "own"}, "quantise": {"name": "ternary"}}),
+    "block of levels": (
+        "composed",
+        {"sparsify": {"name": "rbgs", **KEEP}, "quantise": {"name": "qsgd", "bucket": 10}, "exempt_vectors": True},
+    ),
+    "own random of trits": (
+        "composed",
+        {"sparsify": {"name": "random-k", **KEEP, "seed": "own"}, "quantise": {"name": "ternary"}},
+    ),
 }
 EVERY = pytest.mark.parametrize("case", CASES)
 INPUTS = adversarial(LAYOUT.d)
@@ -90,7 +102,14 @@ def test_size_law_and_round_trip(case, kind):
 
 @settings(max_examples=25)
 @given(stacked())
-@pytest.mark.parametrize("case", [case for case, (name, p) in CASES.items() if name not in ("low-rank", "grbs", "lattice") and not ({"per_tensor", "exempt_vectors"} & set(p))])
+@pytest.mark.parametrize(
+    "case",
+    [
+        case
+        for case, (name, p) in CASES.items()
+        if name not in ("low-rank", "grbs", "lattice") and not ({"per_tensor", "exempt_vectors"} & set(p))
+    ],
+)
 def test_size_law_and_round_trip_on_any_vector(case, vector):
     message = compressor(case)(vector, randomness(len(vector)))
     payloads = [message.encode(row) for row in range(message.rows)]

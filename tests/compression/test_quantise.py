@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from vectors import LAYOUT, gaussian, randomness, stacked
 
 from simgmc.compression import build
-from simgmc.randomness import Randomness
+from simgmc.core.randomness import Randomness
 
 DRAWS = 600
 statistical = settings(max_examples=4, derandomize=True, phases=[Phase.generate], deadline=None)
@@ -38,7 +38,9 @@ def test_stochastic_rounding_is_unbiased(case, numbers):
     assert ((samples.mean(0) - vector).abs() <= 6 * deviation + 6 * vector.norm() / DRAWS).all()
 
 
-@pytest.mark.parametrize("levels, norm, bucket", [(1, "2", None), (4, "2", None), (16, "2", 8), (1, "inf", None), (4, "inf", 8)])
+@pytest.mark.parametrize(
+    "levels, norm, bucket", [(1, "2", None), (4, "2", None), (16, "2", 8), (1, "inf", None), (4, "inf", 8)]
+)
 @statistical
 @given(st.lists(st.floats(-100, 100, width=32), min_size=8, max_size=40))
 def test_the_variance_bound_holds(levels, norm, bucket, numbers):
@@ -67,7 +69,10 @@ def test_the_highest_level_is_exactly_the_norm():
         assert torch.equal(build("qsgd", levels=levels)(vector, randomness()).dense(), vector)
 
 
-@pytest.mark.parametrize("levels, sparse, dense, fixed", [(1, 0.04, 1.01, 2), (16, 0.44, 1.12, 6), (64, 1.13, 1.48, 8), (256, 2.48, 2.69, 10)])
+@pytest.mark.parametrize(
+    "levels, sparse, dense, fixed",
+    [(1, 0.04, 1.01, 2), (16, 0.44, 1.12, 6), (64, 1.13, 1.48, 8), (256, 2.48, 2.69, 10)],
+)
 def test_bits_per_coordinate_of_a_gaussian_vector(levels, sparse, dense, fixed):
     """The figures that an independent count of Elias-omega code lengths gives for d = 100,000."""
     vector = gaussian(1, 100_000)

@@ -6,10 +6,15 @@ import torch
 from vectors import LAYOUT, gaussian, randomness
 
 from simgmc.compression import build
-from simgmc.layout import Layout
-from simgmc.randomness import Randomness
+from simgmc.core.layout import Layout
+from simgmc.core.randomness import Randomness
 
-SHARED = [("rbgs", {"count": 40}), ("rbgs", {"density": 0.1, "per_tensor": True}), ("random-k", {"count": 40}), ("grbs", {"ratio_in": 2, "ratio_out": 3})]
+SHARED = [
+    ("rbgs", {"count": 40}),
+    ("rbgs", {"density": 0.1, "per_tensor": True}),
+    ("random-k", {"count": 40}),
+    ("grbs", {"ratio_in": 2, "ratio_out": 3}),
+]
 
 
 @pytest.mark.parametrize("name, parameters", SHARED)
@@ -46,12 +51,15 @@ def test_rbgs_keeps_consecutive_coordinates_that_wrap_around():
     assert wrapped > 3
 
 
-@pytest.mark.parametrize("name, parameters, share", [
-    ("rbgs", {"count": 100}, 100 / LAYOUT.d),
-    ("random-k", {"count": 100}, 100 / LAYOUT.d),
-    ("grbs", {"ratio_in": 2, "ratio_out": 2, "ratio_layer": 1.5}, 1 / 6),
-    ("grbs", {"ratio_in": 7, "ratio_out": 1}, 1 / 7),
-])
+@pytest.mark.parametrize(
+    "name, parameters, share",
+    [
+        ("rbgs", {"count": 100}, 100 / LAYOUT.d),
+        ("random-k", {"count": 100}, 100 / LAYOUT.d),
+        ("grbs", {"ratio_in": 2, "ratio_out": 2, "ratio_layer": 1.5}, 1 / 6),
+        ("grbs", {"ratio_in": 7, "ratio_out": 1}, 1 / 7),
+    ],
+)
 def test_every_coordinate_is_kept_equally_often(name, parameters, share):
     rounds = 1200
     times = selected(name, parameters, rounds)
@@ -104,7 +112,11 @@ def test_grbs_takes_an_aligned_block_of_every_tensor():
             grid = kept[a:b].view(shape[0], shape[1], -1)
             first, second = grid.amax((1, 2)).nonzero().flatten(), grid.amax((0, 2)).nonzero().flatten()
             assert len(first) == shape[0] // 2 and first[0] % len(first) == 0 and first[-1] - first[0] == len(first) - 1
-            assert len(second) == shape[1] // 3 and second[0] % len(second) == 0 and second[-1] - second[0] == len(second) - 1
+            assert (
+                len(second) == shape[1] // 3
+                and second[0] % len(second) == 0
+                and second[-1] - second[0] == len(second) - 1
+            )
 
 
 def test_grbs_without_layers_sends_nothing_and_says_so():

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from vectors import LAYOUT, gaussian, randomness, stacked
 
 from simgmc.compression import build
-from simgmc.compression.magnitude import largest
-from simgmc.errors import SimgmcError
+from simgmc.compression.sparsification.magnitude import largest
+from simgmc.core.errors import SimgmcError
 
 
 def oracle(vector: np.ndarray, k: int) -> np.ndarray:
@@ -41,7 +41,17 @@ def structured(d: int) -> dict[str, np.ndarray]:
     few = np.zeros(d, np.float32)
     few[[5, d // 2, d - 1]] = [1e-40, -2, 3]
     ascending = np.arange(d, dtype=np.float32)
-    return {"gauss": gauss, "columns": columns, "hidden": hidden, "layers": layers, "plateau": plateau, "few": few, "ascending": ascending, "equal": np.ones(d, np.float32), "descending": ascending[::-1].copy()}
+    return {
+        "gauss": gauss,
+        "columns": columns,
+        "hidden": hidden,
+        "layers": layers,
+        "plateau": plateau,
+        "few": few,
+        "ascending": ascending,
+        "equal": np.ones(d, np.float32),
+        "descending": ascending[::-1].copy(),
+    }
 
 
 @pytest.mark.parametrize("kind", structured(8))

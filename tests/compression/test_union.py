@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from simgmc.compression import build
 from simgmc.compression.union import union_growth
-from simgmc.randomness import Randomness
+from simgmc.core.randomness import Randomness
 
 
 @given(st.integers(2, 6), st.integers(6, 40), st.integers(1, 6), st.integers(0, 2**31))

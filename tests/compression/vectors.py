@@ -5,8 +5,8 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from simgmc.layout import Layout
-from simgmc.randomness import Randomness
+from simgmc.core.layout import Layout
+from simgmc.core.randomness import Randomness
 
 LAYOUT = Layout(("conv", "bias", "linear", "scale", "head"), ((6, 4, 3, 3), (6,), (20, 9), (), (10, 12)))
 """Matrices, a vector and a scalar: 523 parameters."""

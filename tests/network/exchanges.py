@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from simgmc.costs import Average
+from simgmc.costs.steps import Average
 from simgmc.network import collectives
-from simgmc.network.conditions import Duration
-from simgmc.network.fluid import FluidNetwork
-from simgmc.network.routing import Links
-from simgmc.network.schedule import Execution, Placement
-from simgmc.network.topology import Host, star, worker_names
+from simgmc.network.collectives.schedule import Execution, Placement
+from simgmc.network.conditions.conditions import Duration
+from simgmc.network.flows.fluid import FluidNetwork
+from simgmc.network.topology.catalogue import Host, star, worker_names
+from simgmc.network.topology.routing import Links
 
 
 def message(up, down=None, summable=True, item_bytes=4) -> Average:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from fractions import Fraction
 
 
-def fair_rates(capacity: list[Fraction], routes: dict[int, tuple[int, ...]], caps: dict[int, Fraction]) -> dict[int, Fraction]:
+def fair_rates(
+    capacity: list[Fraction], routes: dict[int, tuple[int, ...]], caps: dict[int, Fraction]
+) -> dict[int, Fraction]:
     """Progressive filling of all flows at once."""
     rates: dict[int, Fraction] = {}
     room = list(capacity)
@@ -44,14 +46,18 @@ def completion_times(links: list[tuple[float, float]], flows: list[dict], latenc
     while len(done) < len(flows):
         for index, flow in enumerate(flows):
             if index not in ready and all(other in done for other in flow["after"]):
-                begin = max([Fraction(flow["start"]), *(done[other] for other in flow["after"])]) + Fraction(flow["delay"])
+                begin = max([Fraction(flow["start"]), *(done[other] for other in flow["after"])]) + Fraction(
+                    flow["delay"]
+                )
                 ready[index] = begin + (delay_of[index] if latency == "first" else 0)
         rates = fair_rates(
             capacity,
             {index: flows[index]["route"] for index in active},
             {index: Fraction(flows[index]["cap"]) for index in active if flows[index]["cap"] is not None},
         )
-        upcoming = [time for index, time in ready.items() if index not in active and index not in landing and index not in done]
+        upcoming = [
+            time for index, time in ready.items() if index not in active and index not in landing and index not in done
+        ]
         upcoming += [now + active[index] / rates[index] for index in active]
         upcoming += landing.values()
         time = min(upcoming)

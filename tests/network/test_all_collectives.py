@@ -7,17 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simgmc.costs import Average
-from simgmc.errors import SimgmcError
+from simgmc.core.errors import SimgmcError
+from simgmc.costs.steps import Average
 from simgmc.network import collectives
 from simgmc.network.collectives import exchanges
+from simgmc.network.collectives.schedule import Execution, Placement
 from simgmc.network.collectives.trees import double_binary_tree
-from simgmc.network.conditions import Duration
-from simgmc.network.fluid import FluidNetwork
-from simgmc.network.routing import Links
-from simgmc.network.schedule import Execution, Placement
-from simgmc.network.shapes import star, two_tier
-from simgmc.network.wiring import Host, worker_names
+from simgmc.network.conditions.conditions import Duration
+from simgmc.network.flows.fluid import FluidNetwork
+from simgmc.network.topology.graph import Host, worker_names
+from simgmc.network.topology.routing import Links
+from simgmc.network.topology.shapes import star, two_tier
 
 from .exchanges import execute, finish_times, hosts, message, uniform
 
@@ -54,7 +54,9 @@ def test_sharded_server_divides_the_queue_by_the_number_of_servers(workers, serv
     n = 4 * items * servers
     expected = 2 * (latency + n / bandwidth * max(workers / servers, 1))
     options = collectives.Options(servers=servers)
-    assert makespan("sharded-parameter-server", message([n] * workers), bandwidth, latency, options) == pytest.approx(expected, rel=EXACT)
+    assert makespan("sharded-parameter-server", message([n] * workers), bandwidth, latency, options) == pytest.approx(
+        expected, rel=EXACT
+    )
 
 
 @given(st.integers(2, 12), st.integers(1, 10**5), bandwidths, latencies)
@@ -62,7 +64,9 @@ def test_sharded_server_divides_the_queue_by_the_number_of_servers(workers, serv
 def test_servers_on_the_workers_are_bandwidth_optimal(workers, items, bandwidth, latency):
     n = 4 * items * workers
     expected = 2 * (latency + (workers - 1) / workers * n / bandwidth)
-    assert makespan("colocated-parameter-server", message([n] * workers), bandwidth, latency) == pytest.approx(expected, rel=EXACT)
+    assert makespan("colocated-parameter-server", message([n] * workers), bandwidth, latency) == pytest.approx(
+        expected, rel=EXACT
+    )
 
 
 def test_a_sliced_server_overlaps_push_and_pull():
@@ -127,7 +131,9 @@ def test_both_binary_trees_span_all_ranks_and_share_no_inner_node(workers):
                 seen.add(rank)
         inner.append({rank for rank in range(workers) if parent.count(rank) == 2})
     assert not inner[0] & inner[1]
-    assert all(sum(above == rank for above in parent) <= 2 for parent in double_binary_tree(workers) for rank in range(workers))
+    assert all(
+        sum(above == rank for above in parent) <= 2 for parent in double_binary_tree(workers) for rank in range(workers)
+    )
 
 
 @pytest.mark.parametrize("workers", [2, 3, 5, 8, 16, 33, 64])
@@ -152,7 +158,9 @@ def test_double_binary_tree_of_two_ranks_is_pipelined_by_halves():
 
 
 @given(
-    st.sampled_from(["ring", "lock-step-ring", "halving-doubling", "double-binary-tree", "two-level", "colocated-parameter-server"]),
+    st.sampled_from(
+        ["ring", "lock-step-ring", "halving-doubling", "double-binary-tree", "two-level", "colocated-parameter-server"]
+    ),
     st.integers(2, 17),
     st.integers(1, 10**5),
     bandwidths,
@@ -165,7 +173,15 @@ def test_no_all_reduce_beats_its_lower_bound(name, workers, items, bandwidth, la
     assert found >= lower_bound(workers, n, bandwidth, latency) * (1 - EXACT)
 
 
-@given(st.integers(1, 5), st.integers(1, 5), st.integers(1, 10**4), st.floats(1e5, 1e8), st.floats(1e5, 1e8), latencies, latencies)
+@given(
+    st.integers(1, 5),
+    st.integers(1, 5),
+    st.integers(1, 10**4),
+    st.floats(1e5, 1e8),
+    st.floats(1e5, 1e8),
+    latencies,
+    latencies,
+)
 @settings(max_examples=50, deadline=None)
 def test_two_level_is_rings_inside_and_rings_between(inside, sites, items, bandwidth, uplink, near, far):
     workers = inside * sites
@@ -174,7 +190,9 @@ def test_two_level_is_rings_inside_and_rings_between(inside, sites, items, bandw
     n = 4 * items * workers
     names = worker_names(workers)
     # Sites' uplinks are shared by their hosts; within a site only the hosts' own links count.
-    graph = two_tier([Host(name, bandwidth, bandwidth, near / 2) for name in names], inside, uplink=uplink, latency=far / 2)
+    graph = two_tier(
+        [Host(name, bandwidth, bandwidth, near / 2) for name in names], inside, uplink=uplink, latency=far / 2
+    )
     links = Links(graph)
     network = FluidNetwork(links)
     groups = tuple(tuple(range(site * inside, (site + 1) * inside)) for site in range(sites))
@@ -184,7 +202,9 @@ def test_two_level_is_rings_inside_and_rings_between(inside, sites, items, bandw
         execution.ready(worker)
     network.run()
     rate = min(bandwidth, uplink / inside)
-    expected = 2 * (inside - 1) * (near + n / (inside * bandwidth)) + 2 * (sites - 1) * (near + far + n / (inside * sites) / rate)
+    expected = 2 * (inside - 1) * (near + n / (inside * bandwidth)) + 2 * (sites - 1) * (
+        near + far + n / (inside * sites) / rate
+    )
     assert max(execution.landed) == pytest.approx(expected, rel=EXACT)
 
 
@@ -242,12 +262,21 @@ def test_first_k_server_can_carry_late_messages_over():
     assert execution.landed[2] == pytest.approx(5.011, rel=EXACT)
 
 
-@given(st.integers(2, 12), st.integers(1, 10**6), bandwidths, latencies, st.integers(1, 8), st.sampled_from(["broadcast", "reduce"]))
+@given(
+    st.integers(2, 12),
+    st.integers(1, 10**6),
+    bandwidths,
+    latencies,
+    st.integers(1, 8),
+    st.sampled_from(["broadcast", "reduce"]),
+)
 @settings(max_examples=50, deadline=None)
 def test_broadcast_and_reduce_are_pipelined_chains(workers, n, bandwidth, latency, slices, which):
     schedule = getattr(exchanges, which)(workers, 1 % workers, n, slices)
     expected = (slices + workers - 2) * n / (slices * bandwidth) + (workers - 1) * latency
-    assert max(finish_times(execute(schedule, uniform(workers, bandwidth, latency)))) == pytest.approx(expected, rel=EXACT)
+    assert max(finish_times(execute(schedule, uniform(workers, bandwidth, latency)))) == pytest.approx(
+        expected, rel=EXACT
+    )
 
 
 def test_gather_queues_everybody_else_at_the_root():

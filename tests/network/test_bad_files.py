@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from simgmc.errors import SimgmcError
-from simgmc.network.dynamics import Background, BandwidthTrace, Dynamics, LinkFailure, RandomBandwidth
-from simgmc.network.places import from_file, geo, home_broadband
-from simgmc.network.routing import Links
-from simgmc.network.shapes import fat_tree, star, torus
-from simgmc.network.wiring import Host, worker_names
+from simgmc.core.errors import SimgmcError
+from simgmc.network.conditions.dynamics import Background, BandwidthTrace, Dynamics, LinkFailure, RandomBandwidth
+from simgmc.network.topology.graph import Host, worker_names
+from simgmc.network.topology.places import from_file, geo, home_broadband
+from simgmc.network.topology.routing import Links
+from simgmc.network.topology.shapes import fat_tree, star, torus
 
 HOSTS = [Host(name, 10.0, 10.0, 0.1) for name in worker_names(4)]
 
@@ -38,8 +38,16 @@ def test_a_broken_trace_is_refused_by_name(tmp_path, content, says):
 @pytest.mark.parametrize(
     ("build", "content", "says"),
     [
-        (lambda file: geo(HOSTS, table=file), b"sender,receiver,round_trip_ms,bandwidth_mbit_s\n", "no line below its header"),
-        (lambda file: home_broadband(HOSTS, file), b"line,down_mbit_s,up_mbit_s,round_trip_ms,homes\na,1,1,1,1e9\n", "1e\\+09 homes"),
+        (
+            lambda file: geo(HOSTS, table=file),
+            b"sender,receiver,round_trip_ms,bandwidth_mbit_s\n",
+            "no line below its header",
+        ),
+        (
+            lambda file: home_broadband(HOSTS, file),
+            b"line,down_mbit_s,up_mbit_s,round_trip_ms,homes\na,1,1,1,1e9\n",
+            "1e\\+09 homes",
+        ),
         (lambda file: from_file(HOSTS, file), b'source,destination\na,"b\n', "CSV"),
         (lambda file: from_file(HOSTS, file), b"source,destination\na,\xfc\n", "UTF-8"),
     ],

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simgmc.costs import Compress, Compute
-from simgmc.errors import SimgmcError
-from simgmc.network.breakdown import CATEGORIES
-from simgmc.network.cluster import ClusterSettings, simulate
-from simgmc.network.conditions import ComputeTime, Duration, Throughput
-from simgmc.network.topology import star, worker_names
+from simgmc.core.errors import SimgmcError
+from simgmc.costs.steps import Compress, Compute
+from simgmc.network.cluster.breakdown import CATEGORIES
+from simgmc.network.cluster.cluster import ClusterSettings, simulate
+from simgmc.network.conditions.conditions import ComputeTime, Duration, Throughput
+from simgmc.network.topology.catalogue import star, worker_names
 
 from .exchanges import hosts, message, uniform
 
@@ -22,9 +22,18 @@ EXACT = 1e-9
 BANDWIDTH, LATENCY = 1e6, 0.01
 
 
-def cluster(collective, workers=4, machines=None, compute=ComputeTime(0.1), compression=Duration(0.02), aggregation=Duration(0.05)):
+def cluster(
+    collective,
+    workers=4,
+    machines=None,
+    compute=ComputeTime(0.1),
+    compression=Duration(0.02),
+    aggregation=Duration(0.05),
+):
     machines = machines or uniform(workers, BANDWIDTH, LATENCY)
-    return ClusterSettings(star(machines), worker_names(workers), "server", collective, compute, compression, aggregation)
+    return ClusterSettings(
+        star(machines), worker_names(workers), "server", collective, compute, compression, aggregation
+    )
 
 
 def round_of(up, **kinds):
@@ -44,7 +53,9 @@ def test_a_parameter_server_round_is_compute_compress_push_add_pull():
 
 def test_a_ring_round_has_only_latency_transfer_and_adding_on_its_chain():
     timing = simulate(cluster("lock-step-ring-all-reduce"), [round_of([4000] * 4)])
-    assert timing.breakdown[0] == pytest.approx(np.tile([0.1, 0.02, 6 * 0.001, 6 * 0.01, 0.05, 0], (4, 1)), rel=EXACT, abs=1e-12)
+    assert timing.breakdown[0] == pytest.approx(
+        np.tile([0.1, 0.02, 6 * 0.001, 6 * 0.01, 0.05, 0], (4, 1)), rel=EXACT, abs=1e-12
+    )
     assert (timing.sent_by_workers[0], timing.into_server[0]) == (6 * 4000, 0)
 
 
@@ -105,10 +116,15 @@ def test_the_breakdown_adds_up_and_time_only_grows(collective, workers, sigma, s
     machines = hosts(speeds, speeds[::-1], [0.003] * workers)
     compute = ComputeTime(0.05, sigma=sigma, seed=seed)
     summable = collective == "lock-step-ring-all-reduce"
-    sizes = [[800] * workers if summable else data.draw(st.lists(st.integers(0, 9000), min_size=workers, max_size=workers)) for _ in range(4)]
+    sizes = [
+        [800] * workers if summable else data.draw(st.lists(st.integers(0, 9000), min_size=workers, max_size=workers))
+        for _ in range(4)
+    ]
     rounds = [round_of(up, summable=summable) for up in sizes]
     timing = simulate(cluster(collective, workers, machines, compute), rounds)
-    assert np.diff(timing.round_end, axis=0, prepend=0) == pytest.approx(timing.breakdown.sum(axis=2), rel=1e-9, abs=1e-12)
+    assert np.diff(timing.round_end, axis=0, prepend=0) == pytest.approx(
+        timing.breakdown.sum(axis=2), rel=1e-9, abs=1e-12
+    )
     assert (timing.breakdown >= -1e-12).all() and (np.diff(timing.round_end, axis=0) > 0).all()
 
 
@@ -148,8 +164,18 @@ def test_a_dead_link_ends_the_run_and_is_reported_with_its_hosts_and_time():
 
 def test_impossible_settings_are_refused():
     with pytest.raises(SimgmcError, match="needs 1 server host; none named"):
-        ClusterSettings(star(uniform(2, 1e6, 0.0)), worker_names(2), None, "parameter-server", ComputeTime(1), Duration(0), Duration(0))
+        ClusterSettings(
+            star(uniform(2, 1e6, 0.0)),
+            worker_names(2),
+            None,
+            "parameter-server",
+            ComputeTime(1),
+            Duration(0),
+            Duration(0),
+        )
     with pytest.raises(SimgmcError, match="worker2.*not in the network"):
-        ClusterSettings(star(uniform(2, 1e6, 0.0)), worker_names(5), None, "ring", ComputeTime(1), Duration(0), Duration(0))
+        ClusterSettings(
+            star(uniform(2, 1e6, 0.0)), worker_names(5), None, "ring", ComputeTime(1), Duration(0), Duration(0)
+        )
     with pytest.raises(SimgmcError, match="2 workers, the cluster has 4"):
         simulate(cluster("ring"), [round_of([1, 2])])

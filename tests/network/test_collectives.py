@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simgmc.errors import SimgmcError
+from simgmc.core.errors import SimgmcError
 from simgmc.network import collectives
 from simgmc.network.collectives.pieces import cut
-from simgmc.network.conditions import Duration, Throughput
-from simgmc.network.reference import sliced_ring_case
+from simgmc.network.conditions.conditions import Duration, Throughput
+from simgmc.network.validation.reference import sliced_ring_case
 
 from .exchanges import execute, finish, finish_times, hosts, message, uniform
 
@@ -40,7 +40,9 @@ def test_parameter_server_push_is_processor_sharing_of_unequal_messages():
 def test_lock_step_ring_all_reduce_takes_2_n_minus_1_steps(workers, items, bandwidth, latency, adding):
     average = message([4 * items * workers] * workers)
     expected = 2 * (workers - 1) * (latency + 4 * items / bandwidth) + adding
-    found = finish("lock-step-ring-all-reduce", average, uniform(workers, bandwidth, latency), aggregation=Duration(adding))
+    found = finish(
+        "lock-step-ring-all-reduce", average, uniform(workers, bandwidth, latency), aggregation=Duration(adding)
+    )
     assert found == pytest.approx([expected] * workers, rel=EXACT)
 
 
@@ -62,7 +64,9 @@ def test_ring_all_gather_of_unequal_messages_follows_its_recurrence(sizes, data)
     ready = data.draw(st.lists(st.floats(0, 3), min_size=workers, max_size=workers))
     done = list(ready)
     for step in range(workers - 1):
-        arrival = [done[i] + 0.01 + sizes[(i - step) % workers] / min(up[i], down[(i + 1) % workers]) for i in range(workers)]
+        arrival = [
+            done[i] + 0.01 + sizes[(i - step) % workers] / min(up[i], down[(i + 1) % workers]) for i in range(workers)
+        ]
         done = [max(arrival[i], arrival[i - 1]) for i in range(workers)]
     machines = hosts(up, down, [0.005] * workers)
     found = finish("lock-step-ring-all-gather", message(sizes, summable=False), machines, ready)
@@ -112,11 +116,11 @@ def test_every_collective_says_what_it_is_and_where_it_comes_from():
 def test_sliced_ring_all_reduce_exposes_one_latency(workers, items, bandwidth, latency, slices):
     average = message([4 * items * workers] * workers)
     tau = 4 * items / (slices * bandwidth)
-    expected = max(
-        2 * (workers - 1) * slices * tau + latency, 2 * (workers - 1) * (tau + latency) + (slices - 1) * tau
-    )
+    expected = max(2 * (workers - 1) * slices * tau + latency, 2 * (workers - 1) * (tau + latency) + (slices - 1) * tau)
     schedule = collectives.schedule("ring", average, Duration(0.0), collectives.Options(slices=slices))
-    assert max(finish_times(execute(schedule, uniform(workers, bandwidth, latency)))) == pytest.approx(expected, rel=EXACT)
+    assert max(finish_times(execute(schedule, uniform(workers, bandwidth, latency)))) == pytest.approx(
+        expected, rel=EXACT
+    )
 
 
 def test_every_sliced_ring_reference_case_agrees_to_1e_9(reference):

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simgmc.errors import SimgmcError
-from simgmc.network.conditions import ComputeTime, Pauses
+from simgmc.core.errors import SimgmcError
+from simgmc.network.conditions.conditions import ComputeTime, Pauses
 
 
 def stood_still(pauses, start, end, offset):
@@ -45,7 +45,9 @@ def test_draws_depend_on_seed_round_and_worker_only():
     assert (compute.times(7, 0, 1, 4) != ComputeTime(1.0, sigma=0.3, exponential=0.2, seed=6).times(7, 0, 1, 4)).all()
 
 
-@pytest.mark.parametrize("arguments", [{"seconds": -1}, {"sigma": -0.1}, {"slowdown": (0,)}, {"exponential": float("nan")}])
+@pytest.mark.parametrize(
+    "arguments", [{"seconds": -1}, {"sigma": -0.1}, {"slowdown": (0,)}, {"exponential": float("nan")}]
+)
 def test_impossible_compute_times_are_refused(arguments):
     with pytest.raises(SimgmcError):
         ComputeTime(**{"seconds": 1.0, **arguments})

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from simgmc.costs import Compute, Mix
-from simgmc.network.breakdown import CATEGORIES
-from simgmc.network.cluster import ClusterSettings, simulate
-from simgmc.network.conditions import ComputeTime, Duration
-from simgmc.network.overheads import Overheads
-from simgmc.network.peers import Peers
-from simgmc.network.timeline import Recorder
-from simgmc.network.topology import star, worker_names
+from simgmc.costs.steps import Compute, Mix
+from simgmc.network.cluster.breakdown import CATEGORIES
+from simgmc.network.cluster.cluster import ClusterSettings, simulate
+from simgmc.network.cluster.peers import Peers
+from simgmc.network.cluster.timeline import Recorder
+from simgmc.network.conditions.conditions import ComputeTime, Duration
+from simgmc.network.conditions.overheads import Overheads
+from simgmc.network.topology.catalogue import star, worker_names
 
 from .exchanges import uniform
 
@@ -23,7 +23,16 @@ TAKES = NBYTES / BANDWIDTH
 
 def cluster(workers, **other):
     graph = star(uniform(workers, BANDWIDTH, LATENCY))
-    return ClusterSettings(graph, worker_names(workers), "server", "parameter-server", ComputeTime(GRADIENT), Duration(0.0), Duration(0.0), **other)
+    return ClusterSettings(
+        graph,
+        worker_names(workers),
+        "server",
+        "parameter-server",
+        ComputeTime(GRADIENT),
+        Duration(0.0),
+        Duration(0.0),
+        **other,
+    )
 
 
 def sends(workers, *edges):
@@ -73,7 +82,9 @@ def test_the_other_way_round_is_another_connection():
 
     def send():
         for source, receiver in ((0, 1), (1, 0)):
-            peers.send(source, receiver, NBYTES, lambda flight, receiver=receiver: landed.update({receiver: flight.landed}))
+            peers.send(
+                source, receiver, NBYTES, lambda flight, receiver=receiver: landed.update({receiver: flight.landed})
+            )
 
     peers.at_once(0, send)
     peers.clock.call_at(10.0, lambda _: peers.stop())

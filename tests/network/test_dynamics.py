@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simgmc.costs import Compute
-from simgmc.errors import SimgmcError
-from simgmc.network.cluster import Cluster, ClusterSettings, simulate
-from simgmc.network.conditions import ComputeTime, Duration
-from simgmc.network.dynamics import Background, BandwidthTrace, Dynamics, LinkFailure, RandomBandwidth
-from simgmc.network.topology import star, worker_names
+from simgmc.core.errors import SimgmcError
+from simgmc.costs.steps import Compute
+from simgmc.network.cluster.cluster import Cluster, ClusterSettings, simulate
+from simgmc.network.conditions.conditions import ComputeTime, Duration
+from simgmc.network.conditions.dynamics import Background, BandwidthTrace, Dynamics, LinkFailure, RandomBandwidth
+from simgmc.network.topology.catalogue import star, worker_names
 
 from .exchanges import message, uniform
 
@@ -25,13 +25,23 @@ EXACT = 1e-9
 def cluster(dynamics, collective="parameter-server", workers=2, latency=0.0, seed=0):
     machines = uniform(workers, 1e6, latency)
     return ClusterSettings(
-        star(machines), worker_names(workers), "server", collective, ComputeTime(1.0), Duration(0), Duration(0), seed=seed, dynamics=dynamics
+        star(machines),
+        worker_names(workers),
+        "server",
+        collective,
+        ComputeTime(1.0),
+        Duration(0),
+        Duration(0),
+        seed=seed,
+        dynamics=dynamics,
     )
 
 
 def total(dynamics, **kinds):
     rounds = kinds.pop("rounds", 1)
-    return simulate(cluster(dynamics, **kinds), [(Compute(1), message([500_000] * kinds.get("workers", 2)))] * rounds).total
+    return simulate(
+        cluster(dynamics, **kinds), [(Compute(1), message([500_000] * kinds.get("workers", 2)))] * rounds
+    ).total
 
 
 def test_a_link_that_is_down_for_a_while_delays_what_crosses_it():
@@ -43,10 +53,17 @@ def test_a_link_that_is_down_for_a_while_delays_what_crosses_it():
 
 def test_a_link_that_never_comes_back_ends_the_run_even_if_the_network_goes_on_changing():
     dead = LinkFailure("worker1", "switch", 1.25)
-    for extra in ({}, {"random": (RandomBandwidth(0.1, 0.1, source="worker0"),)}, {"background": (Background(1, 1e3, 0.1),)}):
+    for extra in (
+        {},
+        {"random": (RandomBandwidth(0.1, 0.1, source="worker0"),)},
+        {"background": (Background(1, 1e3, 0.1),)},
+    ):
         timing = simulate(cluster(Dynamics(failures=(dead,), **extra)), [(Compute(1), message([500_000] * 2))] * 2)
         assert re.search(r"worker1 -> server.*t = 1.25 s.*worker1 -> switch has no bandwidth", timing.stopped)
-        late = simulate(cluster(Dynamics(failures=(LinkFailure("worker1", "switch", 4.25),), **extra)), [(Compute(1), message([500_000] * 2))] * 3)
+        late = simulate(
+            cluster(Dynamics(failures=(LinkFailure("worker1", "switch", 4.25),), **extra)),
+            [(Compute(1), message([500_000] * 2))] * 3,
+        )
         assert len(late.round_end) == 1 and late.stopped
 
 
@@ -95,7 +112,12 @@ def test_background_traffic_slows_the_run_down_and_is_counted():
     assert timing.total > total(Dynamics(), workers=4, rounds=3) and timing.background_bytes > 0
 
 
-@given(st.integers(0, 2**32), st.sampled_from(["parameter-server", "ring", "halving-doubling", "double-binary-tree", "colocated-parameter-server"]))
+@given(
+    st.integers(0, 2**32),
+    st.sampled_from(
+        ["parameter-server", "ring", "halving-doubling", "double-binary-tree", "colocated-parameter-server"]
+    ),
+)
 @settings(max_examples=25, deadline=None)
 def test_bytes_are_conserved_and_links_never_exceeded_under_faults_and_traces(seed, collective):
     rng = np.random.default_rng(seed)
@@ -122,8 +144,12 @@ def test_bytes_are_conserved_and_links_never_exceeded_under_faults_and_traces(se
 
     network.advance = watched
     timing = run.run([(Compute(1), message([40_000] * 3))] * 2, None)
-    plain = simulate(cluster(Dynamics(), collective, workers=3, latency=0.01), [(Compute(1), message([40_000] * 3))] * 2)
+    plain = simulate(
+        cluster(Dynamics(), collective, workers=3, latency=0.01), [(Compute(1), message([40_000] * 3))] * 2
+    )
     assert (timing.sent_by_workers == plain.sent_by_workers).all()
     assert timing.link_bytes == pytest.approx(plain.link_bytes)
     assert times == sorted(times)
-    assert np.diff(timing.round_end, axis=0, prepend=0) == pytest.approx(timing.breakdown.sum(axis=2), rel=1e-9, abs=1e-9)
+    assert np.diff(timing.round_end, axis=0, prepend=0) == pytest.approx(
+        timing.breakdown.sum(axis=2), rel=1e-9, abs=1e-9
+    )

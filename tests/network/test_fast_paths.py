@@ -7,21 +7,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simgmc.costs import Compress, Compute
+from simgmc.costs.steps import Compress, Compute
 from simgmc.network import collectives
-from simgmc.network.breakdown import exchange_breakdown
+from simgmc.network.cluster.breakdown import exchange_breakdown
+from simgmc.network.cluster.cluster import ClusterSettings, simulate
+from simgmc.network.cluster.exchange import solve_events, solve_server
+from simgmc.network.collectives.schedule import Execution, Placement
 from simgmc.network.collectives.sliced_ring import all_gather_chunks, all_reduce_chunks, ring_schedule
-from simgmc.network.cluster import ClusterSettings, simulate
-from simgmc.network.conditions import ComputeTime, Duration, Throughput
-from simgmc.network.exchange import solve_events, solve_server
-from simgmc.network.fast_ring import Ring, solve
-from simgmc.network.fast_server import ServerLinks
-from simgmc.network.fluid import FluidNetwork
-from simgmc.network.isolation import Ancestry, cannot_meet, needs_everybody
-from simgmc.network.overheads import Overheads
-from simgmc.network.routing import Links
-from simgmc.network.schedule import Execution, Placement
-from simgmc.network.topology import star, worker_names
+from simgmc.network.conditions.conditions import ComputeTime, Duration, Throughput
+from simgmc.network.conditions.overheads import Overheads
+from simgmc.network.flows.fluid import FluidNetwork
+from simgmc.network.shortcuts.fast_ring import Ring, solve
+from simgmc.network.shortcuts.fast_server import ServerLinks
+from simgmc.network.shortcuts.isolation import Ancestry, cannot_meet, needs_everybody
+from simgmc.network.topology.catalogue import star, worker_names
+from simgmc.network.topology.routing import Links
 
 from .exchanges import execute, finish_times, hosts, message
 
@@ -71,7 +71,15 @@ def settings_of(name, fast, seed, sigma, overheads, slowdown):
     machines = hosts(speeds, speeds[::-1], rng.uniform(0, 0.01, workers))
     compute = ComputeTime(0.02, slowdown, sigma, seed)
     return ClusterSettings(
-        star(machines), worker_names(workers), "server", name, compute, Duration(0.003), Throughput(1e6), overheads=overheads, fast=fast
+        star(machines),
+        worker_names(workers),
+        "server",
+        name,
+        compute,
+        Duration(0.003),
+        Throughput(1e6),
+        overheads=overheads,
+        fast=fast,
     )
 
 
@@ -88,10 +96,16 @@ def test_whole_runs_are_the_same_with_and_without_the_fast_paths(name, seed, sig
     workers = len(slowdown)
     rounds = []
     for _ in range(4):
-        summable = collectives.COLLECTIVES[name].carries == "summable" or name == "sparse-reduce-scatter" or bool(rng.integers(2))
+        summable = (
+            collectives.COLLECTIVES[name].carries == "summable"
+            or name == "sparse-reduce-scatter"
+            or bool(rng.integers(2))
+        )
         up = np.full(workers, 4 * rng.integers(1, 5000)) if summable else rng.integers(1, 20000, workers)
         rounds.append((Compute(1), Compress(4000), message(up, summable=summable)))
-    fast, slow = (simulate(settings_of(name, which, seed, sigma, overheads, tuple(slowdown)), rounds) for which in (True, False))
+    fast, slow = (
+        simulate(settings_of(name, which, seed, sigma, overheads, tuple(slowdown)), rounds) for which in (True, False)
+    )
     assert fast.round_end == pytest.approx(slow.round_end, rel=EXACT)
     assert fast.breakdown.sum(axis=2) == pytest.approx(slow.breakdown.sum(axis=2), rel=1e-6, abs=1e-12)
     assert (fast.link_messages == slow.link_messages).all()
@@ -103,7 +117,18 @@ def test_whole_runs_are_the_same_with_and_without_the_fast_paths(name, seed, sig
 @settings(max_examples=40, deadline=None)
 def test_where_exchanges_are_proved_apart_no_flows_of_two_rounds_ever_meet(workers, seed):
     rng = np.random.default_rng(seed)
-    name = str(rng.choice(["parameter-server", "ring", "lock-step-ring", "colocated-parameter-server", "halving-doubling", "doubling-all-gather"]))
+    name = str(
+        rng.choice(
+            [
+                "parameter-server",
+                "ring",
+                "lock-step-ring",
+                "colocated-parameter-server",
+                "halving-doubling",
+                "doubling-all-gather",
+            ]
+        )
+    )
     average = message([int(rng.integers(1, 5000)) * 4] * workers)
     schedule = collectives.schedule(name, average, Duration(0.0))
     speeds = rng.uniform(1e5, 1e6, workers)
@@ -115,7 +140,9 @@ def test_where_exchanges_are_proved_apart_no_flows_of_two_rounds_ever_meet(worke
     network = FluidNetwork(links)
     second = Execution(network, schedule, placement)
     # Everybody goes on at once, without computing anything: the worst case.
-    first = Execution(network, schedule, placement, lambda participant, time: network.at(time, second.ready, participant))
+    first = Execution(
+        network, schedule, placement, lambda participant, time: network.at(time, second.ready, participant)
+    )
     for worker in range(workers):
         network.at(float(rng.uniform(0, 0.1)), first.ready, worker)
     while network.next_time < float("inf"):
@@ -124,7 +151,12 @@ def test_where_exchanges_are_proved_apart_no_flows_of_two_rounds_ever_meet(worke
             assert len({id(transfer.run) for transfer in flows}) <= 1
 
 
-@given(st.integers(2, 9), st.integers(0, 2**32), st.booleans(), st.sampled_from([Overheads(), Overheads(0.9, 0.01, 1.5, 2e5)]))
+@given(
+    st.integers(2, 9),
+    st.integers(0, 2**32),
+    st.booleans(),
+    st.sampled_from([Overheads(), Overheads(0.9, 0.01, 1.5, 2e5)]),
+)
 @settings(max_examples=120, deadline=None)
 def test_the_server_in_arrays_equals_the_events(workers, seed, ties, overheads):
     rng = np.random.default_rng(seed)
@@ -132,7 +164,9 @@ def test_the_server_in_arrays_equals_the_events(workers, seed, ties, overheads):
     sizes = rng.choice([0, 1000, 4000], workers) if ties else rng.integers(0, 10**5, workers)
     gates = np.round(rng.uniform(0, 0.3, workers), 1 if ties else 9)
     links = Links(overheads.applied_to(star(hosts(up, down, rng.uniform(0, 0.1, workers)))))
-    schedule = collectives.schedule("parameter-server", message(sizes, down=int(rng.integers(0, 10**5)), summable=False), Duration(0.2))
+    schedule = collectives.schedule(
+        "parameter-server", message(sizes, down=int(rng.integers(0, 10**5)), summable=False), Duration(0.2)
+    )
     placement = Placement(schedule.structure, [*worker_names(workers), "server"], links, overheads)
     way = ServerLinks(placement)
     assert way.simple
@@ -151,7 +185,8 @@ def test_a_large_server_round_takes_the_fast_path_and_is_the_same():
     rng = np.random.default_rng(1)
     rounds = [(Compute(1), message(rng.integers(1, 20000, workers), summable=False)) for _ in range(3)]
     fast, slow = (
-        simulate(settings_of("parameter-server", which, 5, 0.3, Overheads(), (1.0,) * workers), rounds) for which in (True, False)
+        simulate(settings_of("parameter-server", which, 5, 0.3, Overheads(), (1.0,) * workers), rounds)
+        for which in (True, False)
     )
     assert fast.round_end == pytest.approx(slow.round_end, rel=EXACT)
     assert fast.breakdown == pytest.approx(slow.breakdown, rel=1e-6, abs=1e-9)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from simgmc.costs import Compress, Compute
-from simgmc.errors import SimgmcError
-from simgmc.network.breakdown import CATEGORIES
-from simgmc.network.cluster import ClusterSettings, simulate
-from simgmc.network.conditions import ComputeTime, Duration
-from simgmc.network.faults import Crash, Faults
-from simgmc.network.topology import star, worker_names
+from simgmc.core.errors import SimgmcError
+from simgmc.costs.steps import Compress, Compute
+from simgmc.network.cluster.breakdown import CATEGORIES
+from simgmc.network.cluster.cluster import ClusterSettings, simulate
+from simgmc.network.conditions.conditions import ComputeTime, Duration
+from simgmc.network.conditions.faults import Crash, Faults
+from simgmc.network.topology.catalogue import star, worker_names
 
 from .exchanges import message, uniform
 
@@ -22,7 +22,14 @@ WAIT = CATEGORIES.index("wait")
 
 def run(*crashes, policy="wait", rounds=4, collective="ring", costs=ROUND):
     settings = ClusterSettings(
-        star(uniform(3, 1e6, 0.0)), worker_names(3), "server", collective, ComputeTime(1.0), Duration(0.1), Duration(0), faults=Faults(crashes, policy)
+        star(uniform(3, 1e6, 0.0)),
+        worker_names(3),
+        "server",
+        collective,
+        ComputeTime(1.0),
+        Duration(0.1),
+        Duration(0),
+        faults=Faults(crashes, policy),
     )
     return simulate(settings, [costs] * rounds)
 
@@ -49,7 +56,9 @@ def test_rounds_go_on_without_a_crashed_worker_until_it_is_back():
     assert timing.absent[:, 2].tolist() == [True, True, True, False, False] and not timing.absent[:, :2].any()
     two = 2 * 1 / 2 * 0.12
     assert timing.round_end[0, :2] == pytest.approx([1.0 + two] * 2, rel=2e-2)
-    assert np.diff(timing.round_end, axis=0, prepend=0) == pytest.approx(timing.breakdown.sum(axis=2), rel=1e-9, abs=1e-9)
+    assert np.diff(timing.round_end, axis=0, prepend=0) == pytest.approx(
+        timing.breakdown.sum(axis=2), rel=1e-9, abs=1e-9
+    )
 
 
 def test_a_worker_that_never_returns_is_left_out_for_good():

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simgmc.costs import Compress, Compute
-from simgmc.errors import SimgmcError
-from simgmc.network.cluster import ClusterSettings, simulate
+from simgmc.core.errors import SimgmcError
+from simgmc.costs.steps import Compress, Compute
+from simgmc.network.cluster.cluster import ClusterSettings, simulate
+from simgmc.network.cluster.timeline import Recorder
 from simgmc.network.collectives import Options
-from simgmc.network.conditions import ComputeTime, Duration
-from simgmc.network.faults import Crash, Faults
-from simgmc.network.timeline import Recorder
-from simgmc.network.topology import star, worker_names
+from simgmc.network.conditions.conditions import ComputeTime, Duration
+from simgmc.network.conditions.faults import Crash, Faults
+from simgmc.network.topology.catalogue import star, worker_names
 
 from .exchanges import hosts, message, uniform
 
@@ -30,7 +30,15 @@ def cluster(k, late="dropped", workers=4, slowdown=(), machines=None, **more):
     compute = more.pop("compute", None) or ComputeTime(1.0, slowdown=tuple(slowdown))
     options = Options() if k is None else Options(k=k, late=late)
     return ClusterSettings(
-        star(machines), worker_names(workers), "server", collective, compute, Duration(0.02), Duration(0.1), options=options, **more
+        star(machines),
+        worker_names(workers),
+        "server",
+        collective,
+        compute,
+        Duration(0.02),
+        Duration(0.1),
+        options=options,
+        **more,
     )
 
 
@@ -74,7 +82,16 @@ def test_with_k_equal_to_n_it_is_the_parameter_server_to_the_last_bit(slowdown, 
     first, log, costs = told(cluster(4, compute=compute))
     assert all(one.taken == frozenset(range(4)) for one in log)
     plain = simulate(cluster(None, compute=compute, fast=False), costs)
-    for name in ("round_end", "breakdown", "sent_by_workers", "received_by_workers", "communication", "link_bytes", "link_messages", "absent"):
+    for name in (
+        "round_end",
+        "breakdown",
+        "sent_by_workers",
+        "received_by_workers",
+        "communication",
+        "link_bytes",
+        "link_messages",
+        "absent",
+    ):
         assert getattr(first, name).tobytes() == getattr(plain, name).tobytes(), name
 
 
@@ -91,7 +108,9 @@ def test_bytes_and_times_are_those_of_what_was_taken(slowdown, k, late, sigma, s
         assert taken <= timing.sent_by_workers[number] == timing.into_server[number] <= taken + lost
         if late == "carried":
             assert not one.lost
-    assert np.diff(timing.round_end, axis=0, prepend=0) == pytest.approx(timing.breakdown.sum(axis=2), rel=1e-9, abs=1e-9)
+    assert np.diff(timing.round_end, axis=0, prepend=0) == pytest.approx(
+        timing.breakdown.sum(axis=2), rel=1e-9, abs=1e-9
+    )
     assert (np.diff(timing.round_end, axis=0, prepend=0) > 0).all()
     # Every worker is in each average, or has lost its message, or has missed the round; carried, it may be both late and taken.
     there = np.array([[w in one.taken for w in range(4)] for one in log])
@@ -156,18 +175,28 @@ def test_stored_costs_come_to_the_same_times_and_refuse_another_cluster(late):
     own = cluster(3, late, compute=ComputeTime(1.0, sigma=0.5, seed=4))
     timing, _, costs = told(own)
     again = simulate(own, costs)
-    assert again.round_end.tobytes() == timing.round_end.tobytes() and again.breakdown.tobytes() == timing.breakdown.tobytes()
+    assert (
+        again.round_end.tobytes() == timing.round_end.tobytes()
+        and again.breakdown.tobytes() == timing.breakdown.tobytes()
+    )
     with pytest.raises(SimgmcError, match="another cluster"):
         simulate(cluster(3, late, compute=ComputeTime(1.0, sigma=0.5, seed=5)), costs)
 
 
 def test_rounds_that_do_not_end_with_one_average_are_refused():
-    for costs in [(Compute(1),), (Compute(1), message([8] * 4), Compute(1)), (message([8] * 4, down=8), message([8] * 4))]:
+    for costs in [
+        (Compute(1),),
+        (Compute(1), message([8] * 4), Compute(1)),
+        (message([8] * 4, down=8), message([8] * 4)),
+    ]:
         with pytest.raises(SimgmcError, match="end with one average"):
             simulate(cluster(3), [costs] * 2)
 
 
-@pytest.mark.parametrize(("k", "says"), [(5, "k = 5.*more messages than there are workers, 4"), (0, "k = 0: must be a whole number of at least 1")])
+@pytest.mark.parametrize(
+    ("k", "says"),
+    [(5, "k = 5.*more messages than there are workers, 4"), (0, "k = 0: must be a whole number of at least 1")],
+)
 def test_impossible_numbers_are_refused(k, says):
     with pytest.raises(SimgmcError, match=says):
         simulate(cluster(k), [(Compute(1), message([8] * 4))])
@@ -193,7 +222,9 @@ def test_when_all_are_gone_the_first_that_is_back_goes_on():
     log = []
     rounds = [Told(log) for _ in range(9)]
     timing = simulate(cluster(None, faults=faults), rounds)
-    assert np.diff(timing.round_end, axis=0, prepend=0) == pytest.approx(timing.breakdown.sum(axis=2), rel=1e-9, abs=1e-9)
+    assert np.diff(timing.round_end, axis=0, prepend=0) == pytest.approx(
+        timing.breakdown.sum(axis=2), rel=1e-9, abs=1e-9
+    )
     assert [sorted(one.taken) for one in log][:2] == [[0, 1, 2, 3], [1]] and sorted(log[-1].taken) == [0, 1, 2]
     assert len(log) == 8 and timing.absent[1].all() and timing.stopped is None
 

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simgmc.errors import SimgmcError
-from simgmc.network.flows import BandwidthChange, Flow, completion_times
-from simgmc.network.fluid import FluidNetwork, StuckError, Transfer
-from simgmc.network.reference import max_min_case
-from simgmc.network.routing import Links
-from simgmc.network.sharing import MaxMin
-from simgmc.network.topology import Host, add_link, star
+from simgmc.core.errors import SimgmcError
+from simgmc.network.flows.flows import BandwidthChange, Flow, completion_times
+from simgmc.network.flows.fluid import FluidNetwork, StuckError, Transfer
+from simgmc.network.flows.sharing import MaxMin
+from simgmc.network.topology.catalogue import Host, add_link, star
+from simgmc.network.topology.routing import Links
+from simgmc.network.validation.reference import max_min_case
 
 from . import rational
 

@@ -9,17 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simgmc.costs import Compress, Compute, Join, Mix
-from simgmc.errors import SimgmcError
+from simgmc.core.errors import SimgmcError
+from simgmc.costs.steps import Compress, Compute, Join, Mix
 from simgmc.mixing import gossip_graph, mixing
-from simgmc.network import topology
-from simgmc.network.breakdown import CATEGORIES
-from simgmc.network.cluster import ClusterSettings, simulate
-from simgmc.network.conditions import ComputeTime, Duration, Throughput
-from simgmc.network.faults import Crash, Faults
-from simgmc.network.settings import Overlap
-from simgmc.network.timeline import Recorder
-from simgmc.network.topology import star, worker_names
+from simgmc.network.cluster.breakdown import CATEGORIES
+from simgmc.network.cluster.cluster import ClusterSettings, simulate
+from simgmc.network.cluster.settings import Overlap
+from simgmc.network.cluster.timeline import Recorder
+from simgmc.network.conditions.conditions import ComputeTime, Duration, Throughput
+from simgmc.network.conditions.faults import Crash, Faults
+from simgmc.network.topology import catalogue as topology
+from simgmc.network.topology.catalogue import star, worker_names
 
 from .exchanges import hosts, message, uniform
 
@@ -30,7 +30,9 @@ BANDWIDTH, LATENCY = 1e6, 0.01
 def cluster(workers=4, graph=None, compute=ComputeTime(0.1), aggregation=Duration(0.0), **other):
     machines = uniform(workers, BANDWIDTH, LATENCY)
     graph = star(machines) if graph is None else graph
-    return ClusterSettings(graph, worker_names(workers), "server", "parameter-server", compute, Duration(0.02), aggregation, **other)
+    return ClusterSettings(
+        graph, worker_names(workers), "server", "parameter-server", compute, Duration(0.02), aggregation, **other
+    )
 
 
 def mix(name, workers=4, nbytes=1000, round=0, background=False, **options) -> Mix:
@@ -51,7 +53,9 @@ def test_a_round_on_a_star_takes_the_latency_and_all_copies_through_the_uplink(n
 def test_a_gradient_has_the_same_straggler_draw_whatever_is_launched_before_it():
     """Rounds compared with each other differ in how they communicate, not in who is slow."""
     compute = ComputeTime(0.1, sigma=0.5, exponential=0.2, seed=3)
-    before = simulate(cluster(6, compute=compute), [(mix("ring", 6, background=True), Compute(1), Join(0), Compute(1))] * 3)
+    before = simulate(
+        cluster(6, compute=compute), [(mix("ring", 6, background=True), Compute(1), Join(0), Compute(1))] * 3
+    )
     after = simulate(cluster(6, compute=compute), [(Compute(1), Compress(400), mix("ring", 6), Compute(1))] * 3)
     drawn = [compute.times(number, 0, 1, 6) + compute.times(number, 1, 1, 6) for number in range(3)]
     for timing in (before, after):
@@ -71,7 +75,11 @@ def test_ring_gossip_on_a_ring_of_wires_uses_each_wire_once_a_direction():
     settings_ = dataclasses.replace(cluster(6), graph=graph, collective="ring-all-reduce", server=None)
     timing = simulate(settings_, [(Compute(1), mix("ring", 6))])
     assert timing.round_end[0] == pytest.approx(np.full(6, 0.1 + LATENCY + 0.001), rel=EXACT)
-    wires = [nbytes for (a, b), nbytes in zip(timing.links, timing.link_bytes) if a.startswith("port") and b.startswith("port")]
+    wires = [
+        nbytes
+        for (a, b), nbytes in zip(timing.links, timing.link_bytes)
+        if a.startswith("port") and b.startswith("port")
+    ]
     assert wires == [1000.0] * 12
 
 
@@ -96,7 +104,10 @@ def test_only_neighbours_wait_for_a_slow_worker():
 
 def test_the_breakdown_adds_up_to_each_workers_time():
     compute = ComputeTime(0.1, slowdown=(1, 2, 3, 4))
-    timing = simulate(cluster(compute=compute, aggregation=Throughput(1e5)), [(Compute(1), Compress(4000), mix("ring", nbytes=[100, 500, 900, 1300]))] * 5)
+    timing = simulate(
+        cluster(compute=compute, aggregation=Throughput(1e5)),
+        [(Compute(1), Compress(4000), mix("ring", nbytes=[100, 500, 900, 1300]))] * 5,
+    )
     durations = np.diff(timing.round_end, axis=0, prepend=0.0)
     assert timing.breakdown.sum(axis=2) == pytest.approx(durations, rel=EXACT)
     assert timing.breakdown[:, :3, CATEGORIES.index("wait")].max() > 0.1
@@ -148,7 +159,9 @@ def test_a_crash_is_waited_for_by_the_neighbours_or_stops_the_run():
     faults = Faults((Crash(2, 0.05, 1.05),), "wait")
     timing = simulate(cluster(8, faults=faults), rounds)
     usual = 0.1 + LATENCY + 0.002
-    assert timing.round_end[0, [2, 1, 3]].min() > 1.0 and timing.round_end[0, [0, 4, 5, 6, 7]].max() == pytest.approx(usual, rel=EXACT)
+    assert timing.round_end[0, [2, 1, 3]].min() > 1.0 and timing.round_end[0, [0, 4, 5, 6, 7]].max() == pytest.approx(
+        usual, rel=EXACT
+    )
     stopped = simulate(cluster(8, faults=dataclasses.replace(faults, policy="stop")), rounds)
     assert stopped.stopped == "worker2 crashed at t = 0.05 s"
     with pytest.raises(SimgmcError, match='"wait" or "stop"'):
@@ -174,11 +187,19 @@ def test_every_message_is_delivered_and_no_bound_is_broken_on_uneven_networks(da
     machines = hosts(speeds, speeds[::-1], [0.001 * (1 + k) for k in range(workers)])
     slow = tuple(data.draw(st.lists(st.sampled_from([1.0, 1.5, 4.0]), min_size=workers, max_size=workers)))
     sizes = data.draw(st.lists(st.integers(0, 50_000), min_size=workers, max_size=workers))
-    names = data.draw(st.lists(st.sampled_from(["ring", "star", "complete", "exponential", "one-peer-exponential"]), min_size=1, max_size=4))
+    names = data.draw(
+        st.lists(
+            st.sampled_from(["ring", "star", "complete", "exponential", "one-peer-exponential"]), min_size=1, max_size=4
+        )
+    )
     rounds = [(Compute(1), mix(name, workers, sizes, t)) for t, name in enumerate(names)]
     timing = simulate(cluster(workers, star(machines), ComputeTime(0.01, slowdown=slow)), rounds)
     for number, (_, step) in enumerate(rounds):
-        assert timing.sent_by_workers[number] == timing.received_by_workers[number] == sum(sizes[sender] for sender, _ in step.edges)
+        assert (
+            timing.sent_by_workers[number]
+            == timing.received_by_workers[number]
+            == sum(sizes[sender] for sender, _ in step.edges)
+        )
         before = timing.round_end[number - 1] if number else np.zeros(workers)
         for sender, receiver in step.edges:
             least = before[sender] + 0.01 * slow[sender] + sizes[sender] / min(speeds[sender], speeds[::-1][receiver])

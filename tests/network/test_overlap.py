@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from simgmc.costs import Average, Compute, Join
+from simgmc.costs.steps import Average, Compute, Join
 from simgmc.network import ClusterSettings, ComputeTime, Duration, Host, simulate, star, worker_names
 
 K, BANDWIDTH, LATENCY, BYTES = 4, 1e6, 1e-3, 400_000

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from simgmc.errors import SimgmcError
-from simgmc.network.fluid import StuckError
-from simgmc.network.reachability import check_reachable
-from simgmc.network.routing import Links
-from simgmc.network.shapes import star, torus
-from simgmc.network.wiring import Host, worker_names
+from simgmc.core.errors import SimgmcError
+from simgmc.network.cluster.reachability import check_reachable
+from simgmc.network.flows.fluid import StuckError
+from simgmc.network.topology.graph import Host, worker_names
+from simgmc.network.topology.routing import Links
+from simgmc.network.topology.shapes import star, torus
 
 WORKERS = worker_names(4)
 

@@ -6,13 +6,13 @@ import json
 
 import pytest
 
-from simgmc.costs import Compress, Compute
-from simgmc.network.cluster import ClusterSettings, simulate
-from simgmc.network.conditions import ComputeTime, Duration
-from simgmc.network.settings import Overlap
-from simgmc.network.chrome_trace import chrome_trace
-from simgmc.network.timeline import Recorder
-from simgmc.network.topology import star, worker_names
+from simgmc.costs.steps import Compress, Compute
+from simgmc.network.cluster.chrome_trace import chrome_trace
+from simgmc.network.cluster.cluster import ClusterSettings, simulate
+from simgmc.network.cluster.settings import Overlap
+from simgmc.network.cluster.timeline import Recorder
+from simgmc.network.conditions.conditions import ComputeTime, Duration
+from simgmc.network.topology.catalogue import star, worker_names
 
 from .exchanges import message, uniform
 
@@ -23,7 +23,9 @@ COSTS = (Compute(1), Compress(4000), message([40_000] * 3))
 def settings(collective="parameter-server", latency=0.01, **more):
     machines = star(uniform(3, 1e6, latency))
     compute = ComputeTime(0.1, sigma=0.3)
-    return ClusterSettings(machines, worker_names(3), "server", collective, compute, Duration(0.02), Duration(latency), **more)
+    return ClusterSettings(
+        machines, worker_names(3), "server", collective, compute, Duration(0.02), Duration(latency), **more
+    )
 
 
 @pytest.mark.parametrize("collective", ["parameter-server", "ring"])
@@ -83,5 +85,12 @@ def test_auto_is_never_slower_than_any_single_collective():
     still = settings("auto", overlap=None)
     best = simulate(still, costs)
     assert sum(best.chosen.values()) == 3
-    for name in ("parameter-server", "ring", "lock-step-ring", "halving-doubling", "double-binary-tree", "colocated-parameter-server"):
+    for name in (
+        "parameter-server",
+        "ring",
+        "lock-step-ring",
+        "halving-doubling",
+        "double-binary-tree",
+        "colocated-parameter-server",
+    ):
         assert best.total <= simulate(settings(name), costs).total * (1 + 0.05)

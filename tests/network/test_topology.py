@@ -5,17 +5,20 @@ from __future__ import annotations
 import networkx as nx
 import pytest
 
-from simgmc.errors import SimgmcError
-from simgmc.network import topology
-from simgmc.network.flows import Flow, completion_times
-from simgmc.network.routing import Links
-from simgmc.network.topology import Host, worker_names
+from simgmc.core.errors import SimgmcError
+from simgmc.network.flows.flows import Flow, completion_times
+from simgmc.network.topology import catalogue as topology
+from simgmc.network.topology.catalogue import Host, worker_names
+from simgmc.network.topology.routing import Links
 
 EXACT = 1e-9
 
 
 def machines(count, bandwidth=1e6, latency=0.001):
-    return [*(Host(name, bandwidth, bandwidth, latency) for name in worker_names(count)), Host("server", bandwidth, bandwidth, latency)]
+    return [
+        *(Host(name, bandwidth, bandwidth, latency) for name in worker_names(count)),
+        Host("server", bandwidth, bandwidth, latency),
+    ]
 
 
 PARAMETERS = {
@@ -40,7 +43,9 @@ def test_every_host_reaches_every_other_over_real_links(name):
 
 def test_a_fat_tree_has_all_equal_routes_and_hashing_uses_many_of_them():
     graph = topology.build("fat-tree", machines(15), k=4, bandwidth=1e6, latency=1e-4)
-    routes = {Links(graph, seed).route("worker0", "worker15" if "worker15" in graph else "server") for seed in range(40)}
+    routes = {
+        Links(graph, seed).route("worker0", "worker15" if "worker15" in graph else "server") for seed in range(40)
+    }
     assert len(routes) == 4
     assert Links(graph, 5).route("worker0", "server") == Links(graph, 5).route("worker0", "server")
     with pytest.raises(SimgmcError, match="room for 16 hosts, not 17"):
@@ -95,7 +100,14 @@ def test_graphs_come_from_graphml_and_edge_lists(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "source,destination\na,b\n", "source,destination,bandwidth,latency\na,b,fast,0\n", "x,y\n1,2\n", "source,destination,bandwidth,latency\na\n"]
+    "content",
+    [
+        "",
+        "source,destination\na,b\n",
+        "source,destination,bandwidth,latency\na,b,fast,0\n",
+        "x,y\n1,2\n",
+        "source,destination,bandwidth,latency\na\n",
+    ],
 )
 def test_a_file_that_is_no_network_is_refused(tmp_path, content):
     (tmp_path / "net.csv").write_text(content)

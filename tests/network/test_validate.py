@@ -6,14 +6,24 @@ import json
 
 import pytest
 
-from simgmc import validating
-from simgmc.errors import SimgmcError
-from simgmc.network.validate import validate, validate_file
-from simgmc.network.validation_figure import draw
+from simgmc.commands import validate as validating
+from simgmc.core.errors import SimgmcError
+from simgmc.network.validation.validate import validate, validate_file
+from simgmc.network.validation.validation_figure import draw
 
 from .conftest import REFERENCE
 
-RING = {"nodes": 2, "slices": 1, "steps": 2, "chunk_bytes": [100, 100], "up": [100, 100], "down": [100, 100], "latency": 0.5, "ready": [0, 0], "makespan": 3.0}
+RING = {
+    "nodes": 2,
+    "slices": 1,
+    "steps": 2,
+    "chunk_bytes": [100, 100],
+    "up": [100, 100],
+    "down": [100, 100],
+    "latency": 0.5,
+    "ready": [0, 0],
+    "makespan": 3.0,
+}
 
 
 def write(tmp_path, document):
@@ -54,16 +64,31 @@ def test_an_exact_case_that_is_off_fails(tmp_path):
 
 
 def test_what_cannot_finish_or_is_not_modelled_has_no_time(tmp_path):
-    dead = {"name": "dead", "links": [{"id": "l", "bandwidth": 0, "latency": 0}], "flows": [{"id": "f", "route": ["l"], "bytes": 1}]}
+    dead = {
+        "name": "dead",
+        "links": [{"id": "l", "bandwidth": 0, "latency": 0}],
+        "flows": [{"id": "f", "route": ["l"], "bytes": 1}],
+    }
     report = validate_file(write(tmp_path, {"cases": [{**dead, "expected": {"f": None}}]}))
     assert report.passed and report.values == {"dead": {"first": {"f": None}, "last": {"f": None}}}
     assert not validate_file(write(tmp_path, {"cases": [{**dead, "expected": {"f": 1.0}}]})).passed
-    row = {"collective": "alltoall", "lib": "nccl", "nodes": 4, "bytes": 8, "latency_s": 0.1, "bandwidth_Bps": 8, "measured_s": 1.0}
+    row = {
+        "collective": "alltoall",
+        "lib": "nccl",
+        "nodes": 4,
+        "bytes": 8,
+        "latency_s": 0.1,
+        "bandwidth_Bps": 8,
+        "measured_s": 1.0,
+    }
     measured = validate_file(write(tmp_path, {"rows": [row, {**row, "collective": "p2p"}]}))
     assert measured.values == [None, pytest.approx(1.1)] and len(measured.rows) == 1
 
 
-@pytest.mark.parametrize("document", ["not json", {"cases": [{"x": 1}]}, [], {"cases": [{**RING, "nodes": None}]}, {"cases": [{"slices": 1}]}])
+@pytest.mark.parametrize(
+    "document",
+    ["not json", {"cases": [{"x": 1}]}, [], {"cases": [{**RING, "nodes": None}]}, {"cases": [{"slices": 1}]}],
+)
 def test_a_file_that_is_no_reference_is_refused(tmp_path, document):
     with pytest.raises(SimgmcError, match="file.json"):
         validate([write(tmp_path, document)])
@@ -72,7 +97,15 @@ def test_a_file_that_is_no_reference_is_refused(tmp_path, document):
 LINK = {"id": "l", "bandwidth": 10, "latency": 0}
 FLOW = {"id": "f", "route": ["l"], "bytes": 10}
 CASE = {"name": "one", "links": [LINK], "flows": [FLOW], "expected": {"f": 1.0}}
-ROW = {"collective": "broadcast", "lib": "gloo", "nodes": 4, "bytes": 8, "latency_s": 0.1, "bandwidth_Bps": 8, "measured_s": 1.0}
+ROW = {
+    "collective": "broadcast",
+    "lib": "gloo",
+    "nodes": 4,
+    "bytes": 8,
+    "latency_s": 0.1,
+    "bandwidth_Bps": 8,
+    "measured_s": 1.0,
+}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from simgmc.results.run_directory import Breakdown, Evaluation, RunDirectory, SeriesKey, create
+from simgmc.results.directory.run_directory import Breakdown, Evaluation, RunDirectory, SeriesKey, create
 
 
 def accuracy_curve(best: float, speed: float, start: float = 0.1) -> Callable[[float], float]:
@@ -56,7 +56,9 @@ def write_run(
                     )
                 total = evaluations * rounds
                 if finish:
-                    directory.finish(key, breakdown(total, total * step, 8 * total * nbytes, point["cluster.collective"], rcc))
+                    directory.finish(
+                        key, breakdown(total, total * step, 8 * total * nbytes, point["cluster.collective"], rcc)
+                    )
     return directory
 
 

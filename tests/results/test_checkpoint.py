@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from simgmc.errors import SimgmcError
-from simgmc.results import checkpoint
-from simgmc.results.checkpoint import Checkpoints, decoded, encoded
+from simgmc.core.errors import SimgmcError
+from simgmc.results.directory import checkpoint
+from simgmc.results.directory.checkpoint import Checkpoints, decoded, encoded
 
 KEY = "GMC, seed 3"
 PLAIN = st.recursive(
@@ -22,7 +22,11 @@ PLAIN = st.recursive(
     max_leaves=8,
 )
 DTYPES = st.sampled_from(["?", "i1", "<i8", ">i4", "u2", "<u8", "f2", "<f4", ">f4", "<f8", "<c8", "<c16"])
-ARRAYS = st.dictionaries(st.text(), DTYPES.flatmap(lambda kind: hnp.arrays(kind, hnp.array_shapes(min_dims=0, min_side=0, max_dims=3))), max_size=3)
+ARRAYS = st.dictionaries(
+    st.text(),
+    DTYPES.flatmap(lambda kind: hnp.arrays(kind, hnp.array_shapes(min_dims=0, min_side=0, max_dims=3))),
+    max_size=3,
+)
 
 
 def small(number=1):
@@ -33,7 +37,11 @@ def same(left, right):
     (a, p), (b, q) = left, right
     assert repr(p) == repr(q) and list(a) == list(b)
     for name in a:
-        assert (a[name].dtype.str, a[name].shape, a[name].tobytes()) == (b[name].dtype.str, b[name].shape, b[name].tobytes())
+        assert (a[name].dtype.str, a[name].shape, a[name].tobytes()) == (
+            b[name].dtype.str,
+            b[name].shape,
+            b[name].tobytes(),
+        )
 
 
 def saved(directory, *numbers, **options):
@@ -122,7 +130,12 @@ def test_a_file_that_cannot_be_used_is_named_and_the_one_before_is_taken(tmp_pat
     file.write_bytes(DAMAGES[problem](file.read_bytes()))
     heard = []
     same(Checkpoints(tmp_path, KEY, warn=heard.append).load(), small(1))
-    assert len(heard) == 1 and str(file) in heard[0] and problem in heard[0] and "the checkpoint before it is used" in heard[0]
+    assert (
+        len(heard) == 1
+        and str(file) in heard[0]
+        and problem in heard[0]
+        and "the checkpoint before it is used" in heard[0]
+    )
 
 
 def test_where_neither_can_be_used_that_is_said_and_nothing_is_loaded(tmp_path):
@@ -131,7 +144,10 @@ def test_where_neither_can_be_used_that_is_said_and_nothing_is_loaded(tmp_path):
     checkpoints.before.write_bytes(b"x" * 300)
     heard = []
     assert Checkpoints(tmp_path, KEY, warn=heard.append).load() is None
-    assert [str(file) in text and "starts anew" in text for file, text in zip((checkpoints.file, checkpoints.before), heard, strict=True)] == [True, True]
+    assert [
+        str(file) in text and "starts anew" in text
+        for file, text in zip((checkpoints.file, checkpoints.before), heard, strict=True)
+    ] == [True, True]
 
 
 def test_a_file_of_a_later_format_is_named_by_its_number(tmp_path, monkeypatch):
@@ -140,7 +156,11 @@ def test_a_file_of_a_later_format_is_named_by_its_number(tmp_path, monkeypatch):
     saved(tmp_path, 2)
     monkeypatch.undo()
     heard = []
-    assert Checkpoints(tmp_path, KEY, warn=heard.append).load() is None and f"has format {checkpoint._VERSION + 1}" in heard[0] and str(file) in heard[0]
+    assert (
+        Checkpoints(tmp_path, KEY, warn=heard.append).load() is None
+        and f"has format {checkpoint._VERSION + 1}" in heard[0]
+        and str(file) in heard[0]
+    )
 
 
 @pytest.mark.parametrize("failing", ["fsync", "replace"])
@@ -155,7 +175,9 @@ def test_a_write_that_fails_leaves_a_state_that_can_be_loaded(tmp_path, monkeypa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, failing, full)
-    with pytest.raises(SimgmcError, match=r"GMC, seed 3\.state: No space left on device; what was saved before is kept"):
+    with pytest.raises(
+        SimgmcError, match=r"GMC, seed 3\.state: No space left on device; what was saved before is kept"
+    ):
         checkpoints.save(*small(3))
     monkeypatch.undo()
     assert not list(tmp_path.glob("*.partial"))
@@ -242,5 +264,5 @@ def test_zero_seconds_mean_always_and_infinitely_many_never(tmp_path):
 
 
 def test_checkpoints_need_no_heavy_library():
-    code = "import sys, simgmc.results.checkpoint; sys.exit(bool({'torch', 'simpy', 'matplotlib', 'rich'} & set(sys.modules)))"
+    code = "import sys, simgmc.results.directory.checkpoint; sys.exit(bool({'torch', 'simpy', 'matplotlib', 'rich'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

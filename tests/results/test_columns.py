@@ -4,22 +4,27 @@ import numpy as np
 import pytest
 from synthetic_runs import accuracy_curve, write_run
 
-from simgmc.errors import SimgmcError
-from simgmc.results.columns import read_columns
-from simgmc.results.run_directory import Evaluation, SeriesKey, open_run
+from simgmc.core.errors import SimgmcError
+from simgmc.results.directory.run_directory import Evaluation, SeriesKey, open_run
+from simgmc.results.series.columns import read_columns
 
-POINTS = [{"cluster.collective": c, "cluster.bandwidth": "1 Gbit/s", "text": 'a "b", c'} for c in ("ring", "parameter-server")]
+POINTS = [
+    {"cluster.collective": c, "cluster.bandwidth": "1 Gbit/s", "text": 'a "b", c'} for c in ("ring", "parameter-server")
+]
 
 
 def as_rows(columns):
     return [
-        tuple(None if math.isnan(value) else value for value in row) for row in zip(*(columns[name] for name in columns), strict=True)
+        tuple(None if math.isnan(value) else value for value in row)
+        for row in zip(*(columns[name] for name in columns), strict=True)
     ]
 
 
 @pytest.mark.parametrize("loss_only", [False, True])
 def test_columns_hold_what_the_evaluations_hold_bit_for_bit(tmp_path, loss_only):
-    directory = write_run(tmp_path, {"A, b": accuracy_curve(0.9, 0.3), "C": accuracy_curve(0.8, 0.1)}, points=POINTS, loss_only=loss_only)
+    directory = write_run(
+        tmp_path, {"A, b": accuracy_curve(0.9, 0.3), "C": accuracy_curve(0.8, 0.1)}, points=POINTS, loss_only=loss_only
+    )
     columns, objects = read_columns(directory), directory.evaluations()
     assert list(columns) == list(objects)
     for key, rows in objects.items():

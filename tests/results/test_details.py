@@ -6,21 +6,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_runs import breakdown
 
-from simgmc.costs import Average, Compute
-from simgmc.errors import SimgmcError
+from simgmc.core.errors import SimgmcError
+from simgmc.costs.steps import Average, Compute
+from simgmc.experiment.simulation import synchronous_details
 from simgmc.network import simulate
-from simgmc.network.cluster import ClusterSettings
-from simgmc.network.conditions import ComputeTime, Duration
-from simgmc.network.faults import Crash, Faults
-from simgmc.network.topology import Host, star, worker_names
-from simgmc.results import run_directory
-from simgmc.results.details import PARTS, Details, LinkTraffic, idle_share
-from simgmc.results.run_directory import Evaluation, SeriesKey, create, open_run
-from simgmc.simulation import synchronous_details
+from simgmc.network.cluster.cluster import ClusterSettings
+from simgmc.network.conditions.conditions import ComputeTime, Duration
+from simgmc.network.conditions.faults import Crash, Faults
+from simgmc.network.topology.catalogue import Host, star, worker_names
+from simgmc.results.directory import run_directory
+from simgmc.results.directory.details import PARTS, Details, LinkTraffic, idle_share
+from simgmc.results.directory.run_directory import Evaluation, SeriesKey, create, open_run
 
 FILES = ("workers.csv", "links.csv", "staleness.csv")
 GRID = ("cluster.bandwidth",)
-KEYS = [SeriesKey(method, "ring", seed, {"cluster.bandwidth": "1 Mbit/s"}) for method in ("SwarmSGD", "a,b") for seed in (0, 1)]
+KEYS = [
+    SeriesKey(method, "ring", seed, {"cluster.bandwidth": "1 Mbit/s"})
+    for method in ("SwarmSGD", "a,b")
+    for seed in (0, 1)
+]
 
 
 def details(number=0, stale=True):
@@ -40,7 +44,9 @@ def same(one, other):
 def write(directory, keys=KEYS):
     for number, key in enumerate(keys):
         directory.evaluated(key, Evaluation(0, 0.0, 0.0, None, 1.0, None, 0, 0, None))
-        directory.finish(key, dataclasses.replace(breakdown(4, 1.5, 10, "ring"), evaluations=1), details(number, key.method != "a,b"))
+        directory.finish(
+            key, dataclasses.replace(breakdown(4, 1.5, 10, "ring"), evaluations=1), details(number, key.method != "a,b")
+        )
 
 
 def contents(path):
@@ -60,7 +66,10 @@ def test_files_have_the_documented_columns_after_those_of_the_series(tmp_path):
     series = "method,collective,seed,cluster.bandwidth"
     parts = "compute_s,compress_s,transfer_s,latency_s,aggregate_s,wait_s"
     assert starts["workers.csv"][0] == f"{series},worker,gradients,{parts}"
-    assert starts["links.csv"] == [f"{series},source,destination,bytes,messages", "SwarmSGD,ring,0,1 Mbit/s,worker0,switch,100000000000000000,7"]
+    assert starts["links.csv"] == [
+        f"{series},source,destination,bytes,messages",
+        "SwarmSGD,ring,0,1 Mbit/s,worker0,switch,100000000000000000,7",
+    ]
     assert starts["staleness.csv"] == [f"{series},staleness,count,of", "SwarmSGD,ring,0,1 Mbit/s,0,2,gradients"]
 
 
@@ -110,7 +119,11 @@ def test_a_run_killed_after_any_byte_and_continued_equals_one_never_killed(tmp_p
     for number, key in enumerate(KEYS):
         if key not in again.finished():
             again.evaluated(key, Evaluation(0, 0.0, 0.0, None, 1.0, None, 0, 0, None))
-            again.finish(key, dataclasses.replace(breakdown(4, 1.5, 10, "ring"), evaluations=1), details(number, key.method != "a,b"))
+            again.finish(
+                key,
+                dataclasses.replace(breakdown(4, 1.5, 10, "ring"), evaluations=1),
+                details(number, key.method != "a,b"),
+            )
     assert contents(base / "run") == contents(base / "whole")
 
 
@@ -133,7 +146,10 @@ def test_overwriting_removes_the_details(tmp_path, file):
     assert not (tmp_path / file).exists()
 
 
-@pytest.mark.parametrize(("file", "damage"), [("workers.csv", "twice"), ("workers.csv", "missing"), ("links.csv", "bad"), ("staleness.csv", "bad")])
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [("workers.csv", "twice"), ("workers.csv", "missing"), ("links.csv", "bad"), ("staleness.csv", "bad")],
+)
 def test_damaged_details_are_one_error_that_names_the_file(tmp_path, file, damage):
     directory = create(tmp_path, "x", grid_keys=GRID)
     write(directory)
@@ -158,7 +174,9 @@ def test_idle_is_everything_but_computing_and_compressing():
 def on_star(**options):
     hosts = [Host(name, 1e6, 1e6, 0.001) for name in (*worker_names(3), "server")]
     compute = ComputeTime(0.5, (1.0, 1.0, 4.0), 0.0, 0)
-    return ClusterSettings(star(hosts), worker_names(3), "server", "parameter-server", compute, Duration(0.25), Duration(0.0), **options)
+    return ClusterSettings(
+        star(hosts), worker_names(3), "server", "parameter-server", compute, Duration(0.25), Duration(0.0), **options
+    )
 
 
 def dense(nbytes):
@@ -189,10 +207,21 @@ def test_a_worker_computed_no_gradients_in_rounds_that_it_missed():
 def test_lines_that_a_finished_file_has_lost_are_noticed_and_nothing_is_changed(tmp_path, file, lost):
     write(create(tmp_path, "x", grid_keys=GRID), KEYS[:2])
     lines = (tmp_path / file).read_text().splitlines(keepends=True)
-    (tmp_path / file).write_text("".join({"the last line": lines[:-1], "half a line": [*lines[:-1], lines[-1][:5]], "all but the columns": lines[:1]}[lost]))
+    (tmp_path / file).write_text(
+        "".join(
+            {
+                "the last line": lines[:-1],
+                "half a line": [*lines[:-1], lines[-1][:5]],
+                "all but the columns": lines[:1],
+            }[lost]
+        )
+    )
     before = contents(tmp_path)
     for read in (lambda: create(tmp_path, "x", grid_keys=GRID), lambda: open_run(tmp_path).details()):
-        with pytest.raises(SimgmcError, match=rf"{file}: has \d of the \d rows of SwarmSGD, ring, 1 Mbit/s, seed [01]: .* remove it to go on without it"):
+        with pytest.raises(
+            SimgmcError,
+            match=rf"{file}: has \d of the \d rows of SwarmSGD, ring, 1 Mbit/s, seed [01]: .* remove it to go on without it",
+        ):
             read()
     assert contents(tmp_path) == before
 

@@ -9,14 +9,23 @@ from rich.console import Console
 from synthetic_runs import accuracy_curve, write_run
 from test_plots import shown
 
-from simgmc.results import looks, panels
-from simgmc.results.grids import NOBODY, NOT_RUN, SOME_SEEDS, Key, axes_of, groups, speedup_finding, winner_finding
-from simgmc.results.heat_maps import Scale, heat_map_figures
-from simgmc.results.large_tables import print_large_summary
-from simgmc.results.plots import draw_plots, figures_of, left_out
-from simgmc.results.quantities import parse
-from simgmc.results.series import read_results
-from simgmc.results.summary import summarize
+from simgmc.core.quantities import parse
+from simgmc.results.figures import looks, panels
+from simgmc.results.figures.heat_maps import Scale, heat_map_figures
+from simgmc.results.figures.plots import draw_plots, figures_of, left_out
+from simgmc.results.series.grids import (
+    NOBODY,
+    NOT_RUN,
+    SOME_SEEDS,
+    Key,
+    axes_of,
+    groups,
+    speedup_finding,
+    winner_finding,
+)
+from simgmc.results.series.read import read_results
+from simgmc.results.series.summary import summarize
+from simgmc.results.tables.large_tables import print_large_summary
 
 METHODS = {"DMSGD": accuracy_curve(0.98, 0.3), "DGC": accuracy_curve(0.96, 0.25), "GMC": accuracy_curve(0.975, 0.28)}
 BANDWIDTHS = ("1 Mbit/s", "10 Mbit/s", "100 Mbit/s", "1 Gbit/s")
@@ -40,7 +49,9 @@ def seconds(method, point, seed):
 
 
 def run(path, points=None, *, methods=METHODS, seeds=(0, 1), evaluations=15, **options):
-    directory = write_run(path, methods, points=points or plane(), round_s=seconds, seeds=seeds, evaluations=evaluations, **options)
+    directory = write_run(
+        path, methods, points=points or plane(), round_s=seconds, seeds=seeds, evaluations=evaluations, **options
+    )
     return directory, read_results(directory, list(METHODS))
 
 
@@ -109,8 +120,11 @@ def test_what_was_not_run_or_not_reached_is_told_apart(tmp_path):
     directory, _ = run(tmp_path, seeds=(0, 1))
     results = edit_metrics(
         directory,
-        lambda row: (row["cluster.bandwidth"], row["cluster.latency"]) != ("1 Gbit/s", "100 ms")
-        and (row["cluster.bandwidth"], row["cluster.latency"], row["method"], row["seed"]) != ("1 Mbit/s", "1 ms", "GMC", "1"),
+        lambda row: (
+            (row["cluster.bandwidth"], row["cluster.latency"]) != ("1 Gbit/s", "100 ms")
+            and (row["cluster.bandwidth"], row["cluster.latency"], row["method"], row["seed"])
+            != ("1 Mbit/s", "1 ms", "GMC", "1")
+        ),
     )
     found = the_plane(results)
     assert found.winner[2, 3] == NOT_RUN and (found.winner == NOT_RUN).sum() == 1
@@ -154,8 +168,14 @@ def test_findings_say_where_the_answer_flips(tmp_path):
     assert found.line_text(0) == "GMC up to 100 Mbit/s, DMSGD from 1 Gbit/s"
     assert found.line_text(2) == "GMC up to 1 Mbit/s, DMSGD from 10 Mbit/s"
     # With equally many rounds to 90 % it is the ratio of a round's seconds: 3.011 to 0.078, and 0.113 to 0.81.
-    assert winner_finding(found) == "first at 90 %: GMC at 6, DMSGD at 6 of 12 points; GMC up to 100 Mbit/s at 1 ms, up to 1 Mbit/s at 100 ms"
-    assert speedup_finding(found, "GMC") == "from 38.6× at 1 Mbit/s, 1 ms to 0.139× at 1 Gbit/s, 100 ms; sooner at 6 of 12 points"
+    assert (
+        winner_finding(found)
+        == "first at 90 %: GMC at 6, DMSGD at 6 of 12 points; GMC up to 100 Mbit/s at 1 ms, up to 1 Mbit/s at 100 ms"
+    )
+    assert (
+        speedup_finding(found, "GMC")
+        == "from 38.6× at 1 Mbit/s, 1 ms to 0.139× at 1 Gbit/s, 100 ms; sooner at 6 of 12 points"
+    )
     assert winner_finding(the_plane(results, 0.999)) == "no method reaches 99.9 % with every seed"
 
 
@@ -201,12 +221,16 @@ def test_speed_ups_are_white_at_one_and_the_scale_is_symmetric(tmp_path):
 RUNS = {
     "one collective, three by four": dict(points=plane()),
     "two collectives": dict(points=plane(("parameter_server", "ring"))),
-    "four collectives": dict(points=plane(("parameter_server", "ring", "tree", "two-level"), BANDWIDTHS[:3]), seeds=(0,)),
+    "four collectives": dict(
+        points=plane(("parameter_server", "ring", "tree", "two-level"), BANDWIDTHS[:3]), seeds=(0,)
+    ),
     "a long name": dict(points=plane(), methods=METHODS | {"A method with quite a long name indeed": METHODS["DGC"]}),
     "nobody reaches it": dict(points=plane(), target=0.999),
     "some seeds": dict(points=plane(), target=0.9794),
     "a latency of 0": dict(points=plane(latencies=("0 ms", "1 ms", "10 ms", "100 ms"))),
-    "a narrow range": dict(points=plane(latencies=("10 ms", "11 ms", "12 ms"), bandwidths=("1 Mbit/s", "1.5 Mbit/s", "2 Mbit/s"))),
+    "a narrow range": dict(
+        points=plane(latencies=("10 ms", "11 ms", "12 ms"), bandwidths=("1 Mbit/s", "1.5 Mbit/s", "2 Mbit/s"))
+    ),
     "no baseline": dict(points=plane(), baseline=None),
 }
 
@@ -226,13 +250,19 @@ def test_no_text_is_cut_off_or_covered_and_every_panel_is_a_map(tmp_path, name):
                 assert figure.get_figwidth() <= 7
                 texts = shown(figure)
                 for text, box in texts:
-                    inside = box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height
+                    inside = (
+                        box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height
+                    )
                     assert inside, f"{file}: {text.get_text()!r} is cut off: {box}"
                 for i, (one, box) in enumerate(texts):
                     for other, its_box in texts[i + 1 :]:
-                        assert not box.padded(-1.0).overlaps(its_box.padded(-1.0)), f"{file}: {one.get_text()!r} on {other.get_text()!r}"
+                        assert not box.padded(-1.0).overlaps(its_box.padded(-1.0)), (
+                            f"{file}: {one.get_text()!r} on {other.get_text()!r}"
+                        )
                 for legend in figure.legends:
-                    assert not any(legend.get_window_extent().overlaps(axes.get_window_extent()) for axes in figure.axes)
+                    assert not any(
+                        legend.get_window_extent().overlaps(axes.get_window_extent()) for axes in figure.axes
+                    )
                 assert all(axes.get_window_extent().height > 100 for axes in figure.axes)
 
 
@@ -244,7 +274,9 @@ def large(tmp_path_factory):
 
 def test_a_large_grid_draws_maps_and_no_panel_per_point_and_says_what_is_left_out(large):
     directory, results = large
-    files = draw_plots(directory, methods=list(METHODS), target=0.9, baseline="DMSGD", formats=("png",), results=results)
+    files = draw_plots(
+        directory, methods=list(METHODS), target=0.9, baseline="DMSGD", formats=("png",), results=results
+    )
     maps = ["first_to_target_map", "speedup_map"]
     sweeps = ["time_to_target_vs_bandwidth", "time_to_target_vs_latency"]
     stems = ["accuracy_vs_bytes", "accuracy_vs_epoch", *maps, *sweeps]
@@ -262,7 +294,9 @@ def test_a_grid_of_twelve_points_is_shown_point_by_point(tmp_path):
 
 def printed(results, target, baseline):
     stream = io.StringIO()
-    print_large_summary(Console(file=stream, width=200), results, summarize(results, target, baseline), target, baseline)
+    print_large_summary(
+        Console(file=stream, width=200), results, summarize(results, target, baseline), target, baseline
+    )
     return stream.getvalue()
 
 
@@ -281,7 +315,15 @@ def test_a_large_grids_table_has_ranges_counts_and_flips(large):
 
 def test_a_large_grid_without_a_target_or_numbers_is_still_summarised(tmp_path, large):
     assert "time to" not in printed(large[1], None, None)
-    points = [{"cluster.collective": "ring", "cluster.topology": f"shape {'abcdefghijklmn'[i]}", "cluster.bandwidth": "1 Mbit/s", "cluster.latency": "1 ms"} for i in range(14)]
+    points = [
+        {
+            "cluster.collective": "ring",
+            "cluster.topology": f"shape {'abcdefghijklmn'[i]}",
+            "cluster.bandwidth": "1 Mbit/s",
+            "cluster.latency": "1 ms",
+        }
+        for i in range(14)
+    ]
     _, results = run(tmp_path, points, seeds=(0,), evaluations=5)
     text = printed(results, 0.5, "DMSGD")
     assert "─ ring: 14 points" in text and text.count("\n") < 10
@@ -289,7 +331,9 @@ def test_a_large_grid_without_a_target_or_numbers_is_still_summarised(tmp_path, 
 
 def test_a_large_grids_table_treats_diverged_series_as_the_small_one_does(large):
     def diverging(one):
-        bad = one.key.method == "DGC" or (one.key.method == "GMC" and one.point == large[1].points[0] and one.key.seed == 0)
+        bad = one.key.method == "DGC" or (
+            one.key.method == "GMC" and one.point == large[1].points[0] and one.key.seed == 0
+        )
         return dataclasses.replace(one, breakdown=dataclasses.replace(one.breakdown, diverged=7)) if bad else one
 
     results = dataclasses.replace(large[1], series=tuple(map(diverging, large[1].series)))

@@ -7,14 +7,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from rich.console import Console
 from synthetic_runs import breakdown
 
-from simgmc.results import panels
-from simgmc.results.details import PARTS, Details, LinkTraffic
-from simgmc.results.load_plots import consensus_figure, idle_bars, single_worker_figure, staleness_bars
-from simgmc.results.load_table import print_loads
-from simgmc.results.loads import loads_of
-from simgmc.results.plots import draw_plots
-from simgmc.results.run_directory import Evaluation, SeriesKey, create
-from simgmc.results.series import read_results
+from simgmc.results.directory.details import PARTS, Details, LinkTraffic
+from simgmc.results.directory.run_directory import Evaluation, SeriesKey, create
+from simgmc.results.figures import panels
+from simgmc.results.figures.load_plots import consensus_figure, idle_bars, single_worker_figure, staleness_bars
+from simgmc.results.figures.plots import draw_plots
+from simgmc.results.series.loads import loads_of
+from simgmc.results.series.read import read_results
+from simgmc.results.tables.load_table import print_loads
 
 METHODS = ("all-reduce", "SwarmSGD")
 
@@ -29,7 +29,9 @@ def seconds(workers, slow=1.0):
     return found
 
 
-def run(path, *, workers=4, seeds=(0, 1), slow=(0.25, 0.9), collectives=("ring",), stale=True, single=True, step=(1.0, 0.3)):
+def run(
+    path, *, workers=4, seeds=(0, 1), slow=(0.25, 0.9), collectives=("ring",), stale=True, single=True, step=(1.0, 0.3)
+):
     directory = create(path, "x", grid_keys=("cluster.collective",))
     for collective in collectives:
         for place, method in enumerate(METHODS):
@@ -38,11 +40,22 @@ def run(path, *, workers=4, seeds=(0, 1), slow=(0.25, 0.9), collectives=("ring",
                 own = single and place == 1
                 for index in range(6):
                     time = index * step[place]
-                    others = {"consensus distance": 0.1 * index * (1 + seed), "test_accuracy mean worker": 0.1 * index, "test_accuracy worst worker": 0.09 * index}
+                    others = {
+                        "consensus distance": 0.1 * index * (1 + seed),
+                        "test_accuracy mean worker": 0.1 * index,
+                        "test_accuracy worst worker": 0.09 * index,
+                    }
                     # Evaluated at stated times, an asynchronous method can be at the same round twice.
                     number = index // 2 if own else index
-                    directory.evaluated(key, Evaluation(number, number / 2, time, None, 1.0, 0.11 * index, 0, 0, None), others if own else None)
-                links = (LinkTraffic("worker1", "switch", 1000 * (seed + 1), 3), LinkTraffic("worker0", "switch", 999, 9))
+                    directory.evaluated(
+                        key,
+                        Evaluation(number, number / 2, time, None, 1.0, 0.11 * index, 0, 0, None),
+                        others if own else None,
+                    )
+                links = (
+                    LinkTraffic("worker1", "switch", 1000 * (seed + 1), 3),
+                    LinkTraffic("worker0", "switch", 999, 9),
+                )
                 histogram = {0: 90, 3: 9, 7 + seed: 1} if stale and own else {}
                 directory.finish(
                     key,
@@ -136,7 +149,10 @@ def test_no_bar_of_staleness_is_cut_off_by_a_panel_with_lower_ones(tmp_path):
     directory = run(tmp_path, collectives=("ring", "parameter-server"), single=False)
     results = read_results(directory, METHODS)
     flat, steep = dict.fromkeys(range(10), 100), {0: 990, 1: 10}
-    details = {key: dataclasses.replace(one, staleness=flat if key.collective == "ring" else steep) for key, one in directory.details().items()}
+    details = {
+        key: dataclasses.replace(one, staleness=flat if key.collective == "ring" else steep)
+        for key, one in directory.details().items()
+    }
     with panels.style():
         (figure,) = staleness_bars(results, loads_of(results, details))
     assert len(figure.axes) > 1
@@ -149,7 +165,10 @@ def test_rare_staleness_is_off_the_axis_only_where_it_lies_far_out_and_no_bar_is
     directory = run(tmp_path)
     results = read_results(directory, METHODS)
     counts = ({0: 300, 1: 500, 2: 100, 3: 96, rare: 4}, {0: 300, 1: 300, 2: 300, 3: 96, rare: 4})
-    details = {key: dataclasses.replace(one, staleness=counts[key.seed] if one.staleness else {}) for key, one in directory.details().items()}
+    details = {
+        key: dataclasses.replace(one, staleness=counts[key.seed] if one.staleness else {})
+        for key, one in directory.details().items()
+    }
     with panels.style():
         (figure,) = staleness_bars(results, loads_of(results, details))
     (axes,) = figure.axes
@@ -201,11 +220,22 @@ def test_single_workers_are_drawn_beside_the_averaged_model(tmp_path):
 def test_single_workers_start_from_the_model_that_all_have_where_nobody_took_it_down(tmp_path):
     results = read_results(run(tmp_path), METHODS)
     names = ("test_accuracy mean worker", "test_accuracy worst worker")
-    late = [dataclasses.replace(one, columns={**one.columns, **{name: np.where(one["sim_time_s"] > 0, one[name], np.nan) for name in names if name in one.columns}}) for one in results.series]
+    late = [
+        dataclasses.replace(
+            one,
+            columns={
+                **one.columns,
+                **{name: np.where(one["sim_time_s"] > 0, one[name], np.nan) for name in names if name in one.columns},
+            },
+        )
+        for one in results.series
+    ]
     with panels.style():
         (figure,) = single_worker_figure(dataclasses.replace(results, series=tuple(late)))
     (axes,) = figure.axes
-    assert [line.get_ydata()[0] for line in axes.lines] == pytest.approx([0.0, 0.0, 0.0]) and len({line.get_xdata()[0] for line in axes.lines}) == 1
+    assert [line.get_ydata()[0] for line in axes.lines] == pytest.approx([0.0, 0.0, 0.0]) and len(
+        {line.get_xdata()[0] for line in axes.lines}
+    ) == 1
 
 
 def test_methods_without_workers_of_their_own_have_neither_picture(tmp_path):

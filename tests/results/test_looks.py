@@ -2,8 +2,8 @@ import itertools
 
 import pytest
 
-from simgmc.results import panels
-from simgmc.results.looks import look
+from simgmc.results.figures import panels
+from simgmc.results.figures.looks import look
 
 RUNS = [
     ("DMSGD", "DGC", "DGC w/o masking", "GMC"),
@@ -29,10 +29,14 @@ def test_a_method_looks_the_same_in_every_run():
 
 def test_dense_baselines_are_grey():
     with panels.style():
-        assert [look(("GMC", name), name)["color"] for name in ("DMSGD", "DSGD", "all-reduce DMSGD", "SGD 8 workers")] == ["#7F7F7F"] * 4
+        assert [
+            look(("GMC", name), name)["color"] for name in ("DMSGD", "DSGD", "all-reduce DMSGD", "SGD 8 workers")
+        ] == ["#7F7F7F"] * 4
 
 
-@pytest.mark.parametrize("methods", [*RUNS, tuple(f"GMC+ {i}" for i in range(8)), tuple("abcdefgh"), ("$x$", "", "_", "GMC", "gmc", "Gmc ")])
+@pytest.mark.parametrize(
+    "methods", [*RUNS, tuple(f"GMC+ {i}" for i in range(8)), tuple("abcdefgh"), ("$x$", "", "_", "GMC", "gmc", "Gmc ")]
+)
 def test_up_to_eight_methods_of_a_run_have_eight_colours(methods):
     assert len({one["color"] for one in looks_of(methods).values()}) == len(methods)
 

@@ -5,9 +5,9 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import Rectangle
 
-from simgmc.results import panels
-from simgmc.results.holdings import Holdings
-from simgmc.results.partition_plot import partition_figures
+from simgmc.results.directory.holdings import Holdings
+from simgmc.results.figures import panels
+from simgmc.results.figures.partition_plot import partition_figures
 
 
 def drawn(counts):
@@ -48,7 +48,10 @@ def test_sizes_that_differ_are_written_on_the_bars():
     ("counts", "says"),
     [
         ([[5, 5], [5, 5]], "each holds 10 samples; the median worker in effect sees 2 of 2 labels"),
-        ([[8, 0], [0, 2]], "from 2 to 8 samples, the largest 4 times the smallest; the median worker in effect sees 1 of 2 labels"),
+        (
+            [[8, 0], [0, 2]],
+            "from 2 to 8 samples, the largest 4 times the smallest; the median worker in effect sees 1 of 2 labels",
+        ),
         ([[7], [7]], "each holds 7 samples"),
     ],
 )

@@ -6,12 +6,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from synthetic_runs import accuracy_curve, write_run
 
-from simgmc.results import looks, panels
-from simgmc.results.curves import finding, numeric_keys, reach_label, sweep_finding, wide
-from simgmc.results.lines import measure_figure
-from simgmc.results.plots import draw_plots, figures_of
-from simgmc.results.reach import Reach
-from simgmc.results.series import GridPoint, read_results
+from simgmc.results.figures import looks, panels
+from simgmc.results.figures.lines import measure_figure
+from simgmc.results.figures.plots import draw_plots, figures_of
+from simgmc.results.series.curves import finding, numeric_keys, reach_label, sweep_finding, wide
+from simgmc.results.series.reach import Reach
+from simgmc.results.series.read import GridPoint, read_results
 
 METHODS = {
     "DMSGD": accuracy_curve(0.98, 0.3),
@@ -32,7 +32,10 @@ def grid(bandwidths, collectives=("parameter_server", "ring")):
     return [{"cluster.collective": c, "cluster.bandwidth": b} for b in bandwidths for c in collectives]
 
 
-MANY = {f"{'A method with quite a long name, number ' if i % 3 == 0 else 'm'}{i}": accuracy_curve(0.5 + 0.04 * i, 0.3) for i in range(12)}
+MANY = {
+    f"{'A method with quite a long name, number ' if i % 3 == 0 else 'm'}{i}": accuracy_curve(0.5 + 0.04 * i, 0.3)
+    for i in range(12)
+}
 RUNS = {
     "one panel, one seed": dict(points=grid(["100 Mbit/s"], ["ring"]), seeds=(0,)),
     "two collectives": dict(points=grid(["100 Mbit/s"])),
@@ -46,9 +49,15 @@ RUNS = {
     "seven orders of magnitude": dict(
         points=grid(["100 Mbit/s"]), round_s=lambda m, p, s: 3e3 if m == "DMSGD" else 1e-4 * (1 + s), target=0.9
     ),
-    "names that are no formulas": dict(points=grid(["100 Mbit/s"]), methods={"$\\frac$": accuracy_curve(0.98, 0.3), "_a $b_": accuracy_curve(0.97, 0.3)}, baseline="_a $b_"),
+    "names that are no formulas": dict(
+        points=grid(["100 Mbit/s"]),
+        methods={"$\\frac$": accuracy_curve(0.98, 0.3), "_a $b_": accuracy_curve(0.97, 0.3)},
+        baseline="_a $b_",
+    ),
     "no time at all": dict(points=grid(["100 Mbit/s"]), round_s=lambda m, p, s: 0.0),
-    "a diverged method": dict(points=grid(["100 Mbit/s"]), methods={"DMSGD": METHODS["DMSGD"], "GMC": lambda epoch: float("nan")}),
+    "a diverged method": dict(
+        points=grid(["100 Mbit/s"]), methods={"DMSGD": METHODS["DMSGD"], "GMC": lambda epoch: float("nan")}
+    ),
 }
 
 
@@ -67,7 +76,10 @@ def shown(figure):
             slack = 1e-9 * (high - low)
             ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
             outside += [
-                label for tick in ticks for label in (tick.label1, tick.label2) if not low - slack <= tick.get_loc() <= high + slack
+                label
+                for tick in ticks
+                for label in (tick.label1, tick.label2)
+                if not low - slack <= tick.get_loc() <= high + slack
             ]
     return [(text, text.get_window_extent(renderer)) for text in texts if not any(text is other for other in outside)]
 
@@ -96,13 +108,21 @@ def test_no_text_is_cut_off_or_covered_and_no_legend_lies_on_data(tmp_path, name
                 for i, (one, box) in enumerate(texts):
                     for other, its_box in texts[i + 1 :]:
                         shrunk = box.padded(-1.0)
-                        assert not shrunk.overlaps(its_box.padded(-1.0)), f"{file}: {one.get_text()!r} on {other.get_text()!r}"
+                        assert not shrunk.overlaps(its_box.padded(-1.0)), (
+                            f"{file}: {one.get_text()!r} on {other.get_text()!r}"
+                        )
 
 
 def test_every_plot_is_written_as_png_and_pdf(tmp_path):
     directory, options = made(tmp_path, points=grid(list(RATE)[:3], ["ring"]), evaluations=3, seeds=(0,))
     names = {file.name for file in draw_plots(directory, **options)}
-    stems = ["accuracy_vs_time", "accuracy_vs_bytes", "accuracy_vs_epoch", "time_to_target", "time_to_target_vs_bandwidth"]
+    stems = [
+        "accuracy_vs_time",
+        "accuracy_vs_bytes",
+        "accuracy_vs_epoch",
+        "time_to_target",
+        "time_to_target_vs_bandwidth",
+    ]
     assert names == {f"{stem}.{form}" for stem in [*stems, "time_per_round"] for form in ("png", "pdf")}
     assert {file.name for file in directory.plots.iterdir()} == names
 
@@ -124,8 +144,19 @@ def test_a_run_without_evaluations_has_no_plots(tmp_path):
 
 
 def test_more_than_four_rows_go_on_further_pages(tmp_path):
-    points = [{"cluster.collective": c, "cluster.latency": f"{i} ms"} for i in range(1, 6) for c in ("parameter_server", "ring")]
-    directory = write_run(tmp_path, METHODS, points=points, seeds=(0,), evaluations=2, round_s=lambda m, p, s: float(p["cluster.latency"][0]) + len(p["cluster.collective"]))
+    points = [
+        {"cluster.collective": c, "cluster.latency": f"{i} ms"}
+        for i in range(1, 6)
+        for c in ("parameter_server", "ring")
+    ]
+    directory = write_run(
+        tmp_path,
+        METHODS,
+        points=points,
+        seeds=(0,),
+        evaluations=2,
+        round_s=lambda m, p, s: float(p["cluster.latency"][0]) + len(p["cluster.collective"]),
+    )
     with panels.style():
         figures = figures_of(read_results(directory), 0.5)
     assert [len(figure.axes) for figure in figures["accuracy_vs_time"]] == [8, 2]
@@ -182,9 +213,18 @@ def test_the_untrained_start_does_not_squeeze_what_comes_after_it(tmp_path, loss
     limits = {}
     for name, speed in (("quick", 3.0), ("slow", 0.05)):
         methods = {"A": accuracy_curve(0.97, speed), "B": accuracy_curve(0.95, speed)}
-        directory, _ = made(tmp_path / name, methods=methods, points=grid(["100 Mbit/s"], ["ring"]), seeds=(0,), evaluations=8, loss_only=loss_only)
+        directory, _ = made(
+            tmp_path / name,
+            methods=methods,
+            points=grid(["100 Mbit/s"], ["ring"]),
+            seeds=(0,),
+            evaluations=8,
+            loss_only=loss_only,
+        )
         with panels.style():
-            (figure,) = figures_of(read_results(directory), target=None if loss_only else 0.96)["loss_vs_epoch" if loss_only else "accuracy_vs_epoch"]
+            (figure,) = figures_of(read_results(directory), target=None if loss_only else 0.96)[
+                "loss_vs_epoch" if loss_only else "accuracy_vs_epoch"
+            ]
         limits[name] = figure.axes[0].get_ylim()
     start, later = (2.3 * 0.9, 2.3 * 0.08) if loss_only else (10.0, 91.0)
     low, high = limits["quick"]
@@ -215,10 +255,19 @@ def test_a_bars_label_is_its_length():
 
 
 def test_a_sweeps_finding_says_where_the_answer_flips(tmp_path):
-    directory, _ = made(tmp_path, points=grid(RATE, ["ring"]), seeds=(0,), evaluations=25, round_s=lambda m, p, s: seconds(m, p, s) + (0.005 if m == "GMC" else 0))
+    directory, _ = made(
+        tmp_path,
+        points=grid(RATE, ["ring"]),
+        seeds=(0,),
+        evaluations=25,
+        round_s=lambda m, p, s: seconds(m, p, s) + (0.005 if m == "GMC" else 0),
+    )
     results = read_results(directory)
     texts = list(RATE)
-    assert sweep_finding(results, results.points, texts, 0.95, "DMSGD") == "first at 95 %: GMC up to 1 Gbit/s, DMSGD from 10 Gbit/s"
+    assert (
+        sweep_finding(results, results.points, texts, 0.95, "DMSGD")
+        == "first at 95 %: GMC up to 1 Gbit/s, DMSGD from 10 Gbit/s"
+    )
     assert sweep_finding(results, results.points[:2], texts[:2], 0.95, "DMSGD") == (
         "GMC reaches 95 % first throughout: 30.6× sooner than DMSGD at 10 Mbit/s, 8.05× at 100 Mbit/s"
     )
@@ -237,13 +286,19 @@ def test_only_keys_with_three_quantities_of_one_kind_are_swept(tmp_path):
 
 
 def test_drawing_needs_no_torch_and_opens_no_window():
-    code = "import sys, simgmc.results.plots; sys.exit(bool({'torch', 'simpy', 'matplotlib.pyplot'} & set(sys.modules)))"
+    code = "import sys, simgmc.results.figures.plots; sys.exit(bool({'torch', 'simpy', 'matplotlib.pyplot'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_the_legend_holds_every_name_as_it_is(tmp_path):
     names = ("_first", "$\\frac$", "a_b^c", "50 % & more")
-    directory, _ = made(tmp_path, methods={name: accuracy_curve(0.9, 0.3) for name in names}, baseline=None, target=None, points=grid(["100 Mbit/s"], ["ring"]))
+    directory, _ = made(
+        tmp_path,
+        methods={name: accuracy_curve(0.9, 0.3) for name in names},
+        baseline=None,
+        target=None,
+        points=grid(["100 Mbit/s"], ["ring"]),
+    )
     with panels.style():
         (figure,) = figures_of(read_results(directory))["accuracy_vs_time"]
         FigureCanvasAgg(figure).draw()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simgmc.results.quantities import axis_unit, bytes_text, number, parse, percent_text, time_text
+from simgmc.core.quantities import axis_unit, bytes_text, number, parse, percent_text, time_text
 
 
 @pytest.mark.parametrize(

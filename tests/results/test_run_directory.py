@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from synthetic_runs import accuracy_curve, breakdown, write_run
 
-from simgmc.errors import SimgmcError
-from simgmc.results.run_directory import Evaluation, SeriesKey, create, open_run
+from simgmc.core.errors import SimgmcError
+from simgmc.results.directory.run_directory import Evaluation, SeriesKey, create, open_run
 
 POINTS = [{"cluster.collective": c, "cluster.bandwidth": "10 Mbit/s"} for c in ("parameter_server", "ring")]
 METHODS = {"DMSGD": accuracy_curve(0.9, 0.3), "GMC": accuracy_curve(0.88, 0.3)}
@@ -103,7 +103,14 @@ def test_overwriting_removes_what_a_run_wrote_and_nothing_else(tmp_path):
     (tmp_path / "plots" / "mine.png").write_text("mine")
     (tmp_path / "plots" / "mine.partial").write_text("mine")
     create(tmp_path, "other", overwrite=True)
-    assert set(map(str, files(tmp_path))) == {"scenario.toml", "metrics.csv", "breakdown.csv", "notes.txt", "plots/mine.png", "plots/mine.partial"}
+    assert set(map(str, files(tmp_path))) == {
+        "scenario.toml",
+        "metrics.csv",
+        "breakdown.csv",
+        "notes.txt",
+        "plots/mine.png",
+        "plots/mine.partial",
+    }
     assert open_run(tmp_path).evaluations() == {}
 
 
@@ -116,7 +123,9 @@ def test_overwriting_removes_the_timelines_of_the_run_before_and_no_other_files(
         (tmp_path / "timeline" / "mine.png").write_text("mine")
     create(tmp_path, "other", overwrite=True)
     left = [] if own else ["mine.png"]
-    assert [file.name for file in (tmp_path / "timeline").glob("*")] == left and (tmp_path / "timeline").exists() == bool(left)
+    assert [file.name for file in (tmp_path / "timeline").glob("*")] == left and (
+        tmp_path / "timeline"
+    ).exists() == bool(left)
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "scenario.toml", "plots"])
@@ -211,7 +220,7 @@ def test_a_breakdown_is_read_back_exactly(tmp_path):
 
 def test_writing_and_reading_runs_needs_no_heavy_library():
     code = (
-        "import sys, simgmc.results.tables, simgmc.results.summary;"
+        "import sys, simgmc.results.tables.tables, simgmc.results.series.summary;"
         "sys.exit(bool({'torch', 'simpy', 'matplotlib', 'rich'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
@@ -267,7 +276,10 @@ def test_a_damaged_file_is_one_error_that_names_it(tmp_path, file, damage):
         directory.finished()
 
 
-@pytest.mark.parametrize(("file", "column", "value"), [("metrics.csv", 3, "-1"), ("metrics.csv", 3, "1.5"), ("breakdown.csv", 4, "-3"), ("breakdown.csv", 5, "nan")])
+@pytest.mark.parametrize(
+    ("file", "column", "value"),
+    [("metrics.csv", 3, "-1"), ("metrics.csv", 3, "1.5"), ("breakdown.csv", 4, "-3"), ("breakdown.csv", 5, "nan")],
+)
 def test_numbers_that_no_run_gives_are_named_by_their_line(tmp_path, file, column, value):
     directory = small_run(tmp_path)
     lines = (tmp_path / file).read_text().splitlines()

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from simgmc.results.scenario_changes import changes, refusal
+from simgmc.results.directory.scenario_changes import changes, refusal
 
 BASE = """
 seeds = [1]
@@ -27,7 +27,11 @@ name = "B"
         ("seeds = [1]", "seeds = [1, 2]", ["seeds: was [1], is [1, 2]"]),
         ("momentum = 0.9", "momentum = 0.8", ["methods.A.momentum: was 0.9, is 0.8"]),
         ("momentum = 0.9", "", ["methods.A.momentum: was 0.9, is not there"]),
-        ('name = "B"', 'name = "C"', ['methods.B: was { name = "B" }, is not there', 'methods.C: was not there, is { name = "C" }']),
+        (
+            'name = "B"',
+            'name = "C"',
+            ['methods.B: was { name = "B" }, is not there', 'methods.C: was not there, is { name = "C" }'],
+        ),
         ('"1 Gbit/s"', '"2 Gbit/s"', ['grid.cluster.bandwidth: was ["1 Gbit/s"], is ["2 Gbit/s"]']),
         ("[grid]", "[cluster.crashes]\nat = 1\n[grid]", ["cluster.crashes: was not there, is { at = 1 }"]),
         ("[cluster.compute]\ngradient", "compute", ['cluster.compute: was { gradient = "3 ms" }, is "3 ms"']),

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simgmc.results.curves import curve, finding, sweep_finding
-from simgmc.results.reach import Reach, Spread, advantage, too_close
-from simgmc.results.run_directory import SeriesKey
-from simgmc.results.series import ACCURACY, LOSS, GridPoint, Results, Series, value_text
+from simgmc.results.directory.run_directory import SeriesKey
+from simgmc.results.series.curves import curve, finding, sweep_finding
+from simgmc.results.series.reach import Reach, Spread, advantage, too_close
+from simgmc.results.series.read import ACCURACY, LOSS, GridPoint, Results, Series, value_text
 
 RING = GridPoint("ring")
 
@@ -92,8 +92,14 @@ def test_a_speed_up_is_exact_or_an_honest_bound_or_nothing(of, over, ratio):
     st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), min_size=4, max_size=4),
 )
 def test_whatever_the_unmet_seeds_would_have_needed_the_bound_holds(seeds, more):
-    of = Reach({i: a for i, (a, _, met, _) in enumerate(seeds) if met}, {i: a for i, (a, _, met, _) in enumerate(seeds) if not met})
-    over = Reach({i: b for i, (_, b, _, met) in enumerate(seeds) if met}, {i: b for i, (_, b, _, met) in enumerate(seeds) if not met})
+    of = Reach(
+        {i: a for i, (a, _, met, _) in enumerate(seeds) if met},
+        {i: a for i, (a, _, met, _) in enumerate(seeds) if not met},
+    )
+    over = Reach(
+        {i: b for i, (_, b, _, met) in enumerate(seeds) if met},
+        {i: b for i, (_, b, _, met) in enumerate(seeds) if not met},
+    )
     ratio = advantage(of, over)
     mine = sum(a + (0 if met else more[i][0]) for i, (a, _, met, _) in enumerate(seeds))
     theirs = sum(b + (0 if met else more[i][1]) for i, (_, b, _, met) in enumerate(seeds))
@@ -106,7 +112,11 @@ def test_whatever_the_unmet_seeds_would_have_needed_the_bound_holds(seeds, more)
 
 
 @settings(deadline=None)
-@given(st.lists(st.tuples(*[st.floats(1, 100)] * 2, *[st.floats(0, 0.99)] * 2, *[st.floats(0, 1)] * 2), min_size=1, max_size=4))
+@given(
+    st.lists(
+        st.tuples(*[st.floats(1, 100)] * 2, *[st.floats(0, 0.99)] * 2, *[st.floats(0, 1)] * 2), min_size=1, max_size=4
+    )
+)
 def test_whenever_between_two_evaluations_the_target_was_met_the_range_of_the_speed_up_holds_it(seeds):
     def reach(place):
         needed = {i: seed[place] for i, seed in enumerate(seeds)}
@@ -118,7 +128,10 @@ def test_whenever_between_two_evaluations_the_target_was_met_the_range_of_the_sp
     mine, theirs = reach(0), reach(1)
     ratio, slack = advantage(mine, theirs), 1 + 1e-9
     assert ratio.least <= ratio.value <= ratio.most
-    assert ratio.least <= truth(1) / max(truth(0), 1e-300) * slack and truth(1) / max(truth(0), 1e-300) <= ratio.most * slack
+    assert (
+        ratio.least <= truth(1) / max(truth(0), 1e-300) * slack
+        and truth(1) / max(truth(0), 1e-300) <= ratio.most * slack
+    )
     if not too_close(mine, theirs):
         assert (truth(0) <= truth(1) * slack) == (ratio.value >= 1) or truth(0) == pytest.approx(truth(1))
 
@@ -196,14 +209,19 @@ def test_a_curve_is_never_ahead_of_any_way_of_reading_the_evaluations(steps):
 
 def seeds_of(method, times):
     """One seed each, meeting 0.8 at the given time, evaluated shortly before."""
-    return [series([0, time - 0.01, time], [0.1, 0.5, 0.8], method=method, seed=seed) for seed, time in enumerate(times)]
+    return [
+        series([0, time - 0.01, time], [0.1, 0.5, 0.8], method=method, seed=seed) for seed, time in enumerate(times)
+    ]
 
 
 ALIKE = [([10, 12, 14], [12, 14, 16]), ([10, 20, 30], [11, 21, 31]), ([10.0, 10.2, 15.0], [11.0, 11.2, 14.9])]
 APART = [([10, 11, 12], [20, 21, 22]), ([10, 10, 10], [10.1, 10.1, 10.1])]
 
 
-@pytest.mark.parametrize(("one", "other", "alike"), [(*pair, True) for pair in ALIKE] + [(*pair, False) for pair in APART] + [([10], [10.1], False)])
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [(*pair, True) for pair in ALIKE] + [(*pair, False) for pair in APART] + [([10], [10.1], False)],
+)
 def test_a_difference_that_seeds_make_themselves_is_too_close_to_tell(one, other, alike):
     found = results(*seeds_of("A", one), *seeds_of("B", other))
     reaches = [found.reach(method, RING, 0.8) for method in "AB"]
@@ -220,7 +238,10 @@ def test_a_lead_that_is_too_close_to_tell_is_not_headlined(pair):
     for baseline in ("DMSGD", "GMC", None):
         assert finding(found, RING, "sim_time_s", 0.8, baseline) == "all reach 80 %, too close to tell who is first"
     slower = results(*found.series, *seeds_of("slow", [90, 91, 92]))
-    assert finding(slower, RING, "sim_time_s", 0.8, "DMSGD") == "GMC and DMSGD need the least time to reach 80 %, too close to tell apart"
+    assert (
+        finding(slower, RING, "sim_time_s", 0.8, "DMSGD")
+        == "GMC and DMSGD need the least time to reach 80 %, too close to tell apart"
+    )
     assert "sooner than slow" in finding(slower, RING, "sim_time_s", 0.8, "slow")
     text = sweep_finding(slower, [RING, RING], ["1 ms", "2 ms"], 0.8, "DMSGD")
     assert text == "GMC and DMSGD reach 80 % too close to tell apart at both ends"
@@ -232,21 +253,35 @@ def test_a_lead_beyond_the_spread_is():
 
 
 def test_the_time_to_a_target_is_known_to_within_the_evaluations_around_it():
-    found = results(series([0, 3, 10], [0.1, 0.5, 0.9]), series([0, 4, 8], [0.1, 0.8, 0.9], seed=1), series([0, 1], [0.1, 0.2], seed=2))
+    found = results(
+        series([0, 3, 10], [0.1, 0.5, 0.9]),
+        series([0, 4, 8], [0.1, 0.8, 0.9], seed=1),
+        series([0, 1], [0.1, 0.2], seed=2),
+    )
     assert found.resolution("GMC", RING, 0.8) == (7 + 4) / 2
     assert found.resolution("GMC", RING, 0.05) is None  # met at the start
     assert found.resolution("GMC", RING, 0.95) is None
 
 
 def test_methods_evaluated_at_other_times_and_rounds_share_one_axis():
-    often = [series(np.cumsum(np.random.default_rng(seed).uniform(0.1, 1, 60)), np.linspace(0.1, 0.9, 60), method="SwarmSGD", seed=seed) for seed in (0, 1)]
+    often = [
+        series(
+            np.cumsum(np.random.default_rng(seed).uniform(0.1, 1, 60)),
+            np.linspace(0.1, 0.9, 60),
+            method="SwarmSGD",
+            seed=seed,
+        )
+        for seed in (0, 1)
+    ]
     rarely = [series([0, 10, 20], [0.1, 0.6, 0.95], method="all-reduce", seed=seed) for seed in (0, 1)]
     found = results(*often, *rarely)
     for method, runs in (("SwarmSGD", often), ("all-reduce", rarely)):
         line = curve(found, method, RING, "sim_time_s")
         assert (np.diff(line.x) > 0).all() and np.isfinite(line.mean).all()
         assert line.x[-1] == max(one["sim_time_s"][-1] for one in runs)
-        assert found.reach(method, RING, 0.55).needed == {one.key.seed: one["sim_time_s"][one.first_reaching(ACCURACY, 0.55)] for one in runs}
+        assert found.reach(method, RING, 0.55).needed == {
+            one.key.seed: one["sim_time_s"][one.first_reaching(ACCURACY, 0.55)] for one in runs
+        }
     time = found.equal_time(RING)
     assert time == min(20, *(one["sim_time_s"][-1] for one in often))
     assert found.at_equal_time("all-reduce", RING).mean == (0.95 if time >= 20 else 0.6)

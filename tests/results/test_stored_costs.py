@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from simgmc import costs
-from simgmc.costs import Average, Compress, Compute, Mix
-from simgmc.errors import SimgmcError
-from simgmc.results import stored_costs
-from simgmc.results.run_directory import create
+from simgmc.core.errors import SimgmcError
+from simgmc.costs import steps as costs
+from simgmc.costs import storage as stored_costs
+from simgmc.costs.steps import Average, Compress, Compute, Mix
+from simgmc.results.directory.run_directory import create
 
 
 def same(one, other) -> bool:
@@ -158,7 +158,9 @@ def test_changed_bytes_are_a_clear_error_or_costs(data):
         assert "costs/x.npz" in str(error)
 
 
-@pytest.mark.parametrize("step", [Compute(-1), Compute(1.5), Compress(float("nan")), Average(np.array([1, -1]), 0, True, 4, np.zeros(2), 0)])
+@pytest.mark.parametrize(
+    "step", [Compute(-1), Compute(1.5), Compress(float("nan")), Average(np.array([1, -1]), 0, True, 4, np.zeros(2), 0)]
+)
 def test_costs_that_no_round_has_are_refused(step):
     with pytest.raises(SimgmcError, match="damaged"):
         stored_costs.from_bytes(stored_costs.to_bytes([(step,)]))

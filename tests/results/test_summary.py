@@ -5,12 +5,12 @@ import pytest
 from rich.console import Console
 from synthetic_runs import accuracy_curve, write_run
 
-from simgmc.errors import SimgmcError
-from simgmc.results.reach import Ratio
-from simgmc.results.run_directory import open_run
-from simgmc.results.series import read_results
-from simgmc.results.summary import summarize, write_summary
-from simgmc.results.tables import print_summary, reach_text
+from simgmc.core.errors import SimgmcError
+from simgmc.results.directory.run_directory import open_run
+from simgmc.results.series.reach import Ratio
+from simgmc.results.series.read import read_results
+from simgmc.results.series.summary import summarize, write_summary
+from simgmc.results.tables.tables import print_summary, reach_text
 
 METHODS = {
     "DMSGD": lambda epoch: min(0.1 + 0.1 * epoch, 0.95),
@@ -25,7 +25,13 @@ POINTS = [{"cluster.collective": c, "cluster.bandwidth": "10 Mbit/s"} for c in (
 @pytest.fixture
 def run(tmp_path):
     return write_run(
-        tmp_path, METHODS, round_s=lambda m, p, s: ROUND[m], round_bytes=BYTES, points=POINTS, seeds=(0,), evaluations=12
+        tmp_path,
+        METHODS,
+        round_s=lambda m, p, s: ROUND[m],
+        round_bytes=BYTES,
+        points=POINTS,
+        seeds=(0,),
+        evaluations=12,
     )
 
 
@@ -39,7 +45,10 @@ def test_the_summary_of_a_known_run(run):
     assert gmc.reach.spread.mean == 4.5  # after 9
     assert gmc.speedup.value == pytest.approx(140 / 4.5) and gmc.speedup.bound == "="
     assert (gmc.speedup.least, gmc.speedup.most) == (pytest.approx(120 / 4.5), pytest.approx(140 / 4.0))
-    assert dgc.speedup == Ratio(pytest.approx(140 / 6), "<", 0.0, pytest.approx(140 / 6)) and reach_text(dgc) == "not reached"
+    assert (
+        dgc.speedup == Ratio(pytest.approx(140 / 6), "<", 0.0, pytest.approx(140 / 6))
+        and reach_text(dgc) == "not reached"
+    )
     assert dmsgd.bytes_sent_by_workers.mean == 8 * 120 * 1_000_000
     assert dmsgd.bytes_through_server.mean == 2 * 8 * 120 * 1_000_000
     assert rows[3].bytes_through_server.mean == 0
@@ -148,7 +157,11 @@ def test_a_run_without_evaluations_says_so(tmp_path):
 
 
 def test_a_speedup_that_is_too_close_to_tell_is_marked_and_explained(tmp_path):
-    directory = write_run(tmp_path, {"DMSGD": accuracy_curve(0.9, 0.3), "GMC": accuracy_curve(0.9, 0.3)}, round_s=lambda method, point, seed: (1 + seed) * (1 if method == "GMC" else 1.05))
+    directory = write_run(
+        tmp_path,
+        {"DMSGD": accuracy_curve(0.9, 0.3), "GMC": accuracy_curve(0.9, 0.3)},
+        round_s=lambda method, point, seed: (1 + seed) * (1 if method == "GMC" else 1.05),
+    )
     results = read_results(directory)
     rows = summarize(results, 0.8, "DMSGD")
     assert [row.too_close for row in rows] == [False, True]
@@ -159,24 +172,35 @@ def test_a_speedup_that_is_too_close_to_tell_is_marked_and_explained(tmp_path):
     assert [row.split(",")[column] for row in table[1:]] == ["false", "true"]
 
 
-@pytest.mark.parametrize(("carrier", "said"), [("ring", False), ("gossip ring", False), ("pairwise ring", True), ("asynchronous server", True)])
+@pytest.mark.parametrize(
+    ("carrier", "said"),
+    [("ring", False), ("gossip ring", False), ("pairwise ring", True), ("asynchronous server", True)],
+)
 def test_the_table_says_what_a_round_is_of_methods_that_the_clock_drives(tmp_path, carrier, said):
     points = [{"cluster.collective": carrier}]
-    run = write_run(tmp_path, METHODS, round_s=lambda m, p, s: 1.0, round_bytes=BYTES, points=points, seeds=(0,), evaluations=3)
+    run = write_run(
+        tmp_path, METHODS, round_s=lambda m, p, s: 1.0, round_bytes=BYTES, points=points, seeds=(0,), evaluations=3
+    )
     results = read_results(run)
     assert ("one gradient of every worker" in printed(results, summarize(results))) == said
 
 
 def test_the_table_says_how_well_times_to_the_target_are_known(tmp_path):
-    directory = write_run(tmp_path, METHODS, round_s=lambda method, point, seed: 2.0 if method == "DMSGD" else 0.5, seeds=(0,))
+    directory = write_run(
+        tmp_path, METHODS, round_s=lambda method, point, seed: 2.0 if method == "DMSGD" else 0.5, seeds=(0,)
+    )
     results = read_results(directory)
-    assert "time to target: of the first evaluation that meets it; the one before was 5.00 s (" in printed(results, summarize(results, 0.8, "DMSGD"))
+    assert "time to target: of the first evaluation that meets it; the one before was 5.00 s (" in printed(
+        results, summarize(results, 0.8, "DMSGD")
+    )
     assert "20.0 s (DMSGD) earlier." in printed(results, summarize(results, 0.8, "DMSGD"))
     assert "the one before" not in printed(results, summarize(results), None, None)
 
 
 def test_the_table_tells_between_which_two_the_least_certain_speed_up_lies(tmp_path):
-    directory = write_run(tmp_path, METHODS, round_s=lambda method, point, seed: 2.0 if method == "DMSGD" else 0.5, seeds=(0,))
+    directory = write_run(
+        tmp_path, METHODS, round_s=lambda method, point, seed: 2.0 if method == "DMSGD" else 0.5, seeds=(0,)
+    )
     results = read_results(directory)
     rows = summarize(results, 0.8, "DMSGD")
     gmc = next(row.speedup for row in rows if row.method == "GMC")

@@ -116,7 +116,11 @@ class PretendCUDA(TorchDispatchMode):
             for tensor in tree_leaves(result):
                 self._touch(tensor, True, name)
             if self.captured is not None:
-                fresh = [] if written and func._schema.returns and func._schema.returns[0].alias_info else tree_leaves(result)
+                fresh = (
+                    []
+                    if written and func._schema.returns and func._schema.returns[0].alias_info
+                    else tree_leaves(result)
+                )
                 self.captured.steps.append((func, args, kwargs, fresh))
         return result
 
@@ -133,10 +137,11 @@ class PretendCUDA(TorchDispatchMode):
         touched = self._touched[key][1]
         for start, end, stream, time, wrote in touched:
             if start < last and first < end and (writes or wrote) and self.current.seen.get(stream, 0) < time:
-                raise AssertionError(f"{name} {'writes' if writes else 'reads'} what another stream {'writes' if wrote else 'reads'}")
+                raise AssertionError(
+                    f"{name} {'writes' if writes else 'reads'} what another stream {'writes' if wrote else 'reads'}"
+                )
         touched[:] = [one for one in touched if one[:3] != (first, last, self.current) or one[4] != writes]
         touched.append((first, last, self.current, self.current.seen[self.current], writes))
-
 
 
 def _moved(module: nn.RNNBase) -> None:

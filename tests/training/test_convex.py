@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from simgmc.errors import SimgmcError
-from simgmc.randomness import generator
-from simgmc.training.convex import ACCURACY, LogisticObjective, LogisticWorkload, minimise
-from simgmc.training.datasets import DATASETS, Dataset, load_dataset, require_files
-from simgmc.training.partitions import partition
-from simgmc.training.problems import PROBLEMS
+from simgmc.core.errors import SimgmcError
+from simgmc.core.randomness import generator
+from simgmc.workloads.data.catalogue import DATASETS, Dataset, load_dataset, require_files
+from simgmc.workloads.partitions.catalogue import partition
+from simgmc.workloads.problems.catalogue import PROBLEMS
+from simgmc.workloads.problems.convex import ACCURACY, LogisticObjective, LogisticWorkload, minimise
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-needs_a9a = pytest.mark.skipif(not (SHARED / "libsvm" / "a9a").is_file(), reason="the published files of a9a are not here")
+needs_a9a = pytest.mark.skipif(
+    not (SHARED / "libsvm" / "a9a").is_file(), reason="the published files of a9a are not here"
+)
 WORKERS = 4
 
 

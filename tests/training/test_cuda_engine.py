@@ -9,10 +9,10 @@ import torch
 from pretend_cuda import PretendCUDA
 from torch import nn
 
-from simgmc.training.cuda import GraphEngine
-from simgmc.training.datasets import Dataset
-from simgmc.training.models import build_model
-from simgmc.training.workload import ClassificationWorkload, _StepBatch
+from simgmc.workloads.classification import ClassificationWorkload, _StepBatch
+from simgmc.workloads.data.catalogue import Dataset
+from simgmc.workloads.gradients.cuda import GraphEngine
+from simgmc.workloads.models.catalogue import build_model
 
 WORKERS, BATCH, CLASSES = 5, 4, 10
 MODELS = {
@@ -40,16 +40,27 @@ def built(case):
     name, options = MODELS[case]
     if name is None:
         torch.manual_seed(1)
-        layers = nn.Conv2d(3, 8, 3, 2, bias=False), nn.BatchNorm2d(8), nn.ReLU(inplace=True), nn.Conv2d(8, 4, 3), nn.Flatten(), nn.Linear(4, CLASSES)
+        layers = (
+            nn.Conv2d(3, 8, 3, 2, bias=False),
+            nn.BatchNorm2d(8),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(8, 4, 3),
+            nn.Flatten(),
+            nn.Linear(4, CLASSES),
+        )
         return nn.Sequential(*layers), images()
     if name in ("gpt", "lstm"):
         blocks = np.random.default_rng(0).integers(0, CLASSES, (60, 6))
-        return build_model(name, (6,), CLASSES, 1, True, **options), Dataset("text", blocks, blocks, blocks[:9], blocks[:9], CLASSES, tokens=True)
+        return build_model(name, (6,), CLASSES, 1, True, **options), Dataset(
+            "text", blocks, blocks, blocks[:9], blocks[:9], CLASSES, tokens=True
+        )
     return build_model(name, (3, 8, 8), CLASSES, 1, **options), images()
 
 
 def workload(model, data):
-    return ClassificationWorkload(model, data, np.split(np.arange(60), WORKERS), batch=BATCH, seed=3, route="loop", dtype=torch.float64)
+    return ClassificationWorkload(
+        model, data, np.split(np.arange(60), WORKERS), batch=BATCH, seed=3, route="loop", dtype=torch.float64
+    )
 
 
 def engine_of(work, at_once=3, **options):
@@ -133,10 +144,14 @@ class Refusing(nn.Module):
 
 
 @pytest.mark.parametrize("from_capture", [1, 2])
-def test_whichever_capture_fails_everything_runs_on_streams_and_statistics_are_as_before(from_capture, cuda, monkeypatch):
+def test_whichever_capture_fails_everything_runs_on_streams_and_statistics_are_as_before(
+    from_capture, cuda, monkeypatch
+):
     work, expected = (workload(Refusing(), images()) for _ in range(2))
     before = work.state_dict()
-    monkeypatch.setattr(Refusing, "refuses", staticmethod(lambda: cuda.captured is not None and cuda.captures >= from_capture))
+    monkeypatch.setattr(
+        Refusing, "refuses", staticmethod(lambda: cuda.captured is not None and cuda.captures >= from_capture)
+    )
     stream = cuda.current
     engine = engine_of(work)
     if from_capture == 1:
@@ -150,7 +165,9 @@ def test_statistics_are_as_before_when_memory_does_not_suffice_for_the_passes_be
     before, calls = work.state_dict(), iter(range(1000))
     monkeypatch.setattr(Refusing, "refuses", staticmethod(lambda: next(calls) == 2 * WORKERS + 1))
     engine = engine_of(work)
-    assert engine.route == "cuda streams" and all(torch.equal(before[name], rows) for name, rows in work.state_dict().items())
+    assert engine.route == "cuda streams" and all(
+        torch.equal(before[name], rows) for name, rows in work.state_dict().items()
+    )
 
 
 def test_the_memory_of_an_engine_is_free_as_soon_as_it_is_let_go(cuda):

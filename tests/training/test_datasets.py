@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simgmc.errors import SimgmcError
-from simgmc.training.datasets import DATASETS, load_dataset, require_files
-from simgmc.training.image_files import read_cifar_rows, read_idx
-from simgmc.training.published_files import File, data_directory
+from simgmc.core.errors import SimgmcError
+from simgmc.workloads.data.catalogue import DATASETS, load_dataset, require_files
+from simgmc.workloads.data.image_files import read_cifar_rows, read_idx
+from simgmc.workloads.data.published_files import File, data_directory
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the published files are not here")
@@ -45,9 +45,7 @@ def test_digits_are_split_by_label_the_same_way_every_time():
     data, again = load_dataset("digits"), load_dataset("digits")
     check_against_entry(data)
     assert (data.test_images == again.test_images).all()
-    share = np.bincount(data.test_labels) / np.bincount(
-        np.concatenate([data.train_labels, data.test_labels])
-    )
+    share = np.bincount(data.test_labels) / np.bincount(np.concatenate([data.train_labels, data.test_labels]))
     assert abs(share - 360 / 1797).max() < 0.004
     assert data.train_images.max() == 16
 
@@ -162,16 +160,17 @@ def test_a_truncated_file_is_found_without_reading_it(small):
         require_files(["cifar10"], directory)
 
 
-@pytest.mark.parametrize(
-    "path", ["cifar-10-batches-bin/test_batch.bin", "fashion-mnist/train-images-idx3-ubyte.gz"]
-)
+@pytest.mark.parametrize("path", ["cifar-10-batches-bin/test_batch.bin", "fashion-mnist/train-images-idx3-ubyte.gz"])
 def test_one_flipped_bit_is_found_when_loading(small, path):
     directory, _ = small
     content = bytearray((directory / path).read_bytes())
     content[len(content) // 2] ^= 1
     (directory / path).write_bytes(content)
     name = "cifar10" if path.startswith("cifar") else "fashion-mnist"
-    with pytest.raises(SimgmcError, match=rf"{Path(path).name} is damaged: its (sha1|md5) is [0-9a-f]+, that of the published file [0-9a-f]+; remove it"):
+    with pytest.raises(
+        SimgmcError,
+        match=rf"{Path(path).name} is damaged: its (sha1|md5) is [0-9a-f]+, that of the published file [0-9a-f]+; remove it",
+    ):
         load_dataset(name, directory)
 
 
@@ -183,8 +182,12 @@ def test_an_unknown_dataset_suggests_the_nearest():
 @pytest.mark.parametrize(
     "content",
     [
-        b"", b"not gzip", gzip.compress(b""), gzip.compress(b"\0\0\x08\x03\0\0"),
-        gzip.compress(idx(np.zeros((3, 4)))[:-1]), gzip.compress(b"\0\0\x0d\x01\0\0\0\0"),
+        b"",
+        b"not gzip",
+        gzip.compress(b""),
+        gzip.compress(b"\0\0\x08\x03\0\0"),
+        gzip.compress(idx(np.zeros((3, 4)))[:-1]),
+        gzip.compress(b"\0\0\x0d\x01\0\0\0\0"),
         gzip.compress(idx(np.zeros((3, 4))))[:-9],
     ],
     ids=["empty", "not gzip", "nothing inside", "header cut", "data cut", "unknown type", "gzip cut"],

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from simgmc.errors import SimgmcError
+from simgmc.core.errors import SimgmcError
 from simgmc.scenario import ScenarioFile
-from simgmc.training.partitions import partition
+from simgmc.workloads.partitions.catalogue import partition
 
 LABELS = np.arange(20) % 4
 TRUTH = [[3, 1, 7], [0], [19, 5]]
@@ -19,7 +19,9 @@ def write(path, lists):
     elif path.suffix == ".json":
         path.write_text(json.dumps({f"worker{number}": one for number, one in enumerate(lists)}))
     elif path.suffix == ".csv":
-        path.write_text("worker,index\n" + "".join(f"{number},{index}\n" for number, one in enumerate(lists) for index in one))
+        path.write_text(
+            "worker,index\n" + "".join(f"{number},{index}\n" for number, one in enumerate(lists) for index in one)
+        )
     else:
         path.write_text("".join(" ".join(map(str, one)) + "\n" for one in lists))
     return str(path)
@@ -36,7 +38,9 @@ def test_a_json_list_of_lists_will_do_and_workers_go_by_number_not_by_name(tmp_p
     path.write_text(json.dumps(TRUTH))
     assert partition("file", LABELS, 3, 0, path=str(path))[2].tolist() == [5, 19]
     path.write_text(json.dumps({f"worker{number}": [number] for number in reversed(range(11))}))
-    assert [piece.tolist() for piece in partition("file", LABELS, 11, 0, path=str(path))] == [[number] for number in range(11)]
+    assert [piece.tolist() for piece in partition("file", LABELS, 11, 0, path=str(path))] == [
+        [number] for number in range(11)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +76,10 @@ def test_mistakes_are_named(tmp_path, name, content, message):
 
 
 def test_arrays_that_hold_no_indices_are_refused(tmp_path):
-    for arrays, message in (([np.zeros(2), np.ones(1), np.ones(1)], "worker 0: an array of float64"), ([np.array([[1]])] * 3, "of shape")):
+    for arrays, message in (
+        ([np.zeros(2), np.ones(1), np.ones(1)], "worker 0: an array of float64"),
+        ([np.array([[1]])] * 3, "of shape"),
+    ):
         path = tmp_path / "who.npz"
         np.savez(path, **{f"worker{number}": array for number, array in enumerate(arrays)})
         with pytest.raises(SimgmcError, match=message):
@@ -115,13 +122,19 @@ def test_paths_are_relative_to_the_scenarios_folder_and_absolute_when_resolved(t
     assert workload.dataset.options["path"] == str(folder / "../a.txt")
     (tmp_path / "resolved.toml").write_text(file.resolved())
     assert ScenarioFile.read(tmp_path / "resolved.toml").points == file.points
-    changed = ScenarioFile.read(folder / "a.toml", [("workload.partition.path", "other.txt"), ("grid.workload.partition.path", ["x.txt", "y.txt"])])
-    assert [point.scenario.workload.partition.options["path"] for point in changed.points] == [str(folder / "x.txt"), str(folder / "y.txt")]
+    changed = ScenarioFile.read(
+        folder / "a.toml",
+        [("workload.partition.path", "other.txt"), ("grid.workload.partition.path", ["x.txt", "y.txt"])],
+    )
+    assert [point.scenario.workload.partition.options["path"] for point in changed.points] == [
+        str(folder / "x.txt"),
+        str(folder / "y.txt"),
+    ]
 
 
 def test_partitions_by_label_are_refused_for_text(tmp_path):
     (tmp_path / "a.toml").write_text(SCENARIO)
-    with pytest.raises(SimgmcError, match="workload.partition.* = \"dirichlet\": goes by labels"):
+    with pytest.raises(SimgmcError, match='workload.partition.* = "dirichlet": goes by labels'):
         ScenarioFile.read(tmp_path / "a.toml", [("workload.partition", "dirichlet")])
 
 
@@ -164,4 +177,7 @@ def test_what_would_be_read_as_something_else_is_refused(tmp_path, name, content
 def test_lines_may_end_as_on_any_system(tmp_path):
     for end in ("\n", "\r\n", "\r"):
         (tmp_path / "who.csv").write_bytes(end.join(["worker,index", "0,1", "1,2"]).encode())
-        assert [piece.tolist() for piece in partition("file", LABELS, 2, 0, path=str(tmp_path / "who.csv"))] == [[1], [2]]
+        assert [piece.tolist() for piece in partition("file", LABELS, 2, 0, path=str(tmp_path / "who.csv"))] == [
+            [1],
+            [2],
+        ]

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from simgmc.errors import SimgmcError
-from simgmc.training.libsvm import class_numbers, read_libsvm
+from simgmc.core.errors import SimgmcError
+from simgmc.workloads.data.libsvm import class_numbers, read_libsvm
 
 
 def test_a_file_is_read_as_it_is_written():

@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from simgmc.errors import SimgmcError
-from simgmc.training.published_files import data_directory
+from simgmc.core.errors import SimgmcError
 from simgmc.training.schedules import Schedule
+from simgmc.workloads.data.published_files import data_directory
 
 
 def test_a_rate_that_overflows_is_infinite_not_an_error():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from simgmc.training.minibatches import Minibatches, Samples, crop_draws
+from simgmc.workloads.data.minibatches import Minibatches, Samples, crop_draws
 
 
 def owned(sizes):
@@ -16,7 +16,8 @@ def owned(sizes):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    sizes=st.lists(st.integers(1, 12), min_size=1, max_size=4), batch=st.integers(1, 15),
+    sizes=st.lists(st.integers(1, 12), min_size=1, max_size=4),
+    batch=st.integers(1, 15),
     seed=st.integers(0, 5),
 )
 def test_every_pass_takes_each_of_a_workers_samples_once(sizes, batch, seed):
@@ -63,9 +64,7 @@ def pictures(count=6, channels=3, height=9, width=7):
 def test_taken_samples_are_normalised_per_channel(channels_last):
     images, labels = pictures()
     mean, std = np.array([10.0, 20.0, 30.0]), np.array([2.0, 3.0, 5.0])
-    samples = Samples(
-        images, labels, mean, std, torch.device("cpu"), torch.float64, channels_last
-    )
+    samples = Samples(images, labels, mean, std, torch.device("cpu"), torch.float64, channels_last)
     index = torch.tensor([[4, 1, 0], [2, 2, 5]])
     x, y = samples.take(index)
     expected = (images[index] - mean[:, None, None]) / std[:, None, None]
@@ -78,9 +77,7 @@ def test_taken_samples_are_normalised_per_channel(channels_last):
 
 def test_augmentation_crops_from_the_picture_padded_with_black_and_flips():
     images, labels = pictures()
-    samples = Samples(
-        images, labels, np.zeros(1), np.ones(1), torch.device("cpu"), torch.float64, True
-    )
+    samples = Samples(images, labels, np.zeros(1), np.ones(1), torch.device("cpu"), torch.float64, True)
     rng = np.random.default_rng(1)
     index = rng.integers(0, 6, (2, 40))
     crop = crop_draws(3, 0, 2, 40)

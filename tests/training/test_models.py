@@ -6,10 +6,10 @@ import sys
 import pytest
 import torch
 
-from simgmc.errors import SimgmcError
-from simgmc.training.architectures import ARCHITECTURES
-from simgmc.training.models import MODELS, build_model, check_model
-from simgmc.training.transformer import DropPath
+from simgmc.core.errors import SimgmcError
+from simgmc.workloads.models.architectures import ARCHITECTURES
+from simgmc.workloads.models.catalogue import MODELS, build_model, check_model
+from simgmc.workloads.models.transformer import DropPath
 
 
 def count(model):
@@ -105,7 +105,9 @@ def test_parameters_of_the_small_models_in_closed_form():
 @pytest.mark.parametrize("name", [name for name, entry in MODELS.items() if entry.takes != "anything"])
 def test_initial_parameters_depend_on_the_seed_alone(name):
     def parameters(seed):
-        return torch.cat([p.flatten() for p in build_model(name, samples(name)[0], 10, seed, samples(name)[1]).parameters()])
+        return torch.cat(
+            [p.flatten() for p in build_model(name, samples(name)[0], 10, seed, samples(name)[1]).parameters()]
+        )
 
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
@@ -149,7 +151,7 @@ def test_wrong_models_are_refused(name, shape, options, message):
 
 def test_registries_load_neither_torch_nor_simpy_nor_sklearn():
     program = (
-        "import sys, simgmc.training.models, simgmc.training.datasets, simgmc.training.partitions\n"
+        "import sys, simgmc.workloads.models.catalogue, simgmc.workloads.data.catalogue, simgmc.workloads.partitions.catalogue\n"
         "print([m for m in ('torch', 'simpy', 'sklearn', 'pydantic', 'click') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -158,7 +160,7 @@ def test_registries_load_neither_torch_nor_simpy_nor_sklearn():
 
 def test_the_engine_loads_neither_simpy_nor_pydantic_nor_click():
     program = (
-        "import sys, simgmc.training.workload\n"
+        "import sys, simgmc.workloads.classification\n"
         "print([m for m in ('simpy', 'pydantic', 'click') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

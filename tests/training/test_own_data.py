@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.utils.data import Dataset, TensorDataset
 
-from simgmc.errors import SimgmcError
-from simgmc.training.own_data import read_own
+from simgmc.core.errors import SimgmcError
+from simgmc.workloads.data.own_data import read_own
 
 
 class Pairs(Dataset):
@@ -33,7 +33,13 @@ def test_floats_are_read_as_they_are_and_classes_are_counted():
 
 def test_bytes_stay_bytes_and_are_normalised_by_channel():
     x = torch.randint(0, 256, (5, 3, 2, 2), dtype=torch.uint8)
-    data = read_own("own", TensorDataset(x, torch.zeros(5, dtype=torch.int64)), TensorDataset(x, torch.ones(5, dtype=torch.int32)), mean=[1, 2, 3], std=2)
+    data = read_own(
+        "own",
+        TensorDataset(x, torch.zeros(5, dtype=torch.int64)),
+        TensorDataset(x, torch.ones(5, dtype=torch.int32)),
+        mean=[1, 2, 3],
+        std=2,
+    )
     assert data.train_images.dtype == np.uint8 and data.mean.tolist() == [1, 2, 3] and data.std.tolist() == [2]
 
 
@@ -90,7 +96,10 @@ class Endless(Pairs):
         (Pairs(3), "train sample 0: is int, not a pair"),
         (Pairs(([1.0], 0), ([1.0, 2.0], 0)), r"train sample 1: has shape \(2,\), sample 0 has \(1,\)"),
         (Pairs(([1.0, 2.0], 0), ([1.0, 2.0], 0.5)), r"train sample 1: label 0.5 \(float\) is not a whole number"),
-        (Pairs(([1.0, 2.0], torch.tensor(1.0))), r"train sample 0: label tensor\(1.\) \(float32\) is not a whole number"),
+        (
+            Pairs(([1.0, 2.0], torch.tensor(1.0))),
+            r"train sample 0: label tensor\(1.\) \(float32\) is not a whole number",
+        ),
         (Pairs(([1.0, 2.0], "cat")), r"train sample 0: label cat \(str\) is not a whole number"),
         (Pairs(([1.0, 2.0], True)), r"label True \(bool\) is not a whole number"),
         (Pairs(([1.0, 2.0], -1)), "train sample 0: label -1 is below 0"),
@@ -99,13 +108,25 @@ class Endless(Pairs):
         (Pairs(([[1.0], [1.0, 2.0]], 0)), "sample 0: its values cannot be made an array: ValueError"),
         (Pairs(([1.0, 2.0], [0, 1])), r"its label has shape \(2,\); needed is one whole number"),
         (Pairs(([1, 2], 0), ([1.5, 2.0], 0)), "train sample 1: holds float64, sample 0 whole numbers"),
-        (Failing(1), r"sample 0: reading it failed: KeyError: 'no such picture' \(.*test_own_data.py, line \d+, in failing\)"),
-        (Pairs(([1.0, 2.0], 10**30)), r"label 1000000000000000000000000000000 \(int\) is not a whole number of at most 64 bits"),
+        (
+            Failing(1),
+            r"sample 0: reading it failed: KeyError: 'no such picture' \(.*test_own_data.py, line \d+, in failing\)",
+        ),
+        (
+            Pairs(([1.0, 2.0], 10**30)),
+            r"label 1000000000000000000000000000000 \(int\) is not a whole number of at most 64 bits",
+        ),
         (Pairs(([1.0, 2.0], 10**12)), "train sample 0: label 1000000000000 is not below 1,000,000"),
         (Pairs(([1.0, 2.0], [[1], [1, 2]])), "train sample 0: its label cannot be made an array: ValueError"),
-        (Pairs(([1.0, 2.0], torch.tensor(1.0, dtype=torch.bfloat16))), r"label tensor\(1., dtype=torch.bfloat16\) \(float32\) is not a whole number"),
+        (
+            Pairs(([1.0, 2.0], torch.tensor(1.0, dtype=torch.bfloat16))),
+            r"label tensor\(1., dtype=torch.bfloat16\) \(float32\) is not a whole number",
+        ),
         (Pairs((torch.ones(2).to_sparse(), 0)), "train sample 0: its values cannot be made an array: TypeError"),
-        (Pairs((torch.ones(2, device="meta"), 0)), "train sample 0: its values cannot be made an array: NotImplementedError"),
+        (
+            Pairs((torch.ones(2, device="meta"), 0)),
+            "train sample 0: its values cannot be made an array: NotImplementedError",
+        ),
         (Endless(([1.0, 2.0], 0)), r"train: 1,000,000,000,000,000,000 samples of shape \(2,\): making room failed"),
         (Pairs(([1.0], 0)), r"values of train samples have shape \(1,\), those of test samples \(2,\)"),
     ],

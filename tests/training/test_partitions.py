@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from simgmc.errors import SimgmcError
-from simgmc.training.partitions import PARTITIONS, label_counts, partition
+from simgmc.core.errors import SimgmcError
+from simgmc.workloads.partitions.catalogue import PARTITIONS, label_counts, partition
 
 options = st.one_of(
     st.tuples(st.sampled_from(["iid", "contiguous"]), st.just({})),
@@ -20,8 +20,10 @@ options = st.one_of(
 
 @settings(max_examples=150, deadline=None)
 @given(
-    labels=st.lists(st.integers(0, 9), min_size=12, max_size=200), workers=st.integers(1, 4),
-    how=options, seed=st.integers(0, 2**40),
+    labels=st.lists(st.integers(0, 9), min_size=12, max_size=200),
+    workers=st.integers(1, 4),
+    how=options,
+    seed=st.integers(0, 2**40),
 )
 def test_equal_sizes_no_sample_twice_and_the_same_for_the_same_seed(labels, workers, how, seed):
     labels, (name, chosen) = np.array(labels), how
@@ -58,9 +60,7 @@ def test_dirichlet_proportions_have_the_variance_of_the_distribution():
     # for the few samples that are redrawn because all of the data is handed out
     labels = np.repeat(np.arange(4), 20_000)
     alpha, workers, size = 0.5, 400, 200
-    counts = label_counts(
-        labels, partition("dirichlet", labels, workers, 7, alpha=alpha), 4
-    )
+    counts = label_counts(labels, partition("dirichlet", labels, workers, 7, alpha=alpha), 4)
     assert (counts.sum(1) == size).all()
     total = 4 * alpha
     expected = size * 0.25 * 0.75 * (size + total) / (1 + total)
@@ -107,8 +107,11 @@ def test_wrong_arguments_are_refused(name, workers, chosen, message):
 
 @settings(max_examples=100, deadline=None)
 @given(
-    samples=st.integers(12, 300), workers=st.integers(1, 4), minimum=st.integers(1, 3),
-    alpha=st.floats(1e-6, 1e6, allow_nan=False), seed=st.integers(0, 2**40),
+    samples=st.integers(12, 300),
+    workers=st.integers(1, 4),
+    minimum=st.integers(1, 3),
+    alpha=st.floats(1e-6, 1e6, allow_nan=False),
+    seed=st.integers(0, 2**40),
 )
 def test_quantity_skew_hands_out_every_sample_once_and_the_minimum_to_everybody(samples, workers, minimum, alpha, seed):
     owned = partition("quantity-skew", np.zeros(samples, int), workers, seed, alpha=alpha, minimum=minimum)
@@ -118,7 +121,9 @@ def test_quantity_skew_hands_out_every_sample_once_and_the_minimum_to_everybody(
 
 def test_quantity_skew_sizes_have_the_variance_of_the_dirichlet_distribution():
     workers, alpha, samples = 400, 0.5, 400_000
-    sizes = np.array([len(piece) for piece in partition("quantity-skew", np.zeros(samples, int), workers, 3, alpha=alpha, minimum=1)])
+    sizes = np.array(
+        [len(piece) for piece in partition("quantity-skew", np.zeros(samples, int), workers, 3, alpha=alpha, minimum=1)]
+    )
     share = 1 / workers
     expected = (samples - workers) ** 2 * share * (1 - share) / (workers * alpha + 1)
     assert sizes.mean() == 1000 and sizes.var() == pytest.approx(expected, rel=0.3)

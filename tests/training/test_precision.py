@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from simgmc.errors import SimgmcError
-from simgmc.training.datasets import Dataset
-from simgmc.training.models import build_model
-from simgmc.training.partitions import partition
-from simgmc.training.precision import PRECISIONS, kernels
-from simgmc.training.workload import ClassificationWorkload
+from simgmc.core.errors import SimgmcError
+from simgmc.workloads.classification import ClassificationWorkload
+from simgmc.workloads.data.catalogue import Dataset
+from simgmc.workloads.gradients.precision import PRECISIONS, kernels
+from simgmc.workloads.models.catalogue import build_model
+from simgmc.workloads.partitions.catalogue import partition
 
 WORKERS, BATCH, CLASSES, SHAPE = 4, 8, 10, (3, 16, 16)
 MODELS = {
@@ -83,7 +83,9 @@ def test_cuda_kernels_are_deterministic_and_coarse_only_where_asked_for(precisio
     assert flags() == before
 
 
-@pytest.mark.skipif(not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="torch has the older settings alone")
+@pytest.mark.skipif(
+    not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="torch has the older settings alone"
+)
 @pytest.mark.parametrize("setting", ["matmul", "convolutions", "everything"])
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_newer_settings_of_someone_else_neither_count_nor_are_lost(setting, precision):

@@ -11,10 +11,10 @@ import tarfile
 import numpy as np
 import pytest
 
-from simgmc.errors import SimgmcError
-from simgmc.training.datasets import DATASETS, load_dataset, require_files
-from simgmc.training.image_files import read_cifar_pickle
-from simgmc.training.published_files import File, unpack
+from simgmc.core.errors import SimgmcError
+from simgmc.workloads.data.catalogue import DATASETS, load_dataset, require_files
+from simgmc.workloads.data.image_files import read_cifar_pickle
+from simgmc.workloads.data.published_files import File, unpack
 
 RNG = np.random.default_rng(0)
 ROWS = 6
@@ -36,7 +36,9 @@ def binary(images, labels, coarse, fine):
 def python(images, labels, coarse, fine):
     """As Python 2 wrote them: byte keys, protocol 2."""
     table = {b"batch_label": b"a batch", b"data": images}
-    table |= {b"fine_labels": labels.tolist(), b"coarse_labels": coarse.tolist()} if fine else {b"labels": labels.tolist()}
+    table |= (
+        {b"fine_labels": labels.tolist(), b"coarse_labels": coarse.tolist()} if fine else {b"labels": labels.tolist()}
+    )
     return _python2(table)
 
 
@@ -136,7 +138,13 @@ def test_an_archive_with_another_checksum_is_refused_with_both_sums(cifar, versi
 
 def test_published_checksums_of_the_archives():
     # as the CIFAR page gives them, and as torchvision checks them
-    known = {file.path: file.checksum for name in PARTS for form in DATASETS[name].forms if form.members for file in form.files}
+    known = {
+        file.path: file.checksum
+        for name in PARTS
+        for form in DATASETS[name].forms
+        if form.members
+        for file in form.files
+    }
     assert known == {
         "cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530",
         "cifar-10-python.tar.gz": "c58f30108f718f92721af3b95e74349a",
@@ -146,7 +154,10 @@ def test_published_checksums_of_the_archives():
 
 
 def test_what_is_missing_is_said_with_the_archives_that_would_do(tmp_path):
-    with pytest.raises(SimgmcError, match=r"missing cifar-100-binary/train.bin and 1 more \(or instead cifar-100-binary.tar.gz or cifar-100-python.tar.gz\)"):
+    with pytest.raises(
+        SimgmcError,
+        match=r"missing cifar-100-binary/train.bin and 1 more \(or instead cifar-100-binary.tar.gz or cifar-100-python.tar.gz\)",
+    ):
         require_files(["cifar100"], tmp_path)
 
 
@@ -208,6 +219,8 @@ def test_mnist_reads_the_same_compressed_or_not(tmp_path, monkeypatch, name, num
 def test_images_and_labels_of_different_length_are_refused(tmp_path, monkeypatch):
     values = [np.zeros((5, 28, 28)), np.zeros(4), np.zeros((2, 28, 28)), np.zeros(2)]
     files = DATASETS["mnist"].forms[1].files
-    lay_out(tmp_path, monkeypatch, "mnist", 1, {file.path: idx(array) for file, array in zip(files, values, strict=True)})
+    lay_out(
+        tmp_path, monkeypatch, "mnist", 1, {file.path: idx(array) for file, array in zip(files, values, strict=True)}
+    )
     with pytest.raises(SimgmcError, match="train-images-idx3-ubyte .* are not n images and their n labels"):
         load_dataset("mnist", tmp_path)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from simgmc.errors import SimgmcError
-from simgmc.randomness import generator
-from simgmc.training.problems import PROBLEMS
-from simgmc.training.quadratic import Quadratics, from_numbers, gmc_toy
-from simgmc.training.quadratic_workload import QuadraticWorkload
+from simgmc.core.errors import SimgmcError
+from simgmc.core.randomness import generator
+from simgmc.workloads.problems.catalogue import PROBLEMS
+from simgmc.workloads.problems.quadratic import Quadratics, from_numbers, gmc_toy
+from simgmc.workloads.problems.quadratic_workload import QuadraticWorkload
 
 
 def random_quadratics(workers=3, d=5, noise=0.0, seed=0):
@@ -45,7 +45,11 @@ def test_the_toys_are_the_reconstructions():
     w = np.array([0.3, -1.0, 2.0, 0.5])
     c = np.array([0.25, 0.5, 0.75, 1.0])
     assert direct(a, w) == pytest.approx(((w - c) @ (w - c) + (w + c) @ (w + c)) / 2)
-    assert a.optimum.tolist() == [0.0] * 4 and a.start.tolist() == [3.0] * 4 and gmc_toy("A", 2).start.tolist() == [3.0, 2.0]
+    assert (
+        a.optimum.tolist() == [0.0] * 4
+        and a.start.tolist() == [3.0] * 4
+        and gmc_toy("A", 2).start.tolist() == [3.0, 2.0]
+    )
     np.testing.assert_allclose(b.optimum, np.array([-9, 9, -9, 9]) / 11)
     assert b.matrices.tolist() == [[1, 10, 1, 10], [10, 1, 10, 1]] and b.start.tolist() == [5.0] * 4
 
@@ -63,7 +67,9 @@ def test_gradients_are_the_derivatives_that_autograd_finds(problem):
     assert gradients.dtype == torch.float64
 
 
-@pytest.mark.parametrize("problem", [random_quadratics(noise=0.5), gmc_toy("B", 5, noise=0.5)], ids=["full", "diagonal"])
+@pytest.mark.parametrize(
+    "problem", [random_quadratics(noise=0.5), gmc_toy("B", 5, noise=0.5)], ids=["full", "diagonal"]
+)
 def test_one_workers_gradient_has_the_bits_of_its_row(problem):
     workload = QuadraticWorkload(problem, 3)
     shared = workload.initial_parameters()
@@ -129,7 +135,9 @@ def test_numbers_that_do_not_fit_are_refused_by_name(change, says):
     assert says in str(refusal.value)
 
 
-@pytest.mark.parametrize("problem", [random_quadratics(noise=0.3), gmc_toy("B", 5, noise=0.3)], ids=["full", "diagonal"])
+@pytest.mark.parametrize(
+    "problem", [random_quadratics(noise=0.3), gmc_toy("B", 5, noise=0.3)], ids=["full", "diagonal"]
+)
 def test_components_differ_by_fixed_slopes_and_their_mean_is_the_workers_objective(problem):
     task = QuadraticWorkload(problem, 0)
     exact = QuadraticWorkload(dataclasses.replace(problem, noise=0.0), 0)
@@ -144,7 +152,9 @@ def test_components_differ_by_fixed_slopes_and_their_mean_is_the_workers_objecti
         spread = float((gradients - gradient).square().sum() / (15 * problem.d)) ** 0.5
         assert abs(spread / 0.3 - 1) < 5 / (2 * 15 * problem.d) ** 0.5
         offset = at - torch.from_numpy(problem.minimisers[worker])
-        value = offset @ torch.from_numpy(full(problem)[worker]) @ offset / 2 + (gradients[3] - gradient).detach() @ offset
+        value = (
+            offset @ torch.from_numpy(full(problem)[worker]) @ offset / 2 + (gradients[3] - gradient).detach() @ offset
+        )
         torch.testing.assert_close(value, parts[3][1])
         torch.testing.assert_close(torch.autograd.grad(value, at)[0], parts[3][0])
         assert torch.equal(task.component_gradient(worker, at, 3)[0], parts[3][0])

@@ -2,10 +2,20 @@ import numpy as np
 import pytest
 import torch
 
-from simgmc.results.checkpoint import Checkpoints
+from simgmc.results.directory.checkpoint import Checkpoints
 from simgmc.training.saved_state import from_arrays, to_arrays
 
-DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.uint8, torch.bool, torch.complex64, torch.float8_e4m3fn]
+DTYPES = [
+    torch.float32,
+    torch.float64,
+    torch.bfloat16,
+    torch.float16,
+    torch.int64,
+    torch.uint8,
+    torch.bool,
+    torch.complex64,
+    torch.float8_e4m3fn,
+]
 
 
 def through_a_file(state, directory):
@@ -26,7 +36,9 @@ def test_tensors_of_any_dtype_and_shape_come_back_with_the_same_bits(tmp_path, d
 
 
 def test_nan_payloads_infinities_and_signed_zeros_are_kept(tmp_path):
-    tensor = torch.tensor([0x7FC12345, 0x7F800000, -0x80000000, 1], dtype=torch.int64).to(torch.int32).view(torch.float32)
+    tensor = (
+        torch.tensor([0x7FC12345, 0x7F800000, -0x80000000, 1], dtype=torch.int64).to(torch.int32).view(torch.float32)
+    )
     assert bits(through_a_file(tensor, tmp_path)) == bits(tensor)
 
 
@@ -43,7 +55,11 @@ def test_nested_state_comes_back_with_its_types(tmp_path):
 def test_views_are_stored_by_what_they_show(tmp_path):
     whole = torch.arange(12.0).view(3, 4)
     found = through_a_file([whole.T, whole[:, ::2], whole[:1].expand(3, 4)], tmp_path)
-    assert [tensor.tolist() for tensor in found] == [whole.T.tolist(), whole[:, ::2].tolist(), whole[:1].expand(3, 4).tolist()]
+    assert [tensor.tolist() for tensor in found] == [
+        whole.T.tolist(),
+        whole[:, ::2].tolist(),
+        whole[:1].expand(3, 4).tolist(),
+    ]
 
 
 def test_what_comes_back_shares_no_memory_with_what_was_read(tmp_path):

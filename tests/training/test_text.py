@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from simgmc.errors import SimgmcError
-from simgmc.training.datasets import DATASETS, Dataset, load_dataset
-from simgmc.training.models import build_model
-from simgmc.training.partitions import partition
-from simgmc.training.text import read_text_blocks
-from simgmc.training.workload import ClassificationWorkload
+from simgmc.core.errors import SimgmcError
+from simgmc.workloads.classification import ClassificationWorkload
+from simgmc.workloads.data.catalogue import DATASETS, Dataset, load_dataset
+from simgmc.workloads.data.text import read_text_blocks
+from simgmc.workloads.models.catalogue import build_model
+from simgmc.workloads.partitions.catalogue import partition
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 40
 
@@ -65,14 +65,22 @@ def test_gradients_are_those_of_the_mean_cross_entropy_over_tokens(data, name, s
     model, _, task = workload(data, name, **SMALL[name])
     model = model.double()
     generator = torch.Generator().manual_seed(3)
-    at = task.initial_parameters() + 0.1 * torch.randn(1 if shared else 3, task.d, generator=generator, dtype=torch.float64)
+    at = task.initial_parameters() + 0.1 * torch.randn(
+        1 if shared else 3, task.d, generator=generator, dtype=torch.float64
+    )
     gradients, losses = task.gradients(at, 2)
     trained = [p for p in model.parameters() if p.requires_grad]
     for worker in range(3):
         index = task._minibatches.indices(2, worker)
         nn.utils.vector_to_parameters(at[0 if shared else worker], trained)
         logits = model(torch.from_numpy(data.train_images[index]))
-        loss = torch.stack([F.cross_entropy(logits[i, j], torch.tensor(data.train_labels[index[i], j])) for i in range(4) for j in range(8)]).mean()
+        loss = torch.stack(
+            [
+                F.cross_entropy(logits[i, j], torch.tensor(data.train_labels[index[i], j]))
+                for i in range(4)
+                for j in range(8)
+            ]
+        ).mean()
         expected = torch.cat([g.flatten() for g in torch.autograd.grad(loss, trained)])
         torch.testing.assert_close(gradients[worker], expected, rtol=1e-9, atol=1e-11)
         torch.testing.assert_close(losses[worker], loss.detach(), rtol=1e-12, atol=1e-12)
@@ -111,7 +119,9 @@ def test_no_token_sees_those_after_it(data, name):
 
 def test_the_same_bits_on_any_number_of_threads(data):
     model, owned, _ = workload(data, "lstm", **SMALL["lstm"])
-    results = [ClassificationWorkload(model, data, owned, batch=4, seed=1, threads=threads, route="pool") for threads in (1, 3)]
+    results = [
+        ClassificationWorkload(model, data, owned, batch=4, seed=1, threads=threads, route="pool") for threads in (1, 3)
+    ]
     points = results[0].initial_parameters() + torch.arange(3.0)[:, None] / 100
     assert torch.equal(results[0].gradients(points, 0)[0], results[1].gradients(points, 0)[0])
 
@@ -133,7 +143,8 @@ def test_dropout_is_drawn_from_the_seed_and_found_wherever_it_is(data):
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("mlp", "cannot take samples that are tokens of a text; these can: gpt, lstm"), ("vit", "these can: gpt, lstm")]
+    ("name", "message"),
+    [("mlp", "cannot take samples that are tokens of a text; these can: gpt, lstm"), ("vit", "these can: gpt, lstm")],
 )
 def test_models_of_values_refuse_tokens(data, name, message):
     with pytest.raises(SimgmcError, match=message):
@@ -149,6 +160,10 @@ def test_a_model_whose_output_does_not_fit_is_refused(data):
     owned = partition("iid", data.train_labels, 2, 0)
     with pytest.raises(SimgmcError, match=r"Linear: does not take a batch of shape \(4, 8\) \(int64\): RuntimeError"):
         ClassificationWorkload(nn.Linear(8, 3), data, owned, batch=4, seed=0)
-    pictures = Dataset("p", np.zeros((9, 8), np.float32), np.zeros(9, np.int64), np.zeros((3, 8), np.float32), np.zeros(3, np.int64), 5)
+    pictures = Dataset(
+        "p", np.zeros((9, 8), np.float32), np.zeros(9, np.int64), np.zeros((3, 8), np.float32), np.zeros(3, np.int64), 5
+    )
     with pytest.raises(SimgmcError, match=r"a tensor of shape \(4, 3\); needed are logits of shape \(4, 5\)"):
-        ClassificationWorkload(nn.Linear(8, 3), pictures, partition("iid", pictures.train_labels, 2, 0), batch=4, seed=0)
+        ClassificationWorkload(
+            nn.Linear(8, 3), pictures, partition("iid", pictures.train_labels, 2, 0), batch=4, seed=0
+        )

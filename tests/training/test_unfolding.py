@@ -12,9 +12,9 @@ from simgmc.algorithms import ALGORITHMS
 from simgmc.algorithms.sgd import SGD
 from simgmc.compression import build
 from simgmc.compression.among import among, with_late
-from simgmc.costs import Average, Membership
-from simgmc.errors import SimgmcError
-from simgmc.randomness import Randomness
+from simgmc.core.errors import SimgmcError
+from simgmc.core.randomness import Randomness
+from simgmc.costs.steps import Average, Membership
 from simgmc.training.saved_state import from_arrays, to_arrays
 from simgmc.training.stacked import StackedTrainer
 
@@ -27,7 +27,7 @@ class Linear:
     device, dtype, batches_per_epoch = torch.device("cpu"), torch.float64, 10.0
 
     def __init__(self, workers=K):
-        from simgmc.layout import Layout
+        from simgmc.core.layout import Layout
 
         self.workers, self.d, self.layout = workers, D, Layout(("matrix", "bias"), ((4, 2), (4,)))
         draws = np.random.default_rng(3)
@@ -62,11 +62,28 @@ def method(name):
     return ALGORITHMS[name](**own.get(name, {"compressor": compressor}))
 
 
-METHODS = ["sgd", "dmsgd", "gmc", "dgc", "ef-sgdm", "def-a", "doublesqueeze", "qsgd", "powersgd", "local-sgd", "slowmo", "qsparse-local-sgd", "saef", "terngrad"]
+METHODS = [
+    "sgd",
+    "dmsgd",
+    "gmc",
+    "dgc",
+    "ef-sgdm",
+    "def-a",
+    "doublesqueeze",
+    "qsgd",
+    "powersgd",
+    "local-sgd",
+    "slowmo",
+    "qsparse-local-sgd",
+    "saef",
+    "terngrad",
+]
 
 
 def trainer(algorithm, participation="present", workers=K):
-    return StackedTrainer(algorithm, Linear(workers), lambda epoch: RATE, weight_decay=1e-3, participation=participation)
+    return StackedTrainer(
+        algorithm, Linear(workers), lambda epoch: RATE, weight_decay=1e-3, participation=participation
+    )
 
 
 def run(one, taken, lost=()):
@@ -82,7 +99,9 @@ def run(one, taken, lost=()):
 
 
 def bits(state):
-    return {name: value.numpy().tobytes() if isinstance(value, torch.Tensor) else value for name, value in state.items()}
+    return {
+        name: value.numpy().tobytes() if isinstance(value, torch.Tensor) else value for name, value in state.items()
+    }
 
 
 def everything(one):
@@ -95,14 +114,21 @@ SEVERAL = ("powersgd", "terngrad", "saef")
 
 @pytest.mark.parametrize(
     ("name", "participation"),
-    [(name, how) for name in METHODS for how in ("present", "dropped", "carried") if how == "present" or name not in SEVERAL],
+    [
+        (name, how)
+        for name in METHODS
+        for how in ("present", "dropped", "carried")
+        if how == "present" or name not in SEVERAL
+    ],
 )
 def test_with_everybody_in_every_mean_the_bits_are_those_of_a_plain_training(name, participation):
     plain, told = trainer(method(name), "all"), trainer(method(name), participation)
     for _ in range(5):
         costs = plain.run_round()
         settled = run(told, range(K))
-        assert [(s.up.tolist(), s.down, s.floats_down) for s in settled] == [(s.up.tolist(), s.down, s.floats_down) for s in costs if isinstance(s, Average)]
+        assert [(s.up.tolist(), s.down, s.floats_down) for s in settled] == [
+            (s.up.tolist(), s.down, s.floats_down) for s in costs if isinstance(s, Average)
+        ]
         assert all(one.participants is None for one in settled)
     assert everything(plain) == everything(told)
 
@@ -124,14 +150,18 @@ def test_without_the_last_worker_the_training_is_that_of_the_others(name):
     for _ in range(5):
         settled = run(whole, range(K - 1))
         costs = [step for step in others.run_round() if isinstance(step, Average)]
-        assert [(one.up[: K - 1].tolist(), one.down) for one in settled] == [(one.up.tolist(), one.down) for one in costs]
+        assert [(one.up[: K - 1].tolist(), one.down) for one in settled] == [
+            (one.up.tolist(), one.down) for one in costs
+        ]
     own = others.worker.state()
     for key, value in whole.worker.state().items():
         if isinstance(value, torch.Tensor) and value.dim():
             assert torch.equal(value[: K - 1] if len(value) == K else value, own[key]), key
     assert whole.report().train_loss == others.report().train_loss
     assert torch.equal(whole.workload.running["mean"][: K - 1], others.workload.running["mean"])
-    assert whole.workload.running["seen"].tolist() == [10.0 if "local" in name or name == "slowmo" else 5.0] * (K - 1) + [0.0]
+    assert whole.workload.running["seen"].tolist() == [10.0 if "local" in name or name == "slowmo" else 5.0] * (
+        K - 1
+    ) + [0.0]
 
 
 @pytest.mark.parametrize("name", ["dmsgd", "gmc", "dgc", "ef-sgdm", "qsparse-local-sgd"])
@@ -161,7 +191,11 @@ def test_a_lost_message_is_forgotten_by_error_feedback_and_work_given_up_is_as_n
 @settings(max_examples=40, deadline=None)
 def test_every_carried_gradient_enters_exactly_one_mean(memberships):
     """Sum of k * mean over the rounds = all gradients begun, less those still held; each at the model it was begun at."""
-    one, stepped, begun = trainer(SGD(), "carried"), torch.zeros(D, dtype=torch.float64), torch.zeros(D, dtype=torch.float64)
+    one, stepped, begun = (
+        trainer(SGD(), "carried"),
+        torch.zeros(D, dtype=torch.float64),
+        torch.zeros(D, dtype=torch.float64),
+    )
     for number, taken in enumerate(memberships):
         before = one.worker.params[0].clone()
         fresh = [k for k in range(K) if k not in one.held]
@@ -253,10 +287,15 @@ def test_rows_of_a_message_are_the_message_of_these_rows(name):
     message = build(name, Linear().layout, **COMPRESSORS[name])(vectors, Randomness(0, 0, 1, range(K)))
     some = among(message, [1, 3])
     assert torch.equal(some.dense(), message.dense()[[1, 3]])
-    assert some.nbytes.tolist() == message.nbytes[[1, 3]].tolist() and some.floats.tolist() == message.floats[[1, 3]].tolist()
+    assert (
+        some.nbytes.tolist() == message.nbytes[[1, 3]].tolist()
+        and some.floats.tolist() == message.floats[[1, 3]].tolist()
+    )
     assert [some.encode(row) for row in range(2)] == [message.encode(row) for row in (1, 3)]
     every = among(message, range(K))
     assert every.mean().encode() == message.mean().encode()
     if name != "rbgs":
         late = with_late(message, range(K), {2: message.dense()[2]}).mean()
-        assert torch.equal(late.dense(), message.mean().dense()) and late.nbytes.tolist() == message.mean().nbytes.tolist()
+        assert (
+            torch.equal(late.dense(), message.mean().dense()) and late.nbytes.tolist() == message.mean().nbytes.tolist()
+        )

@@ -12,16 +12,16 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from torch import nn
 
-from simgmc.device_times import gradient_seconds
-from simgmc.errors import SimgmcError
-from simgmc.training.datasets import Dataset
-from simgmc.training.models import build_model, ready, seeded
-from simgmc.training.partitions import partition
-from simgmc.training.workload import (
+from simgmc.core.errors import SimgmcError
+from simgmc.experiment.preflight.compute_times import gradient_seconds
+from simgmc.workloads.classification import (
     ClassificationWorkload,
     _device,
     _generator_state,
 )
+from simgmc.workloads.data.catalogue import Dataset
+from simgmc.workloads.models.catalogue import build_model, ready, seeded
+from simgmc.workloads.partitions.catalogue import partition
 
 WORKERS, BATCH, CLASSES = 5, 4, 10
 
@@ -71,9 +71,7 @@ def fresh_modules(model):
 
 def set_parameters(module, vector):
     with torch.no_grad():
-        for p, part in zip(
-            module.parameters(), vector.split([p.numel() for p in module.parameters()]), strict=True
-        ):
+        for p, part in zip(module.parameters(), vector.split([p.numel() for p in module.parameters()]), strict=True):
             p.copy_(part.view_as(p))
 
 
@@ -129,7 +127,9 @@ def test_results_have_the_same_bits_on_1_2_and_4_threads(case):
                 *workload.gradients(points[:1], 0),
                 *workload.gradients(points, 1),
                 *workload.state_dict().values(),
-                torch.tensor([value for value in vars(workload.evaluate(points[0])).values() if isinstance(value, float)]),
+                torch.tensor(
+                    [value for value in vars(workload.evaluate(points[0])).values() if isinstance(value, float)]
+                ),
             ]
         )
     for other in results[1:]:
@@ -326,9 +326,7 @@ def test_impossible_workloads_are_refused_in_one_line():
     model, shape = build("mlp")
     with pytest.raises(SimgmcError, match="batch = 0"):
         make(model, shape, batch=0)
-    flat = Dataset(
-        "flat", np.zeros((9, 4)), np.zeros(9, int), np.zeros((3, 4)), np.zeros(3, int), 2
-    )
+    flat = Dataset("flat", np.zeros((9, 4)), np.zeros(9, int), np.zeros((3, 4)), np.zeros(3, int), 2)
     linear = nn.Linear(4, 2)
     with pytest.raises(SimgmcError, match="augmentation needs images"):
         ClassificationWorkload(linear, flat, [np.arange(9)], batch=2, seed=0, augment=True)
@@ -340,16 +338,22 @@ def test_impossible_workloads_are_refused_in_one_line():
 
 @settings(max_examples=25, deadline=None)
 @given(
-    workers=st.integers(1, 9), batch=st.integers(1, 6), hidden=st.lists(st.integers(1, 5), max_size=3),
-    activation=st.sampled_from([nn.ReLU, nn.Tanh, nn.GELU]), bias=st.booleans(), shared=st.booleans(),
+    workers=st.integers(1, 9),
+    batch=st.integers(1, 6),
+    hidden=st.lists(st.integers(1, 5), max_size=3),
+    activation=st.sampled_from([nn.ReLU, nn.Tanh, nn.GELU]),
+    bias=st.booleans(),
+    shared=st.booleans(),
 )
-def test_split_and_loop_agree_for_any_chain_of_linear_layers(
-    workers, batch, hidden, activation, bias, shared
-):
+def test_split_and_loop_agree_for_any_chain_of_linear_layers(workers, batch, hidden, activation, bias, shared):
     rng = np.random.default_rng(1)
     data = Dataset(
-        "features", rng.normal(size=(40, 7)), rng.integers(0, 3, 40), rng.normal(size=(5, 7)),
-        rng.integers(0, 3, 5), 3,
+        "features",
+        rng.normal(size=(40, 7)),
+        rng.integers(0, 3, 40),
+        rng.normal(size=(5, 7)),
+        rng.integers(0, 3, 5),
+        3,
     )
     owned = partition("iid", data.train_labels, workers, 0)
     widths = [7, *hidden, 3]
@@ -371,7 +375,14 @@ def test_split_and_loop_agree_for_any_chain_of_linear_layers(
 def test_layers_that_write_over_their_input_give_the_same_gradients(route):
     def gradients(inplace):
         torch.manual_seed(4)
-        model = nn.Sequential(nn.Flatten(), nn.LeakyReLU(0.1, inplace), nn.Linear(64, 16), nn.ReLU(inplace), nn.Linear(16, CLASSES), nn.ELU(inplace=inplace))
+        model = nn.Sequential(
+            nn.Flatten(),
+            nn.LeakyReLU(0.1, inplace),
+            nn.Linear(64, 16),
+            nn.ReLU(inplace),
+            nn.Linear(16, CLASSES),
+            nn.ELU(inplace=inplace),
+        )
         workload = make(model, (1, 8, 8), route=route)
         at = workload.initial_parameters()[None]
         return [*workload.gradients(at, 0), *workload.gradients(at, 1)]
@@ -451,13 +462,25 @@ def refuses(out):
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (Failing(refuses), r"model Failing: does not take a batch of shape \(4, 1, 8, 8\) \(float64\): KeyError: 'not today'"),
+        (
+            Failing(refuses),
+            r"model Failing: does not take a batch of shape \(4, 1, 8, 8\) \(float64\): KeyError: 'not today'",
+        ),
         (Failing(refuses, after=1), "model Failing: its gradients failed: KeyError: 'not today'"),
-        (Failing(lambda out: out[:1], after=1), "model Failing: its gradients failed: ValueError: Expected input batch_size"),
+        (
+            Failing(lambda out: out[:1], after=1),
+            "model Failing: its gradients failed: ValueError: Expected input batch_size",
+        ),
         (Failing(NoWayBack.apply), "model Failing: its backward pass failed: KeyError: 'no way back'"),
         (Failing(lambda out: out.to(torch.complex64)), "model Failing: the cross-entropy of its output failed"),
-        (Failing(refuses, in_evaluation=True), r"does not take a batch of shape \(30, 1, 8, 8\) \(float64\) in evaluation: KeyError"),
-        (Failing(lambda out: out[:1], in_evaluation=True), r"a tensor of shape \(1, 10\); needed are logits of shape \(30, 10\)"),
+        (
+            Failing(refuses, in_evaluation=True),
+            r"does not take a batch of shape \(30, 1, 8, 8\) \(float64\) in evaluation: KeyError",
+        ),
+        (
+            Failing(lambda out: out[:1], in_evaluation=True),
+            r"a tensor of shape \(1, 10\); needed are logits of shape \(30, 10\)",
+        ),
         (Failing(lambda out: None, in_evaluation=True), r"NoneType; needed are logits of shape \(30, 10\)"),
     ],
 )

@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from simgmc.device_times import gradient_seconds
-from simgmc.training.datasets import Dataset
-from simgmc.training.models import build_model
-from simgmc.training.partitions import partition
-from simgmc.training.workload import ClassificationWorkload
+from simgmc.experiment.preflight.compute_times import gradient_seconds
+from simgmc.workloads.classification import ClassificationWorkload
+from simgmc.workloads.data.catalogue import Dataset
+from simgmc.workloads.models.catalogue import build_model
+from simgmc.workloads.partitions.catalogue import partition
 
 pytestmark = [
     pytest.mark.cuda,
@@ -32,7 +32,13 @@ def make(model, device, **options):
     images = rng.integers(0, 256, (120, 3, 16, 16), dtype=np.uint8)
     labels = rng.integers(0, CLASSES, 120)
     data = Dataset(
-        "random", images, labels, images[:30], labels[:30], CLASSES, np.full(3, 120.0),
+        "random",
+        images,
+        labels,
+        images[:30],
+        labels[:30],
+        CLASSES,
+        np.full(3, 120.0),
         np.full(3, 60.0),
     )
     owned = partition("iid", labels, WORKERS, 0)
@@ -46,9 +52,7 @@ def build(case):
 
 
 def points(workload, rows):
-    noise = torch.randn(
-        rows, workload.d, generator=torch.Generator().manual_seed(0), dtype=workload.dtype
-    )
+    noise = torch.randn(rows, workload.d, generator=torch.Generator().manual_seed(0), dtype=workload.dtype)
     return workload.initial_parameters() + 0.05 * noise.to(workload.device)
 
 
@@ -111,9 +115,7 @@ def test_more_workers_than_streams():
     data = Dataset("random", images, labels, images, labels, 10, np.full(3, 120.0), np.full(3, 60.0))
     owned = partition("iid", labels, 40, 0)
     cpu, cuda = (
-        ClassificationWorkload(
-            model, data, owned, batch=3, seed=0, device=device, dtype=torch.float64
-        )
+        ClassificationWorkload(model, data, owned, batch=3, seed=0, device=device, dtype=torch.float64)
         for device in ("cpu", "cuda")
     )
     at = points(cpu, 40)
@@ -167,7 +169,9 @@ def test_models_of_tokens_agree_with_the_cpu(name):
     data = Dataset("text", blocks, blocks, blocks[:10], blocks[:10], 11, tokens=True)
     model = build_model(name, (8,), 11, 1, True)
     cpu, cuda = (
-        ClassificationWorkload(model, data, np.split(np.arange(60), 4), batch=3, seed=0, device=device, dtype=torch.float64)
+        ClassificationWorkload(
+            model, data, np.split(np.arange(60), 4), batch=3, seed=0, device=device, dtype=torch.float64
+        )
         for device in ("cpu", "cuda")
     )
     at = points(cpu, 4)
@@ -181,7 +185,7 @@ def test_models_of_tokens_agree_with_the_cpu(name):
 def test_fewer_workers_at_once_give_the_same_gradients(at_once, monkeypatch):
     model = build("resnet20-BN")
     side_by_side = make(model, "cuda")
-    monkeypatch.setattr("simgmc.training.workload.streams", lambda *arguments: at_once)
+    monkeypatch.setattr("simgmc.workloads.classification.streams", lambda *arguments: at_once)
     waiting = make(model, "cuda")
     assert (side_by_side.at_once, waiting.at_once) == (WORKERS, at_once)
     at = points(waiting, WORKERS)

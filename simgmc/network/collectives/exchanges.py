@@ -7,10 +7,10 @@ from functools import cache
 
 import numpy as np
 
-from simgmc.errors import SimgmcError
+from simgmc.core.errors import SimgmcError
+from simgmc.network.collectives.schedule import Schedule, Structure, StructureBuilder
 from simgmc.network.collectives.sliced_ring import slices_of
-from simgmc.network.conditions import Cost
-from simgmc.network.schedule import Schedule, Structure, StructureBuilder
+from simgmc.network.conditions.conditions import Cost
 
 
 @cache
@@ -22,7 +22,9 @@ def _neighbours(links: tuple[tuple[int, ...], ...], adding: bool) -> tuple[Struc
     for rank, targets in enumerate(links):
         for other in targets:
             if other == rank or not 0 <= other < workers:
-                raise SimgmcError(f"worker {rank} cannot send to {other}: neighbours are other workers, 0 to {workers - 1}")
+                raise SimgmcError(
+                    f"worker {rank} cannot send to {other}: neighbours are other workers, 0 to {workers - 1}"
+                )
             received[other].append(build.flow(rank, other, gates=(rank,)))
             senders.append(rank)
     for rank in range(workers):

@@ -6,12 +6,12 @@ that libraries run.
 
 from __future__ import annotations
 
-from simgmc.costs import Average
+from simgmc.costs.steps import Average
 from simgmc.network.collectives.options import Options
 from simgmc.network.collectives.pieces import alone
+from simgmc.network.collectives.schedule import Schedule
 from simgmc.network.collectives.sliced_ring import all_gather_ring, all_reduce_ring, ring_schedule
-from simgmc.network.conditions import Cost
-from simgmc.network.schedule import Schedule
+from simgmc.network.conditions.conditions import Cost
 
 
 def lock_step_all_reduce(average: Average, aggregation: Cost, options: Options) -> Schedule:

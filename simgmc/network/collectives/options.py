@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from simgmc.errors import SimgmcError
-from simgmc.registry import Option, read_options
+from simgmc.core.errors import SimgmcError
+from simgmc.core.registry import Option, read_options
 
 SLICES = {
-    "slices": Option("slices that a chunk is cut into; unless given 8, none below a packet (servers: 1)", int, None, at_most=4096)
+    "slices": Option(
+        "slices that a chunk is cut into; unless given 8, none below a packet (servers: 1)", int, None, at_most=4096
+    )
 }
 SERVERS = {"servers": Option("servers among which the parameters are cut", int, 1, at_most=10_000)}
 K_OF_N = {

@@ -6,8 +6,8 @@ from functools import cache
 
 import numpy as np
 
-from simgmc.network.conditions import Cost
-from simgmc.network.schedule import Schedule, StructureBuilder
+from simgmc.network.collectives.schedule import Schedule, StructureBuilder
+from simgmc.network.conditions.conditions import Cost
 
 
 def cut(nbytes: int, item_bytes: int, parts: int) -> np.ndarray:

@@ -6,11 +6,11 @@ from functools import cache
 
 import numpy as np
 
-from simgmc.costs import Average
+from simgmc.costs.steps import Average
 from simgmc.network.collectives.options import Options
 from simgmc.network.collectives.pieces import alone, cut
-from simgmc.network.conditions import Cost
-from simgmc.network.schedule import Schedule, Structure, StructureBuilder
+from simgmc.network.collectives.schedule import Schedule, Structure, StructureBuilder
+from simgmc.network.conditions.conditions import Cost
 
 
 @cache
@@ -119,7 +119,7 @@ def first_k_parameter_server(average: Average, aggregation: Cost, options: Optio
 
     A worker that becomes ready when the answer has already been made drops its message
     unsent (``late = "dropped"``), or still sends it, for the next round (``"carried"``). This is
-    one exchange alone; rounds after each other are in :mod:`simgmc.network.first_k`.
+    one exchange alone; rounds after each other are in :mod:`simgmc.network.cluster.first_k`.
     """
     workers = len(average.up)
     if workers == 1:

@@ -15,12 +15,12 @@ from functools import cache
 
 import numpy as np
 
-from simgmc.costs import Average
+from simgmc.costs.steps import Average
 from simgmc.network.collectives.options import Options
 from simgmc.network.collectives.pieces import alone, cut
-from simgmc.network.conditions import Cost
-from simgmc.network.fast_ring import Ring
-from simgmc.network.schedule import Schedule, Structure, StructureBuilder
+from simgmc.network.collectives.schedule import Schedule, Structure, StructureBuilder
+from simgmc.network.conditions.conditions import Cost
+from simgmc.network.shortcuts.fast_ring import Ring
 
 SLICES = 8
 """Slices a chunk is cut into, unless that makes them smaller than a packet."""

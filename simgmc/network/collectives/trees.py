@@ -6,12 +6,12 @@ from functools import cache
 
 import numpy as np
 
-from simgmc.costs import Average
+from simgmc.costs.steps import Average
 from simgmc.network.collectives.options import Options
 from simgmc.network.collectives.pieces import alone, cut
+from simgmc.network.collectives.schedule import Schedule, Structure, StructureBuilder
 from simgmc.network.collectives.sliced_ring import slices_of
-from simgmc.network.conditions import Cost
-from simgmc.network.schedule import Schedule, Structure, StructureBuilder
+from simgmc.network.conditions.conditions import Cost
 
 
 def binary_tree(ranks: int) -> list[int]:
@@ -33,9 +33,13 @@ def double_binary_tree(ranks: int) -> tuple[list[int], list[int]]:
     second is the first mirrored (even number of ranks) or shifted by one (odd)."""
     first = binary_tree(ranks)
     if ranks % 2 == 0:
-        mirrored = [ranks - 1 - first[ranks - 1 - rank] if first[ranks - 1 - rank] >= 0 else -1 for rank in range(ranks)]
+        mirrored = [
+            ranks - 1 - first[ranks - 1 - rank] if first[ranks - 1 - rank] >= 0 else -1 for rank in range(ranks)
+        ]
         return first, mirrored
-    shifted = [(first[(rank - 1) % ranks] + 1) % ranks if first[(rank - 1) % ranks] >= 0 else -1 for rank in range(ranks)]
+    shifted = [
+        (first[(rank - 1) % ranks] + 1) % ranks if first[(rank - 1) % ranks] >= 0 else -1 for rank in range(ranks)
+    ]
     return first, shifted
 
 

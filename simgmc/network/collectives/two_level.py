@@ -6,12 +6,12 @@ from functools import cache
 
 import numpy as np
 
-from simgmc.costs import Average
-from simgmc.errors import SimgmcError
+from simgmc.core.errors import SimgmcError
+from simgmc.costs.steps import Average
 from simgmc.network.collectives.options import Options
 from simgmc.network.collectives.pieces import adding_times, alone, cut
-from simgmc.network.conditions import Cost
-from simgmc.network.schedule import Schedule, Structure, StructureBuilder
+from simgmc.network.collectives.schedule import Schedule, Structure, StructureBuilder
+from simgmc.network.conditions.conditions import Cost
 
 Groups = tuple[tuple[int, ...], ...]
 

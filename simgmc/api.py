@@ -1,0 +1,95 @@
+"""simgmc from Python: a scenario with data sets and a model that are already there."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simgmc.core.errors import SimgmcError
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.utils.data import Dataset as TorchDataset
+
+    from simgmc.workloads.data.catalogue import Dataset
+
+
+def run(
+    scenario: str | Path | Mapping[str, Any],
+    *,
+    out: str | Path,
+    train: TorchDataset | None = None,
+    test: TorchDataset | None = None,
+    model: nn.Module | Callable[[], nn.Module] | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Path:
+    """Run a scenario, as ``simgmc run`` does, with data sets or a model of one's own.
+
+    Args:
+        scenario: a TOML file, or its content as a dict.
+        out: the run directory.
+        train, test: any ``torch.utils.data.Dataset`` of (values, class) pairs, in the place of
+            ``workload.dataset``. Every sample is read once.
+        model: a function that makes the module, called anew for each seed with torch's generator seeded;
+            or a module, which starts from its present parameters for every seed. In the place of
+            ``workload.model``.
+        mean, std: of the given data: the model sees ``(value - mean) / std``; values as they are if None.
+        settings: keys of the scenario to change, as ``--set`` does.
+        options: ``device``, ``data_dir``, ``threads``, ``overwrite``, ``resume`` and so on, see
+            :func:`simgmc.experiment.run.run`.
+
+    Returns:
+        The run directory: ``metrics.csv``, ``summary.csv``, ``plots/``.
+
+    Raises:
+        SimgmcError: anything in the scenario, the data or the model that is not right.
+    """
+    from simgmc.experiment import run as running
+    from simgmc.experiment.assembly import Given
+    from simgmc.scenario import ScenarioFile
+
+    dataset, digest = _dataset(train, test, mean, std)
+    changes = dict(settings or {})
+    if dataset is not None:
+        changes["workload.dataset"] = {"name": "given", "digest": digest}
+    if model is not None:
+        changes["workload.model"] = {"name": "given", "what": _what(model)}
+    if isinstance(scenario, Mapping):
+        file = ScenarioFile({"name": "run", **scenario}, "given in Python", changes.items())
+    else:
+        file = ScenarioFile.read(scenario, changes.items())
+    return running.run(file, out=out, given=Given(dataset, model), **options)
+
+
+def _dataset(train: Any, test: Any, mean: Any, std: Any) -> tuple[Dataset | None, str]:
+    if (train is None) != (test is None):
+        raise SimgmcError("give both train and test, or neither")
+    if train is None:
+        return None, ""
+    from simgmc.core.reading_progress import reading_progress
+    from simgmc.workloads.data.own_data import read_own
+
+    with reading_progress() as progress:
+        data = read_own("given", train, test, mean=mean, std=std, progress=progress)
+    digest = hashlib.sha256(repr((data.mean.tolist(), data.std.tolist())).encode())
+    for array in (data.train_images, data.train_labels, data.test_images, data.test_labels):
+        digest.update(repr((array.shape, array.dtype.str)).encode())
+        digest.update(array)
+    return data, digest.hexdigest()[:16]
+
+
+def _what(model: Any) -> str:
+    """The class and the size of a model, for the resolved scenario."""
+    import torch
+
+    from simgmc.experiment.assembly import Given
+
+    if not isinstance(model, torch.nn.Module) and not callable(model):
+        raise SimgmcError(f"model: {type(model).__name__} is neither a torch.nn.Module nor a function that makes one")
+    model = Given(model=model).build(0)
+    return f"{type(model).__name__}, {sum(p.numel() for p in model.parameters() if p.requires_grad):,} parameters"

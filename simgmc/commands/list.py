@@ -1,0 +1,71 @@
+"""``simgmc list``: every name a scenario can use, with what it is, where it comes from, and its options."""
+
+from __future__ import annotations
+
+import importlib
+
+from rich import box
+from rich.table import Table
+
+from simgmc.core.errors import show_value
+from simgmc.core.registry import REQUIRED, Entry, Option, Registry
+from simgmc.core.terminal import plain_console
+
+KINDS = Registry(
+    "kind of part",
+    {
+        "algorithms": "simgmc.algorithms:ALGORITHMS",
+        "compressors": "simgmc.compression:COMPRESSORS",
+        "collectives": "simgmc.scenario.cluster:CHOICES",
+        "topologies": "simgmc.network.topology.catalogue:TOPOLOGIES",
+        "graphs": "simgmc.mixing:GRAPHS",
+        "weights": "simgmc.mixing:WEIGHTS",
+        "models": "simgmc.workloads.models.catalogue:MODELS",
+        "datasets": "simgmc.workloads.data.catalogue:DATASETS",
+        "partitions": "simgmc.workloads.partitions.catalogue:PARTITIONS",
+        "problems": "simgmc.workloads.problems.catalogue:PROBLEMS",
+        "devices": "simgmc.scenario.devices:DEVICES",
+    },
+)
+"""Where the entries of each kind are registered."""
+
+
+def entries(kind: str) -> Registry[Entry]:
+    """The entries of a kind by name. Raises SimgmcError for an unknown one."""
+    module, _, registry = KINDS[kind].partition(":")
+    found = getattr(importlib.import_module(module), registry)
+    return Registry("algorithm", [cls.entry(name) for name, cls in found.items()]) if kind == "algorithms" else found
+
+
+def show(kind: str | None, name: str | None = None) -> None:
+    """Print one kind, or all of them; or one entry with its options."""
+    console = plain_console()
+    if name is not None:
+        entry = entries(kind)[name]
+        details = f"\n\n{entry.details}" if entry.details else ""
+        console.print(f"{name}: {entry.summary}\nsource: {entry.source}{details}", markup=False, highlight=False)
+        console.print(_options(entry) if entry.options else "no options")
+        return
+    for one in [kind] if kind else KINDS:
+        table = Table(title=one, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column("name", no_wrap=True)
+        table.add_column("what it is", ratio=3)
+        table.add_column("source", ratio=2)
+        for key, entry in entries(one).items():
+            table.add_row(key, entry.summary, entry.source)
+        console.print(table)
+
+
+def _options(entry: Entry) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("option", "default", "values", "meaning"):
+        table.add_column(column, no_wrap=column == "option")
+    for key, option in entry.options.items():
+        table.add_row(key, _default(option), option.words, option.summary)
+    return table
+
+
+def _default(option: Option) -> str:
+    if option.default is REQUIRED:
+        return "required"
+    return "optional" if option.default is None else show_value(option.default)

@@ -1,0 +1,163 @@
+"""``simgmc replay``: a finished run's rounds on another cluster, without training and without torch."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from simgmc.core.errors import SimgmcError, show_value
+from simgmc.core.terminal import plain_console
+from simgmc.experiment.explanation import explain, print_explanations
+from simgmc.experiment.header import line, print_cluster
+from simgmc.experiment.partition_tables import copy_holdings
+from simgmc.experiment.plan import Training, bound, cluster_settings, require_stated_times, trainings
+from simgmc.experiment.record import Stored
+from simgmc.experiment.simulation import write_series
+from simgmc.network import ClusterSettings, simulate
+from simgmc.results.directory import run_directory
+from simgmc.results.directory.run_directory import RunDirectory
+from simgmc.results.directory.run_lock import writing
+from simgmc.results.directory.scenario_changes import differences, heading
+from simgmc.results.report import report
+from simgmc.results.series.grids import MOST_POINTS
+from simgmc.scenario import GridPoint, ScenarioFile
+
+
+def replay(
+    run: str | Path,
+    *,
+    settings: Iterable[tuple[str, Any]] = (),
+    cluster: str | Path | None = None,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    console: Console | None = None,
+) -> Path:
+    """Put a run on another cluster; returns the new run directory.
+
+    ``settings`` change ``cluster`` keys (or the grid's), ``cluster`` is a TOML file whose
+    ``[cluster]`` table replaces the run's. The metrics are those of a full run there.
+    """
+    console = console or plain_console()
+    source = run_directory.open_run(Path(run) if Path(run).name not in ("", "..") else Path(run).resolve())
+    before = ScenarioFile.read(source.path / "scenario.toml")
+    changes = list(settings)
+    if cluster is not None:
+        changes.insert(0, ("cluster", _cluster_table(cluster)))
+        changes += [(f"grid.{key}", None) for key in before.grid if key.startswith("cluster.")]
+    after = before.with_settings(changes)
+    _refuse_other_changes(before, after)
+    require_stated_times(after.points, after.place)
+    after, left_out = _replayable(after, before)
+    out = Path(out) if out else source.path.with_name(source.path.name + "-replay")
+    if out.resolve() == source.path.resolve():
+        raise SimgmcError(f"{out}: is the run that is replayed; choose another directory with --out")
+    text, keys = heading(source.scenario_text()) + after.resolved(), tuple(after.grid)
+    run_directory.check_free(out, text, overwrite=overwrite)
+    plan, stored = trainings(after.points), Stored.read(source)
+    for training in plan:  # all that is needed is there, before anything is written
+        _check(stored, training)
+    with writing(out):
+        directory = run_directory.create(out, text, grid_keys=keys, overwrite=overwrite)
+        print_cluster(console, after)
+        for name in left_out:
+            line(console, "left out", f"{name}: {_ANOTHER}; run it there with simgmc run")
+        finished = directory.finished()
+        for training in plan:
+            record, _ = stored.of(training)
+            directory.write_costs(training.key, record.rounds)
+            for point, settings in _clusters(training):
+                if training.series(point) not in finished:
+                    write_series(directory, training.series(point), record, simulate(settings, record.rounds))
+        copy_holdings(source, directory)
+        _show(console, directory, after)
+    return directory.path
+
+
+_ANOTHER = "the clock drives its training, or says who takes part in it, so that another network gives another one"
+
+
+def _replayable(file: ScenarioFile, before: ScenarioFile) -> tuple[ScenarioFile, list[str]]:
+    """The file with those methods only whose training does not depend on the clock, neither there
+    nor in the run as it was, and the others' names.
+
+    Raises SimgmcError where none is left, or the baseline is not.
+    """
+    scenario = file.points[0].scenario
+    if scenario.workload.evaluation_interval()[1] == "seconds":
+        raise SimgmcError(
+            f"{file.place}: workload.evaluate_every = {show_value(scenario.workload.evaluate_every)}: on another network other rounds "
+            "would be evaluated at these times; run it there with simgmc run"
+        )
+    points = (*file.points, *before.points)
+    clocked = [method.name for method in scenario.methods if any(bound(point, method) for point in points)]
+    if not clocked:
+        return file, []
+    if len(clocked) == len(scenario.methods):
+        raise SimgmcError(
+            f"{file.place}: {', '.join(clocked)}: cannot be replayed: {_ANOTHER}; run it there with simgmc run"
+        )
+    if scenario.report.baseline in clocked:
+        raise SimgmcError(
+            f"{file.place}: report.baseline = {show_value(scenario.report.baseline)}: cannot be replayed: {_ANOTHER}; "
+            "choose another with --set report.baseline=NAME, or run it there with simgmc run"
+        )
+    return file.only([method.name for method in scenario.methods if method.name not in clocked]), clocked
+
+
+def _clusters(training: Training) -> list[tuple[GridPoint, ClusterSettings]]:
+    """Every cluster that a training is put on."""
+    return [(point, cluster_settings(point.scenario, training.method, training.seed)) for point in training.points]
+
+
+def _check(stored: Stored, training: Training) -> None:
+    """Raises SimgmcError unless all is stored that a training's clusters need."""
+    record, known = stored.of(training)
+    for _, settings in _clusters(training):
+        if known is not None:
+            timing = simulate(settings, record.rounds)
+            if timing.stopped is None or len(timing.round_end) > known:
+                raise SimgmcError(
+                    f"{stored.directory.path}: {training.title!r} stopped after round {known} on its cluster, and what came after "
+                    "was not kept; train on the other cluster with simgmc run"
+                )
+
+
+def _show(console: Console, directory: RunDirectory, after: ScenarioFile) -> None:
+    report(console, directory, after.points)
+    if len(after.points) <= MOST_POINTS:
+        print_explanations(console, list(explain(directory, after.points)))
+
+
+def _cluster_table(path: str | Path) -> dict[str, Any]:
+    try:
+        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SimgmcError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SimgmcError(f"{path}: not valid TOML: {error}") from None
+    if not isinstance(content.get("cluster"), dict):
+        raise SimgmcError(f"{path}: has no [cluster] table")
+    return content["cluster"]
+
+
+def _refuse_other_changes(before: ScenarioFile, after: ScenarioFile) -> None:
+    """A replay may change when things happen, never what is computed."""
+
+    def training_half(file: ScenarioFile) -> dict[str, Any]:
+        content = tomllib.loads(file.resolved())
+        del content["cluster"]
+        content["grid"] = {key: value for key, value in file.grid.items() if not key.startswith("cluster.")}
+        for method in content["methods"]:
+            method.pop("compression_time", None)
+        del content["report"]
+        return content
+
+    if found := differences(training_half(before), training_half(after)):
+        raise SimgmcError(
+            f"{after.place}: {found[0]}; only cluster and report keys can differ from the run that is replayed, "
+            "for others train again with simgmc run"
+        )

@@ -1,0 +1,102 @@
+"""``simgmc validate``: the network half against reference cases and published measurements."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from simgmc.core.errors import SimgmcError
+from simgmc.core.quantities import bytes_text, time_text
+from simgmc.core.terminal import plain_console
+from simgmc.network.validation.validate import FileReport, validate
+from simgmc.network.validation.validation_figure import check_place, draw
+
+
+def shipped_files() -> list[Path]:
+    """The reference files that come with simgmc."""
+    folder = resources.files("simgmc.network") / "data" / "reference"
+    return sorted(Path(str(file)) for file in folder.iterdir() if file.name.endswith(".json"))
+
+
+def run(
+    files: Sequence[str | Path],
+    *,
+    json_out: str | None = None,
+    picture: str | None = None,
+    console: Console | None = None,
+) -> bool:
+    """Compute every case of the files (of the shipped ones if none is named); whether all exact cases hold."""
+    console = console or plain_console()
+    if picture:
+        check_place(picture)
+    result = validate(list(files) or shipped_files())
+    measured = [report for report in result.reports if report.rows]
+    if json_out:
+        _write(json_out, json.dumps(result.as_json()))
+    if picture:
+        if not measured:
+            raise SimgmcError("--picture: none of the files holds measured collectives")
+        draw(measured[0], picture)
+    _print_files(console, result.reports)
+    for report in measured:
+        _print_measured(console, report)
+    return result.passed
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise SimgmcError(f"{str(path)!r}: cannot be written: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _print_files(console: Console, reports: Sequence[FileReport]) -> None:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="reference files", title_justify="left")
+    for column in ("file", "kind", "cases", "largest error", "where", ""):
+        table.add_column(
+            column, no_wrap=column != "where", justify="right" if "error" in column or column == "cases" else "left"
+        )
+    for report in reports:
+        error = f"{report.largest_error:.1e}" if report.exact else f"{report.largest_error:.1%}"
+        verdict = ("ok" if report.passed else "FAILED") if report.exact else f"mean {report.mean_error:.2%}"
+        table.add_row(
+            escape(Path(report.file).name), report.kind, str(len(report.values)), error, escape(report.worst), verdict
+        )
+    console.print(table)
+
+
+def _print_measured(console: Console, report: FileReport) -> None:
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        title=f"measured collectives: {escape(Path(report.file).name)}",
+        title_justify="left",
+    )
+    for column in ("collective", "library", "nodes", "size", "network", "measured", "simulated", "error", "fitted"):
+        table.add_column(
+            column, no_wrap=True, justify="left" if column in ("collective", "library", "network") else "right"
+        )
+    for row in report.rows:
+        fitted = "" if row.fitted is None else f"{row.fitted / row.measured - 1:+.2%}"
+        mark = "*" if row.headline else ""
+        table.add_row(
+            row.collective + mark, row.library, str(row.nodes), bytes_text(row.nbytes), escape(row.setting),
+            time_text(row.measured), time_text(row.simulated), f"{row.error:+.1%}", fitted,
+        )  # fmt: skip
+    console.print(table)
+    console.print(
+        f"* NCCL all-reduce on a stated network, default ring, nothing calibrated: mean error {report.mean_error:.2%}, largest {report.largest_error:.2%}"
+    )
+    if report.fit:
+        console.print(
+            f"fitted: overheads from the 4-node rows, on the 8-node rows: mean error {report.fit.mean_error:.2%}, largest {report.fit.largest_error:.2%}; {report.fit.overheads}",
+            markup=False,
+            highlight=False,
+        )

@@ -1,0 +1,21 @@
+"""``simgmc why``: what bound each method of a finished run, and what would help."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from simgmc.experiment.explanation import explain, print_explanations
+from simgmc.experiment.plan import require_stated_times
+from simgmc.results.directory.run_directory import open_run
+from simgmc.scenario import ScenarioFile
+
+
+def why(run: str, console: Console) -> None:
+    """Explain every method of a run on every cluster of its grid."""
+    directory = open_run(run)
+    file = ScenarioFile.read(directory.path / "scenario.toml")
+    require_stated_times(file.points, file.place)
+    missing: list[str] = []
+    print_explanations(console, list(explain(directory, file.points, missing)))
+    for line in missing:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Compressors that send every coordinate with few bits."""

@@ -1,0 +1,141 @@
+"""Lattice quantiser with a reference point: its error depends on a distance, not on a norm.
+
+A coordinate is rounded to the lattice of side ``side`` and only its colour, the lattice
+number modulo q = 2^bits, is sent. The receiver picks the point of that colour nearest to
+its own reference y. Within side/2 of x where |x - y| < (q - 1) side / 2; beyond, the
+colours wrap around and the error is a multiple of q * side. Source:
+Davies et al. 2021; used by SwarmSGD (Nadiradze et al. 2021).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from simgmc.compression.message import DenseMessage
+from simgmc.compression.rows import as_rows, on_device, refuse_non_finite
+from simgmc.compression.wire import bits
+from simgmc.compression.wire.values import Values, row_offsets
+from simgmc.core.errors import SimgmcError
+from simgmc.core.randomness import Randomness
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lattice:
+    """``bits`` a coordinate, no norm. Rounds half to even, or with ``dither`` without bias.
+
+    ``dither`` shifts the lattice by a random vector that the shared seed gives to all.
+    The message's own numbers are the lattice points nearest to x (what every receiver
+    without a wrap-around gets); a receiver decodes with :meth:`LatticeValues.at`, or
+    :meth:`received` where it was given the numbers.
+    """
+
+    side: float
+    bits: int = 8
+    dither: bool = False
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.side) and self.side > 0):
+            raise SimgmcError(f"side = {self.side}: a positive length is needed")
+        if not 1 <= self.bits <= 30:
+            raise SimgmcError(f"bits = {self.bits}: 1 to 30 bits a coordinate are needed")
+
+    def __call__(self, vector: Tensor, random: Randomness) -> DenseMessage:
+        rows = as_rows(vector)
+        refuse_non_finite(rows)
+        d = rows.shape[1]
+        shift = None
+        if self.dither:
+            shift = on_device(self.side * (random.shared().random(d) - 0.5), rows.device)
+        points = rows.double() if shift is None else rows.double() + shift
+        numbers = (points / self.side).round_()
+        if float(numbers.abs().max()) > 2**52:
+            raise SimgmcError(f"side = {self.side} is too small for the vector: lattice numbers exceed 2^52")
+        colours = numbers.remainder_(2**self.bits).to(torch.int32)
+        offsets = np.arange(len(rows) + 1, dtype=np.int64) * d
+        return DenseMessage(
+            vector.shape, LatticeValues(colours.view(-1), offsets, self.side, self.bits, rows.view(-1), shift)
+        )
+
+    def received(self, points: Tensor, reference: Tensor) -> Tensor:
+        """What a receiver that holds ``reference`` makes of the colours of lattice ``points``, both ``(..., d)``.
+
+        The points themselves, exactly, unless they are too far from the reference.
+        """
+        period = self.side * 2**self.bits
+        turns = ((reference.double() - points.double()) / period).round_()
+        return points + (period * turns).to(points.dtype)
+
+
+class LatticeValues(Values):
+    """Colours ``(total,)`` int32, and the reference ``(total,)`` at which they are decoded."""
+
+    summable = False
+
+    def __init__(
+        self, colours: Tensor, offsets: np.ndarray, side: float, bits: int, reference: Tensor, shift: Tensor | None
+    ):
+        self.colours = colours
+        self.offsets = offsets
+        self.side = side
+        self.bits = bits
+        self.reference = reference
+        self.shift = shift
+        self.item_bytes = -(-bits // 8)
+        self.fixed_bits = bits
+
+    @cached_property
+    def flat(self) -> Tensor:
+        return decode(self.colours, self.reference, self.side, self.bits, self._shifts)
+
+    @property
+    def _shifts(self) -> Tensor | None:
+        return None if self.shift is None else self.shift.repeat(len(self.offsets) - 1)
+
+    def at(self, reference: Tensor) -> LatticeValues:
+        """The same colours decoded at another reference, ``(..., d)`` (a leading 1 serves all rows)."""
+        rows = len(self.offsets) - 1
+        reference = reference.reshape(-1, len(self.colours) // rows).expand(rows, -1)
+        return LatticeValues(self.colours, self.offsets, self.side, self.bits, reference.reshape(-1), self.shift)
+
+    def wrapped(self, reference: Tensor) -> np.ndarray:
+        """(rows,) int64: coordinates that decode to another lattice point at this reference than here."""
+        wrong = self.at(reference).flat != self.flat
+        return wrong.view(len(self.offsets) - 1, -1).sum(1).cpu().numpy()
+
+    @property
+    def wire(self) -> str:
+        return f"{self.bits}-bit lattice colour"
+
+    @cached_property
+    def nbytes(self) -> np.ndarray:
+        return -(-np.diff(self.offsets) * self.bits // 8)
+
+    def encode(self, row: int) -> bytes:
+        part = self.colours[int(self.offsets[row]) : int(self.offsets[row + 1])]
+        return bits.pack(part.cpu().numpy(), self.bits)
+
+    def decode(self, payloads: Sequence[bytes], counts: Sequence[int]) -> LatticeValues:
+        """Decoded at this message's reference: of the same row, or of the only one."""
+        colours = [torch.from_numpy(bits.unpack(p, n, self.bits).astype(np.int32)) for p, n in zip(payloads, counts)]
+        d = int(counts[0])
+        reference = self.reference.view(-1, d).expand(len(payloads), -1).reshape(-1)
+        flat = torch.cat(colours).to(self.colours.device)
+        return LatticeValues(flat, row_offsets(counts), self.side, self.bits, reference, self.shift)
+
+
+def decode(colours: Tensor, reference: Tensor, side: float, bits: int, shift: Tensor | None = None) -> Tensor:
+    """The point of each colour nearest to the reference, in its dtype; all ``(n,)``.
+
+    side (c + q round((y / side - c) / q)), less the shift that the encoder added.
+    """
+    q = 2**bits
+    near = reference.double() if shift is None else reference.double() + shift
+    numbers = colours + q * ((near / side - colours) / q).round()
+    points = numbers * side
+    return (points if shift is None else points - shift).to(reference.dtype)

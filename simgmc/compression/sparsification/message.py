@@ -1,0 +1,169 @@
+"""Sparse messages: each row's own coordinates, ragged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from simgmc.compression.message import Message
+from simgmc.compression.rows import for_each_row, non_finite
+from simgmc.compression.wire import indices as index_formats
+from simgmc.compression.wire.bits import decode_count, encode_count
+from simgmc.compression.wire.values import FloatValues, Values, row_offsets
+
+
+class SparseMessage(Message):
+    """Coordinates and their values, row after row (compressed sparse rows).
+
+    ``indices`` ``(nnz of all rows,)`` int64, ascending within a row; ``offsets``
+    ``(rows + 1,)`` int64 numpy, where each row begins; ``values.flat`` goes with
+    ``indices``. fp32 values with 32-bit indices are exactly 8 bytes a component.
+
+    The payload is the indices followed by the values. Where the number of components
+    does not follow from the payload's length (coded indices or coded values), it comes
+    first, 7 bits a byte.
+    """
+
+    def __init__(self, shape: Sequence[int], indices: Tensor, values: Values, index_format: str = "32-bit"):
+        self.shape = tuple(shape)
+        self.indices = indices
+        self.values = values
+        self.index_format = index_format
+
+    @property
+    def offsets(self) -> np.ndarray:
+        return self.values.offsets
+
+    @property
+    def item_bytes(self) -> int:
+        bits = index_formats.fixed_bits(self.index_format, self.d)
+        return -(-(bits + self.values.fixed_bits) // 8) if self._self_counting else 1
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """(rows,) int64: components sent by each row."""
+        return np.diff(self.offsets)
+
+    def dense(self) -> Tensor:
+        flat = self.values.flat
+        if flat.device.type == "cpu":
+            out = torch.from_numpy(np.zeros((self.rows, self.d), flat.numpy().dtype))  # zeroed by the system, lazily
+        else:
+            out = flat.new_zeros((self.rows, self.d))
+        for_each_row(lambda row: out[row].index_copy_(0, *self.row(row)), self.rows, flat.device)
+        return out.view(self.shape)
+
+    def subtract_from(self, vector: Tensor, overwrite: bool = False) -> Tensor:
+        rest = (vector.detach() if overwrite else vector.detach().clone()).view(self.rows, self.d)
+        for_each_row(lambda row: rest[row].index_add_(0, *self.row(row), alpha=-1), self.rows, rest.device)
+        return rest.view(self.shape)
+
+    def unsent(self, vector: Tensor) -> Tensor:
+        rest = vector.detach().clone().view(self.rows, self.d)
+        for_each_row(lambda row: rest[row].index_fill_(0, self.row(row)[0], 0), self.rows, rest.device)
+        return rest.view(self.shape)
+
+    def row(self, row: int) -> tuple[Tensor, Tensor]:
+        """``(indices, values)`` of one row."""
+        part = slice(int(self.offsets[row]), int(self.offsets[row + 1]))
+        return self.indices[part], self.values.flat[part]
+
+    def mean(self) -> SparseMessage:
+        """The union's non-zeros: coordinates that cancel are not sent."""
+        flat = self.values.flat
+        total = torch.zeros(self.d, dtype=flat.dtype, device=flat.device)
+        for row in range(self.rows):  # in rank order; a row holds no coordinate twice, so every device adds alike
+            total.index_add_(0, *self.row(row))
+        union, sums = nonzeros(total)
+        coding = self.values.averaged(sums / self.rows, row_offsets([len(union)]))
+        if bool((coding.flat == 0).any()):  # rounded away: by a narrow value format, or below the smallest float
+            kept = coding.flat != 0
+            union, flat = union[kept], coding.flat[kept]
+            coding = self.values.averaged(flat, row_offsets([len(union)]))
+        return SparseMessage((1, self.d), union, coding, self.index_format)
+
+    @cached_property
+    def _self_counting(self) -> bool:
+        return self.values.fixed_bits is not None and index_formats.fixed_bits(self.index_format, self.d) is not None
+
+    @cached_property
+    def _index_bytes(self) -> np.ndarray:
+        bits = index_formats.fixed_bits(self.index_format, self.d)
+        if bits is not None:
+            return -(-self.counts * bits // 8)
+        host = self.indices.cpu().numpy()
+        rows = [host[a:b] for a, b in zip(self.offsets, self.offsets[1:])]
+        return np.array([index_formats.size(self.index_format, row, self.d) for row in rows], np.int64)
+
+    @cached_property
+    def nbytes(self) -> np.ndarray:
+        counted = 0 if self._self_counting else np.array([len(encode_count(n)) for n in self.counts], np.int64)
+        return counted + self._index_bytes + self.values.nbytes
+
+    @cached_property
+    def floats(self) -> np.ndarray:
+        """An index weighs as much as a value: 2 floats a component when values are floats."""
+        return self.counts + self.values.floats
+
+    @property
+    def wire(self) -> str:
+        return f"{self.values.wire} + {index_formats.describe(self.index_format, self.d)}"
+
+    def encode(self, row: int = 0) -> bytes:
+        host = self.row(row)[0].cpu().numpy()
+        count = b"" if self._self_counting else encode_count(len(host))
+        return count + index_formats.encode(self.index_format, host, self.d) + self.values.encode(row)
+
+    def decode(self, payloads: Sequence[bytes]) -> SparseMessage:
+        supports, tails = [], []
+        for payload in payloads:
+            buffer = memoryview(payload)
+            if self._self_counting:
+                bits = index_formats.fixed_bits(self.index_format, self.d) + self.values.fixed_bits
+                count = 8 * len(buffer) // bits
+            else:
+                count, used = decode_count(buffer)
+                buffer = buffer[used:]
+            support, used = index_formats.decode(self.index_format, buffer, count, self.d)
+            supports.append(support)
+            tails.append(buffer[used:])
+        values = self.values.decode(tails, [len(support) for support in supports])
+        flat = torch.from_numpy(np.concatenate(supports)).to(self.indices.device)
+        return SparseMessage((len(payloads), self.d), flat, values, self.index_format)
+
+
+def sparse_message(
+    shape: Sequence[int],
+    kept: Sequence[tuple[np.ndarray, np.ndarray] | tuple[Tensor, Tensor]],
+    format: str = "fp32",
+    index_format: str = "32-bit",
+) -> SparseMessage:
+    """The message of ``(ascending indices, values)`` of each row of a tensor of this shape, zeros left out.
+
+    A value that a narrow float format rounds to zero is left out too.
+    """
+    supports, values = zip(*((torch.as_tensor(support), torch.as_tensor(values)) for support, values in kept))
+    offsets = row_offsets([len(one) for one in values])
+    support, flat = torch.cat(supports), torch.cat(values)
+    coded = FloatValues(flat, offsets, format)
+    sent = coded.flat != 0
+    finite, whole = torch.stack([torch.isfinite(flat).all(), sent.all()]).tolist()  # a device is waited for once
+    if not finite:
+        raise non_finite(next(row for row, one in enumerate(values) if not bool(torch.isfinite(one).all())))
+    if not whole:
+        before = row_offsets(sent.cpu().numpy())
+        support, coded = support[sent], FloatValues(coded.flat[sent], before[offsets], format)
+    return SparseMessage(shape, support, coded, index_format)
+
+
+def nonzeros(vector: Tensor) -> tuple[Tensor, Tensor]:
+    """``(indices, values)`` of the non-zeros of a vector ``(d,)``."""
+    if vector.device.type == "cpu":
+        support = torch.from_numpy(np.flatnonzero(vector.numpy() != 0))
+    else:
+        support = vector.nonzero().flatten()
+    return support, vector[support]

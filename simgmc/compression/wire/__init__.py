@@ -1,0 +1,1 @@
+"""Wire formats: bits, codes, indices and values, and their lengths."""

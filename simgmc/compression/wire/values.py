@@ -1,0 +1,153 @@
+"""How numbers are written: as floats of 32 or 16 bits.
+
+Other codings (signs, trits, levels) are in ``simgmc.compression.quantisation.levels`` and behave alike.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from simgmc.core.errors import SimgmcError
+
+FLOAT_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
+"""Float formats by name, with the bytes of one value."""
+LARGEST = {"fp16": torch.finfo(torch.float16).max, "bf16": torch.finfo(torch.bfloat16).max}
+
+
+class Values(ABC):
+    """The coded numbers of all rows of a message, one after the other.
+
+    ``flat`` ``(total,)``: the numbers as the receiver decodes them. ``offsets``
+    ``(rows + 1,)`` int64 numpy: where each row's numbers begin in it.
+    """
+
+    flat: Tensor
+    offsets: np.ndarray
+    item_bytes: int
+    summable: bool
+    fixed_bits: int | None = None
+    """Bits of one number where all take the same and nothing else is sent, otherwise None."""
+
+    @property
+    def by_row(self) -> Tensor:
+        """``(rows, n)`` view of ``flat``, where all rows hold the same number of values."""
+        rows = len(self.offsets) - 1
+        return self.flat.view(rows, self.flat.numel() // rows)
+
+    @property
+    @abstractmethod
+    def wire(self) -> str:
+        """The format of one number, in a few words."""
+
+    @cached_property
+    @abstractmethod
+    def nbytes(self) -> np.ndarray:
+        """(rows,) int64: encoded bytes of each row's numbers."""
+
+    @cached_property
+    def floats(self) -> np.ndarray:
+        """(rows,) int64: how many 32-bit floats they weigh, rounded up."""
+        return -(-self.nbytes // 4)
+
+    @abstractmethod
+    def encode(self, row: int) -> bytes: ...
+
+    @abstractmethod
+    def decode(self, payloads: Sequence[bytes], counts: Sequence[int]) -> Values:
+        """The numbers in these payloads, ``counts`` of them in each, in this format."""
+
+    def averaged(self, flat: Tensor, offsets: np.ndarray) -> Values:
+        """The coding of a mean of such numbers: fp32, unless the format carries sums."""
+        return FloatValues(flat, offsets)
+
+    def mean(self, rows: int) -> Values:
+        """The mean over rows that all hold the same coordinates, added in their order."""
+        stacked = self.by_row
+        total = stacked[:1].clone()
+        for row in stacked[1:]:
+            total += row
+        total = total.div_(rows).view(-1)
+        return self.averaged(total, np.array([0, total.numel()]))
+
+
+class FloatValues(Values):
+    """One float each. fp16 and bf16 round to nearest and saturate (fp16 at +-65504).
+
+    The mean of half-precision numbers is added in fp32 and rounded once, so that the
+    way back costs what the way there does.
+    """
+
+    summable = True
+
+    def __init__(self, flat: Tensor, offsets: np.ndarray, format: str = "fp32"):
+        self.flat = round_to(flat, format)
+        self.offsets = offsets
+        self.format = format
+        self.item_bytes = FLOAT_BYTES[format]
+        self.fixed_bits = 8 * self.item_bytes
+
+    @property
+    def wire(self) -> str:
+        return f"{self.format} value"
+
+    @cached_property
+    def nbytes(self) -> np.ndarray:
+        return np.diff(self.offsets) * self.item_bytes
+
+    @cached_property
+    def floats(self) -> np.ndarray:
+        return np.diff(self.offsets)
+
+    def encode(self, row: int) -> bytes:
+        return float_bytes(self.flat[int(self.offsets[row]) : int(self.offsets[row + 1])], self.format)
+
+    def decode(self, payloads: Sequence[bytes], counts: Sequence[int]) -> FloatValues:
+        parts = [floats_from(payload, self.format) for payload in payloads]
+        flat = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return FloatValues(torch.from_numpy(flat).to(self.flat.device), row_offsets(counts), self.format)
+
+    def averaged(self, flat: Tensor, offsets: np.ndarray) -> FloatValues:
+        return FloatValues(flat, offsets, self.format)
+
+
+def row_offsets(counts: Sequence[int] | np.ndarray) -> np.ndarray:
+    """``[0, c0, c0 + c1, ...]``, int64."""
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def round_to(flat: Tensor, format: str) -> Tensor:
+    """The nearest numbers that the format can write, in the tensor's own dtype."""
+    if format == "fp32":
+        return flat
+    if format == "fp16":
+        return flat.clamp(-LARGEST[format], LARGEST[format]).half().to(flat.dtype)
+    if format == "bf16":
+        return flat.clamp(-LARGEST[format], LARGEST[format]).bfloat16().to(flat.dtype)
+    raise SimgmcError(f"values = {format!r}: known float formats are {', '.join(FLOAT_BYTES)}")
+
+
+def float_bytes(flat: Tensor, format: str = "fp32") -> bytes:
+    """Little-endian bytes of float32 numbers that the format can write exactly."""
+    if flat.dtype != torch.float32:
+        raise SimgmcError(f"only float32 numbers have a wire format, not {flat.dtype}")
+    if format == "fp16":
+        return flat.half().cpu().numpy().astype("<f2", copy=False).tobytes()
+    array = flat.cpu().numpy()
+    if format == "fp32":
+        return array.astype("<f4", copy=False).tobytes()
+    return (array.view(np.uint32) >> 16).astype("<u2").tobytes()  # bf16: the upper half of fp32
+
+
+def floats_from(payload: bytes | memoryview, format: str = "fp32") -> np.ndarray:
+    """The float32 numbers that :func:`float_bytes` wrote."""
+    if format == "fp32":
+        return np.frombuffer(payload, "<f4").astype(np.float32)
+    if format == "fp16":
+        return torch.from_numpy(np.frombuffer(payload, "<f2").astype(np.float16)).float().numpy()
+    return (np.frombuffer(payload, "<u2").astype(np.uint32) << 16).view(np.float32)

@@ -1,0 +1,226 @@
+"""Named parts that scenarios choose from (compressors, models, graphs ...), each with its options.
+
+What an option means and what it may be is said once: ``simgmc list`` shows it, scenario files and
+calls from Python are held to it. Plain data; what an entry builds is loaded when it is built.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin
+
+from simgmc.core.errors import SimgmcError, show_value, suggestion
+
+REQUIRED = object()
+"""The default of an option that must be given."""
+_LONGEST = 100
+"""Entries that a list (of layers) may have."""
+_ONE = {
+    int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path, from the scenario's folder",
+}  # fmt: skip
+_MANY = {int: "whole numbers", float: "numbers", str: "names"}
+
+
+@dataclass(frozen=True)
+class Option:
+    """What an option means and what it may be.
+
+    Numbers, alone or in a list, lie between the bounds; ``above`` takes the place of ``at_least``
+    and ``below`` that of ``at_most``.
+    """
+
+    summary: str
+    """Its meaning, with the unit where it has one."""
+    kind: Any
+    """``int``, ``float``, ``bool``, ``str``, ``Path``, or a list such as ``list[int]``."""
+    default: Any = REQUIRED
+    """``None``: it may be left out."""
+    choices: tuple[str, ...] = ()
+    at_least: float = 1
+    at_most: float = 1_000_000
+    above: float | None = None
+    below: float | None = None
+
+    @property
+    def words(self) -> str:
+        """What a valid value is."""
+        if self.choices:
+            return "one of " + ", ".join(map(show_value, self.choices))
+        low = f"of at least {_bound(self.at_least)}" if self.above is None else f"above {_bound(self.above)}"
+        high = f"at most {_bound(self.at_most)}" if self.below is None else f"below {_bound(self.below)}"
+        if get_origin(self.kind) is list:
+            (each,) = get_args(self.kind)
+            limits = f", each {low.removeprefix('of ')} and {high}" if each in (int, float) else ""
+            return f"a list of {_MANY[each]}, at most {_LONGEST}{limits}"
+        return _ONE[self.kind] + (f" {low} and {high}" if self.kind in (int, float) else "")
+
+    def accepts(self, value: Any) -> bool:
+        """Whether the value is valid."""
+        if self.choices:
+            return value in self.choices
+        if get_origin(self.kind) is list:
+            (each,) = get_args(self.kind)
+            return (
+                isinstance(value, (list, tuple))
+                and len(value) <= _LONGEST
+                and all(self._accepts(each, one) for one in value)
+            )
+        return self._accepts(self.kind, value)
+
+    def _accepts(self, kind: type, value: Any) -> bool:
+        if kind in (str, Path):
+            return isinstance(value, str) and bool(value.strip())
+        if kind not in (int, float):
+            return isinstance(value, kind)
+        if isinstance(value, bool) or not isinstance(value, (int, kind)):
+            return False
+        low = value >= self.at_least if self.above is None else value > self.above
+        return low and (value <= self.at_most if self.below is None else value < self.below)
+
+    def read(self, value: Any) -> Any:
+        """The value as its entry takes it. Raises ValueError, with what would be right, where it is not valid."""
+        if not self.accepts(value):
+            near = difflib.get_close_matches(value, self.choices, 1) if isinstance(value, str) else ()
+            raise ValueError(f"must be {self.words}" + (f'; did you mean "{near[0]}"?' if near else ""))
+        if self.kind is float:
+            return float(value)
+        return tuple(value) if isinstance(value, list) else value
+
+
+@dataclass(frozen=True)
+class Numbers(Option):
+    """An option that holds finite numbers in lists, nested ``depth`` times; ``shape`` says it in words."""
+
+    kind: Any = list
+    depth: int = 1
+    shape: str = "a list of numbers"
+
+    @property
+    def words(self) -> str:
+        """How the lists are nested."""
+        return self.shape
+
+    def accepts(self, value: Any) -> bool:
+        """Whether they are."""
+        return nested(value, self.depth)
+
+
+def nested(value: Any, depth: int) -> bool:
+    """Whether finite numbers lie in non-empty lists, nested so often."""
+    if depth == 0:
+        real = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return real and abs(value) <= sys.float_info.max
+    return isinstance(value, (list, tuple)) and len(value) > 0 and all(nested(one, depth - 1) for one in value)
+
+
+def _bound(number: float) -> str:
+    return f"{number:,}" if isinstance(number, int) else f"{number:g}"
+
+
+class OptionError(SimgmcError):
+    """The value of one option is not valid: ``problem`` says what would be right."""
+
+    def __init__(self, what: str, key: str, value: Any, problem: str):
+        super().__init__(f"{what}{key} = {show_value(value)}: {problem}")
+        self.key, self.value, self.problem = key, value, problem
+
+
+def read_options(options: Mapping[str, Option], values: Mapping[str, Any], what: str = "") -> dict[str, Any]:
+    """The values as their options read them. Raises OptionError, which begins with ``what``, for one that is not valid."""
+    read = {}
+    for key, value in values.items():
+        try:
+            read[key] = None if value is None and options[key].default is None else options[key].read(value)
+        except ValueError as error:
+            raise OptionError(what, key, value, str(error)) from None
+    return read
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of ``simgmc list``: a name, what it is, where it comes from, its options."""
+
+    name: str
+    summary: str
+    source: str
+    options: Mapping[str, Option] = field(default_factory=dict)
+    details: str = field(default="", kw_only=True)
+    """What else there is to say, in as many lines as it takes."""
+
+    def named(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """A value for every option: the given one, not looked at, else the default.
+
+        Raises:
+            SimgmcError: an option that the entry does not have, or a missing one that has no default.
+        """
+        for key in given:
+            if key not in self.options:
+                known = suggestion(key, self.options) if self.options else "it has none"
+                raise SimgmcError(f"{self.name} has no option {show_value(key)}; {known}")
+        values = {}
+        for key, option in self.options.items():
+            values[key] = given.get(key, option.default)
+            if values[key] is REQUIRED or (values[key] is None and option.default is not None):
+                raise SimgmcError(f"{self.name} needs the option {show_value(key)}, {option.words}: {option.summary}")
+        return values
+
+    def resolve(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Every option of the entry with its value: the given one, else the default.
+
+        Raises:
+            SimgmcError: as :meth:`named`, or a value that is not valid; the message says what would be right.
+        """
+        return read_options(self.options, self.named(given), f"{self.name}: ")
+
+
+E = TypeVar("E")
+
+
+class Registry(dict[str, E]):
+    """Entries by name; an unknown name is refused with the nearest one."""
+
+    def __init__(self, kind: str, entries: Iterable[E] | Mapping[str, E]):
+        super().__init__(entries if isinstance(entries, Mapping) else {entry.name: entry for entry in entries})
+        self.kind = kind
+
+    def __missing__(self, name: str) -> E:
+        raise SimgmcError(f"unknown {self.kind} {show_value(name)}; {suggestion(str(name), self)}")
+
+    def read(self, value: Any) -> tuple[str, dict[str, Any]]:
+        """``"name"`` or ``{ name = "...", ... }`` as the name of an entry and all of its options.
+
+        Raises:
+            SimgmcError: it is neither, or names no entry, or options that are not valid.
+        """
+        given = {"name": value} if isinstance(value, str) else dict(value) if isinstance(value, Mapping) else {}
+        name = given.pop("name", None)
+        if not isinstance(name, str):
+            raise SimgmcError(
+                f'needs the name of a {self.kind}, or a table {{ name = "...", ... }}; known: {", ".join(self)}'
+            )
+        return name, self[name].resolve(given)
+
+
+@dataclass(frozen=True)
+class Part(Option):
+    """An option that names an entry of another registry; its value is a table of the name and all options."""
+
+    kind: Any = dict
+    entries: Registry[Any] = field(kw_only=True)
+
+    @property
+    def words(self) -> str:
+        """The names that there are."""
+        return f"a {self.entries.kind}: {', '.join(self.entries)}"
+
+    def read(self, value: Any) -> dict[str, Any]:
+        """As :meth:`Option.read`."""
+        try:
+            name, options = self.entries.read(value)
+        except SimgmcError as error:
+            raise ValueError(str(error)) from None
+        return {"name": name, **{key: one for key, one in options.items() if one is not None}}

@@ -1,0 +1,124 @@
+"""What a round costs: the one thing that numerics and cluster say to each other.
+
+Numerics (torch) produces a :class:`RoundCosts` for every round; the cluster (simpy)
+turns it into time. Plain numpy, so that stored costs can be replayed without torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+
+MOST_UNITED = 64
+"""Workers up to which it is recorded how the supports of sparse messages unite: workers x workers numbers a round."""
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Every worker computes stochastic gradients; nothing is sent."""
+
+    gradients: int = 1
+    """Gradients (of one batch each) per worker."""
+
+
+@dataclass(frozen=True)
+class Compress:
+    """Every worker runs its compressor once."""
+
+    nbytes: int
+    """Bytes of the uncompressed vector that the compressor reads."""
+
+
+@dataclass(frozen=True)
+class Average:
+    """Every worker contributes a message and gets the average of all."""
+
+    up: np.ndarray
+    """(workers,) int64: encoded bytes of each worker's message."""
+    down: int
+    """Encoded bytes of the average, as a server would send it to one worker."""
+    summable: bool
+    """All messages cover the same coordinates, so partial sums keep their size
+    (dense vectors, shared-seed blocks): a ring all-reduce can carry them."""
+    item_bytes: int
+    """Bytes of one value of the message: what a chunk of it can be cut into."""
+    floats_up: np.ndarray
+    """(workers,) int64: the papers' count, in floats (a sparse component counts 2)."""
+    floats_down: int
+    """The papers' count for the average sent to one worker."""
+    partial: np.ndarray | None = None
+    """(workers, workers) int64, only for messages that cannot be summed in place: how unions
+    of supports grow. ``partial[s, c]`` is the encoded size of the sum of workers c, c+1 ...
+    c+s (mod workers), restricted to the c-th of as many equal ranges of coordinates. None:
+    not recorded; a sparse reduce-scatter then refuses."""
+    background: bool = False
+    """Workers go on at once; a later :class:`Join` waits for the average."""
+    participants: np.ndarray | None = None
+    """(workers,) bool: whose messages the average is of, where some were left out; None: all."""
+    receivers: int | None = None
+    """How many workers the average is sent to, where ``participants`` are stated."""
+
+    @property
+    def floats_in_all(self) -> int:
+        """The papers' count of what a server receives and takes, and sends."""
+        workers = len(self.floats_up)
+        taken = self.floats_up if self.participants is None else self.floats_up[self.participants]
+        return int(taken.sum()) + (workers if self.receivers is None else self.receivers) * self.floats_down
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Every worker sends its message to its neighbours of this round, and has what it needs as
+    soon as the messages for it have arrived."""
+
+    nbytes: np.ndarray
+    """(workers,) int64: encoded bytes of each worker's message; every neighbour gets the same."""
+    edges: np.ndarray
+    """(edges, 2) int64: pairs (sender, receiver)."""
+    floats: np.ndarray
+    """(workers,) int64: the papers' count of each message, in floats."""
+    background: bool = False
+    """Workers go on at once; a later :class:`Join` waits for the messages."""
+
+
+@dataclass(frozen=True)
+class Join:
+    """Every worker waits for an exchange that was started in the background."""
+
+    step: int
+    """Which step of the round started it."""
+
+
+Step = Compute | Compress | Average | Mix | Join
+RoundCosts = tuple[Step, ...]
+"""The steps of one round, in the order in which every worker takes them."""
+
+
+Participation = Literal["all", "present", "dropped", "carried"]
+"""Who is in an average: everybody; those that are there; the first k messages, later ones
+dropped or carried into the round that they arrive in."""
+
+
+@dataclass(frozen=True)
+class Membership:
+    """Who takes part in one exchange, as the clock had it."""
+
+    taken: frozenset[int]
+    """Whose messages the average is of."""
+    receivers: int
+    """How many workers the average is sent to."""
+    lost: frozenset[int] = frozenset()
+    """Who had sent a message that came too late and is thrown away."""
+
+
+class Unfolding(Protocol):
+    """A round whose costs depend on who takes part: its steps become known while it is under way."""
+
+    def step(self, number: int) -> Step | None:
+        """The step of that number, None past the last. An Average that is not settled yet has
+        everybody's message and ``down = 0``; steps after it are not to be asked for."""
+
+    def settle(self, number: int, membership: Membership) -> Average:
+        """Say who takes part in the exchange of a step; returns what it costs."""

@@ -1,0 +1,132 @@
+"""What a run prints first: the workload, the network and the wire formats, a line each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import networkx as nx
+from rich.console import Console
+
+from simgmc.algorithms import ALGORITHMS
+from simgmc.core.errors import show_value
+from simgmc.core.quantities import time_text
+from simgmc.core.units import Quantity, is_rate
+from simgmc.network.cluster.settings import FIRST_K
+from simgmc.scenario import Scenario, ScenarioFile
+from simgmc.scenario.cluster import Cluster
+from simgmc.scenario.workload import Method
+
+
+def line(console: Console, name: str, text: str) -> None:
+    """One line of the header."""
+    console.print(f"{name:<9}{text}", markup=False, highlight=False, soft_wrap=True)
+
+
+def print_cluster(console: Console, file: ScenarioFile) -> None:
+    """The lines that need no training: scenario, network, times."""
+    scenario = file.points[0].scenario
+    counts = " x ".join(
+        f"{len(of)} {name}{'' if len(of) == 1 else 's'}"
+        for name, of in (("method", scenario.methods), ("seed", scenario.seeds), ("grid point", file.points))
+    )
+    line(console, "scenario", f"{file.place}: {counts}")
+    line(console, "network", describe(scenario))
+    if file.grid:
+        varied = "; ".join(f"{key} over {', '.join(map(_plain, values))}" for key, values in file.grid.items())
+        line(console, "grid", varied)
+    times = scenario.cluster.compute
+    stated = (f"{name} {_short(getattr(times, name))}" for name in ("gradient", "compression", "aggregation"))
+    line(console, "times", ", ".join(stated))
+
+
+def gossip_lines(scenario: Scenario, spectral_gap: bool = True) -> list[str]:
+    """Who exchanges with whom and with which weights, a line for each way, with the names of the methods that use it.
+
+    ``spectral_gap``: give it too (seconds, for thousands of workers).
+    """
+    found: dict[str, list[str]] = {}
+    for method in scenario.methods:
+        if scenario.has_graph(method):
+            found.setdefault(_gossip(scenario, method, spectral_gap), []).append(method.name)
+    return [f"{', '.join(names)}: {text}" for text, names in found.items()]
+
+
+def _gossip(scenario: Scenario, method: Method, spectral_gap: bool) -> str:
+    mixing = scenario.mixing(method)
+    if mixing is None:
+        algorithm, table = ALGORITHMS[method.algorithm], scenario.gossip_of(method)
+        graph = "complete" if table is None else table.graph_text
+        return f"{graph}; {_WITHOUT_WEIGHTS[algorithm.meeting]}: the graph alone is read, no weights"
+    counts = sorted({len(edges) for edges in mixing.edges})
+    messages = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+    gap = (
+        f", spectral gap {mixing.spectral_gap:.4g}{' of one period' if mixing.time_varying else ''}"
+        if spectral_gap
+        else ""
+    )
+    return f"{mixing.name}, {messages} messages a round{gap}"
+
+
+_WITHOUT_WEIGHTS = {
+    "pairwise": "in pairs, half of each",
+    "asynchronous gossip": "1 / (1 + out-degree) to each and kept",
+}
+"""What methods make of their neighbours' models that the clock drives."""
+
+
+def describe(scenario: Scenario) -> str:
+    """The network in one line: what is where, how far hosts are apart, and what goes wrong."""
+    cluster, workers = scenario.cluster, scenario.workload.workers
+    options = {key: value for key, value in cluster.topology.options.items() if value is not None}
+    name = cluster.topology.name + (
+        f" ({', '.join(f'{k} {_plain(v)}' for k, v in options.items())})" if options else ""
+    )
+    parts = [name, f"{cluster.bandwidth} and {cluster.latency} one way per host's link", _distance(cluster, workers)]
+    if cluster.collective in map(scenario.carrier, scenario.methods):
+        parts.append(cluster.collective + _first(cluster, workers))
+    for host, own in cluster.hosts.items():
+        said = [
+            f"{key} {_plain(value)}"
+            for key, value in own
+            if value is not None and value != type(own).model_fields[key].default
+        ]
+        parts.append(f"{host}: {', '.join(said)}")
+    if cluster.stragglers:
+        spread = cluster.stragglers.sigma if cluster.stragglers.mean is None else cluster.stragglers.mean
+        parts.append(f"{cluster.stragglers.kind} stragglers ({spread:g})")
+    also = [key for key in ("pauses", "overlap", "changes", "crashes") if getattr(cluster, key) is not None]
+    return "; ".join(parts) + (f"; with {', '.join(also)}" if also else "")
+
+
+def _first(cluster: Cluster, workers: int) -> str:
+    """How many messages the server waits for, and what becomes of the others, where it does not wait for all."""
+    if cluster.collective != FIRST_K:
+        return ""
+    options = cluster.collective_options.network_options()
+    return f" (the first {options.first(workers)} of {workers} messages, late ones {options.late})"
+
+
+def _distance(cluster: Cluster, workers: int) -> str:
+    """One-way latency between two hosts: from the shortest to the longest."""
+    graph = cluster.graph(workers)
+    hosts = [host for host, data in graph.nodes(data=True) if data.get("kind") == "host"]
+    apart = []
+    for host in hosts[:64]:  # enough to see the spread; all pairs of a thousand hosts would take seconds
+        reach = nx.single_source_dijkstra_path_length(graph, host, weight="latency")
+        apart += [reach[other] for other in hosts if other != host and other in reach]
+    if not apart:
+        return "one host"
+    near, far = min(apart), max(apart)
+    return f"{time_text(near)} host to host" if near == far else f"{time_text(near)} to {time_text(far)} host to host"
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else show_value(value)
+
+
+def _short(quantity: Any) -> str:
+    """A stated time as it was written, unless that has more digits than anyone reads."""
+    text = str(quantity)
+    if not isinstance(quantity, Quantity) or len(text) <= 12:
+        return text
+    return f"{quantity.value / 1e9:.3g} GB/s" if is_rate(quantity) else time_text(quantity.value)

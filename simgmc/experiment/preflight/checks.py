@@ -1,0 +1,115 @@
+"""What can be said of a scenario before anything is trained: what cannot fit, and what will have no effect."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from simgmc.core.errors import DivergenceError, SimgmcError
+from simgmc.experiment.plan import training_values
+from simgmc.scenario import GridPoint, Scenario, ScenarioFile
+from simgmc.scenario.workload import DataWorkload
+
+
+def check_counts(file: ScenarioFile) -> None:
+    """Refuse a compressor's ``count`` above the model's number of parameters, where that follows from the scenario alone."""
+    for point in _distinct(file):
+        counts = [found for method in point.scenario.methods for found in counts_of(method)]
+        if counts and (d := parameters(point.scenario)) is not None:
+            for place, count in counts:
+                require_count(f"{file.place}: {place}", count, d)
+
+
+def require_count(place: str, count: int, d: int) -> None:
+    """Raises SimgmcError for so many coordinates of so few parameters."""
+    if count > d:
+        raise SimgmcError(f"{place} = {count}: the model has only {d:,} parameters")
+
+
+@contextmanager
+def keys_named(method: Any) -> Iterator[None]:
+    """Puts before what is wrong the keys of the method that it must be due to."""
+    try:
+        yield
+    except DivergenceError:
+        raise
+    except SimgmcError as error:
+        name = f"methods.{method.name}"
+        raise SimgmcError(f"{', '.join(f'{name}.{key}' for key in method.compressors()) or name}: {error}") from None
+
+
+def parameters(scenario: Scenario) -> int | None:
+    """The number of a model's parameters, without its data and without memory for it; None where the data must be read."""
+    workload = scenario.workload
+    if not isinstance(workload, DataWorkload):
+        return None
+    from simgmc.workloads.data.catalogue import DATASETS
+
+    facts = DATASETS[workload.dataset.name].facts(workload.dataset.options)
+    if facts.sample_shape is None or facts.classes is None:
+        return None
+    import torch
+
+    from simgmc.workloads.models.catalogue import build_model
+
+    with torch.device("meta"):
+        model = build_model(
+            workload.model.name, facts.sample_shape, facts.classes, 0, facts.tokens, **workload.model.options
+        )
+    return sum(one.numel() for one in model.parameters())
+
+
+def late_milestones(file: ScenarioFile, batches_per_epoch: float | None = None) -> list[str]:
+    """A line on each schedule with milestones that no round of a method's training comes after.
+
+    Without ``batches_per_epoch`` only those past its last epoch, where its length is stated in epochs.
+    """
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for point in _distinct(file):
+        for method in point.scenario.methods:
+            schedule, times = method.schedule or point.scenario.optimizer.schedule, method.epoch_multiplier
+            length = _length(point.scenario.workload, method, batches_per_epoch, schedule.per)
+            late = [one * times for one in schedule.milestones if length is not None and one * times >= length[0]]
+            if late:
+                place = f"methods.{method.name}.schedule" if method.schedule else "optimizer.schedule"
+                names = found.setdefault((place, ", ".join(f"{one:g}" for one in late), length[1]), [])
+                names += [] if method.name in names else [method.name]
+    lines, every = [], len(file.points[0].scenario.methods)
+    for (place, late, length), names in found.items():
+        whose = "" if len(names) == every or place != "optimizer.schedule" else f" of {', '.join(names)}"
+        lines.append(f"{place}.milestones: {late} past the end of training{whose} ({length}), so without effect")
+    return lines
+
+
+def _length(workload: Any, method: Any, per_epoch: float | None, per: str) -> tuple[float, str] | None:
+    """The first epoch at which a milestone has no effect, and the training's length in words; None where it is not known."""
+    epochs = method.epochs(workload)
+    if per_epoch is None:
+        return epochs and (epochs, f"{epochs:.4g} epochs")
+    gradients, before_last = method.gradients(workload, per_epoch)
+    last = before_last / per_epoch  # where the last round begins, with the rate that it keeps
+    last = math.floor(last + 1e-9) if per == "epoch" else last
+    return math.nextafter(
+        last, math.inf
+    ), f"{epochs or gradients / per_epoch:.4g} epochs, the last rate is that of epoch {last:.4g}"
+
+
+def _distinct(file: ScenarioFile) -> list[GridPoint]:
+    """One grid point of each training."""
+    return list({repr(training_values(point)): point for point in reversed(file.points)}.values())[::-1]
+
+
+def counts_of(method: Any) -> Iterator[tuple[str, int]]:
+    """Every ``count`` of a method's compressors, with its key."""
+    waiting: list[tuple[str, Any]] = [
+        (f"methods.{method.name}.{key}", chosen.options) for key, chosen in method.compressors().items()
+    ]
+    while waiting:
+        place, options = waiting.pop()
+        for key, value in options.items():
+            if isinstance(value, Mapping):
+                waiting.append((f"{place}.{key}", value))
+            elif key == "count" and isinstance(value, int):
+                yield f"{place}.count", value

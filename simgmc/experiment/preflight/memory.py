@@ -1,0 +1,196 @@
+"""The memory that a run will need, predicted before its state is allocated.
+
+What is there already (the program, the data, one model) is measured; what comes is counted: the state
+of N workers x d and a round's temporaries from a rehearsal on a small model (see rehearsing.py), the
+activations from one gradient. Only some workers' gradients are under way at once, on the CPU so many
+for each thread: activations grow with those and never with the workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from simgmc.core import heap
+from simgmc.core.errors import SimgmcError
+from simgmc.core.quantities import bytes_text
+from simgmc.experiment.plan import Training
+from simgmc.experiment.record import Milestones
+
+PICTURES = 25e6
+"""Bytes that drawing the plots takes, at the end of a run."""
+ROUND_RECORD = 400
+"""Bytes that the record of one round takes, and of one worker in it:"""
+WORKER_RECORD = 40
+GRADIENT_RECORD = 600
+"""Bytes that one gradient leaves where the clock drives the training: its requests in the journal, mostly."""
+KEPT = 2**25
+"""Freed blocks up to this size stay with the process (glibc): about two stacked tensors; one, where every worker has its own."""
+WORKER_SIMULATED = 200e3
+"""Bytes that the network simulation holds for a worker."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Bytes that a training needs at its worst moment."""
+
+    method: str
+    parts: dict[str, float]
+    """By what they are for; ``now`` is what the process already has."""
+    device: str
+    threads: int = 1
+    with_threads: float = 0.0
+    """Of all, what grows with the number of threads."""
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return sum(self.parts.values())
+
+    @property
+    def more(self) -> float:
+        """What is still to be allocated."""
+        return self.total - self.parts["now"]
+
+    def __str__(self) -> str:
+        said = ", ".join(
+            f"{name} {bytes_text(size)}" for name, size in self.parts.items() if size >= 0.005 * self.total
+        )
+        return f"about {bytes_text(self.total)} at its worst ({self.method}): {said}"
+
+
+class TooLarge(SimgmcError):
+    """A run needs more memory than there is; with ``threads`` it may fit (None: it would not with one)."""
+
+    def __init__(self, message: str, threads: int | None):
+        super().__init__(message)
+        self.threads = threads
+
+
+def predict_memory(training: Training, workload: Any) -> Prediction:
+    """What one training on a built workload will need."""
+    from simgmc.experiment.preflight.rehearsal import needed_by
+
+    workers, d, item, device = workload.workers, workload.d, workload.dtype.itemsize, workload.device.type
+    threads = getattr(workload, "threads", 1) if device == "cpu" else 1
+    at_once = getattr(workload, "at_once", min(threads, workers))
+    needed = needed_by(training, workload)
+    passes = getattr(workload, "pass_bytes", None)
+    gradient, evaluation, batch = (passes.gradient, passes.evaluation, passes.batch) if passes else (0, 0, 0)
+    workspace = passes.workspace * min(threads, workers) if passes else 0
+    if getattr(workload, "route", None) == "cuda graph":
+        import torch
+
+        torch.cuda.empty_cache()  # freed, but still counted as in use
+        gradient = 0  # a captured round has the memory of its passes already; one at other points shares it
+    # parameters of a pass's own: on CUDA every worker's stay, and its point too
+    own = d * item * (2 * workers if device == "cuda" else min(threads, workers)) if needed.separate else 0
+    compressing = needed.per_thread * min(threads, workers)
+    state = f"state of {workers} workers x {d:,}"
+    # The worst of three moments: what is held in it, what comes on top, and how much of that each thread takes.
+    moments = {
+        "activations": (
+            needed.gradient,
+            at_once * gradient + own + workers * batch + workspace,
+            at_once * gradient + own + workspace,
+        ),
+        "messages": (needed.gradient, needed.step - needed.gradient + compressing, compressing),
+        "evaluation": (needed.evaluation, threads * evaluation + workspace, threads * evaluation + workspace),
+    }
+    worst = max(moments, key=lambda name: sum(moments[name][:2]))
+    held, on_top, with_threads = moments[worst]
+    heap.give_back()  # what trying the model has freed would be counted twice
+    parts = {"now": resident(device), state: held, worst: max(0.0, on_top)}
+    if device == "cpu":
+        stacked = workers * d * item
+        if training.clocked:
+            parts["kept by the allocator"] = stacked if d * item < KEPT else 0
+            rounds = GRADIENT_RECORD * workers
+        else:
+            parts["kept by the allocator"] = 2.2 * stacked if stacked < KEPT else 0
+            rounds = ROUND_RECORD + WORKER_RECORD * workers
+        total = Milestones(training, workload.batches_per_epoch).total()
+        parts["network"] = workers * WORKER_SIMULATED + total * rounds
+        parts["plots"] = PICTURES
+    return Prediction(training.method.name, parts, device, threads, with_threads)
+
+
+def require_memory(prediction: Prediction, workers: int) -> None:
+    """Raises TooLarge where a run would need more than there is; nothing has been allocated yet."""
+    free = available(prediction.device)
+    if free is None or prediction.more <= free:
+        return
+    largest = max(
+        (size, name) for name, size in prediction.parts.items() if name not in ("now", "kept by the allocator")
+    )[1]
+    fewer = int(workers * free / prediction.more * 0.9)
+    smaller = {"activations": "a smaller workload.batch_per_worker", "network": "fewer epochs"}.get(
+        largest, f"fewer workers (about {fewer} would fit) or a smaller model" if fewer >= 1 else "a smaller model"
+    )
+    where = "GPU" if prediction.device == "cuda" else "machine"
+    left = free - (prediction.more - prediction.with_threads)
+    threads = int(prediction.threads * left / prediction.with_threads) if prediction.with_threads else 0
+    raise TooLarge(
+        f"workload: needs {prediction}; this {where} has {bytes_text(free)} free beside what is in use now. "
+        f"Most of it is for the {largest}: {smaller} would need less",
+        min(threads, prediction.threads - 1) if threads >= 1 and prediction.threads > 1 else None,
+    )
+
+
+def resident(device: str) -> float:
+    """Bytes that this process holds now."""
+    if device == "cuda":
+        import torch
+
+        return float(torch.cuda.memory_reserved())
+    return heap.held()
+
+
+def available(device: str) -> float | None:
+    """Bytes that can still be allocated: of the machine or of the container, whichever is less; None if unknown."""
+    if device == "cuda":
+        import torch
+
+        return float(torch.cuda.mem_get_info()[0])
+    found = [_machine(), *(_container(*files) for files in _CONTAINERS)]
+    return min((one for one in found if one is not None), default=None)
+
+
+_CONTAINERS: Sequence[tuple[str, str, str]] = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat"),
+    (
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+        "/sys/fs/cgroup/memory/memory.stat",
+    ),
+)  # fmt: skip
+"""Limit, use and its parts, of control groups of version 2 and 1."""
+
+
+def _machine() -> float | None:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError, IndexError):
+        return None
+
+
+def _container(limit: str, use: str, parts: str) -> float | None:
+    """Free in a control group; files that it keeps in memory count as free."""
+    try:
+        most, used = Path(limit).read_text().strip(), float(Path(use).read_text())
+        stat = dict(line.split()[:2] for line in Path(parts).read_text().splitlines())
+        return max(0.0, float(most) - used + float(stat.get("inactive_file", stat.get("total_inactive_file", 0))))
+    except (OSError, ValueError):  # none, or "max": no limit
+        return None
+
+
+def require_model_memory(parameters: int, item: int, device: str) -> None:
+    """Raises SimgmcError where not even one worker's copies of a model would fit: six, before anything else."""
+    free, least = available(device), 6.0 * parameters * item
+    if free is not None and least > free:
+        raise SimgmcError(
+            f"workload.model: {parameters:,} parameters need at least {bytes_text(least)} for one worker; "
+            f"{bytes_text(free)} are free: a smaller model would need less"
+        )

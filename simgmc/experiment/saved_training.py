@@ -1,0 +1,75 @@
+"""A synchronous training between two rounds, to and from its checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from simgmc.costs import storage as stored_costs
+from simgmc.experiment.record import Record, State
+from simgmc.results.directory.checkpoint import Checkpoints
+
+_ROUNDS_A_PIECE = 256
+"""Costs are packed once for so many rounds; only those after the last full piece again each time."""
+
+
+class SavedTraining:
+    """Saves and restores a trainer and what its rounds have left so far.
+
+    The simulated cluster is not saved: it is given the costs of the finished rounds again and
+    comes to the same point.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, trainer: Any, record: Record):
+        self._checkpoints, self._trainer, self._record = checkpoints, trainer, record
+        self._packed: list[np.ndarray] = []
+
+    def due(self) -> bool:
+        """Whether it is time to save."""
+        return self._checkpoints.due()
+
+    def save(self, waiting: dict[int, Any], losses: dict[int, tuple[float, int]]) -> None:
+        """Save the state after a round, its evaluation (where one was due) included, and those that
+        wait to be evaluated, with the losses until then."""
+        from simgmc.training.saved_state import to_arrays
+
+        rounds = self._record.rounds
+        while len(rounds) >= (len(self._packed) + 1) * _ROUNDS_A_PIECE:
+            at = len(self._packed) * _ROUNDS_A_PIECE
+            self._packed.append(_packed(rounds[at : at + _ROUNDS_A_PIECE]))
+        rest = rounds[len(self._packed) * _ROUNDS_A_PIECE :]
+        state = {
+            "trainer": self._trainer.state_dict(),
+            "states": [dataclasses.asdict(state) | {"others": dict(state.others)} for state in self._record.states],
+            "costs": [*self._packed, _packed(rest)],
+            "waiting": waiting,
+            "losses": losses,
+        }
+        arrays, plain = to_arrays(state)
+        self._checkpoints.save(arrays, {"at": f"round {len(rounds)}", "state": plain})
+
+    def restore(self, waiting: dict[int, Any], losses: dict[int, tuple[float, int]]) -> bool:
+        """Go back to the last state that was saved; False where there is none.
+
+        Raises SimgmcError where the state is not one of this trainer's.
+        """
+        from simgmc.training.saved_state import from_arrays
+
+        found = self._checkpoints.load()
+        if found is None:
+            return False
+        arrays, plain = found
+        state = from_arrays(arrays, plain["state"], self._trainer.workload.device)
+        self._trainer.load_state_dict(state["trainer"])
+        pieces = [stored_costs.from_bytes(piece.tobytes(), str(self._checkpoints.file)) for piece in state["costs"]]
+        self._record.rounds[:] = [costs for piece in pieces for costs in piece]
+        self._record.states[:] = [State(**one) for one in state["states"]]
+        waiting |= state["waiting"]
+        losses |= state["losses"]
+        return True
+
+
+def _packed(rounds: list) -> np.ndarray:
+    return np.frombuffer(stored_costs.to_bytes(rounds), np.uint8)

@@ -1,0 +1,214 @@
+"""A synchronous training under way: rounds as the cluster asks for them, and what they leave."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from simgmc.core.errors import DivergenceError
+from simgmc.core.heap import Holes
+from simgmc.core.interruption import Interruption
+from simgmc.costs.steps import Average, Compute, Membership, Mix, RoundCosts, Step, Unfolding
+from simgmc.experiment.evaluations import Evaluations
+from simgmc.experiment.record import Milestones, Record
+from simgmc.experiment.saved_training import SavedTraining
+from simgmc.results.directory.checkpoint import Checkpoints
+from simgmc.scenario import Scenario
+
+
+class CommunicationCost:
+    """Counts the relative communication cost: GMC paper eq. (9), reading U.
+
+    Floats that the server receives and sends, one copy per worker, over the 2 K d that
+    dense messages would take in every iteration; an iteration is one gradient on every
+    worker. Messages that no average takes do not count, nor copies for workers that are not
+    there. Without a server, in gossip, the floats that all workers send and receive: a dense
+    message to each of n neighbours in every iteration is n.
+    """
+
+    def __init__(self, workers: int, d: int):
+        self._workers, self._d = workers, d
+        self._floats = self._gradients = 0
+
+    def add(self, costs: RoundCosts) -> None:
+        """Count one more round."""
+        for step in costs:
+            if isinstance(step, Average):
+                self._floats += step.floats_in_all
+            elif isinstance(step, Mix):
+                self._floats += 2 * int(step.floats[step.edges[:, 0]].sum())
+            elif isinstance(step, Compute):
+                self._gradients += step.gradients
+
+    @property
+    def ratio(self) -> float | None:
+        """The cost so far; None before the first gradient."""
+        return self._floats / (2 * self._workers * self._d * self._gradients) if self._gradients else None
+
+
+class _Watched:
+    """A round under way; notes where training diverges in it."""
+
+    def __init__(self, under_way: Unfolding, live: LiveTraining, number: int):
+        self._under_way, self._live, self._number = under_way, live, number
+
+    def step(self, number: int) -> Step | None:
+        """As of the round."""
+        return self._noting(self._under_way.step, number)
+
+    def settle(self, number: int, membership: Membership) -> Average:
+        """As of the round."""
+        return self._noting(self._under_way.settle, number, membership)
+
+    def _noting(self, do: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return do(*arguments)
+        except DivergenceError as error:
+            self._live.diverged_within = True
+            self._live.record.diverged, self._live.record.diverged_round = str(error), self._number
+            raise
+
+
+class LiveTraining:
+    """Trains round by round, as the first cluster asks for rounds, and keeps the record.
+
+    Training ends early where a number is no longer finite, or where an evaluation finds a
+    loss too far above the start's (see :class:`~simgmc.experiment.evaluations.Evaluations`). Between two
+    rounds it is saved from time to time, and when the run is asked to stop.
+    """
+
+    def __init__(
+        self,
+        trainer: Any,
+        milestones: Milestones,
+        scenario: Scenario,
+        on_evaluation: Any,
+        checkpoints: Checkpoints | None = None,
+        interruption: Interruption | None = None,
+    ):
+        self._trainer = trainer
+        self._milestones = milestones
+        self._communication = CommunicationCost(trainer.workload.workers, trainer.workload.d)
+        self.record = Record()
+        factor, single = scenario.workload.divergence_factor, scenario.report.single_workers
+        self._evaluations = Evaluations(trainer.workload, self.record, factor, single, on_evaluation)
+        self._saved = SavedTraining(checkpoints, trainer, self.record) if checkpoints else None
+        self._interruption = interruption or Interruption()
+        self._waiting: dict[int, dict[str, Any]] = {}
+        """What an evaluation needs of states whose time is not known yet, by the rounds finished."""
+        self._losses: dict[int, tuple[float, int]] = {}
+        """Sum and number of all minibatch losses after so many rounds: of the states that wait, and of those evaluated then."""
+        self._holes = Holes()
+        self._time = 0.0
+        self._diverged: DivergenceError | None = None
+        self.diverged_within = False
+        """Whether training diverged in the middle of a round, as it was settled who takes part."""
+
+    def resume(self) -> int:
+        """Go on from the last checkpoint, if there is one; returns the rounds that are finished."""
+        if self._saved is not None and self._saved.restore(self._waiting, self._losses):
+            for costs in self.record.rounds:
+                self._communication.add(costs)
+            self.record.rcc = self._communication.ratio
+        return len(self.record.rounds)
+
+    def rounds(self) -> Iterator[RoundCosts | Unfolding]:
+        """The costs of every round, computed when they are asked for; first those of finished ones.
+
+        Where some may be left out of an average the rounds are :class:`~simgmc.costs.steps.Unfolding`,
+        each to be over before the next is asked for.
+        """
+        trainer, milestones, record = self._trainer, self._milestones, self.record
+        for number in range(len(record.rounds)):
+            self._interruption.obey()
+            yield record.rounds[number]
+        number = trainer.rounds
+        try:
+            if not record.states:
+                self._evaluations.add(**self._now())
+            while not milestones.over(trainer.rounds, trainer.gradients):
+                before, number = trainer.gradients, trainer.rounds + 1
+                if trainer.participation == "all":
+                    costs = trainer.run_round()
+                    self._count(costs, number)
+                    yield costs
+                else:
+                    under_way = trainer.begin_round()
+                    yield _Watched(under_way, self, number)
+                    self._count(under_way.finish(), number)
+                if self._diverged is not None:
+                    raise self._diverged
+                if milestones.due(trainer.rounds, trainer.gradients, before):
+                    # Where it is held already its losses are counted: asked again, there would be none.
+                    self._evaluations.add(**(self._waiting.get(trainer.rounds) or self._now()))
+                self._keep()
+        except DivergenceError as error:
+            record.diverged, record.diverged_round = str(error), number
+
+    def _count(self, costs: RoundCosts, number: int) -> None:
+        """Keep what a round cost."""
+        self.record.rounds.append(costs)
+        self._communication.add(costs)
+        self.record.rcc = self._communication.ratio
+        if self._milestones.seconds is not None:
+            progress = self._trainer.report()
+            self._waiting[number] = self._now(progress)
+            total, count = self._losses.get(number - 1, (0.0, 0))
+            needed = self._waiting.keys() | {state.round for state in self.record.states}
+            for other in self._losses.keys() - needed:
+                del self._losses[other]
+            self._losses[number] = total + progress.loss_sum, count + progress.loss_count
+
+    def over(self, rounds: int) -> None:
+        """The cluster is done and has seen so many rounds to their end. Where training diverged in the
+        middle of one, rounds and evaluations that some workers never finished are not kept."""
+        states = self.record.states
+        if self.diverged_within:
+            del self.record.rounds[rounds:]
+            states[:] = [state for state in states if state.round <= rounds]
+        states.sort(key=lambda state: state.round)
+        if self._milestones.seconds is not None:
+            # Only now is it known which rounds were evaluated: the last one comes before those that it is ahead of.
+            before = (0.0, 0)
+            for place, state in enumerate(states):
+                if state.round:
+                    total, count = (now - then for now, then in zip(self._losses[state.round], before, strict=True))
+                    states[place] = dataclasses.replace(state, train_loss=total / count if count else None)
+                    before = self._losses[state.round]
+
+    def _keep(self) -> None:
+        if self._saved is not None and (self._interruption.asked or self._saved.due()):
+            self._saved.save(self._waiting, self._losses)
+        self._holes.look()
+        self._interruption.obey()
+
+    def round_done(self, number: int, time: float) -> None:
+        """The cluster's last worker finished a round (from 0) at this simulated time: evaluate the
+        state before it, where a stated time lies in between."""
+        step, before = self._milestones.seconds, self._time
+        self._time = time
+        if step is None or self._diverged is not None:
+            return
+        held = self._waiting.pop(number, None)  # after `number` rounds: the state until now
+        stated = math.ceil(before / step - 1e-12) * step
+        if held is not None and stated < time and number not in {state.round for state in self.record.states}:
+            try:
+                self._evaluations.add(**held, time=stated)
+            except DivergenceError as error:
+                self._diverged = error
+
+    def _now(self, progress: Any = None) -> dict[str, Any]:
+        """What an evaluation needs of the present state; ``progress``: what the trainer reports, if it was asked."""
+        trainer = self._trainer
+        progress = progress or trainer.report()
+        return {
+            "round": progress.round,
+            "epoch": progress.epoch,
+            "train_loss": progress.train_loss if progress.round else None,
+            "model": trainer.model(),
+            "points": trainer.other_models(),
+            "workers": trainer.models(),
+            "rcc": self.record.rcc,
+        }

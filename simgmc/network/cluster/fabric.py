@@ -1,0 +1,44 @@
+"""The running network: a clock, links, the fluid engine and what changes about it."""
+
+from __future__ import annotations
+
+import simpy
+
+from simgmc.network.cluster.settings import ClusterSettings
+from simgmc.network.conditions.dynamics import DynamicNetwork
+from simgmc.network.flows.clock import Clock, NetworkTimer
+from simgmc.network.flows.fluid import FluidNetwork
+from simgmc.network.topology.routing import Links
+
+
+class Fabric:
+    """One network under one clock, as the settings describe it."""
+
+    def __init__(self, settings: ClusterSettings):
+        self.clock = Clock()
+        self.links = Links(settings.overheads.applied_to(settings.graph), settings.seed)
+        self.network = FluidNetwork(self.links)
+        self._timer = NetworkTimer(self.clock, self.network)
+        self.dynamic: DynamicNetwork | None = None
+        if not settings.dynamics.static:
+            hosts = (*settings.workers, *settings.server_hosts)
+            self.dynamic = DynamicNetwork(self.network, settings.dynamics, hosts, settings.seed)
+
+    @property
+    def background_bytes(self) -> float:
+        """Bytes of background traffic delivered so far."""
+        return 0.0 if self.dynamic is None else self.dynamic.background_bytes
+
+    def run(self, until: simpy.Event) -> None:
+        """Run until an event has happened.
+
+        Raises :class:`~simgmc.network.flows.fluid.StuckError` where a flow can never finish,
+        RuntimeError where nothing is left to happen for another reason.
+        """
+        try:
+            self.clock.run(until=until)
+        except RuntimeError as dry:
+            stuck = self.network.stalled()
+            if stuck is None or self.clock.peek() < float("inf"):
+                raise
+            raise stuck from dry

@@ -1,0 +1,289 @@
+"""Workers on a network, each on its own: they work and send each other messages, and nobody
+waits for a round of all.
+
+Everything that happens at one instant is handled together, in an order of its own that does
+not depend on the order in which the events were made: messages that arrive come first (by
+receiver, sender, number), then requests whose turn it is to be served (by host, asker), then
+work that is done (by worker).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from simgmc.network.cluster.breakdown import CATEGORIES
+from simgmc.network.cluster.fabric import Fabric
+from simgmc.network.cluster.settings import ClusterSettings
+from simgmc.network.cluster.timeline import Recorder
+from simgmc.network.collectives.schedule import Execution, Placement, Schedule, StructureBuilder
+from simgmc.network.flows.connections import Connections
+from simgmc.network.flows.fluid import CapacityError, StuckError
+
+SERVER = -1
+"""The server's rank."""
+_LANDED, _SERVED, _DONE = range(3)
+_SETTLE, LAST_OF_INSTANT = 10, 20
+"""Priorities at one instant: after the network's own events, and after all that follows."""
+
+
+def _one_flow():
+    build = StructureBuilder(2)
+    build.finish(1, [build.flow(0, 1, gates=(0,))])
+    return build.build()
+
+
+_MESSAGE = _one_flow()
+
+
+@dataclass(frozen=True)
+class Flight:
+    """A message that has arrived: when it was handed over, was first on its way out, left and landed (s).
+
+    It may then have waited for those before it on its connection.
+    """
+
+    sent: float
+    begun: float
+    departed: float
+    landed: float
+
+    def segments(self) -> list[tuple[str, float, float]]:
+        """(category, start, end) of its way."""
+        parts = [
+            ("latency", self.sent, self.begun),
+            ("transfer", self.begun, self.departed),
+            ("latency", self.departed, self.landed),
+        ]
+        return [part for part in parts if part[2] > part[1]]
+
+
+class Peers:
+    """Workers, and a server where there is one, that work and send on their own."""
+
+    def __init__(
+        self,
+        settings: ClusterSettings,
+        recorder: Recorder | None = None,
+        round_at: Callable[[float], int] = lambda time: 0,
+    ):
+        """``round_at``: to which of the recorder's rounds a message belongs that is sent at that time."""
+        self.settings = settings
+        self._round_at = round_at
+        self.fabric = Fabric(settings)
+        self.clock = self.fabric.clock
+        self.recorder = recorder
+        workers = len(settings.workers)
+        self.spent = np.zeros((workers, len(CATEGORIES)))
+        """(K, categories) seconds so far, of what is over."""
+        self.sent_by_workers = self.received_by_workers = self.into_server = self.out_of_server = 0
+        """Bytes delivered so far."""
+        self.link_bytes = np.zeros(len(self.fabric.links))
+        self.link_messages = np.zeros(len(self.fabric.links), dtype=np.int64)
+        self._connections = Connections(self.fabric.network)
+        self._placements: dict[tuple[int, int], Placement] = {}
+        self._draws: dict[int, np.ndarray] = {}
+        self._due: list[tuple[tuple[int, ...], Callable[[], None]]] = []
+        self._numbers: dict[tuple[int, int], int] = {}
+        self._working: dict[int, tuple[str, float]] = {}
+        self.stopped: str | None = None
+        """Why the run ended before its end, if it did: a crash, a message that can never arrive."""
+        self.over = self.clock.event()
+        """Happens when the run is to end."""
+
+    @property
+    def now(self) -> float:
+        """Simulated seconds."""
+        return self.clock.now
+
+    def stop(self) -> None:
+        """End the run at this instant."""
+        if not self.over.triggered:
+            self.over.succeed()
+
+    def _stop_at_crash(self, worker: int) -> None:
+        self.stopped = f"{self._host(worker)} crashed at t = {self.now:.9g} s"
+        self.stop()
+
+    def run(self) -> None:
+        """Run until :meth:`stop`, or until nothing more can happen (see :attr:`stopped`)."""
+        faults = self.settings.faults
+        if faults.policy == "stop" and faults.crashes:
+            first = min(faults.crashes, key=lambda crash: (crash.at, crash.worker))
+            self.clock.call_at(first.at, lambda _: self._stop_at_crash(first.worker), LAST_OF_INSTANT)
+        try:
+            self.fabric.run(self.over)
+        except StuckError as stuck:
+            self.stopped = str(stuck)
+        except RuntimeError:
+            if self.clock.peek() < float("inf") or self.over.triggered:
+                raise
+            self.stopped = (
+                f"nothing more can happen at t = {self.now:.9g} s: every worker waits for another, or is gone for good"
+            )
+
+    # work -------------------------------------------------------------------------
+
+    def compute(self, worker: int, number: int, then: Callable[[], None]) -> None:
+        """A worker computes its gradient ``number`` (from 0), which decides its straggler draw."""
+        times = self._draws.get(number)
+        if times is None:
+            times = self._draws[number] = self.settings.compute.times(number, 0, 1, len(self.settings.workers))
+            if len(self._draws) > 4 * len(self.settings.workers):
+                del self._draws[min(self._draws)]
+        self._work(worker, "compute", float(times[worker]), then)
+
+    def compress(self, worker: int, nbytes: int, then: Callable[[], None]) -> None:
+        """A worker runs its compressor over so many bytes."""
+        self._work(worker, "compress", self.settings.compression.of(nbytes), then)
+
+    def _work(self, worker: int, category: str, seconds: float, then: Callable[[], None]) -> None:
+        asked, faults = self.now, self.settings.faults
+        begun = asked
+        end = self.settings.compute.done(worker, begun, seconds)
+        while (crash := faults.during(worker, begun, end)) is not None:
+            if crash.back is None:
+                self._working[worker] = ("wait", asked)
+                return
+            begun = crash.back
+            end = self.settings.compute.done(worker, begun, seconds)
+        self._working[worker] = (category, begun)
+
+        def done() -> None:
+            del self._working[worker]
+            self.blocked(worker, asked, [(category, begun, end)])
+            then()
+
+        self.clock.call_at(end, lambda _: self._happens((_DONE, worker), done))
+
+    def blocked(self, worker: int, since: float, segments: list[tuple[str, float, float]]) -> None:
+        """A worker could not go on from ``since`` until now: what that time went into.
+
+        Segments (category, start, end) may overlap the beginning; what is in none is waiting.
+        """
+        now = self.now
+        waited = now - since
+        for category, start, end in segments:
+            start, end = max(start, since), min(end, now)
+            if end > start:
+                self.spent[worker, CATEGORIES.index(category)] += end - start
+                waited -= end - start
+                if self.recorder is not None:
+                    self.recorder.work(worker, category, start, end)
+        self.spent[worker, CATEGORIES.index("wait")] += max(waited, 0.0)
+
+    def close(self, waiting: dict[int, float]) -> np.ndarray:
+        """(K, categories) seconds until now: what is over, and what each worker is at.
+
+        ``waiting``: since when workers that are not at work have waited.
+        """
+        spent = self.spent.copy()
+        for worker, since in waiting.items():
+            spent[worker, CATEGORIES.index("wait")] += self.now - since
+        for worker, (category, begun) in self._working.items():
+            begun = min(begun, self.now)
+            accounted = spent[worker].sum()
+            spent[worker, CATEGORIES.index(category)] += self.now - begun
+            spent[worker, CATEGORIES.index("wait")] += max(begun - accounted, 0.0)
+        return spent
+
+    # messages ---------------------------------------------------------------------
+
+    def send(self, source: int, destination: int, nbytes: int, then: Callable[[Flight], None]) -> None:
+        """A message between two ranks, after those sent before it between them; ``then`` hears of its arrival."""
+        fabric, sent = self.fabric, self.now
+        pair = (source, destination)
+        if pair not in self._placements:
+            hosts = [self._host(source), self._host(destination)]
+            self._placements[pair] = Placement(_MESSAGE, hosts, fabric.links, self.settings.overheads)
+        placement = self._placements[pair]
+        number = self._numbers[pair] = self._numbers.get(pair, 0) + 1
+
+        def arrived(participant: int, time: float) -> None:
+            if participant == 1:
+                back = self._return(destination)
+                if back < float("inf"):
+                    self.clock.call_at(
+                        max(back, time), lambda _: self._happens((_LANDED, destination, source, number), landed)
+                    )
+
+        def landed() -> None:
+            flight = Flight(sent, execution.queued[0], execution.departed[0], execution.landed[0])
+            self._check(flight, execution.begun[0], nbytes, placement)
+            self._count(source, destination, nbytes, placement)
+            then(flight)
+
+        message = Schedule(_MESSAGE, np.array([float(nbytes)]), np.zeros(1))
+        execution = Execution(fabric.network, message, placement, arrived, self._connections)
+        fabric.network.catch_up(sent)
+        execution.ready(1)
+        execution.ready(0)
+        fabric.network.wake(sent)
+        if self.recorder is not None:
+            self.recorder.exchange(self._round_at(sent), execution)
+
+    def _host(self, rank: int) -> str:
+        return self.settings.server_hosts[0] if rank == SERVER else self.settings.workers[rank]
+
+    def _return(self, rank: int) -> float:
+        """When a rank that may be gone now is there (0: it is; infinity: never again)."""
+        if rank == SERVER or not self.settings.faults.crashes:
+            return 0.0
+        now = self.now
+        gone = [
+            c
+            for c in self.settings.faults.crashes
+            if c.worker == rank and c.at <= now and (c.back is None or now < c.back)
+        ]
+        return (float("inf") if gone[0].back is None else gone[0].back) if gone else 0.0
+
+    def _count(self, source: int, destination: int, nbytes: int, placement: Placement) -> None:
+        if source == SERVER:
+            self.out_of_server += nbytes
+        else:
+            self.sent_by_workers += nbytes
+        if destination == SERVER:
+            self.into_server += nbytes
+        else:
+            self.received_by_workers += nbytes
+        for link in placement.routes[0] or ():
+            self.link_bytes[link] += nbytes
+            self.link_messages[link] += 1
+
+    def _check(self, flight: Flight, begun: float, nbytes: int, placement: Placement) -> None:
+        """Assert the bounds: no message faster than its links and its latency allow."""
+        if not self.settings.dynamics.static:
+            return
+        rounding = 4 * np.spacing(flight.landed)  # of the clock's reading
+        seconds = flight.departed - begun + rounding
+        limit = min((self.fabric.links.bandwidth[link] for link in placement.routes[0] or ()), default=float("inf"))
+        too_fast = nbytes > limit * seconds * (1 + 1e-9) + 1e-6 if limit < float("inf") else False
+        if too_fast or flight.landed - flight.departed + rounding < placement.latency[0] * (1 - 1e-9):
+            source, destination = placement.hosts
+            raise CapacityError(
+                f"internal error: {nbytes} bytes {source} -> {destination} took {seconds:.9g} s from t = {begun:.9g} s, "
+                f"less than {limit:.9g} bytes/s allow"
+            )
+
+    # instants ---------------------------------------------------------------------
+
+    def at_once(self, worker: int, action: Callable[[], None]) -> None:
+        """Do something for a worker at this instant, after what is being handled now."""
+        self._happens((_DONE, worker), action)
+
+    def later(self, time: float, host: int, other: int, action: Callable[[], None]) -> None:
+        """Do something for a rank at a later instant; ``other`` decides the order among ties."""
+        self.clock.call_at(time, lambda _: self._happens((_SERVED, host, other), action))
+
+    def _happens(self, key: tuple[int, ...], action: Callable[[], None]) -> None:
+        """Something happens at this instant; all that does is handled together, in the order of the keys."""
+        self._due.append((key, action))
+        if len(self._due) == 1:
+            self.clock.call_at(self.now, lambda _: self._settle(), _SETTLE)
+
+    def _settle(self) -> None:
+        due, self._due = self._due, []
+        for _, action in sorted(due, key=lambda one: one[0]):
+            action()

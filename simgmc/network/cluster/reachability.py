@@ -1,0 +1,68 @@
+"""Whether the hosts of a cluster can reach those that they exchange messages with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import permutations
+
+import networkx as nx
+
+from simgmc.core.errors import SimgmcError
+from simgmc.network.collectives.catalogue import COLLECTIVES
+from simgmc.network.topology.routing import Links, forwards
+
+
+def check_reachable(links: Links, workers: Sequence[str], servers: Sequence[str], collective: str) -> None:
+    """Refuse a network in which a message of the collective has no route, or one without bandwidth."""
+    if len(workers) < 2:
+        return
+    if all(links.bandwidth) and _joined(links.graph, (*workers, *servers)):
+        return
+    _check_pairs(links, _pairs(workers, servers, collective), collective)
+
+
+def check_edges(links: Links, workers: Sequence[str], edges: Iterable[tuple[int, int]], graph: str) -> None:
+    """Refuse a network in which a message along an edge (sender, receiver) of a gossip graph has no route."""
+    if all(links.bandwidth) and _joined(links.graph, workers):
+        return
+    _check_pairs(links, ((workers[a], workers[b]) for a, b in edges), graph)
+
+
+def _check_pairs(links: Links, pairs: Iterable[tuple[str, str]], what: str) -> None:
+    for source, destination in pairs:
+        route = links.route(source, destination)
+        if route is None:
+            raise SimgmcError(
+                f"there is no route {source} -> {destination}, which {what!r} needs (hosts do not forward, switches do)"
+            )
+        for link in route:
+            if links.bandwidth[link] == 0.0:
+                raise SimgmcError(
+                    f"the route {source} -> {destination}, which {what!r} needs, has a link without bandwidth, {' -> '.join(links.names[link])}"
+                )
+
+
+def _joined(graph: nx.DiGraph, hosts: Sequence[str]) -> bool:
+    """Whether all hosts hang on switches that all reach each other: quick, and nearly always so."""
+    switches = graph.subgraph([node for node in graph if forwards(graph, node)])
+    inner = next(nx.strongly_connected_components(switches), set())
+    if len(inner) != len(switches):
+        return False
+    return all(
+        any(node in inner for node in graph.successors(host))
+        and any(node in inner for node in graph.predecessors(host))
+        for host in hosts
+    )
+
+
+def _pairs(workers: Sequence[str], servers: Sequence[str], collective: str) -> Iterator[tuple[str, str]]:
+    """Who sends to whom; where that depends on sizes and sites, every worker to every other."""
+    if collective in COLLECTIVES and COLLECTIVES[collective].servers:
+        for server in servers:
+            for worker in workers:
+                yield worker, server
+                yield server, worker
+    elif "ring" in collective:
+        yield from zip(workers, (*workers[1:], workers[0]))
+    else:
+        yield from permutations(workers, 2)

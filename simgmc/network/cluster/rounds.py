@@ -1,0 +1,134 @@
+"""The rounds under way: pulled when first needed, kept until everyone has passed them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import simpy
+
+from simgmc.core.errors import SimgmcError
+from simgmc.costs.steps import Average, Membership, Mix, RoundCosts, Step, Unfolding
+from simgmc.network.cluster.communication import Joint
+from simgmc.network.flows.clock import Clock
+
+
+class Known:
+    """A round all of whose costs are known beforehand, as :class:`simgmc.costs.steps.Unfolding`."""
+
+    def __init__(self, steps: RoundCosts):
+        self.steps = steps
+
+    def step(self, number: int) -> Step | None:
+        """The step of that number, None past the last."""
+        return self.steps[number] if number < len(self.steps) else None
+
+    def settle(self, number: int, membership: Membership) -> Average:
+        """The exchange as it is known. Raises SimgmcError where others took part when its costs were stored."""
+        average = self.steps[number]
+        if average.participants is not None and set(np.flatnonzero(average.participants)) != membership.taken:
+            raise SimgmcError(
+                "these costs are of another cluster, where others took part in the averages: train on this one"
+            )
+        return average
+
+
+@dataclass
+class Round:
+    """A round that some worker has begun and not all have finished."""
+
+    plan: Unfolding
+    """What it costs."""
+    apart: bool
+    """Whether its exchanges are known to follow each other, none in the background."""
+    finished: int = 0
+    joints: dict[int, list[Joint]] = field(default_factory=dict)
+    """The exchanges of each step."""
+    gone: set[int] = field(default_factory=set)
+    """Workers that missed it, or left it, by a crash."""
+    compute: dict[int, np.ndarray] = field(default_factory=dict)
+    """(workers,) seconds of each compute step."""
+
+    def joint(self, step: int, piece: int, create: Callable[[], Joint]) -> Joint:
+        """The exchange of a step (of one piece of its message); the first to ask creates it."""
+        joints = self.joints.setdefault(step, [])
+        if len(joints) == piece:
+            joints.append(create())
+        return joints[piece]
+
+
+def _opened(costs: RoundCosts | Unfolding) -> Round:
+    if not isinstance(costs, tuple):
+        return Round(costs, apart=False)
+    return Round(Known(costs), apart=not any(isinstance(step, Average | Mix) and step.background for step in costs))
+
+
+class Rounds:
+    """Rounds in order, and who is away."""
+
+    def __init__(self, rounds: Iterator[RoundCosts | Unfolding], clock: Clock, workers: int):
+        self._rounds = rounds
+        self._clock = clock
+        self._held: dict[int, Round] = {}
+        self._begun: dict[int, simpy.Event] = {}
+        self.there = workers
+        """How many workers take part now."""
+        self._awaited = 0
+        """How many will again."""
+        self.pulled = 0
+        """Rounds pulled so far."""
+        self.over = False
+        """Whether there are no more."""
+        self.on_pull: dict[int, Callable[[int, Round], None]] = {}
+        """What to do for an absent worker when a round is begun without it."""
+
+    def get(self, number: int) -> Round | None:
+        """Round ``number``, None past the last."""
+        while self.pulled <= number and not self.over:
+            costs = next(self._rounds, None)
+            if costs is None:
+                self.over = True
+            else:
+                self._held[self.pulled] = _opened(costs)
+                self.pulled += 1
+                for notice in list(self.on_pull.values()):
+                    notice(self.pulled - 1, self._held[self.pulled - 1])
+            event = self._begun.pop(number, None)
+            if event is not None:
+                event.succeed()
+        return self._held.get(number)
+
+    def open_rounds(self, number: int) -> list[int]:
+        """Rounds from this one on that have been begun and not closed."""
+        return [held for held in sorted(self._held) if held >= number]
+
+    def begun(self, number: int) -> simpy.Event:
+        """Happens when a round that nobody has begun yet is begun, or turns out not to exist."""
+        return self._begun.setdefault(number, self._clock.event())
+
+    def leave(self, returns: bool) -> None:
+        """A worker is gone, for good or not."""
+        self.there -= 1
+        self._awaited += returns
+
+    def come_back(self) -> None:
+        """One that was gone takes part again."""
+        self.there += 1
+        self._awaited -= 1
+
+    @property
+    def deserted(self) -> bool:
+        """Whether nobody is there and nobody will be."""
+        return self.there == 0 and self._awaited == 0
+
+    def wake(self) -> None:
+        """Let those that are back begin a round themselves where nobody else is left to."""
+        if self.there == 0:
+            for event in self._begun.values():
+                event.succeed()
+            self._begun.clear()
+
+    def forget(self, number: int) -> None:
+        """Everyone has passed this round."""
+        del self._held[number]

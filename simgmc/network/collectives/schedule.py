@@ -1,0 +1,372 @@
+"""Collectives as dependency graphs of flows, and their execution on a network.
+
+A :class:`Structure` says which flows there are and what each one waits for; it depends
+on the number of hosts alone and is built once. A :class:`Schedule` adds the sizes of one
+exchange. An :class:`Execution` runs a schedule on a :class:`~simgmc.network.flows.fluid.FluidNetwork`
+and keeps when every flow started, left and arrived, and what released it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from simgmc.network.conditions.overheads import IDEAL, Overheads
+from simgmc.network.flows.connections import Connections
+from simgmc.network.flows.fluid import FluidNetwork, Transfer
+from simgmc.network.shortcuts.fast_ring import Ring
+from simgmc.network.topology.routing import Links
+
+_INFINITY = float("inf")
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """Which flows a collective has and what each waits for. Flows are numbered from 0.
+
+    Hosts are numbered: participants 0 .. participants-1 (the workers), then the others
+    (servers). A flow from a host to itself takes no time of its own: it stands for work
+    at that host (its delay) or for a point where things come together.
+    """
+
+    participants: int
+    hosts: int
+    source: tuple[int, ...]
+    destination: tuple[int, ...]
+    after: tuple[tuple[int, ...], ...]
+    """Flows that must have arrived before this one starts."""
+    behind: tuple[int, ...]
+    """The flow queued before this one in the sender's network card (-1: none): this one
+    starts no earlier than that one's last byte has left."""
+    gates: tuple[tuple[int, ...], ...]
+    """Participants that must be ready before this one starts."""
+    finishes: tuple[tuple[int, ...], ...]
+    """Per participant: the flows whose arrival finishes its part (besides its own readiness)."""
+    need: dict[int, int] = field(default_factory=dict)
+    """Flows that start as soon as so many of the things they wait for have happened."""
+    unless: dict[int, int] = field(default_factory=dict)
+    """Flows that are dropped if another flow has arrived before they could start."""
+
+    @property
+    def flows(self) -> int:
+        return len(self.source)
+
+    @cached_property
+    def _release(self):
+        """What each arrival, departure and readiness releases, and how much each flow waits for."""
+        arrival: list[list[int]] = [[] for _ in self.source]
+        departure: list[list[int]] = [[] for _ in self.source]
+        gate: list[list[int]] = [[] for _ in range(self.participants)]
+        waiting = [0] * self.flows
+        for flow, (after, behind, gates) in enumerate(zip(self.after, self.behind, self.gates)):
+            for other in after:
+                arrival[other].append(flow)
+            if behind >= 0:
+                departure[behind].append(flow)
+            for participant in gates:
+                gate[participant].append(flow)
+            waiting[flow] = self.need.get(flow, len(after) + (behind >= 0) + len(gates))
+        finish: list[list[int]] = [[] for _ in self.source]
+        for participant, flows in enumerate(self.finishes):
+            for flow in flows:
+                finish[flow].append(participant)
+        return arrival, departure, gate, waiting, finish
+
+    @cached_property
+    def endpoints(self) -> tuple[np.ndarray, np.ndarray]:
+        """Source and destination of every flow as int arrays."""
+        return np.array(self.source, dtype=np.int64), np.array(self.destination, dtype=np.int64)
+
+
+class StructureBuilder:
+    """Collects flows one after the other; every method returns the new flow's number."""
+
+    def __init__(self, participants: int, servers: int = 0):
+        self.participants = participants
+        self.hosts = participants + servers
+        self._rows: list[tuple[int, int, tuple[int, ...], int, tuple[int, ...]]] = []
+        self._finishes: list[tuple[int, ...]] = [()] * participants
+        self._need: dict[int, int] = {}
+        self._unless: dict[int, int] = {}
+
+    def flow(
+        self,
+        source: int,
+        destination: int,
+        after: Sequence[int] = (),
+        behind: int = -1,
+        gates: Sequence[int] = (),
+        unless: int = -1,
+    ) -> int:
+        """A transfer from one host to another; dropped if flow ``unless`` arrives before it can start."""
+        self._rows.append((source, destination, tuple(after), behind, tuple(gates)))
+        number = len(self._rows) - 1
+        if unless >= 0:
+            self._unless[number] = unless
+        return number
+
+    def local(self, host: int, after: Sequence[int] = (), gates: Sequence[int] = (), need: int | None = None) -> int:
+        """Work at one host once other flows (``need`` of them, default all) have arrived; its
+        delay says how long it takes."""
+        number = self.flow(host, host, after, -1, gates)
+        if need is not None:
+            self._need[number] = need
+        return number
+
+    def finish(self, participant: int, flows: Sequence[int]) -> None:
+        """The arrivals that finish a participant's part."""
+        self._finishes[participant] = tuple(flows)
+
+    def build(self) -> Structure:
+        source, destination, after, behind, gates = zip(*self._rows) if self._rows else ((), (), (), (), ())
+        return Structure(
+            self.participants, self.hosts, source, destination, after, behind, gates, tuple(self._finishes),
+            self._need, self._unless,
+        )  # fmt: skip
+
+
+class Schedule:
+    """One exchange: a structure with the size and the delay of every flow.
+
+    A ring's flows are many and its fast path needs none of them: ``flows`` is then a function
+    that lists them, called when they are first asked for.
+    """
+
+    def __init__(
+        self,
+        structure: Structure | None = None,
+        nbytes: np.ndarray | None = None,
+        delay: np.ndarray | None = None,
+        ring: Ring | None = None,
+        flows: Callable[[], tuple[Structure, np.ndarray, np.ndarray]] | None = None,
+    ):
+        self.ring = ring
+        """The ring this is, where it is one."""
+        self._list = flows
+        if flows is None:
+            self._flows = (structure, nbytes, delay)
+
+    @cached_property
+    def _flows(self) -> tuple[Structure, np.ndarray, np.ndarray]:
+        return self._list()
+
+    @property
+    def structure(self) -> Structure:
+        """Which flows there are and what each waits for."""
+        return self._flows[0]
+
+    @property
+    def nbytes(self) -> np.ndarray:
+        """(flows,) bytes of each flow."""
+        return self._flows[1]
+
+    @property
+    def delay(self) -> np.ndarray:
+        """(flows,) seconds between a flow's last release and its start: work at the sender."""
+        return self._flows[2]
+
+
+class Placement:
+    """A structure's flows laid onto the links of one network."""
+
+    def __init__(self, structure: Structure, hosts: Sequence[str], links: Links, overheads: Overheads = IDEAL):
+        if len(hosts) != structure.hosts:
+            raise ValueError(f"{structure.hosts} hosts needed, {len(hosts)} given")
+        self.structure = structure
+        self.hosts = tuple(hosts)
+        self.links = links
+        self.overheads = overheads
+        self.local = [a == b for a, b in zip(structure.source, structure.destination)]
+        self.routes = [links.route(hosts[a], hosts[b]) for a, b in zip(structure.source, structure.destination)]
+        self.cap = _INFINITY if overheads.rate_cap is None else overheads.rate_cap
+        self.latency = [links.delay(hosts[a], hosts[b]) for a, b in zip(structure.source, structure.destination)]
+        self.extra: list[float] | None = None
+        """Seconds each flow's start is held up by overheads."""
+        if overheads.software or overheads.startup:
+            self.extra = [
+                0.0 if local else overheads.software + (overheads.startup * latency if gates else 0.0)
+                for local, latency, gates in zip(self.local, self.latency, structure.gates)
+            ]
+
+    @cached_property
+    def least_latency(self) -> float:
+        """Seconds of latency that the quickest of the transfers has; 0 where there are none."""
+        return min((latency for latency, local in zip(self.latency, self.local) if not local), default=0.0)
+
+    def route_between(self, source: int, destination: int) -> tuple[int, ...] | None:
+        """The links between two of the structure's hosts, by number."""
+        return self.links.route(self.hosts[source], self.hosts[destination])
+
+    def pair(self, flow: int) -> tuple[str, str]:
+        """The hosts that a flow leads from and to."""
+        return self.hosts[self.structure.source[flow]], self.hosts[self.structure.destination[flow]]
+
+    @cached_property
+    def _uses(self) -> tuple[np.ndarray, np.ndarray]:
+        pairs = [(link, flow) for flow, route in enumerate(self.routes) if not self.local[flow] for link in route or ()]
+        table = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+        return table[:, 0], table[:, 1]
+
+    def over_links(self, moved: np.ndarray) -> np.ndarray:
+        """(links,) what went over each link when each flow has moved so much."""
+        link, flow = self._uses
+        return np.bincount(link, weights=moved[flow], minlength=len(self.links))
+
+
+class Execution:
+    """One schedule under way.
+
+    ``on_finish(participant, time)`` is called when a participant has everything it waits
+    for. Times of flows are in :attr:`begun`, :attr:`departed` and :attr:`landed` (seconds;
+    negative: not yet). :attr:`cause` says what released a flow last: ``j`` the arrival of
+    flow j, ``flows + j`` its departure, ``-1 - p`` the readiness of participant p.
+    """
+
+    __slots__ = (
+        "network", "schedule", "placement", "begun", "departed", "landed", "cause", "released", "gate",
+        "finisher", "_waiting", "_unfinished", "_on_finish", "_delay", "_nbytes", "_rules", "_extra", "open", "aborted",
+        "_connections", "queued",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        network: FluidNetwork,
+        schedule: Schedule,
+        placement: Placement,
+        on_finish: Callable[[int, float], None] | None = None,
+        connections: Connections | None = None,
+    ):
+        """``connections``: those that the flows go over, in order; without, each takes bandwidth at once."""
+        structure = schedule.structure
+        flows = structure.flows
+        self.network = network
+        self.schedule = schedule
+        self.placement = placement
+        self.begun = [-1.0] * flows
+        self.departed = [-1.0] * flows
+        self.landed = [-1.0] * flows
+        self.released = [0.0] * flows
+        self.cause = [-1] * flows
+        self.gate = [-1.0] * structure.participants
+        self.finisher = [-1] * structure.participants
+        """Per participant: the flow that finished it; -1: its own readiness."""
+        self._rules = structure._release
+        self._waiting = list(self._rules[3])
+        self._unfinished = [len(arrivals) + 1 for arrivals in structure.finishes]
+        self._on_finish = on_finish
+        self._delay = schedule.delay.tolist()
+        self._nbytes = schedule.nbytes.tolist()
+        self._extra = placement.extra
+        self.aborted = False
+        self._connections = connections
+        self.queued: dict[int, float] = {}
+        """When flows that go over connections were ready to take bandwidth."""
+        self.open = flows
+        """Flows that have not arrived yet."""
+
+    def begin(self) -> None:
+        """Start the flows that wait for nothing."""
+        for flow, waiting in enumerate(self._waiting):
+            if waiting == 0:
+                self.released[flow] = self.network.now
+                self._release(flow)
+
+    def ready(self, participant: int) -> None:
+        """A participant has its message and takes part from now on."""
+        now = self.network.now
+        self.gate[participant] = now
+        self._let_go(self._rules[2][participant], -1 - participant, now)
+        self._finish(participant, -1, now)
+
+    def _let_go(self, flows: list[int], cause: int, now: float) -> None:
+        waiting = self._waiting
+        for flow in flows:
+            waiting[flow] -= 1
+            if waiting[flow] == 0:
+                self.cause[flow] = cause
+                self.released[flow] = now
+                self._release(flow)
+
+    def _release(self, flow: int) -> None:
+        delay = self._delay[flow]
+        if self._extra is not None:
+            delay += self._extra[flow]
+        if delay > 0.0:
+            self.network.at(self.network.now + delay, self._start, flow)
+        else:
+            self._start(flow)
+
+    def resize(self, schedule: Schedule) -> None:
+        """Take the sizes and delays of another schedule of the same structure for flows still to start."""
+        self.schedule = schedule
+        self._delay = schedule.delay.tolist()
+        self._nbytes = schedule.nbytes.tolist()
+
+    def abort(self) -> None:
+        """Give up: flows under way are taken off the network, nothing more happens."""
+        self.aborted = True
+        self.network.remove(self)
+
+    def _start(self, flow: int) -> None:
+        if self.aborted:
+            return
+        network, placement = self.network, self.placement
+        unless = self.schedule.structure.unless
+        if unless and self.landed[unless.get(flow, flow)] >= 0.0:
+            self.open -= 1
+            return
+        if placement.local[flow]:
+            now = network.now
+            self.begun[flow] = now
+            self.left(flow, now)
+            self.arrived(flow, now)
+            return
+        route, latency = placement.routes[flow], placement.latency[flow]
+        transfer = Transfer(self, flow, route, latency, self._nbytes[flow], placement.cap)
+        if self._connections is None:
+            network.start(transfer)
+        else:
+            self.queued[flow] = network.now
+            self._connections.start(placement.pair(flow), transfer)
+
+    # what the network reports -------------------------------------------------
+
+    def started(self, flow: int, now: float) -> None:
+        self.begun[flow] = now
+
+    def left(self, flow: int, now: float) -> None:
+        self.departed[flow] = now
+        if flow in self.queued:
+            self._connections.left(self.placement.pair(flow))
+        behind = self._rules[1][flow]
+        if behind:
+            self._let_go(behind, self.schedule.structure.flows + flow, now)
+
+    def arrived(self, flow: int, now: float) -> None:
+        if self.aborted:
+            return
+        self.landed[flow] = now
+        self.open -= 1
+        after = self._rules[0][flow]
+        if after:
+            self._let_go(after, flow, now)
+        for participant in self._rules[4][flow]:
+            self._finish(participant, flow, now)
+
+    def _finish(self, participant: int, flow: int, now: float) -> None:
+        self._unfinished[participant] -= 1
+        if self._unfinished[participant] == 0:
+            self.finisher[participant] = flow
+            if self._on_finish is not None:
+                self._on_finish(participant, now)
+
+    def describe(self, flow: int) -> str:
+        """A flow in words, for messages."""
+        structure, hosts = self.schedule.structure, self.placement.hosts
+        return (
+            f"flow {flow} ({hosts[structure.source[flow]]} -> {hosts[structure.destination[flow]]}, "
+            f"{self._nbytes[flow]:.9g} bytes)"
+        )

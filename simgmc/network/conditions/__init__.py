@@ -1,0 +1,1 @@
+"""What makes a cluster imperfect: stragglers, overheads, changes of links, failures, crashes."""

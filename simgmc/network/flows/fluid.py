@@ -1,0 +1,276 @@
+"""The fluid network: flows share links by max-min fairness, event by event.
+
+A link is one direction of a wire. At any instant the rates of the flows under way are
+the max-min fair allocation, see :mod:`simgmc.network.flows.sharing`.
+
+The engine keeps one heap of future events and knows the next one at any time
+(:attr:`FluidNetwork.next_time`), so one timer drives it inside another event loop.
+Everything that happens at one instant is handled before rates are computed anew, once:
+the order of ties cannot matter. Rates are recomputed only for flows connected with the
+change by shared links; a flow whose rate stays the same keeps its predicted end to the
+last bit.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+
+from simgmc.core.errors import SimgmcError
+from simgmc.network.flows.sharing import CapacityError, MaxMin, Transfer
+from simgmc.network.topology.routing import Links
+
+_INFINITY = float("inf")
+
+
+class StuckError(SimgmcError):
+    """A flow that can never finish; says which, why and since when."""
+
+    def __init__(self, message: str, time: float):
+        # Both are arguments: SimPy rebuilds an exception from them when it fails a process.
+        super().__init__(message, time)
+        self.time = time
+        """Simulated seconds at which nothing could move any more."""
+
+    def __str__(self) -> str:
+        return self.args[0]
+
+
+class FluidNetwork:
+    """Links, the flows on them and the events to come.
+
+    ``latency_first``: a flow pays its route's latency before it takes bandwidth, instead
+    of after its last byte has left (the default).
+
+    A *run* owns transfers and is told what happens to them: ``run.started(index, time)``
+    when a flow takes bandwidth, ``run.left(index, time)`` when its last byte has left the sender and ``run.arrived(index, time)`` when it has
+    arrived; it names them by ``run.describe(index)``.
+    """
+
+    def __init__(self, links: Links, latency_first: bool = False):
+        self.links = links
+        self.latency_first = latency_first
+        self.now = 0.0
+        self._sharing = MaxMin(links)
+        self.capacity = self._sharing.capacity
+        """Bytes/s of each link now."""
+        self.delivered = 0
+        """Flows that have arrived so far."""
+        self._on = self._sharing.on
+        self._heap: list[tuple[float, int, Callable[[Transfer], None] | None, object]] = []
+        self._order = 0
+        self._touched: dict[int, None] = {}
+        self.trace: list[tuple[float, Transfer, float]] | None = None
+        """Where to note every change of a flow's rate: (time, flow, bytes/s); None: nowhere."""
+        self.wake: Callable[[float], None] | None = None
+        """Called with the time of the next event whenever that may have become earlier."""
+
+    # events -----------------------------------------------------------------
+
+    @property
+    def next_time(self) -> float:
+        """Simulated seconds of the next event, infinity when nothing is scheduled."""
+        heap = self._heap
+        while heap:
+            time, order, action, payload = heap[0]
+            if action is None:
+                if payload.prediction != order:
+                    heapq.heappop(heap)
+                    continue
+                if payload.end > time:
+                    self._postpone(payload)
+                    continue
+            return time
+        return _INFINITY
+
+    def _postpone(self, transfer: Transfer) -> None:
+        """The entry at the heap's top is of a flow that has become slower since: note its true end."""
+        if transfer.end < _INFINITY:
+            self._order += 1
+            transfer.noted, transfer.prediction = transfer.end, self._order
+            heapq.heapreplace(self._heap, (transfer.end, self._order, None, transfer))
+        else:
+            transfer.prediction = -1
+            heapq.heappop(self._heap)
+
+    def at(self, time: float, action: Callable, payload: object = None) -> None:
+        """Call ``action(payload)`` at a simulated time, before rates are computed there."""
+        self._order += 1
+        heapq.heappush(self._heap, (time, self._order, action, payload))
+        if self.wake is not None:
+            self.wake(time)
+
+    def set_bandwidth(self, change: tuple[int, float]) -> None:
+        """Change a link's bandwidth now: ``(link, bytes/s)``."""
+        link, bandwidth = change
+        self.capacity[link] = bandwidth
+        self._touched[link] = None
+        if self.wake is not None:
+            self.wake(self.now)
+
+    def remove(self, run: object) -> None:
+        """Take a run's flows off the network; bytes already sent are lost."""
+        for link, flows in enumerate(self._on):
+            for transfer in [transfer for transfer in flows if transfer.run is run]:
+                del flows[transfer]
+                transfer.prediction = -1
+                self._touched[link] = None
+        if self.wake is not None:
+            self.wake(self.now)
+
+    def withdraw(self, transfer: Transfer) -> None:
+        """Take one flow that has not left off the network; bytes already sent are lost."""
+        for link in transfer.route:
+            self._on[link].pop(transfer, None)
+            self._touched[link] = None
+        transfer.prediction = -1
+        if self.trace is not None:
+            self.trace.append((self.now, transfer, 0.0))
+        if self.wake is not None:
+            self.wake(self.now)
+
+    def start(self, transfer: Transfer) -> None:
+        """A flow is ready: it takes bandwidth now (or, latency first, one latency later)."""
+        if transfer.route is None:
+            raise StuckError(
+                f"{transfer.run.describe(transfer.index)} is stuck at t = {self.now:.9g} s: the network has no route between them",
+                self.now,
+            )
+        if self.latency_first and transfer.latency > 0:
+            self.at(self.now + transfer.latency, self._begin, transfer)
+        else:
+            self._begin(transfer)
+
+    def _begin(self, transfer: Transfer) -> None:
+        transfer.run.started(transfer.index, self.now)
+        if transfer.remaining <= 0 or (not transfer.route and transfer.cap == _INFINITY):
+            self._leave(transfer)
+            return
+        transfer.updated = self.now
+        if not transfer.route:
+            self._set_rates([(transfer, transfer.cap)])
+            return
+        on, touched = self._on, self._touched
+        for link in transfer.route:
+            on[link][transfer] = None
+            touched[link] = None
+
+    def _leave(self, transfer: Transfer) -> None:
+        now = self.now
+        if self.trace is not None:
+            self.trace.append((now, transfer, 0.0))
+        transfer.run.left(transfer.index, now)
+        if self.latency_first or transfer.latency == 0:
+            self._arrive(transfer)
+        else:
+            self._order += 1
+            heapq.heappush(self._heap, (now + transfer.latency, self._order, self._arrive, transfer))
+
+    def _arrive(self, transfer: Transfer) -> None:
+        self.delivered += 1
+        transfer.run.arrived(transfer.index, self.now)
+
+    def advance(self) -> None:
+        """Handle everything that happens at the next event's time, then share anew."""
+        heap = self._heap
+        time = self.next_time
+        if self._touched and time > self.now:
+            self._refill()
+            time = self.next_time
+        if time == _INFINITY:
+            return
+        self.now = time
+        on, touched = self._on, self._touched
+        while heap and heap[0][0] == time:
+            _, order, action, payload = heap[0]
+            if action is None and payload.prediction == order and payload.end > time:
+                self._postpone(payload)
+                continue
+            heapq.heappop(heap)
+            if action is not None:
+                action(payload)
+            elif payload.prediction == order:
+                payload.prediction = -1
+                for link in payload.route:
+                    del on[link][payload]
+                    touched[link] = None
+                self._leave(payload)
+        if touched:
+            self._refill()
+
+    def catch_up(self, time: float) -> None:
+        """Move the clock to a time before the next event, to make changes from outside there."""
+        if time > self.now:
+            self.now = time
+
+    def settle(self) -> None:
+        """Share anew after changes made from outside, at the present time."""
+        if self._touched:
+            self._refill()
+
+    def run(self) -> None:
+        """Advance until nothing is left to happen."""
+        self.settle()
+        while self.next_time < _INFINITY:
+            self.advance()
+
+    # sharing ----------------------------------------------------------------
+
+    def _set_rates(self, changes: list[tuple[Transfer, float]]) -> None:
+        """Flows go on at new rates from now."""
+        now, heap, trace = self.now, self._heap, self.trace
+        for transfer, rate in changes:
+            if transfer.rate > 0.0:
+                transfer.remaining -= transfer.rate * (now - transfer.updated)
+                if transfer.remaining < 0.0:
+                    transfer.remaining = 0.0
+            transfer.updated = now
+            transfer.rate = rate
+            if trace is not None:
+                trace.append((now, transfer, rate))
+            transfer.end = end = now + transfer.remaining / rate if rate > 0.0 else _INFINITY
+            # A slower flow's entry stays where it is, before its end, until it comes to the top.
+            if end < transfer.noted or (transfer.prediction < 0 and end < _INFINITY):
+                self._order += 1
+                transfer.noted, transfer.prediction = end, self._order
+                heapq.heappush(heap, (end, self._order, None, transfer))
+
+    def _refill(self) -> None:
+        """New rates after whatever has changed on some links."""
+        try:
+            changes = self._sharing.update(self._touched)
+        except CapacityError as error:
+            raise CapacityError(f"internal error at t = {self.now!r} s: {error}") from error
+        self._touched.clear()
+        self._set_rates(changes)
+
+    # accounts ---------------------------------------------------------------
+
+    def rates(self) -> list[tuple[Transfer, float]]:
+        """Every flow that holds bandwidth now, with its rate in bytes/s."""
+        found: dict[Transfer, float] = {}
+        for flows in self._on:
+            for flow in flows:
+                found[flow] = flow.rate
+        return list(found.items())
+
+    def stalled(self, among: set[int] | None = None) -> StuckError | None:
+        """Why a flow under way cannot move (background traffic aside), if some cannot; ``among``:
+        only flows over one of these links count."""
+        for transfer, rate in self.rates():
+            if rate == 0.0 and not getattr(transfer.run, "background", False):
+                if among is not None and not among.intersection(transfer.route):
+                    continue
+                dead = [self.links.names[link] for link in transfer.route if self.capacity[link] == 0.0]
+                reason = (
+                    "link " + " and ".join(f"{a} -> {b}" for a, b in dead) + " has no bandwidth"
+                    if dead
+                    else "its own rate cap is 0 bytes/s"
+                )
+                since = transfer.updated
+                return StuckError(
+                    f"{transfer.run.describe(transfer.index)} is stuck at t = {since:.9g} s with "
+                    f"{transfer.remaining:.9g} bytes to go: {reason}",
+                    since,
+                )
+        return None

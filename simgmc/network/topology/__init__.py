@@ -1,0 +1,1 @@
+"""Topologies: hosts, switches, links, and the routes between them."""

@@ -1,0 +1,58 @@
+"""Hosts, switches and the links between them: what networks are wired from.
+
+A network is a :class:`networkx.DiGraph`. Every edge is one direction of a wire and
+carries ``bandwidth`` (bytes/s) and ``latency`` (s, one way). Hosts send and receive;
+switches only forward.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import networkx as nx
+
+from simgmc.core.errors import SimgmcError
+
+
+@dataclass(frozen=True)
+class Host:
+    """A machine and its access link."""
+
+    name: str
+    up: float
+    """Bytes/s towards the network."""
+    down: float
+    """Bytes/s from the network."""
+    latency: float
+    """Seconds, one way, over the access link; two hosts' latencies add."""
+
+
+def worker_names(workers: int) -> tuple[str, ...]:
+    """The host names of ``workers`` workers: ``worker0`` ... ."""
+    return tuple(f"worker{k}" for k in range(workers))
+
+
+def add_link(graph: nx.DiGraph, source: str, destination: str, bandwidth: float, latency: float) -> None:
+    """Add one direction of a wire; refuses negative or undefined values."""
+    if not bandwidth >= 0:
+        raise SimgmcError(f"link {source} -> {destination}: bandwidth {bandwidth!r} must be at least 0 bytes/s")
+    if not 0 <= latency < float("inf"):
+        raise SimgmcError(
+            f"link {source} -> {destination}: latency {latency!r} must be a finite number of seconds, at least 0"
+        )
+    graph.add_edge(source, destination, bandwidth=float(bandwidth), latency=float(latency))
+
+
+def add_wire(graph: nx.DiGraph, a: str, b: str, bandwidth: float, latency: float) -> None:
+    """Add a full-duplex wire: two links, each with the whole bandwidth."""
+    add_link(graph, a, b, bandwidth, latency)
+    add_link(graph, b, a, bandwidth, latency)
+
+
+def add_host(graph: nx.DiGraph, host: Host, switch: str, group: int = 0) -> None:
+    """Join a host to a switch by its access link. ``group``: its rack, pod or site."""
+    if host.name in graph:
+        raise SimgmcError(f"host {host.name!r} appears twice; every host needs its own name")
+    graph.add_node(host.name, kind="host", group=group)
+    add_link(graph, host.name, switch, host.up, host.latency)
+    add_link(graph, switch, host.name, host.down, host.latency)

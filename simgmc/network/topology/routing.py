@@ -1,0 +1,156 @@
+"""Routes: shortest by latency, equal-cost ties by hashing, found once per pair of hosts."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+
+import networkx as nx
+
+from simgmc.core.errors import SimgmcError
+
+
+class Links:
+    """A graph's edges as arrays, and the routes over them.
+
+    Routes minimise the summed latency, then the number of links. Where several routes
+    tie, each pair of hosts picks one by hashing (equal-cost multi-path as a router does
+    it for one connection), deterministic in ``seed``.
+    """
+
+    def __init__(self, graph: nx.DiGraph, seed: int = 0):
+        self.graph = graph
+        self.seed = seed
+        self.names: list[tuple[str, str]] = []
+        self.bandwidth: list[float] = []
+        self.latency: list[float] = []
+        self._index: dict[tuple[str, str], int] = {}
+        self._out: dict[str, list[tuple[str, int]]] = {node: [] for node in graph}
+        for source, destination, data in graph.edges(data=True):
+            try:
+                bandwidth, latency = float(data["bandwidth"]), float(data["latency"])
+            except KeyError as missing:
+                raise SimgmcError(
+                    f"link {source} -> {destination} has no {missing}; every link needs a bandwidth (bytes/s) and a latency (s)"
+                ) from None
+            if not bandwidth >= 0 or not 0 <= latency < float("inf"):
+                raise SimgmcError(
+                    f"link {source} -> {destination}: bandwidth {bandwidth} and latency {latency} must be at least 0"
+                )
+            self._index[source, destination] = len(self.names)
+            self._out[source].append((destination, len(self.names)))
+            self.names.append((source, destination))
+            self.bandwidth.append(bandwidth)
+            self.latency.append(latency)
+        self._routes: dict[tuple[str, str], tuple[int, ...] | None] = {}
+        self._delays: dict[tuple[str, str], float] = {}
+        self._trees: dict[str, dict[str, list[tuple[str, int]]]] = {}
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def index(self, source: str, destination: str) -> int:
+        """The number of the link from one node to the next."""
+        try:
+            return self._index[source, destination]
+        except KeyError:
+            raise SimgmcError(f"there is no link {source} -> {destination} in the network") from None
+
+    def along(self, nodes: tuple[str, ...]) -> tuple[int, ...]:
+        """The links of an explicit route given by its nodes."""
+        return tuple(self.index(a, b) for a, b in zip(nodes, nodes[1:]))
+
+    def route(self, source: str, destination: str) -> tuple[int, ...] | None:
+        """Link numbers from one host to another; ``()`` to itself, ``None`` where no route exists.
+
+        Links of unlimited bandwidth are left out: they only add their latency.
+        """
+        pair = (source, destination)
+        if pair not in self._routes:
+            path = self._find(source, destination)
+            self._delays[pair] = self.summed_latency(path or ())
+            self._routes[pair] = None if path is None else self.limiting(path)
+        return self._routes[pair]
+
+    def delay(self, source: str, destination: str) -> float:
+        """Seconds of latency from one host to another, one way."""
+        self.route(source, destination)
+        return self._delays[source, destination]
+
+    def summed_latency(self, path: tuple[int, ...]) -> float:
+        """Seconds of latency along a path of links."""
+        return sum(self.latency[link] for link in path)
+
+    def limiting(self, path: tuple[int, ...]) -> tuple[int, ...]:
+        """The links of a path that can limit a flow."""
+        return tuple(link for link in path if self.bandwidth[link] != float("inf"))
+
+    def _find(self, source: str, destination: str) -> tuple[int, ...] | None:
+        for node in (source, destination):
+            if node not in self._out:
+                raise SimgmcError(f"there is no host {node!r} in the network")
+        if source == destination:
+            return ()
+        # A host with one way out shares the routes of the switch it hangs on.
+        root, way_out = source, []
+        if len(self._out[source]) == 1 and forwards(self.graph, self._out[source][0][0]):
+            root, link = self._out[source][0]
+            way_out = [link]
+        if root not in self._trees:
+            self._trees[root] = self._predecessors(root)
+        before = self._trees[root]
+        if destination not in before and destination != root:
+            return None
+        route: list[int] = []
+        node = destination
+        while node != root:
+            choices = before[node]
+            choice = 0
+            if len(choices) > 1:
+                key = f"{self.seed}|{source}|{destination}|{len(route)}"
+                choice = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest()) % len(choices)
+            node, link = choices[choice]
+            route.append(link)
+        return (*way_out, *reversed(route))
+
+    def _predecessors(self, source: str) -> dict[str, list[tuple[str, int]]]:
+        """Dijkstra by (latency, links), keeping every predecessor on a shortest route.
+
+        Latencies that differ by rounding alone count as equal. Hosts do not forward.
+        """
+        best: dict[str, tuple[float, int]] = {source: (0.0, 0)}
+        before: dict[str, list[tuple[str, int]]] = {}
+        done: set[str] = set()
+        queue: list[tuple[float, int, int, str]] = [(0.0, 0, 0, source)]
+        pushed = 0
+        while queue:
+            distance, hops, _, node = heapq.heappop(queue)
+            if node in done:
+                continue
+            done.add(node)
+            if node != source and not forwards(self.graph, node):
+                continue
+            for neighbour, link in self._out[node]:
+                length, steps = distance + self.latency[link], hops + 1
+                known = best.get(neighbour)
+                if known is not None:
+                    close = 1e-12 * max(length, known[0])
+                    if length > known[0] + close or (abs(length - known[0]) <= close and steps > known[1]):
+                        continue
+                    if abs(length - known[0]) <= close and steps == known[1]:
+                        if neighbour not in done:
+                            before[neighbour].append((node, link))
+                        continue
+                if neighbour in done:
+                    continue
+                best[neighbour] = (length, steps)
+                before[neighbour] = [(node, link)]
+                pushed += 1
+                heapq.heappush(queue, (length, steps, pushed, neighbour))
+        return before
+
+
+def forwards(graph: nx.DiGraph, node: str) -> bool:
+    """Whether a node passes on other hosts' traffic: switches do, hosts only where they say so."""
+    attributes = graph.nodes[node]
+    return bool(attributes.get("forwards", attributes.get("kind") != "host"))

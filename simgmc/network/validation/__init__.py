@@ -1,0 +1,1 @@
+"""The simulation held against exact cases and published measurements."""

@@ -1,0 +1,221 @@
+"""Checking simgmc against reference files: exact cases to 1e-9, measurements as they are.
+
+Files are told apart by what they hold: max-min cases (``cases`` with ``links``), sliced
+rings (``cases`` with ``slices``) and measured collectives (``rows``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from simgmc.core.errors import SimgmcError
+from simgmc.network.flows.fluid import StuckError
+from simgmc.network.validation.measured import MODELLED, Fit, fit_overheads, headline, simulated_seconds
+from simgmc.network.validation.reference import max_min_case, sliced_ring_case
+from simgmc.network.validation.reference_format import check_document
+
+TOLERANCE = 1e-9
+"""Largest relative error an exact case may have."""
+
+
+@dataclass(frozen=True)
+class MeasuredRow:
+    """One measurement beside what simgmc computes for it."""
+
+    collective: str
+    library: str
+    nodes: int
+    nbytes: int
+    setting: str
+    measured: float
+    """Seconds."""
+    simulated: float
+    """Seconds, no calibration."""
+    headline: bool
+    """An NCCL all-reduce on a stated network: what the default ring is held to."""
+    stated: bool = True
+    """Whether bandwidth and latency are known, not what the cloud happened to give."""
+    fitted: float | None = None
+    """Seconds with overheads fitted on the 4-node rows, where that applies."""
+
+    @property
+    def error(self) -> float:
+        """Relative error, no calibration."""
+        return self.simulated / self.measured - 1.0
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """One reference file, computed."""
+
+    file: str
+    kind: str
+    """"max-min", "rings" or "measured"."""
+    values: dict | list
+    """Every computed value: ``{case: {"first" | "last": {flow: seconds}}}``, or a list in the
+    file's order; None for what can never finish or is not modelled."""
+    largest_error: float
+    """Largest relative error of an exact file; of the headline rows of a measured one."""
+    worst: str
+    """Where that is."""
+    mean_error: float = 0.0
+    """Mean absolute relative error of a measured file's headline rows."""
+    rows: tuple[MeasuredRow, ...] = ()
+    fit: Fit | None = None
+
+    @property
+    def exact(self) -> bool:
+        """Whether the file holds exact cases."""
+        return self.kind != "measured"
+
+    @property
+    def passed(self) -> bool:
+        """False only for an exact file with an error above the tolerance."""
+        return not self.exact or self.largest_error <= TOLERANCE
+
+
+@dataclass(frozen=True)
+class Validation:
+    """All files, computed."""
+
+    reports: tuple[FileReport, ...] = field(default_factory=tuple)
+
+    @property
+    def passed(self) -> bool:
+        """False if any exact case is off by more than the tolerance."""
+        return all(report.passed for report in self.reports)
+
+    def as_json(self) -> dict:
+        """``{file: values}``, see :attr:`FileReport.values`."""
+        return {report.file: report.values for report in self.reports}
+
+
+def validate(files: Sequence[str | Path]) -> Validation:
+    """Compute everything that the files ask for."""
+    return Validation(tuple(validate_file(file) for file in files))
+
+
+def validate_file(file: str | Path) -> FileReport:
+    """Compute one reference file."""
+    try:
+        text = Path(file).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise SimgmcError(f"cannot read the reference file {file}: it must be text in UTF-8") from None
+    except (OSError, ValueError) as error:
+        raise SimgmcError(
+            f"cannot read the reference file {str(file)!r}: {getattr(error, 'strerror', None) or error}"
+        ) from None
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise SimgmcError(f"{file} is not JSON: {error}") from None
+    except RecursionError:
+        raise SimgmcError(f"{file} is nested deeper than any reference file") from None
+    kind = kind_of(document)
+    if kind is None:
+        raise SimgmcError(f"{file} holds no reference cases: it needs 'cases' with 'links' or with 'slices', or 'rows'")
+    compute = {"max-min": _max_min, "rings": _rings, "measured": _measured}[kind]
+    check_document(document, kind, str(file), MODELLED)
+    return compute(str(file), document)
+
+
+def kind_of(document: object) -> str | None:
+    """Which of the three formats a document has; None: none of them."""
+    if not isinstance(document, dict):
+        return None
+    if isinstance(document.get("rows"), list):
+        return "measured"
+    cases = document.get("cases")
+    if not isinstance(cases, list) or not all(isinstance(case, dict) for case in cases):
+        return None
+    if all("links" in case for case in cases):
+        return "max-min"
+    return "rings" if all("slices" in case for case in cases) else None
+
+
+def _relative(found: float, expected: float) -> float:
+    error = abs(found - expected) / abs(expected) if expected else abs(found)
+    # Nothing equals NaN: a case that expects it fails.
+    return error if error == error else float("inf")
+
+
+def _max_min(file: str, document: dict) -> FileReport:
+    values: dict[str, dict] = {}
+    largest, worst = 0.0, ""
+    for case in document["cases"]:
+        values[case["name"]] = {latency: _case(case, latency) for latency in ("first", "last")}
+        expected = {"first": case.get("expected")}
+        expected["last"] = case.get("expected_latency_last", expected["first"])
+        for latency, times in expected.items():
+            for flow, seconds in (times or {}).items():
+                found = values[case["name"]][latency][flow]
+                # A flow that cannot finish has no time; a case may expect just that.
+                error = _relative(found, seconds) if None not in (found, seconds) else float(found is not seconds)
+                if error >= largest:
+                    largest, worst = error, f"{case['name']}, {flow}, latency {latency}"
+    return FileReport(file, "max-min", values, largest, worst)
+
+
+def _case(case: dict, latency: str) -> dict[str, float | None]:
+    try:
+        return max_min_case(case, latency)
+    except StuckError:
+        return {flow["id"]: None for flow in case["flows"]}
+
+
+def _rings(file: str, document: dict) -> FileReport:
+    values: list[float] = []
+    largest, worst = 0.0, ""
+    for number, case in enumerate(document["cases"]):
+        values.append(sliced_ring_case(case))
+        if case.get("makespan") is not None:
+            error = _relative(values[-1], case["makespan"])
+            if error >= largest:
+                largest, worst = (
+                    error,
+                    f"case {number} ({case.get('kind', 'ring')}, {case['nodes']} nodes, {case['slices']} slices)",
+                )
+    return FileReport(file, "rings", values, largest, worst)
+
+
+def _measured(file: str, document: dict) -> FileReport:
+    rows = document["rows"]
+    fit = fit_overheads(rows)
+    table = []
+    values: list[float | None] = []
+    for number, row in enumerate(rows):
+        if row["collective"] not in MODELLED or row.get("measured_s") is None:
+            values.append(None)
+            continue
+        table.append(
+            MeasuredRow(
+                row["collective"],
+                row["lib"],
+                row["nodes"],
+                row["bytes"],
+                row.get("setting") or "",
+                row["measured_s"],
+                simulated_seconds(row),
+                headline(row),
+                row["latency_s"] is not None and row["bandwidth_Bps"] is not None,
+                None if fit is None else fit.seconds.get(number),
+            )
+        )
+        values.append(table[-1].simulated)
+    held = [row for row in table if row.headline]
+    worst = max(held, key=lambda row: abs(row.error), default=None)
+    return FileReport(
+        file,
+        "measured",
+        values,
+        abs(worst.error) if worst else 0.0,
+        f"{worst.library} {worst.collective}, {worst.nodes} nodes, {worst.setting}"
+        if worst
+        else "no NCCL all-reduce rows",
+        sum(abs(row.error) for row in held) / len(held) if held else 0.0,
+        tuple(table),
+        fit,
+    )

@@ -1,0 +1,85 @@
+"""``partition.csv``: who holds what in a run, a row per worker of each partition, a column per label.
+
+It is written when the run begins, so that whoever reports on it later can draw the picture
+without the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from simgmc.core.errors import SimgmcError
+from simgmc.results.directory.rows import line, read_table
+from simgmc.results.directory.run_directory import RunDirectory
+
+FILE = "partition.csv"
+_COLUMNS = ("partition", "unit", "worker")
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """What the workers hold under one partition."""
+
+    name: str
+    """Of the partition, with its options."""
+    counts: np.ndarray
+    """(workers, labels) int: samples; one column where samples have no single label."""
+    unit: str = "samples"
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """(workers,): samples of each worker."""
+        return self.counts.sum(axis=1)
+
+    def finding(self) -> str:
+        """What the picture shows, in a line."""
+        sizes, labels = self.sizes, self.counts.shape[1]
+        least, most = int(sizes.min()), int(sizes.max())
+        text = f"each holds {most:,} {self.unit}"
+        if least < most:
+            text = f"from {least:,} to {most:,} {self.unit}, the largest {most / max(least, 1):.3g} times the smallest"
+        if labels == 1:
+            return text
+        share = self.counts / sizes[:, None]
+        effective = float(np.median(1 / (share**2).sum(axis=1)))
+        return f"{text}; the median worker in effect sees {effective:.2g} of {labels} labels"
+
+
+def write_holdings(directory: RunDirectory, holdings: Sequence[Holdings]) -> None:
+    """The file, where there is anything to tell; partitions with fewer labels than others leave the rest empty."""
+    if not holdings:
+        return
+    labels = max(held.counts.shape[1] for held in holdings)
+    lines = [line([*_COLUMNS, *(f"label {number}" for number in range(labels))])]
+    for held in holdings:
+        rest = [""] * (labels - held.counts.shape[1])
+        for worker, row in enumerate(held.counts.tolist()):
+            lines.append(line([held.name, held.unit, str(worker), *map(str, row), *rest]))
+    file, content = directory.path / FILE, "".join(lines).encode()
+    if not file.is_file() or file.read_bytes() != content:
+        directory.replace(file, content)
+
+
+def read_holdings(directory: RunDirectory) -> list[Holdings]:
+    """What :func:`write_holdings` wrote; nothing where there is no such file. Raises SimgmcError where it is damaged."""
+    file = directory.path / FILE
+    if not file.is_file():
+        return []
+    _, rows = read_table(file)
+    found: list[tuple[str, str, list[list[int]]]] = []
+    try:
+        for name, unit, worker, *counts in rows:
+            if worker == "0":
+                found.append((name, unit, []))
+            *same, held = found[-1]
+            held.append([int(count) for count in counts if count])
+            if same != [name, unit] or int(worker) != len(held) - 1:
+                raise ValueError(worker)
+        return [Holdings(name, np.array(counts), unit) for name, unit, counts in found]
+    except (ValueError, IndexError):
+        raise SimgmcError(
+            f"{file} is damaged: its rows are not those of workers 0, 1, 2 ... of a partition; remove it to report without it"
+        ) from None

@@ -1,0 +1,126 @@
+"""What a run directory's tables hold: which series there are, and the rows of each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, replace
+
+from simgmc.results.directory.rows import cell
+
+COLLECTIVE_KEY = "cluster.collective"
+"""The grid key that has a column of its own, ``collective``."""
+_NO_COLLECTIVE = ("gossip", "pairwise", "asynchronous")
+"""How the names of what carries messages begin that is no collective."""
+
+
+@dataclass(frozen=True)
+class SeriesKey:
+    """Which series: a method at a grid point with a seed.
+
+    ``grid`` maps the grid's keys to values (text, number or bool); they are kept as the
+    text that the CSV holds. The collective is not repeated in it.
+    """
+
+    method: str
+    collective: str
+    """What carries the method's messages: the cluster's collective; of methods that use none ``gossip ring``
+    (the graph), ``pairwise ring``, ``asynchronous gossip ring`` or ``asynchronous server``."""
+    seed: int
+    grid: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        pairs = self.grid.items() if isinstance(self.grid, Mapping) else self.grid
+        texts = tuple((key, cell(value)) for key, value in pairs if key != COLLECTIVE_KEY)
+        object.__setattr__(self, "grid", texts)
+        object.__setattr__(self, "seed", int(self.seed))
+
+    @property
+    def on_its_own(self) -> bool:
+        """Whether no collective carries its messages, so that it is the same whichever the cluster has."""
+        return self.collective.split(" ")[0] in _NO_COLLECTIVE
+
+    @property
+    def clock_driven(self) -> bool:
+        """Whether the simulated clock drives the training, so that its rounds are counted in gradients."""
+        return self.on_its_own and not self.collective.startswith("gossip")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One row of ``metrics.csv``. Bytes are summed over workers and over the run so far."""
+
+    round: int
+    epoch: float
+    sim_time_s: float
+    """Simulated time at which the evaluated model existed; evaluating takes none."""
+    train_loss: float | None
+    """Mean minibatch loss since the evaluation before; unknown at round 0."""
+    test_loss: float | None
+    test_accuracy: float | None
+    """In [0, 1]; unknown for a task that has only a loss."""
+    bytes_up: int
+    """Sent by workers, onto the network."""
+    bytes_down: int
+    """Received by workers, from the network."""
+    rcc: float | None
+    """Relative communication cost so far; unknown at round 0."""
+
+
+@dataclass(frozen=True)
+class OtherMetric:
+    """One row of ``other_metrics.csv``: a further value of an evaluation."""
+
+    round: int
+    name: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """One row of ``breakdown.csv``: a finished series.
+
+    The seconds are the mean over workers of the sum over rounds; together they are the
+    mean time that a worker spent.
+    """
+
+    rounds: int
+    sim_time_s: float
+    compute_s: float
+    compress_s: float
+    transfer_s: float
+    latency_s: float
+    aggregate_s: float
+    wait_s: float
+    bytes_sent_by_workers: int
+    bytes_received_by_workers: int
+    bytes_into_server: int
+    bytes_out_of_server: int
+    rcc: float | None
+    diverged: int | None = None
+    """The round in which training left the finite numbers or the loss grew too large, and so ended."""
+    evaluations: int | None = None
+    """Rows that the series has in ``metrics.csv``; unknown in runs from before this was written."""
+    stopped: str | None = None
+    """Why the cluster ended it before its end, if it did: a crash, a link that is dead for good."""
+    rows: str | None = None
+    """Rows that the series has in ``other_metrics.csv`` and the files of details, as ``workers.csv 8; links.csv 16``;
+    unknown in runs from before this was written."""
+
+    def row_counts(self) -> dict[str, int]:
+        """The same by file. Raises ValueError where that is not what is written."""
+        pairs = (one.split(" ") for one in self.rows.split("; ")) if self.rows else ()
+        return {file: int(count) for file, count in pairs}
+
+    def with_row_counts(self, counts: Mapping[str, int]) -> Breakdown:
+        """The same with these counts, of files that have rows."""
+        return replace(self, rows="; ".join(f"{file} {count}" for file, count in counts.items() if count) or None)
+
+    def without_rows_of(self, files: Container[str]) -> Breakdown:
+        """The same with no counts of these files."""
+        return self.with_row_counts({file: count for file, count in self.row_counts().items() if file not in files})
+
+    def __post_init__(self) -> None:
+        self.row_counts()
+        if not math.isfinite(self.sim_time_s):
+            raise ValueError(f"a series that is finished took a time, not {self.sim_time_s}")

@@ -1,0 +1,372 @@
+"""The directory that a run leaves behind: plain files, safe to kill at any moment.
+
+::
+
+    scenario.toml     the resolved scenario, as the caller wrote it
+    metrics.csv       one row per evaluation
+    other_metrics.csv further values of an evaluation by name, a row each, where there are any
+    breakdown.csv     one row per finished series: bytes, and where its time went
+    workers.csv       one row per worker of a finished series; also links.csv, staleness.csv: see details.py
+    costs/KEY.npz     what every round of one training cost (see stored_costs.py)
+    costs/KEY.journal the requests of one that the clock drove (see requests.py)
+    checkpoint/       the states of a training under way (see checkpoint.py), gone when it is finished
+    partition.csv     who holds what (see holdings.py)
+    summary.csv       one row per method and grid point (see summary.py)
+    plots/
+
+A *series* is one (method, grid point, seed). Rows are appended with one write each, whole
+files are replaced atomically, and the row in ``breakdown.csv`` is written last: a series
+without one is unfinished. ``other_metrics.csv`` (gap and distance to a known optimum, values
+at a second point that a method reports, the point itself where there are two parameters) has
+the columns method, collective, seed, round, name, value and then the grid's keys: the first
+four and the grid's join it to ``metrics.csv``. It exists only where something was written. Numbers are written so that reading them gives the same bits
+(``repr`` of floats), an unknown value is an empty cell: the same run gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+import numpy as np
+
+from simgmc.core.errors import SimgmcError
+from simgmc.costs import storage as stored_costs
+from simgmc.costs.steps import RoundCosts
+from simgmc.results.directory import details as of_details
+from simgmc.results.directory.details import Details
+from simgmc.results.directory.own_files import PARTIAL, check_free, clear, reason
+from simgmc.results.directory.records import COLLECTIVE_KEY, Breakdown, Evaluation, OtherMetric, SeriesKey
+from simgmc.results.directory.rows import append, cell, cells, line, read_table, read_text, values
+
+_RESTORED = "give the same simgmc run command again to restore it"
+_LONGEST_NAME = 150
+"""Bytes of a costs file's name before its end; a longer key is cut, and told apart by its hash."""
+
+_KEY_COLUMNS = ("method", "collective", "seed")
+METRICS_COLUMNS = (*_KEY_COLUMNS, *(field.name for field in fields(Evaluation)))
+_KINDS = {"metrics.csv": Evaluation, "other_metrics.csv": OtherMetric, "breakdown.csv": Breakdown, **of_details.FILES}
+_GRID_LAST = ("metrics.csv", "other_metrics.csv")
+"""Files whose rows end with the grid's columns; in the others they follow the columns of the series."""
+
+
+def create(
+    path: str | Path, scenario_text: str, *, grid_keys: Sequence[str] = (), overwrite: bool = False
+) -> RunDirectory:
+    """Opens a run directory for writing.
+
+    A new or empty directory becomes a run directory. One that already holds a run of
+    exactly this scenario is continued: finished series are kept (see
+    :meth:`RunDirectory.finished`), rows of unfinished ones are dropped, to be run again.
+    With ``overwrite`` everything a run wrote there before is removed first.
+
+    Raises SimgmcError where the directory holds another run, or anything else.
+    """
+    continues = check_free(path, scenario_text, overwrite=overwrite)
+    path = Path(path)
+    directory = RunDirectory(path, tuple(key for key in grid_keys if key != COLLECTIVE_KEY))
+    if continues:
+        directory._keep_finished_series()
+        return directory
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise SimgmcError(f"cannot make the run directory {path}: {reason(error)}") from None
+    directory._clear()
+    directory._start(scenario_text)
+    return directory
+
+
+def open_run(path: str | Path) -> RunDirectory:
+    """Opens a run directory for reading (nothing is changed). Raises SimgmcError where there is none."""
+    path = Path(path)
+    try:
+        there = (path / "scenario.toml").is_file()
+    except (OSError, ValueError) as error:
+        raise SimgmcError(f"cannot read {path}: {reason(error)}") from None
+    if not there:
+        raise SimgmcError(f"{path} holds no run: it has no scenario.toml")
+    columns, _ = read_table(path / "metrics.csv")
+    if tuple(columns[: len(METRICS_COLUMNS)]) != METRICS_COLUMNS:
+        raise SimgmcError(f"{path / 'metrics.csv'} does not start with the columns {', '.join(METRICS_COLUMNS)}")
+    return RunDirectory(path, tuple(columns[len(METRICS_COLUMNS) :]))
+
+
+def _complete(breakdown: Breakdown, evaluations: Sequence[Evaluation]) -> bool:
+    """Whether a series with these evaluations is all there."""
+    if breakdown.evaluations is not None:
+        return len(evaluations) == breakdown.evaluations
+    # Before the number was written: training ends with an evaluation, unless it diverged.
+    last = evaluations[-1].round if evaluations else -1
+    return last == breakdown.rounds or (breakdown.diverged is not None and 0 <= last <= breakdown.rounds)
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A run directory; get one from :func:`create` or :func:`open_run`."""
+
+    path: Path
+    grid_keys: tuple[str, ...]
+    """The grid's keys with a column at the end of ``metrics.csv``, in order."""
+
+    # What a run writes.
+
+    def evaluated(self, series: SeriesKey, evaluation: Evaluation, others: Mapping[str, float] | None = None) -> None:
+        """Appends one row to ``metrics.csv``, and one per further value to ``other_metrics.csv``."""
+        if others:
+            self._append_rows(
+                "other_metrics.csv", series, [OtherMetric(evaluation.round, *one) for one in others.items()]
+            )
+        append(self.path / "metrics.csv", self._line("metrics.csv", series, evaluation))
+
+    def finish(self, series: SeriesKey, breakdown: Breakdown, details: Details | None = None, others: int = 0) -> None:
+        """Appends the details' rows, then the series' row to ``breakdown.csv``; after this the series counts as finished.
+
+        ``others``: how many further values its evaluations had, each a row of ``other_metrics.csv``.
+        """
+        counts = {"other_metrics.csv": others}
+        for file, rows in of_details.rows_of(details).items() if details else ():
+            self._append_rows(file, series, rows)
+            counts[file] = len(rows)
+        append(self.path / "breakdown.csv", self._line("breakdown.csv", series, breakdown.with_row_counts(counts)))
+
+    def write_costs(self, training_key: str, rounds: Iterable[RoundCosts]) -> Path:
+        """Stores what every round of one training cost, under any text as key. Returns the file."""
+        return self.replace(self._costs_path(training_key), stored_costs.to_bytes(rounds, training_key))
+
+    def write_journal(self, training_key: str, journal: np.ndarray) -> Path:
+        """Stores the requests of a training that the clock drove: (n,) int64, see :mod:`simgmc.costs.journal`."""
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, journal=journal)
+        return self.replace(self._journal_path(training_key), buffer.getvalue())
+
+    def read_journal(self, training_key: str) -> np.ndarray:
+        """What :meth:`write_journal` stored. Raises SimgmcError where nothing (readable) is."""
+        file = self._journal_path(training_key)
+        try:
+            return stored_costs.arrays_of(file.read_bytes())["journal"]
+        except FileNotFoundError:
+            raise SimgmcError(f"{self.path} holds no journal of {training_key!r}; {_RESTORED}") from None
+        except stored_costs.DAMAGED as error:
+            raise SimgmcError(f"{file}: cannot be read: {reason(error)}; {_RESTORED}") from None
+
+    def has_journal(self, training_key: str) -> bool:
+        """Whether there is one that can be read."""
+        try:
+            self.read_journal(training_key)
+        except SimgmcError:
+            return False
+        return True
+
+    def replace(self, file: Path, content: bytes) -> Path:
+        """Writes a whole file at once: readers see the old one or the new one, never a part."""
+        partial = file.with_name(file.name + PARTIAL)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with partial.open("wb") as stream:
+                    stream.write(content)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                os.replace(partial, file)
+            except OSError:
+                if partial.is_file():
+                    partial.unlink()
+                raise
+        except (OSError, ValueError) as error:
+            raise SimgmcError(f"cannot write {file}: {reason(error)}") from None
+        return file
+
+    # What a reader asks.
+
+    @property
+    def plots(self) -> Path:
+        """Where the plots go (may not exist yet)."""
+        return self.path / "plots"
+
+    def scenario_text(self) -> str:
+        """The resolved scenario, as it was given."""
+        return read_text(self.path / "scenario.toml")
+
+    def evaluations(self) -> dict[SeriesKey, list[Evaluation]]:
+        """The evaluations of every series, in the order in which they were written."""
+        found: dict[SeriesKey, list[Evaluation]] = {}
+        for key, evaluation in self._rows("metrics.csv", Evaluation):
+            found.setdefault(key, []).append(evaluation)
+        return found
+
+    def other_metrics(self) -> dict[SeriesKey, dict[int, dict[str, float]]]:
+        """Further values of every series' evaluations: by round (the last of a round), then by name, in the order in which they were written."""
+        found: dict[SeriesKey, dict[int, dict[str, float]]] = {}
+        for key, rows in self.other_rows().items():
+            for row in rows:
+                found.setdefault(key, {}).setdefault(row.round, {})[row.name] = row.value
+        return found
+
+    def other_rows(self) -> dict[SeriesKey, list[OtherMetric]]:
+        """Further values of every series' evaluations, in the order in which they were written.
+
+        Where several evaluations have the same round, the n-th value of a name is that of the n-th of them.
+        """
+        return self._counted("other_metrics.csv", self.breakdowns())
+
+    def breakdowns(self) -> dict[SeriesKey, Breakdown]:
+        """Bytes and parts of the time of every finished series."""
+        return dict(self._rows("breakdown.csv", Breakdown))
+
+    def details(self) -> dict[SeriesKey, Details]:
+        """Workers, links and staleness of every series that has them: in runs from before they were written none has.
+
+        Raises SimgmcError where a file has lost rows of a finished series.
+        """
+        found: dict[SeriesKey, dict[str, list]] = {}
+        breakdowns = self.breakdowns()
+        for file in of_details.FILES:
+            for key, rows in self._counted(file, breakdowns).items():
+                found.setdefault(key, {})[file] = rows
+        try:
+            return {key: of_details.from_rows(rows) for key, rows in found.items() if "workers.csv" in rows}
+        except ValueError as error:
+            raise SimgmcError(f"{self.path / 'workers.csv'} is damaged: {error}") from None
+
+    def finished(self) -> set[SeriesKey]:
+        """The series that need not be run again: those with a breakdown, and with the evaluations that belong to it."""
+        return set(self.finished_among(self.evaluations()))
+
+    def finished_among(self, evaluations: Mapping[SeriesKey, Sequence[Evaluation]]) -> dict[SeriesKey, Breakdown]:
+        """The breakdowns of those series that have the evaluations that belong to them."""
+        return {key: one for key, one in self.breakdowns().items() if _complete(one, evaluations.get(key, ()))}
+
+    def training_keys(self) -> list[str]:
+        """The keys under which costs are stored, sorted."""
+        return sorted(stored_costs.key_of(file) or unquote(file.stem) for file in (self.path / "costs").glob("*.npz"))
+
+    def has_costs(self, training_key: str) -> bool:
+        """Whether costs are stored under this key."""
+        return self._costs_path(training_key).is_file()
+
+    def read_costs(self, training_key: str) -> list[RoundCosts]:
+        """What :meth:`write_costs` stored. Raises SimgmcError where nothing (readable) is."""
+        file = self._costs_path(training_key)
+        if not file.is_file():
+            raise SimgmcError(
+                f"{self.path} holds no costs of {training_key!r}; it has {', '.join(self.training_keys()) or 'none'}"
+            )
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise SimgmcError(f"cannot read {file}: {reason(error)}") from None
+        return stored_costs.from_bytes(content, str(file))
+
+    # Inside.
+
+    def _costs_path(self, training_key: str) -> Path:
+        name = quote(training_key, safe=" ()+=,@")
+        whole = self.path / "costs" / f"{name}.npz"  # what earlier versions wrote, up to what file systems take
+        if len(name) > _LONGEST_NAME and not (len(name) < 250 and whole.is_file()):
+            digest = hashlib.sha256(training_key.encode()).hexdigest()[:32]
+            name = f"{name[: _LONGEST_NAME - 33]}-{digest}"
+        return self.path / "costs" / f"{name}.npz"
+
+    def _journal_path(self, training_key: str) -> Path:
+        return self._costs_path(training_key).with_suffix(".journal")
+
+    def _key_cells(self, series: SeriesKey) -> tuple[str, ...]:
+        return series.method, series.collective, cell(series.seed)
+
+    def _grid_cells(self, series: SeriesKey) -> tuple[str, ...]:
+        values = dict(series.grid)
+        if set(values) != set(self.grid_keys):
+            raise ValueError(f"the run's grid has the keys {self.grid_keys}, the series has {tuple(values)}")
+        return tuple(values[key] for key in self.grid_keys)
+
+    def _columns(self, file: str) -> tuple[str, ...]:
+        own = tuple(field.name for field in fields(_KINDS[file]))
+        return (*_KEY_COLUMNS, *(own + self.grid_keys if file in _GRID_LAST else self.grid_keys + own))
+
+    def _line(self, file: str, series: SeriesKey, row: typing.Any) -> str:
+        grid, own = self._grid_cells(series), cells(row)
+        return line((*self._key_cells(series), *((*own, *grid) if file in _GRID_LAST else (*grid, *own))))
+
+    def _append_rows(self, name: str, series: SeriesKey, rows: Iterable[typing.Any]) -> None:
+        """Appends rows to a file that may not exist yet, with one write."""
+        file = self.path / name
+        if not file.is_file():
+            self.replace(file, line(self._columns(name)).encode())
+        append(file, "".join(self._line(name, series, row) for row in rows))
+
+    def _rows(self, file: str, kind: type) -> list[tuple[SeriesKey, typing.Any]]:
+        columns, rows = read_table(self.path / file)
+        expected = self._columns(file)
+        # The last columns, those with defaults, may have come later than the others.
+        defaults = sum(field.default is not MISSING for field in fields(kind))
+        if tuple(columns) not in [expected[: len(expected) - late] for late in range(1 + defaults)]:
+            raise SimgmcError(f"{self.path / file} has the columns {columns}, not {list(expected)}")
+        read = []
+        keys: dict[tuple[str, ...], SeriesKey] = {}
+        for number, row in enumerate(rows, start=2):
+            try:
+                named = dict(zip(columns, row, strict=True))
+                place = tuple(named[name] for name in (*_KEY_COLUMNS, *self.grid_keys))
+                if place not in keys:
+                    method, collective, seed, *grid = place
+                    keys[place] = SeriesKey(
+                        method, collective, int(seed), tuple(zip(self.grid_keys, grid, strict=True))
+                    )
+                read.append((keys[place], kind(**values(named, kind))))
+            except (KeyError, ValueError):
+                raise SimgmcError(
+                    f"{self.path / file}, line {number}, is not a row of a run: {','.join(row)[:200]}"
+                ) from None
+        return read
+
+    def _counted(self, file: str, breakdowns: Mapping[SeriesKey, Breakdown]) -> dict[SeriesKey, list[typing.Any]]:
+        """The rows of every series in a file, none where there is no such file.
+
+        Raises SimgmcError where a finished series has not as many as when it was finished.
+        """
+        found: dict[SeriesKey, list[typing.Any]] = {}
+        if not (self.path / file).is_file():
+            return found
+        for key, row in self._rows(file, _KINDS[file]):
+            found.setdefault(key, []).append(row)
+        for key, breakdown in breakdowns.items():
+            there, wanted = len(found.get(key, ())), breakdown.row_counts().get(file)
+            if wanted is not None and there != wanted:
+                name = ", ".join([key.method, key.collective, *(value for _, value in key.grid), f"seed {key.seed}"])
+                raise SimgmcError(
+                    f"{self.path / file}: has {there} of the {wanted} rows of {name}: it was cut short or changed after the run. "
+                    "Put it back from a copy, or remove it to go on without it; the other files of the run are not touched"
+                )
+        return found
+
+    def _start(self, scenario_text: str) -> None:
+        for file in ("metrics.csv", "breakdown.csv"):
+            self.replace(self.path / file, line(self._columns(file)).encode())
+        self.replace(self.path / "scenario.toml", scenario_text.encode())
+
+    def _keep_finished_series(self) -> None:
+        finished = self.finished_among(self.evaluations())
+        counted = ("other_metrics.csv", *of_details.FILES)
+        for file in counted:
+            self._counted(file, finished)
+        lost = [file for file in counted if not (self.path / file).is_file()]
+        for file, kind in _KINDS.items():
+            if (self.path / file).is_file():
+                rows = ((key, row) for key, row in self._rows(file, kind) if key in finished)
+                if file == "breakdown.csv":  # a file that was removed is not missed from now on
+                    rows = ((key, row.without_rows_of(lost)) for key, row in rows)
+                kept = (self._line(file, key, row) for key, row in rows)
+                content = "".join([line(self._columns(file)), *kept]).encode()
+                if content != read_text(self.path / file).encode():
+                    self.replace(self.path / file, content)
+
+    def _clear(self) -> None:
+        """Removes what a run wrote, the mark that a run is here first, and nothing else."""
+        clear(self.path)

@@ -1,0 +1,137 @@
+"""Who holds what: the training samples of every worker, by label.
+
+Bars stacked by label where labels can be told apart by colour, a map of labels and workers under the
+sizes where there are more; sizes alone where samples have no single label (text).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from simgmc.results.directory.holdings import Holdings
+from simgmc.results.figures import panels
+
+MOST_COLOURS = 10
+"""Labels that can be told apart in a stack."""
+MOST_PICTURES = 6
+"""Partitions of one run that are drawn."""
+
+
+def partition_figures(holdings: Sequence[Holdings]) -> list[Figure]:
+    """One figure per partition. To be called, and the figures saved, within :func:`panels.style`."""
+    return [_figure(one) for one in holdings[:MOST_PICTURES]]
+
+
+def _figure(held: Holdings) -> Figure:
+    workers, labels = held.counts.shape
+    width = panels.COLUMN_WIDTH if workers <= 16 else panels.PAGE_WIDTH
+    mapped = labels > MOST_COLOURS
+    height = 2.1 + (min(3.4, max(1.2, 0.035 * labels)) if mapped else 0)
+    figure = Figure(figsize=(width, height))
+    if mapped:
+        sizes, shares = figure.subplots(2, 1, sharex=True, height_ratios=[1, max(1.0, 0.025 * labels)])
+        _bars(sizes, held, stacked=False)
+        _map(figure, (sizes, shares), held)
+    else:
+        sizes = shares = figure.subplots()
+        _bars(sizes, held, stacked=labels > 1)
+    shares.set_xlabel("worker")
+    shares.set_xlim(-0.5, workers - 0.5)
+    if workers <= 16:
+        shares.set_xticks(range(workers))
+    else:
+        shares.xaxis.set_major_locator(MaxNLocator(nbins=12, integer=True, steps=[1, 2, 5, 10]))
+    for axis in {sizes, shares}:
+        axis.grid(False, axis="x")
+        axis.tick_params(axis="x", length=0 if workers <= 16 else 2)
+    room = width - (1.1 if labels > 1 else 0.6)
+    folded = panels.fold(held.finding(), 7.5, room)
+    above = {"xy": (0, 1), "xycoords": "axes fraction", "textcoords": "offset points", "annotation_clip": False}
+    lines = 3 + 1.23 * 7.5 * len(folded)
+    sizes.annotate("\n".join(folded), xytext=(0, lines), va="top", fontsize=7.5, linespacing=1.15, **above)
+    sizes.annotate(
+        "\n".join(panels.fold(held.name, 8, room, "bold")),
+        xytext=(0, lines + 2),
+        va="bottom",
+        fontsize=8,
+        fontweight="bold",
+        **above,
+    )
+    if not mapped and labels > 1:
+        figure.legend(
+            [Patch(color=_colour(label, labels)) for label in range(labels)], [str(label) for label in range(labels)],
+            loc="outside right upper", title="label", handlelength=0.8, handleheight=0.8, reverse=True,
+        )  # fmt: skip
+    return figure
+
+
+def _colour(label: int, labels: int):
+    if labels <= 8:
+        return matplotlib.rcParams["axes.prop_cycle"].by_key()["color"][label]
+    return matplotlib.colormaps["tab10"](label)
+
+
+def _bars(axis: Axes, held: Holdings, *, stacked: bool) -> None:
+    """A bar per worker; a gap between bars only where there is room for one."""
+    workers, labels = held.counts.shape
+    places = np.arange(workers)
+    wide = 0.8 if workers <= 40 else 1.0
+    alike = held.sizes.min() == held.sizes.max()
+    gap = {"linewidth": 0.3, "edgecolor": "white"} if workers <= 40 and alike else {"linewidth": 0}
+    if stacked:
+        below = np.zeros(workers)
+        for label in range(labels):
+            axis.bar(places, held.counts[:, label], wide, below, color=_colour(label, labels), **gap)
+            below += held.counts[:, label]
+    else:
+        axis.bar(places, held.sizes, wide, color="0.45", **gap)
+    if workers <= 16 and not alike:
+        for place, size in zip(places, held.sizes, strict=True):
+            axis.annotate(
+                f"{size:,}",
+                (place, size),
+                xytext=(0, 1),
+                textcoords="offset points",
+                ha="center",
+                va="bottom",
+                fontsize=5.5 if workers > 8 else 6,
+            )
+        axis.margins(y=0.1)
+    axis.set_ylabel(held.unit)
+    axis.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+
+
+def _map(figure: Figure, axes: tuple[Axes, Axes], held: Holdings) -> None:
+    """Samples by label and worker on the lower of two axes, white where there are none."""
+    axis = axes[1]
+    counts = np.ma.masked_equal(held.counts.T, 0)
+    workers, labels = held.counts.shape
+    image = axis.imshow(
+        counts,
+        aspect="auto",
+        interpolation="nearest",
+        cmap=_from_light(),
+        vmin=0,
+        extent=(-0.5, workers - 0.5, labels - 0.5, -0.5),
+    )
+    axis.set_ylabel("label")
+    axis.grid(False)
+    axis.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    bar = figure.colorbar(image, ax=axes, pad=0.02, aspect=18, shrink=0.6, anchor=(0.0, 0.0))
+    bar.set_label(held.unit)
+    bar.outline.set_linewidth(0.4)
+
+
+def _from_light():
+    """A sequential map whose least colour still differs from the white of nothing."""
+    return matplotlib.colors.LinearSegmentedColormap.from_list(
+        "held", matplotlib.colormaps["viridis_r"](np.linspace(0.1, 1, 64))
+    )

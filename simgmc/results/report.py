@@ -1,0 +1,68 @@
+"""What a finished run shows: tables on the console, summary and plots in its directory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from simgmc.results.directory.details import FILES
+from simgmc.results.directory.run_directory import RunDirectory, SeriesKey
+from simgmc.results.figures.plots import draw_plots, left_out
+from simgmc.results.figures.trajectories import Surface
+from simgmc.results.series.grids import MOST_POINTS, is_large
+from simgmc.results.series.loads import loads_of
+from simgmc.results.series.read import GridPoint as Place
+from simgmc.results.series.read import Results, read_results
+from simgmc.results.series.summary import summarize, write_summary
+from simgmc.results.tables.large_tables import print_large_summary
+from simgmc.results.tables.load_table import print_loads
+from simgmc.results.tables.participation import print_participation
+from simgmc.results.tables.tables import print_summary
+from simgmc.scenario import GridPoint
+from simgmc.scenario.workload import ProblemWorkload
+
+_TABLES = ("metrics.csv", "other_metrics.csv", "summary.csv", "breakdown.csv", *FILES, "partition.csv")
+
+
+def report(console: Console, directory: RunDirectory, points: Sequence[GridPoint]) -> None:
+    """Tables on the console, and summary and plots in the run directory, of the run of these grid points."""
+    scenario = points[0].scenario
+    names = [method.name for method in scenario.methods]
+    target, baseline, metric = scenario.report.target, scenario.report.baseline, scenario.report.metric
+    results = read_results(directory, names, metric)
+    rows = summarize(results, target=target, baseline=baseline)
+    write_summary(directory, results, rows)
+    (print_large_summary if is_large(results) else print_summary)(console, results, rows, target, baseline)
+    if not is_large(results):
+        details = directory.details()
+        print_loads(console, results, loads_of(results, details))
+        print_participation(console, details)
+    plots = draw_plots(
+        directory, target=target, baseline=baseline, surfaces=_surfaces(points, results), results=results
+    )
+    files = [name for name in _TABLES if (directory.path / name).is_file()]
+    _line(
+        console,
+        f"\n{directory.path}: {', '.join(files)}, and in plots/: " + ", ".join(sorted({plot.stem for plot in plots})),
+    )
+    if missing := left_out(results, target, plots):
+        _line(
+            console,
+            f"not drawn, since they would need more than {MOST_POINTS} panels: {', '.join(missing)}; every grid point is in {directory.path / 'summary.csv'}",
+        )
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _surfaces(points: Sequence[GridPoint], results: Results) -> dict[Place, Surface]:
+    """The objective at each grid point, where it is a function of two parameters."""
+    found = {}
+    for point in points:
+        workload = point.scenario.workload
+        surface = workload.entry.surface(workload.problem.options) if isinstance(workload, ProblemWorkload) else None
+        if surface is not None:
+            found[SeriesKey("", "", 0, point.values).grid] = surface
+    return {place: found[place.grid] for place in results.points if place.grid in found}

@@ -1,0 +1,297 @@
+"""The series of a run as arrays, and the questions asked of them: when, how much, at what cost.
+
+Between two evaluations a series has the value of the earlier one (previous-value, or step,
+interpolation): nothing is known to have been reached before it was measured. After its last
+evaluation a series keeps its last value, since training has ended and the model stays.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import takewhile
+
+import numpy as np
+
+from simgmc.core.errors import SimgmcError
+from simgmc.results.directory.rows import cell
+from simgmc.results.directory.run_directory import Breakdown, OtherMetric, RunDirectory, SeriesKey
+from simgmc.results.series.columns import read_columns
+from simgmc.results.series.reach import Reach, Spread
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a run is measured by: test accuracy, or a loss, a gap or a distance, of which less is better."""
+
+    column: str
+    text: str
+    higher_is_better: bool
+    name: str
+    """As ``report.metric`` calls it."""
+    log: bool = False
+    """Whether it is drawn on a logarithmic axis whatever its values."""
+
+    def reached(self, values: np.ndarray, target: float) -> np.ndarray:
+        """Where the target is met (false where the value is unknown)."""
+        return values >= target if self.higher_is_better else values <= target
+
+    def number_text(self, value: float) -> str:
+        """A value as people read it: ``80 %`` for an accuracy, ``0.12`` for a loss."""
+        return f"{100 * value:.4g} %" if self.higher_is_better else f"{value:.3g}"
+
+    def value_text(self, value: float) -> str:
+        """A value in a sentence: ``80 %``, ``0.12``, ``gap 0.001``."""
+        return f"{self.name} {self.number_text(value)}" if self.log else self.number_text(value)
+
+
+ACCURACY = Measure("test_accuracy", "test accuracy", True, "accuracy")
+LOSS = Measure("test_loss", "test loss", False, "loss")
+GAP = Measure("gap", "gap F(w) − F*", False, "gap", log=True)
+DISTANCE = Measure("distance", "distance to the optimum", False, "distance", log=True)
+MEASURES = {measure.name: measure for measure in (ACCURACY, LOSS, GAP, DISTANCE)}
+
+
+@dataclass(frozen=True)
+class GridPoint:
+    """A collective and a value for each of the grid's other keys."""
+
+    collective: str
+    """Empty where no collective, or one beside others' own ways, carries the messages of all, see :func:`compared_at`."""
+    grid: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Series:
+    """One method at one grid point with one seed: an array per column of ``metrics.csv``."""
+
+    key: SeriesKey
+    columns: Mapping[str, np.ndarray]
+    """Each (evaluations,) float64, NaN where unknown; the names of ``other_metrics.csv`` are columns too."""
+    breakdown: Breakdown | None
+    """None while the series is unfinished."""
+
+    @property
+    def point(self) -> GridPoint:
+        return GridPoint(self.key.collective, self.key.grid)
+
+    @property
+    def diverged(self) -> int | None:
+        """The round in which training was ended as it diverged, None where it was not."""
+        return self.breakdown.diverged if self.breakdown else None
+
+    def __getitem__(self, column: str) -> np.ndarray:
+        return self.columns[column]
+
+    def first_reaching(self, measure: Measure, target: float) -> int | None:
+        """Index of the first evaluation that meets the target, None if none does."""
+        hits = np.flatnonzero(measure.reached(self[measure.column], target))
+        return int(hits[0]) if len(hits) else None
+
+    def previous_value(self, column: str, along: str, at: np.ndarray | float) -> np.ndarray:
+        """``column`` at each value of ``along``: that of the last evaluation not after it, NaN before the first.
+
+        After its last evaluation a series that diverged has no value.
+        """
+        index = np.searchsorted(self[along], at, side="right") - 1
+        known = index >= 0 if self.diverged is None else (index >= 0) & (at <= self[along][-1])
+        return np.where(known, self[column][np.maximum(index, 0)], math.nan)
+
+
+@dataclass(frozen=True)
+class Results:
+    """All series of a run."""
+
+    series: tuple[Series, ...]
+    methods: tuple[str, ...]
+    """In the scenario's order."""
+    points: tuple[GridPoint, ...]
+    """Where methods are compared, see :func:`compared_at`."""
+    measure: Measure
+
+    def at(self, method: str, point: GridPoint) -> list[Series]:
+        """A method's seeds at a grid point, sorted; of one that uses no collective the same at every collective."""
+        found = self._by_place.get((method, point), [])
+        if not found:
+            there = self._by_grid.get((method, point.grid), [])
+            found = [one for one in there if one.key.on_its_own or not point.collective]
+        return list(found)
+
+    def reach(self, method: str, point: GridPoint, target: float, column: str = "sim_time_s") -> Reach:
+        """What each seed had used of ``column`` when it first met the target."""
+        needed, spent, before = {}, {}, {}
+        for one in self.at(method, point):
+            index = one.first_reaching(self.measure, target)
+            values = one[column]
+            (spent if index is None else needed)[one.key.seed] = float(values[-1 if index is None else index])
+            if index:
+                before[one.key.seed] = float(values[index - 1])
+        return Reach(needed, spent, before)
+
+    def resolution(self, method: str, point: GridPoint, target: float) -> float | None:
+        """Seconds between the evaluation that first met the target and the one before, the mean over seeds; None where none met it later than at once."""
+        gaps = []
+        for one in self.at(method, point):
+            index = one.first_reaching(self.measure, target)
+            if index:
+                gaps.append(float(one["sim_time_s"][index] - one["sim_time_s"][index - 1]))
+        return float(np.mean(gaps)) if gaps else None
+
+    def equal_time(self, point: GridPoint) -> float:
+        """The latest simulated time that every series at this grid point has lived to see, those that diverged left out."""
+        return self._equal_times[point]
+
+    def at_equal_time(self, method: str, point: GridPoint) -> Spread | None:
+        """A method's measure at :meth:`equal_time`: which is best if all get the same time."""
+        time, seeds = self.equal_time(point), self.at(method, point)
+        alive = [one for one in seeds if one.diverged is None]
+        return Spread.of([float(one.previous_value(self.measure.column, "sim_time_s", time)) for one in alive])
+
+    # Looked up once, since grids of hundreds of points ask for every method at every point.
+
+    @cached_property
+    def _by_place(self) -> dict[tuple[str, GridPoint], list[Series]]:
+        found: dict[tuple[str, GridPoint], list[Series]] = {}
+        for one in sorted(self.series, key=lambda one: one.key.seed):
+            found.setdefault((one.key.method, one.point), []).append(one)
+        return found
+
+    @cached_property
+    def _by_grid(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], list[Series]]:
+        return {(method, point.grid): found for (method, point), found in self._by_place.items()}
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """Methods as people are told of them: ``D-PSGD (gossip ring)``, where the grid points do not say what carries its messages."""
+        said = {point.collective for point in self.points}
+        carriers: dict[str, dict[str, None]] = {method: {} for method in self.methods}
+        for one in self.series:
+            if one.key.collective not in said:
+                carriers[one.key.method][one.key.collective] = None
+        common = {method: _common_words(list(found)) for method, found in carriers.items()}
+        return {method: f"{method} ({words})" if words else method for method, words in common.items()}
+
+    @cached_property
+    def _equal_times(self) -> dict[GridPoint, float]:
+        times: dict[GridPoint, float] = {}
+        for point in self.points:
+            here = [one for method in self.methods for one in self.at(method, point)]
+            lived = [one for one in here if one.diverged is None] or here[:1]
+            times[point] = min(float(one["sim_time_s"][-1]) for one in lived)
+        return times
+
+    @cached_property
+    def _varying(self) -> list[bool]:
+        return [
+            len({pair[1] for pair in pairs}) > 1 for pairs in zip(*(point.grid for point in self.points), strict=True)
+        ]
+
+    def label(self, point: GridPoint) -> str:
+        """``ring, 10 Mbit/s``: the collective and those of the grid's values that vary."""
+        values = self.values(point)
+        return ", ".join([collective_text(point.collective), *values] if point.collective or not values else values)
+
+    def values(self, point: GridPoint) -> list[str]:
+        """The grid's values that vary within the run; numbers without a unit get their key's last word."""
+        shown = []
+        for (key, value), varies in zip(point.grid, self._varying, strict=True):
+            if varies:
+                has_unit = value[:1].isdigit() and value[-1:].isalpha()
+                shown.append(value if has_unit else f"{key_text(key)} {value_text(value)}")
+        return shown
+
+
+def compared_at(series: Sequence[Series]) -> tuple[GridPoint, ...]:
+    """The grid points at which methods are compared, in the order in which they first appear.
+
+    Where the same carries everybody's messages it is the points' collective, and where some methods use one of
+    several collectives, the others, which use none, are compared with them on each. Otherwise points have none.
+    """
+    shared = dict.fromkeys(one.point for one in series if not one.key.on_its_own)
+    if len({one.key.collective for one in series}) == 1:
+        return tuple(dict.fromkeys(one.point for one in series))
+    if len({point.collective for point in shared}) < 2:
+        return tuple(dict.fromkeys(GridPoint("", one.point.grid) for one in series))
+    grids, first = {point.grid for point in shared}, next(iter(shared)).collective
+    places = (GridPoint(first, one.point.grid) if one.key.on_its_own else one.point for one in series)
+    return tuple(dict.fromkeys(place for place in places if place in shared or place.grid not in grids))
+
+
+def _common_words(texts: Sequence[str]) -> str:
+    """One text as it is; of several the words with which all begin."""
+    if len(texts) <= 1:
+        return "".join(texts)
+    words = zip(*(text.partition(" (")[0].split(" ") for text in texts), strict=False)
+    return " ".join(first for first, *_ in takewhile(lambda some: len(set(some)) == 1, words))
+
+
+def key_text(key: str) -> str:
+    """The last word of a dotted key, as people write it."""
+    return key.rpartition(".")[2].replace("_", " ")
+
+
+def value_text(value: str) -> str:
+    """A grid's value as people write it: of a table its name and, in brackets, its options."""
+    try:
+        table = json.loads(value)
+    except ValueError:
+        return value
+    if not isinstance(table, dict):
+        return value
+    name = [str(table.pop("name"))] if "name" in table else []
+    options = ", ".join(f"{key_text(key)} {cell(option)}" for key, option in table.items())
+    return " ".join([*name, f"({options})"] if options else name)
+
+
+def collective_text(collective: str) -> str:
+    """A collective's name as people write it; of none, as what carries messages stands with the methods."""
+    return collective.replace("_", " ") or "all methods"
+
+
+def read_results(directory: RunDirectory, methods: Sequence[str] | None = None, metric: str | None = None) -> Results:
+    """Reads a run.
+
+    ``methods`` gives their order (the scenario's); without it they come as in ``metrics.csv``.
+    ``metric`` is what the run is measured by (a key of :data:`MEASURES`); without it the
+    accuracy or, where the task has none, the loss.
+
+    Raises SimgmcError where the run does not hold the metric.
+    """
+    breakdowns, others = directory.breakdowns(), directory.other_rows()
+    series = []
+    for key, columns in read_columns(directory).items():
+        series.append(Series(key, columns | _as_columns(others.get(key, ()), columns["round"]), breakdowns.get(key)))
+    present = list(dict.fromkeys(one.key.method for one in series))
+    ordered = list(dict.fromkeys([*(methods or ()), *present]))
+    points = compared_at(series)
+    if metric is not None:
+        measure = MEASURES[metric]
+        if not all(measure.column in one.columns for one in series):
+            raise SimgmcError(f"{directory.path} holds no {measure.text}")
+    else:
+        has_accuracy = any(np.isfinite(one["test_accuracy"]).any() for one in series)
+        measure = ACCURACY if has_accuracy or not series else LOSS
+    return Results(tuple(series), tuple(ordered), points, measure)
+
+
+def _as_columns(rows: Sequence[OtherMetric], rounds: np.ndarray) -> dict[str, np.ndarray]:
+    """Further values as arrays beside the evaluations, NaN where there is none.
+
+    Evaluations at stated times can have the same round: the n-th value of a name at a round
+    belongs to the n-th of them.
+    """
+    places: dict[int, list[int]] = {}
+    for place, number in enumerate(rounds.tolist()):
+        places.setdefault(int(number), []).append(place)
+    columns: dict[str, np.ndarray] = {}
+    used: dict[tuple[str, int], int] = {}
+    for row in rows:
+        column = columns.setdefault(row.name, np.full(len(rounds), math.nan))
+        here, nth = places.get(row.round, ()), used.get((row.name, row.round), 0)
+        if nth < len(here):  # others are of an evaluation that was being written when the run was killed
+            column[here[nth]] = row.value
+            used[row.name, row.round] = nth + 1
+    return columns

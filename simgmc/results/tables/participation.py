@@ -1,0 +1,44 @@
+"""A line for each series in which workers were left out of averages: who, and how often."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rich.console import Console
+
+from simgmc.results.directory.details import Details, ParticipationRow
+from simgmc.results.directory.run_directory import SeriesKey, cell
+
+_MOST = 3
+"""Workers that are named, those left out most often."""
+
+
+def print_participation(console: Console, details: Mapping[SeriesKey, Details]) -> None:
+    """What being left out did to each series that had it."""
+    for key, one in details.items():
+        if one.participation:
+            where = [key.method, key.collective, *(cell(value) for _, value in key.grid), f"seed {key.seed}"]
+            console.print(
+                f"{', '.join(dict.fromkeys(where))}: {describe(one.participation)}",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
+
+
+def describe(rows: tuple[ParticipationRow, ...]) -> str:
+    """In words: how many rounds and messages of the workers were left out, and whose."""
+    missed, lost, carried = (
+        sum(getattr(row, name) for row in rows) for name in ("rounds_missed", "messages_lost", "messages_carried")
+    )
+    if not missed + lost:
+        return "every worker was in every average"
+    often = sorted(rows, key=lambda row: (-row.rounds_missed - row.messages_lost, row.worker))[:_MOST]
+    named = ", ".join(
+        f"worker{row.worker} {row.rounds_missed + row.messages_lost}"
+        for row in often
+        if row.rounds_missed + row.messages_lost
+    )
+    parts = [f"{missed} rounds missed" if missed else "", f"{lost} messages sent too late and lost" if lost else ""]
+    parts.append(f"{carried} late messages carried into a later average" if carried else "")
+    return f"{', '.join(part for part in parts if part)} (most often {named})"

@@ -1,0 +1,282 @@
+"""The two tables at the end of a run: what was found, and where each method's round went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from simgmc.core.output import in_encoding
+from simgmc.core.quantities import bytes_text, percent_text, time_text, with_spread
+from simgmc.results.directory.details import PARTS
+from simgmc.results.series.reach import Spread
+from simgmc.results.series.read import Results
+from simgmc.results.series.summary import Row
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.padding import Padding
+    from rich.text import Text
+
+
+def print_summary(
+    console: Console, results: Results, rows: list[Row], target: float | None = None, baseline: str | None = None
+) -> None:
+    """Prints both tables, grouped by grid point; off a terminal, plain text of full width.
+
+    For a large grid see large_tables.py.
+    """
+    if not rows:
+        console.print("No evaluations yet.")
+        return
+    from rich.text import Text
+
+    columns = _result_columns(results, target, baseline)
+    sections = {point: [] for point in dict.fromkeys(row.point for row in rows)}
+    for row in rows:
+        sections[row.point].append(row)
+    sections = {results.label(point): here for point, here in sections.items()}
+    named = {"method": lambda row: results.names[row.method], **columns}
+    if not _fits(console, _widths(rows, named)):
+        columns["simulated\ntime"] = lambda row: time_text(row.sim_time_s.mean)
+    print_sections(console, heading_of(results, target, baseline), sections, columns, called=results.names)
+    if any(row.rcc for row in rows):
+        _lines(console, Text(f"  {_RCC}", "dim"))
+    print_notes(console, rows, target)
+    if any(row.shares for row in rows):
+        console.print()
+        columns = {part: lambda row, part=part: _share(row, part) for part in PARTS}
+        columns |= {
+            "time per\nround": lambda row: time_text(row.seconds_per_round.mean) if row.seconds_per_round else "–"
+        }
+        print_sections(
+            console,
+            "Where each method's round went (% of a worker's time)",
+            sections,
+            columns,
+            _largest,
+            called=results.names,
+        )
+        if any(one.key.clock_driven for one in results.series):
+            _lines(console, Text(f"  {_ROUND}", "dim"))
+
+
+_ROUND = "round: up to the next exchange; of pairwise and asynchronous methods one gradient of every worker."
+_RCC = (
+    "RCC: floats to and from the server (gossip: neighbours), in % of what dense messages at every gradient would be."
+)
+
+
+def reach_text(row: Row) -> str:
+    """``412 ± 18 s``, ``412 ± 18 s (2 of 3)`` where not every seed got there, or ``not reached``."""
+    if row.reach is None:
+        return "–"
+    if row.reach.spread is None:
+        return "not reached"
+    shown = time_text(row.reach.spread.mean, row.reach.spread.std)
+    return shown if not row.reach.spent else f"{shown} ({len(row.reach.needed)} of {row.seeds})"
+
+
+def speedup_text(row: Row) -> str:
+    """``10.9×``, ``~ 1.1×`` where nobody can tell who is sooner, ``–`` where unknown."""
+    return "–" if row.speedup is None else ("~ " if row.too_close else "") + row.speedup.text
+
+
+def measure_text(results: Results, spread: Spread | None) -> str:
+    """``97.21 ± 0.13 %`` for an accuracy, ``0.123 ± 0.004`` for anything else."""
+    if spread is None:
+        return "–"
+    if not results.measure.higher_is_better:
+        return with_spread(spread.mean, spread.std, 1.0, "")
+    return f"{100 * spread.mean:.2f}" + ("" if spread.std is None else f" ± {100 * spread.std:.2f}") + " %"
+
+
+def final_text(results: Results, row: Row) -> str:
+    """The final value; ``diverged at round 12``, or how many seeds diverged beside the value of the others."""
+    value = measure_text(results, row.final).removesuffix(" %")
+    if not row.diverged:
+        return value
+    if row.final is not None:
+        return f"{value} ({len(row.diverged)} of {row.seeds} diverged)"
+    first, last = min(row.diverged), max(row.diverged)
+    return f"diverged at round {first}" if first == last else f"diverged at rounds {first} to {last}"
+
+
+def _result_columns(results: Results, target: float | None, baseline: str | None) -> dict:
+    unit = " %" if results.measure.higher_is_better else ""
+    columns = {
+        f"final\n{results.measure.name}{unit}": lambda row: final_text(results, row),
+        "simulated\ntime": lambda row: time_text(row.sim_time_s.mean, row.sim_time_s.std),
+    }
+    if target is not None:
+        columns["time to\ntarget"] = reach_text
+    if target is not None and baseline is not None:
+        columns["speed-up"] = speedup_text
+    columns["sent by\nworkers"] = lambda row: bytes_text(row.bytes_sent_by_workers.mean)
+    columns["through\nserver"] = _server
+    columns["RCC"] = lambda row: percent_text(row.rcc.mean) if row.rcc else "–"
+    return columns
+
+
+def heading_of(results: Results, target: float | None, baseline: str | None) -> str:
+    seeds = sorted({row.key.seed for row in results.series})
+    parts = [f"mean ± std over {len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}"]
+    if target is not None:
+        parts.insert(0, f"target: {results.measure.text} {results.measure.number_text(target)}")
+        if baseline is not None:
+            parts.insert(1, f"speed-up against {baseline}")
+    return f"Results ({', '.join(parts)})"
+
+
+def print_notes(console: Console, rows: list[Row], target: float | None) -> None:
+    """What the signs in the results mean, those that are there, and how well times to the target are known."""
+    from rich.text import Text
+
+    for note in _notes(rows, target):
+        _lines(console, Text(f"  {note}", "dim"))
+
+
+def _notes(rows: list[Row], target: float | None) -> list[str]:
+    notes = []
+    known = {row.resolution_s: row for row in rows if row.resolution_s is not None}
+    if known:
+        ends = [f"{time_text(gap)} ({known[gap].method})" for gap in dict.fromkeys((min(known), max(known)))]
+        notes.append(
+            f"time to target: of the first evaluation that meets it; the one before was {' to '.join(ends)} earlier."
+        )
+    if target is not None and any(row.reach and row.reach.needed and row.reach.spent for row in rows):
+        notes.append("(k of n): mean over the k of n seeds that reached the target; the others had not by their end.")
+    if any(row.speedup and row.speedup.bound != "=" for row in rows):
+        notes.append("> and <: bounds, from counting a seed that never reached the target with all the time it ran.")
+    if any(row.too_close for row in rows):
+        notes.append(
+            "~: too close to tell who is sooner: times between two evaluations, means ± std or the seeds themselves leave it open."
+        )
+    open_ones = [
+        row for row in rows if row.speedup and row.speedup.bound == "=" and row.speedup.least < row.speedup.most
+    ]
+    if open_ones:
+        row = min(open_ones, key=lambda row: row.speedup.least / row.speedup.most)
+        notes.append(
+            f"speed-up: with evaluations in between, the least certain, {row.speedup.text} ({row.method}), could be {row.speedup.between_text}."
+        )
+    if any(row.diverged for row in rows):
+        notes.append(
+            "diverged: training ended there, as a number was not finite or the loss above workload.divergence_factor times the start's."
+        )
+    stops = dict.fromkeys(_stop(row, why) for row in rows for why in dict.fromkeys(row.stopped))
+    notes += list(stops)[:_MOST_STOPS]
+    if len(stops) > _MOST_STOPS:
+        notes.append(f"{len(stops) - _MOST_STOPS} more ended early: see the column stopped of breakdown.csv.")
+    if unfinished := sum(row.unfinished for row in rows):
+        notes.append(f"{unfinished} series unfinished: their latest evaluation is shown.")
+    return notes
+
+
+_MOST_STOPS = 6
+"""Notes on series that ended early."""
+
+
+def _stop(row: Row, why: str) -> str:
+    where = ", ".join([row.method, row.carrier, *(value for _, value in row.point.grid)])
+    seeds = f" with {len(row.stopped)} of {row.seeds} seeds" if row.seeds > 1 else ""
+    return f"{where}: ended early{seeds}: {why}"
+
+
+def _server(row: Row) -> str:
+    if row.bytes_through_server is None:
+        return "–"
+    return bytes_text(row.bytes_through_server.mean) if row.bytes_through_server.mean else "no server"
+
+
+def _share(row: Row, part: str) -> str:
+    if row.shares is None:
+        return "–"
+    share = 100 * row.shares[part]
+    return "0" if share == 0 else "< 0.1" if share < 0.05 else f"{share:.1f}"
+
+
+def _largest(row: Row, column: str) -> bool:
+    return row.shares is not None and row.shares.get(column) == max(row.shares.values())
+
+
+def print_sections(
+    console: Console,
+    heading: str,
+    sections: Mapping[str, Sequence],
+    columns: Mapping[str, Callable[[Any], str]],
+    stress: Callable[[Any, str], bool] | None = None,
+    notes: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    called: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """One header, then a table per section, all with the same column widths.
+
+    A row has a ``method`` and what ``columns`` (by header) make texts of; ``stress`` says which
+    are bold, ``notes`` are lines under a section, ``called`` what methods are called, if not as they are.
+    """
+    from rich.text import Text
+
+    columns = {"method": lambda row: called.get(row.method, row.method), **columns}
+    names = list(columns)
+    widths = _widths([row for rows in sections.values() for row in rows], columns)
+    _lines(console, Text(heading, "bold"))
+    _lines(console, _table(console, widths, [[Text(name, "dim") for name in _two_lines(names)]]))
+    for title, rows in sections.items():
+        _lines(console, Text(f"─ {title}", "cyan"))
+        lines = []
+        for row, texts in zip(rows, _cells(rows, columns), strict=True):
+            bold = [stress is not None and stress(row, name) for name in names]
+            lines.append([Text(text, "bold" if strong else "") for text, strong in zip(texts, bold, strict=True)])
+        _lines(console, _table(console, widths, lines))
+        for note in notes.get(title, ()):
+            _lines(console, Text(f"  {note}"))
+
+
+def _cells(rows: Sequence, columns: Mapping[str, Callable[[Any], str]]) -> list[list[str]]:
+    return [[shown(row) for shown in columns.values()] for row in rows]
+
+
+def _widths(rows: Sequence, columns: Mapping[str, Callable[[Any], str]]) -> list[int]:
+    from rich.cells import cell_len
+
+    lines = [*zip(*(name.split("\n") for name in _two_lines(list(columns))), strict=True), *_cells(rows, columns)]
+    return [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+
+
+def _two_lines(names: list[str]) -> list[str]:
+    """Headers that all end on the second line."""
+    return [name if "\n" in name else f"\n{name}" for name in names]
+
+
+def _fits(console: Console, widths: list[int]) -> bool:
+    return not console.is_terminal or sum(widths) + 2 * len(widths) <= console.width
+
+
+def _table(console: Console, widths: list[int], lines: list[list[Text]]) -> Padding:
+    from rich.padding import Padding
+    from rich.table import Table
+
+    fits = _fits(console, widths)
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+    for index, width in enumerate(widths):
+        table.add_column(justify="right" if index else "left", no_wrap=fits, min_width=width if fits else None)
+    for line in lines:
+        table.add_row(*line)
+    return Padding(table, (0, 0, 0, 2), expand=False)
+
+
+def _lines(console: Console, renderable: RenderableType) -> None:
+    """Prints without folding where nobody's window is too narrow: into a file or a pipe."""
+    from rich.segment import Segment, Segments
+
+    width = console.width if console.is_terminal else 10_000
+    wide = []
+    for line in console.render_lines(renderable, console.options.update(width=width), pad=False):
+        text = [Segment(in_encoding(part.text, console.encoding), part.style, part.control) for part in line]
+        wide += [*Segment.split_and_crop_lines(text, width, pad=False, include_new_lines=False)]
+    for line in wide:
+        while line and not line[-1].text.strip():
+            line.pop()
+        if line:
+            line[-1] = Segment(line[-1].text.rstrip(), line[-1].style)
+        console.print(Segments([*line, Segment.line()]), end="", crop=False, soft_wrap=True)

@@ -1,0 +1,143 @@
+"""Which samples every worker takes at every step, and how they become a model's input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from simgmc.core.errors import SimgmcError
+from simgmc.core.randomness import generator
+
+CROP_PADDING = 4
+
+
+class Minibatches:
+    """Every worker's minibatches: a pure function of (seed, step, worker).
+
+    A worker goes through a fresh random permutation of its own samples, then through another one;
+    a minibatch may end one pass and begin the next, so no sample is skipped.
+    """
+
+    def __init__(self, owned: Sequence[np.ndarray], batch: int, seed: int):
+        if batch < 1:
+            raise SimgmcError(f"batch = {batch} must be at least 1 sample per worker")
+        if not owned or min(map(len, owned)) == 0:
+            raise SimgmcError("every worker must hold at least one training sample")
+        self.owned = tuple(np.asarray(piece, dtype=np.int64) for piece in owned)
+        self.batch = batch
+        self.seed = seed
+        self._passes: dict[int, tuple[int, np.ndarray]] = {}  # worker -> its latest permutation
+
+    def indices(self, step: int, worker: int) -> np.ndarray:
+        """(batch,) int64: the training samples of this worker's step-th gradient."""
+        size = len(self.owned[worker])
+        taken, start = [], step * self.batch
+        missing = self.batch
+        while missing:
+            turn, place = divmod(start, size)
+            part = self._permutation(worker, turn)[place : place + missing]
+            taken.append(part)
+            start += len(part)
+            missing -= len(part)
+        return taken[0] if len(taken) == 1 else np.concatenate(taken)
+
+    def all_indices(self, step: int) -> np.ndarray:
+        """(workers, batch) int64: the same for every worker."""
+        return np.stack([self.indices(step, worker) for worker in range(len(self.owned))])
+
+    def _permutation(self, worker: int, turn: int) -> np.ndarray:
+        latest = self._passes.get(worker)
+        if latest is None or latest[0] != turn:
+            drawn = generator(self.seed, "minibatches", turn, worker).permutation(self.owned[worker])
+            self._passes[worker] = latest = (turn, drawn)
+        return latest[1]
+
+
+class Samples:
+    """Labelled samples on the device, stored as published, normalised when they are taken.
+
+    Images are kept channels-last, so a gathered batch already lies in the memory format in which
+    convolutions are fastest. Tokens stay whole numbers: nothing is normalised.
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray | Tensor,
+        labels: np.ndarray | Tensor,
+        mean: np.ndarray,
+        std: np.ndarray,
+        device: torch.device,
+        dtype: torch.dtype,
+        channels_last: bool,
+        tokens: bool = False,
+    ):
+        # Arrays read from files may be read-only, which torch cannot share.
+        images, labels = (
+            torch.as_tensor(v if isinstance(v, Tensor) or v.flags.writeable else v.copy()) for v in (images, labels)
+        )
+        if len(images) != len(labels):
+            raise SimgmcError(f"{len(images)} images but {len(labels)} labels")
+        self.labels = labels.to(device, torch.int64)
+        self.shape = tuple(images.shape[1:])
+        mean, scale = (torch.as_tensor(np.asarray(v), dtype=dtype) for v in (mean, 1 / np.asarray(std)))
+        if len(self.shape) == 3:
+            images = images.permute(0, 2, 3, 1)
+        self._stored_shape = tuple(images.shape[1:])
+        self.values = images.to(device).contiguous().flatten(1)
+        self.channels_last, self.tokens = channels_last, tokens
+        # one value per stored value: broadcasting over a last dimension of 3 is slow
+        self.mean, self.scale = (v.expand(self._stored_shape).flatten().contiguous().to(device) for v in (mean, scale))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: Tensor, crop: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Gather, augment and normalise, all workers at once.
+
+        Args:
+            index: (..., batch) int64 on the device.
+            crop: None, or (..., batch, 3) from :func:`crop_draws`, on the device.
+
+        Returns:
+            inputs (..., batch, *sample shape) and labels (..., batch), or (..., batch, block) of tokens.
+        """
+        if self.tokens:
+            return self.values[index].long(), self.labels[index]
+        if crop is None:
+            x = self.values.index_select(0, index.flatten())
+        else:
+            x = self._cropped(index.flatten(), crop.flatten(0, -2))
+        x = x.to(self.mean.dtype, copy=True).sub_(self.mean).mul_(self.scale)
+        x = x.view(*index.shape, *self._stored_shape)
+        if len(self.shape) == 3:
+            x = x.movedim(-1, -3)
+            if not self.channels_last:
+                x = x.contiguous()
+        return x, self.labels[index]
+
+    def _cropped(self, index: Tensor, crop: Tensor) -> Tensor:
+        height, width, channels = self._stored_shape
+        down, right, flip = crop.unsqueeze(-1).unbind(1)  # each (samples, 1)
+        rows = torch.arange(height, device=index.device) + down
+        columns = torch.arange(width, device=index.device)
+        columns = torch.where(flip > 0, width - 1 - columns, columns) + right
+        inside = ((rows >= 0) & (rows < height)).unsqueeze(2) & ((columns >= 0) & (columns < width)).unsqueeze(1)
+        pixel = rows.clamp(0, height - 1).unsqueeze(2) * width + columns.clamp(0, width - 1).unsqueeze(1)
+        pixel += (index * (height * width))[:, None, None]
+        x = self.values.view(-1, channels).index_select(0, pixel.flatten())
+        return (x * inside.view(-1, 1)).view(len(index), -1)
+
+
+def crop_draws(seed: int, step: int, workers: int, batch: int) -> np.ndarray:
+    """Random crop after padding by 4 with black, and random horizontal flip (He et al. 2016).
+
+    Returns:
+        (workers, batch, 3) int64: shift down and right, each in -4 .. 4, and flip (0 or 1); a pure
+        function of (seed, step, worker), the same for a worker whatever the number of workers.
+    """
+    uniform = generator(seed, "augmentation", step).random((workers, batch, 3))
+    span = np.array([2 * CROP_PADDING + 1, 2 * CROP_PADDING + 1, 2])
+    return np.floor(uniform * span).astype(np.int64) - np.array([CROP_PADDING, CROP_PADDING, 0])

@@ -1,0 +1,163 @@
+"""Any ``torch.utils.data.Dataset`` as a data set: every sample is read once, into one array.
+
+Random transforms are drawn once, from a fixed seed, and then stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from simgmc.core.errors import SimgmcError
+from simgmc.core.imports import guarded
+from simgmc.workloads.data.catalogue import Dataset
+
+MOST_CLASSES = 1_000_000
+"""Labels and tokens are below it."""
+LARGEST_SCALE = 1e30
+"""Bound of ``mean`` and ``std``."""
+
+
+def read_own(
+    name: str,
+    train: Any,
+    test: Any,
+    *,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    classes: int | None = None,
+    progress: Callable[[str, int, int], None] = lambda split, done, total: None,
+) -> Dataset:
+    """Two torch data sets as training and test set.
+
+    A sample is a pair: values of one shape (tensor, array or image), and a class as a whole number
+    from 0. The model sees floats and bytes as floats, other whole numbers (tokens) as they are; a
+    block of tokens may have a label for each of them.
+
+    Args:
+        mean, std: what a model sees is ``(value - mean) / std``: numbers, or one for each channel; the
+            values as they are if neither is given.
+        classes: how many there are; one more than the largest label if None.
+        progress: hears of (split, samples read, samples).
+
+    Raises:
+        SimgmcError: not a data set of such pairs; says which sample and what is wrong with it.
+    """
+    parts = [*_read_split("train", train, progress), *_read_split("test", test, progress)]
+    for one, (first, second) in {"values": (parts[0], parts[2]), "labels": (parts[1], parts[3])}.items():
+        if first.shape[1:] != second.shape[1:]:
+            raise SimgmcError(
+                f"{name}: {one} of train samples have shape {first.shape[1:]}, those of test samples {second.shape[1:]}"
+            )
+    tokens = parts[0].dtype == np.int64
+    if tokens and (mean is not None or std is not None):
+        parts[::2], tokens = [values.astype(np.float32) for values in parts[::2]], False
+    least = max(int(array.max()) for array in (parts if tokens and parts[1].ndim == 2 else parts[1::2])) + 1
+    if classes is not None and least > classes:
+        raise SimgmcError(f"{name}: a label or token is {least - 1}, not in 0 .. {classes - 1}")
+    shift = _per_channel("mean", mean, 0.0, parts[0].shape)
+    scale = _per_channel("std", std, 1.0, parts[0].shape)
+    if not (scale > 1 / LARGEST_SCALE).all():
+        raise SimgmcError(f"{name}: std = {std}: must be above 0, and above {1 / LARGEST_SCALE:g}")
+    return Dataset(name, *parts, classes or least, shift, scale, tokens)
+
+
+def _read_split(split: str, data: Any, progress: Callable[[str, int, int], None]) -> tuple[np.ndarray, np.ndarray]:
+    what = f"dataset, {split}"
+    if not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
+        raise SimgmcError(
+            f"{what}: {type(data).__name__} is not a torch.utils.data.Dataset with a length (it needs __len__ and __getitem__)"
+        )
+    total = guarded(what, "its length failed", lambda: len(data))
+    if total < 1:
+        raise SimgmcError(f"{what}: holds no samples")
+    values = labels = None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for index in range(total):
+            place = f"{what} sample {index}"
+            pair = guarded(place, "reading it failed", lambda: data[index])  # noqa: B023 - called at once
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+                raise SimgmcError(f"{place}: is {type(pair).__name__}, not a pair (values, label)")
+            x, y = _values(place, pair[0]), _labels(place, pair[1])
+            if values is None:
+                if y.ndim and (y.shape != x.shape or x.dtype.kind not in "iu"):
+                    raise SimgmcError(
+                        f"{place}: its label has shape {y.shape}; needed is one whole number, or for a block of whole numbers as many"
+                    )
+                dtype = np.uint8 if x.dtype == np.uint8 else np.int64 if x.dtype.kind in "iu" else np.float32
+                shape = (total, *x.shape)
+                values, labels = guarded(
+                    f"{what}: {total:,} samples of shape {x.shape}",
+                    "making room failed",
+                    lambda: (np.empty(shape, dtype), np.empty((total, *y.shape), np.int64)),
+                )  # noqa: B023
+            if x.shape != values.shape[1:]:
+                raise SimgmcError(f"{place}: has shape {x.shape}, sample 0 has {values.shape[1:]}")
+            if y.shape != labels.shape[1:]:
+                raise SimgmcError(f"{place}: its label has shape {y.shape}, that of sample 0 {labels.shape[1:]}")
+            if values.dtype != np.float32 and x.dtype.kind not in "iu":
+                raise SimgmcError(f"{place}: holds {x.dtype}, sample 0 whole numbers")
+            if values.dtype == np.uint8 and x.dtype != np.uint8:
+                raise SimgmcError(f"{place}: holds {x.dtype}, sample 0 bytes")
+            if y.min() < 0:
+                raise SimgmcError(f"{place}: label {y.min()} is below 0")
+            values[index], labels[index] = x, y
+            progress(split, index + 1, total)
+    if values.dtype == np.float32:
+        finite = np.isfinite(values.reshape(total, -1)).all(axis=1)
+        if not finite.all():
+            raise SimgmcError(f"{what} sample {int(np.argmin(finite))}: holds a value that is not finite")
+    return values, labels
+
+
+def _values(place: str, x: Any) -> np.ndarray:
+    array = guarded(place, "its values cannot be made an array", lambda: _array(x))
+    if hasattr(x, "getbands"):  # an image of the Python Imaging Library: rows, columns, channels
+        array = array[None] if array.ndim == 2 else np.moveaxis(array, -1, 0)
+    if array.dtype.kind not in "fiub" or not array.ndim or not array.size:
+        raise SimgmcError(
+            f"{place}: its values are {type(x).__name__} ({array.dtype}, shape {array.shape}), not an array of numbers"
+        )
+    return array
+
+
+def _array(x: Any) -> np.ndarray:
+    if not isinstance(x, Tensor):
+        return np.asarray(x)
+    x = x.detach().cpu()
+    return (x.float() if x.is_floating_point() and x.itemsize < 4 else x).numpy()
+
+
+def _labels(place: str, y: Any) -> np.ndarray:
+    array = guarded(place, "its label cannot be made an array", lambda: _array(y))
+    if array.dtype.kind not in "iu" or array.ndim > 1 or not array.size:
+        shown = f"{str(y)[:40]} ({array.dtype if isinstance(y, (Tensor, np.ndarray)) else type(y).__name__})"
+        raise SimgmcError(f"{place}: label {shown} is not a whole number of at most 64 bits")
+    if array.max() >= MOST_CLASSES:
+        raise SimgmcError(f"{place}: label {array.max()} is not below {MOST_CLASSES:,}")
+    return array.astype(np.int64)
+
+
+def _per_channel(
+    what: str, given: float | Sequence[float] | None, default: float, shape: tuple[int, ...]
+) -> np.ndarray:
+    found = np.atleast_1d(
+        guarded(
+            f"dataset: {what} = {str(given)[:40]}",
+            "it is no number or list of numbers",
+            lambda: np.asarray(default if given is None else given, np.float64),
+        )
+    )
+    if found.ndim > 1 or not (np.abs(found) < LARGEST_SCALE).all():
+        raise SimgmcError(
+            f"dataset: {what} = {str(given)[:40]}: give one number, or one for each channel, of less than {LARGEST_SCALE:g}"
+        )
+    channels = shape[1]
+    if len(found) not in (1, channels) or (len(found) > 1 and len(shape) not in (2, 4)):
+        raise SimgmcError(f"dataset: {what} = {given}: give one number, or one for each of the {channels} channels")
+    return found

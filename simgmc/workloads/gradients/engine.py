@@ -1,0 +1,208 @@
+"""All workers' gradients in one call, on the CPU.
+
+A pool of threads computes one worker's gradient per task with one intra-op thread each, so no
+operation is ever split between threads: the result has the same bits on any number of cores,
+and no time goes into forking and joining around every small operation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from simgmc.workloads.gradients.precision import autocast, kernels
+from simgmc.workloads.gradients.replicas import ParameterSet, Replicas
+
+POOL_FLOPS = 20e6
+"""Below this, handing a worker to another thread costs more than it gives (about a
+millisecond per worker)."""
+
+
+class Batch(Protocol):
+    """One step's minibatches."""
+
+    def worker(self, worker: int) -> tuple[Tensor, Tensor]:
+        """Inputs (b, ...) and labels (b,) of one worker."""
+
+    def all(self) -> tuple[Tensor, Tensor]:
+        """Inputs (K, b, ...) and labels (K, b)."""
+
+    def seed(self, worker: int) -> int:
+        """For what a model draws while it computes (dropout)."""
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
+    """The cross-entropy of (..., classes) with labels (...), over all that the labels number."""
+    if logits.dtype == torch.bfloat16:  # autocast does this on CUDA alone
+        logits = logits.float()
+    return F.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction=reduction)
+
+
+def usable_cores() -> int:
+    """Cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def one_intraop_thread() -> None:
+    """Let every torch operation run in the thread that calls it."""
+    if torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
+
+
+def own_generator(device: torch.device):
+    """A context after which torch's default generators are as they were."""
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+
+
+class Pool:
+    """Threads that share tasks; the calling thread is one of them."""
+
+    def __init__(self, threads: int):
+        self.threads = threads
+        self._others = (
+            ThreadPoolExecutor(threads - 1, "gradient", initializer=one_intraop_thread) if threads > 1 else None
+        )
+        # glibc returns freed memory to the system, and faults it in again page by page, above twice
+        # the largest block freed so far: with this one it keeps what the next pass needs
+        torch.empty(31 * 2**20, dtype=torch.uint8)
+
+    def map(self, task: Callable[[int], None], count: int) -> None:
+        """Do ``task(0)`` .. ``task(count - 1)``, each in some thread."""
+        waiting = deque(range(count))
+
+        def work() -> None:
+            while waiting:
+                try:
+                    number = waiting.popleft()
+                except IndexError:  # another thread took the last one
+                    return
+                task(number)
+
+        others = min(self.threads, count) - 1
+        running = [self._others.submit(work) for _ in range(others)] if others > 0 else []
+        try:
+            work()
+        finally:
+            for future in running:
+                future.result()
+
+
+class ReplicaEngine:
+    """One worker's forward and backward pass at a time per thread, any ``nn.Module``.
+
+    Routes: ``pool`` (one worker per task), ``loop`` (in the calling thread, the same bits),
+    chosen by :func:`cpu_route`.
+    """
+
+    def __init__(self, replicas: Replicas, route: str, threads: int, seeded: bool, precision: str):
+        self.replicas = replicas
+        self.route = route
+        self.threads = threads if route == "pool" else 1
+        self._seeded, self._precision = seeded, precision
+        self._shared = replicas.parameter_set()
+        self._free: queue.SimpleQueue = queue.SimpleQueue()
+        self._pool = Pool(self.threads)
+
+    def map(self, task: Callable[[int], None], count: int) -> None:
+        """Do ``task(0)`` .. ``task(count - 1)``, in the pool if there is one."""
+        one_intraop_thread()
+        self._pool.map(task, count)
+
+    def gradients(self, at: Tensor, batch: Batch, out: Tensor, losses: Tensor) -> None:
+        """Fill ``out`` (K, d) and ``losses`` (K,) with every worker's gradient and loss.
+
+        Args:
+            at: (1, d), a point that all workers share, or (K, d).
+        """
+        # taken for all workers at once: cheaper than worker by worker in the threads
+        x, y = (part.unbind(0) for part in batch.all())
+        rows, values = out.unbind(0), losses.unbind(0)
+
+        def compute(worker: int, parameters: ParameterSet) -> None:
+            self._gradient(worker, parameters, x[worker], y[worker], batch, rows[worker], values[worker])
+
+        if len(at) == 1:
+            self._shared.load(at[0])
+
+            def task(worker: int) -> None:
+                compute(worker, self._shared)
+
+        else:
+
+            def task(worker: int) -> None:
+                with self._own_set(at[worker]) as parameters:
+                    compute(worker, parameters)
+
+        self.map(task, len(out))
+
+    @contextlib.contextmanager
+    def _own_set(self, at: Tensor):
+        """A set of parameters at a point, for one thread."""
+        try:
+            parameters = self._free.get_nowait()
+        except queue.Empty:
+            parameters = self.replicas.parameter_set()
+        try:
+            parameters.load(at)
+            yield parameters
+        finally:
+            self._free.put(parameters)
+
+    def several(
+        self, workers: Sequence[int], at: Tensor, batches: Sequence[Batch], out: Tensor, losses: Tensor
+    ) -> None:
+        """Fill ``out`` (n, d) and ``losses`` (n,) with the gradients of n workers, each at its own
+        point of ``at`` (n, d) and on its own step's minibatch."""
+
+        def task(row: int) -> None:
+            worker, batch = workers[row], batches[row]
+            with self._own_set(at[row]) as parameters:
+                self._gradient(worker, parameters, *batch.worker(worker), batch, out[row], losses[row])
+
+        self.map(task, len(workers))
+
+    def gradient(self, worker: int, at: Tensor, batch: Batch, out: Tensor, loss: Tensor) -> None:
+        """Fill ``out`` (d,) and ``loss`` () with one worker's gradient and loss at ``at`` (d,)."""
+        one_intraop_thread()
+        self._shared.load(at)
+        self._gradient(worker, self._shared, *batch.worker(worker), batch, out, loss)
+
+    def _gradient(
+        self,
+        worker: int,
+        parameters: ParameterSet,
+        x: Tensor,
+        y: Tensor,
+        batch: Batch,
+        out: Tensor,
+        loss: Tensor,
+    ) -> None:
+        with contextlib.ExitStack() as context:
+            if self._seeded:
+                context.enter_context(own_generator(out.device))
+                torch.manual_seed(batch.seed(worker))
+            one_pass(self.replicas.bind(worker, parameters), parameters, x, y, out, loss, self._precision)
+
+
+def one_pass(
+    module: nn.Module, parameters: ParameterSet, x: Tensor, y: Tensor, out: Tensor, loss: Tensor, precision: str
+) -> None:
+    """One minibatch forward and backward: fills ``out`` (d,) and ``loss`` ()."""
+    with kernels(precision, x.device), torch.enable_grad():
+        with autocast(precision, x.device):
+            value = cross_entropy(module(x), y)
+        grads = torch.autograd.grad(value, parameters.tensors, allow_unused=True, materialize_grads=True)
+    with torch.no_grad():
+        torch._foreach_copy_(parameters.views(out), grads)
+        loss.copy_(value)

@@ -1,0 +1,241 @@
+"""How much memory a method needs beside its passes: counted on a few rounds of a small model.
+
+What an algorithm holds at once, its state, messages and temporaries, grows in proportion to the
+number of parameters. It is counted here on random gradients of small layouts: for a stacked round,
+which costs so much for every worker and so much for each thread that compresses, on few
+workers; where the clock drives the training, which decides what is under way at once, on all of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tracemalloc
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from simgmc.compression.rows import alone
+from simgmc.core.errors import DivergenceError
+from simgmc.core.heap import give_back
+from simgmc.core.layout import Layout
+
+SIZE = 40_000
+"""Parameters of the small model, about."""
+LARGEST = 400_000
+"""Parameters of the small models of all workers together, about, where all are rehearsed."""
+ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Needed:
+    """Bytes at the worst moments of a training, without what gradients and evaluations take by themselves."""
+
+    step: float
+    """Between gradients: while messages are made, sent and averaged."""
+    per_thread: float
+    """In addition, for each thread that compresses a row."""
+    gradient: float
+    """While gradients are computed, they among it."""
+    evaluation: float
+    """While a model is evaluated, it and the others that are to be evaluated among it."""
+    separate: bool
+    """Whether workers compute gradients at points of their own."""
+
+
+def rehearse_rounds(make: Callable[[Noise], Any], layout: Layout, workers: int) -> Needed:
+    """What a synchronous method needs; ``make(workload)`` gives what has ``run_round()``: a round and its evaluation."""
+    small = _small(layout, SIZE)
+    low, high = (_rounds(make, Noise(few, small)) for few in (2, 6))
+
+    def split(of: Callable[[Noise], float]) -> tuple[float, float]:
+        """For each worker, and apart from them."""
+        slope = (of(high) - of(low)) / 4
+        size = layout.d / small.d
+        return slope * size, max(0.0, of(low) - 2 * slope) * size
+
+    step, per_thread = split(lambda noise: noise.live.peak + noise.arrays)
+    held = split(lambda noise: noise.held), split(lambda noise: noise.held_evaluating)
+    gradient, evaluation = (one * workers + shared for one, shared in held)
+    return Needed(step * workers, per_thread, gradient, evaluation, high.separate)
+
+
+def rehearse_events(run: Callable[[Noise], None], layout: Layout, workers: int, components: int = 0) -> Needed:
+    """What a method needs that the clock drives; ``run(workload)`` trains for a while, evaluations included."""
+    size = min(SIZE, LARGEST // (workers * max(1, components)))
+    low, high = (_events(run, Noise(workers, _small(layout, of), components)) for of in (size // 4, size))
+
+    tensors, gradient, evaluation = (of * layout.d / high.d for of in (high.live.peak, high.held, high.held_evaluating))
+    # of what is not a tensor much has nothing to do with the model's size
+    arrays = max(0.0, high.arrays - low.arrays) / (high.d - low.d) * layout.d if high.d > low.d else 0.0
+    return Needed(tensors + arrays, 0.0, gradient, evaluation, True)
+
+
+class Noise:
+    """Random gradients on every worker, and a note of what is held while they are computed."""
+
+    def __init__(self, workers: int, layout: Layout, components: int = 0):
+        self.workers, self.layout, self.d, self.components = workers, layout, layout.d, components
+        self.batches_per_epoch, self.device, self.dtype = 100.0, torch.device("cpu"), torch.float32
+        self._generator = torch.Generator().manual_seed(0)
+        self.live: LiveTensors | None = None
+        self.separate = False
+        self.held = self.held_evaluating = 0
+        """Bytes of tensors while gradients are computed, and while a model is evaluated."""
+        self.arrays = 0
+        """Bytes beside tensors at the worst moment, when it is over."""
+
+    def initial_parameters(self) -> Tensor:
+        return torch.zeros(self.d)
+
+    def gradients(self, at: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        self.separate = self.separate or len(at) > 1
+        return self._drawn(self.workers)
+
+    def gradients_of(self, ranks: Sequence[int], at: Tensor, steps: Sequence[int]) -> tuple[Tensor, Tensor]:
+        return self._drawn(len(ranks))
+
+    def component_gradient(self, worker: int, at: Tensor, index: int) -> tuple[Tensor, Tensor]:
+        gradients, losses = self._drawn(1)
+        return gradients[0], losses[0]
+
+    def evaluate(self, point: Tensor) -> Any:
+        self.held_evaluating = max(self.held_evaluating, self.live.now)
+        return SimpleNamespace(loss=1.0, accuracy=0.5, others={})
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """There is none."""
+        return {}
+
+    def _drawn(self, rows: int) -> tuple[Tensor, Tensor]:
+        drawn = torch.randn(rows, self.d, generator=self._generator)
+        self.held = max(self.held, self.live.now)
+        return drawn, torch.zeros(rows)
+
+
+def _small(layout: Layout, size: int) -> Layout:
+    """The same tensors, shortened until there are few parameters."""
+    share = min(1.0, size / layout.d)
+    shapes = tuple((max(1, round(shape[0] * share)), *shape[1:]) if shape else shape for shape in layout.shapes)
+    return Layout(layout.names, shapes)
+
+
+def _rounds(make: Callable[[Noise], Any], noise: Noise) -> Noise:
+    """A few rounds of a method on some workers; where noise diverges they end, which the run itself will report."""
+    with alone(), LiveTensors() as noise.live, contextlib.suppress(DivergenceError):
+        rounds = make(noise)
+        rounds.run_round()  # what it makes once and for all is none of the arrays
+        with _arrays() as arrays, contextlib.suppress(DivergenceError):
+            for _ in range(ROUNDS - 1):
+                rounds.run_round()
+        noise.arrays = arrays.peak
+    return noise
+
+
+def _events(run: Callable[[Noise], None], noise: Noise) -> Noise:
+    with alone(), LiveTensors() as noise.live, _arrays() as arrays:
+        run(noise)
+    noise.arrays = arrays.peak
+    return noise
+
+
+@contextlib.contextmanager
+def _arrays():
+    """Counts what is allocated beside tensors; ``peak`` bytes afterwards."""
+    counted, traced = SimpleNamespace(peak=0), tracemalloc.is_tracing()
+    if not traced:
+        tracemalloc.start()
+    tracemalloc.reset_peak()
+    before = tracemalloc.get_traced_memory()[0]
+    try:
+        yield counted
+    finally:
+        counted.peak = max(0, tracemalloc.get_traced_memory()[1] - before)
+        if not traced:
+            tracemalloc.stop()
+
+
+class LiveTensors(TorchDispatchMode):
+    """Bytes of all tensors made while it lasts that are still alive, and their peak."""
+
+    def __init__(self, device: str = "cpu") -> None:
+        super().__init__()
+        self.device = device
+        self.now = self.peak = 0
+        self._known: dict[int, weakref.ref] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        taken = {tensor.untyped_storage()._cdata for tensor in _tensors((args, kwargs))}
+        result = func(*args, **(kwargs or {}))
+        for tensor in _tensors(result):
+            if tensor.device.type == self.device:
+                storage = tensor.untyped_storage()
+                if storage._cdata not in taken:  # a view, or a result written into what was there
+                    self._add(storage)
+        return result
+
+    def _add(self, storage: Any) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._known:
+            return
+
+        def gone(_: Any) -> None:
+            del self._known[key]
+            self.now -= size
+
+        self._known[key] = weakref.ref(storage, gone)
+        self.now += size
+        self.peak = max(self.peak, self.now)
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """The tensors among the arguments or results of an operation."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for one in value:
+            yield from _tensors(one)
+    elif isinstance(value, dict):
+        yield from _tensors(tuple(value.values()))
+
+
+class PassMemory:
+    """Bytes that a pass takes at its worst moment: ``tensors``, and what the process takes ``beside`` them, where that can be seen.
+
+    Libraries take workspaces that are no tensors (convolutions on the CPU), and the allocator leaves gaps.
+    """
+
+    def __init__(self, device: str):
+        self._live, self._on_cpu = LiveTensors(device), device == "cpu"
+        self._before: int | None = None
+        self.tensors = self.beside = 0
+
+    def __enter__(self) -> PassMemory:
+        if self._on_cpu and _CLEAR.exists():
+            give_back()
+            with contextlib.suppress(OSError):  # where the system does not let the high-water mark be set back
+                _CLEAR.write_text("5")
+                self._before = _status("VmRSS")
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        self._live.__exit__(*raised)
+        self.tensors = self._live.peak
+        if self._before is not None:
+            self.beside = max(0, _status("VmHWM") - self._before - self.tensors)
+
+
+_CLEAR = Path("/proc/self/clear_refs")
+
+
+def _status(key: str) -> int:
+    """Bytes of an entry of this process's status."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(key + ":"))

@@ -1,0 +1,154 @@
+"""One model, K workers: parameters in a flat vector, running buffers of each worker's own."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+import weakref
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch._utils import _unflatten_dense_tensors
+
+from simgmc.core.errors import SimgmcError
+from simgmc.core.imports import guarded
+from simgmc.core.layout import Layout
+
+# On CUDA, at every pass: its parameters lie where each set of them has them.
+warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk of memory")
+
+
+class ParameterSet:
+    """The parameters of a model at one point, as leaf tensors that a module can hold.
+
+    Filled by copying, so that memory alignment and memory format (convolution weights
+    channels-last, if asked for) do not depend on where the flat vector lies: same values, same bits.
+    """
+
+    def __init__(self, like: Sequence[Tensor], channels_last: bool):
+        self.tensors = []
+        for parameter in like:
+            tensor = torch.empty_like(parameter, memory_format=torch.contiguous_format)
+            if channels_last and tensor.ndim == 4:
+                tensor = tensor.contiguous(memory_format=torch.channels_last)
+            self.tensors.append(nn.Parameter(tensor))
+        self._like = tuple(like)
+
+    def alias(self) -> ParameterSet:
+        """Other leaf tensors with the same memory."""
+        other = copy.copy(self)
+        other.tensors = [nn.Parameter(tensor.detach()) for tensor in self.tensors]
+        return other
+
+    def load(self, point: Tensor) -> None:
+        """Take the values of a flat vector (d,)."""
+        with torch.no_grad():
+            torch._foreach_copy_(self.tensors, self.views(point))
+
+    def views(self, vector: Tensor) -> tuple[Tensor, ...]:
+        """The parts of a flat vector (d,), shaped as the parameters."""
+        return _unflatten_dense_tensors(vector, self._like)
+
+
+class _Watched:
+    """The references by which a recurrent module notices other weights; on CUDA it would move those it
+    notices to other memory, away from what is loaded into the set that they belong to."""
+
+    def __init__(self, owner: nn.RNNBase):
+        self._owner = owner
+
+    def __setitem__(self, name: str, parameter: Tensor) -> None:
+        self._owner._flat_weight_refs[self._owner._flat_weights_names.index(name)] = weakref.ref(parameter)
+
+
+class Replicas:
+    """K copies of a module that share their parameters' values but not their buffers.
+
+    ``buffers`` maps each buffer's name to a tensor (K, ...), of which every copy holds its own row:
+    the running statistics of batch norm, updated in place by each worker's own batches.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        workers: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        channels_last: bool,
+    ):
+        model = (
+            guarded(f"model {type(model).__name__}", "copying it failed", lambda: copy.deepcopy(model))
+            .to(device=device, dtype=dtype)
+            .train()
+        )
+        trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        if not sum(p.numel() for p in trained.values()):
+            raise SimgmcError(f"model {type(model).__name__} has no parameters to train")
+        self.layout = Layout(tuple(trained), tuple(tuple(p.shape) for p in trained.values()))
+        self.channels_last = channels_last
+        self._like = [p.detach() for p in trained.values()]
+        self.initial = torch.cat([p.detach().reshape(-1) for p in trained.values()])
+        self.buffers = {
+            name: buffer.detach().clone().unsqueeze(0).repeat(workers, *[1] * buffer.ndim)
+            for name, buffer in model.named_buffers()
+        }
+        number = {id(p): i for i, p in enumerate(trained.values())}
+        # a parameter used in two places (tied weights) has two owners
+        self._owners = [
+            (path, number[id(p)]) for path, p in model.named_parameters(remove_duplicate=False) if id(p) in number
+        ]
+        self._bound: list[ParameterSet | None] = [None] * workers
+        # parameters are replaced when a copy is bound: no need for K copies of them
+        same = {id(p): p for p in model.parameters()}
+        self.modules = [copy.deepcopy(model, dict(same)) for _ in range(workers)]
+        self._holders = [self._find_holders(module) for module in self.modules]
+        for worker, module in enumerate(self.modules):
+            self._hold_buffers(module, {name: rows[worker] for name, rows in self.buffers.items()})
+        self.evaluated = copy.deepcopy(model, dict(same)).eval()
+        self._evaluated_holders = self._find_holders(self.evaluated)
+
+    def parameter_set(self) -> ParameterSet:
+        """A new set of parameters that the copies can hold."""
+        return ParameterSet(self._like, self.channels_last)
+
+    def bind(self, worker: int, parameters: ParameterSet) -> nn.Module:
+        """The worker's module, holding these parameters."""
+        if self._bound[worker] is not parameters:
+            self._hold(self._holders[worker], parameters)
+            self._bound[worker] = parameters
+        return self.modules[worker]
+
+    def bind_evaluation(self, parameters: ParameterSet) -> nn.Module:
+        """A module in evaluation mode: these parameters, buffers averaged over the workers.
+
+        Buffers that are not floating point (counters, masks) are those of worker 0.
+        """
+        self._hold(self._evaluated_holders, parameters)
+        self._hold_buffers(
+            self.evaluated,
+            {name: rows.mean(0) if rows.is_floating_point() else rows[0] for name, rows in self.buffers.items()},
+        )
+        return self.evaluated
+
+    def _find_holders(self, module: nn.Module) -> list[tuple[dict | list | _Watched, str | int, int]]:
+        holders = []
+        for path, index in self._owners:
+            parent, _, name = path.rpartition(".")
+            owner = module.get_submodule(parent)
+            holders.append((owner._parameters, name, index))
+            if isinstance(owner, nn.RNNBase):  # which computes with a list of its own
+                holders.append((owner._flat_weights, owner._flat_weights_names.index(name), index))
+                holders.append((_Watched(owner), name, index))
+        return holders
+
+    @staticmethod
+    def _hold(holders: list[tuple[dict | list | _Watched, str | int, int]], parameters: ParameterSet) -> None:
+        for held, name, index in holders:
+            held[name] = parameters.tensors[index]
+
+    @staticmethod
+    def _hold_buffers(module: nn.Module, tensors: dict[str, Tensor]) -> None:
+        for path, _ in list(module.named_buffers()):
+            parent, _, name = path.rpartition(".")
+            module.get_submodule(parent)._buffers[name] = tensors[path]

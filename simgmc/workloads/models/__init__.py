@@ -1,0 +1,1 @@
+"""Models by name, and those of one's own by import path."""
