@@ -84,7 +84,7 @@ def rehearsed(workers, algorithm, report=None, content=None, **method):
 def test_a_rehearsal_of_events_on_a_small_model_counts_what_the_whole_model_holds(monkeypatch, algorithm, method):
     small, stacked = rehearsed(4, algorithm, **method)
     monkeypatch.setattr(rehearsal, "SIZE", 2 * 512 * 256)
-    monkeypatch.setattr(rehearsal, "LARGEST", 4 * 2 * 512 * 256)
+    monkeypatch.setattr(rehearsal, "MAX_PARAMETERS", 4 * 2 * 512 * 256)
     whole, _ = rehearsed(4, algorithm, **method)
     for moment in ("gradient", "step", "evaluation"):
         assert getattr(small, moment) == pytest.approx(getattr(whole, moment), rel=0.06)

@@ -18,9 +18,9 @@ from test_simulation import SMALL, metrics, rows, run
 from simgmc.cli import main
 from simgmc.commands.replay import replay
 from simgmc.commands.timeline import timeline
+from simgmc.commands.why import why
 from simgmc.core.errors import SimgmcError
 from simgmc.costs.steps import Average
-from simgmc.commands.why import why
 from simgmc.results.directory.run_directory import open_run
 from simgmc.scenario import ScenarioFile
 

@@ -45,7 +45,7 @@ OWN = {
     "quantized-pr-sgd-gossip": {"compressor": {"name": "qsgd", "levels": 4}},
     "qsgd": {"compressor": {"name": "qsgd", "levels": 4}},
 }
-SYNCHRONOUS = [name for name, algorithm in ALGORITHMS.items() if not algorithm.clocked]
+SYNCHRONOUS = [name for name, algorithm in ALGORITHMS.items() if not algorithm.asynchronous]
 
 
 def method(name):

@@ -15,10 +15,10 @@ from rich.console import Console
 from test_simulation import SMALL
 
 from simgmc.commands.replay import replay
+from simgmc.commands.why import why
 from simgmc.core.errors import SimgmcError
 from simgmc.experiment import run as running
 from simgmc.experiment import simulation
-from simgmc.commands.why import why
 from simgmc.experiment.plan import trainings
 from simgmc.results.directory.run_directory import create, open_run
 from simgmc.results.directory.run_lock import writing

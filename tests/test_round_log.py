@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from simgmc.costs import storage as stored_costs
 from simgmc.costs.log import RoundLog
-from simgmc.costs.steps import Average, Compress, Compute, Join, Mix
+from simgmc.costs.steps import Average, Compress, Compute, Mix, Wait
 
 counts = st.integers(0, 2**40)
 arrays = st.lists(counts, min_size=3, max_size=3).map(lambda numbers: np.array(numbers, np.int64))
@@ -19,7 +19,7 @@ edges = st.integers(0, 600).map(
 steps = st.one_of(
     st.builds(Compute, st.integers(1, 4)),
     st.builds(Compress, counts),
-    st.builds(Join, st.integers(0, 3)),
+    st.builds(Wait, st.integers(0, 3)),
     st.builds(Mix, arrays, edges, arrays, st.booleans()),
     st.builds(
         Average, arrays, counts, st.booleans(), st.integers(1, 8), arrays, counts,

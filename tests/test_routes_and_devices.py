@@ -47,7 +47,7 @@ def scenario(name):
     if algorithm.finite_sum:
         content["workload"] = {"problem": PROBLEM, "workers": 4, "rounds": ROUNDS, "evaluate_every": "10 rounds"}
         content |= {"optimizer": {"learning_rate": 0.02}, "report": {"baseline": name, "metric": "gap"}}
-    if algorithm.mixing != "none" or (algorithm.clocked and not algorithm.centralised):
+    if algorithm.mixing != "none" or (algorithm.asynchronous and not algorithm.centralised):
         content["gossip"] = {"graph": "ring"}
     return ScenarioFile(content, "small.toml", ())
 

@@ -7,8 +7,8 @@ from test_routes_and_devices import scenario
 
 from simgmc.algorithms import ALGORITHMS
 from simgmc.core.layout import Layout
-from simgmc.experiment.asynchronous import ClockedTraining
-from simgmc.experiment.building import build_clocked_trainer, build_trainer
+from simgmc.experiment.asynchronous import AsynchronousTraining
+from simgmc.experiment.building import build_asynchronous_trainer, build_trainer
 from simgmc.experiment.plan import cluster_settings, trainings
 from simgmc.experiment.record import Milestones
 from simgmc.training.saved_state import from_arrays, to_arrays
@@ -41,10 +41,10 @@ def trained(name, device):
     """What some rounds leave: sizes of messages, evaluations, state; saved and restored in between."""
     (training,) = trainings(scenario(name).points)
     work = workload(device)
-    if training.clocked:
-        trainer = build_clocked_trainer(training, work)
+    if training.asynchronous:
+        trainer = build_asynchronous_trainer(training, work)
         settings = cluster_settings(training.scenario, training.method, training.seed)
-        record = ClockedTraining(trainer, settings, Short(training, 1.0), training.scenario).run().record
+        record = AsynchronousTraining(trainer, settings, Short(training, 1.0), training.scenario).run().record
         return [(state.time, state.test_loss, dict(state.others)) for state in record.states], to_arrays(
             trainer.state()
         )

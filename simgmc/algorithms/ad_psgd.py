@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from simgmc.algorithms.effects import Ask, Gradient, Join, Launch
+from simgmc.algorithms.effects import Gradient, Request, Start, Wait
 from simgmc.algorithms.swarm import random_neighbour
 from simgmc.algorithms.worker import Algorithm, Program, Worker, momentum
 
@@ -31,7 +31,7 @@ class ADPSGD(Algorithm):
     """
 
     source: ClassVar[str] = "Lian, Zhang, Zhang, Liu, ICML 2018, Algorithm 1"
-    clocked: ClassVar[bool] = True
+    asynchronous: ClassVar[bool] = True
 
     momentum: float = momentum()
 
@@ -50,10 +50,10 @@ class ADPSGD(Algorithm):
         snapshot, seen = worker.params, worker.averagings
         partner = random_neighbour(worker)
         if partner is not None:
-            averaging = yield Launch(Ask(partner, snapshot))
+            averaging = yield Start(Request(partner, snapshot))
         gradient = yield Gradient(at=snapshot)
         if partner is not None:
-            other = yield Join(averaging)
+            other = yield Wait(averaging)
             worker.params = worker.params + (other - snapshot) / 2
             worker.averagings += 1
         worker.applied(worker.averagings - seen)

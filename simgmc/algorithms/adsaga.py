@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from simgmc.algorithms.effects import SERVER, Ask, Gradient
+from simgmc.algorithms.effects import SERVER, Gradient, Request
 from simgmc.algorithms.worker import Algorithm, Program, Worker
 from simgmc.core.errors import SimgmcError
 
@@ -30,7 +30,7 @@ class ADSAGA(Algorithm):
     """
 
     source: ClassVar[str] = "Glasgow, Wootters, AISTATS 2022"
-    clocked: ClassVar[bool] = True
+    asynchronous: ClassVar[bool] = True
     centralised: ClassVar[bool] = True
     finite_sum: ClassVar[bool] = True
 
@@ -51,7 +51,7 @@ class ADSAGA(Algorithm):
         # A copy: the table of the round's start may still be needed.
         worker.table = worker.table.clone()
         worker.table[index] = gradient
-        worker.params = yield Ask(SERVER, change)
+        worker.params = yield Request(SERVER, change)
 
     def serve(self, asked: Worker, asker: int, message: Any) -> list[tuple[int, Any]]:
         asked.applied(asked.updates - asked.read[asker])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from simgmc.algorithms.effects import SERVER, Ask, Gradient
+from simgmc.algorithms.effects import SERVER, Gradient, Request
 from simgmc.algorithms.worker import Algorithm, Compressor, Program, Worker, option
 
 
@@ -25,7 +25,7 @@ class AsyncSGD(Algorithm):
     """
 
     source: ClassVar[str] = "Agarwal, Duchi, NIPS 2011; Dean et al., NIPS 2012"
-    clocked: ClassVar[bool] = True
+    asynchronous: ClassVar[bool] = True
     centralised: ClassVar[bool] = True
 
     server_momentum: float = option("factor of the server's momentum", 0.0, at_least=0, below=1)
@@ -42,7 +42,7 @@ class AsyncSGD(Algorithm):
 
     def round(self, worker: Worker) -> Program:
         gradient = yield Gradient(at=worker.params)
-        worker.params = yield Ask(SERVER, self.message(worker, gradient))
+        worker.params = yield Request(SERVER, self.message(worker, gradient))
 
     def message(self, worker: Worker, gradient: Any) -> Any:
         """What is sent of a gradient (..., d)."""

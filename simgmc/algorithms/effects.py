@@ -56,7 +56,7 @@ class Mix:
 
 
 @dataclass(frozen=True, eq=False)
-class Meet:
+class Exchange:
     """Wait for another worker to have finished its local steps too, and swap messages.
 
     Whoever waits in a meeting of its own can be met at once, and who gets there while others
@@ -71,7 +71,7 @@ class Meet:
 
 
 @dataclass(frozen=True, eq=False)
-class Ask:
+class Request:
     """Send a message to a worker or to the server and wait for what its
     :meth:`~simgmc.algorithms.worker.Algorithm.serve` replies, now or later.
 
@@ -117,14 +117,14 @@ class Arrival(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Launch:
-    """Start another effect and go on computing. Answer: a handle for :class:`Join`."""
+class Start:
+    """Start another effect and go on computing. Answer: a handle for :class:`Wait`."""
 
-    effect: Average | Mix | Ask
+    effect: Average | Mix | Request
 
 
 @dataclass(frozen=True, eq=False)
-class Join:
+class Wait:
     """Wait for what was launched in this round. Answer: as of that effect."""
 
     handle: Any

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from simgmc.algorithms.effects import Gradient, Join, Launch, Mix
+from simgmc.algorithms.effects import Gradient, Mix, Start, Wait
 from simgmc.algorithms.local import LocalSGD
 from simgmc.algorithms.worker import Algorithm, Program, Worker, momentum, option
 
@@ -33,9 +33,9 @@ class DPSGD(Algorithm):
 
     def round(self, worker: Worker) -> Program:
         if self.order == "cta":
-            travelling = yield Launch(Mix(worker.params))
+            travelling = yield Start(Mix(worker.params))
             gradient = yield Gradient(at=worker.params)
-            mixed = yield Join(travelling)
+            mixed = yield Wait(travelling)
             worker.params = mixed - worker.lr * gradient
         else:
             gradient = yield Gradient(at=worker.params)
@@ -63,14 +63,14 @@ class DmSGD(Algorithm):
         worker.momentum_buffer = worker.zeros()
 
     def round(self, worker: Worker) -> Program:
-        travelling = (yield Launch(Mix(worker.params))) if self.order == "cta" else None
+        travelling = (yield Start(Mix(worker.params))) if self.order == "cta" else None
         gradient = yield Gradient(at=worker.params)
         worker.momentum_buffer = self.momentum * worker.momentum_buffer + gradient
         step = worker.momentum_buffer
         if self.nesterov:
             step = gradient + self.momentum * step
         if self.order == "cta":
-            worker.params = (yield Join(travelling)) - worker.lr * step
+            worker.params = (yield Wait(travelling)) - worker.lr * step
         else:
             worker.params = yield Mix(worker.params - worker.lr * step)
 

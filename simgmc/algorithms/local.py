@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from simgmc.algorithms.effects import Average, Gradient, Join, Launch
+from simgmc.algorithms.effects import Average, Gradient, Start, Wait
 from simgmc.algorithms.worker import Algorithm, Compressor, Program, Worker, momentum, option
 
 
@@ -180,9 +180,9 @@ class OverlapLocalSGD(LocalSGD):
         worker.anchor_buffer = worker.zeros()
 
     def round(self, worker: Worker) -> Program:
-        travelling = yield Launch(Average(worker.contribution))
+        travelling = yield Start(Average(worker.contribution))
         yield from self.local_steps(worker)
-        anchor = yield Join(travelling)
+        anchor = yield Wait(travelling)
         worker.params = (1 - self.pull) * worker.params + self.pull * anchor
         moved = (anchor - worker.params) / (worker.lr or 1.0)  # nothing has moved at a rate of 0
         worker.anchor_buffer = self.anchor_momentum * worker.anchor_buffer + moved

@@ -31,7 +31,7 @@ class OverlapSGP(Algorithm):
     """
 
     source: ClassVar[str] = "Assran, Loizou, Ballas, Rabbat, ICML 2019, Algorithms 1-2"
-    clocked: ClassVar[bool] = True
+    asynchronous: ClassVar[bool] = True
     meeting: ClassVar[str] = "asynchronous gossip"
     stale: ClassVar[str] = "messages"
 

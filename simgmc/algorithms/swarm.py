@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from simgmc.algorithms.effects import Ask, Meet
+from simgmc.algorithms.effects import Exchange, Request
 from simgmc.algorithms.local import LocalSGD
 from simgmc.algorithms.worker import Compressor, Program, Worker, option
 
@@ -25,7 +25,7 @@ class SwarmSGD(LocalSGD):
     """
 
     source: ClassVar[str] = "Nadiradze et al., NeurIPS 2021, Algorithm 1"
-    clocked: ClassVar[bool] = True
+    asynchronous: ClassVar[bool] = True
 
     period: int = option("local steps between meetings, or their mean", 2)
     geometric: bool = option("a random number of local steps, geometric", False)
@@ -46,7 +46,7 @@ class SwarmSGD(LocalSGD):
         partner = random_neighbour(worker)
         if partner is not None:
             message, own = self.message(worker, worker.params)
-            other = self.read(worker, (yield Meet(partner, message)), worker.params)
+            other = self.read(worker, (yield Exchange(partner, message)), worker.params)
             worker.params = (own + other) / 2
 
     def message(self, worker: Worker, model: Any) -> tuple[Any, Any]:
@@ -103,7 +103,7 @@ class NonBlockingSwarmSGD(SwarmSGD):
         partner = random_neighbour(worker)
         if partner is not None:
             message, own = self.message(worker, worker.shared)
-            answer = yield Ask(partner, message)
+            answer = yield Request(partner, message)
             worker.shared = worker.shared + (self.read(worker, answer, worker.shared) - own) / 2
         for _ in range(self.steps(worker)):
             worker.applied(worker.averagings - seen)
@@ -138,7 +138,7 @@ class PopSGD(SwarmSGD):
             worker.applied(0)
         partner = random_neighbour(worker)
         if partner is not None:
-            answer = yield Ask(partner, worker.zeros()[..., :1])
+            answer = yield Request(partner, worker.zeros()[..., :1])
             worker.params = (worker.params + self.read(worker, answer, worker.params)) / 2
 
     def serve(self, asked: Worker, asker: int, message: Any) -> list[tuple[int, Any]]:

@@ -177,7 +177,7 @@ class Algorithm:
     messages, in rounds of the receiver after the one that they were sent in."""
     needs_everybody: ClassVar[str] = ""
     """Why no worker can be left out of a round, in a few words; empty where one can."""
-    clocked: ClassVar[bool] = False
+    asynchronous: ClassVar[bool] = False
     """Whether the order in which things happen is part of the method: the simulated clock
     then drives the training, one program a worker."""
 
@@ -213,7 +213,7 @@ class Algorithm:
         """Give the server the state that the first request finds (``params`` is there)."""
 
     def serve(self, asked: Worker, asker: int, message: Any) -> list[tuple[int, Any]]:
-        """What a worker or the server does when an :class:`~simgmc.algorithms.effects.Ask` arrives.
+        """What a worker or the server does when an :class:`~simgmc.algorithms.effects.Request` arrives.
 
         ``message``: its content, a tensor ``(..., d)``. Returns replies as pairs (rank, message
         or tensor): to the asker, to others whose requests were held back, or none yet. The

@@ -13,7 +13,7 @@ from simgmc.core.errors import SimgmcError, show_value
 from simgmc.core.terminal import plain_console
 from simgmc.experiment.explanation import explain, print_explanations
 from simgmc.experiment.header import line, print_cluster
-from simgmc.experiment.partition_tables import copy_holdings
+from simgmc.experiment.partition_tables import copy_partition_tables
 from simgmc.experiment.plan import Training, bound, cluster_settings, require_stated_times, trainings
 from simgmc.experiment.record import Stored
 from simgmc.experiment.simulation import write_series
@@ -23,7 +23,7 @@ from simgmc.results.directory.run_directory import RunDirectory
 from simgmc.results.directory.run_lock import writing
 from simgmc.results.directory.scenario_changes import differences, heading
 from simgmc.results.report import report
-from simgmc.results.series.grids import MOST_POINTS
+from simgmc.results.series.grids import MAX_POINTS
 from simgmc.scenario import GridPoint, ScenarioFile
 
 
@@ -72,7 +72,7 @@ def replay(
             for point, settings in _clusters(training):
                 if training.series(point) not in finished:
                     write_series(directory, training.series(point), record, simulate(settings, record.rounds))
-        copy_holdings(source, directory)
+        copy_partition_tables(source, directory)
         _show(console, directory, after)
     return directory.path
 
@@ -128,7 +128,7 @@ def _check(stored: Stored, training: Training) -> None:
 
 def _show(console: Console, directory: RunDirectory, after: ScenarioFile) -> None:
     report(console, directory, after.points)
-    if len(after.points) <= MOST_POINTS:
+    if len(after.points) <= MAX_POINTS:
         print_explanations(console, list(explain(directory, after.points)))
 
 

@@ -113,7 +113,7 @@ def timeline(
 
 def watch(directory: RunDirectory, training: Training, point: GridPoint, rounds: str | None, stem: str) -> Watched:
     """Simulate a window of a finished series in every detail, and the whole for its totals."""
-    if training.clocked:
+    if training.asynchronous:
         return _watch_clocked(directory, training, point, rounds, stem)
     costs = directory.read_costs(training.key)
     total = min(directory.breakdowns()[training.series(point)].rounds, len(costs))
@@ -241,7 +241,7 @@ def _choose(
     for training in trainings(file.points):
         if training.seed != seed or training.method.name not in (methods or names) or not training.covers(point):
             continue
-        if training.series(point) not in finished or not (training.clocked or directory.has_costs(training.key)):
+        if training.series(point) not in finished or not (training.asynchronous or directory.has_costs(training.key)):
             raise SimgmcError(
                 f"{directory.path}: {training.method.name} with seed {seed} is not finished there; "
                 "give the same simgmc run command again to go on with the run"

@@ -60,7 +60,7 @@ def _fixed_size(options: Mapping[str, Any]) -> bool:
     return options["indices"] in ("32-bit", "log2") and not options["exempt_vectors"]
 
 
-_MOST = 2**31 - 1
+_MAX_COORDINATES = 2**31 - 1
 """Coordinates: more than any vector has."""
 _FLOATS = {"values": Option("float format of a value", str, "fp32", ("fp32", "fp16", "bf16"))}
 _INDICES = {
@@ -76,12 +76,12 @@ _EXEMPT = {"exempt_vectors": Option("send tensors of one dimension (biases, norm
 _SPARSE = _FLOATS | _INDICES | _EXEMPT
 _KEEP = {
     "density": Option("fraction of the coordinates to keep; or count", float, None, above=0, at_most=1),
-    "count": Option("number of coordinates to keep; or density", int, None, at_most=_MOST),
+    "count": Option("number of coordinates to keep; or density", int, None, at_most=_MAX_COORDINATES),
     "per_tensor": Option("select in each tensor instead of in the whole vector", bool, False),
 }
 _SCALES = {
     "per_tensor": Option("a scale for each tensor instead of one for the vector", bool, False),
-    "bucket": Option("a scale for every so many coordinates", int, None, at_most=_MOST),
+    "bucket": Option("a scale for every so many coordinates", int, None, at_most=_MAX_COORDINATES),
 }
 
 _SPARSIFIERS = Registry(

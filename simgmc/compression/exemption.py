@@ -48,14 +48,14 @@ class DenseExemption:
     @cached_property
     def columns(self) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
         """Stretches of the vector that are ``(exempt, compressed)``, neighbours joined."""
-        stretches: tuple[list[slice], list[slice]] = ([], [])
+        segments: tuple[list[slice], list[slice]] = ([], [])
         offsets = self.layout.offsets
         for shape, a, b in zip(self.layout.shapes, offsets, offsets[1:]):
-            kind = stretches[len(shape) > 1]
+            kind = segments[len(shape) > 1]
             if kind and kind[-1].stop == a:
                 a = kind.pop().start
             kind.append(slice(a, b))
-        return tuple(stretches[0]), tuple(stretches[1])
+        return tuple(segments[0]), tuple(segments[1])
 
     def __call__(self, vector: Tensor, random: Randomness) -> Message:
         rows = as_rows(vector)

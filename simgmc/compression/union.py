@@ -6,7 +6,7 @@ import numpy as np
 
 from simgmc.compression.message import Message
 from simgmc.compression.sparsification.message import SparseMessage
-from simgmc.costs.steps import MOST_UNITED
+from simgmc.costs.steps import MAX_UNITED
 
 
 def union_growth(message: Message) -> np.ndarray | None:
@@ -17,7 +17,7 @@ def union_growth(message: Message) -> np.ndarray | None:
     component has no fixed size (coded indices), and for one or too many rows.
     """
     rows = message.rows
-    if not isinstance(message, SparseMessage) or not 1 < rows <= MOST_UNITED or message.item_bytes == 1:
+    if not isinstance(message, SparseMessage) or not 1 < rows <= MAX_UNITED or message.item_bytes == 1:
         return None
     index = message.indices.cpu().numpy()
     row = np.repeat(np.arange(rows), message.counts)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-_MOST_KNOWN = 80
+_MAX_KNOWN = 80
 """Names that a message lists."""
 
 
@@ -32,7 +32,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     if not known:
         return "there are none"
     close = difflib.get_close_matches(name, known, 1, cutoff=0.5)
-    listed = ", ".join(known[:_MOST_KNOWN]) + (" ..." if len(known) > _MOST_KNOWN else "")
+    listed = ", ".join(known[:_MAX_KNOWN]) + (" ..." if len(known) > _MAX_KNOWN else "")
     return (f'did you mean "{close[0]}"? ' if close else "") + f"known: {listed}"
 
 

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-MOST_HOLES = 0.05
+MAX_HOLES = 0.05
 """Share by which a training may grow before freed memory is given back. Pages that a round takes again
 are then filled again, which costs some milliseconds."""
 
@@ -27,7 +27,7 @@ def give_back() -> None:
 
 
 class Holes:
-    """The holes that rounds leave in the heap (see :mod:`simgmc.costs.log`), given back before they add up to more than a share of ``MOST_HOLES``."""
+    """The holes that rounds leave in the heap (see :mod:`simgmc.costs.log`), given back before they add up to more than a share of ``MAX_HOLES``."""
 
     def __init__(self) -> None:
         self._limit: float | None = None
@@ -35,7 +35,7 @@ class Holes:
     def look(self) -> None:
         """To be called after every round: takes microseconds, unless memory has grown so much."""
         if self._limit is None:  # what a round needs is there now, also after giving back
-            self._limit = held() * (1 + MOST_HOLES)
+            self._limit = held() * (1 + MAX_HOLES)
         elif held() > self._limit:
             give_back()
             self._limit = None

@@ -17,7 +17,7 @@ from simgmc.core.errors import SimgmcError, show_value, suggestion
 
 REQUIRED = object()
 """The default of an option that must be given."""
-_LONGEST = 100
+_MAX_ENTRIES = 100
 """Entries that a list (of layers) may have."""
 _ONE = {
     int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path, from the scenario's folder",
@@ -55,7 +55,7 @@ class Option:
         if get_origin(self.kind) is list:
             (each,) = get_args(self.kind)
             limits = f", each {low.removeprefix('of ')} and {high}" if each in (int, float) else ""
-            return f"a list of {_MANY[each]}, at most {_LONGEST}{limits}"
+            return f"a list of {_MANY[each]}, at most {_MAX_ENTRIES}{limits}"
         return _ONE[self.kind] + (f" {low} and {high}" if self.kind in (int, float) else "")
 
     def accepts(self, value: Any) -> bool:
@@ -66,7 +66,7 @@ class Option:
             (each,) = get_args(self.kind)
             return (
                 isinstance(value, (list, tuple))
-                and len(value) <= _LONGEST
+                and len(value) <= _MAX_ENTRIES
                 and all(self._accepts(each, one) for one in value)
             )
         return self._accepts(self.kind, value)

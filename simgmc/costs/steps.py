@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-MOST_UNITED = 64
+MAX_UNITED = 64
 """Workers up to which it is recorded how the supports of sparse messages unite: workers x workers numbers a round."""
 
 
@@ -54,7 +54,7 @@ class Average:
     c+s (mod workers), restricted to the c-th of as many equal ranges of coordinates. None:
     not recorded; a sparse reduce-scatter then refuses."""
     background: bool = False
-    """Workers go on at once; a later :class:`Join` waits for the average."""
+    """Workers go on at once; a later :class:`Wait` waits for the average."""
     participants: np.ndarray | None = None
     """(workers,) bool: whose messages the average is of, where some were left out; None: all."""
     receivers: int | None = None
@@ -80,18 +80,18 @@ class Mix:
     floats: np.ndarray
     """(workers,) int64: the papers' count of each message, in floats."""
     background: bool = False
-    """Workers go on at once; a later :class:`Join` waits for the messages."""
+    """Workers go on at once; a later :class:`Wait` waits for the messages."""
 
 
 @dataclass(frozen=True)
-class Join:
+class Wait:
     """Every worker waits for an exchange that was started in the background."""
 
     step: int
     """Which step of the round started it."""
 
 
-Step = Compute | Compress | Average | Mix | Join
+Step = Compute | Compress | Average | Mix | Wait
 RoundCosts = tuple[Step, ...]
 """The steps of one round, in the order in which every worker takes them."""
 

@@ -28,6 +28,10 @@ _SCALARS = {"bool": (bool, np.bool_), "int": (int, np.integer), "float": (float,
 _DTYPES = {"bool": np.bool_, "int": np.int64, "float": np.float64, "str": np.str_}
 
 
+_RENAMED = {"Join": "Wait"}
+"""Kinds of steps that older files call otherwise."""
+
+
 DAMAGED = (
     zipfile.BadZipFile, zlib.error, KeyError, IndexError, ValueError, TypeError, AttributeError, EOFError, OSError,
     ArithmeticError, MemoryError, NotImplementedError, RuntimeError, StopIteration, SyntaxError, tokenize.TokenError,
@@ -102,7 +106,7 @@ def key_of(file: Path) -> str | None:
 
 
 def _steps(name: str, kinds: dict[str, str], arrays: dict[str, np.ndarray], where: str) -> Iterable:
-    step = getattr(costs, name, None)
+    step = getattr(costs, _RENAMED.get(name, name), None)
     known = {field.name for field in fields(step)} if is_dataclass(step) else set()
     if step is None or not known >= set(kinds):
         what = name if step is None else f"{name}.{sorted(set(kinds) - known)[0]}"

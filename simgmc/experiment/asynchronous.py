@@ -35,7 +35,7 @@ class Finished:
     """Its requests, from which it can be watched again, see :class:`simgmc.costs.journal.Journal`."""
 
 
-class ClockedTraining:
+class AsynchronousTraining:
     """One training of a method whose order of events matters.
 
     An evaluation, or the end, takes place when everything that happens at its instant is over. Its

@@ -35,7 +35,7 @@ def build_trainer(training: Training, workload: Any) -> StackedTrainer:
     )
 
 
-def build_clocked_trainer(training: Training, workload: Any) -> PerWorkerTrainer:
+def build_asynchronous_trainer(training: Training, workload: Any) -> PerWorkerTrainer:
     """The trainer of a method that the simulated clock drives."""
     from simgmc.training.per_worker import PerWorkerTrainer
 

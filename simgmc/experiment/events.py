@@ -146,14 +146,14 @@ class Clocked:
         match request.kind:
             case Kind.GRADIENT:
                 self.peers.compute(worker, self.gradients[worker], lambda: self._computed(worker))
-            case Kind.MEET:
+            case Kind.EXCHANGE:
                 self._meet(worker, _Meeting(request.to, request.message, request.nbytes, self.peers.now))
-            case Kind.ASK:
+            case Kind.REQUEST:
                 self._await(worker, self._ask(worker, request))
-            case Kind.LAUNCH:
+            case Kind.START:
                 self._launched[worker].append(self._ask(worker, request))
                 return NOTHING
-            case Kind.JOIN:
+            case Kind.WAIT:
                 question = self._launched[worker][request.to]
                 if question.answer is not None:
                     return question.answer

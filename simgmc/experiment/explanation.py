@@ -65,17 +65,19 @@ def explain(
     again = "give the same simgmc run command again"
     seed = points[0].scenario.seeds[0]
     plan = trainings(points)
-    details = directory.details() if any(training.clocked for training in plan) else {}
+    details = directory.details() if any(training.asynchronous for training in plan) else {}
     for training in plan:
         if training.seed != seed:
             continue
         if not any(training.series(point) in finished for point in training.points):
             missing.append(f"{training.title}: not finished; {again}")
             continue
-        if training.clocked:
+        if training.asynchronous:
             for point in training.points:
                 if (key := training.series(point)) in finished:
-                    yield _explain_clocked(training, point, finished[key], details[key].links if key in details else ())
+                    yield _explain_asynchronous(
+                        training, point, finished[key], details[key].links if key in details else ()
+                    )
             continue
         if not directory.has_costs(training.key):
             missing.append(f"{training.title}: its costs are missing; to restore them, {again}")
@@ -114,7 +116,7 @@ def _explain(training: Training, point: GridPoint, rounds: list, breakdown: Brea
     )
 
 
-def _explain_clocked(
+def _explain_asynchronous(
     training: Training, point: GridPoint, breakdown: Breakdown, links: Sequence[LinkTraffic]
 ) -> Explanation:
     """From the time of its workers and the bytes over its links."""

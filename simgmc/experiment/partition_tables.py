@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from simgmc.core.errors import SimgmcError, show_value
-from simgmc.results.directory.holdings import FILE, Holdings, write_holdings
+from simgmc.results.directory.partition_table import FILE, PartitionTable, write_partition_table
 from simgmc.results.directory.run_directory import RunDirectory
 from simgmc.scenario import GridPoint, Scenario
 from simgmc.scenario.workload import DataWorkload
@@ -15,16 +15,16 @@ from simgmc.workloads.data.catalogue import Dataset
 from simgmc.workloads.partitions.catalogue import label_counts, partition
 
 
-def note_holdings(directory: RunDirectory, points: Sequence[GridPoint], load: Any) -> None:
+def write_partition_tables(directory: RunDirectory, points: Sequence[GridPoint], load: Any) -> None:
     """Writes down what every worker holds under the first seed; a run that goes on mends the table where it was damaged.
 
     ``load(name, **options)`` reads a data set. Problems that have none have nothing to tell.
     """
     found = {repr(held): held for held in (_chosen(point.scenario) for point in points) if held}
-    write_holdings(directory, [_holdings(*held, points[0].scenario.seeds, load) for held in found.values()])
+    write_partition_table(directory, [_holdings(*held, points[0].scenario.seeds, load) for held in found.values()])
 
 
-def copy_holdings(source: RunDirectory, directory: RunDirectory) -> None:
+def copy_partition_tables(source: RunDirectory, directory: RunDirectory) -> None:
     """The same in the directory of a replay, where the source has it."""
     file = source.path / FILE
     if file.is_file():
@@ -63,7 +63,7 @@ def _holdings(
     workers: int,
     seeds: tuple[int, ...],
     load: Any,
-) -> Holdings:
+) -> PartitionTable:
     data: Dataset = load(dataset, **dataset_options)
     owned = partition(name, data.train_labels, workers, seeds[0], **options)
     shown = {key: Path(value).name if key == "path" else show_value(value) for key, value in options.items()}
@@ -71,5 +71,5 @@ def _holdings(
     title = f"{called}, {said}, {workers} workers" + (f", seed {seeds[0]}" if len(seeds) > 1 else "")
     if data.train_labels.ndim > 1:
         counts = label_counts(data.train_labels[:, 0] * 0, owned, 1)
-        return Holdings(title, counts, f"blocks of {data.sample_shape[0]} tokens")
-    return Holdings(title, label_counts(data.train_labels, owned, data.classes))
+        return PartitionTable(title, counts, f"blocks of {data.sample_shape[0]} tokens")
+    return PartitionTable(title, label_counts(data.train_labels, owned, data.classes))

@@ -51,9 +51,9 @@ class Training:
         return ", ".join([self.method.name, f"seed {self.seed}", *values])
 
     @property
-    def clocked(self) -> bool:
+    def asynchronous(self) -> bool:
         """Whether the simulated clock drives it."""
-        return ALGORITHMS[self.method.algorithm].clocked
+        return ALGORITHMS[self.method.algorithm].asynchronous
 
     @property
     def values(self) -> dict[str, Any]:
@@ -104,12 +104,12 @@ def _series(point: GridPoint, method: Method, seed: int) -> SeriesKey:
 def bound(point: GridPoint, method: Method) -> bool:
     """Whether every cluster gives another training: the clock drives it, says who takes part in it, or when it is evaluated."""
     timed = point.scenario.workload.evaluation_interval()[1] == "seconds"
-    return timed or ALGORITHMS[method.algorithm].clocked or participation(point.scenario, method) != "all"
+    return timed or ALGORITHMS[method.algorithm].asynchronous or participation(point.scenario, method) != "all"
 
 
 def participation(scenario: Scenario, method: Method) -> Participation:
     """Who is in the averages of a synchronous method."""
-    if ALGORITHMS[method.algorithm].clocked:
+    if ALGORITHMS[method.algorithm].asynchronous:
         return "all"
     return scenario.cluster.participation(scenario.workload.workers)
 

@@ -21,7 +21,7 @@ from simgmc.core.terminal import plain_console
 from simgmc.experiment.assembly import Given, WorkloadFactory
 from simgmc.experiment.explanation import explain, print_explanations
 from simgmc.experiment.header import gossip_lines, line, print_cluster
-from simgmc.experiment.partition_tables import note_holdings
+from simgmc.experiment.partition_tables import write_partition_tables
 from simgmc.experiment.plan import Training, training_values, trainings
 from simgmc.experiment.preflight.checks import late_milestones
 from simgmc.experiment.preflight.compute_times import state_times, times_of_run
@@ -36,7 +36,7 @@ from simgmc.results.directory.run_directory import COLLECTIVE_KEY, RunDirectory
 from simgmc.results.directory.run_lock import writing
 from simgmc.results.directory.scenario_changes import heading
 from simgmc.results.report import report
-from simgmc.results.series.grids import MOST_POINTS
+from simgmc.results.series.grids import MAX_POINTS
 from simgmc.results.series.read import value_text
 from simgmc.scenario import ScenarioFile
 
@@ -74,12 +74,12 @@ def run(
     with interruption.listening(), writing(out):
         directory = run_directory.create(out, _computed_with(ways) + text, grid_keys=keys, overwrite=overwrite)
         _header(console, file, workload_of, needed)
-        note_holdings(directory, file.points, workload_of.load)
+        write_partition_tables(directory, file.points, workload_of.load)
         _say_what_is_there(console, plan, directory, ways)
         with RunProgress(console, len(plan), file.points[0].scenario.report.metric) as progress:
             Simulation(file.points, directory, workload_of, progress, checkpoint_every, interruption).run()
         report(console, directory, file.points)
-        if len(file.points) <= MOST_POINTS:
+        if len(file.points) <= MAX_POINTS:
             print_explanations(console, list(explain(directory, file.points)))
     return directory.path
 
@@ -121,11 +121,11 @@ def _build_each(plan: list[Training], workload_of: WorkloadFactory) -> tuple[Pre
             ways.append(_way(workload))
         if (group, training.method.name) not in sent:
             sent.add((group, training.method.name))
-            if not training.clocked:
+            if not training.asynchronous:
                 wire_format(training, layouts[group])
             needed = predict_memory(training, workload)
             require_memory(needed, workload.workers)
-            if training.clocked:  # whose first messages take all workers, and so the memory of a whole run
+            if training.asynchronous:  # whose first messages take all workers, and so the memory of a whole run
                 wire_format(training, layouts[group])
                 give_back()
             most = max((one for one in (most, needed) if one), key=lambda one: one.total)

@@ -15,11 +15,11 @@ import numpy as np
 from simgmc.core.errors import SimgmcError, out_of_memory
 from simgmc.core.interruption import Interruption
 from simgmc.costs.steps import Compute, RoundCosts
-from simgmc.experiment.asynchronous import ClockedTraining, Finished
-from simgmc.experiment.building import build_clocked_trainer, build_trainer
+from simgmc.experiment.asynchronous import AsynchronousTraining, Finished
+from simgmc.experiment.building import build_asynchronous_trainer, build_trainer
 from simgmc.experiment.plan import Training, cluster_settings, trainings
 from simgmc.experiment.record import Milestones, Record, State, Stored
-from simgmc.experiment.synchronous import LiveTraining
+from simgmc.experiment.synchronous import SynchronousTraining
 from simgmc.network import Timing, simulate
 from simgmc.results.directory.checkpoint import CHECKPOINTS, DEFAULT_EVERY, Checkpoints
 from simgmc.results.directory.details import Details, ParticipationRow, traffic
@@ -80,7 +80,7 @@ def write_series(
     )
 
 
-def write_clocked_series(directory: RunDirectory, key: SeriesKey, finished: Finished) -> None:
+def write_asynchronous_series(directory: RunDirectory, key: SeriesKey, finished: Finished) -> None:
     """The same for a training that the clock drove, whose evaluations have times of their own."""
     for state in finished.record.states:
         names = (field.name for field in dataclasses.fields(Evaluation))
@@ -156,8 +156,8 @@ class Simulation:
                 ) from None
 
     def _run(self, training: Training) -> None:
-        if training.clocked:
-            self._run_clocked(training)
+        if training.asynchronous:
+            self._run_asynchronous(training)
             return
         missing = self._missing(training)
         record = self._stored(training)
@@ -175,7 +175,7 @@ class Simulation:
             self._time(training, missing, record, self._listener.round_done)
         self._listener.ended(training, record)
 
-    def _run_clocked(self, training: Training) -> None:
+    def _run_asynchronous(self, training: Training) -> None:
         missing, checkpoints = self._missing(training), self._checkpoints(training)
         if not missing and self._directory.has_journal(training.key):
             checkpoints.remove()
@@ -184,8 +184,8 @@ class Simulation:
         workload = self._workload_of(training.scenario, training.seed)
         milestones = Milestones(training, workload.batches_per_epoch)
         self._listener.started(training, milestones.total())
-        trainer = build_clocked_trainer(training, workload)
-        live = ClockedTraining(
+        trainer = build_asynchronous_trainer(training, workload)
+        live = AsynchronousTraining(
             trainer,
             cluster_settings(training.scenario, training.method, training.seed),
             milestones,
@@ -202,7 +202,7 @@ class Simulation:
             self._directory.write_journal(training.key, finished.journal)
             for series in map(training.series, missing):
                 self._say_if_stopped(series, finished.breakdown.stopped)
-                write_clocked_series(self._directory, series, finished)
+                write_asynchronous_series(self._directory, series, finished)
                 self._finished.add(series)
             checkpoints.remove()
         trainer.close()
@@ -230,7 +230,7 @@ class Simulation:
             self._listener.evaluated(training, state)
 
         checkpoints = self._checkpoints(training)
-        live = LiveTraining(trainer, milestones, training.scenario, evaluated, checkpoints, self._interruption)
+        live = SynchronousTraining(trainer, milestones, training.scenario, evaluated, checkpoints, self._interruption)
         steps = milestones.total()  # as many rounds at most
         self._listener.started(
             training, milestones.total(trainer.algorithm.gradients(steps, workload.batches_per_epoch) / steps)

@@ -51,7 +51,7 @@ class CommunicationCost:
 class _Watched:
     """A round under way; notes where training diverges in it."""
 
-    def __init__(self, under_way: Unfolding, live: LiveTraining, number: int):
+    def __init__(self, under_way: Unfolding, live: SynchronousTraining, number: int):
         self._under_way, self._live, self._number = under_way, live, number
 
     def step(self, number: int) -> Step | None:
@@ -71,7 +71,7 @@ class _Watched:
             raise
 
 
-class LiveTraining:
+class SynchronousTraining:
     """Trains round by round, as the first cluster asks for rounds, and keeps the record.
 
     Training ends early where a number is no longer finite, or where an evaluation finds a

@@ -4,7 +4,7 @@ Plain numpy and networkx: the trainer multiplies with the weights, the cluster s
 the edges, scenarios are checked without loading torch.
 """
 
-from simgmc.mixing.graphs import GRAPHS, LARGEST, GossipGraph, gossip_graph
+from simgmc.mixing.graphs import GRAPHS, MAX_NODES, GossipGraph, gossip_graph
 from simgmc.mixing.matrices import (
     WEIGHTS,
     Mixing,
@@ -16,7 +16,7 @@ from simgmc.mixing.matrices import (
 
 __all__ = [
     "GRAPHS",
-    "LARGEST",
+    "MAX_NODES",
     "WEIGHTS",
     "GossipGraph",
     "Mixing",

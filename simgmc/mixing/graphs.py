@@ -17,7 +17,7 @@ from simgmc.core.files import drawn_graph
 from simgmc.core.randomness import generator
 from simgmc.core.registry import Entry, Option, Registry
 
-LARGEST = 2048
+MAX_NODES = 2048
 """Workers up to which gossip is accepted: mixing matrices are dense."""
 _DRAWS = 1000
 """Random graphs drawn, one after the other, until one is connected."""
@@ -219,8 +219,8 @@ def gossip_graph(name: str, workers: int, **options: Any) -> GossipGraph:
     """
     entry = GRAPHS[name]
     resolved = entry.resolve(options)
-    if workers > LARGEST:
-        raise SimgmcError(f"{workers} workers: gossip takes at most {LARGEST:,}")
+    if workers > MAX_NODES:
+        raise SimgmcError(f"{workers} workers: gossip takes at most {MAX_NODES:,}")
     graph = GossipGraph(name, workers, tuple(frozenset(edges) for edges in entry.build(workers, **resolved)))
     if not graph.connected:
         raise SimgmcError(f"{name}: what some workers have never reaches others; a gossip graph must be connected")

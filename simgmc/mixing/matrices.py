@@ -14,12 +14,12 @@ import numpy as np
 
 from simgmc.core.errors import SimgmcError
 from simgmc.core.registry import Entry, Numbers, Option, Registry
-from simgmc.mixing.graphs import LARGEST, GossipGraph
+from simgmc.mixing.graphs import MAX_NODES, GossipGraph
 
 _CLOSE = 1e-9
 """How far sums of stated weights may be from 1."""
 
-_LARGEST_FILE = 128 * 2**20
+_MAX_FILE = 128 * 2**20
 """Bytes of a file of weights: enough for as many workers as gossip takes, with every digit written."""
 
 
@@ -213,8 +213,8 @@ def stated_mixing(matrix: Sequence[Sequence[float]] | np.ndarray, name: str = "t
         SimgmcError: it is not square, holds something else than numbers from 0 to 1, or some
             worker never hears of another, or they never agree.
     """
-    if len(matrix) > LARGEST:
-        raise SimgmcError(f"{name}: {len(matrix)} workers: gossip takes at most {LARGEST:,}")
+    if len(matrix) > MAX_NODES:
+        raise SimgmcError(f"{name}: {len(matrix)} workers: gossip takes at most {MAX_NODES:,}")
     if {len(row) for row in matrix} != {len(matrix)}:
         raise SimgmcError(f"{name}: must be square, a row for each worker and a number in it for each worker")
     held = np.array(matrix, dtype=float)
@@ -236,8 +236,8 @@ def read_matrix(file: str) -> np.ndarray:
     """The matrix in a ``.npy`` file, or in a text file with a row a line and commas between numbers."""
     try:
         size = os.stat(file).st_size
-        if not Path(file).is_file() or size > _LARGEST_FILE:
-            raise SimgmcError(f"{file}: must be a file of at most {_LARGEST_FILE // 2**20} MiB")
+        if not Path(file).is_file() or size > _MAX_FILE:
+            raise SimgmcError(f"{file}: must be a file of at most {_MAX_FILE // 2**20} MiB")
         if Path(file).suffix.lower() == ".npy":
             matrix = np.load(file, allow_pickle=False)
         else:

@@ -10,7 +10,7 @@ from simgmc.results.directory.details import FILES
 from simgmc.results.directory.run_directory import RunDirectory, SeriesKey
 from simgmc.results.figures.plots import draw_plots, left_out
 from simgmc.results.figures.trajectories import Surface
-from simgmc.results.series.grids import MOST_POINTS, is_large
+from simgmc.results.series.grids import MAX_POINTS, is_large
 from simgmc.results.series.loads import loads_of
 from simgmc.results.series.read import GridPoint as Place
 from simgmc.results.series.read import Results, read_results
@@ -49,7 +49,7 @@ def report(console: Console, directory: RunDirectory, points: Sequence[GridPoint
     if missing := left_out(results, target, plots):
         _line(
             console,
-            f"not drawn, since they would need more than {MOST_POINTS} panels: {', '.join(missing)}; every grid point is in {directory.path / 'summary.csv'}",
+            f"not drawn, since they would need more than {MAX_POINTS} panels: {', '.join(missing)}; every grid point is in {directory.path / 'summary.csv'}",
         )
 
 

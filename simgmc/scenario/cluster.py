@@ -11,7 +11,7 @@ from simgmc.core.errors import SimgmcError, suggestion
 from simgmc.core.files import drawn_nodes
 from simgmc.core.registry import Registry
 from simgmc.core.units import Quantity, is_rate
-from simgmc.costs.steps import MOST_UNITED, Participation
+from simgmc.costs.steps import MAX_UNITED, Participation
 from simgmc.network import ClusterSettings, ComputeTime, Throughput, worker_names
 from simgmc.network import Duration as StatedDuration
 from simgmc.network import Host as NetworkHost
@@ -277,7 +277,7 @@ class Cluster(Table):
         if CHOICES[self.collective].needs_unions and not (summable or unites):
             return (
                 f"collective {self.collective!r} adds sparse messages range by range: it takes a sparsifier with 32-bit or log2 indices "
-                f"and without exempt_vectors, of at most {MOST_UNITED} workers; ring-all-gather and parameter-server carry anything"
+                f"and without exempt_vectors, of at most {MAX_UNITED} workers; ring-all-gather and parameter-server carry anything"
             )
         try:
             check_collective(self.collective, summable)

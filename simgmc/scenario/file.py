@@ -23,7 +23,7 @@ from simgmc.scenario.relative_paths import anchor
 
 _DEEPEST = 30
 """Tables and lists inside each other that a scenario may have."""
-_MOST_POINTS = 10_000
+_MAX_POINTS = 10_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,8 +121,8 @@ class ScenarioFile:
             if key.split(".")[0] in ("name", "seeds", "report"):
                 raise SimgmcError(f"{place}: {key.split('.')[0]} cannot vary within a grid")
         points = math.prod(map(len, flat.values()))
-        if points > _MOST_POINTS:
-            raise SimgmcError(f"{self.place}: grid: its lists combine to {points:,} points; at most {_MOST_POINTS:,}")
+        if points > _MAX_POINTS:
+            raise SimgmcError(f"{self.place}: grid: its lists combine to {points:,} points; at most {_MAX_POINTS:,}")
         return flat
 
     def _flat(self, grid: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from simgmc.algorithms import ALGORITHMS
 from simgmc.compression import COMPRESSORS
 from simgmc.core.errors import SimgmcError, suggestion
-from simgmc.costs.steps import MOST_UNITED
+from simgmc.costs.steps import MAX_UNITED
 from simgmc.mixing import Mixing
 from simgmc.network import worker_names
 from simgmc.network.cluster.reachability import check_edges
@@ -95,7 +95,7 @@ class Scenario(Table):
         for index, method in enumerate(self.methods):
             algorithm = ALGORITHMS[method.algorithm]
             self._check_left_out(index, method)
-            if algorithm.clocked:
+            if algorithm.asynchronous:
                 self._check_clocked(index, method)
             elif algorithm.mixing == "none":
                 self._check_carried(method)
@@ -125,7 +125,7 @@ class Scenario(Table):
     def _check_left_out(self, index: int, method: Method) -> None:
         """Refuse methods that need everybody where some may be left out of an average."""
         algorithm = ALGORITHMS[method.algorithm]
-        if algorithm.clocked or self.cluster.participation(self.workload.workers) == "all":
+        if algorithm.asynchronous or self.cluster.participation(self.workload.workers) == "all":
             return
         why = (
             algorithm.needs_everybody
@@ -159,7 +159,7 @@ class Scenario(Table):
     def _check_carried(self, method: Method) -> None:
         workers = self.workload.workers
         carried = {
-            f"{key} {chosen.name!r}": (entry.summable(chosen.options), workers <= MOST_UNITED and entry.unites(chosen.options))
+            f"{key} {chosen.name!r}": (entry.summable(chosen.options), workers <= MAX_UNITED and entry.unites(chosen.options))
             for key, chosen in method.compressors().items() if (entry := COMPRESSORS[chosen.name])
         }  # fmt: skip
         carried = carried or {"its own messages": (ALGORITHMS[method.algorithm].summable, False)}
@@ -227,16 +227,16 @@ class Scenario(Table):
         algorithm = ALGORITHMS[method.algorithm]
         if algorithm.centralised:
             return "asynchronous server"
-        if not algorithm.clocked and algorithm.mixing == "none":
+        if not algorithm.asynchronous and algorithm.mixing == "none":
             return self.cluster.collective
         table = self.gossip_of(method)
-        return f"{algorithm.meeting if algorithm.clocked else 'gossip'} {'complete' if table is None else table.graph_text}"
+        return f"{algorithm.meeting if algorithm.asynchronous else 'gossip'} {'complete' if table is None else table.graph_text}"
 
     @staticmethod
     def has_graph(method: Method) -> bool:
         """Whether its workers exchange with their neighbours in a graph."""
         algorithm = ALGORITHMS[method.algorithm]
-        return algorithm.mixing != "none" or (algorithm.clocked and not algorithm.centralised)
+        return algorithm.mixing != "none" or (algorithm.asynchronous and not algorithm.centralised)
 
     @property
     def weights_are_read(self) -> bool:

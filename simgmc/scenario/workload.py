@@ -242,7 +242,7 @@ class Method(Table):
         """Gradients of a worker in the method's training, ``per_epoch`` of them being a pass over the data, and those
         before its last round. Where the clock drives it a round is a gradient."""
         algorithm = self._algorithm()
-        of = (lambda rounds, _: rounds) if algorithm.clocked else algorithm.gradients
+        of = (lambda rounds, _: rounds) if algorithm.asynchronous else algorithm.gradients
         rounds = self.rounds(workload)
         if rounds is None:
             total = max(1, round(self.epochs(workload) * per_epoch))
@@ -277,7 +277,7 @@ class Method(Table):
             except SimgmcError as error:
                 raise ValueError(str(error)) from None
             algorithm = ALGORITHMS[self.algorithm]
-            meets = algorithm.mixing != "none" or (algorithm.clocked and not algorithm.centralised)
+            meets = algorithm.mixing != "none" or (algorithm.asynchronous and not algorithm.centralised)
             if self.gossip is not None and not meets:
                 raise mistake(
                     f"{self.algorithm} does not mix with neighbours; leave it out", "gossip", value=plain(self.gossip)

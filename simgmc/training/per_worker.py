@@ -173,7 +173,7 @@ class PerWorkerTrainer:
             return self._gradient(worker, run)
         if isinstance(run.effect, effects.Collect):
             return [self._messages.pop(number) for number in answer]
-        if isinstance(run.effect, effects.Launch):
+        if isinstance(run.effect, effects.Start):
             run.launches += 1
             return run.launches - 1
         return None if answer == NOTHING else self._take(answer)
@@ -201,18 +201,18 @@ class PerWorkerTrainer:
         match effect:
             case effects.Gradient():
                 return Request(Kind.GRADIENT, staleness=late)
-            case effects.Meet(to=to, message=message):
-                kind = Kind.MEET
-            case effects.Ask(to=to, message=message):
-                kind = Kind.ASK
+            case effects.Exchange(to=to, message=message):
+                kind = Kind.EXCHANGE
+            case effects.Request(to=to, message=message):
+                kind = Kind.REQUEST
             case effects.Send(to=to, message=message):
                 kind = Kind.SEND
-            case effects.Launch(effect=effects.Ask(to=to, message=message)):
-                kind = Kind.LAUNCH
+            case effects.Start(effect=effects.Request(to=to, message=message)):
+                kind = Kind.START
             case effects.Collect(at_least=needed):
                 return Request(Kind.COLLECT, to=needed, staleness=late)
-            case effects.Join(handle=handle):
-                return Request(Kind.JOIN, to=handle, staleness=late)
+            case effects.Wait(handle=handle):
+                return Request(Kind.WAIT, to=handle, staleness=late)
             case _:
                 raise TypeError(
                     f"{type(self.algorithm).__name__} asks for {type(effect).__name__}, which a run by the clock cannot do"

@@ -118,7 +118,7 @@ class StackedTrainer:
             if offer is None:
                 answer = self._perform(effect, steps)
                 continue
-            background = isinstance(effect, effects.Launch)
+            background = isinstance(effect, effects.Start)
             if background and self.participation != "all":
                 raise SimgmcError(f"{self.name} starts an exchange and goes on: all workers have to take part in it")
             steps.append(
@@ -169,12 +169,12 @@ class StackedTrainer:
                 answer, cost = self._mix(message, steps)
                 steps.append(cost)
                 return answer
-            case effects.Launch(effect=effects.Mix() as launched):
+            case effects.Start(effect=effects.Mix() as launched):
                 answer, cost = self._mix(launched.message, steps)
                 steps.append(dataclasses.replace(cost, background=True))
                 return len(steps) - 1, answer
-            case effects.Join(handle=(step, answer)):
-                steps.append(costs.Join(step))
+            case effects.Wait(handle=(step, answer)):
+                steps.append(costs.Wait(step))
                 return answer
         raise TypeError(
             f"{type(self.algorithm).__name__} asks for {type(effect).__name__}, which a stacked run cannot do"
@@ -183,7 +183,7 @@ class StackedTrainer:
     def _offered(self, effect: Any, steps: list[costs.Step]) -> Offer | None:
         """The exchange that an effect asks for, if it is a mean; adds the cost of compressing to ``steps``."""
         match effect:
-            case effects.Launch(effect=effects.Average(message=message)):
+            case effects.Start(effect=effects.Average(message=message)):
                 return Offer(self._sent(message, steps))
             case effects.Average(message=message, reply=reply):
                 return Offer(self._sent(message, steps), reply)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import networkx as nx
 import pytest
 import torch
-from algorithms.clocked import Schedule, complete, quadratic, ring, times
+from algorithms.asynchronous import Schedule, complete, quadratic, ring, times
 from algorithms.trajectories import difference
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from algorithms.clocked import Schedule, quadratic, times
+from algorithms.asynchronous import Schedule, quadratic, times
 from algorithms.trajectories import difference
 from hypothesis import given, settings
 from hypothesis import strategies as st

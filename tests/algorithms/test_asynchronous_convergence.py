@@ -6,7 +6,7 @@ import functools
 
 import numpy as np
 import pytest
-from algorithms.clocked import Schedule, quadratic, times
+from algorithms.asynchronous import Schedule, quadratic, times
 
 from simgmc.algorithms import ALGORITHMS
 from simgmc.workloads.problems.quadratic import Quadratics
@@ -84,4 +84,4 @@ def test_with_data_apart_the_remaining_gap_falls_with_the_rate(name):
 
 
 def test_every_method_that_the_clock_drives_is_among_these():
-    assert {name for name, cls in ALGORITHMS.items() if cls.clocked} - {"adsaga"} == set(METHODS)
+    assert {name for name, cls in ALGORITHMS.items() if cls.asynchronous} - {"adsaga"} == set(METHODS)

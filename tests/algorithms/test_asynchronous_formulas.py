@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from clocked_runs import algorithm
+from asynchronous_runs import algorithm
 
 from simgmc.core.randomness import generator
 from simgmc.costs.journal import Journal

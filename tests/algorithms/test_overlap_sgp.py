@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 import torch
-from algorithms.clocked import Schedule, complete, quadratic, ring, times
+from algorithms.asynchronous import Schedule, complete, quadratic, ring, times
 from algorithms.trajectories import difference
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -146,10 +146,10 @@ class PerWorker:
             return [self.back(worker, effect.reply, mean) for worker, effect in zip(self.workers, asked)]
         if kind is effects.Mix:
             return self.mix([effect.message for effect in asked])
-        if kind is effects.Launch:
+        if kind is effects.Start:
             messages = [effect.effect.message for effect in asked]
             return self.mix(messages) if isinstance(asked[0].effect, effects.Mix) else [self.mean(messages)] * K
-        if kind is effects.Join:
+        if kind is effects.Wait:
             return [effect.handle for effect in asked]
         assert kind is effects.Maximum
         # A number travels as a vector does, which the stacked run counts as a call.
@@ -182,7 +182,7 @@ class PerWorker:
 
 
 def test_every_algorithm_that_can_run_stacked_is_among_the_cases():
-    assert {name for name, _ in CASES} == {name for name, cls in ALGORITHMS.items() if not cls.clocked}
+    assert {name for name, _ in CASES} == {name for name, cls in ALGORITHMS.items() if not cls.asynchronous}
 
 
 @pytest.mark.parametrize("name, parameters", CASES, ids=[f"{i} {name}" for i, (name, _) in enumerate(CASES)])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simgmc.core.errors import SimgmcError
-from simgmc.costs.steps import Compress, Compute, Join, Mix
+from simgmc.costs.steps import Compress, Compute, Mix, Wait
 from simgmc.mixing import gossip_graph, mixing
 from simgmc.network.cluster.breakdown import CATEGORIES
 from simgmc.network.cluster.cluster import ClusterSettings, simulate
@@ -54,7 +54,7 @@ def test_a_gradient_has_the_same_straggler_draw_whatever_is_launched_before_it()
     """Rounds compared with each other differ in how they communicate, not in who is slow."""
     compute = ComputeTime(0.1, sigma=0.5, exponential=0.2, seed=3)
     before = simulate(
-        cluster(6, compute=compute), [(mix("ring", 6, background=True), Compute(1), Join(0), Compute(1))] * 3
+        cluster(6, compute=compute), [(mix("ring", 6, background=True), Compute(1), Wait(0), Compute(1))] * 3
     )
     after = simulate(cluster(6, compute=compute), [(Compute(1), Compress(400), mix("ring", 6), Compute(1))] * 3)
     drawn = [compute.times(number, 0, 1, 6) + compute.times(number, 1, 1, 6) for number in range(3)]
@@ -115,11 +115,11 @@ def test_the_breakdown_adds_up_to_each_workers_time():
 
 def test_models_travel_while_the_gradient_is_computed():
     """D-PSGD (cta): the longer of the two counts."""
-    steps = (mix("ring", background=True), Compute(1), Join(0))
+    steps = (mix("ring", background=True), Compute(1), Wait(0))
     hidden = simulate(cluster(), [steps] * 3)
     assert hidden.round_end[-1] == pytest.approx(np.full(4, 0.3), rel=EXACT)
     assert hidden.exposed == 0.0
-    slow = (mix("ring", nbytes=200_000, background=True), Compute(1), Join(0))
+    slow = (mix("ring", nbytes=200_000, background=True), Compute(1), Wait(0))
     assert simulate(cluster(), [slow]).round_end[0] == pytest.approx(np.full(4, LATENCY + 0.4), rel=EXACT)
 
 

@@ -5,14 +5,14 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import Rectangle
 
-from simgmc.results.directory.holdings import Holdings
+from simgmc.results.directory.partition_table import PartitionTable
 from simgmc.results.figures import panels
 from simgmc.results.figures.partition_plot import partition_figures
 
 
 def drawn(counts):
     with panels.style():
-        (figure,) = partition_figures([Holdings("dirichlet (alpha 0.1), some workers", counts)])
+        (figure,) = partition_figures([PartitionTable("dirichlet (alpha 0.1), some workers", counts)])
         FigureCanvasAgg(figure).draw()
     return figure
 
@@ -56,7 +56,7 @@ def test_sizes_that_differ_are_written_on_the_bars():
     ],
 )
 def test_the_finding_counts_samples_and_labels(counts, says):
-    assert Holdings("x", np.array(counts)).finding() == says
+    assert PartitionTable("x", np.array(counts)).finding() == says
 
 
 @pytest.mark.parametrize("workers", [2, 8, 300])

@@ -45,12 +45,12 @@ def cut_to(k: int, chosen: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, 
 
 
 def joined(
-    parts: Sequence[tuple[np.ndarray, np.ndarray]], stretches: Sequence[tuple[int, int, int]]
+    parts: Sequence[tuple[np.ndarray, np.ndarray]], segments: Sequence[tuple[int, int, int]]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """``(ascending indices, values)`` of a vector, from those of each of its stretches."""
+    """``(ascending indices, values)`` of a vector, from those of each of its segments."""
     if len(parts) == 1:
         return parts[0]
-    indices = [chosen + start for (chosen, _), (start, _, _) in zip(parts, stretches, strict=True)]
+    indices = [chosen + start for (chosen, _), (start, _, _) in zip(parts, segments, strict=True)]
     return np.concatenate(indices), np.concatenate([values for _, values in parts])
 
 
@@ -121,11 +121,11 @@ def columns_by_row(chosen: Tensor) -> list[Tensor]:
 
 
 def joined_on_device(
-    rows: Tensor, parts: Sequence[list[Tensor]], stretches: Sequence[tuple[int, int, int]]
+    rows: Tensor, parts: Sequence[list[Tensor]], segments: Sequence[tuple[int, int, int]]
 ) -> list[tuple[Tensor, Tensor]]:
-    """The same of every row of ``(rows, n)``, from the rows' ascending indices in each stretch."""
+    """The same of every row of ``(rows, n)``, from the rows' ascending indices in each segment."""
     supports = [
-        torch.cat([part[row] + start for part, (start, _, _) in zip(parts, stretches, strict=True)])
+        torch.cat([part[row] + start for part, (start, _, _) in zip(parts, segments, strict=True)])
         for row in range(len(rows))
     ]
     return [(support, rows[row][support]) for row, support in enumerate(supports)]

@@ -45,14 +45,14 @@ class RandomK(Sparsity):
 
     def __call__(self, vector: Tensor, random: Randomness) -> Message:
         rows = as_rows(vector)
-        stretches = self.stretches(rows.shape[1])
-        scale = np.concatenate([np.full(k, (b - a) / k) for a, b, k in stretches]) if self.unbiased else None
+        segments = self.segments(rows.shape[1])
+        scale = np.concatenate([np.full(k, (b - a) / k) for a, b, k in segments]) if self.unbiased else None
         if self.seed == "shared":
-            return shared_message(vector, rows, _uniform(random.shared(), stretches), self.values, scale)
+            return shared_message(vector, rows, _uniform(random.shared(), segments), self.values, scale)
         factors = None if scale is None else on_device(scale, rows.device).to(rows.dtype)
 
         def pick(row: int) -> tuple[Tensor, Tensor]:
-            support = on_device(_uniform(random.own(row), stretches), rows.device)
+            support = on_device(_uniform(random.own(row), segments), rows.device)
             values = rows[row][support]
             return support, values if factors is None else values * factors
 
@@ -75,7 +75,7 @@ class RBGS(Sparsity):
         rows = as_rows(vector)
         draws = random.shared()
         blocks = []
-        for a, b, size in self.stretches(rows.shape[1]):
+        for a, b, size in self.segments(rows.shape[1]):
             start = int(draws.integers(b - a))
             block = np.arange(start, start + size)
             blocks.append(np.where(block < b - a, block, block - (b - a)) + a)
@@ -86,7 +86,7 @@ class RBGS(Sparsity):
 class GRBS:
     """CSER's globally randomised blockwise sparsifier: one aligned block of each tensor, or none.
 
-    A tensor (n, m, ...) is cut into ``ratio_in`` stretches along its first axis and
+    A tensor (n, m, ...) is cut into ``ratio_in`` segments along its first axis and
     ``ratio_out`` along its second (as even as whole numbers allow); the shared seed
     picks one block, and with probability 1/``ratio_layer`` the tensor takes part at
     all. Compression ratio R = ratio_in ratio_out ratio_layer; every coordinate is sent
@@ -146,7 +146,7 @@ def shared_message(
     return SharedMessage(vector.shape, support, FloatValues(picked.reshape(-1), offsets, format))
 
 
-def _uniform(draws: np.random.Generator, stretches: list[tuple[int, int, int]]) -> np.ndarray:
-    """k of the n coordinates of every stretch, ascending."""
-    parts = [np.sort(draws.choice(b - a, k, replace=False, shuffle=False)) + a for a, b, k in stretches]
+def _uniform(draws: np.random.Generator, segments: list[tuple[int, int, int]]) -> np.ndarray:
+    """k of the n coordinates of every segment, ascending."""
+    parts = [np.sort(draws.choice(b - a, k, replace=False, shuffle=False)) + a for a, b, k in segments]
     return np.concatenate(parts).astype(np.int64)

@@ -64,24 +64,24 @@ class SampledTopK(Sparsity):
 
     def __call__(self, vector: Tensor, random: Randomness) -> Message:
         rows = as_rows(vector)
-        stretches = self.stretches(rows.shape[1])
+        segments = self.segments(rows.shape[1])
         if rows.device.type == "cpu":
 
             def select(row: int) -> tuple[np.ndarray, np.ndarray]:
                 draws = random.own(row)
-                return joined([self._select(rows[row, a:b].numpy(), k, draws, row) for a, b, k in stretches], stretches)
+                return joined([self._select(rows[row, a:b].numpy(), k, draws, row) for a, b, k in segments], segments)
 
             kept = for_each_row(select, len(rows))
         else:
             own = [random.own(row) for row in range(len(rows))]
             samples = [
-                [self._sample(b - a, k, draws) for a, b, k in stretches] for draws in own
+                [self._sample(b - a, k, draws) for a, b, k in segments] for draws in own
             ]  # while the device is busy
             refuse_non_finite(rows)
             parts = [
-                self._select_on_device(rows[:, a:b], k, drawn) for (a, b, k), drawn in zip(stretches, zip(*samples))
+                self._select_on_device(rows[:, a:b], k, drawn) for (a, b, k), drawn in zip(segments, zip(*samples))
             ]
-            kept = joined_on_device(rows, parts, stretches)
+            kept = joined_on_device(rows, parts, segments)
         return sparse_message(vector.shape, kept, self.values, self.indices)
 
     def _sample(self, n: int, k: int, draws: np.random.Generator) -> tuple[np.ndarray | slice, int]:

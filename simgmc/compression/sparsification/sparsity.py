@@ -1,4 +1,4 @@
-"""How many coordinates a sparsifier keeps, and over which stretches of the vector."""
+"""How many coordinates a sparsifier keeps, and over which segments of the vector."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Sparsity:
     """What every sparsifier is told: how much to keep, and of what.
 
     Exactly one of ``density`` (fraction of the coordinates, in (0, 1]) and ``count``
-    (coordinates). With ``per_tensor`` each tensor of ``layout`` is a stretch of its
+    (coordinates). With ``per_tensor`` each tensor of ``layout`` is a segment of its
     own, of which the density (or ``count`` coordinates) is kept; otherwise the whole
-    vector is one stretch. At least one coordinate of every stretch is kept:
+    vector is one segment. At least one coordinate of every segment is kept:
     ``max(1, floor(density * n))`` of n.
     """
 
@@ -35,8 +35,8 @@ class Sparsity:
         if self.per_tensor and self.layout is None:
             raise SimgmcError("per_tensor needs the layout of the model's tensors")
 
-    def stretches(self, d: int) -> list[tuple[int, int, int]]:
-        """``(start, end, kept coordinates)`` of every stretch of a vector of d values."""
+    def segments(self, d: int) -> list[tuple[int, int, int]]:
+        """``(start, end, kept coordinates)`` of every segment of a vector of d values."""
         if not self.per_tensor:
             return [(0, d, self.kept(d))]
         if self.layout.d != d:
@@ -45,7 +45,7 @@ class Sparsity:
         return [(start, end, self.kept(end - start)) for start, end in zip(offsets, offsets[1:]) if end > start]
 
     def kept(self, n: int) -> int:
-        """Coordinates kept of a stretch of n."""
+        """Coordinates kept of a segment of n."""
         if self.count is not None:
             if self.count > n and not self.per_tensor:
                 raise SimgmcError(f"count = {self.count}: the vector has only {n} coordinates")

@@ -30,15 +30,15 @@ class TopK(Sparsity):
 
     def __call__(self, vector: Tensor, random: Randomness) -> Message:
         rows = as_rows(vector)
-        stretches = self.stretches(rows.shape[1])
+        segments = self.segments(rows.shape[1])
         if rows.device.type == "cpu":
-            kept = for_each_row(lambda row: _per_stretch(rows[row].numpy(), stretches, row), len(rows))
+            kept = for_each_row(lambda row: _per_segment(rows[row].numpy(), segments, row), len(rows))
         else:
             refuse_non_finite(rows)
-            parts = [largest_on_device(rows[:, a:b], k) for a, b, k in stretches]
-            kept = joined_on_device(rows, parts, stretches)
+            parts = [largest_on_device(rows[:, a:b], k) for a, b, k in segments]
+            kept = joined_on_device(rows, parts, segments)
         return sparse_message(vector.shape, kept, self.values, self.indices)
 
 
-def _per_stretch(vector: np.ndarray, stretches: list[tuple[int, int, int]], row: int) -> tuple[np.ndarray, np.ndarray]:
-    return joined([largest(vector[a:b], k, row) for a, b, k in stretches], stretches)
+def _per_segment(vector: np.ndarray, segments: list[tuple[int, int, int]], row: int) -> tuple[np.ndarray, np.ndarray]:
+    return joined([largest(vector[a:b], k, row) for a, b, k in segments], segments)

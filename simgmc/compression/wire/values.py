@@ -17,7 +17,7 @@ from simgmc.core.errors import SimgmcError
 
 FLOAT_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 """Float formats by name, with the bytes of one value."""
-LARGEST = {"fp16": torch.finfo(torch.float16).max, "bf16": torch.finfo(torch.bfloat16).max}
+MAX_VALUE = {"fp16": torch.finfo(torch.float16).max, "bf16": torch.finfo(torch.bfloat16).max}
 
 
 class Values(ABC):
@@ -126,9 +126,9 @@ def round_to(flat: Tensor, format: str) -> Tensor:
     if format == "fp32":
         return flat
     if format == "fp16":
-        return flat.clamp(-LARGEST[format], LARGEST[format]).half().to(flat.dtype)
+        return flat.clamp(-MAX_VALUE[format], MAX_VALUE[format]).half().to(flat.dtype)
     if format == "bf16":
-        return flat.clamp(-LARGEST[format], LARGEST[format]).bfloat16().to(flat.dtype)
+        return flat.clamp(-MAX_VALUE[format], MAX_VALUE[format]).bfloat16().to(flat.dtype)
     raise SimgmcError(f"values = {format!r}: known float formats are {', '.join(FLOAT_BYTES)}")
 
 

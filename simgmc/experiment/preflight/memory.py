@@ -105,7 +105,7 @@ def predict_memory(training: Training, workload: Any) -> Prediction:
     parts = {"now": resident(device), state: held, worst: max(0.0, on_top)}
     if device == "cpu":
         stacked = workers * d * item
-        if training.clocked:
+        if training.asynchronous:
             parts["kept by the allocator"] = stacked if d * item < KEPT else 0
             rounds = GRADIENT_RECORD * workers
         else:

@@ -19,7 +19,7 @@ from simgmc.core.layout import Layout
 from simgmc.core.quantities import bytes_text
 from simgmc.core.randomness import generator
 from simgmc.costs.steps import RoundCosts
-from simgmc.experiment.building import build_clocked_trainer, build_trainer
+from simgmc.experiment.building import build_asynchronous_trainer, build_trainer
 from simgmc.experiment.events import Clocked
 from simgmc.experiment.plan import Training, cluster_settings
 from simgmc.experiment.preflight.checks import keys_named
@@ -101,8 +101,8 @@ class Prediction:
 def predict(training: Training, layout: Layout, batches_per_epoch: float) -> list[Prediction]:
     """The cost of one training on each of its clusters."""
     noise = NoiseWorkload(training.scenario.workload.workers, layout, batches_per_epoch, training.seed)
-    if training.clocked:
-        return _predict_clocked(training, noise)
+    if training.asynchronous:
+        return _predict_asynchronous(training, noise)
     trainer = build_trainer(training, noise)
     rounds: list[RoundCosts] = []
     gradients = 0.0
@@ -138,9 +138,9 @@ def predict(training: Training, layout: Layout, batches_per_epoch: float) -> lis
     return predictions
 
 
-def _predict_clocked(training: Training, noise: NoiseWorkload) -> list[Prediction]:
+def _predict_asynchronous(training: Training, noise: NoiseWorkload) -> list[Prediction]:
     total = Milestones(training, noise.batches_per_epoch).total()
-    peers, gradients = _run_clocked(training, noise, ROUNDS)
+    peers, gradients = _run_asynchronous(training, noise, ROUNDS)
     if not gradients and not peers.stopped:
         raise SimgmcError(f"methods.{training.method.name}: diverges before the first gradient is there")
     if peers.stopped:
@@ -162,14 +162,14 @@ def _predict_clocked(training: Training, noise: NoiseWorkload) -> list[Predictio
     ]
 
 
-def _run_clocked(
+def _run_asynchronous(
     training: Training, noise: NoiseWorkload, gradients: int, on_message: Callable[[Any], None] = lambda message: None
 ) -> tuple[Peers, float]:
     """So many gradients a worker, on average, of a method that the clock drives; and how many were finished.
 
     These are fewer where noise diverges.
     """
-    trainer = build_clocked_trainer(training, noise)
+    trainer = build_asynchronous_trainer(training, noise)
     trainer.on_message = on_message
     peers = Peers(cluster_settings(training.scenario, training.method, training.seed))
 
@@ -199,8 +199,8 @@ def wire_format(training: Training, layout: Layout) -> str:
 
     try:
         with keys_named(training.method):
-            if training.clocked:
-                _run_clocked(training, _OneNoise(training.scenario.workload.workers, layout, 1.0, 0), 3, note)
+            if training.asynchronous:
+                _run_asynchronous(training, _OneNoise(training.scenario.workload.workers, layout, 1.0, 0), 3, note)
             else:
                 trainer = build_trainer(training, NoiseWorkload(1, layout, 1.0, 0))
                 trainer.on_message = note

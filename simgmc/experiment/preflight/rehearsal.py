@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from simgmc.costs.journal import Request, Served
-from simgmc.experiment.asynchronous import ClockedTraining
-from simgmc.experiment.building import build_clocked_trainer, build_trainer
+from simgmc.experiment.asynchronous import AsynchronousTraining
+from simgmc.experiment.building import build_asynchronous_trainer, build_trainer
 from simgmc.experiment.evaluations import Evaluations
 from simgmc.experiment.plan import Training, cluster_settings
 from simgmc.experiment.preflight.checks import counts_of, keys_named, require_count
@@ -30,7 +30,7 @@ def needed_by(training: Training, workload: Any) -> Needed:
     for place, count in counts_of(training.method):
         require_count(place, count, layout.d)
     with keys_named(training.method):
-        if training.clocked:
+        if training.asynchronous:
             components = getattr(workload, "components", 0)
             return rehearse_events(lambda noise: _run(training, noise, layout.d), layout, workers, components)
         return rehearse_rounds(lambda noise: _Rounds(training, noise, layout.d), layout, workers)
@@ -72,10 +72,10 @@ class _Rounds:
 
 def _run(training: Training, noise: Noise, d: int) -> None:
     """A training under the clock for a while, at the pace of a model of d parameters."""
-    trainer = build_clocked_trainer(_smaller(training, noise.d / d), noise)
+    trainer = build_asynchronous_trainer(_smaller(training, noise.d / d), noise)
     enlarged = _Enlarged(trainer, d / noise.d)
     settings = cluster_settings(training.scenario, training.method, training.seed)
-    ClockedTraining(enlarged, settings, _Short(training, enlarged), training.scenario).run()
+    AsynchronousTraining(enlarged, settings, _Short(training, enlarged), training.scenario).run()
     trainer.close()
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 import simpy
 
 from simgmc.core.errors import DivergenceError, SimgmcError
-from simgmc.costs.steps import Average, Compress, Compute, Join, Membership, Mix, RoundCosts, Unfolding
+from simgmc.costs.steps import Average, Compress, Compute, Membership, Mix, RoundCosts, Unfolding, Wait
 from simgmc.network.cluster.breakdown import CATEGORIES
 from simgmc.network.cluster.communication import Communication, Joint, split
 from simgmc.network.cluster.fabric import Fabric
@@ -113,7 +113,7 @@ class Cluster:
                     else:
                         # It was gone when the others began, and is back already.
                         crash = Crash(worker, began, began)
-                elif isinstance(cost, Join):
+                elif isinstance(cost, Wait):
                     if cost.step not in pending:
                         raise SimgmcError(
                             f"round {number} joins step {cost.step}, which started no exchange in the background"

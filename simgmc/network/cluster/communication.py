@@ -32,8 +32,8 @@ from simgmc.network.collectives.schedule import Placement, Schedule, Structure
 from simgmc.network.flows.clock import Clock
 from simgmc.network.flows.connections import Connections
 from simgmc.network.flows.fluid import FluidNetwork
-from simgmc.network.shortcuts.fast_server import FEWEST, ServerLinks
-from simgmc.network.shortcuts.isolation import LARGEST, Ancestry, cannot_meet, needs_everybody
+from simgmc.network.shortcuts.fast_server import MIN_MESSAGES, ServerLinks
+from simgmc.network.shortcuts.isolation import MAX_STEPS, Ancestry, cannot_meet, needs_everybody
 from simgmc.network.topology.catalogue import groups
 
 _KEPT = 256
@@ -315,7 +315,7 @@ class Communication:
             return False
         if self.settings.compute.random and self._server(placement) is None:
             return False
-        if placement.structure.flows > LARGEST or None in placement.routes:
+        if placement.structure.flows > MAX_STEPS or None in placement.routes:
             return False
         if id(placement) not in self._apart:
             ancestry = Ancestry(placement)
@@ -326,7 +326,7 @@ class Communication:
         """What the fast path of a parameter server needs; None where it does not apply."""
         workers = placement.structure.participants
         plain = self.settings.collective == "parameter-server" and placement.structure.flows == 2 * workers + 1
-        if not plain or workers < FEWEST:
+        if not plain or workers < MIN_MESSAGES:
             return None
         if id(placement) not in self._servers:
             found = ServerLinks(placement)

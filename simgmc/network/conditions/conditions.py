@@ -86,7 +86,7 @@ class Pauses:
         since = start - offset - self.length
         whole = np.floor(since / period)
         within = since - whole * period
-        # A start inside a pause counts as the end of that pause's stretch of work.
+        # A start inside a pause counts as the end of that pause's segment of work.
         work = whole * busy + min(within, busy) + seconds
         turns = np.floor(work / busy)
         rest = work - turns * busy

@@ -15,7 +15,7 @@ from simgmc.network.flows.fluid import FluidNetwork, Transfer
 from simgmc.network.topology.routing import Links
 
 _INFINITY = float("inf")
-MOST_EVENTS = 1e7
+MAX_EVENTS = 1e7
 """Changes per simulated hour up to which a scenario is accepted: more would take hours to simulate."""
 
 
@@ -185,9 +185,9 @@ class Dynamics:
                 traffic.sources / traffic.off
             )
         for what, rate in events.items():
-            if rate * 3600 > MOST_EVENTS:
+            if rate * 3600 > MAX_EVENTS:
                 raise SimgmcError(
-                    f"{what} makes {rate * 3600:.2g} events per simulated hour: must be at most {MOST_EVENTS:.0e}; make it rarer, or name fewer links"
+                    f"{what} makes {rate * 3600:.2g} events per simulated hour: must be at most {MAX_EVENTS:.0e}; make it rarer, or name fewer links"
                 )
 
 

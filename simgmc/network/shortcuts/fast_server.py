@@ -11,7 +11,7 @@ import numpy as np
 
 from simgmc.network.collectives.schedule import Placement
 
-FEWEST = 32
+MIN_MESSAGES = 32
 """Workers from which arrays beat events."""
 
 

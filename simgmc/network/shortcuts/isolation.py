@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from simgmc.network.collectives.schedule import Placement
 
-LARGEST = 4000
+MAX_STEPS = 4000
 """Flows up to which the proof is attempted; rings are proved by construction instead."""
 
 

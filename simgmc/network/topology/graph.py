@@ -50,7 +50,7 @@ def add_wire(graph: nx.DiGraph, a: str, b: str, bandwidth: float, latency: float
 
 
 def add_host(graph: nx.DiGraph, host: Host, switch: str, group: int = 0) -> None:
-    """Join a host to a switch by its access link. ``group``: its rack, pod or site."""
+    """Wait a host to a switch by its access link. ``group``: its rack, pod or site."""
     if host.name in graph:
         raise SimgmcError(f"host {host.name!r} appears twice; every host needs its own name")
     graph.add_node(host.name, kind="host", group=group)

@@ -12,7 +12,7 @@ from simgmc.core.files import drawn_graph, read_number, read_table, read_text
 from simgmc.network.topology.graph import Host, add_host, add_link
 
 _MEGABIT = 1e6 / 8
-_MOST_HOMES = 1_000_000
+_MAX_HOMES = 1_000_000
 
 
 def _table(file: str | None, shipped: str, columns: Sequence[str]) -> tuple[list[dict[str, str]], str]:
@@ -61,9 +61,9 @@ def home_broadband(hosts: Sequence[Host], table: str | None = None) -> nx.DiGrap
     """
     rows, name = _table(table, "home_broadband.csv", ("line", "down_mbit_s", "up_mbit_s", "round_trip_ms", "homes"))
     homes = [int(read_number(row, "homes", name)) for row in rows]
-    if not 0 < sum(homes) <= _MOST_HOMES:
+    if not 0 < sum(homes) <= _MAX_HOMES:
         raise SimgmcError(
-            f"{name} gives {sum(homes):.6g} homes; the lines together need at least 1 and at most {_MOST_HOMES:,}"
+            f"{name} gives {sum(homes):.6g} homes; the lines together need at least 1 and at most {_MAX_HOMES:,}"
         )
     deal = [row for row, count in zip(rows, homes) for _ in range(count)]
     # Neighbouring hosts get different lines: homes are dealt out with a stride coprime to the table.

@@ -17,7 +17,7 @@ from simgmc.core.errors import SimgmcError
 from simgmc.network.topology.graph import Host, add_host, add_wire
 
 UNLIMITED = float("inf")
-_LARGEST_TREE = 16
+_MAX_TREE = 16
 """k of a fat-tree that is accepted for any number of hosts: 1,024 hosts, 320 switches."""
 
 
@@ -87,7 +87,7 @@ def fat_tree(hosts: Sequence[Host], k: int, bandwidth: float = UNLIMITED, latenc
     if len(hosts) > k * half * half:
         raise SimgmcError(f"fat-tree k = {k} has room for {k * half * half} hosts, not {len(hosts)}; use a larger k")
     # Links grow as k^3: far more of them than the hosts can use would only cost time.
-    most = max(_LARGEST_TREE, 4 * math.ceil((4 * len(hosts)) ** (1 / 3) / 2))
+    most = max(_MAX_TREE, 4 * math.ceil((4 * len(hosts)) ** (1 / 3) / 2))
     if k > most:
         raise SimgmcError(f"fat-tree k = {k}: must be at most {most} for {len(hosts)} hosts")
     graph = _graph("fat-tree")

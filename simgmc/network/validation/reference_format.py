@@ -7,7 +7,7 @@ from typing import Any
 
 from simgmc.core.errors import SimgmcError
 
-MOST_FLOWS = 2_000_000
+MAX_FLOWS = 2_000_000
 """Flows of one case: more would take minutes."""
 LIBRARIES = ("nccl", "gloo")
 
@@ -146,8 +146,8 @@ def _check_ring(case: Record) -> None:
     nodes = case.whole("nodes", 2, 10_000)
     slices = case.whole("slices", 1, 4096)
     steps = case.whole("steps", 1, 2 * (nodes - 1))
-    if nodes * slices * steps > MOST_FLOWS:
-        raise case.refuse("nodes", f"small enough that nodes x slices x steps is at most {MOST_FLOWS:,}")
+    if nodes * slices * steps > MAX_FLOWS:
+        raise case.refuse("nodes", f"small enough that nodes x slices x steps is at most {MAX_FLOWS:,}")
     case.numbers("chunk_bytes", nodes)
     for key in ("up", "down"):
         case.numbers(key, nodes, least=1e-3)
@@ -170,8 +170,8 @@ def _check_measured(row: Record, modelled: Iterable[str]) -> None:
         return
     nodes = row.whole("nodes", 2, 256)
     nbytes = row.number("bytes", 1.0, 1e15)
-    if nodes * nbytes / 2**22 > MOST_FLOWS:
-        raise row.refuse("bytes", f"at most {MOST_FLOWS * 2**22 / nodes:.3g} with {nodes} nodes")
+    if nodes * nbytes / 2**22 > MAX_FLOWS:
+        raise row.refuse("bytes", f"at most {MAX_FLOWS * 2**22 / nodes:.3g} with {nodes} nodes")
 
 
 def _real(value: object) -> bool:

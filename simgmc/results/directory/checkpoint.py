@@ -28,7 +28,7 @@ CHECKPOINTS = "checkpoint"
 """Where they lie in a run directory."""
 DEFAULT_EVERY = 60.0
 """Seconds of wall time between two checkpoints, unless they are stated."""
-LARGEST_SHARE = 0.02
+MAX_SHARE = 0.02
 """Of the wall time may go into writing checkpoints; slower writing makes them rarer."""
 
 _MAGIC = b"simgmc checkpoint\n"
@@ -70,7 +70,7 @@ class Checkpoints:
 
     ``every``: seconds of wall time between two; 0 makes each :meth:`due` say yes. Otherwise the
     interval is stretched where collecting and writing a state (from a ``due()`` that said yes to
-    the end of ``save()``) would take more than :data:`LARGEST_SHARE` of the time. ``save()`` may
+    the end of ``save()``) would take more than :data:`MAX_SHARE` of the time. ``save()`` may
     also be called without ``due()``, for instance when the run is asked to stop.
 
     ``warn`` hears of files that cannot be used, one message each.
@@ -100,7 +100,7 @@ class Checkpoints:
     @property
     def interval(self) -> float:
         """Seconds from the end of one checkpoint to the next."""
-        return max(self.every, self.seconds / LARGEST_SHARE) if self.every else 0.0
+        return max(self.every, self.seconds / MAX_SHARE) if self.every else 0.0
 
     def due(self) -> bool:
         """Whether it is time to save; the stopwatch of what that takes then runs."""

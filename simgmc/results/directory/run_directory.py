@@ -46,7 +46,7 @@ from simgmc.results.directory.records import COLLECTIVE_KEY, Breakdown, Evaluati
 from simgmc.results.directory.rows import append, cell, cells, line, read_table, read_text, values
 
 _RESTORED = "give the same simgmc run command again to restore it"
-_LONGEST_NAME = 150
+_MAX_NAME = 150
 """Bytes of a costs file's name before its end; a longer key is cut, and told apart by its hash."""
 
 _KEY_COLUMNS = ("method", "collective", "seed")
@@ -269,9 +269,9 @@ class RunDirectory:
     def _costs_path(self, training_key: str) -> Path:
         name = quote(training_key, safe=" ()+=,@")
         whole = self.path / "costs" / f"{name}.npz"  # what earlier versions wrote, up to what file systems take
-        if len(name) > _LONGEST_NAME and not (len(name) < 250 and whole.is_file()):
+        if len(name) > _MAX_NAME and not (len(name) < 250 and whole.is_file()):
             digest = hashlib.sha256(training_key.encode()).hexdigest()[:32]
-            name = f"{name[: _LONGEST_NAME - 33]}-{digest}"
+            name = f"{name[: _MAX_NAME - 33]}-{digest}"
         return self.path / "costs" / f"{name}.npz"
 
     def _journal_path(self, training_key: str) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 
 from simgmc.core.errors import show_value
 
-_MOST = 10
+_MAX_SHOWN = 10
 """Keys that a message lists."""
 _WITHOUT_TRAINING = ("cluster.", "report.")
 """What can be changed without training again."""
@@ -84,8 +84,8 @@ def refusal(path: Path, differing: list[str] | None) -> str:
         return f"{what} (its scenario.toml is damaged): {todo}"
     if differing and all(line.startswith(_WITHOUT_TRAINING) for line in differing):
         todo += f", or keep its trainings once it is finished: simgmc replay {shlex.quote(str(path))} --set KEY=VALUE"
-    more = [f"and {len(differing) - _MOST} more"] if len(differing) > _MOST else []
-    return "\n".join([f"{what}: {todo}", *(f"  {line}" for line in (*differing[:_MOST], *more))])
+    more = [f"and {len(differing) - _MAX_SHOWN} more"] if len(differing) > _MAX_SHOWN else []
+    return "\n".join([f"{what}: {todo}", *(f"  {line}" for line in (*differing[:_MAX_SHOWN], *more))])
 
 
 def _named_methods(content: dict[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from simgmc.core.quantities import axis_unit
 from simgmc.results.figures import looks, panels
 from simgmc.results.figures.panels import Page, Panel
 from simgmc.results.series.grids import (
-    MOST_POINTS,
+    MAX_POINTS,
     NOBODY,
     NOT_RUN,
     SOME_SEEDS,
@@ -49,7 +49,7 @@ _BAR_WIDTH = 0.75
 
 def heat_map_figures(results: Results, target: float, baseline: str | None) -> dict[str, list[Figure]]:
     """By file name; none where the grid has no two numeric keys with three values each, an empty list
-    where more than :data:`~simgmc.results.series.grids.MOST_POINTS` maps would be needed.
+    where more than :data:`~simgmc.results.series.grids.MAX_POINTS` maps would be needed.
 
     ``first_to_target_map`` has, for each collective and other key, a map of who is first and under
     it the speed-up of whichever method but the baseline is first; ``speedup_map`` (where there is
@@ -59,7 +59,7 @@ def heat_map_figures(results: Results, target: float, baseline: str | None) -> d
     planes = groups(results, keys, target, baseline) if keys else []
     if not planes:
         return {}
-    if len(planes) > MOST_POINTS:
+    if len(planes) > MAX_POINTS:
         return {"first_to_target_map": []}
     others = [m for m in results.methods if m != baseline and any(one.key.method == m for one in results.series)]
     compared = bool(others) and any(one.key.method == baseline for one in results.series)

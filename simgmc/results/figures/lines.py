@@ -15,7 +15,7 @@ from simgmc.core.quantities import axis_unit, parse, time_unit
 from simgmc.results.figures import looks, panels
 from simgmc.results.figures.panels import Page, Panel
 from simgmc.results.series import curves
-from simgmc.results.series.grids import MOST_POINTS
+from simgmc.results.series.grids import MAX_POINTS
 from simgmc.results.series.read import GridPoint, Measure, Results, key_text
 
 _ALONG = {"sim_time_s": "simulated time", "bytes_up": "sent by all workers", "epoch": "epoch"}
@@ -160,7 +160,7 @@ def _without_repeats(results: Results, drawn: dict) -> list[list[Panel]]:
                 break
         else:
             groups.append([point])
-            if len(groups) > MOST_POINTS:
+            if len(groups) > MAX_POINTS:
                 return []
     if len(groups) == len(results.points):
         return panels.point_rows(results)

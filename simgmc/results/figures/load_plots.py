@@ -17,7 +17,7 @@ from simgmc.results.figures import lines, looks, panels
 from simgmc.results.figures.bars import PART_COLORS
 from simgmc.results.figures.panels import Panel
 from simgmc.results.series import curves
-from simgmc.results.series.grids import MOST_POINTS
+from simgmc.results.series.grids import MAX_POINTS
 from simgmc.results.series.loads import Load
 from simgmc.results.series.read import GridPoint, Measure, Results, Series, compared_at
 
@@ -29,7 +29,7 @@ _COLORS = {
 }
 _FEW = 16
 """Workers that have room for gaps between their bars and for error bars."""
-_MOST_BINS = 40
+_MAX_BINS = 40
 _SHOWN = 0.99
 """The part of a method's gradients that the axis of staleness has room for where the rest lies farther out than as far again."""
 CONSENSUS = Measure("consensus distance", "consensus distance", False, "consensus distance", log=True)
@@ -81,7 +81,7 @@ def staleness_bars(results: Results, loads: Sequence[Load]) -> list[Figure]:
         return []
     most, nearly = (max(load.staleness_at_most(part) for load in stale) for part in (1.0, _SHOWN))
     longest = most if most <= 2 * nearly else nearly  # a few far out would squeeze all others
-    bins = -(-(longest + 1) // _MOST_BINS)
+    bins = -(-(longest + 1) // _MAX_BINS)
 
     def share(load: Load) -> np.ndarray:
         values, shares = load.staleness
@@ -172,7 +172,7 @@ def single_worker_figure(results: Results) -> list[Figure]:
     )
     places = dict.fromkeys((one.key.method, one.point) for one in results.series)
     having = [(method, point) for method, point in places if _have(results, method, point, columns.values())]
-    if not having or len(having) > MOST_POINTS:
+    if not having or len(having) > MAX_POINTS:
         return []
     scale = 100.0 if measure.higher_is_better else 1.0
     styles = {"averaged model": {"linestyle": "-"}, **_SINGLE}
@@ -272,7 +272,7 @@ def _grid(
     note: str,
 ) -> list[Figure]:
     """A panel per load; [] where they would be too many."""
-    if len(loads) > MOST_POINTS:
+    if len(loads) > MAX_POINTS:
         return []
     of = {(load.method, load.point): load for load in loads}
     rows = _rows(results, list(of))

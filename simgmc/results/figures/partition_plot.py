@@ -15,24 +15,24 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from simgmc.results.directory.holdings import Holdings
+from simgmc.results.directory.partition_table import PartitionTable
 from simgmc.results.figures import panels
 
-MOST_COLOURS = 10
+MAX_COLOURS = 10
 """Labels that can be told apart in a stack."""
-MOST_PICTURES = 6
+MAX_PICTURES = 6
 """Partitions of one run that are drawn."""
 
 
-def partition_figures(holdings: Sequence[Holdings]) -> list[Figure]:
+def partition_figures(holdings: Sequence[PartitionTable]) -> list[Figure]:
     """One figure per partition. To be called, and the figures saved, within :func:`panels.style`."""
-    return [_figure(one) for one in holdings[:MOST_PICTURES]]
+    return [_figure(one) for one in holdings[:MAX_PICTURES]]
 
 
-def _figure(held: Holdings) -> Figure:
+def _figure(held: PartitionTable) -> Figure:
     workers, labels = held.counts.shape
     width = panels.COLUMN_WIDTH if workers <= 16 else panels.PAGE_WIDTH
-    mapped = labels > MOST_COLOURS
+    mapped = labels > MAX_COLOURS
     height = 2.1 + (min(3.4, max(1.2, 0.035 * labels)) if mapped else 0)
     figure = Figure(figsize=(width, height))
     if mapped:
@@ -78,7 +78,7 @@ def _colour(label: int, labels: int):
     return matplotlib.colormaps["tab10"](label)
 
 
-def _bars(axis: Axes, held: Holdings, *, stacked: bool) -> None:
+def _bars(axis: Axes, held: PartitionTable, *, stacked: bool) -> None:
     """A bar per worker; a gap between bars only where there is room for one."""
     workers, labels = held.counts.shape
     places = np.arange(workers)
@@ -109,7 +109,7 @@ def _bars(axis: Axes, held: Holdings, *, stacked: bool) -> None:
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
 
 
-def _map(figure: Figure, axes: tuple[Axes, Axes], held: Holdings) -> None:
+def _map(figure: Figure, axes: tuple[Axes, Axes], held: PartitionTable) -> None:
     """Samples by label and worker on the lower of two axes, white where there are none."""
     axis = axes[1]
     counts = np.ma.masked_equal(held.counts.T, 0)

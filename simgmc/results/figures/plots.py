@@ -13,7 +13,7 @@
 - ``partition``: who holds what.
 - ``first_to_target_map``, ``speedup_map``: over two numeric keys with at least three values each.
 
-No figure has more than 12 panels (grids.MOST_POINTS): where it would, it is not drawn.
+No figure has more than 12 panels (grids.MAX_POINTS): where it would, it is not drawn.
 
 A method has one colour, line style and marker everywhere, see looks.py.
 """
@@ -28,7 +28,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from simgmc.results.directory.details import Details
-from simgmc.results.directory.holdings import read_holdings
+from simgmc.results.directory.partition_table import read_partition_table
 from simgmc.results.directory.run_directory import RunDirectory, SeriesKey
 from simgmc.results.figures import bars, heat_maps, lines, load_plots, panels, trajectories
 from simgmc.results.figures.partition_plot import partition_figures
@@ -61,7 +61,7 @@ def draw_plots(
         return files
     with panels.style():
         drawn = figures_of(results, target, baseline, surfaces, details) | {
-            "partition": partition_figures(read_holdings(directory))
+            "partition": partition_figures(read_partition_table(directory))
         }
         for name, figures in drawn.items():
             files += panels.save(figures, directory.plots, name, directory.replace, formats)
@@ -94,7 +94,7 @@ def figures_of(
     if target is not None:
         figures["time_to_target"] = [] if large else bars.target_bars(results, target, baseline)
         for key in curves.numeric_keys(results):
-            few = grids.group_count(results, [key]) <= grids.MOST_POINTS
+            few = grids.group_count(results, [key]) <= grids.MAX_POINTS
             figures[_sweep_name(key)] = lines.target_sweep(results, key, target, baseline) if few else []
         figures |= heat_maps.heat_map_figures(results, target, baseline)
     if all(one.breakdown is not None for one in results.series):

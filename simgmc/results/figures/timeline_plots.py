@@ -18,9 +18,9 @@ from simgmc.results.figures import panels
 from simgmc.results.figures.bars import PART_COLORS
 from simgmc.results.figures.panels import PAGE_WIDTH, Page, Panel
 
-MOST_HOSTS = 24
+MAX_HOSTS = 24
 """Rows of workers in a Gantt picture; of more workers as many, evenly chosen, are shown."""
-MOST_LINKS = 8
+MAX_LINKS = 8
 """Rows of links; the busiest are shown."""
 _TRAFFIC = "#0072B2"
 _BINS = 700
@@ -36,7 +36,7 @@ def gantt(timeline: Timeline, name: str) -> Figure:
     workers, hidden = _shown_workers(timeline)
     servers = [host for host in dict.fromkeys(span.track for span in timeline.actions) if host not in timeline.rounds]
     servers, more_servers = servers[:4], len(servers[4:])
-    links, others = busiest_links(timeline, MOST_LINKS)
+    links, others = busiest_links(timeline, MAX_LINKS)
     rows, below = len(workers) + len(servers), max(len(links), 1)
     each = 0.25 if rows <= 12 else 0.19
     # A window of one busy link still needs room for the words beside it.
@@ -69,7 +69,7 @@ def gantt(timeline: Timeline, name: str) -> Figure:
 
 def link_loads(timeline: Timeline, name: str) -> Figure:
     """The busiest links' load over the window, in percent of their bandwidth, a panel for each."""
-    links, others = busiest_links(timeline, MOST_LINKS)
+    links, others = busiest_links(timeline, MAX_LINKS)
     count = max(len(links), 1)
     figure = Figure(figsize=(PAGE_WIDTH, 1.2 + 0.48 * count))
     grid = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
@@ -117,9 +117,9 @@ def busiest_links(timeline: Timeline, most: int) -> tuple[list[str], int]:
 
 def _shown_workers(timeline: Timeline) -> tuple[list[str], int]:
     hosts = list(timeline.rounds)
-    if len(hosts) <= MOST_HOSTS:
+    if len(hosts) <= MAX_HOSTS:
         return hosts, 0
-    places = np.unique(np.linspace(0, len(hosts) - 1, MOST_HOSTS).round().astype(int))
+    places = np.unique(np.linspace(0, len(hosts) - 1, MAX_HOSTS).round().astype(int))
     return [hosts[place] for place in places], len(hosts) - len(places)
 
 

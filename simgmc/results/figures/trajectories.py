@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from simgmc.core.quantities import number
 from simgmc.results.figures import looks, panels
 from simgmc.results.figures.panels import Page, Panel
-from simgmc.results.series.grids import MOST_POINTS
+from simgmc.results.series.grids import MAX_POINTS
 from simgmc.results.series.read import GridPoint, Results, Series
 
 AXES = ("w[0]", "w[1]")
@@ -38,7 +38,7 @@ class Surface(Protocol):
 def trajectory_figures(results: Results, surfaces: Mapping[GridPoint, Surface]) -> list[Figure]:
     """For every problem two panels: each method's path (its first seed's), and its last tenth close up.
 
-    None where they would need more than 12 panels (grids.MOST_POINTS). Networks do not change paths: of grid points that differ in ``cluster`` keys only, the first is drawn.
+    None where they would need more than 12 panels (grids.MAX_POINTS). Networks do not change paths: of grid points that differ in ``cluster`` keys only, the first is drawn.
     """
     drawn: dict[tuple, GridPoint] = {}
     for point in results.points:
@@ -48,7 +48,7 @@ def trajectory_figures(results: Results, surfaces: Mapping[GridPoint, Surface]) 
         [Panel(_name(results, point, "the whole path"), (point,)), Panel("near the optimum", (point,))]
         for point in drawn.values()
     ]
-    if not rows or 2 * len(rows) > MOST_POINTS:
+    if not rows or 2 * len(rows) > MAX_POINTS:
         return []
     figures = []
     for start in range(0, len(rows), panels.ROWS_PER_PAGE):

@@ -20,7 +20,7 @@ LOG_BARS_FROM = 30.0
 """Bars are logarithmic only from a ratio of 30, since only linear bars can be compared by length."""
 LOG_LOSS_FROM = 30.0
 """A loss axis is logarithmic when the largest mean loss is 30 times the smallest, all positive."""
-LEAST_HEIGHT = 2 / 3
+MIN_HEIGHT = 2 / 3
 """The start, where nothing is trained yet, is left out of a linear axis's limits where it would leave the rest less of the height."""
 LOWEST_SHARE = 1e-12
 """A logarithmic axis of a gap or distance ends at this part of its upper end: below is rounding."""
@@ -81,7 +81,7 @@ def without_start(
         return limits
     low, high = later.min(), later.max()
     margin = 0.05 * (high - low)
-    if not 0 < high - low + 2 * margin < LEAST_HEIGHT * (limits[1] - limits[0]):
+    if not 0 < high - low + 2 * margin < MIN_HEIGHT * (limits[1] - limits[0]):
         return limits
     return low - margin, high + margin
 

@@ -18,7 +18,7 @@ from simgmc.results.series.curves import numeric_keys
 from simgmc.results.series.reach import Ratio, Reach, advantage, too_close
 from simgmc.results.series.read import GridPoint, Results, collective_text, key_text
 
-MOST_POINTS = 12
+MAX_POINTS = 12
 """Up to this many grid points every point is printed and gets its own panels."""
 
 NOBODY, SOME_SEEDS, NOT_RUN = -1, -2, -3
@@ -27,7 +27,7 @@ NOBODY, SOME_SEEDS, NOT_RUN = -1, -2, -3
 
 def is_large(results: Results) -> bool:
     """Whether the grid is summarised rather than shown point by point."""
-    return len(results.points) > MOST_POINTS
+    return len(results.points) > MAX_POINTS
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from simgmc.core.quantities import time_text
-from simgmc.results.series.grids import MOST_POINTS, Group, axes_of, group_count, groups, lines_of
+from simgmc.results.series.grids import MAX_POINTS, Group, axes_of, group_count, groups, lines_of
 from simgmc.results.series.read import Results
 from simgmc.results.series.summary import Row
 from simgmc.results.tables.tables import heading_of, measure_text, print_notes, print_sections, speedup_text
@@ -55,7 +55,7 @@ def print_large_summary(
 def _groups(results: Results, target: float | None, baseline: str | None) -> list[Group]:
     """Planes, else lines, else collectives: the first that are no more than are readable."""
     for keys in (axes_of(results), lines_of(results)[:1]):
-        if keys and group_count(results, keys) <= MOST_POINTS:
+        if keys and group_count(results, keys) <= MAX_POINTS:
             return groups(results, keys, target, baseline)
     return groups(results, [], target, baseline)
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from simgmc.results.directory.details import Details, ParticipationRow
 from simgmc.results.directory.run_directory import SeriesKey, cell
 
-_MOST = 3
+_MAX_NAMED = 3
 """Workers that are named, those left out most often."""
 
 
@@ -33,7 +33,7 @@ def describe(rows: tuple[ParticipationRow, ...]) -> str:
     )
     if not missed + lost:
         return "every worker was in every average"
-    often = sorted(rows, key=lambda row: (-row.rounds_missed - row.messages_lost, row.worker))[:_MOST]
+    often = sorted(rows, key=lambda row: (-row.rounds_missed - row.messages_lost, row.worker))[:_MAX_NAMED]
     named = ", ".join(
         f"worker{row.worker} {row.rounds_missed + row.messages_lost}"
         for row in often

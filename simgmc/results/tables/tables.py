@@ -165,15 +165,15 @@ def _notes(rows: list[Row], target: float | None) -> list[str]:
             "diverged: training ended there, as a number was not finite or the loss above workload.divergence_factor times the start's."
         )
     stops = dict.fromkeys(_stop(row, why) for row in rows for why in dict.fromkeys(row.stopped))
-    notes += list(stops)[:_MOST_STOPS]
-    if len(stops) > _MOST_STOPS:
-        notes.append(f"{len(stops) - _MOST_STOPS} more ended early: see the column stopped of breakdown.csv.")
+    notes += list(stops)[:_MAX_STOPS]
+    if len(stops) > _MAX_STOPS:
+        notes.append(f"{len(stops) - _MAX_STOPS} more ended early: see the column stopped of breakdown.csv.")
     if unfinished := sum(row.unfinished for row in rows):
         notes.append(f"{unfinished} series unfinished: their latest evaluation is shown.")
     return notes
 
 
-_MOST_STOPS = 6
+_MAX_STOPS = 6
 """Notes on series that ended early."""
 
 

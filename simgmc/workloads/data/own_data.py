@@ -16,9 +16,9 @@ from simgmc.core.errors import SimgmcError
 from simgmc.core.imports import guarded
 from simgmc.workloads.data.catalogue import Dataset
 
-MOST_CLASSES = 1_000_000
+MAX_CLASSES = 1_000_000
 """Labels and tokens are below it."""
-LARGEST_SCALE = 1e30
+MAX_SCALE = 1e30
 """Bound of ``mean`` and ``std``."""
 
 
@@ -61,8 +61,8 @@ def read_own(
         raise SimgmcError(f"{name}: a label or token is {least - 1}, not in 0 .. {classes - 1}")
     shift = _per_channel("mean", mean, 0.0, parts[0].shape)
     scale = _per_channel("std", std, 1.0, parts[0].shape)
-    if not (scale > 1 / LARGEST_SCALE).all():
-        raise SimgmcError(f"{name}: std = {std}: must be above 0, and above {1 / LARGEST_SCALE:g}")
+    if not (scale > 1 / MAX_SCALE).all():
+        raise SimgmcError(f"{name}: std = {std}: must be above 0, and above {1 / MAX_SCALE:g}")
     return Dataset(name, *parts, classes or least, shift, scale, tokens)
 
 
@@ -138,8 +138,8 @@ def _labels(place: str, y: Any) -> np.ndarray:
     if array.dtype.kind not in "iu" or array.ndim > 1 or not array.size:
         shown = f"{str(y)[:40]} ({array.dtype if isinstance(y, (Tensor, np.ndarray)) else type(y).__name__})"
         raise SimgmcError(f"{place}: label {shown} is not a whole number of at most 64 bits")
-    if array.max() >= MOST_CLASSES:
-        raise SimgmcError(f"{place}: label {array.max()} is not below {MOST_CLASSES:,}")
+    if array.max() >= MAX_CLASSES:
+        raise SimgmcError(f"{place}: label {array.max()} is not below {MAX_CLASSES:,}")
     return array.astype(np.int64)
 
 
@@ -153,9 +153,9 @@ def _per_channel(
             lambda: np.asarray(default if given is None else given, np.float64),
         )
     )
-    if found.ndim > 1 or not (np.abs(found) < LARGEST_SCALE).all():
+    if found.ndim > 1 or not (np.abs(found) < MAX_SCALE).all():
         raise SimgmcError(
-            f"dataset: {what} = {str(given)[:40]}: give one number, or one for each channel, of less than {LARGEST_SCALE:g}"
+            f"dataset: {what} = {str(given)[:40]}: give one number, or one for each channel, of less than {MAX_SCALE:g}"
         )
     channels = shape[1]
     if len(found) not in (1, channels) or (len(found) > 1 and len(shape) not in (2, 4)):

@@ -28,7 +28,7 @@ from simgmc.core.layout import Layout
 
 SIZE = 40_000
 """Parameters of the small model, about."""
-LARGEST = 400_000
+MAX_PARAMETERS = 400_000
 """Parameters of the small models of all workers together, about, where all are rehearsed."""
 ROUNDS = 3
 
@@ -68,7 +68,7 @@ def rehearse_rounds(make: Callable[[Noise], Any], layout: Layout, workers: int) 
 
 def rehearse_events(run: Callable[[Noise], None], layout: Layout, workers: int, components: int = 0) -> Needed:
     """What a method needs that the clock drives; ``run(workload)`` trains for a while, evaluations included."""
-    size = min(SIZE, LARGEST // (workers * max(1, components)))
+    size = min(SIZE, MAX_PARAMETERS // (workers * max(1, components)))
     low, high = (_events(run, Noise(workers, _small(layout, of), components)) for of in (size // 4, size))
 
     tensors, gradient, evaluation = (of * layout.d / high.d for of in (high.live.peak, high.held, high.held_evaluating))

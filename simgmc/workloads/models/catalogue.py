@@ -21,7 +21,7 @@ from simgmc.core.registry import Entry, Option, Registry
 if TYPE_CHECKING:
     from torch import nn
 
-MOST_PARAMETERS = 10**9
+MAX_PARAMETERS = 10**9
 """Of a model: more would need tens of gigabytes for every worker."""
 
 
@@ -202,9 +202,9 @@ def check_model(name: str, sample_shape: tuple[int, ...], tokens: bool = False, 
             f"vit: patch = {resolved['patch']} must divide the sides of the images, samples have shape {sample_shape}"
         )
     parameters = _rough_size(name, sample_shape, resolved)
-    if parameters > MOST_PARAMETERS:
+    if parameters > MAX_PARAMETERS:
         raise SimgmcError(
-            f"{name}: layers of {_shown(resolved)} have {parameters:,} parameters; at most {MOST_PARAMETERS:,}"
+            f"{name}: layers of {_shown(resolved)} have {parameters:,} parameters; at most {MAX_PARAMETERS:,}"
         )
     return resolved
 

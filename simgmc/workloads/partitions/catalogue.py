@@ -91,7 +91,7 @@ def shards(labels: np.ndarray, workers: int, rng: np.random.Generator, shards_pe
 
 
 def contiguous(labels: np.ndarray, workers: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """One stretch of consecutive samples per worker, dealt out at random."""
+    """One segment of consecutive samples per worker, dealt out at random."""
     size = len(labels) // workers
     pieces = np.split(np.arange(workers * size), workers)
     return [pieces[place] for place in rng.permutation(workers)]
@@ -142,7 +142,7 @@ PARTITIONS: Registry[Partition] = Registry(
         Partition("iid", "every worker a random sample of the data", "standard", assign=iid),
         Partition(
             "contiguous",
-            "each worker one stretch of consecutive samples: of a text, its own part",
+            "each worker one segment of consecutive samples: of a text, its own part",
             "standard for text",
             assign=contiguous,
         ),

@@ -13,9 +13,9 @@ from test_simulation import SMALL
 from simgmc.commands.replay import replay
 from simgmc.core.errors import SimgmcError
 from simgmc.experiment import run as running
-from simgmc.experiment.partition_tables import note_holdings
+from simgmc.experiment.partition_tables import write_partition_tables
 from simgmc.results import report as reporting
-from simgmc.results.directory.holdings import Holdings, read_holdings, write_holdings
+from simgmc.results.directory.partition_table import PartitionTable, read_partition_table, write_partition_table
 from simgmc.results.directory.run_directory import create, open_run
 from simgmc.results.figures import plots
 from simgmc.scenario import ScenarioFile
@@ -49,20 +49,20 @@ def test_the_seed_whose_partition_is_shown_is_named_where_there_are_several(tmp_
     workload = {"dataset": "digits", "model": "logistic", "workers": 2, "batch_per_worker": 4, "rounds": 1}
     points = ScenarioFile({**ONE, "seeds": seeds, "workload": workload}, "small.toml").points
     directory = create(tmp_path / "run", "x")
-    note_holdings(directory, points, load_dataset)
-    (held,) = read_holdings(directory)
+    write_partition_tables(directory, points, load_dataset)
+    (held,) = read_partition_table(directory)
     assert held.name == f"digits, iid, {end}"
 
 
 def test_partitions_of_different_labels_and_units_are_read_back(tmp_path):
     directory = create(tmp_path / "run", "x")
     written = [
-        Holdings("digits, iid, 2 workers", np.array([[3, 0, 1], [2, 2, 0]])),
-        Holdings("digits, iid, 2 workers", np.array([[1, 1], [2, 5]])),  # two files of the same name
-        Holdings('text, "file" (path a,b.json)', np.array([[7], [8], [9]]), "blocks of 64 tokens"),
+        PartitionTable("digits, iid, 2 workers", np.array([[3, 0, 1], [2, 2, 0]])),
+        PartitionTable("digits, iid, 2 workers", np.array([[1, 1], [2, 5]])),  # two files of the same name
+        PartitionTable('text, "file" (path a,b.json)', np.array([[7], [8], [9]]), "blocks of 64 tokens"),
     ]
-    write_holdings(directory, written)
-    for one, other in zip(read_holdings(directory), written, strict=True):
+    write_partition_table(directory, written)
+    for one, other in zip(read_partition_table(directory), written, strict=True):
         assert (one.name, one.unit) == (other.name, other.unit) and np.array_equal(one.counts, other.counts)
 
 
@@ -71,15 +71,15 @@ def test_partitions_of_different_labels_and_units_are_read_back(tmp_path):
 )
 def test_a_damaged_table_is_named(tmp_path, damage):
     directory = create(tmp_path / "run", "x")
-    write_holdings(directory, [Holdings("iid", np.array([[3, 1], [2, 2]]))])
+    write_partition_table(directory, [PartitionTable("iid", np.array([[3, 1], [2, 2]]))])
     file = directory.path / "partition.csv"
     file.write_text("".join(damage(file.read_text().splitlines(keepends=True))))
     with pytest.raises(SimgmcError, match="partition.csv is damaged"):
-        read_holdings(directory)
+        read_partition_table(directory)
 
 
 def test_a_run_without_plots_has_the_table_and_no_picture(stopped):
-    (held,) = read_holdings(open_run(stopped))
+    (held,) = read_partition_table(open_run(stopped))
     assert held.counts.shape[0] == SMALL["workload"]["workers"]
     assert not list((stopped / "plots").glob("*"))
 

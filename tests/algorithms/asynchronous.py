@@ -201,16 +201,16 @@ class Schedule:
                     self._go(rank, gradient)
 
                 self._at(self.compute(rank, number), computed)
-            case effects.Meet(to=to, message=message):
+            case effects.Exchange(to=to, message=message):
                 self._meet(rank, to, content(message))
-            case effects.Ask():
+            case effects.Request():
                 self._ask(rank, one, effect, -1)
-            case effects.Launch(effect=asked):
+            case effects.Start(effect=asked):
                 handle = len(one.launched)
                 one.launched[handle] = None
                 self._ask(rank, one, asked, handle)
                 return False, handle
-            case effects.Join(handle=handle):
+            case effects.Wait(handle=handle):
                 if one.launched[handle] is not None:
                     one.half = None
                     return False, one.launched[handle]
@@ -246,7 +246,7 @@ class Schedule:
             self.crossing += 1
             self._at(self._delay(sender, receiver), landed)
 
-    def _ask(self, rank: int, one: Program, effect: effects.Ask, handle: int) -> None:
+    def _ask(self, rank: int, one: Program, effect: effects.Request, handle: int) -> None:
         message = content(effect.message)
         one.asked = (handle, message)
 

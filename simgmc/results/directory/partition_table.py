@@ -20,7 +20,7 @@ _COLUMNS = ("partition", "unit", "worker")
 
 
 @dataclass(frozen=True)
-class Holdings:
+class PartitionTable:
     """What the workers hold under one partition."""
 
     name: str
@@ -48,7 +48,7 @@ class Holdings:
         return f"{text}; the median worker in effect sees {effective:.2g} of {labels} labels"
 
 
-def write_holdings(directory: RunDirectory, holdings: Sequence[Holdings]) -> None:
+def write_partition_table(directory: RunDirectory, holdings: Sequence[PartitionTable]) -> None:
     """The file, where there is anything to tell; partitions with fewer labels than others leave the rest empty."""
     if not holdings:
         return
@@ -63,8 +63,8 @@ def write_holdings(directory: RunDirectory, holdings: Sequence[Holdings]) -> Non
         directory.replace(file, content)
 
 
-def read_holdings(directory: RunDirectory) -> list[Holdings]:
-    """What :func:`write_holdings` wrote; nothing where there is no such file. Raises SimgmcError where it is damaged."""
+def read_partition_table(directory: RunDirectory) -> list[PartitionTable]:
+    """What :func:`write_partition_table` wrote; nothing where there is no such file. Raises SimgmcError where it is damaged."""
     file = directory.path / FILE
     if not file.is_file():
         return []
@@ -78,7 +78,7 @@ def read_holdings(directory: RunDirectory) -> list[Holdings]:
             held.append([int(count) for count in counts if count])
             if same != [name, unit] or int(worker) != len(held) - 1:
                 raise ValueError(worker)
-        return [Holdings(name, np.array(counts), unit) for name, unit, counts in found]
+        return [PartitionTable(name, np.array(counts), unit) for name, unit, counts in found]
     except (ValueError, IndexError):
         raise SimgmcError(
             f"{file} is damaged: its rows are not those of workers 0, 1, 2 ... of a partition; remove it to report without it"
