@@ -18,13 +18,13 @@ class Kind(IntEnum):
     """What is asked for."""
 
     GRADIENT = 0
-    MEET = 1
-    ASK = 2
+    EXCHANGE = 1
+    REQUEST = 2
     SEND = 3
     COLLECT = 4
-    LAUNCH = 5
+    START = 5
     """Ask, and go on."""
-    JOIN = 6
+    WAIT = 6
     ROUND = 7
     """Nothing: a round is finished."""
     DIVERGED = 8
