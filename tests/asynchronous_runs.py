@@ -11,7 +11,7 @@ from torch import nn
 from simgmc.algorithms import ALGORITHMS
 from simgmc.compression import build as build_compressor
 from simgmc.costs.journal import Journal
-from simgmc.experiment.events import Clocked, Journalled
+from simgmc.experiment.events import EventLoop, Journalled
 from simgmc.network import ClusterSettings, ComputeTime, Duration, Host, Throughput
 from simgmc.network.cluster.peers import Peers
 from simgmc.network.topology.catalogue import build as build_topology
@@ -75,7 +75,7 @@ class Run:
     """What a run under the clock left."""
 
     trainer: PerWorkerTrainer
-    clocked: Clocked
+    loop: EventLoop
     peers: Peers
     journal: Journal
 
@@ -103,15 +103,15 @@ def run(
     peers = Peers(cluster)
     journal = journal or Journal()
 
-    def after(clocked: Clocked) -> None:
+    def after(loop: EventLoop) -> None:
         if on_instant is not None:
-            on_instant(clocked)
-        if sum(clocked.gradients) >= gradients:
+            on_instant(loop)
+        if sum(loop.gradients) >= gradients:
             peers.stop()
 
-    clocked = Clocked(peers, Journalled(trainer, journal), after)
-    clocked.run()
-    return Run(trainer, clocked, peers, journal)
+    loop = EventLoop(peers, Journalled(trainer, journal), after)
+    loop.run()
+    return Run(trainer, loop, peers, journal)
 
 
 __all__ = [

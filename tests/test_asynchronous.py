@@ -61,7 +61,7 @@ def test_an_asynchronous_server_answers_one_worker_after_compute_and_two_ways():
     message = 4 * workload.d / BANDWIDTH + LATENCY
     turn = GRADIENT + message + 2e-3 + message
     assert found.peers.now == pytest.approx(9 * turn + GRADIENT, rel=1e-9)
-    spent = found.asynchronous.spent()[0]
+    spent = found.loop.spent()[0]
     assert spent == pytest.approx(
         [10 * GRADIENT, 0, 18 * 4 * workload.d / BANDWIDTH, 18 * LATENCY, 9 * 2e-3, 0], rel=1e-9, abs=1e-12
     )
@@ -80,9 +80,9 @@ def test_two_workers_meet_when_the_slower_is_ready_and_swap_in_one_message_time(
     workload = quadratic(workers=2)
     found = run(algorithm("swarm-sgd", workload, period=3), workload, settings(2, {1: 5.0}), gradients=12)
     swap = 4 * workload.d / BANDWIDTH + LATENCY
-    assert found.asynchronous.round_ends[0][0] == pytest.approx(15 * GRADIENT + swap, rel=1e-9)
+    assert found.loop.round_ends[0][0] == pytest.approx(15 * GRADIENT + swap, rel=1e-9)
     assert found.peers.now == pytest.approx(2 * (15 * GRADIENT + swap) - 0, rel=0.5)
-    assert found.asynchronous.spent()[0, 5] >= 12 * GRADIENT * 0.99
+    assert found.loop.spent()[0, 5] >= 12 * GRADIENT * 0.99
 
 
 def test_the_nth_gradient_takes_as_long_as_in_round_n_of_a_synchronous_run():
@@ -94,9 +94,9 @@ def test_the_nth_gradient_takes_as_long_as_in_round_n_of_a_synchronous_run():
         .breakdown[:, :, 0]
         .cumsum(axis=0)
     )
-    spent = found.asynchronous.spent()[:, 0]
-    done = np.array([stacked[count - 1, rank] for rank, count in enumerate(found.asynchronous.gradients)])
-    begun = np.array([stacked[count, rank] for rank, count in enumerate(found.asynchronous.gradients)])
+    spent = found.loop.spent()[:, 0]
+    done = np.array([stacked[count - 1, rank] for rank, count in enumerate(found.loop.gradients)])
+    begun = np.array([stacked[count, rank] for rank, count in enumerate(found.loop.gradients)])
     assert (done * (1 - 1e-12) <= spent).all() and (spent <= begun).all() and np.isclose(done, spent, rtol=1e-12).any()
 
 
@@ -105,22 +105,22 @@ def test_gradients_overlap_with_the_averaging_of_ad_psgd():
     found = run(algorithm("ad-psgd", workload), workload, settings(2), gradients=40)
     # There and back take less than a gradient, so nobody ever waits.
     assert found.peers.now == pytest.approx(20 * GRADIENT, rel=1e-9)
-    assert found.asynchronous.spent()[:, 0] == pytest.approx([20 * GRADIENT] * 2, rel=1e-9)
+    assert found.loop.spent()[:, 0] == pytest.approx([20 * GRADIENT] * 2, rel=1e-9)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_workers_parts_add_up_to_the_time_of_the_run(name):
     workload = quadratic()
     found = run(method(name, workload), workload, settings(sigma=0.3, aggregation=Duration(1e-3)), gradients=100)
-    assert found.asynchronous.spent().sum(axis=1) == pytest.approx([found.peers.now] * 4, rel=1e-12)
+    assert found.loop.spent().sum(axis=1) == pytest.approx([found.peers.now] * 4, rel=1e-12)
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "osgp"])
 def test_gradients_that_were_finished_have_a_staleness_each_or_are_under_way(name):
     workload = quadratic()
     found = run(method(name, workload), workload, settings(sigma=0.3), gradients=200)
-    applied = sum(found.asynchronous.staleness.values())
-    assert 200 - 4 * 4 <= applied <= sum(found.asynchronous.gradients)
+    applied = sum(found.loop.staleness.values())
+    assert 200 - 4 * 4 <= applied <= sum(found.loop.gradients)
 
 
 def test_messages_of_overlap_sgp_have_a_staleness_each_or_are_under_way():
@@ -132,8 +132,8 @@ def test_messages_of_overlap_sgp_have_a_staleness_each_or_are_under_way():
             settings(), graph=build_topology("star", [*hosts, Host("server", 1e9, 1e9, latency)])
         )
         found = run(algorithm("osgp", workload, staleness=3), workload, cluster, gradients=200)
-        assert set(found.asynchronous.staleness) == expected
-        assert 3 * (200 - 4 * 5) <= sum(found.asynchronous.staleness.values()) <= 3 * 200
+        assert set(found.loop.staleness) == expected
+        assert 3 * (200 - 4 * 5) <= sum(found.loop.staleness.values()) <= 3 * 200
 
 
 # order ------------------------------------------------------------------------------------
@@ -162,8 +162,8 @@ def test_the_order_in_which_events_of_one_instant_were_made_changes_nothing(name
         shuffled = once()
         assert bits(shuffled.params) == bits(plain.params)
         assert shuffled.peers.now == plain.peers.now
-        assert shuffled.asynchronous.staleness == plain.asynchronous.staleness
-        assert np.array_equal(shuffled.asynchronous.spent(), plain.asynchronous.spent())
+        assert shuffled.loop.staleness == plain.loop.staleness
+        assert np.array_equal(shuffled.loop.spent(), plain.loop.spent())
 
 
 def test_a_slow_worker_changes_who_meets_whom_and_so_the_numbers():
@@ -172,7 +172,7 @@ def test_a_slow_worker_changes_who_meets_whom_and_so_the_numbers():
         workload = quadratic()
         results.append(run(algorithm("swarm-sgd", workload), workload, settings(4, {0: slow})))
     assert bits(results[0].params) != bits(results[1].params)
-    assert results[1].asynchronous.gradients[0] < min(results[1].asynchronous.gradients[1:])
+    assert results[1].loop.gradients[0] < min(results[1].loop.gradients[1:])
 
 
 def test_an_asynchronous_server_loses_little_by_a_slow_worker_and_a_bound_of_zero_all_of_it():
@@ -234,8 +234,8 @@ def test_a_run_that_goes_on_from_any_instant_ends_with_the_same_bits(name, tmp_p
         trainer = PerWorkerTrainer(method(name, workload), workload, lambda epoch: 0.05, seed=1)
         journal = Journal()
 
-        def save(clocked, stop=stop, trainer=trainer, journal=journal, checkpoints=checkpoints):
-            if sum(clocked.gradients) >= stop:
+        def save(loop, stop=stop, trainer=trainer, journal=journal, checkpoints=checkpoints):
+            if sum(loop.gradients) >= stop:
                 arrays, plain = to_arrays(trainer.state())
                 checkpoints.save({**arrays, "journal": journal.to_array()}, plain)
                 raise Stop
@@ -249,7 +249,7 @@ def test_a_run_that_goes_on_from_any_instant_ends_with_the_same_bits(name, tmp_p
         trainer.load_state(from_arrays(arrays, plain))
         again = run(None, workload, cluster, gradients=90, trainer=trainer, journal=journal)
         assert bits(again.params) == bits(whole.params)
-        assert again.peers.now == whole.peers.now and again.asynchronous.staleness == whole.asynchronous.staleness
+        assert again.peers.now == whole.peers.now and again.loop.staleness == whole.loop.staleness
         assert np.array_equal(again.journal.to_array(), whole.journal.to_array())
         state, expected = again.trainer.workload.state_dict(), whole.trainer.workload.state_dict()
         assert all(bits(state[key]) == bits(value) for key, value in expected.items())
@@ -260,7 +260,7 @@ def test_a_journal_alone_gives_every_time_again():
     cluster = settings(sigma=0.3)
     whole = run(algorithm("async-sgd", workload), workload, cluster)
     again = run(None, workload, cluster, journal=Journal(whole.journal.to_array()), trainer="nothing is trained")
-    assert again.peers.now == whole.peers.now and np.array_equal(again.asynchronous.spent(), whole.asynchronous.spent())
+    assert again.peers.now == whole.peers.now and np.array_equal(again.loop.spent(), whole.loop.spent())
 
 
 @given(cut=st.integers(1, 40))
@@ -281,9 +281,9 @@ def test_a_worker_that_crashes_loses_its_step_and_holds_up_nobody_else():
     cluster = settings(faults=Faults((Crash(1, 0.055, 0.5),)))
     workload = quadratic()
     found = run(algorithm("async-sgd", workload), workload, cluster, gradients=150)
-    others = [count for rank, count in enumerate(found.asynchronous.gradients) if rank != 1]
-    assert found.asynchronous.gradients[1] < min(others) - 20
-    assert found.asynchronous.spent().sum(axis=1) == pytest.approx([found.peers.now] * 4, rel=1e-12)
+    others = [count for rank, count in enumerate(found.loop.gradients) if rank != 1]
+    assert found.loop.gradients[1] < min(others) - 20
+    assert found.loop.spent().sum(axis=1) == pytest.approx([found.peers.now] * 4, rel=1e-12)
 
 
 def test_a_run_in_which_everybody_waits_for_one_who_is_gone_says_so():
@@ -291,7 +291,7 @@ def test_a_run_in_which_everybody_waits_for_one_who_is_gone_says_so():
     workload = quadratic()
     found = run(algorithm("stale-synchronous-sgd", workload, bound=2), workload, cluster, gradients=1000)
     assert re.match(r"nothing more can happen at t = .* gone for good", found.peers.stopped)
-    assert found.asynchronous.spent().sum(axis=1) == pytest.approx([found.peers.now] * 4, rel=1e-12)
+    assert found.loop.spent().sum(axis=1) == pytest.approx([found.peers.now] * 4, rel=1e-12)
 
 
 DEAD = Dynamics(failures=(LinkFailure("worker1", "switch", 0.5),))
@@ -304,18 +304,15 @@ def test_a_link_that_is_dead_for_good_ends_the_run_when_nothing_more_can_happen(
     assert re.search(
         r"worker1 -> .* is stuck at t = 0\.5.* link worker1 -> switch has no bandwidth", found.peers.stopped
     )
-    assert min(found.asynchronous.gradients) > 10 and found.peers.now > 0.5
-    assert found.asynchronous.spent().sum(axis=1) == pytest.approx([found.peers.now] * 4, rel=1e-12)
+    assert min(found.loop.gradients) > 10 and found.peers.now > 0.5
+    assert found.loop.spent().sum(axis=1) == pytest.approx([found.peers.now] * 4, rel=1e-12)
 
 
 def test_a_link_that_is_dead_for_good_leaves_its_worker_behind_where_nobody_waits_for_it():
     workload = quadratic()
     found = run(method("async", workload), workload, settings(dynamics=DEAD), gradients=1000)
-    assert found.peers.stopped is None and sum(found.asynchronous.gradients) >= 1000
-    assert (
-        found.asynchronous.gradients[1]
-        < min(count for rank, count in enumerate(found.asynchronous.gradients) if rank != 1) - 100
-    )
+    assert found.peers.stopped is None and sum(found.loop.gradients) >= 1000
+    assert found.loop.gradients[1] < min(count for rank, count in enumerate(found.loop.gradients) if rank != 1) - 100
 
 
 def test_pauses_stretch_the_work_of_every_worker():

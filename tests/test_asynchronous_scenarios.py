@@ -44,7 +44,7 @@ def rows(run, file="metrics.csv", **wanted):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("clocked")
+    folder = tmp_path_factory.mktemp("asynchronous")
     command("run", write(folder), "--out", folder / "run")
     return folder / "run"
 

@@ -23,7 +23,7 @@ from simgmc.core.errors import SimgmcError, show_value, suggestion
 from simgmc.core.quantities import parse, percent_text, time_text
 from simgmc.core.terminal import plain_console
 from simgmc.costs.journal import Journal
-from simgmc.experiment.events import Clocked, Journalled
+from simgmc.experiment.events import EventLoop, Journalled
 from simgmc.experiment.plan import Training, cluster_settings, require_stated_times, trainings
 from simgmc.network import ClusterSettings, simulate
 from simgmc.network.cluster.chrome_trace import chrome_trace
@@ -114,7 +114,7 @@ def timeline(
 def watch(directory: RunDirectory, training: Training, point: GridPoint, rounds: str | None, stem: str) -> Watched:
     """Simulate a window of a finished series in every detail, and the whole for its totals."""
     if training.asynchronous:
-        return _watch_clocked(directory, training, point, rounds, stem)
+        return _watch_asynchronous(directory, training, point, rounds, stem)
     costs = directory.read_costs(training.key)
     total = min(directory.breakdowns()[training.series(point)].rounds, len(costs))
     first, last = _window(rounds, total, str(directory.path))
@@ -135,7 +135,7 @@ def watch(directory: RunDirectory, training: Training, point: GridPoint, rounds:
     )
 
 
-def _watch_clocked(
+def _watch_asynchronous(
     directory: RunDirectory, training: Training, point: GridPoint, rounds: str | None, stem: str
 ) -> Watched:
     """The same of a training that the clock drove, by its journal. Workers have rounds of their own:
@@ -182,12 +182,12 @@ def _watch_clocked(
     )
 
 
-def _again(peers: Peers, journal: np.ndarray, until: float) -> Clocked:
+def _again(peers: Peers, journal: np.ndarray, until: float) -> EventLoop:
     """The events of a finished training up to some time, without training."""
-    clocked = Clocked(peers, Journalled(None, Journal(journal)), lambda clocked: None)
+    loop = EventLoop(peers, Journalled(None, Journal(journal)), lambda loop: None)
     peers.clock.call_at(until, lambda _: peers.stop(), LAST_OF_INSTANT)
-    clocked.run()
-    return clocked
+    loop.run()
+    return loop
 
 
 def _loads(links: Sequence[tuple[str, str]], shares: np.ndarray, nbytes: np.ndarray) -> dict[tuple[str, str], float]:

@@ -23,7 +23,7 @@ class Kind(IntEnum):
     SEND = 3
     COLLECT = 4
     START = 5
-    """Ask, and go on."""
+    """Request, and go on."""
     WAIT = 6
     ROUND = 7
     """Nothing: a round is finished."""
@@ -41,7 +41,7 @@ class Request:
 
     kind: Kind
     to: int = 0
-    """A rank; how many messages to wait for (COLLECT); which launch (JOIN)."""
+    """A rank; how many messages to wait for (COLLECT); which started request (WAIT)."""
     message: int = NOTHING
     nbytes: int = 0
     compressed: int = 0

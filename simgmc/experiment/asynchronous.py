@@ -13,7 +13,7 @@ from simgmc.core.errors import DivergenceError, SimgmcError
 from simgmc.core.interruption import Interruption
 from simgmc.costs.journal import Journal
 from simgmc.experiment.evaluations import Evaluations
-from simgmc.experiment.events import Clocked, Journalled
+from simgmc.experiment.events import EventLoop, Journalled
 from simgmc.experiment.record import Milestones, Record, State
 from simgmc.network import ClusterSettings
 from simgmc.network.cluster.breakdown import CATEGORIES
@@ -71,7 +71,7 @@ class AsynchronousTraining:
         self._load(on_evaluation)
         self._peers = Peers(settings)
         self._numerics = Journalled(trainer, self._journal)
-        self._clocked = Clocked(self._peers, self._numerics, self._after)
+        self._loop = EventLoop(self._peers, self._numerics, self._after)
         self._before = 0.0
         self._evaluated = -1
         self._awaited = False
@@ -83,8 +83,8 @@ class AsynchronousTraining:
         """Train to the end (or until it diverges)."""
         self._peers.clock.call_at(0.0, lambda _: self._evaluate(), LAST_OF_INSTANT)
         try:
-            self._clocked.run()
-            if self._clocked.diverged:
+            self._loop.run()
+            if self._loop.diverged:
                 raise DivergenceError(self._trainer.diverged)
             if self._peers.stopped:
                 self._evaluate()
@@ -109,9 +109,9 @@ class AsynchronousTraining:
 
     @property
     def _mean_gradients(self) -> float:
-        return sum(self._clocked.gradients) / len(self._clocked.gradients)
+        return sum(self._loop.gradients) / len(self._loop.gradients)
 
-    def _after(self, clocked: Clocked) -> None:
+    def _after(self, loop: EventLoop) -> None:
         """The end of an instant at which gradients were finished."""
         now = self._mean_gradients
         over = self._milestones.over_by_clock(now)
@@ -153,8 +153,8 @@ class AsynchronousTraining:
         )
 
     def _finished(self) -> Finished:
-        peers, clocked = self._peers, self._clocked
-        spent = clocked.spent()
+        peers, loop = self._peers, self._loop
+        spent = loop.spent()
         parts = dict(zip(CATEGORIES, spent.mean(axis=0), strict=True))
         breakdown = Breakdown(
             rounds=int(self._mean_gradients),
@@ -171,7 +171,7 @@ class AsynchronousTraining:
         )
         links = traffic(peers.fabric.links.names, peers.link_bytes, peers.link_messages)
         details = Details(
-            spent, np.array(clocked.gradients), links, dict(clocked.staleness), stale=self._trainer.algorithm.stale
+            spent, np.array(loop.gradients), links, dict(loop.staleness), stale=self._trainer.algorithm.stale
         )
         return Finished(self.record, breakdown, details, self._journal.to_array())
 

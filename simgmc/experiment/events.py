@@ -1,6 +1,6 @@
 """Training that the simulated clock drives: what happens first, trains first.
 
-Every worker's program runs on its own. :class:`Clocked` takes its requests to the simulated
+Every worker's program runs on its own. :class:`EventLoop` takes its requests to the simulated
 cluster and brings back the answers at the simulated moment at which they are there; the
 numerics (:class:`simgmc.training.per_worker.PerWorkerTrainer`, or a :class:`Journal` of it)
 never see the clock, the cluster never sees a tensor.
@@ -89,13 +89,13 @@ class _Inbox:
     """How many messages the owner waits for, and what the time goes into."""
 
 
-class Clocked:
+class EventLoop:
     """One training under the clock.
 
-    ``after(clocked)`` is called at the end of every instant at which a gradient was finished.
+    ``after(loop)`` is called at the end of every instant at which a gradient was finished.
     """
 
-    def __init__(self, peers: Peers, numerics: Numerics, after: Callable[[Clocked], None]):
+    def __init__(self, peers: Peers, numerics: Numerics, after: Callable[[EventLoop], None]):
         self.peers = peers
         self._numerics = numerics
         self._after = after

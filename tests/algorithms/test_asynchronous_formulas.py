@@ -14,7 +14,7 @@ from asynchronous_runs import algorithm
 
 from simgmc.core.randomness import generator
 from simgmc.costs.journal import Journal
-from simgmc.experiment.events import Clocked, Journalled
+from simgmc.experiment.events import EventLoop, Journalled
 from simgmc.network import ClusterSettings, ComputeTime, Duration, Host
 from simgmc.network.cluster.peers import Peers
 from simgmc.network.topology.catalogue import build as build_topology
@@ -239,15 +239,15 @@ def test_every_gradient_leaves_what_the_formulas_say(identity, name):
     trainer = PerWorkerTrainer(method, workload, rate, DECAY, seed=1, graph=neighbours)
     states = []
 
-    def after(clocked: Clocked) -> None:
+    def after(loop: EventLoop) -> None:
         own = np.stack([model.numpy() for model in trainer.models()])
         states.append(trainer.server.params.numpy() if method.centralised else own)
-        if sum(clocked.gradients) == GRADIENTS:
+        if sum(loop.gradients) == GRADIENTS:
             peers.stop()
 
-    clocked = Clocked(peers, Journalled(trainer, Journal()), after)
-    clocked.run()
+    loop = EventLoop(peers, Journalled(trainer, Journal()), after)
+    loop.run()
     expected = formulas.run().states
     error = max(float(np.abs(mine - theirs).max()) for mine, theirs in zip(states, expected, strict=True))
     identity(f"    {name} = formulas, varying rate, weight decay, stragglers", error)
-    assert clocked.staleness == formulas.staleness
+    assert loop.staleness == formulas.staleness

@@ -52,7 +52,7 @@ def test_two_schedulers_that_share_no_code_train_alike(identity, name, on_ring):
     compute, latency = lambda k, n: GRADIENT * SLOW[k], lambda i, j, n: LATENCY
     schedule = Schedule(method, quadratic(K), graph=graph, seed=1, compute=compute, latency=latency)
     schedule.run(10**6, 120)
-    assert product.asynchronous.gradients == [len(one.gradients) for one in schedule.all]
+    assert product.loop.gradients == [len(one.gradients) for one in schedule.all]
     assert product.peers.now == pytest.approx(schedule.time, rel=1e-4)
     error = 0.0
     trained = [*(one.worker for one in product.trainer.runs), product.trainer.server]
@@ -62,7 +62,7 @@ def test_two_schedulers_that_share_no_code_train_alike(identity, name, on_ring):
             if isinstance(value, torch.Tensor):
                 error = max(error, difference(theirs.state()[key], value))
     identity(f"    the engine = a small scheduler, {name}", error)
-    assert product.asynchronous.staleness == {late: schedule.staleness.count(late) for late in set(schedule.staleness)}
+    assert product.loop.staleness == {late: schedule.staleness.count(late) for late in set(schedule.staleness)}
     if "failing" in name:
         assert (
             product.trainer.metrics()["failed_decodings"]

@@ -20,7 +20,7 @@ from simgmc.core.quantities import bytes_text
 from simgmc.core.randomness import generator
 from simgmc.costs.steps import RoundCosts
 from simgmc.experiment.building import build_asynchronous_trainer, build_trainer
-from simgmc.experiment.events import Clocked
+from simgmc.experiment.events import EventLoop
 from simgmc.experiment.plan import Training, cluster_settings
 from simgmc.experiment.preflight.checks import keys_named
 from simgmc.experiment.record import Milestones
@@ -173,18 +173,18 @@ def _run_asynchronous(
     trainer.on_message = on_message
     peers = Peers(cluster_settings(training.scenario, training.method, training.seed))
 
-    def after(clocked: Clocked) -> None:
-        if sum(clocked.gradients) >= gradients * noise.workers:
+    def after(loop: EventLoop) -> None:
+        if sum(loop.gradients) >= gradients * noise.workers:
             peers.stop()
 
-    clocked = Clocked(peers, trainer, after)
+    loop = EventLoop(peers, trainer, after)
     try:
-        clocked.run()
+        loop.run()
     except DivergenceError:
         peers.stop()
     finally:
         trainer.close()
-    return peers, sum(clocked.gradients) / noise.workers
+    return peers, sum(loop.gradients) / noise.workers
 
 
 def wire_format(training: Training, layout: Layout) -> str:
