@@ -5,7 +5,6 @@ Units are those of SI and IEC: ``k`` is 1000, ``Ki`` is 1024, ``B`` a byte, ``bi
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -70,11 +69,32 @@ def parse(text: Any, units: dict[str, float], example: str, *, positive: bool = 
     return Quantity(value, text.strip())
 
 
-def _nearest_unit(unit: str, units: dict[str, float]) -> str:
-    spelled_out = re.sub(r"^([kMGT]?)bps$", lambda m: f"{m[1]}bit/s", unit)
-    by_case = [name for name in units if name.lower() == spelled_out.lower()]
-    close = by_case or difflib.get_close_matches(spelled_out, units, 1)
-    return (f'did you mean "{close[0]}"? ' if close else "") + f"units: {', '.join(units)}"
+_SPELLING = re.compile(r"([kmgt]?)(i?)(bits?|bytes?|b)(?:/s(?:ec(?:ond)?)?|ps)?", re.IGNORECASE)
+_SPELLED_OUT = {
+    "ns": ("nsec", "nsecs", "nanosecond", "nanoseconds"),
+    "us": ("usec", "usecs", "microsecond", "microseconds"),
+    "ms": ("msec", "msecs", "millisecond", "milliseconds"),
+    "s": ("sec", "secs", "second", "seconds"),
+    "min": ("mins", "minute", "minutes"),
+    "h": ("hr", "hrs", "hour", "hours"),
+}
+
+
+def _nearest_unit(unit: str, units: Mapping[str, float]) -> str:
+    meant = _meant(unit, units)
+    return (f'did you mean "{meant}"? ' if meant else "") + f"units: {', '.join(units)}"
+
+
+def _meant(unit: str, units: Mapping[str, float]) -> str | None:
+    """The unit of the same size that another spelling stands for: ``Gb/s`` is ``Gbit/s``, never ``GB/s``."""
+    if (match := _SPELLING.fullmatch(unit)) is not None:
+        prefix, binary, what = match.groups()
+        byte = what == "B" or what.lower().startswith("byte")
+        prefix = prefix.upper() if binary or prefix not in ("k", "K") else "k"
+        name = prefix + ("i" if binary else "") + ("B" if byte else "bit")
+        return next((one for one in (name, f"{name}/s") if one in units), None)
+    words = [name for name, spellings in _SPELLED_OUT.items() if unit.lower() in spellings and name in units]
+    return words[0] if words else None
 
 
 def is_rate(quantity: Quantity) -> bool:
