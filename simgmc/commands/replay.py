@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from simgmc.core.errors import SimgmcError, show_value
+from simgmc.core.errors import SimgmcError, reason, show_value
 from simgmc.core.terminal import plain_console
 from simgmc.experiment.explanation import explain, print_explanations
 from simgmc.experiment.header import line, print_cluster
@@ -136,7 +136,7 @@ def _cluster_table(path: str | Path) -> dict[str, Any]:
     try:
         content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise SimgmcError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise SimgmcError(f"{path}: cannot be read: {reason(error)}") from None
     except tomllib.TOMLDecodeError as error:
         raise SimgmcError(f"{path}: not valid TOML: {error}") from None
     if not isinstance(content.get("cluster"), dict):

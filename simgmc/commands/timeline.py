@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from simgmc.core.errors import SimgmcError, show_value, suggestion
+from simgmc.core.errors import SimgmcError, reason, show_value, suggestion
 from simgmc.core.quantities import parse, percent_text, time_text
 from simgmc.core.terminal import plain_console
 from simgmc.costs.journal import Journal
@@ -219,7 +219,7 @@ def write(watched: Watched, directory: RunDirectory, folder: Path) -> list[Path]
             for what, figure in figures.items():
                 files += panels.save([figure], folder, f"{watched.stem}.{what}", directory.replace, ("png", "pdf"))
     except OSError as error:
-        raise SimgmcError(f"cannot write to {folder}: {error.strerror}") from None
+        raise SimgmcError(f"cannot write to {folder}: {reason(error)}") from None
     return files
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from simgmc.core.errors import SimgmcError
+from simgmc.core.errors import SimgmcError, reason
 from simgmc.core.quantities import bytes_text, time_text
 from simgmc.core.terminal import plain_console
 from simgmc.network.validation.validate import FileReport, validate
@@ -54,7 +54,7 @@ def _write(path: str, text: str) -> None:
     try:
         Path(path).write_text(text, encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise SimgmcError(f"{str(path)!r}: cannot be written: {getattr(error, 'strerror', None) or error}") from None
+        raise SimgmcError(f"{str(path)!r}: cannot be written: {reason(error)}") from None
 
 
 def _print_files(console: Console, reports: Sequence[FileReport]) -> None:

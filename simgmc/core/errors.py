@@ -26,6 +26,11 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(text in str(error) for text in texts)
 
 
+def reason(error: BaseException) -> str:
+    """What went wrong with a file, in a few words: those of the operating system where it has any."""
+    return getattr(error, "strerror", None) or str(error)
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """``did you mean "x"? `` if something is near, then all that is known."""
     known = list(known)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import networkx as nx
 
-from simgmc.core.errors import SimgmcError
+from simgmc.core.errors import SimgmcError, reason
 
 
 def read_text(file: str | Path) -> str:
@@ -17,9 +17,7 @@ def read_text(file: str | Path) -> str:
     except UnicodeDecodeError:
         raise SimgmcError(f"cannot read the network file {file}: it must be text in UTF-8") from None
     except (OSError, ValueError) as error:
-        raise SimgmcError(
-            f"cannot read the network file {str(file)!r}: {getattr(error, 'strerror', None) or error}"
-        ) from None
+        raise SimgmcError(f"cannot read the network file {str(file)!r}: {reason(error)}") from None
 
 
 def read_table(text: str, name: str, columns: Sequence[str]) -> list[dict[str, str]]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from simgmc.core.errors import SimgmcError, show_value
+from simgmc.core.errors import SimgmcError, reason, show_value
 from simgmc.results.directory.partition_table import FILE, PartitionTable, write_partition_table
 from simgmc.results.directory.run_directory import RunDirectory
 from simgmc.scenario import GridPoint, Scenario
@@ -31,7 +31,7 @@ def copy_partition_tables(source: RunDirectory, directory: RunDirectory) -> None
         try:
             directory.replace(directory.path / FILE, file.read_bytes())
         except OSError as error:
-            raise SimgmcError(f"{file}: cannot be copied: {error.strerror}") from None
+            raise SimgmcError(f"{file}: cannot be copied: {reason(error)}") from None
 
 
 def _chosen(scenario: Scenario) -> tuple | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from simgmc.core.errors import SimgmcError
+from simgmc.core.errors import SimgmcError, reason
 from simgmc.core.registry import Entry, Numbers, Option, Registry
 from simgmc.mixing.graphs import MAX_NODES, GossipGraph
 
@@ -245,9 +245,7 @@ def read_matrix(file: str) -> np.ndarray:
     except FileNotFoundError:
         raise SimgmcError(f"{file}: no such file") from None
     except (OSError, ValueError, EOFError, MemoryError) as error:
-        raise SimgmcError(
-            f"{file}: is not a matrix that can be read: {getattr(error, 'strerror', None) or error}"
-        ) from None
+        raise SimgmcError(f"{file}: is not a matrix that can be read: {reason(error)}") from None
     if matrix.ndim != 2 or matrix.dtype.kind not in "iuf":
         raise SimgmcError(f"{file}: must hold a square matrix of numbers")
     return matrix

@@ -17,7 +17,7 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
-from simgmc.core.errors import SimgmcError, show_key, show_value, suggestion
+from simgmc.core.errors import SimgmcError, reason, show_key, show_value, suggestion
 from simgmc.scenario.point import Scenario, reads_shared_weights
 from simgmc.scenario.relative_paths import anchor
 
@@ -102,7 +102,7 @@ class ScenarioFile:
             near = sorted(p.name for p in path.parent.glob("*.toml")) if path.parent.is_dir() else []
             raise SimgmcError(f"{path}: no such file" + (f"; there: {', '.join(near)}" if near else "")) from None
         except (OSError, ValueError) as error:
-            raise SimgmcError(f"{str(path)!r}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+            raise SimgmcError(f"{str(path)!r}: cannot be read: {reason(error)}") from None
         try:
             content = tomllib.loads(text)
         except (ValueError, RecursionError) as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from simgmc.core.errors import SimgmcError
+from simgmc.core.errors import SimgmcError, reason
 from simgmc.core.randomness import generator
 from simgmc.network.flows.fluid import FluidNetwork, Transfer
 from simgmc.network.topology.routing import Links
@@ -78,9 +78,7 @@ class BandwidthTrace:
         except UnicodeDecodeError:
             raise SimgmcError(f"cannot read the bandwidth trace {path}: it must be text in UTF-8") from None
         except (OSError, ValueError) as error:
-            raise SimgmcError(
-                f"cannot read the bandwidth trace {str(path)!r}: {getattr(error, 'strerror', None) or error}"
-            ) from None
+            raise SimgmcError(f"cannot read the bandwidth trace {str(path)!r}: {reason(error)}") from None
         try:
             rows = list(
                 csv.reader((line for line in text.splitlines() if line.strip()[:1] not in ("", "#")), strict=True)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from simgmc.core.errors import SimgmcError
+from simgmc.core.errors import SimgmcError, reason
 from simgmc.network.flows.fluid import StuckError
 from simgmc.network.validation.measured import MODELLED, Fit, fit_overheads, headline, simulated_seconds
 from simgmc.network.validation.reference import max_min_case, sliced_ring_case
@@ -105,9 +105,7 @@ def validate_file(file: str | Path) -> FileReport:
     except UnicodeDecodeError:
         raise SimgmcError(f"cannot read the reference file {file}: it must be text in UTF-8") from None
     except (OSError, ValueError) as error:
-        raise SimgmcError(
-            f"cannot read the reference file {str(file)!r}: {getattr(error, 'strerror', None) or error}"
-        ) from None
+        raise SimgmcError(f"cannot read the reference file {str(file)!r}: {reason(error)}") from None
     try:
         document = json.loads(text)
     except ValueError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from simgmc.core.errors import SimgmcError
+from simgmc.core.errors import SimgmcError, reason
 from simgmc.network.validation.validate import FileReport
 
 FORMATS = (".png", ".pdf", ".svg")
@@ -63,6 +63,6 @@ def draw(report: FileReport, path: str | Path) -> None:
     try:
         figure.savefig(path, dpi=180)
     except OSError as error:
-        raise SimgmcError(f"{path}: cannot be written: {error.strerror or error}") from None
+        raise SimgmcError(f"{path}: cannot be written: {reason(error)}") from None
     finally:
         pyplot.close(figure)

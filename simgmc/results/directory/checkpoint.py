@@ -21,8 +21,8 @@ from urllib.parse import quote
 
 import numpy as np
 
-from simgmc.core.errors import SimgmcError
-from simgmc.results.directory.own_files import PARTIAL, STATE_ENDS, reason
+from simgmc.core.errors import SimgmcError, reason
+from simgmc.results.directory.own_files import PARTIAL, STATE_ENDS
 
 CHECKPOINTS = "checkpoint"
 """Where they lie in a run directory."""

@@ -6,7 +6,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from simgmc.core.errors import SimgmcError
+from simgmc.core.errors import SimgmcError, reason
 from simgmc.results.directory.details import FILES
 from simgmc.results.directory.rows import read_text
 from simgmc.results.directory.run_lock import LOCK_NAME
@@ -100,8 +100,3 @@ def clear(path: Path) -> None:
             raise SimgmcError(f"cannot remove {file}: {reason(error)}") from None
     with suppress(OSError):  # it is not there, or holds files of somebody else's
         (path / "timeline").rmdir()
-
-
-def reason(error: Exception) -> str:
-    """What the operating system says of an error, in a few words."""
-    return getattr(error, "strerror", None) or str(error)

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from simgmc.core.errors import SimgmcError
+from simgmc.core.errors import SimgmcError, reason
 
 
 def cell(value: object) -> str:
@@ -114,7 +114,7 @@ def append(file: Path, lines: str) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise SimgmcError(f"cannot write to {file}: {error.strerror}; what was written before is kept") from None
+        raise SimgmcError(f"cannot write to {file}: {reason(error)}; what was written before is kept") from None
 
 
 def read_text(file: Path) -> str:
@@ -122,7 +122,7 @@ def read_text(file: Path) -> str:
     try:
         return file.read_bytes().decode("utf-8")
     except OSError as error:
-        raise SimgmcError(f"cannot read {file}: {error.strerror}") from None
+        raise SimgmcError(f"cannot read {file}: {reason(error)}") from None
     except UnicodeDecodeError as error:
         raise SimgmcError(f"{file} is damaged: byte {error.start} is not UTF-8 text") from None
 

@@ -36,12 +36,12 @@ from urllib.parse import quote, unquote
 
 import numpy as np
 
-from simgmc.core.errors import SimgmcError
+from simgmc.core.errors import SimgmcError, reason
 from simgmc.costs import storage as stored_costs
 from simgmc.costs.steps import RoundCosts
 from simgmc.results.directory import details as of_details
 from simgmc.results.directory.details import Details
-from simgmc.results.directory.own_files import PARTIAL, check_free, clear, reason
+from simgmc.results.directory.own_files import PARTIAL, check_free, clear
 from simgmc.results.directory.records import COLLECTIVE_KEY, Breakdown, Evaluation, OtherMetric, SeriesKey
 from simgmc.results.directory.rows import append, cell, cells, line, read_table, read_text, values
 

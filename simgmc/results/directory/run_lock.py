@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from simgmc.core.errors import SimgmcError
+from simgmc.core.errors import SimgmcError, reason
 
 try:
     import fcntl
@@ -29,9 +29,7 @@ def writing(path: str | Path) -> Iterator[None]:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
-        raise SimgmcError(
-            f"cannot make the run directory {path}: {getattr(error, 'strerror', None) or error}"
-        ) from None
+        raise SimgmcError(f"cannot make the run directory {path}: {reason(error)}") from None
     if fcntl is None:
         yield
         return
@@ -50,7 +48,7 @@ def _held(path: Path, file: Path) -> int:
         try:
             descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise SimgmcError(f"cannot write to {file}: {error.strerror}") from None
+            raise SimgmcError(f"cannot write to {file}: {reason(error)}") from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(descriptor), os.stat(file)):
@@ -64,5 +62,5 @@ def _held(path: Path, file: Path) -> int:
             ) from None
         except OSError as error:
             os.close(descriptor)
-            raise SimgmcError(f"cannot lock {file}: {error.strerror}") from None
+            raise SimgmcError(f"cannot lock {file}: {reason(error)}") from None
         os.close(descriptor)

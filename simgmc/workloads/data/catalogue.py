@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from simgmc.core.errors import SimgmcError
+from simgmc.core.errors import SimgmcError, reason
 from simgmc.core.imports import ImportPath, call
 from simgmc.core.randomness import generator
 from simgmc.core.registry import Entry, Option, Registry
@@ -118,9 +118,7 @@ def _read_file(name: str, path: str) -> bytes:
     try:
         return Path(path).expanduser().read_bytes()
     except (OSError, ValueError, RuntimeError) as error:
-        raise SimgmcError(
-            f"dataset {name!r}: cannot read {path}: {getattr(error, 'strerror', None) or error}"
-        ) from None
+        raise SimgmcError(f"dataset {name!r}: cannot read {path}: {reason(error)}") from None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simgmc.core.errors import SimgmcError
+from simgmc.core.errors import SimgmcError, reason
 
 DATA_VARIABLE = "SIMGMC_DATA"
 """The environment variable that names the data directory."""
@@ -113,7 +113,7 @@ def read_form(name: str, form: Form, directory: Path, obtain: str) -> Any:
         try:
             contents[file.path] = content = path.read_bytes()
         except OSError as error:
-            raise SimgmcError(f"dataset {name!r}: cannot read {path}: {error.strerror}") from error
+            raise SimgmcError(f"dataset {name!r}: cannot read {path}: {reason(error)}") from error
         if file.checksum:
             found = hashlib.new(file.algorithm, content).hexdigest()
             if found != file.checksum:

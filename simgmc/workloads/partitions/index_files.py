@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from simgmc.core.errors import SimgmcError
+from simgmc.core.errors import SimgmcError, reason
 
 _DAMAGE = (ValueError, KeyError, EOFError, RuntimeError, MemoryError, csv.Error, zipfile.BadZipFile, zlib.error)
 """What readers raise for content that is none of theirs. RuntimeError: encrypted, deeply nested, an unknown compression."""
@@ -45,9 +45,7 @@ def read_index_file(path: str | Path, workers: int, samples: int) -> list[np.nda
     try:
         content = path.read_bytes()
     except (OSError, ValueError) as error:
-        raise SimgmcError(
-            f"partition file {path}: cannot be read: {getattr(error, 'strerror', None) or error}"
-        ) from None
+        raise SimgmcError(f"partition file {path}: cannot be read: {reason(error)}") from None
     try:
         lists = read(content)
     except _DAMAGE as error:
