@@ -1,17 +1,13 @@
-"""Where the tests find shared pieces and, when it is there, real data."""
+"""What every test runs under."""
 
 from __future__ import annotations
 
 import signal
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 # The table of identities is printed by the process that collects the reports, whatever it runs itself.
-pytest_plugins = ["algorithms.identity_table"]
+pytest_plugins = ["tests.algorithms.identity_table"]
 
 # A shell without job control starts what is to run in the background with Ctrl-C ignored, and
 # children inherit that; the tests of stopping a run send it.

@@ -5,13 +5,13 @@ from __future__ import annotations
 import networkx as nx
 import pytest
 import torch
-from algorithms.asynchronous import Schedule, complete, quadratic, ring, times
-from algorithms.trajectories import difference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simgmc.algorithms.ad_psgd import ADPSGD, active_side
 from simgmc.mixing import gossip_graph
+from tests.algorithms.small_scheduler import Schedule, complete, quadratic, ring, times
+from tests.algorithms.trajectories import difference
 
 LR = 0.05
 

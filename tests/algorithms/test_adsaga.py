@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from algorithms.asynchronous import Schedule, quadratic, times
-from algorithms.trajectories import difference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +15,8 @@ from simgmc.core.randomness import generator
 from simgmc.workloads.data.catalogue import Dataset
 from simgmc.workloads.partitions.catalogue import partition
 from simgmc.workloads.problems.convex import LogisticWorkload
+from tests.algorithms.small_scheduler import Schedule, quadratic, times
+from tests.algorithms.trajectories import difference
 
 LR = 0.05
 

@@ -6,11 +6,11 @@ import functools
 
 import numpy as np
 import pytest
-from algorithms.asynchronous import Schedule, quadratic, times
 
 from simgmc.algorithms import ALGORITHMS
 from simgmc.workloads.problems.quadratic import Quadratics
 from simgmc.workloads.problems.quadratic_workload import QuadraticWorkload
+from tests.algorithms.small_scheduler import Schedule, quadratic, times
 
 K, NOISE, LR = 4, 0.3, 0.05
 ROUNDS = {"swarm-sgd": 150, "swarm-sgd-non-blocking": 150, "staleness-aware-sgd": 900, "pop-sgd": 900}

@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from asynchronous_runs import algorithm
 
 from simgmc.core.randomness import generator
 from simgmc.costs.journal import Journal
@@ -21,6 +20,7 @@ from simgmc.network.topology.catalogue import build as build_topology
 from simgmc.training.per_worker import PerWorkerTrainer
 from simgmc.workloads.problems.quadratic import Quadratics
 from simgmc.workloads.problems.quadratic_workload import QuadraticWorkload
+from tests.asynchronous_runs import algorithm
 
 K, D, NOISE, DECAY, SECONDS, LATENCY, SPREAD, GRADIENTS = 6, 9, 0.2, 3e-3, 0.01, 1e-3, 0.3, 240
 SLOW = (1.0, 2**0.4, 3**-0.2, 5**0.8, 7**0.1, 11**0.3)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from algorithms.asynchronous import Schedule, quadratic, times
-from algorithms.trajectories import difference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simgmc.algorithms.asynchronous_server import AsyncSGD, StalenessAwareSGD, StaleSynchronousSGD
 from simgmc.compression import build
 from simgmc.core.errors import SimgmcError
+from tests.algorithms.small_scheduler import Schedule, quadratic, times
+from tests.algorithms.trajectories import difference
 
 LR = 0.05
 

@@ -11,8 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from algorithms.quadratic import Quadratic
-from algorithms.trajectories import COMPRESSORS, PROBLEM, Round, difference, run
 from torch import Tensor
 
 from simgmc.algorithms.cser import CSER, MCSER
@@ -22,6 +20,8 @@ from simgmc.algorithms.gmc import GMC, GMCPlus, GMCScaledResidual, GMCServerMome
 from simgmc.algorithms.local import QsparseLocalSGD
 from simgmc.algorithms.quantized import PowerSGD
 from simgmc.compression import build
+from tests.algorithms.noisy_quadratic import Quadratic
+from tests.algorithms.trajectories import COMPRESSORS, PROBLEM, Round, difference, run
 
 BETA = 0.9
 

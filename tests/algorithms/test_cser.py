@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from algorithms.trajectories import COMPRESSORS, IDENTITY, PROBLEM, constant, difference, in_steps, run
 
 from simgmc.algorithms.cser import CSER, MCSER
 from simgmc.algorithms.local import LocalSGD
@@ -12,6 +11,7 @@ from simgmc.algorithms.sgd import DMSGD, SGD
 from simgmc.compression import build
 from simgmc.core.errors import SimgmcError
 from simgmc.core.randomness import Randomness
+from tests.algorithms.trajectories import COMPRESSORS, IDENTITY, PROBLEM, constant, difference, in_steps, run
 
 K, D = PROBLEM.workers, PROBLEM.d
 PAIRS = {

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from algorithms.trajectories import COMPRESSORS, IDENTITY, PROBLEM, constant, difference, run
 
 from simgmc.algorithms.dgc import DGC
 from simgmc.algorithms.error_feedback import EFSGDM
 from simgmc.algorithms.sgd import DMSGD, SGD
 from simgmc.compression import build
 from simgmc.core.errors import SimgmcError
+from tests.algorithms.trajectories import COMPRESSORS, IDENTITY, PROBLEM, constant, difference, run
 
 
 def test_uncompressed_dgc_without_masking_is_dmsgd(identity):

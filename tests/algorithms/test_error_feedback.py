@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from algorithms.trajectories import COMPRESSORS, IDENTITY, PROBLEM, difference, run
 
 from simgmc.algorithms.cser import MCSER
 from simgmc.algorithms.error_feedback import DEF, DEFA, EFSGDM, SAEF, DoubleSqueeze, EFSignSGD
 from simgmc.algorithms.sgd import DMSGD, SGD
 from simgmc.compression import build
+from tests.algorithms.trajectories import COMPRESSORS, IDENTITY, PROBLEM, difference, run
 
 SOME = ["top-k", "RBGS"]
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from algorithms.quadratic import Quadratic
-from algorithms.trajectories import COMPRESSORS, IDENTITY, PROBLEM, compressors, constant, difference, run
 
 from simgmc.algorithms import effects
 from simgmc.algorithms.dgc import DGC
@@ -16,6 +14,8 @@ from simgmc.algorithms.gmc import GMC, GMCPlus, GMCScaledResidual, GMCServerMome
 from simgmc.algorithms.sgd import DMSGD
 from simgmc.compression import build
 from simgmc.training.stacked import StackedTrainer
+from tests.algorithms.noisy_quadratic import Quadratic
+from tests.algorithms.trajectories import COMPRESSORS, IDENTITY, PROBLEM, compressors, constant, difference, run
 
 # Of these a multiple of the vector gives the same multiple of the message.
 EQUIVARIANT = ["top-k", "RBGS", "sign"]

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-
 import pytest
 import torch
-from algorithms.quadratic import Quadratic
-from algorithms.trajectories import IDENTITY, PROBLEM, difference, in_steps, run
 
 from simgmc.algorithms.gossip import DPSGD, PDSGDM, SGP, DecentLaM, DmSGD, QGDSGDm
 from simgmc.algorithms.gossip_compressed import LEAD
@@ -15,32 +11,12 @@ from simgmc.algorithms.local import LocalSGD
 from simgmc.algorithms.sgd import DMSGD, SGD
 from simgmc.compression import rows
 from simgmc.core.randomness import generator
-from simgmc.mixing import Mixing, gossip_graph, mixing, stated_mixing
+from simgmc.mixing import stated_mixing
+from tests.algorithms.mixings import AVERAGE, MIXINGS, D, K, graph
+from tests.algorithms.noisy_quadratic import Quadratic
+from tests.algorithms.trajectories import IDENTITY, difference, in_steps, run
 
 PERIOD = 5
-K, D = PROBLEM.workers, PROBLEM.d
-
-
-@functools.cache
-def graph(name: str, workers: int = K, weights: str = "auto", push_sum: bool = False, **options) -> Mixing:
-    return mixing(gossip_graph(name, workers, **options), weights, push_sum)
-
-
-def drawn(workers: int) -> Mixing:
-    """A symmetric doubly stochastic matrix that is like no graph's: a mean of permutations and their inverses."""
-    draws = generator(0, "permutations")
-    matrix = sum(torch.eye(workers)[torch.from_numpy(draws.permutation(workers))] for _ in range(4)).numpy() / 4
-    return stated_mixing((matrix + matrix.T) / 2)
-
-
-AVERAGE = graph("complete", weights="uniform")
-MIXINGS = {
-    "ring": graph("ring"),
-    "star": graph("star"),
-    "exponential": graph("exponential"),
-    "one-peer exponential": graph("one-peer-exponential"),
-    "drawn": drawn(K),
-}
 
 
 @pytest.mark.parametrize("name", MIXINGS)

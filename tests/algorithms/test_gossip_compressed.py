@@ -4,16 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from algorithms.quadratic import Quadratic
-from algorithms.test_gossip import AVERAGE, MIXINGS, D, K, graph
-from algorithms.trajectories import (
-    COMPRESSORS,
-    IDENTITY,
-    constant,
-    difference,
-    in_steps,
-    run,
-)
 
 from simgmc.algorithms.gossip import DPSGD, PDSGDM
 from simgmc.algorithms.gossip_compressed import (
@@ -27,6 +17,16 @@ from simgmc.algorithms.gossip_compressed import (
 from simgmc.algorithms.local import QuantizedPRSGD
 from simgmc.compression import build
 from simgmc.core.errors import SimgmcError
+from tests.algorithms.mixings import AVERAGE, MIXINGS, D, K, graph
+from tests.algorithms.noisy_quadratic import Quadratic
+from tests.algorithms.trajectories import (
+    COMPRESSORS,
+    IDENTITY,
+    constant,
+    difference,
+    in_steps,
+    run,
+)
 
 PERIOD = 5
 SYMMETRIC = {name: MIXINGS[name] for name in ("ring", "star", "drawn")}

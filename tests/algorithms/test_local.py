@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from algorithms.quadratic import Quadratic
-from algorithms.trajectories import COMPRESSORS, IDENTITY, PROBLEM, WEIGHT_DECAY, constant, difference, in_steps, run
 
 from simgmc.algorithms.error_feedback import EFSGDM
 from simgmc.algorithms.local import (
@@ -20,6 +18,17 @@ from simgmc.algorithms.local import (
 )
 from simgmc.algorithms.sgd import DMSGD, SGD
 from simgmc.compression import build
+from tests.algorithms.noisy_quadratic import Quadratic
+from tests.algorithms.trajectories import (
+    COMPRESSORS,
+    IDENTITY,
+    PROBLEM,
+    WEIGHT_DECAY,
+    constant,
+    difference,
+    in_steps,
+    run,
+)
 
 K, D = PROBLEM.workers, PROBLEM.d
 PERIOD, ROUNDS = 5, 42  # 210 steps

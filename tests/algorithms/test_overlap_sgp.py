@@ -6,13 +6,13 @@ from fractions import Fraction
 
 import pytest
 import torch
-from algorithms.asynchronous import Schedule, complete, quadratic, ring, times
-from algorithms.trajectories import difference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simgmc.algorithms.overlap_sgp import OverlapSGP
 from simgmc.core.errors import SimgmcError
+from tests.algorithms.small_scheduler import Schedule, complete, quadratic, ring, times
+from tests.algorithms.trajectories import difference
 
 LR = 0.05
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from algorithms.quadratic import Quadratic
-from algorithms.trajectories import WEIGHT_DECAY, difference, run, varying
 from torch import Tensor
 
 from simgmc.algorithms import ALGORITHMS, Algorithm, effects
 from simgmc.algorithms.worker import Worker
 from simgmc.compression import build
 from simgmc.mixing import gossip_graph, mixing
+from tests.algorithms.noisy_quadratic import Quadratic
+from tests.algorithms.trajectories import WEIGHT_DECAY, difference, run, varying
 
 WORKLOAD = Quadratic(shapes=((6, 6), (4,)))
 LAYOUT, K, D = WORKLOAD.layout, WORKLOAD.workers, WORKLOAD.d

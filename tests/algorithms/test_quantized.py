@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from algorithms.quadratic import Quadratic, RankOne
-from algorithms.trajectories import IDENTITY, PROBLEM, WEIGHT_DECAY, difference, run, varying
 
 from simgmc.algorithms.quantized import QSGD, PowerSGD, SignSGD, Signum, TernGrad
 from simgmc.algorithms.sgd import DMSGD
 from simgmc.compression import build
 from simgmc.core.randomness import generator
+from tests.algorithms.noisy_quadratic import Quadratic, RankOne
+from tests.algorithms.trajectories import IDENTITY, PROBLEM, WEIGHT_DECAY, difference, run, varying
 
 K, D = PROBLEM.workers, PROBLEM.d
 MATRIX = Quadratic(shapes=((6, 6), (4,)))

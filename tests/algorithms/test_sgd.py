@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from algorithms.quadratic import Quadratic
-from algorithms.trajectories import IDENTITY, PROBLEM, ROUNDS, WEIGHT_DECAY, constant, difference, run, varying
 
 from simgmc.algorithms.dgc import DGC
 from simgmc.algorithms.gmc import GMC
 from simgmc.algorithms.sgd import DMSGD, LARS, SGD, SNGM
+from tests.algorithms.noisy_quadratic import Quadratic
+from tests.algorithms.trajectories import IDENTITY, PROBLEM, ROUNDS, WEIGHT_DECAY, constant, difference, run, varying
 
 
 def serial_momentum_sgd(form: str) -> torch.Tensor:

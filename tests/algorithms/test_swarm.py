@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from algorithms.asynchronous import Schedule, complete, quadratic, ring, times
-from algorithms.trajectories import difference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simgmc.algorithms.swarm import NonBlockingSwarmSGD, PopSGD, SwarmSGD
 from simgmc.compression import build
+from tests.algorithms.small_scheduler import Schedule, complete, quadratic, ring, times
+from tests.algorithms.trajectories import difference
 
 LR = 0.05
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from algorithms.asynchronous import Schedule, complete, ring
-from algorithms.trajectories import difference
-from asynchronous_runs import GRADIENT, LATENCY, algorithm, quadratic, run
 
 from simgmc.network import ClusterSettings, ComputeTime, Duration, Host
 from simgmc.network.topology.catalogue import build as build_topology
+from tests.algorithms.small_scheduler import Schedule, complete, ring
+from tests.algorithms.trajectories import difference
+from tests.asynchronous_runs import GRADIENT, LATENCY, algorithm, quadratic, run
 
 K = 5
 SLOW = (1.0, 2**0.4, 3**-0.2, 5**0.8, 7**0.1)

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from algorithms.quadratic import Quadratic
 from torch import Tensor
 
 from simgmc.algorithms import Algorithm, effects
 from simgmc.compression import build
 from simgmc.mixing import Mixing
 from simgmc.training.stacked import StackedTrainer
+from tests.algorithms.noisy_quadratic import Quadratic
 
 ROUNDS = 210
 WEIGHT_DECAY = 1e-3

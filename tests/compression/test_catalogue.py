@@ -5,11 +5,11 @@ import subprocess
 import sys
 
 import pytest
-from vectors import LAYOUT
 
 from simgmc.compression import COMPRESSORS, build
 from simgmc.core.errors import SimgmcError
 from simgmc.core.registry import REQUIRED
+from tests.compression.vectors import LAYOUT
 
 BASE = {
     "threshold": {"threshold": 0.1},

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from test_messages import CASES, compressor
-from vectors import LAYOUT, adversarial, gaussian, randomness
 
 from simgmc.compression import build
+from tests.compression.cases import CASES, compressor
+from tests.compression.vectors import LAYOUT, adversarial, gaussian, randomness
 
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 DRAWS_ON_DEVICE = ("qsgd", "ternary", "composed")

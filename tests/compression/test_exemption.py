@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from vectors import LAYOUT, gaussian, randomness
 
 from simgmc.compression import build
 from simgmc.core.errors import SimgmcError
 from simgmc.core.layout import Layout
+from tests.compression.vectors import LAYOUT, gaussian, randomness
 
 SMALL = sum(size for size, shape in zip(LAYOUT.sizes, LAYOUT.shapes) if len(shape) < 2)
 

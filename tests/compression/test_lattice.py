@@ -3,9 +3,9 @@
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from vectors import gaussian, randomness
 
 from simgmc.compression import build
+from tests.compression.vectors import gaussian, randomness
 
 SIDE, BITS = 0.01, 6
 REACH = (2**BITS - 1) * SIDE / 2

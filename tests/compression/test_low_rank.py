@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from vectors import LAYOUT, gaussian, randomness
 
 from simgmc.compression import build
 from simgmc.compression.low_rank import LowRank
 from simgmc.core.errors import SimgmcError
 from simgmc.core.layout import Layout
 from simgmc.core.randomness import generator
+from tests.compression.vectors import LAYOUT, gaussian, randomness
 
 
 def average(message):

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from far_device import FAR, FarDevice
-from far_device import uniforms_of_the_host as uniforms
-from test_messages import CASES, REFUSED, compressor
-from vectors import LAYOUT, adversarial, gaussian, randomness
 
 from simgmc.compression import build
+from tests.compression.cases import CASES, REFUSED, compressor
+from tests.compression.vectors import LAYOUT, adversarial, gaussian, randomness
+from tests.far_device import FAR, FarDevice
+from tests.far_device import uniforms_of_the_host as uniforms
 
 INPUTS = adversarial(LAYOUT.d)
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from vectors import LAYOUT, gaussian, randomness, stacked
 
 from simgmc.compression import build
 from simgmc.core.randomness import Randomness
+from tests.compression.vectors import LAYOUT, gaussian, randomness, stacked
 
 DRAWS = 600
 statistical = settings(max_examples=4, derandomize=True, phases=[Phase.generate], deadline=None)

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from vectors import LAYOUT, gaussian, randomness
 
 from simgmc.compression import build
 from simgmc.core.layout import Layout
 from simgmc.core.randomness import Randomness
+from tests.compression.vectors import LAYOUT, gaussian, randomness
 
 SHARED = [
     ("rbgs", {"count": 40}),

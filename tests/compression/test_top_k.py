@@ -7,11 +7,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from vectors import LAYOUT, gaussian, randomness, stacked
 
 from simgmc.compression import build
 from simgmc.compression.sparsification.magnitude import largest
 from simgmc.core.errors import SimgmcError
+from tests.compression.vectors import LAYOUT, gaussian, randomness, stacked
 
 
 def oracle(vector: np.ndarray, k: int) -> np.ndarray:

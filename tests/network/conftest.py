@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
-REFERENCE = Path(__file__).resolve().parents[2] / "simgmc" / "network" / "data" / "reference"
+from tests.places import REFERENCE
 
 
 @pytest.fixture

@@ -18,8 +18,7 @@ from simgmc.network.flows.fluid import FluidNetwork
 from simgmc.network.topology.graph import Host, worker_names
 from simgmc.network.topology.routing import Links
 from simgmc.network.topology.shapes import star, two_tier
-
-from .exchanges import execute, finish_times, hosts, message, uniform
+from tests.network.exchanges import execute, finish_times, hosts, message, uniform
 
 EXACT = 1e-9
 bandwidths = st.floats(1e5, 1e10)

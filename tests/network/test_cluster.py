@@ -15,8 +15,7 @@ from simgmc.network.cluster.breakdown import CATEGORIES
 from simgmc.network.cluster.cluster import ClusterSettings, simulate
 from simgmc.network.conditions.conditions import ComputeTime, Duration, Throughput
 from simgmc.network.topology.catalogue import star, worker_names
-
-from .exchanges import hosts, message, uniform
+from tests.network.exchanges import hosts, message, uniform
 
 EXACT = 1e-9
 BANDWIDTH, LATENCY = 1e6, 0.01

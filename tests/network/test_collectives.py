@@ -12,8 +12,7 @@ from simgmc.network import collectives
 from simgmc.network.collectives.pieces import cut
 from simgmc.network.conditions.conditions import Duration, Throughput
 from simgmc.network.validation.reference import sliced_ring_case
-
-from .exchanges import execute, finish, finish_times, hosts, message, uniform
+from tests.network.exchanges import execute, finish, finish_times, hosts, message, uniform
 
 EXACT = 1e-9
 bandwidths = st.floats(1e5, 1e10)

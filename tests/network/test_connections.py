@@ -13,8 +13,7 @@ from simgmc.network.cluster.timeline import Recorder
 from simgmc.network.conditions.conditions import ComputeTime, Duration
 from simgmc.network.conditions.overheads import Overheads
 from simgmc.network.topology.catalogue import star, worker_names
-
-from .exchanges import uniform
+from tests.network.exchanges import uniform
 
 EXACT = 1e-9
 BANDWIDTH, LATENCY, GRADIENT, NBYTES = 1e6, 0.01, 0.1, 300_000

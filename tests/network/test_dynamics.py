@@ -16,8 +16,7 @@ from simgmc.network.cluster.cluster import Cluster, ClusterSettings, simulate
 from simgmc.network.conditions.conditions import ComputeTime, Duration
 from simgmc.network.conditions.dynamics import Background, BandwidthTrace, Dynamics, LinkFailure, RandomBandwidth
 from simgmc.network.topology.catalogue import star, worker_names
-
-from .exchanges import message, uniform
+from tests.network.exchanges import message, uniform
 
 EXACT = 1e-9
 

@@ -22,8 +22,7 @@ from simgmc.network.shortcuts.fast_server import ServerLinks
 from simgmc.network.shortcuts.isolation import Ancestry, cannot_meet, needs_everybody
 from simgmc.network.topology.catalogue import star, worker_names
 from simgmc.network.topology.routing import Links
-
-from .exchanges import execute, finish_times, hosts, message
+from tests.network.exchanges import execute, finish_times, hosts, message
 
 EXACT = 1e-9
 

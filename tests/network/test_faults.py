@@ -12,8 +12,7 @@ from simgmc.network.cluster.cluster import ClusterSettings, simulate
 from simgmc.network.conditions.conditions import ComputeTime, Duration
 from simgmc.network.conditions.faults import Crash, Faults
 from simgmc.network.topology.catalogue import star, worker_names
-
-from .exchanges import message, uniform
+from tests.network.exchanges import message, uniform
 
 EXACT = 1e-9
 ROUND = (Compute(1), message([120_000] * 3))

@@ -17,8 +17,7 @@ from simgmc.network.collectives import Options
 from simgmc.network.conditions.conditions import ComputeTime, Duration
 from simgmc.network.conditions.faults import Crash, Faults
 from simgmc.network.topology.catalogue import star, worker_names
-
-from .exchanges import hosts, message, uniform
+from tests.network.exchanges import hosts, message, uniform
 
 EXACT = 1e-9
 NBYTES = 12_000

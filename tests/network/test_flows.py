@@ -16,8 +16,7 @@ from simgmc.network.flows.sharing import MaxMin
 from simgmc.network.topology.catalogue import Host, add_link, star
 from simgmc.network.topology.routing import Links
 from simgmc.network.validation.reference import max_min_case
-
-from . import rational
+from tests.network import rational_solver
 
 EXACT = 1e-9
 
@@ -170,7 +169,9 @@ def as_flow(flow, order=None):
 def test_random_scenarios_agree_with_rational_arithmetic(scenario, latency):
     links, flows = scenario
     found = completion_times(as_graph(links), [as_flow(flow) for flow in flows], latency)
-    assert found == pytest.approx([float(t) for t in rational.completion_times(links, flows, latency)], rel=EXACT)
+    assert found == pytest.approx(
+        [float(t) for t in rational_solver.completion_times(links, flows, latency)], rel=EXACT
+    )
 
 
 @given(scenarios(), st.randoms(use_true_random=False))

@@ -20,8 +20,7 @@ from simgmc.network.conditions.conditions import ComputeTime, Duration, Throughp
 from simgmc.network.conditions.faults import Crash, Faults
 from simgmc.network.topology import catalogue as topology
 from simgmc.network.topology.catalogue import star, worker_names
-
-from .exchanges import hosts, message, uniform
+from tests.network.exchanges import hosts, message, uniform
 
 EXACT = 1e-9
 BANDWIDTH, LATENCY = 1e6, 0.01

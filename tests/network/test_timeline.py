@@ -13,8 +13,7 @@ from simgmc.network.cluster.settings import Overlap
 from simgmc.network.cluster.timeline import Recorder
 from simgmc.network.conditions.conditions import ComputeTime, Duration
 from simgmc.network.topology.catalogue import star, worker_names
-
-from .exchanges import message, uniform
+from tests.network.exchanges import message, uniform
 
 EXACT = 1e-9
 COSTS = (Compute(1), Compress(4000), message([40_000] * 3))

@@ -10,8 +10,7 @@ from simgmc.commands import validate as validating
 from simgmc.core.errors import SimgmcError
 from simgmc.network.validation.validate import validate, validate_file
 from simgmc.network.validation.validation_figure import draw
-
-from .conftest import REFERENCE
+from tests.places import REFERENCE
 
 RING = {
     "nodes": 2,

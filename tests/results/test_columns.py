@@ -2,11 +2,11 @@ import math
 
 import numpy as np
 import pytest
-from synthetic_runs import accuracy_curve, write_run
 
 from simgmc.core.errors import SimgmcError
 from simgmc.results.directory.run_directory import Evaluation, SeriesKey, open_run
 from simgmc.results.series.columns import read_columns
+from tests.results.synthetic_runs import accuracy_curve, write_run
 
 POINTS = [
     {"cluster.collective": c, "cluster.bandwidth": "1 Gbit/s", "text": 'a "b", c'} for c in ("ring", "parameter-server")

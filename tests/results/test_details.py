@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthetic_runs import breakdown
 
 from simgmc.core.errors import SimgmcError
 from simgmc.costs.steps import Average, Compute
@@ -17,6 +16,7 @@ from simgmc.network.topology.catalogue import Host, star, worker_names
 from simgmc.results.directory import run_directory
 from simgmc.results.directory.details import PARTS, Details, LinkTraffic, idle_share
 from simgmc.results.directory.run_directory import Evaluation, SeriesKey, create, open_run
+from tests.results.synthetic_runs import breakdown
 
 FILES = ("workers.csv", "links.csv", "staleness.csv")
 GRID = ("cluster.bandwidth",)

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 from matplotlib.collections import LineCollection, QuadMesh
 from rich.console import Console
-from synthetic_runs import accuracy_curve, write_run
-from test_plots import shown
 
 from simgmc.core.quantities import parse
 from simgmc.results.figures import looks, panels
@@ -26,6 +24,8 @@ from simgmc.results.series.grids import (
 from simgmc.results.series.read import read_results
 from simgmc.results.series.summary import summarize
 from simgmc.results.tables.large_tables import print_large_summary
+from tests.results.synthetic_runs import accuracy_curve, write_run
+from tests.results.visible import shown
 
 METHODS = {"DMSGD": accuracy_curve(0.98, 0.3), "DGC": accuracy_curve(0.96, 0.25), "GMC": accuracy_curve(0.975, 0.28)}
 BANDWIDTHS = ("1 Mbit/s", "10 Mbit/s", "100 Mbit/s", "1 Gbit/s")

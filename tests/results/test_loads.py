@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from rich.console import Console
-from synthetic_runs import breakdown
 
 from simgmc.results.directory.details import PARTS, Details, LinkTraffic
 from simgmc.results.directory.run_directory import Evaluation, SeriesKey, create
@@ -15,6 +14,7 @@ from simgmc.results.figures.plots import draw_plots
 from simgmc.results.series.loads import loads_of
 from simgmc.results.series.read import read_results
 from simgmc.results.tables.load_table import print_loads
+from tests.results.synthetic_runs import breakdown
 
 METHODS = ("all-reduce", "SwarmSGD")
 

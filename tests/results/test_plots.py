@@ -3,8 +3,6 @@ import sys
 
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.text import Text
-from synthetic_runs import accuracy_curve, write_run
 
 from simgmc.results.figures import looks, panels
 from simgmc.results.figures.lines import measure_figure
@@ -12,6 +10,8 @@ from simgmc.results.figures.plots import draw_plots, figures_of
 from simgmc.results.series.curves import finding, numeric_keys, reach_label, sweep_finding, wide
 from simgmc.results.series.reach import Reach
 from simgmc.results.series.read import GridPoint, read_results
+from tests.results.synthetic_runs import accuracy_curve, write_run
+from tests.results.visible import shown
 
 METHODS = {
     "DMSGD": accuracy_curve(0.98, 0.3),
@@ -64,24 +64,6 @@ RUNS = {
 def made(path, *, methods=METHODS, target=0.95, baseline="DMSGD", round_s=seconds, **options):
     directory = write_run(path, methods, round_s=round_s, round_bytes=BYTES, **options)
     return directory, dict(methods=list(methods), target=target, baseline=baseline)
-
-
-def shown(figure):
-    """Visible texts that say something, with their boxes in pixels."""
-    renderer = FigureCanvasAgg(figure).get_renderer()
-    texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
-    outside = []
-    for axes in figure.axes:
-        for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, sorted(axes.get_ylim()))):
-            slack = 1e-9 * (high - low)
-            ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
-            outside += [
-                label
-                for tick in ticks
-                for label in (tick.label1, tick.label2)
-                if not low - slack <= tick.get_loc() <= high + slack
-            ]
-    return [(text, text.get_window_extent(renderer)) for text in texts if not any(text is other for other in outside)]
 
 
 @pytest.mark.filterwarnings("error")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from synthetic_runs import accuracy_curve, breakdown, write_run
 
 from simgmc.core.errors import SimgmcError
 from simgmc.results.directory.run_directory import Evaluation, SeriesKey, create, open_run
+from tests.results.synthetic_runs import accuracy_curve, breakdown, write_run
 
 POINTS = [{"cluster.collective": c, "cluster.bandwidth": "10 Mbit/s"} for c in ("parameter_server", "ring")]
 METHODS = {"DMSGD": accuracy_curve(0.9, 0.3), "GMC": accuracy_curve(0.88, 0.3)}

@@ -3,7 +3,6 @@ import io
 
 import pytest
 from rich.console import Console
-from synthetic_runs import accuracy_curve, write_run
 
 from simgmc.core.errors import SimgmcError
 from simgmc.results.directory.run_directory import open_run
@@ -11,6 +10,7 @@ from simgmc.results.series.reach import Ratio
 from simgmc.results.series.read import read_results
 from simgmc.results.series.summary import summarize, write_summary
 from simgmc.results.tables.tables import print_summary, reach_text
+from tests.results.synthetic_runs import accuracy_curve, write_run
 
 METHODS = {
     "DMSGD": lambda epoch: min(0.1 + 0.1 * epoch, 0.95),

@@ -1,0 +1,94 @@
+"""What bound a run is named, and what would help is what a replay gives."""
+
+from __future__ import annotations
+
+import re
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from simgmc.experiment import run as running
+from simgmc.experiment.explanation import explain
+from simgmc.results.directory.run_directory import open_run
+from simgmc.scenario import ScenarioFile
+from tests.small_runs import SMALL
+
+pytestmark = pytest.mark.usefixtures("without_plots")
+
+PLAIN = {**SMALL["cluster"], "hosts": {}, "stragglers": {"sigma": 0.0}}
+
+
+def explanations(tmp_path, *settings):
+    base = {
+        **SMALL,
+        "cluster": PLAIN,
+        "methods": SMALL["methods"][:1],
+        "workload": {**SMALL["workload"], "rounds": 4, "evaluate_every": "4 rounds"},
+    }
+    file = ScenarioFile(base, "small.toml", settings)
+    out = running.run(file, out=tmp_path / "run", device="cpu", console=Console(file=StringIO()))
+    return list(explain(open_run(out), file.points))
+
+
+def test_a_slow_parameter_server_is_bound_by_its_link_and_twice_the_bandwidth_halves_the_transfer(tmp_path):
+    (one,) = explanations(tmp_path)
+    assert one.bound_by.startswith("link ") and "server" in one.bound_by
+    d = 64 * 24 + 24 + 24 * 10 + 10
+    transfer = 2 * 4 * 4 * d / (5e6 / 8)
+    rest = 0.010 + 4 * 0.003 + 4 * 4 * d / 1e9
+    assert one.twice_bandwidth == pytest.approx((transfer / 2 + rest) / (transfer + rest), rel=1e-9)
+    assert one.half_latency == pytest.approx((transfer + rest - 2 * 0.003) / (transfer + rest), rel=1e-9)
+    assert one.exposed == pytest.approx(1.0)
+
+
+def test_on_a_fast_network_compute_is_named(tmp_path):
+    (one,) = explanations(tmp_path, ("cluster.bandwidth", "100 Gbit/s"), ("cluster.latency", "1 us"))
+    assert one.bound_by == "compute" and one.twice_bandwidth > 0.99
+
+
+def test_auto_says_what_it_picked(tmp_path):
+    (one,) = explanations(tmp_path, ("cluster.collective", "auto"))
+    assert sum(one.chosen.values()) == 4
+
+
+CLOCKED = {
+    "Swarm": {"name": "Swarm", "algorithm": "swarm-sgd"},
+    "Gossip": {"name": "Gossip", "algorithm": "d-psgd"},
+    "OSGP": {"name": "OSGP", "algorithm": "osgp"},
+    "Async": {"name": "Async", "algorithm": "async-sgd", "learning_rate": 0.02},
+}
+FAST = [("cluster.bandwidth", "100 Gbit/s"), ("cluster.latency", "1 us")]
+SLOW = ("cluster.hosts", {"worker0": {"slowdown": 20.0}})
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "on", "bound_by"),
+    [
+        (
+            "Swarm",
+            [("cluster.bandwidth", "1 Mbit/s")],
+            "pairwise ring",
+            r"link (worker\d -> switch|switch -> worker\d) \([5-9]\d% used\)",
+        ),
+        ("Swarm", FAST, "pairwise ring", "compute"),
+        ("Swarm", [("cluster.latency", "1 s"), ("cluster.bandwidth", "100 Gbit/s")], "pairwise ring", "latency"),
+        ("Swarm", [*FAST, SLOW, ("gossip.graph", "star")], "pairwise star", "waiting for a partner"),
+        ("Gossip", [*FAST, SLOW], "gossip ring", "waiting for neighbours"),
+        ("OSGP", [*FAST, SLOW], "asynchronous gossip ring", "waiting for neighbours"),
+        ("Async", [*FAST, ("cluster.compute.aggregation", "1 s")], "asynchronous server", "waiting for the server"),
+    ],
+)
+def test_what_bound_gossip_and_what_the_clock_drives_is_named(tmp_path, name, settings, on, bound_by):
+    (one,) = explanations(
+        tmp_path, ("methods", [CLOCKED[name]]), ("report.baseline", name), ("gossip", {"graph": "ring"}), *settings
+    )
+    assert one.on == on
+    assert re.fullmatch(bound_by, one.bound_by), one.bound_by
+    assert (one.twice_bandwidth is None) == (name != "Gossip")
+
+
+def test_a_crash_that_stops_the_run_is_reported_with_its_reason(tmp_path):
+    (one,) = explanations(tmp_path, ("cluster.crashes", {"workers": [{"worker": 2, "at": "150 ms"}], "policy": "stop"}))
+    assert "worker2" in one.stopped
+    assert open_run(tmp_path / "run").breakdowns().popitem()[1].rounds < 4

@@ -1,0 +1,36 @@
+"""Stopping a run after any saved state, and the trainers that its parts had."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from simgmc.experiment import saved_training, simulation
+from tests.end_to_end.stopping import Killed
+
+
+@pytest.fixture
+def trainers(monkeypatch):
+    """Every trainer that was built, the last one last."""
+    built, build = [], simulation.build_trainer
+    monkeypatch.setattr(simulation, "build_trainer", lambda *arguments: built.append(build(*arguments)) or built[-1])
+    return built
+
+
+@pytest.fixture
+def kill(monkeypatch):
+    """``kill(n)``: the process is gone when the n-th state has been saved; None: never."""
+    save = saved_training.SavedTraining.save
+
+    def kill(after):
+        count = itertools.count(1)
+
+        def saved(self, *arguments):
+            save(self, *arguments)
+            if next(count) == after:
+                raise Killed
+
+        monkeypatch.setattr(saved_training.SavedTraining, "save", saved)
+
+    return kill

@@ -1,0 +1,171 @@
+"""What cannot fit is refused before anything is trained, by the key that is wrong."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from simgmc.cli import main
+from simgmc.core.errors import SimgmcError
+from simgmc.experiment import run as running
+from simgmc.experiment.plan import trainings
+from simgmc.experiment.preflight.checks import check_counts, late_milestones, parameters
+from simgmc.experiment.record import Milestones
+from simgmc.scenario import ScenarioFile
+from tests.small_runs import SMALL
+
+BASE = {
+    **SMALL,
+    "methods": [
+        *SMALL["methods"][:1],
+        {"name": "GMC", "algorithm": "gmc", "compressor": {"name": "top-k", "count": 5}},
+    ],
+}
+BASE["report"] = {
+    **SMALL.get("report", {}),
+    "baseline": BASE["methods"][0].get("name", BASE["methods"][0]["algorithm"]),
+}
+COUNT = "methods.GMC.compressor.count"
+
+
+def scenario(*settings):
+    return ScenarioFile(BASE, "small.toml", settings)
+
+
+def run(out, *settings):
+    console = Console(file=StringIO(), width=120)
+    running.run(scenario(*settings), out=out, device="cpu", console=console)
+    return console.file.getvalue()
+
+
+def test_the_number_of_parameters_is_known_without_data_and_memory():
+    found = parameters(scenario().points[0].scenario)
+    workload = running.WorkloadFactory("cpu", None, 1)(scenario().points[0].scenario, 0)
+    assert found == workload.d
+
+
+def test_a_count_above_the_number_of_parameters_is_refused_by_its_key():
+    d = parameters(scenario().points[0].scenario)
+    check_counts(scenario((COUNT, d)))
+    with pytest.raises(SimgmcError, match=rf"small.toml: {COUNT} = {d + 1}: the model has only {d:,} parameters"):
+        check_counts(scenario((COUNT, d + 1)))
+
+
+def test_counts_inside_composed_compressors_and_grids_are_found():
+    composed = {"name": "composed", "sparsify": {"name": "top-k", "count": 10**6}, "quantise": {"name": "qsgd"}}
+    with pytest.raises(SimgmcError, match=r"methods.GMC.compressor.sparsify.count = 1000000"):
+        check_counts(scenario(("methods.GMC.compressor", composed)))
+    with pytest.raises(SimgmcError, match=rf"{COUNT} = 1000000"):
+        check_counts(scenario((f"grid.{COUNT}", [5, 10**6])))
+
+
+def test_a_run_refuses_it_before_it_makes_its_directory(tmp_path):
+    with pytest.raises(SimgmcError, match="methods.GMC.compressor: count = 1000000"):
+        run(tmp_path / "run", (COUNT, 10**6))
+    assert not (tmp_path / "run").exists()
+
+
+def test_more_shards_than_samples_are_refused_when_the_scenario_is_read():
+    with pytest.raises(SimgmcError, match=r"workload.partition.shards_per_worker = 1000: must be at most \d+"):
+        scenario(("workload.partition", {"name": "shards", "shards_per_worker": 1000}))
+
+
+LATE = ("optimizer.schedule", {"kind": "multi-step", "milestones": [0.001, 150, 225], "per": "round"})
+
+
+def test_milestones_past_the_end_of_training_are_said(tmp_path, monkeypatch):
+    monkeypatch.setattr("simgmc.results.report.draw_plots", lambda *arguments, **options: [])
+    note = "optimizer.schedule.milestones: 150, 225 past the end of training"
+    assert note in run(tmp_path / "run", LATE)
+    assert late_milestones(scenario(LATE)) == []  # rounds alone say nothing of epochs
+    (found,) = late_milestones(scenario(LATE), 10.0)
+    assert found.startswith(note)
+    assert late_milestones(scenario(LATE), 1e-9) == []
+
+
+def milestones(*stated, rounds=None, epochs=None, **methods):
+    """Lines on these milestones for some methods, each {algorithm: options}, with 10 minibatches a pass over the data."""
+    workload = {key: value for key, value in BASE["workload"].items() if key not in ("rounds", "epochs")}
+    workload |= {"rounds": rounds} if rounds else {"epochs": epochs}
+    content = {
+        **BASE,
+        "workload": workload,
+        "methods": [{"name": name, **options} for name, options in methods.items()],
+        "report": {"baseline": [*methods][0]},
+    }
+    schedule = {"kind": "multi-step", "milestones": list(stated)}
+    return late_milestones(ScenarioFile(content, "small.toml", [("optimizer.schedule", schedule)]), 10.0)
+
+
+LOCAL = {"algorithm": "local-sgd", "period": 5}
+
+
+def test_local_steps_count_towards_the_epochs_of_a_training_stated_in_rounds():
+    # 20 rounds of 5 gradients are 10 epochs, 20 rounds of one are 2
+    (found,) = milestones(1, 5, 9, 10, rounds=20, DMSGD={"algorithm": "dmsgd"}, Local=LOCAL)[:1]
+    assert (
+        found
+        == "optimizer.schedule.milestones: 5, 9, 10 past the end of training of DMSGD (2 epochs, the last rate is that of epoch 1), so without effect"
+    )
+    (found,) = milestones(1, 9, 10, rounds=20, Local=LOCAL)
+    assert found.startswith(
+        "optimizer.schedule.milestones: 10 past the end of training (10 epochs, the last rate is that of epoch 9)"
+    )
+
+
+def test_a_milestone_within_the_last_round_comes_too_late():
+    assert milestones(5, epochs=10, Local={**LOCAL, "period": 50}) == []
+    (found,) = milestones(5, 6, epochs=10, Local={**LOCAL, "period": 50})
+    assert found.startswith(
+        "optimizer.schedule.milestones: 6 past the end of training (10 epochs, the last rate is that of epoch 5)"
+    )
+
+
+def test_a_methods_own_length_and_schedule_decide_over_its_milestones():
+    longer = {"algorithm": "dmsgd", "epoch_multiplier": 3}
+    assert milestones(1, rounds=20, Long=longer) == []  # stretched to epoch 3 of 6
+    (found,) = milestones(2, rounds=20, Long=longer)
+    assert found.startswith(
+        "optimizer.schedule.milestones: 6 past the end of training (6 epochs, the last rate is that of epoch 5)"
+    )
+    (found,) = milestones(
+        1,
+        rounds=20,
+        A={"algorithm": "dmsgd"},
+        B={"algorithm": "dmsgd", "schedule": {"kind": "multi-step", "milestones": [7]}},
+    )
+    assert found.startswith("methods.B.schedule.milestones: 7 past the end of training (2 epochs")
+
+
+@pytest.mark.parametrize(("period", "per_epoch", "epochs"), [(1, 10.0, 3), (4, 9.6, 2.5), (7, 3.2, 4), (50, 10.0, 10)])
+def test_the_last_round_begins_where_a_training_begins_it(period, per_epoch, epochs):
+    content = {**BASE, "methods": [{**LOCAL, "period": period, "name": "L"}], "report": {"baseline": "L"}}
+    content["workload"] = {
+        **{key: value for key, value in BASE["workload"].items() if key != "rounds"},
+        "epochs": epochs,
+    }
+    (training,) = trainings(ScenarioFile(content, "small.toml", [("seeds", [1])]).points)
+    when, gradients, rounds = Milestones(training, per_epoch), [0], 0
+    while not when.over(rounds, gradients[-1]):
+        rounds, gradients = rounds + 1, [*gradients, gradients[-1] + period]
+    assert training.method.gradients(training.scenario.workload, per_epoch) == (gradients[-1], gradients[-2])
+
+
+def test_check_says_all_of_this(tmp_path):
+    import tomli_w
+
+    file = tmp_path / "small.toml"
+    file.write_bytes(tomli_w.dumps(BASE).encode())
+    found = CliRunner().invoke(main, ["check", str(file), "--set", f"{COUNT}=1000000"])
+    assert found.exit_code == 2 and f"{COUNT} = 1000000" in found.output
+    arguments = ["--set", 'optimizer.schedule={kind="multi-step", milestones=[0.5, 150]}', "--set", "workload.epochs=1"]
+    content = {**BASE, "workload": {key: value for key, value in BASE["workload"].items() if key != "rounds"}}
+    file.write_bytes(tomli_w.dumps(content).encode())
+    found = CliRunner().invoke(main, ["check", str(file), *arguments])
+    assert (
+        found.exit_code == 0
+        and "# note: optimizer.schedule.milestones: 150 past the end of training (1 epochs)" in found.output
+    )

@@ -1,0 +1,70 @@
+"""Progress of a run, off a terminal: a line per training, named as its scenario is written."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+from rich.console import Console
+
+from simgmc.experiment import progress as of_progress
+from simgmc.experiment.plan import trainings
+from simgmc.experiment.progress import RunProgress
+from simgmc.experiment.record import Record, State
+from simgmc.scenario import ScenarioFile
+from tests.small_runs import SMALL
+
+GRID = {
+    "workload.partition": [{"name": "dirichlet", "alpha": 0.1}, "iid"],
+    "optimizer.learning_rate": [0.1],
+}
+
+
+def test_values_of_the_grid_are_printed_as_the_scenario_writes_them():
+    file = ScenarioFile({**SMALL, "grid": GRID}, "small.toml", [("seeds", [3])])
+    plan = trainings(file.points)
+    console = Console(file=StringIO(), width=200)
+    with RunProgress(console, len(plan)) as progress:
+        for training in plan:
+            progress.started(training, 10)
+            progress.ended(training, Record(states=[State(10, 1.0, 0.5, 0.5, 0.75)]))
+    printed = console.file.getvalue().splitlines()
+    name = plan[0].method.name
+    assert printed[0].startswith(
+        f'[1/{len(plan)}] {name}, seed 3, workload.partition = {{ name = "dirichlet", alpha = 0.1 }}, optimizer.learning_rate = 0.1: epoch 1,'
+    )
+    assert any(
+        line.startswith(
+            f"[{len(SMALL['methods']) + 1}/{len(plan)}] {name}, seed 3, workload.partition = iid, optimizer.learning_rate = 0.1: "
+        )
+        for line in printed
+    )
+    assert not any("{'" in line for line in printed)
+
+
+def test_bandwidths_are_printed_with_their_units():
+    content = {
+        **SMALL,
+        "methods": [{"algorithm": "async-sgd"}],
+        "report": {"baseline": "async-sgd"},
+        "grid": {"cluster.bandwidth": ["10 Mbit/s"]},
+    }
+    (training,) = trainings(ScenarioFile(content, "small.toml", [("seeds", [3])]).points)
+    assert training.title == "async-sgd, seed 3, cluster.bandwidth = 10 Mbit/s"
+
+
+def test_an_evaluation_is_said_with_the_simulated_time_of_its_own_round(monkeypatch):
+    monkeypatch.setattr(of_progress, "LINE_SECONDS", 0.0)
+    (training, *_) = trainings(ScenarioFile(SMALL, "small.toml").points)
+    console = Console(file=StringIO(), width=200)
+    with RunProgress(console, 1) as progress:
+        progress.started(training, 4)
+        progress.evaluated(training, State(0, 0.0, None, 2.0, 0.1))
+        progress.round_done(0, 3.0)
+        progress.evaluated(training, State(2, 0.5, 0.5, 0.5, 0.75))
+        progress.round_done(1, 7.0)
+        progress.round_done(2, 11.0)
+    said = [line.partition(": ")[2].split(", ")[:3] for line in console.file.getvalue().splitlines()]
+    assert said == [
+        ["epoch 0", "accuracy 10.00%", "simulated 0 s"],
+        ["epoch 0.5", "accuracy 75.00%", "simulated 7.00 s"],
+    ]

@@ -1,0 +1,76 @@
+"""Trainings on a device: whatever a method does with its workers' vectors stays there and has the CPU's bits."""
+
+import numpy as np
+import pytest
+
+from simgmc.algorithms import ALGORITHMS
+from simgmc.core.layout import Layout
+from simgmc.experiment.asynchronous import AsynchronousTraining
+from simgmc.experiment.building import build_asynchronous_trainer, build_trainer
+from simgmc.experiment.plan import cluster_settings, trainings
+from simgmc.experiment.record import Milestones
+from simgmc.training.saved_state import from_arrays, to_arrays
+from simgmc.workloads.problems.quadratic import Quadratics
+from simgmc.workloads.problems.quadratic_workload import QuadraticWorkload
+from tests.far_device import FAR, FarDevice, uniforms_of_the_host
+from tests.small_runs import fifty_rounds_of
+
+LAYOUT = Layout(("conv", "bias", "linear"), ((4, 3, 2, 2), (4,), (10, 6)))
+WAITS = {"sgd": 1, "dmsgd": 1, "local-sgd": 1, "d-psgd": 1, "ef-signsgd": 1, "gmc": 7, "powersgd": 2}
+"""How often the host waits for the device in a round, whatever the number of workers."""
+
+
+def workload(device):
+    draws = np.random.default_rng(0)
+    problem = Quadratics(
+        draws.uniform(0.5, 2, (4, LAYOUT.d)), draws.standard_normal((4, LAYOUT.d)), draws.standard_normal(LAYOUT.d), 0.3
+    )
+    made = QuadraticWorkload(problem, 1, device)
+    made.layout = LAYOUT
+    return made
+
+
+class Short(Milestones):
+    """Six gradients a worker."""
+
+    def over_by_clock(self, gradients):
+        return gradients >= 6
+
+
+def trained(name, device):
+    """What some rounds leave: sizes of messages, evaluations, state; saved and restored in between."""
+    (training,) = trainings(fifty_rounds_of(name).points)
+    work = workload(device)
+    if training.asynchronous:
+        trainer = build_asynchronous_trainer(training, work)
+        settings = cluster_settings(training.scenario, training.method, training.seed)
+        record = AsynchronousTraining(trainer, settings, Short(training, 1.0), training.scenario).run().record
+        return [(state.time, state.test_loss, dict(state.others)) for state in record.states], to_arrays(
+            trainer.state()
+        )
+    trainer = build_trainer(training, work)
+    found = []
+    for _ in range(4):
+        FarDevice.waits.clear()
+        steps = trainer.run_round()
+        waits = FarDevice.waits.total()
+        found += [
+            [getattr(step, "up", None) for step in steps],
+            work.evaluate(trainer.model()),
+            *map(work.evaluate, trainer.models()),
+        ]
+        arrays, plain = to_arrays(trainer.state_dict())
+        trainer = build_trainer(training, work)
+        trainer.load_state_dict(from_arrays(dict(arrays), plain, work.device))
+    assert device == "cpu" or waits <= WAITS.get(name, waits)
+    return found, (arrays, plain)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_a_training_on_a_device_has_the_bits_of_one_on_the_cpu(name, monkeypatch):
+    monkeypatch.setattr("simgmc.compression.quantisation.quantise.uniforms", uniforms_of_the_host)
+    near, (arrays, plain) = trained(name, "cpu")
+    with FarDevice():
+        far, (there, plain_there) = trained(name, FAR)
+    assert repr(near) == repr(far) and plain == plain_there
+    assert arrays.keys() == there.keys() and all(np.array_equal(arrays[key], there[key]) for key in arrays)
