@@ -142,10 +142,10 @@ class AsynchronousTraining:
         self._evaluations.add(
             number,
             trainer.epoch,
-            trainer.train_loss(),
+            trainer.report().train_loss,
             trainer.model(),
             trainer.other_models(),
-            [] if trainer.algorithm.centralised else trainer.models(),
+            trainer.models(),
             others=trainer.metrics(),
             time=peers.now,
             bytes_up=peers.sent_by_workers,
@@ -181,7 +181,7 @@ class AsynchronousTraining:
         """Write a checkpoint of this instant."""
         from simgmc.training.saved_state import to_arrays
 
-        arrays, plain = to_arrays(self._trainer.state())
+        arrays, plain = to_arrays(self._trainer.state_dict())
         states = [dataclasses.asdict(state) for state in self.record.states]
         where = f"{int(self._mean_gradients)} gradients a worker"
         self._checkpoints.save(
@@ -200,9 +200,9 @@ class AsynchronousTraining:
                 f"{self._checkpoints.file}: is not a checkpoint of a training under the clock; remove it to train anew"
             )
         self._journal = Journal(arrays.pop("journal"))
-        self._trainer.load_state(from_arrays(arrays, plain["trainer"], self._trainer.workload.device))
+        self._trainer.load_state_dict(from_arrays(arrays, plain["trainer"], self._trainer.workload.device))
         self.record.states += [State(**state) for state in plain["states"]]
         self._past = len(self.record.states)
-        self.resumed = self._trainer.gradients // self._trainer.workload.workers
+        self.resumed = int(self._trainer.gradients)
         for state in self.record.states:
             on_evaluation(state)

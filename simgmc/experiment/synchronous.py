@@ -206,7 +206,7 @@ class SynchronousTraining:
         return {
             "round": progress.round,
             "epoch": progress.epoch,
-            "train_loss": progress.train_loss if progress.round else None,
+            "train_loss": progress.train_loss,
             "model": trainer.model(),
             "points": trainer.other_models(),
             "workers": trainer.models(),

@@ -25,11 +25,6 @@ class LossSum:
         self._total += losses.double().sum()
         self.count += losses.numel()
 
-    @property
-    def mean(self) -> float | None:
-        """None where none was added. Waits for the device."""
-        return float(self._total) / self.count if self.count else None
-
     def clear(self) -> None:
         """Begin again at none."""
         self._total, self.count = 0.0, 0

@@ -24,6 +24,7 @@ from simgmc.core.errors import DivergenceError
 from simgmc.core.randomness import Randomness
 from simgmc.costs.journal import NOTHING, Kind, Reply, Request, Served
 from simgmc.training.losses import LossSum
+from simgmc.training.trainer import Progress
 
 _NO_DRAWS = Randomness(0, 0, 0, [0])
 
@@ -109,14 +110,18 @@ class PerWorkerTrainer:
         return worker
 
     @property
-    def gradients(self) -> int:
-        """Gradients finished by all workers."""
-        return sum(run.gradients for run in self.runs)
+    def gradients(self) -> float:
+        """Gradients per worker so far, on average."""
+        return self._finished / self.workload.workers
 
     @property
     def epoch(self) -> float:
         """Passes over the training data so far, by gradients finished."""
-        return self.gradients / (self.workload.workers * self.workload.batches_per_epoch)
+        return self._finished / (self.workload.workers * self.workload.batches_per_epoch)
+
+    @property
+    def _finished(self) -> int:
+        return sum(run.gradients for run in self.runs)
 
     def close(self) -> None:
         """Let go of every state and message at once: events that are still to come refer to the trainer, and it to them."""
@@ -286,8 +291,8 @@ class PerWorkerTrainer:
     # between instants -----------------------------------------------------------------------
 
     def models(self) -> list[Tensor]:
-        """Per worker (d,): the point at which the method is evaluated."""
-        return [self.algorithm.model(run.worker) for run in self.runs]
+        """Per worker (d,): its own point at which the method is evaluated; empty where the server's counts."""
+        return [] if self.algorithm.centralised else [self.algorithm.model(run.worker) for run in self.runs]
 
     def model(self) -> Tensor:
         """(d,): the server's model where that is what counts, else the mean of the workers'."""
@@ -308,13 +313,13 @@ class PerWorkerTrainer:
                 total[name] = total.get(name, 0.0) + value
         return total
 
-    def train_loss(self) -> float | None:
-        """Mean minibatch loss since the last call; None where no gradient was finished since."""
-        mean = self._losses.mean
+    def report(self) -> Progress:
+        """Where training stands; begins a new mean of the training loss."""
+        progress = Progress(int(self.gradients), self.epoch, *self._losses.state())
         self._losses.clear()
-        return mean
+        return progress
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Everything that a stopped training needs to go on, as nested tensors and plain values."""
         return {
             "runs": [_run_state(run) for run in self.runs],
@@ -325,8 +330,8 @@ class PerWorkerTrainer:
             "workload": self.workload.state_dict(),
         }
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go back to a state from :meth:`state`, each program to where it was."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go back to a state from :meth:`state_dict`, each program to where it was."""
         self._messages = {number: Arrival(*one) for number, *one in state["messages"]}
         self._next_message = state["next_message"]
         self._losses.load(state["losses"])

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,25 +24,7 @@ from simgmc.costs import steps as costs
 from simgmc.mixing import Mixing
 from simgmc.training.losses import LossSum
 from simgmc.training.rounds import Offer, StackedRound, mean_of, provisional
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a training run stands between two rounds."""
-
-    round: int
-    """Rounds finished."""
-    epoch: float
-    """Passes over the training data, by gradients computed."""
-    loss_sum: float
-    """Of the minibatch losses since the last report."""
-    loss_count: int
-    """How many these are."""
-
-    @property
-    def train_loss(self) -> float:
-        """Mean minibatch loss since the last report (nan where none was computed)."""
-        return self.loss_sum / self.loss_count if self.loss_count else math.nan
+from simgmc.training.trainer import Progress
 
 
 class StackedTrainer:
@@ -262,6 +242,10 @@ class StackedTrainer:
     def other_models(self) -> dict[str, Any]:
         """Further points that the method reports, averaged likewise."""
         return {name: point.mean(dim=0) for name, point in self.algorithm.other_models(self.worker).items()}
+
+    def metrics(self) -> dict[str, float]:
+        """The method's own numbers since the start, by name, added over workers."""
+        return self.algorithm.metrics(self.worker)
 
     def report(self) -> Progress:
         """Where training stands; starts a new average of the training loss."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 
 from simgmc.core.randomness import generator
 from simgmc.costs.journal import Journal
@@ -240,8 +241,8 @@ def test_every_gradient_leaves_what_the_formulas_say(identity, name):
     states = []
 
     def after(loop: EventLoop) -> None:
-        own = np.stack([model.numpy() for model in trainer.models()])
-        states.append(trainer.server.params.numpy() if method.centralised else own)
+        models = trainer.model() if method.centralised else torch.stack(trainer.models())
+        states.append(models.numpy())
         if sum(loop.gradients) == GRADIENTS:
             peers.stop()
 

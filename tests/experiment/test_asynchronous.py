@@ -236,7 +236,7 @@ def test_a_run_that_goes_on_from_any_instant_ends_with_the_same_bits(name, tmp_p
 
         def save(loop, stop=stop, trainer=trainer, journal=journal, checkpoints=checkpoints):
             if sum(loop.gradients) >= stop:
-                arrays, plain = to_arrays(trainer.state())
+                arrays, plain = to_arrays(trainer.state_dict())
                 checkpoints.save({**arrays, "journal": journal.to_array()}, plain)
                 raise Stop
 
@@ -246,7 +246,7 @@ def test_a_run_that_goes_on_from_any_instant_ends_with_the_same_bits(name, tmp_p
         journal = Journal(arrays.pop("journal"))
         workload = fresh()
         trainer = PerWorkerTrainer(method(name, workload), workload, lambda epoch: 0.05, seed=1)
-        trainer.load_state(from_arrays(arrays, plain))
+        trainer.load_state_dict(from_arrays(arrays, plain))
         again = run(None, workload, cluster, gradients=90, trainer=trainer, journal=journal)
         assert bits(again.params) == bits(whole.params)
         assert again.peers.now == whole.peers.now and again.loop.staleness == whole.loop.staleness

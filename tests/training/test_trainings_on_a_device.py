@@ -46,7 +46,7 @@ def trained(name, device):
         settings = cluster_settings(training.scenario, training.method, training.seed)
         record = AsynchronousTraining(trainer, settings, Short(training, 1.0), training.scenario).run().record
         return [(state.time, state.test_loss, dict(state.others)) for state in record.states], to_arrays(
-            trainer.state()
+            trainer.state_dict()
         )
     trainer = build_trainer(training, work)
     found = []

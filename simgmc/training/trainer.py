@@ -1,0 +1,78 @@
+"""What every trainer can do, however it runs its workers' programs."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+if typing.TYPE_CHECKING:
+    from torch import Tensor
+
+    from simgmc.algorithms.worker import Algorithm
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands, and its minibatch losses since it was last asked."""
+
+    round: int
+    """Rounds finished; where every worker has its own rounds, gradients per worker, rounded down."""
+    epoch: float
+    """Passes over the training data, by gradients computed."""
+    loss_sum: float
+    """Sum of the minibatch losses since the last report."""
+    loss_count: int
+    """How many these are."""
+
+    @property
+    def train_loss(self) -> float | None:
+        """Mean minibatch loss since the last report; None where none was computed."""
+        return self.loss_sum / self.loss_count if self.loss_count else None
+
+
+class Trainer(Protocol):
+    """Trains one algorithm on one workload.
+
+    :class:`~simgmc.training.stacked.StackedTrainer` runs one program for all workers, round by round;
+    :class:`~simgmc.training.per_worker.PerWorkerTrainer` one per worker, in the order of simulated time.
+    """
+
+    algorithm: Algorithm
+    workload: Any
+    """Gives gradients and evaluations."""
+    on_message: Callable[[Any], None]
+    """Hears of every message that is sent."""
+
+    @property
+    def gradients(self) -> float:
+        """Gradients per worker so far, on average."""
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the training data so far, by gradients computed."""
+
+    def model(self) -> Tensor:
+        """(d,): the point at which the method is evaluated, its mean over workers or the server's."""
+
+    def models(self) -> list[Tensor]:
+        """Per worker (d,): its own such point; empty where all workers hold the same or the server's counts."""
+
+    def other_models(self) -> dict[str, Tensor]:
+        """Further points (d,) that the method reports, by name, averaged likewise."""
+
+    def metrics(self) -> dict[str, float]:
+        """The method's own numbers since the start, by name, added over workers."""
+
+    def report(self) -> Progress:
+        """Where training stands; begins a new mean of the training loss."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the rest of the training depends on, as nested tensors (not copied) and plain values."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go back to a state from :meth:`state_dict`, whose tensors are on the workload's device.
+
+        Raises SimgmcError for the state of another method or model.
+        """
