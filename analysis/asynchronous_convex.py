@@ -48,11 +48,12 @@ def factor(series: Series) -> float:
 def table(results: Results) -> str:
     """Markdown."""
     lines = [
-        "Geometric mean of the gap F − F* over the second half of 25 epochs (a9a, regularisation 0.01, 8 workers, batch 64, constant rates "
-        "that are the same step per epoch), and simulated seconds for all of them.",
+        "Geometric mean of the gap F − F* over the second half of 25 epochs (a9a, regularisation 0.01, 8 workers, "
+        "batch 64, constant rates that are the same step per epoch), and simulated seconds for all of them.",
         "",
         "    simgmc run scenarios/asynchronous_convex.toml --data-dir DATA",
-        "    python analysis/asynchronous_convex.py runs/asynchronous_convex --out analysis/results/asynchronous_convex",
+        "    python analysis/asynchronous_convex.py runs/asynchronous_convex --out "
+        "analysis/results/asynchronous_convex",
         "",
         "| method |" + "".join(f" {_title(results, point)} |" for point in results.points) + " simulated time |",
         "|" + " --- |" * (2 + len(results.points)),
@@ -67,8 +68,8 @@ def table(results: Results) -> str:
     rates = [f"{factor(results.at(LINEAR, point)[0]):.2f} ({_title(results, point)})" for point in results.points]
     lines += [
         "",
-        f"{LINEAR} converges linearly: every epoch multiplies its gap by {' and '.join(rates)}, until rounding in float64 ends it "
-        f"near {min(results.at(LINEAR, point)[0]['gap'].min() for point in results.points):.0e}.",
+        f"{LINEAR} converges linearly: every epoch multiplies its gap by {' and '.join(rates)}, until rounding in "
+        f"float64 ends it near {min(results.at(LINEAR, point)[0]['gap'].min() for point in results.points):.0e}.",
     ]
     lines += ["", "![Gap over epochs](asynchronous_convex.png)"]
     return "\n".join(lines) + "\n"

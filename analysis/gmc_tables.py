@@ -1,10 +1,12 @@
 """Tables 1 and 2 of the GMC paper beside the paper's figures.
 
     simgmc run scenarios/gmc_tables_small.toml --data-dir DATA
-    simgmc run scenarios/gmc_cifar10_noniid.toml --data-dir DATA --set workload.epochs=6 --set workload.precision=bfloat16
-    simgmc run scenarios/gmc_cifar10_iid.toml --data-dir DATA --set workload.epochs=6 --set workload.precision=bfloat16
-    simgmc run scenarios/gmc_cifar10_iid.toml --data-dir DATA --set workload.epochs=40 --set workload.precision=bfloat16 --method DMSGD --method GMC --out runs/iid40
-    python analysis/gmc_tables.py runs/gmc_tables_small runs/gmc_cifar10_noniid runs/gmc_cifar10_iid runs/iid40 [--out analysis/results/gmc_tables.md]
+    quick="--data-dir DATA --set workload.precision=bfloat16"
+    simgmc run scenarios/gmc_cifar10_noniid.toml $quick --set workload.epochs=6
+    simgmc run scenarios/gmc_cifar10_iid.toml $quick --set workload.epochs=6
+    simgmc run scenarios/gmc_cifar10_iid.toml $quick --set workload.epochs=40 --method DMSGD --method GMC \\
+        --out runs/iid40
+    cd runs && python ../analysis/gmc_tables.py gmc_tables_small gmc_cifar10_noniid gmc_cifar10_iid iid40 [--out FILE]
 
 Prints final accuracy (mean and standard deviation over seeds), relative communication cost
 (equation 9, reading U) and simulated time of every method, IID and Dirichlet 0.1, as Markdown.
@@ -54,7 +56,10 @@ def rows_of(directory: Path) -> dict[tuple[str, str], dict[str, dict]]:
     scenario = tomllib.loads(run.scenario_text())
     workload, seeds = scenario["workload"], len(scenario["seeds"])
     model = " ".join(str(workload["model"][key]) for key in ("name", "hidden", "norm") if key in workload["model"])
-    settings = f"{model} on {workload['dataset']['name']}, {workload.get('precision', 'float32')}, {workload['epochs']:g} epochs, {seeds} seed{'s' * (seeds > 1)}"
+    settings = (
+        f"{model} on {workload['dataset']['name']}, {workload.get('precision', 'float32')}, {workload['epochs']:g} "
+        f"epochs, {seeds} seed{'s' * (seeds > 1)}"
+    )
     results = read_results(run, methods=[method["name"] for method in scenario["methods"]])
     found: dict[tuple[str, str], dict[str, dict]] = {}
     for row in summarize(results):
@@ -99,7 +104,8 @@ def tables(directories: list[Path]) -> str:
             lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
     lines.append(
-        "Sorted by accuracy. Paper: ResNet-20 on CIFAR-10, 200 epochs, batch norm with IID data, group norm with Dirichlet 0.1."
+        "Sorted by accuracy. Paper: ResNet-20 on CIFAR-10, 200 epochs, batch norm with IID data, group norm with "
+        "Dirichlet 0.1."
     )
     return "\n".join(lines) + "\n"
 

@@ -71,11 +71,13 @@ def scenario(workers: int, seeds: list[int], rate: float) -> dict[str, Any]:
 def table(found: dict[int, Results], alone: Results, seeds: int) -> str:
     """Markdown: time to each gap, and how many times sooner than one worker."""
     lines = [
-        f"Time to a gap F − F* on a9a against the number of workers (mean ± standard deviation over {seeds} seeds; in brackets "
-        "how many times sooner than one worker). Batch 4 a worker, momentum 0.9, 4 local steps, gossip on a ring, "
-        f"learning rate {RATE:g} times the workers, a gradient takes 10 ms (log-normal, 0.1), 10 Gbit/s and 10 µs.",
+        f"Time to a gap F − F* on a9a against the number of workers (mean ± standard deviation over {seeds} seeds; in "
+        "brackets how many times sooner than one worker). Batch 4 a worker, momentum 0.9, 4 local steps, gossip on a "
+        f"ring, learning rate {RATE:g} times the workers, a gradient takes 10 ms (log-normal, 0.1), 10 Gbit/s and 10 "
+        "µs.",
         "",
-        "    python analysis/linear_speedup.py --data-dir DATA --runs runs/linear_speedup --out analysis/results/linear_speedup",
+        "    python analysis/linear_speedup.py --data-dir DATA --runs runs/linear_speedup --out "
+        "analysis/results/linear_speedup",
         "",
         "| workers |"
         + "".join(f" {method}, gap {target:g} |" for method in METHODS for target in TARGETS)
@@ -100,11 +102,12 @@ def table(found: dict[int, Results], alone: Results, seeds: int) -> str:
     ]
     lines += [
         "",
-        f"The gap over the second half of the training is {np.mean(sixteen):.3f} on average with {max(found)} workers (PD-SGDM), and "
-        f"{np.mean(ends):.3f} with one worker of the same rate: it is the averaging that lets the rate grow with the workers. "
-        "What PD-SGDM lacks of a linear speed-up is the time in which it waits for its neighbours, whose gradients take unequally long; "
-        "SwarmSGD waits for nobody. The rate for one worker and the two gaps were chosen after a trial with 1 and 16 workers, so that minibatch "
-        "noise matters and every number of workers gets there.",
+        f"The gap over the second half of the training is {np.mean(sixteen):.3f} on average with {max(found)} workers "
+        f"(PD-SGDM), and {np.mean(ends):.3f} with one worker of the same rate: it is the averaging that lets the rate "
+        "grow with the workers. What PD-SGDM lacks of a linear speed-up is the time in which it waits for its "
+        "neighbours, whose gradients take unequally long; SwarmSGD waits for nobody. The rate for one worker and the "
+        "two gaps were chosen after a trial with 1 and 16 workers, so that minibatch noise matters and every number "
+        "of workers gets there.",
     ]
     lines += ["", "![Gap over time and time to a gap](linear_speedup.png)"]
     return "\n".join(lines) + "\n"

@@ -232,7 +232,8 @@ def fedml(task: Task, rounds: int) -> Tensor:
             """Evaluates after the first and the last round otherwise."""
 
     settings = SimpleNamespace(
-        dataset="own", model="own", client_num_in_total=CLIENTS, client_num_per_round=CLIENTS, comm_round=rounds, epochs=1,
+        dataset="own", model="own", client_num_in_total=CLIENTS, client_num_per_round=CLIENTS, comm_round=rounds,
+        epochs=1,
         batch_size=SAMPLES, client_optimizer="sgd", learning_rate=RATE, weight_decay=0.0, frequency_of_the_test=10**9,
         enable_wandb=False,
     )  # fmt: skip

@@ -250,7 +250,8 @@ def main() -> None:
         else:
             place = (environments or Path("peers")) / PEERS[name].environment
             print(
-                f"{name}: not installed; python3 -m venv {place} && {place}/bin/pip install numpy torch {PEERS[name].install}"
+                f"{name}: not installed; python3 -m venv {place} && {place}/bin/pip install numpy torch "
+                f"{PEERS[name].install}"
             )
     print(f"Python {platform.python_version()}, {len(os.sched_getaffinity(0))} cores ({platform.machine()})")
     for model in arguments.models:

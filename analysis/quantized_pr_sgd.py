@@ -78,11 +78,13 @@ def table(results: Results, target: float, epochs: float, seeds: int) -> str:
     """Markdown."""
     bandwidths = [text for text, _ in points_of(results, FORMS[0])]
     lines = [
-        f"Quantized-PR-SGD against PR-SGD that communicates in the same way (4 local steps both; {seeds} seeds): bytes that workers send "
-        f"and receive, accuracy after {epochs:g} epochs, and how many times sooner {100 * target:g} % test accuracy is reached.",
+        f"Quantized-PR-SGD against PR-SGD that communicates in the same way (4 local steps both; {seeds} seeds): "
+        f"bytes that workers send and receive, accuracy after {epochs:g} epochs, and how many times sooner "
+        f"{100 * target:g} % test accuracy is reached.",
         "",
         "    simgmc run scenarios/quantized_pr_sgd_low_bandwidth.toml --data-dir DATA",
-        "    python analysis/quantized_pr_sgd.py runs/quantized_pr_sgd_low_bandwidth --out analysis/results/quantized_pr_sgd",
+        "    python analysis/quantized_pr_sgd.py runs/quantized_pr_sgd_low_bandwidth --out "
+        "analysis/results/quantized_pr_sgd",
         "",
         "| form | traffic | accuracy % | PR-SGD's |" + "".join(f" {text} |" for text in bandwidths),
         "|" + " --- |" * (4 + len(bandwidths)),
@@ -97,15 +99,18 @@ def table(results: Results, target: float, epochs: float, seeds: int) -> str:
         cells = "".join(f" {ratio.text if ratio else '-'} |" for ratio in ratios)
         sign = "−" if change < 0 else "+"
         lines.append(
-            f"| {form.title} | {sign}{100 * abs(change):.1f} % | {_final(results, form.method, first)} | {_final(results, form.against, first)} |{cells}"
+            f"| {form.title} | {sign}{100 * abs(change):.1f} % | {_final(results, form.method, first)} | "
+            f"{_final(results, form.against, first)} |{cells}"
         )
     lines += [
         "",
-        "A ring all-reduce already sends less than a server does, and quantised messages cannot be added on the way, so that its all-gather "
-        "saves less than the messages shrink. A server saves as much as they do once it quantises its answer too; its link is what all wait for, "
-        "hence the large factors. The gossip form ends at a lower accuracy, perhaps because the noise of Q stays in the models (not examined): it "
-        "pays on slow links and costs on fast ones. All methods have the same learning rate, which was not tuned for any. At 1 Mbit/s neighbours on the ring fall out of step, messages of two rounds share a link, and the links stand idle 40 % of the "
-        "time (`simgmc timeline`, rounds 100 to 107 of seed 1), which takes back part of the gain.",
+        "A ring all-reduce already sends less than a server does, and quantised messages cannot be added on the way, "
+        "so that its all-gather saves less than the messages shrink. A server saves as much as they do once it "
+        "quantises its answer too; its link is what all wait for, hence the large factors. The gossip form ends at a "
+        "lower accuracy, perhaps because the noise of Q stays in the models (not examined): it pays on slow links and "
+        "costs on fast ones. All methods have the same learning rate, which was not tuned for any. At 1 Mbit/s "
+        "neighbours on the ring fall out of step, messages of two rounds share a link, and the links stand idle 40 % "
+        "of the time (`simgmc timeline`, rounds 100 to 107 of seed 1), which takes back part of the gain.",
         "",
         "![Speed-up over bandwidth](quantized_pr_sgd.png)",
     ]

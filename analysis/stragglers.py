@@ -79,32 +79,38 @@ def table(cases: dict[str, tuple[Case, Case]], scenario: dict, seeds: int) -> st
     """Markdown."""
     target = scenario["report"]["target"]
     lines = [
-        f"One of eight workers five times slower: simulated seconds to {100 * target:g} % test accuracy (mean ± standard "
-        f"deviation over {seeds} seeds) and to the end of {scenario['workload']['epochs']:g} epochs, without and with the slow worker.",
+        f"One of eight workers five times slower: simulated seconds to {100 * target:g} % test accuracy (mean ± "
+        f"standard deviation over {seeds} seeds) and to the end of {scenario['workload']['epochs']:g} epochs, without "
+        "and with the slow worker.",
         "",
         "    simgmc run scenarios/swarm_stragglers.toml --data-dir DATA",
         "    python analysis/stragglers.py runs/swarm_stragglers --out analysis/results/stragglers",
         "",
-        "| method | to target, without | with | times | to the end, without | with | times | idle %, without | with | idle % of the slow one | staleness with, mean (max) | accuracy % at the end, with |",
+        "| method | to target, without | with | times | to the end, without | with | times | idle %, without | with | "
+        "idle % of the slow one | staleness with, mean (max) | accuracy % at the end, with |",
         "|" + " --- |" * 12,
     ]
     for method, (alike, slow) in cases.items():
         ratio = advantage(alike.reach, slow.reach)
         staleness = "-" if slow.staleness is None else f"{slow.staleness[0]:.2f} ({slow.staleness[1]})"
         lines.append(
-            f"| {method} | {_reach(alike.reach)} | {_reach(slow.reach)} | **{_ratio(ratio)}** "
-            f"| {alike.seconds.mean():.1f} | {slow.seconds.mean():.1f} | **{slow.seconds.mean() / alike.seconds.mean():.2f}×** "
-            f"| {100 * alike.idle:.0f} | {100 * slow.idle:.0f} | {100 * slow.idle_slow:.0f} | {staleness} | {100 * slow.final.mean():.1f} ± {100 * slow.final.std(ddof=1):.1f} |"
+            f"| {method} | {_reach(alike.reach)} | {_reach(slow.reach)} | **{_ratio(ratio)}** | "
+            f"{alike.seconds.mean():.1f} | {slow.seconds.mean():.1f} | "
+            f"**{slow.seconds.mean() / alike.seconds.mean():.2f}×** | {100 * alike.idle:.0f} | {100 * slow.idle:.0f} | "
+            f"{100 * slow.idle_slow:.0f} | {staleness} | {100 * slow.final.mean():.1f} ± "
+            f"{100 * slow.final.std(ddof=1):.1f} |"
         )
     slowdown = max(scenario["grid"][SLOWDOWN])
     workers = scenario["workload"]["workers"]
     lines += [
         "",
-        f"With the slow worker {workers} workers compute {workers - 1 + 1 / slowdown:g} times what one does: a method that waits for nobody "
-        f"must take {workers / (workers - 1 + 1 / slowdown):.2f} times as long for the same gradients. A barrier multiplies the time of the "
-        f"gradients by {slowdown}, and leaves the communication, and what the others' unequal times cost before, as it was. A time to the target is "
-        f"known to within {scenario['workload']['evaluate_every']}, the time between two evaluations. "
-        "The rates were chosen among four each by one run without a slow worker (seed 100); they and the target were settled after seeing those runs, before these.",
+        f"With the slow worker {workers} workers compute {workers - 1 + 1 / slowdown:g} times what one does: a method "
+        f"that waits for nobody must take {workers / (workers - 1 + 1 / slowdown):.2f} times as long for the same "
+        f"gradients. A barrier multiplies the time of the gradients by {slowdown}, and leaves the communication, and "
+        "what the others' unequal times cost before, as it was. A time to the target is known to within "
+        f"{scenario['workload']['evaluate_every']}, the time between two evaluations. The rates were chosen among "
+        "four each by one run without a slow worker (seed 100); they and the target were settled after seeing those "
+        "runs, before these.",
         "",
         "![Time to target and idle share](stragglers.png)",
         "",

@@ -21,7 +21,9 @@ def read_text(file: str | Path) -> str:
 
 
 def read_table(text: str, name: str, columns: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of a CSV table with these columns; lines that begin with # are comments. ``name``: the file, for errors."""
+    """The rows of a CSV table with these columns; lines that begin with # are comments. ``name``: the file,
+    for errors.
+    """
     reader = csv.DictReader(
         (line for line in text.splitlines() if line.strip() and not line.startswith("#")), strict=True
     )

@@ -21,13 +21,17 @@ def held() -> float:
 
 
 def give_back() -> None:
-    """Return to the system what has been freed and the allocator (glibc) keeps for later, in pieces that may fit nothing."""
+    """Return to the system what has been freed and the allocator (glibc) keeps for later, in pieces that may fit
+    nothing.
+    """
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
         library.malloc_trim(0)
 
 
 class Holes:
-    """The holes that rounds leave in the heap (see :mod:`simgmc.costs.log`), given back before they add up to more than a share of ``MAX_HOLES``."""
+    """The holes that rounds leave in the heap (see :mod:`simgmc.costs.log`), given back before they add up to more than
+    a share of ``MAX_HOLES``.
+    """
 
     def __init__(self) -> None:
         self._limit: float | None = None

@@ -104,7 +104,8 @@ def find(what: str, path: str, folder: str | None) -> Any:
         if not hasattr(found, part):
             known = [one for one in dir(found) if not one.startswith("_")]
             raise SimgmcError(
-                f"{what}: {path}: {module_name} ({getattr(module, '__file__', 'built in')}) has no {part!r}; {suggestion(part, known)}"
+                f"{what}: {path}: {module_name} ({getattr(module, '__file__', 'built in')}) has no {part!r}; "
+                f"{suggestion(part, known)}"
             )
         found = getattr(found, part)
     return found

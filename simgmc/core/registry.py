@@ -20,7 +20,8 @@ REQUIRED = object()
 _MAX_ENTRIES = 100
 """Entries that a list (of layers) may have."""
 _ONE = {
-    int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path, from the scenario's folder",
+    int: "a whole number", float: "a number", bool: "true or false", str: "text",
+    Path: "a path, from the scenario's folder",
 }  # fmt: skip
 _MANY = {int: "whole numbers", float: "numbers", str: "names"}
 
@@ -130,7 +131,9 @@ class OptionError(SimgmcError):
 
 
 def read_options(options: Mapping[str, Option], values: Mapping[str, Any], what: str = "") -> dict[str, Any]:
-    """The values as their options read them. Raises OptionError, which begins with ``what``, for one that is not valid."""
+    """The values as their options read them. Raises OptionError, which begins with ``what``, for one that
+    is not valid.
+    """
     read = {}
     for key, value in values.items():
         try:

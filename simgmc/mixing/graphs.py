@@ -134,7 +134,8 @@ def _connected(edges: Edges, workers: int) -> bool:
 def _random_regular(workers: int, degree: int, seed: int) -> list[Edges]:
     if degree >= workers or degree * workers % 2:
         raise SimgmcError(
-            f"random-regular: degree = {degree}: must be below the number of workers, {workers}, and degree x workers must be even"
+            f"random-regular: degree = {degree}: must be below the number of workers, {workers}, and degree x workers "
+            "must be even"
         )
     for attempt in range(_DRAWS):
         draw = int(generator(seed, "regular gossip graph", attempt).integers(2**31))
@@ -142,7 +143,8 @@ def _random_regular(workers: int, degree: int, seed: int) -> list[Edges]:
         if _connected(edges, workers):
             return [edges]
     raise SimgmcError(
-        f"random-regular: degree = {degree}: none of {_DRAWS} graphs on {workers} workers is connected; use a larger degree"
+        f"random-regular: degree = {degree}: none of {_DRAWS} graphs on {workers} workers is connected; use a larger "
+        "degree"
     )
 
 
@@ -157,7 +159,8 @@ def _erdos_renyi(workers: int, p: float, seed: int) -> list[Edges]:
             break
     likely = math.log(max(workers, 2)) / workers
     raise SimgmcError(
-        f"erdos-renyi: p = {p:g}: none of the graphs drawn on {workers} workers is connected; above about {likely:.2g} (ln K / K) most are"
+        f"erdos-renyi: p = {p:g}: none of the graphs drawn on {workers} workers is connected; above about {likely:.2g} "
+        "(ln K / K) most are"
     )
 
 
@@ -186,15 +189,18 @@ GRAPHS: Registry[GraphEntry] = Registry(
             "torus", "a two-dimensional torus, row by row: four neighbours", "textbook",
             {"columns": Option("workers in a row; 0: as square as possible", int, 0, at_least=0)}, _torus,
         ),
-        GraphEntry("exponential", "worker k sends to k + 1, k + 2, k + 4 ... (directed)", "Assran et al., ICML 2019; Ying et al., NeurIPS 2021", build=_exponential),
+        GraphEntry("exponential", "worker k sends to k + 1, k + 2, k + 4 ... (directed)",
+                   "Assran et al., ICML 2019; Ying et al., NeurIPS 2021", build=_exponential),
         GraphEntry(
             "one-peer-exponential", "worker k sends to k + 2^(t mod log2 K) in round t (directed, time-varying)",
             "Assran et al., ICML 2019; Ying et al., NeurIPS 2021", build=_one_peer_exponential,
         ),
-        GraphEntry("complete", "everybody and everybody; uniform weights make it the exact average", "textbook", build=_complete),
+        GraphEntry("complete", "everybody and everybody; uniform weights make it the exact average", "textbook",
+                   build=_complete),
         GraphEntry("star", "worker 0 and everybody", "textbook", build=_star),
         GraphEntry(
-            "random-regular", "a random graph in which everybody has as many neighbours, redrawn until it is connected", "Steger & Wormald 1999, by networkx",
+            "random-regular", "a random graph in which everybody has as many neighbours, redrawn until it is connected",
+            "Steger & Wormald 1999, by networkx",
             {"degree": Option("neighbours of each worker", int), "seed": _SEED}, _random_regular,
         ),
         GraphEntry(

@@ -47,12 +47,14 @@ WEIGHTS: Registry[Entry] = Registry(
             "uniform", "1 / (1 + largest degree) on every edge, the rest on oneself",
             "Xiao, Boyd, Systems & Control Letters 2004 (maximum-degree weights)",
         ),
-        Entry("push-sum", "the sender divides by 1 + its out-degree (column-stochastic; any directed graph)", "Kempe, Dobra, Gehrke, FOCS 2003"),
+        Entry("push-sum", "the sender divides by 1 + its out-degree (column-stochastic; any directed graph)",
+              "Kempe, Dobra, Gehrke, FOCS 2003"),
         _Stated(
             "stated", "a matrix of one's own, whose non-zeros are the graph; row k holds the weights with which k adds",
             "one's own",
             {
-                "matrix": Numbers("the weights, a row for each worker; or file", default=None, depth=2, shape="a list of rows of numbers"),
+                "matrix": Numbers("the weights, a row for each worker; or file", default=None, depth=2,
+                                  shape="a list of rows of numbers"),
                 "file": Option("a .csv or .npy file of them; or matrix", Path, None),
             },
         ),
@@ -156,9 +158,15 @@ class Mixing:
         if needs == "push-sum":
             return None
         if not self.row_stochastic:
-            return f"{self.name} is not doubly stochastic, its rows do not add up to 1; use a push-sum method (sgp), or metropolis-hastings weights on an undirected graph"
+            return (
+                f"{self.name} is not doubly stochastic, its rows do not add up to 1; use a push-sum method (sgp), or "
+                "metropolis-hastings weights on an undirected graph"
+            )
         if needs == "symmetric" and self.time_varying:
-            return f"{self.name} varies from round to round, but this method keeps copies of its neighbours' models and needs the same ones in every round"
+            return (
+                f"{self.name} varies from round to round, but this method keeps copies of its neighbours' models and "
+                "needs the same ones in every round"
+            )
         if needs == "symmetric" and not self.symmetric:
             return f"{self.name} is not symmetric, which this method needs; use an undirected graph"
         return None
@@ -174,7 +182,8 @@ def mixing(graph: GossipGraph, weights: str = "auto", push_sum: bool = False) ->
     if weights == "metropolis-hastings" and graph.directed:
         a, b = min((a, b) for edges in graph.rounds for a, b in edges if (b, a) not in edges)
         raise SimgmcError(
-            f"metropolis-hastings needs an undirected graph; in {graph.name} worker {a} sends to {b}, which does not send back: use uniform or push-sum"
+            f"metropolis-hastings needs an undirected graph; in {graph.name} worker {a} sends to {b}, which does not "
+            "send back: use uniform or push-sum"
         )
     matrices = tuple(_matrix(graph, round, weights) for round in range(len(graph.rounds)))
     return Mixing(f"{graph.name} with {weights} weights", matrices)

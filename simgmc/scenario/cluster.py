@@ -117,7 +117,10 @@ class CollectiveOptions(Table):
 
 
 _NEED_ALL = {
-    AUTO: "it chooses by the size of the average, which is known only when it is known who takes part; name the collective",
+    AUTO: (
+        "it chooses by the size of the average, which is known only when it is known who takes part; "
+        "name the collective"
+    ),
     "sparse-reduce-scatter": "it needs to know how the supports of all workers' messages unite; use another collective",
 }
 """Collectives that nobody can be left out of, and why."""
@@ -263,7 +266,8 @@ class Cluster(Table):
             raise mistake(str(error), "topology", value=plain(self.topology)) from None
         if drawn:
             raise mistake(
-                f"{self.topology.options['file']} draws this host with its links, which this would not change; change them in the file",
+                f"{self.topology.options['file']} draws this host with its links, which this would not change; change "
+                "them in the file",
                 "hosts", name, given[0], value=str(getattr(own, given[0])),
             )  # fmt: skip
 
@@ -276,8 +280,9 @@ class Cluster(Table):
             return None
         if CHOICES[self.collective].needs_unions and not (summable or unites):
             return (
-                f"collective {self.collective!r} adds sparse messages range by range: it takes a sparsifier with 32-bit or log2 indices "
-                f"and without exempt_vectors, of at most {MAX_UNITED} workers; ring-all-gather and parameter-server carry anything"
+                f"collective {self.collective!r} adds sparse messages range by range: it takes a sparsifier with "
+                f"32-bit or log2 indices and without exempt_vectors, of at most {MAX_UNITED} workers; ring-all-gather "
+                "and parameter-server carry anything"
             )
         try:
             check_collective(self.collective, summable)

@@ -168,7 +168,9 @@ class ScenarioFile:
         return "\n".join(dict.fromkeys(lines))
 
     def _set(self, content: dict[str, Any], key: str, value: Any, prefix: str = "") -> None:
-        """Set a dotted key; a method is named by its name or its number, ``*`` is every method that has the key's table."""
+        """Set a dotted key; a method is named by its name or its number, ``*`` is every method that has the key's
+        table.
+        """
         if key.startswith("methods.*."):
             rest = key.removeprefix("methods.*.")
             rows = content.get("methods")
@@ -195,7 +197,8 @@ class ScenarioFile:
                 )
             if not isinstance(table, dict):
                 raise SimgmcError(
-                    f"{self.place}: {show_key([prefix + key])}: {show_value(table)} is not a table that could hold {part!r}"
+                    f"{self.place}: {show_key([prefix + key])}: {show_value(table)} is not a table that could hold "
+                    f"{part!r}"
                 )
             return part
 
@@ -227,8 +230,8 @@ class ScenarioFile:
                 raise SimgmcError(f"{self.place}: no method is called {name!r}; {suggestion(name, names)}")
         if report.get("baseline") is not None and report["baseline"] not in chosen:
             raise SimgmcError(
-                f"{self.place}: report.baseline = {show_value(scenario.report.baseline)}: is not among the chosen methods ({', '.join(chosen)}); "
-                "choose it too, or set report.baseline to one of them"
+                f"{self.place}: report.baseline = {show_value(scenario.report.baseline)}: is not among the chosen "
+                f"methods ({', '.join(chosen)}); choose it too, or set report.baseline to one of them"
             )
         content = _unshared(self.content)
         content["methods"] = [row for row, name in zip(content["methods"], names, strict=True) if name in chosen]

@@ -36,10 +36,14 @@ class Gossip(Table):
     @model_validator(mode="after")
     def _one_graph(self) -> Gossip:
         if (self.graph is None) != (self.weights.name == "stated"):
+            known = ", ".join(GRAPHS)
             raise mistake(
-                "stated weights bring their own graph, their non-zeros; leave it out" if self.graph else f'missing; give one such as graph = "ring"; known: {", ".join(GRAPHS)}',
-                "graph", value=plain(self.graph),
-            )  # fmt: skip
+                "stated weights bring their own graph, their non-zeros; leave it out"
+                if self.graph
+                else f'missing; give one such as graph = "ring"; known: {known}',
+                "graph",
+                value=plain(self.graph),
+            )
         return self
 
     @property

@@ -118,7 +118,8 @@ class Scenario(Table):
         for place, decay in decays.items():
             if decay:
                 raise mistake(
-                    f"must be 0: it would move the optimum of {self.workload.problem.name}, from which its metrics are counted",
+                    f"must be 0: it would move the optimum of {self.workload.problem.name}, from which its metrics "
+                    "are counted",
                     *place, "weight_decay", value=decay,
                 )  # fmt: skip
 
@@ -153,13 +154,17 @@ class Scenario(Table):
             and self.gossip.weights.name not in ("auto", "stated")
         ):
             names = ", ".join(dict.fromkeys(alone))
-            read = f"{names} read{'s' if len(set(alone)) == 1 else ''} the graph alone, no weights, and no other method shares them"
+            read = (
+                f"{names} read{'s' if len(set(alone)) == 1 else ''} the graph alone, no weights, and no other method "
+                "shares them"
+            )
             raise mistake(f"{read}; leave them out", "gossip", "weights", value=plain(self.gossip.weights))
 
     def _check_carried(self, method: Method) -> None:
         workers = self.workload.workers
         carried = {
-            f"{key} {chosen.name!r}": (entry.summable(chosen.options), workers <= MAX_UNITED and entry.unites(chosen.options))
+            f"{key} {chosen.name!r}": (entry.summable(chosen.options),
+                                     workers <= MAX_UNITED and entry.unites(chosen.options))
             for key, chosen in method.compressors().items() if (entry := COMPRESSORS[chosen.name])
         }  # fmt: skip
         carried = carried or {"its own messages": (ALGORITHMS[method.algorithm].summable, False)}
@@ -176,7 +181,8 @@ class Scenario(Table):
         table = self.gossip_of(method)
         if table is None:
             raise mistake(
-                f'missing; method {method.name!r} mixes with its neighbours: say who they are, such as [gossip] graph = "ring" (see simgmc list graphs)',
+                f'missing; method {method.name!r} mixes with its neighbours: say who they are, such as [gossip] graph '
+                '= "ring" (see simgmc list graphs)',
                 "gossip", value=None,
             )  # fmt: skip
         place = ("gossip",) if method.gossip is None else ("methods", index, "gossip")
@@ -193,7 +199,8 @@ class Scenario(Table):
         algorithm, workers = ALGORITHMS[method.algorithm], self.workload.workers
         if algorithm.finite_sum and not isinstance(self.workload, ProblemWorkload):
             raise mistake(
-                f"needs a loss that is a finite sum of fixed parts, which training on data is not; give workload.problem, one of: {', '.join(PROBLEMS)}",
+                "needs a loss that is a finite sum of fixed parts, which training on data is not; give "
+                f"workload.problem, one of: {', '.join(PROBLEMS)}",
                 "methods", index, "algorithm", value=method.algorithm,
             )  # fmt: skip
         table = None if algorithm.centralised else self.gossip_of(method)
@@ -230,7 +237,10 @@ class Scenario(Table):
         if not algorithm.asynchronous and algorithm.mixing == "none":
             return self.cluster.collective
         table = self.gossip_of(method)
-        return f"{algorithm.meeting if algorithm.asynchronous else 'gossip'} {'complete' if table is None else table.graph_text}"
+        return (
+            f"{algorithm.meeting if algorithm.asynchronous else 'gossip'} "
+            f"{'complete' if table is None else table.graph_text}"
+        )
 
     @staticmethod
     def has_graph(method: Method) -> bool:

@@ -1,4 +1,6 @@
-"""Paths and imports in a scenario file are relative to its folder: made absolute, so that the resolved scenario stands alone."""
+"""Paths and imports in a scenario file are relative to its folder: made absolute, so that the resolved scenario stands
+alone.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from simgmc.workloads.models.catalogue import MODELS
 from simgmc.workloads.partitions.catalogue import PARTITIONS
 
 PARTS: dict[str, Registry[Any]] = {
-    "dataset": DATASETS, "model": MODELS, "partition": PARTITIONS, "topology": TOPOLOGIES, "graph": GRAPHS, "weights": WEIGHTS,
+    "dataset": DATASETS, "model": MODELS, "partition": PARTITIONS, "topology": TOPOLOGIES, "graph": GRAPHS,
+    "weights": WEIGHTS,
 }  # fmt: skip
 """What a key of this name holds, wherever it is, and with it the options that are paths."""
 

@@ -60,7 +60,8 @@ class Workload(Table):
         unit = {"epoch": "epochs", "round": "rounds"}.get(unit.strip(), unit.strip())
         if not (1e-6 <= value <= 1e9) or unit not in ("epochs", "rounds") or (unit == "rounds" and value % 1):
             raise mistake(
-                'must be like "1 epoch", "0.5 epochs" or "50 rounds" (at least 1 round or 1e-6 epochs), or a simulated time such as "10 s"',
+                'must be like "1 epoch", "0.5 epochs" or "50 rounds" (at least 1 round or 1e-6 epochs), or a '
+                'simulated time such as "10 s"',
                 "evaluate_every",
                 value=self.evaluate_every,
             )
@@ -109,14 +110,18 @@ class DataWorkload(Workload):
         runs = self.partition.options.get("shards_per_worker")
         if facts.train is not None and runs is not None and runs > facts.train // self.workers:
             raise mistake(
-                f"must be at most {facts.train // self.workers}, the training samples of {name} that one of {self.workers} workers has",
+                f"must be at most {facts.train // self.workers}, the training samples of {name} that one of "
+                f"{self.workers} workers has",
                 "partition", "shards_per_worker", value=runs,
             )  # fmt: skip
         return self
 
     def describe(self, d: int) -> str:
         """A few words for the header of a run; ``d`` is the number of parameters."""
-        return f"{self.model.title} ({d:,} parameters) on {self.dataset.title}, {self.partition.name}, {self.workers} workers x {self.batch_per_worker}"
+        return (
+            f"{self.model.title} ({d:,} parameters) on {self.dataset.title}, {self.partition.name}, {self.workers} "
+            f"workers x {self.batch_per_worker}"
+        )
 
     @property
     def metrics(self) -> tuple[str, ...]:

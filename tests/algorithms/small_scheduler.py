@@ -141,7 +141,9 @@ class Schedule:
         return total + sum((reply - sent) / 2 for sent, reply in (one.half for one in self.all if one.half))
 
     def run(self, rounds: int, gradients: int | None = None) -> Schedule:
-        """Every worker does so many rounds, as far as the others let it, or until they have so many gradients together."""
+        """Every worker does so many rounds, as far as the others let it, or until they have so many gradients
+        together.
+        """
         for rank in range(len(self.all)):
             self._at(0.0, lambda rank=rank: self._begin(rank, rounds))
         while self._events:

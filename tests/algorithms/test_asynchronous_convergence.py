@@ -67,7 +67,9 @@ def centralised_floor(alike: bool, lr: float) -> float:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_with_data_alike_it_reaches_the_neighbourhood_of_the_centralised_method(name):
-    """Within a factor of 3, which is the spread of single runs, of a gap thousands of times smaller than the start's."""
+    """Within a factor of 3, which is the spread of single runs, of a gap thousands of times smaller than
+    the start's.
+    """
     workload = problem(True)
     start = workload.evaluate(workload.initial_parameters()).others["gap"]
     reference = centralised_floor(True, LR)

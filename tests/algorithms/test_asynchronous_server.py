@@ -74,7 +74,9 @@ def test_a_stale_gradient_is_divided_by_its_staleness():
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6), workers=st.integers(1, 5), slow=st.sampled_from([0.0, 1.0]))
 def test_every_gradient_is_applied_once_whatever_the_order(seed, workers, slow):
-    """The server's model is the start less the rate times all gradients that it got; with error feedback less the residuals."""
+    """The server's model is the start less the rate times all gradients that it got; with error feedback less the
+    residuals.
+    """
     workload = quadratic(workers, noise=0.3)
     compute, latency = lambda k, n: times(seed, k, n), lambda i, j, n: slow * times(seed, 9, n)
     for compressor in (None, build("top-k", count=2)):

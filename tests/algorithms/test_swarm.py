@@ -94,7 +94,9 @@ def test_workers_wait_only_for_the_one_they_meet():
 def test_non_blocking_averagings_preserve_the_sum_of_the_shared_models(
     seed, workers, on_ring, slow, quantised, momentum
 ):
-    """After every event, in any order of events: only finished local steps change it, also with a lattice that decodes."""
+    """After every event, in any order of events: only finished local steps change it, also with a lattice
+    that decodes.
+    """
     workload = quadratic(workers, noise=0.3)
     compressor = build("lattice", side=1e-3, bits=24) if quantised else None
     start = workers * workload.initial_parameters()
@@ -117,7 +119,9 @@ def test_non_blocking_averagings_preserve_the_sum_of_the_shared_models(
 
 
 def test_a_partner_is_not_interrupted(identity):
-    """One averaging in the middle of the partner's local phase: it changes the shared model, not the steps under way."""
+    """One averaging in the middle of the partner's local phase: it changes the shared model, not the steps
+    under way.
+    """
     workload = quadratic(2)
     schedule = Schedule(
         NonBlockingSwarmSGD(period=2, momentum=0.0), workload, lr=LR, compute=lambda k, n: [1.0, 1.6][k]

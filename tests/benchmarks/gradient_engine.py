@@ -1,6 +1,7 @@
 """What does one stacked gradient call cost, beside the passes it replaces?
 
-    python tests/benchmarks/gradient_engine.py [--device cpu|cuda] [--precision float32|tf32|bfloat16] [--repeats 15] [--models ...]
+    python tests/benchmarks/gradient_engine.py [--device cpu|cuda] [--precision float32|tf32|bfloat16]
+                                               [--repeats 15] [--models ...]
 
 Eight workers with minibatches of 16, against
 

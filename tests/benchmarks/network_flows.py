@@ -92,7 +92,8 @@ def main() -> None:
     arguments.add_argument("--repeat", type=int, default=3)
     chosen = arguments.parse_args()
     print(
-        f"{'workload':28}{'flows':>8}{'events, k/s':>13}{'fast, k/s':>12}{'SimGrid, k/s':>14}{'events/SimGrid':>16}{'fast/SimGrid':>14}  agreement"
+        f"{'workload':28}{'flows':>8}{'events, k/s':>13}{'fast, k/s':>12}{'SimGrid, k/s':>14}"
+        f"{'events/SimGrid':>16}{'fast/SimGrid':>14}  agreement"
     )
 
     def line(name, flows, events, fast, peer):

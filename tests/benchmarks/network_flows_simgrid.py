@@ -15,7 +15,8 @@ def main():
     work = json.load(sys.stdin)
     engine = simgrid.Engine([sys.argv[0]])
     for key, value in {
-        "network/model": "CM02", "network/TCP-gamma": "0", "network/crosstraffic": "0", "network/bandwidth-factor": "1.0",
+        "network/model": "CM02", "network/TCP-gamma": "0", "network/crosstraffic": "0",
+        "network/bandwidth-factor": "1.0",
         "network/latency-factor": "1.0", "network/weight-S": "0.0", "network/optim": work.get("optim", "Full"),
     }.items():  # fmt: skip
         simgrid.Engine.set_config(f"{key}:{value}")

@@ -48,7 +48,8 @@ def main() -> None:
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         kind = "equal messages" if summable else "unequal messages"
         print(
-            f"{name:20}{kind:18}{chosen.rounds:>8} rounds{wall:>8.1f} s wall{cpu:>8.1f} s CPU{chosen.rounds / cpu:>9,.0f} rounds/s   simulated {timing.total:,.0f} s",
+            f"{name:20}{kind:18}{chosen.rounds:>8} rounds{wall:>8.1f} s wall{cpu:>8.1f} s "
+            f"CPU{chosen.rounds / cpu:>9,.0f} rounds/s   simulated {timing.total:,.0f} s",
             flush=True,
         )
 

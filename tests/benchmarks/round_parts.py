@@ -127,7 +127,8 @@ def round_parts(found: Watch, model: str, method: str, rounds: int, device: str)
         },
         "optimizer": {"learning_rate": 0.001},
         "cluster": {
-            "topology": "star", "bandwidth": "100 Mbit/s", "latency": "1 ms", "collective": "parameter-server", "stragglers": {"sigma": 0.2},
+            "topology": "star", "bandwidth": "100 Mbit/s", "latency": "1 ms", "collective": "parameter-server",
+            "stragglers": {"sigma": 0.2},
             "compute": {"gradient": "1 ms", "compression": "1 ms", "aggregation": "1 ms"},
         },
         "methods": [METHODS[method]],
@@ -166,7 +167,8 @@ def table(chosen: argparse.Namespace) -> str:
     """Markdown: milliseconds of every part, and the share outside gradients."""
     found = watch(chosen.device)
     lines = [
-        f"| model | method | {' | '.join(f'{part}, ms' for part in PARTS)} | outside gradients |", "|" + " --- |" * (3 + len(PARTS)),
+        f"| model | method | {' | '.join(f'{part}, ms' for part in PARTS)} | outside gradients |",
+        "|" + " --- |" * (3 + len(PARTS)),
     ]  # fmt: skip
     for model in chosen.models:
         for method in METHODS:
@@ -210,7 +212,8 @@ def main() -> None:
     if chosen.out:
         what = __doc__.split("\n\n")[2]
         chosen.out.write_text(
-            f"# Where the time of a round goes\n\n    python tests/benchmarks/round_parts.py --out {chosen.out}\n\n{what}\n\n{text}\n"
+            "# Where the time of a round goes\n\n    python tests/benchmarks/round_parts.py --out "
+            f"{chosen.out}\n\n{what}\n\n{text}\n"
         )
 
 

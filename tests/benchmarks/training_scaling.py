@@ -105,7 +105,8 @@ def measure(content: dict) -> None:
         for part, right in zip(x.split(1024), y.split(1024), strict=True):  # what a plain pass would split as well
             cross_entropy(model(part), right).backward()
         passes.append(time.perf_counter() - start)
-    print(json.dumps({"seconds": seconds, "plain": statistics.median(passes[1:]), "peak": peak, "predicted": predicted[0].total,
+    print(json.dumps({"seconds": seconds, "plain": statistics.median(passes[1:]), "peak": peak,
+                      "predicted": predicted[0].total,
                       "parameters": sum(p.numel() for p in model.parameters())}))  # fmt: skip
 
 
@@ -138,13 +139,20 @@ def main() -> None:
 
 
 def row(one: dict) -> str:
-    figures = f"{one['workers']} × {one['batch']} | {one['parameters']:,} | {1e3 * one['seconds']:.3g} | {1e3 * one['plain']:.3g}"
-    return f"| {figures} | {one['seconds'] / one['plain']:.2f} | {one['peak'] / 1e6:,.0f} | {one['predicted'] / 1e6:,.0f} | {one['predicted'] / one['peak']:.3f} |"
+    figures = (
+        f"{one['workers']} × {one['batch']} | {one['parameters']:,} | {1e3 * one['seconds']:.3g} | "
+        f"{1e3 * one['plain']:.3g}"
+    )
+    return (
+        f"| {figures} | {one['seconds'] / one['plain']:.2f} | {one['peak'] / 1e6:,.0f} | {one['predicted'] / 1e6:,.0f} "
+        f"| {one['predicted'] / one['peak']:.3f} |"
+    )
 
 
 def table(found: dict[str, list[dict]]) -> str:
     lines = [
-        "# How rounds and memory grow", "", "    python tests/benchmarks/training_scaling.py --out analysis/results/training_scaling", "",
+        "# How rounds and memory grow", "",
+        "    python tests/benchmarks/training_scaling.py --out analysis/results/training_scaling", "",
         *__doc__.split("\n\n", 2)[2].replace(" Writes OUT.md and OUT.png.", "").strip().splitlines(),
     ]  # fmt: skip
     for label, ones in found.items():

@@ -38,7 +38,10 @@ def test_grid_keys_go_with_their_methods(key):
 def test_the_baseline_must_be_among_them():
     with pytest.raises(
         SimgmcError,
-        match=r'report.baseline = "DMSGD": is not among the chosen methods \(GMC, DGC\); choose it too, or set report.baseline',
+        match=(
+            r'report.baseline = "DMSGD": is not among the chosen methods \(GMC, DGC\); choose it too, or set '
+            r"report.baseline"
+        ),
     ):
         scenario().only(["GMC", "DGC"])
     assert len(scenario(("report.baseline", "GMC")).only(["GMC"]).points[0].scenario.methods) == 1

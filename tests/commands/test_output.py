@@ -16,7 +16,8 @@ from simgmc.core.output import escaped, in_encoding
 NAMES = ("$\\frac$", "_hidden $x_ Ünï 漢")
 SCENARIO = {
     "seeds": [1, 2],
-    "workload": {"dataset": "digits", "model": {"name": "mlp", "hidden": [8]}, "workers": 2, "batch_per_worker": 16, "rounds": 4},
+    "workload": {"dataset": "digits", "model": {"name": "mlp", "hidden": [8]}, "workers": 2, "batch_per_worker": 16,
+                 "rounds": 4},
     "optimizer": {"learning_rate": 0.1, "momentum": 0.9},
     "cluster": {
         "topology": "star", "bandwidth": "2 Mbit/s", "latency": "2 ms", "collective": "parameter-server",

@@ -24,7 +24,10 @@ def minimal(name):
 
 
 def test_the_registry_imports_no_torch():
-    code = "import sys, simgmc.compression as c; c.COMPRESSORS['top-k'].resolve({'density': 0.1}); assert 'torch' not in sys.modules"
+    code = (
+        "import sys, simgmc.compression as c; c.COMPRESSORS['top-k'].resolve({'density': 0.1}); assert 'torch' not in "
+        "sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

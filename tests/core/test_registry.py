@@ -31,7 +31,10 @@ TASK = Entry("task", "with a model", "standard", {"model": Part("what is trained
 
 
 def test_nothing_heavy_is_loaded():
-    code = "import sys, simgmc.core.registry; assert not {'torch', 'simpy', 'networkx', 'numpy', 'pydantic'} & set(sys.modules)"
+    code = (
+        "import sys, simgmc.core.registry; assert not {'torch', 'simpy', 'networkx', 'numpy', 'pydantic'} & "
+        "set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -48,7 +48,8 @@ def test_memory_does_not_grow_with_the_rounds(algorithm, tmp_path):
     content = {
         "name": "rounds", "seeds": [1],
         "workload": {
-            "dataset": {"name": "synthetic", "features": 784, "train": 4000, "test": 100}, "model": {"name": "mlp", "hidden": [256]},
+            "dataset": {"name": "synthetic", "features": 784, "train": 4000, "test": 100},
+            "model": {"name": "mlp", "hidden": [256]},
             "workers": 8, "batch_per_worker": 4, "rounds": rounds, "evaluate_every": f"{rounds} rounds",
         },
         "optimizer": {"learning_rate": 1e-4},
@@ -71,7 +72,8 @@ def test_memory_does_not_grow_with_the_rounds(algorithm, tmp_path):
     assert ran.returncode == 0, ran.stderr
     calls, growth = json.loads(ran.stdout)
     assert calls >= rounds
-    # a vector of 8 workers x 201,482 in every round would be 1.6 GB; one of a single worker 0.2 GB; it begins with about 0.4
+    # a vector of 8 workers x 201,482 in every round would be 1.6 GB; one of a single worker 0.2 GB; it begins with
+    # about 0.4
     assert growth < 2 * heap.MAX_HOLES
 
 

@@ -19,11 +19,15 @@ from tests.places import ROOT
 SCENARIO = """
 seeds = [1]
 [workload]
-dataset = { name = "import", train = "my_task:samples", test = { factory = "my_task:samples", size = 40, seed = 1 }, mean = 0.5 }
 model = { name = "import", factory = "my_task:Net", width = 8 }
 workers = 2
 batch_per_worker = 8
 epochs = 2
+[workload.dataset]
+name = "import"
+train = "my_task:samples"
+test = { factory = "my_task:samples", size = 40, seed = 1 }
+mean = 0.5
 [optimizer]
 learning_rate = 0.5
 [cluster]
@@ -113,7 +117,8 @@ def test_data_and_model_by_import_path_relative_to_the_scenario(folder):
         ("workload.model.factory='my_task:no_function'", "my_task:no_function is int, not a function or class to call"),
         (
             "workload.model.widht=8",
-            "my_task:Net(width, sample_shape, classes) does not take width = 8, widht = 8: got an unexpected keyword argument 'widht'",
+            "my_task:Net(width, sample_shape, classes) does not take width = 8, widht = 8: got an unexpected keyword "
+            "argument 'widht'",
         ),
         (
             "workload.model={ name = 'import', factory = 'my_task:Net' }",

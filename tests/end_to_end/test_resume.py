@@ -63,7 +63,8 @@ def test_running_statistics_and_dropout_go_on_too(tmp_path, trainers, kill, monk
 
 
 PROBLEM = {
-    "problem": {"name": "quadratic", "matrices": [[1.0, 2.0, 3.0], [2.0, 1.0, 0.5]], "minimisers": [[1.0, 0, 0], [0, 1.0, 2.0]], "start": [3.0, 3.0, 3.0], "noise": 0.1},
+    "problem": {"name": "quadratic", "matrices": [[1.0, 2.0, 3.0], [2.0, 1.0, 0.5]],
+                "minimisers": [[1.0, 0, 0], [0, 1.0, 2.0]], "start": [3.0, 3.0, 3.0], "noise": 0.1},
     "workers": 2, "rounds": ROUNDS, "evaluate_every": "2 rounds",
 }  # fmt: skip
 

@@ -239,7 +239,10 @@ def test_a_crash_on_the_first_cluster_does_not_end_the_training_for_the_others(t
 
 
 def test_one_process_at_a_time_writes_into_a_directory(tmp_path):
-    code = "import sys, pathlib, time; from simgmc.results.directory.run_lock import writing\nwith writing(sys.argv[1]): print('held', flush=True); time.sleep(60)"
+    code = (
+        "import sys, pathlib, time; from simgmc.results.directory.run_lock import writing\nwith writing(sys.argv[1]): "
+        "print('held', flush=True); time.sleep(60)"
+    )
     holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout.readline() == "held\n"

@@ -124,7 +124,9 @@ def test_gradients_that_were_finished_have_a_staleness_each_or_are_under_way(nam
 
 
 def test_messages_of_overlap_sgp_have_a_staleness_each_or_are_under_way():
-    """In rounds: 1 where a message takes less than a gradient, the bound where it takes longer than all that may be waited for."""
+    """In rounds: 1 where a message takes less than a gradient, the bound where it takes longer than all that may be
+    waited for.
+    """
     workload = quadratic()
     for latency, expected in ((1e-5, {1}), (5.0, {3})):
         hosts = [Host(f"worker{rank}", 1e9, 1e9, latency) for rank in range(4)]

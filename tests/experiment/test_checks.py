@@ -87,7 +87,9 @@ def test_milestones_past_the_end_of_training_are_said(tmp_path, monkeypatch):
 
 
 def milestones(*stated, rounds=None, epochs=None, **methods):
-    """Lines on these milestones for some methods, each {algorithm: options}, with 10 minibatches a pass over the data."""
+    """Lines on these milestones for some methods, each {algorithm: options}, with 10 minibatches a pass
+    over the data.
+    """
     workload = {key: value for key, value in BASE["workload"].items() if key not in ("rounds", "epochs")}
     workload |= {"rounds": rounds} if rounds else {"epochs": epochs}
     content = {
@@ -108,7 +110,8 @@ def test_local_steps_count_towards_the_epochs_of_a_training_stated_in_rounds():
     (found,) = milestones(1, 5, 9, 10, rounds=20, DMSGD={"algorithm": "dmsgd"}, Local=LOCAL)[:1]
     assert (
         found
-        == "optimizer.schedule.milestones: 5, 9, 10 past the end of training of DMSGD (2 epochs, the last rate is that of epoch 1), so without effect"
+        == "optimizer.schedule.milestones: 5, 9, 10 past the end of training of DMSGD (2 epochs, the last rate is "
+        "that of epoch 1), so without effect"
     )
     (found,) = milestones(1, 9, 10, rounds=20, Local=LOCAL)
     assert found.startswith(

@@ -30,7 +30,8 @@ def scenario(workers=2, hidden=(32,), algorithm="dmsgd", **method):
         "name": "run", "seeds": [1],
         "workload": {
             "dataset": {"name": "synthetic", "features": 256, "train": max(2000, 16 * workers)},
-            "model": {"name": "mlp", "hidden": list(hidden)}, "workers": workers, "batch_per_worker": 4, "rounds": 6, "evaluate_every": "3 rounds",
+            "model": {"name": "mlp", "hidden": list(hidden)}, "workers": workers, "batch_per_worker": 4, "rounds": 6,
+            "evaluate_every": "3 rounds",
         },
         "optimizer": {"learning_rate": 0.01},
         "cluster": {
@@ -162,7 +163,9 @@ def test_what_does_not_fit_is_refused_with_the_figure_before_anything_is_written
     monkeypatch.setattr(memory, "available", lambda device: 60e6)
     with pytest.raises(
         SimgmcError,
-        match=r"needs about .* state of 60 workers x 82,890.* has 60.0 MB free .* fewer workers \(about \d+ would fit\)",
+        match=(
+            r"needs about .* state of 60 workers x 82,890.* has 60.0 MB free .* fewer workers \(about \d+ would fit\)"
+        ),
     ) as caught:
         running.run(ScenarioFile(scenario(workers=60, hidden=(256, 64)), "test"), out=tmp_path / "run")
     assert "\n" not in str(caught.value) and not (tmp_path / "run").exists()
@@ -230,10 +233,12 @@ print(predicted[0].total, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1
 @pytest.mark.parametrize(
     ("workers", "hidden", "algorithm"),
     [
-        (1, [64], "dmsgd"), (8, [1024, 512], "dmsgd"), (8, [1024, 512], "gmc"), (64, [1024, 512], "gmc"), (256, [32], "gmc"),
+        (1, [64], "dmsgd"), (8, [1024, 512], "dmsgd"), (8, [1024, 512], "gmc"), (64, [1024, 512], "gmc"),
+        (256, [32], "gmc"),
         (256, [1024], "dgc"), (32, [2048, 1024], "dmsgd"), (4, [8192, 2700], "dmsgd"),
         (8, [1024, 512], "swarm-sgd"), (32, [2048, 512], "swarm-sgd"), (8, [2048, 1024], "swarm-sgd-non-blocking"),
-        (8, [1024, 512], "ad-psgd"), (32, [2048, 512], "ad-psgd"), (8, [1024, 512], "async-sgd"), (32, [2048, 512], "async-sgd"),
+        (8, [1024, 512], "ad-psgd"), (32, [2048, 512], "ad-psgd"), (8, [1024, 512], "async-sgd"),
+        (32, [2048, 512], "async-sgd"),
         (8, [1024, 512], "d-psgd"), (32, [2048, 512], "choco-sgd"),
     ],
 )  # fmt: skip

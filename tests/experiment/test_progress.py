@@ -30,11 +30,13 @@ def test_values_of_the_grid_are_printed_as_the_scenario_writes_them():
     printed = console.file.getvalue().splitlines()
     name = plan[0].method.name
     assert printed[0].startswith(
-        f'[1/{len(plan)}] {name}, seed 3, workload.partition = {{ name = "dirichlet", alpha = 0.1 }}, optimizer.learning_rate = 0.1: epoch 1,'
+        f'[1/{len(plan)}] {name}, seed 3, workload.partition = {{ name = "dirichlet", alpha = 0.1 }}, '
+        f"optimizer.learning_rate = 0.1: epoch 1,"
     )
     assert any(
         line.startswith(
-            f"[{len(SMALL['methods']) + 1}/{len(plan)}] {name}, seed 3, workload.partition = iid, optimizer.learning_rate = 0.1: "
+            f"[{len(SMALL['methods']) + 1}/{len(plan)}] {name}, seed 3, workload.partition = iid, "
+            "optimizer.learning_rate = 0.1: "
         )
         for line in printed
     )

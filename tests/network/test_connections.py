@@ -42,7 +42,9 @@ def sends(workers, *edges):
 
 @pytest.mark.parametrize("recorder", [None, Recorder(0, 5)])
 def test_rounds_that_a_fast_sender_is_ahead_arrive_one_after_the_other(recorder):
-    """Worker 0 hears from nobody and sends a message of 0.3 s every 0.1 s: the n-th has n whole messages before its last byte."""
+    """Worker 0 hears from nobody and sends a message of 0.3 s every 0.1 s: the n-th has n whole messages before its
+    last byte.
+    """
     timing = simulate(cluster(2), [sends(2, (0, 1))] * 6, recorder=recorder)
     number = np.arange(1, 7)
     assert timing.round_end[:, 0] == pytest.approx(GRADIENT * number, rel=EXACT)

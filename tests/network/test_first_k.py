@@ -1,4 +1,6 @@
-"""A server that waits for the first k of n messages, and crashes that the others go on after: who takes part, and when."""
+"""A server that waits for the first k of n messages, and crashes that the others go on after: who takes
+part, and when.
+"""
 
 from __future__ import annotations
 
@@ -111,7 +113,8 @@ def test_bytes_and_times_are_those_of_what_was_taken(slowdown, k, late, sigma, s
         timing.breakdown.sum(axis=2), rel=1e-9, abs=1e-9
     )
     assert (np.diff(timing.round_end, axis=0, prepend=0) > 0).all()
-    # Every worker is in each average, or has lost its message, or has missed the round; carried, it may be both late and taken.
+    # Every worker is in each average, or has lost its message, or has missed the round; carried, it may be both late
+    # and taken.
     there = np.array([[w in one.taken for w in range(4)] for one in log])
     if late == "dropped":
         assert ((there + timing.lost + timing.absent) == 1).all() and not timing.carried.any()

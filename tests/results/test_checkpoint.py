@@ -264,5 +264,8 @@ def test_zero_seconds_mean_always_and_infinitely_many_never(tmp_path):
 
 
 def test_checkpoints_need_no_heavy_library():
-    code = "import sys, simgmc.results.directory.checkpoint; sys.exit(bool({'torch', 'simpy', 'matplotlib', 'rich'} & set(sys.modules)))"
+    code = (
+        "import sys, simgmc.results.directory.checkpoint; sys.exit(bool({'torch', 'simpy', 'matplotlib', 'rich'} & "
+        "set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

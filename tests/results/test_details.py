@@ -220,7 +220,10 @@ def test_lines_that_a_finished_file_has_lost_are_noticed_and_nothing_is_changed(
     for read in (lambda: create(tmp_path, "x", grid_keys=GRID), lambda: open_run(tmp_path).details()):
         with pytest.raises(
             SimgmcError,
-            match=rf"{file}: has \d of the \d rows of SwarmSGD, ring, 1 Mbit/s, seed [01]: .* remove it to go on without it",
+            match=(
+                rf"{file}: has \d of the \d rows of SwarmSGD, ring, 1 Mbit/s, seed [01]: .* remove it to go on "
+                r"without it"
+            ),
         ):
             read()
     assert contents(tmp_path) == before

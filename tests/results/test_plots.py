@@ -268,7 +268,10 @@ def test_only_keys_with_three_quantities_of_one_kind_are_swept(tmp_path):
 
 
 def test_drawing_needs_no_torch_and_opens_no_window():
-    code = "import sys, simgmc.results.figures.plots; sys.exit(bool({'torch', 'simpy', 'matplotlib.pyplot'} & set(sys.modules)))"
+    code = (
+        "import sys, simgmc.results.figures.plots; sys.exit(bool({'torch', 'simpy', 'matplotlib.pyplot'} & "
+        "set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

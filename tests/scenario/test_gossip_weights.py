@@ -37,8 +37,8 @@ def test_weights_for_all_are_refused_where_those_who_share_them_read_the_graph_a
     with pytest.raises(SimgmcError) as error:
         scenario(*methods)
     assert (
-        f'gossip.weights = {{ name = "uniform" }}: {who} the graph alone, no weights, and no other method shares them; leave them out'
-        in str(error.value)
+        f'gossip.weights = {{ name = "uniform" }}: {who} the graph alone, no weights, and no other method shares them; '
+        f"leave them out" in str(error.value)
     )
 
 

@@ -55,9 +55,12 @@ class Linear:
 def method(name):
     compressor = build("top-k", Linear().layout, density=0.3)
     own = {
-        "sgd": {}, "dmsgd": {}, "signsgd": {}, "powersgd": {"rank": 1}, "local-sgd": {"period": 2}, "slowmo": {"period": 2},
-        "pr-sgd-momentum": {"period": 2}, "terngrad": {}, "qsgd": {"compressor": build("qsgd", Linear().layout, levels=4)},
-        "qsparse-local-sgd": {"compressor": compressor, "period": 2}, "saef": {"compressor": compressor, "average_residual_every": 2},
+        "sgd": {}, "dmsgd": {}, "signsgd": {}, "powersgd": {"rank": 1}, "local-sgd": {"period": 2},
+        "slowmo": {"period": 2},
+        "pr-sgd-momentum": {"period": 2}, "terngrad": {},
+        "qsgd": {"compressor": build("qsgd", Linear().layout, levels=4)},
+        "qsparse-local-sgd": {"compressor": compressor, "period": 2},
+        "saef": {"compressor": compressor, "average_residual_every": 2},
     }  # fmt: skip
     return ALGORITHMS[name](**own.get(name, {"compressor": compressor}))
 
@@ -190,7 +193,9 @@ def test_a_lost_message_is_forgotten_by_error_feedback_and_work_given_up_is_as_n
 @given(st.lists(st.sets(st.integers(0, K - 1), min_size=1, max_size=K), min_size=1, max_size=12))
 @settings(max_examples=40, deadline=None)
 def test_every_carried_gradient_enters_exactly_one_mean(memberships):
-    """Sum of k * mean over the rounds = all gradients begun, less those still held; each at the model it was begun at."""
+    """Sum of k * mean over the rounds = all gradients begun, less those still held; each at the model it
+    was begun at.
+    """
     one, stepped, begun = (
         trainer(SGD(), "carried"),
         torch.zeros(D, dtype=torch.float64),
@@ -276,7 +281,8 @@ def test_blocks_that_all_workers_draw_anew_cannot_be_carried():
 
 
 COMPRESSORS = {
-    "identity": {}, "top-k": {"density": 0.3}, "random-k": {"density": 0.3, "seed": "own"}, "rbgs": {"density": 0.5}, "sign": {},
+    "identity": {}, "top-k": {"density": 0.3}, "random-k": {"density": 0.3, "seed": "own"}, "rbgs": {"density": 0.5},
+    "sign": {},
     "qsgd": {"levels": 4}, "low-rank": {"rank": 1}, "ternary": {},
 }  # fmt: skip
 

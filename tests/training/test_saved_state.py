@@ -44,7 +44,8 @@ def test_nan_payloads_infinities_and_signed_zeros_are_kept(tmp_path):
 
 def test_nested_state_comes_back_with_its_types(tmp_path):
     state = {
-        "a": None, "b": (1, [2.5, True], ()), "c": {1: "x", "1": {"empty": {}}}, "d": [torch.ones(2), (torch.zeros(()),)],
+        "a": None, "b": (1, [2.5, True], ()), "c": {1: "x", "1": {"empty": {}}},
+        "d": [torch.ones(2), (torch.zeros(()),)],
         "e": np.arange(3, dtype=np.int16), "f": np.float64(1 / 3), "g": float("-inf"), "a.0:b": "text",
     }  # fmt: skip
     found = through_a_file(state, tmp_path)

@@ -62,7 +62,8 @@ class PretendCUDA(TorchDispatchMode):
         named = {
             "Stream": Stream, "CUDAGraph": CUDAGraph, "stream": self.on, "graph": self.capture,
             "current_stream": lambda device=None: self.current, "graph_pool_handle": lambda: (0, 1),
-            "synchronize": self.synchronize, "get_sync_debug_mode": lambda: self._debugging, "set_sync_debug_mode": self.debug,
+            "synchronize": self.synchronize, "get_sync_debug_mode": lambda: self._debugging,
+            "set_sync_debug_mode": self.debug,
         }  # fmt: skip
         for name, part in named.items():
             monkeypatch.setattr(torch.cuda, name, part)

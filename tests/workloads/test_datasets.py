@@ -169,7 +169,10 @@ def test_one_flipped_bit_is_found_when_loading(small, path):
     name = "cifar10" if path.startswith("cifar") else "fashion-mnist"
     with pytest.raises(
         SimgmcError,
-        match=rf"{Path(path).name} is damaged: its (sha1|md5) is [0-9a-f]+, that of the published file [0-9a-f]+; remove it",
+        match=(
+            rf"{Path(path).name} is damaged: its (sha1|md5) is [0-9a-f]+, that of the published file [0-9a-f]+; "
+            r"remove it"
+        ),
     ):
         load_dataset(name, directory)
 

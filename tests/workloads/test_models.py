@@ -151,8 +151,9 @@ def test_wrong_models_are_refused(name, shape, options, message):
 
 def test_registries_load_neither_torch_nor_simpy_nor_sklearn():
     program = (
-        "import sys, simgmc.workloads.models.catalogue, simgmc.workloads.data.catalogue, simgmc.workloads.partitions.catalogue\n"
-        "print([m for m in ('torch', 'simpy', 'sklearn', 'pydantic', 'click') if m in sys.modules])"
+        "import sys, simgmc.workloads.models.catalogue, simgmc.workloads.data.catalogue, "
+        "simgmc.workloads.partitions.catalogue\nprint([m for m in ('torch', 'simpy', 'sklearn', 'pydantic', 'click') "
+        "if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -41,7 +41,8 @@ def test_a_bfloat16_gradient_is_float32_near_the_float32_one_and_not_it(case):
     at = single.initial_parameters()[None]
     (expected, losses), (ours, own) = single.gradients(at, 0), half.gradients(at, 0)
     assert ours.dtype == own.dtype == torch.float32
-    # 2^-9 a rounding, through batch norm of few samples twenty times; a mistake (a lost layer, a wrong scale) is of order 1
+    # 2^-9 a rounding, through batch norm of few samples twenty times; a mistake (a lost layer, a wrong scale) is of
+    # order 1
     assert 1e-4 < relative(ours, expected) < (0.4 if case == "resnet20-BN" else 0.15)
     assert relative(own, losses) < 0.02
 

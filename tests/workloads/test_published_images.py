@@ -156,7 +156,10 @@ def test_published_checksums_of_the_archives():
 def test_what_is_missing_is_said_with_the_archives_that_would_do(tmp_path):
     with pytest.raises(
         SimgmcError,
-        match=r"missing cifar-100-binary/train.bin and 1 more \(or instead cifar-100-binary.tar.gz or cifar-100-python.tar.gz\)",
+        match=(
+            r"missing cifar-100-binary/train.bin and 1 more \(or instead cifar-100-binary.tar.gz or "
+            r"cifar-100-python.tar.gz\)"
+        ),
     ):
         require_files(["cifar100"], tmp_path)
 
