@@ -10,11 +10,11 @@ from torch import nn
 
 from simgmc.algorithms import ALGORITHMS
 from simgmc.compression import build as build_compressor
-from simgmc.costs.journal import Journal
-from simgmc.experiment.events import EventLoop, Journalled
+from simgmc.experiment.events import EventLoop
 from simgmc.network import ClusterSettings, ComputeTime, Duration, Host, Throughput
 from simgmc.network.cluster.peers import Peers
 from simgmc.network.topology.catalogue import build as build_topology
+from simgmc.training.journal import Journal
 from simgmc.training.per_worker import PerWorkerTrainer
 from simgmc.workloads.classification import ClassificationWorkload
 from simgmc.workloads.data.catalogue import Dataset
@@ -101,7 +101,7 @@ def run(
     """Train until so many gradients are finished."""
     trainer = trainer or PerWorkerTrainer(method, workload, lambda epoch: lr, seed=seed, together=together, graph=graph)
     peers = Peers(cluster)
-    journal = journal or Journal()
+    journal = journal or Journal(trainer)
 
     def after(loop: EventLoop) -> None:
         if on_instant is not None:
@@ -109,7 +109,7 @@ def run(
         if sum(loop.gradients) >= gradients:
             peers.stop()
 
-    loop = EventLoop(peers, Journalled(trainer, journal), after)
+    loop = EventLoop(peers, journal, after)
     loop.run()
     return Run(trainer, loop, peers, journal)
 

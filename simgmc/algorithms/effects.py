@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
+
+M = TypeVar("M")
+"""What travels: a compressor's message, or a tensor ``(..., d)``, which travels dense; for the clock a
+:class:`~simgmc.training.journal.Parcel`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +23,7 @@ class Gradient:
     """
 
     at: Any
-    """Tensor ``(..., d)``: where. A leading dimension of 1 is a point all workers share."""
+    """Tensor ``(..., d)``: where. A leading dimension of 1 is a point all workers share. None in a journal."""
     weight_decay: bool = True
     """Whether ``weight_decay * at`` is part of it (not where the decay is decoupled)."""
     component: int | None = None
@@ -56,43 +60,39 @@ class Mix:
 
 
 @dataclass(frozen=True, eq=False)
-class Exchange:
-    """Wait for another worker to have finished its local steps too, and swap messages.
+class Addressed(Generic[M]):
+    """A message to one worker or to the server: what the three effects below have in common.
 
-    Whoever waits in a meeting of its own can be met at once, and who gets there while others
-    wait for it meets the first of them, so that the other may turn out not to be ``to``. Only
-    where the simulated clock drives the training. Answer: the other's message as tensor
-    ``(..., d)``.
-    """
-
-    to: int
-    message: Any
-    """A compressor's message, or a tensor ``(..., d)``, which travels dense."""
-
-
-@dataclass(frozen=True, eq=False)
-class Request:
-    """Send a message to a worker or to the server and wait for what its
-    :meth:`~simgmc.algorithms.worker.Algorithm.serve` replies, now or later.
-
-    The one that is asked goes on computing. Only where the simulated clock drives the
-    training. Answer: the reply's content as tensor ``(..., d)``.
+    Only where the simulated clock drives the training.
     """
 
     to: int
     """A worker's rank, or :data:`SERVER`."""
-    message: Any
+    message: M
 
 
 @dataclass(frozen=True, eq=False)
-class Send:
-    """Send a message one way and go on at once: it lands in the other's inbox.
+class Exchange(Addressed[M]):
+    """Wait until another worker has finished its local steps too, and swap messages with it.
 
-    Only where the simulated clock drives the training. Answer: None.
+    A worker that waits in an exchange of its own takes part in this one at once. Where several wait
+    for the same worker, it exchanges with the one that has waited longest: the other may turn out
+    not to be ``to``. Answer: the other's message as tensor ``(..., d)``.
     """
 
-    to: int
-    message: Any
+
+@dataclass(frozen=True, eq=False)
+class Request(Addressed[M]):
+    """Send a message to a worker or to the server and wait for what its
+    :meth:`~simgmc.algorithms.worker.Algorithm.serve` replies, now or later.
+
+    The one that is asked goes on computing. Answer: the reply's content as tensor ``(..., d)``.
+    """
+
+
+@dataclass(frozen=True, eq=False)
+class Send(Addressed[M]):
+    """Send a message one way and go on at once: it lands in the other's inbox. Answer: None."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,14 +118,14 @@ class Arrival(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """Start another effect and go on computing. Answer: a handle for :class:`Wait`."""
+    """Begin another effect and go on computing. Answer: a handle for :class:`Wait`."""
 
     effect: Average | Mix | Request
 
 
 @dataclass(frozen=True, eq=False)
 class Wait:
-    """Wait for what was launched in this round. Answer: as of that effect."""
+    """Wait for an effect that was started in this round. Answer: as of that effect."""
 
     handle: Any
 

@@ -22,8 +22,7 @@ from rich.console import Console
 from simgmc.core.errors import SimgmcError, reason, show_value, suggestion
 from simgmc.core.quantities import parse, percent_text, time_text
 from simgmc.core.terminal import plain_console
-from simgmc.costs.journal import Journal
-from simgmc.experiment.events import EventLoop, Journalled
+from simgmc.experiment.events import EventLoop
 from simgmc.experiment.plan import Training, cluster_settings, require_stated_times, trainings
 from simgmc.network import ClusterSettings, simulate
 from simgmc.network.cluster.chrome_trace import chrome_trace
@@ -31,6 +30,7 @@ from simgmc.network.cluster.peers import LAST_OF_INSTANT, Peers
 from simgmc.network.cluster.timeline import Recorder, Span, Timeline
 from simgmc.results.directory.run_directory import COLLECTIVE_KEY, RunDirectory, cell, open_run
 from simgmc.scenario import GridPoint, ScenarioFile
+from simgmc.training.journal import Journal
 
 DEFAULT_ROUNDS = 5
 """Rounds shown where none are asked for, or fewer in a shorter run."""
@@ -184,7 +184,7 @@ def _watch_asynchronous(
 
 def _again(peers: Peers, journal: np.ndarray, until: float) -> EventLoop:
     """The events of a finished training up to some time, without training."""
-    loop = EventLoop(peers, Journalled(None, Journal(journal)), lambda loop: None)
+    loop = EventLoop(peers, Journal(None, journal), lambda loop: None)
     peers.clock.call_at(until, lambda _: peers.stop(), LAST_OF_INSTANT)
     loop.run()
     return loop

@@ -11,9 +11,8 @@ import numpy as np
 
 from simgmc.core.errors import DivergenceError, SimgmcError
 from simgmc.core.interruption import Interruption
-from simgmc.costs.journal import Journal
 from simgmc.experiment.evaluations import Evaluations
-from simgmc.experiment.events import EventLoop, Journalled
+from simgmc.experiment.events import EventLoop
 from simgmc.experiment.record import Milestones, Record, State
 from simgmc.network import ClusterSettings
 from simgmc.network.cluster.breakdown import CATEGORIES
@@ -22,6 +21,7 @@ from simgmc.results.directory.checkpoint import Checkpoints
 from simgmc.results.directory.details import Details, traffic
 from simgmc.results.directory.run_directory import Breakdown
 from simgmc.scenario import Scenario
+from simgmc.training.journal import Journal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Finished:
     breakdown: Breakdown
     details: Details
     journal: np.ndarray
-    """Its requests, from which it can be watched again, see :class:`simgmc.costs.journal.Journal`."""
+    """What its programs said to the clock, see :class:`simgmc.training.journal.Journal`."""
 
 
 class AsynchronousTraining:
@@ -61,7 +61,7 @@ class AsynchronousTraining:
         self._interruption = interruption or Interruption()
         self._on_round = on_round
         self.record = Record()
-        self._journal = Journal()
+        self._journal = Journal(trainer)
         self.resumed = 0
         """Gradients per worker that the checkpoint had."""
         self._past = 0
@@ -70,8 +70,7 @@ class AsynchronousTraining:
         self._evaluations = Evaluations(trainer.workload, self.record, factor, single, on_evaluation)
         self._load(on_evaluation)
         self._peers = Peers(settings)
-        self._numerics = Journalled(trainer, self._journal)
-        self._loop = EventLoop(self._peers, self._numerics, self._after)
+        self._loop = EventLoop(self._peers, self._journal, self._after)
         self._before = 0.0
         self._evaluated = -1
         self._awaited = False
@@ -126,7 +125,7 @@ class AsynchronousTraining:
             self._peers.stop()
             return
         asked = self._interruption.asked
-        if self._checkpoints is not None and not self._numerics.again and (asked or self._checkpoints.due()):
+        if self._checkpoints is not None and not self._journal.replaying and (asked or self._checkpoints.due()):
             self.save()
         self._interruption.obey()
 
@@ -199,7 +198,7 @@ class AsynchronousTraining:
             raise SimgmcError(
                 f"{self._checkpoints.file}: is not a checkpoint of a training under the clock; remove it to train anew"
             )
-        self._journal = Journal(arrays.pop("journal"))
+        self._journal = Journal(self._trainer, arrays.pop("journal"))
         self._trainer.load_state_dict(from_arrays(arrays, plain["trainer"], self._trainer.workload.device))
         self.record.states += [State(**state) for state in plain["states"]]
         self._past = len(self.record.states)

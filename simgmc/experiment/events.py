@@ -1,9 +1,9 @@
 """Training that the simulated clock drives: what happens first, trains first.
 
-Every worker's program runs on its own. :class:`EventLoop` takes its requests to the simulated
-cluster and brings back the answers at the simulated moment at which they are there; the
-numerics (:class:`simgmc.training.per_worker.PerWorkerTrainer`, or a :class:`Journal` of it)
-never see the clock, the cluster never sees a tensor.
+Every worker's program runs on its own. :class:`EventLoop` takes the effects that programs yield to
+the simulated cluster, and brings back the answers at the simulated moment at which they are there.
+The programs (:class:`simgmc.training.per_worker.PerWorkerTrainer`, or a journal of them) never see
+the clock, the cluster never sees a tensor.
 """
 
 from __future__ import annotations
@@ -11,93 +11,49 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from simgmc.costs.journal import NOTHING, Journal, Kind, Reply, Request, Served
+import numpy as np
+
+from simgmc.algorithms.effects import Addressed, Collect, Exchange, Gradient, Request, Send, Start, Wait
 from simgmc.network.cluster.peers import LAST_OF_INSTANT, Flight, Peers
+from simgmc.training.journal import NOTHING, Diverged, Parcel, Programs, RoundOver, Step
 
 Segments = list[tuple[str, float, float]]
-
-
-class Numerics(Protocol):
-    """What is asked by the clock."""
-
-    def advance(self, worker: int, answer: int | Sequence[int]) -> Request:
-        """Give a program its answer (a message, several for COLLECT, NOTHING) and get its next request."""
-
-    def serve(self, asked: int, asker: int, message: int) -> Served:
-        """Let a worker or the server answer a request that has arrived."""
-
-
-class Journalled:
-    """Numerics that keep a journal, or are taken from one as far as it goes.
-
-    ``live`` may be None where the journal is whole: then nothing is trained.
-    """
-
-    def __init__(self, live: Numerics | None, journal: Journal):
-        self._live = live
-        self.journal = journal
-
-    @property
-    def again(self) -> bool:
-        """Whether answers still come from the journal."""
-        return not self.journal.over
-
-    def advance(self, worker: int, answer: int | Sequence[int]) -> Request:
-        if self.again:
-            return self.journal.read_request()
-        request = self._live.advance(worker, answer)
-        self.journal.write(request)
-        return request
-
-    def serve(self, asked: int, asker: int, message: int) -> Served:
-        if self.again:
-            return self.journal.read_served()
-        served = self._live.serve(asked, asker, message)
-        self.journal.write(served)
-        return served
+"""(category, start, end) of what a worker's time goes into."""
 
 
 @dataclass
-class _Question:
-    """An Ask under way."""
-
-    asked: int
-    answer: int | None = None
-    segments: Segments = field(default_factory=list)
-    on_answer: Callable[[], None] | None = None
-    """Set while the asker waits for it."""
-
-
-@dataclass
-class _Meeting:
-    """A worker that is ready to be met."""
+class _UnderWay:
+    """A request that has been sent."""
 
     to: int
-    message: int
-    nbytes: int
-    since: float
+    segments: Segments = field(default_factory=list)
+    """Of the time until the answer."""
+    answer: int | None = None
+    """The number of the answer, once that has arrived."""
+    awaited: bool = False
+    """Whether the program of the worker that sent it waits for the answer."""
 
 
 @dataclass
 class _Inbox:
     landed: list[tuple[int, int, int, int]] = field(default_factory=list)
-    """(round in which it was sent, sender, number, message) of what was not collected yet."""
+    """(round in which it was sent, sender, how many landed until then, message) of what was not collected yet."""
     received: int = 0
+    """How many have landed, ever."""
     waiting: tuple[int, Segments] | None = None
     """How many messages the owner waits for, and what the time goes into."""
 
 
 class EventLoop:
-    """One training under the clock.
+    """One asynchronous training, event by event.
 
     ``after(loop)`` is called at the end of every instant at which a gradient was finished.
     """
 
-    def __init__(self, peers: Peers, numerics: Numerics, after: Callable[[EventLoop], None]):
+    def __init__(self, peers: Peers, programs: Programs, after: Callable[[EventLoop], None]):
         self.peers = peers
-        self._numerics = numerics
+        self._programs = programs
         self._after = after
         workers = len(peers.settings.workers)
         self.gradients = [0] * workers
@@ -107,12 +63,15 @@ class EventLoop:
         self.staleness: Counter[int] = Counter()
         """How many gradients were applied (or messages added) how late."""
         self.diverged = False
-        self._meeting: dict[int, _Meeting] = {}
-        self._questions: list[list[_Question]] = [[] for _ in range(workers)]
-        self._launched: list[list[_Question]] = [[] for _ in range(workers)]
-        """Of each worker's round under way."""
+        self._exchanging: dict[int, Exchange[Parcel]] = {}
+        """The exchanges of workers that wait for another, by worker."""
+        self._unanswered: list[list[_UnderWay]] = [[] for _ in range(workers)]
+        """Each worker's requests to which nobody has replied yet."""
+        self._started: list[list[_UnderWay]] = [[] for _ in range(workers)]
+        """Requests that each worker's round has started, by their handles."""
         self._inbox = [_Inbox() for _ in range(workers)]
         self._busy: dict[int, float] = {}
+        """Until when the one that is asked adds the messages that have arrived."""
         self._idle_since: dict[int, float] = {}
         self._announced = -1.0
 
@@ -122,52 +81,53 @@ class EventLoop:
             self.peers.at_once(worker, lambda worker=worker: self._go(worker, NOTHING))
         self.peers.run()
 
-    def spent(self):
+    def spent(self) -> np.ndarray:
         """(K, categories) seconds of every worker until now."""
         return self.peers.close(self._idle_since)
 
     # a worker's program ---------------------------------------------------------------
 
-    def _go(self, worker: int, answer: int | Sequence[int]) -> None:
+    def _go(self, worker: int, answer: int | Sequence[int] | None) -> None:
         """Take a program as far as it comes without time passing."""
         while answer is not None:
-            request = self._numerics.advance(worker, answer)
-            self.staleness.update(request.staleness)
-            if request.compressed:
-                self.peers.compress(worker, request.compressed, lambda request=request: self._go_on(worker, request))
-                return
-            answer = self._perform(worker, request)
+            step, staleness = self._programs.advance(worker, answer)
+            self.staleness.update(staleness)
+            match step:
+                case Addressed(message=parcel) | Start(effect=Addressed(message=parcel)) if parcel.compressed:
+                    self.peers.compress(worker, parcel.compressed, lambda step=step: self._go_on(worker, step))
+                    return
+            answer = self._perform(worker, step)
 
-    def _go_on(self, worker: int, request: Request) -> None:
-        self._go(worker, self._perform(worker, request))
+    def _go_on(self, worker: int, step: Step) -> None:
+        self._go(worker, self._perform(worker, step))
 
-    def _perform(self, worker: int, request: Request) -> int | Sequence[int] | None:
-        """Begin what is asked for; its answer if that is there at once, else None."""
-        match request.kind:
-            case Kind.GRADIENT:
+    def _perform(self, worker: int, step: Step) -> int | Sequence[int] | None:
+        """Begin what a program asks for; the answer if that is there at once, else None."""
+        match step:
+            case Gradient():
                 self.peers.compute(worker, self.gradients[worker], lambda: self._computed(worker))
-            case Kind.EXCHANGE:
-                self._meet(worker, _Meeting(request.to, request.message, request.nbytes, self.peers.now))
-            case Kind.REQUEST:
-                self._await(worker, self._ask(worker, request))
-            case Kind.START:
-                self._launched[worker].append(self._ask(worker, request))
+            case Exchange():
+                self._exchange(worker, step)
+            case Request():
+                self._wait(worker, self._request(worker, step))
+            case Start(effect=Request() as request):
+                self._started[worker].append(self._request(worker, request))
                 return NOTHING
-            case Kind.WAIT:
-                question = self._launched[worker][request.to]
-                if question.answer is not None:
-                    return question.answer
-                self._await(worker, question)
-            case Kind.SEND:
-                self._send(worker, request)
+            case Wait(handle=handle):
+                under_way = self._started[worker][handle]
+                if under_way.answer is not None:
+                    return under_way.answer
+                self._wait(worker, under_way)
+            case Send():
+                self._send(worker, step)
                 return NOTHING
-            case Kind.COLLECT:
-                return self._collect(worker, request.to)
-            case Kind.ROUND:
+            case Collect(at_least=needed):
+                return self._collect(worker, needed)
+            case RoundOver():
                 self.round_ends[worker].append(self.peers.now)
-                self._launched[worker].clear()
+                self._started[worker].clear()
                 return NOTHING
-            case Kind.DIVERGED:
+            case Diverged():
                 self.diverged = True
                 self.peers.stop()
         return None
@@ -186,94 +146,96 @@ class EventLoop:
         self.peers.blocked(worker, self._idle_since.pop(worker), segments)
         self._go(worker, answer)
 
-    # meetings ---------------------------------------------------------------------------
+    # exchanges --------------------------------------------------------------------------
 
-    def _meet(self, worker: int, own: _Meeting) -> None:
-        """Meet who has waited longest for this worker, else whom it wants to meet, if that one waits."""
+    def _exchange(self, worker: int, own: Exchange[Parcel]) -> None:
+        """With the worker that has waited longest for this one, else with the wanted one if that waits too."""
         self._idle(worker)
-        wanted = [(other.since, rank) for rank, other in self._meeting.items() if other.to == worker]
-        if wanted:
-            self._swap(worker, own, min(wanted)[1])
-        elif own.to in self._meeting:
+        waiting = [
+            (self._idle_since[other], other) for other, effect in self._exchanging.items() if effect.to == worker
+        ]
+        if waiting:
+            self._swap(worker, own, min(waiting)[1])
+        elif own.to in self._exchanging:
             self._swap(worker, own, own.to)
         else:
-            self._meeting[worker] = own
+            self._exchanging[worker] = own
 
-    def _swap(self, worker: int, own: _Meeting, partner: int) -> None:
+    def _swap(self, worker: int, own: Exchange[Parcel], partner: int) -> None:
         """The messages of two workers cross."""
-        other = self._meeting.pop(partner)
-        for sender, receiver, message in ((worker, partner, own), (partner, worker, other)):
+        other = self._exchanging.pop(partner)
+        for sender, receiver, parcel in ((worker, partner, own.message), (partner, worker, other.message)):
 
-            def landed(flight: Flight, receiver: int = receiver, number: int = message.message) -> None:
+            def landed(flight: Flight, receiver: int = receiver, number: int = parcel.number) -> None:
                 self._resume(receiver, flight.segments(), number)
 
-            self.peers.send(sender, receiver, message.nbytes, landed)
+            self.peers.send(sender, receiver, parcel.nbytes, landed)
 
-    # questions --------------------------------------------------------------------------
+    # requests ---------------------------------------------------------------------------
 
-    def _ask(self, worker: int, request: Request) -> _Question:
-        question = _Question(request.to)
-        self._questions[worker].append(question)
+    def _request(self, worker: int, request: Request[Parcel]) -> _UnderWay:
+        under_way = _UnderWay(request.to)
+        self._unanswered[worker].append(under_way)
 
         def arrived(flight: Flight) -> None:
-            question.segments += flight.segments()
-            self._serve_when_free(worker, question, request)
+            under_way.segments += flight.segments()
+            self._serve_when_free(worker, under_way, request.message)
 
-        self.peers.send(worker, request.to, request.nbytes, arrived)
-        return question
+        self.peers.send(worker, request.to, request.message.nbytes, arrived)
+        return under_way
 
-    def _serve_when_free(self, asker: int, question: _Question, request: Request) -> None:
+    def _serve_when_free(self, asker: int, under_way: _UnderWay, parcel: Parcel) -> None:
         """Messages are added one after the other at the one that is asked."""
-        asked, now = request.to, self.peers.now
-        begin = max(now, self._busy.get(asked, 0.0))
-        end = begin + self.peers.settings.aggregation.part(request.nbytes, len(self.gradients))
+        asked = under_way.to
+        begin = max(self.peers.now, self._busy.get(asked, 0.0))
+        end = begin + self.peers.settings.aggregation.part(parcel.nbytes, len(self.gradients))
         self._busy[asked] = end
-        question.segments.append(("aggregate", begin, end))
+        under_way.segments.append(("aggregate", begin, end))
 
         def serve() -> None:
-            served = self._numerics.serve(asked, asker, request.message)
-            self.staleness.update(served.staleness)
-            for reply in served.replies:
-                self._reply(asked, reply)
+            replies, staleness = self._programs.serve(asked, asker, parcel.number)
+            self.staleness.update(staleness)
+            for rank, reply in replies:
+                self._reply(asked, rank, reply)
 
         self.peers.later(end, asked, asker, serve)
 
-    def _reply(self, asked: int, reply: Reply) -> None:
-        question = next(one for one in self._questions[reply.to] if one.asked == asked and one.answer is None)
-        self._questions[reply.to].remove(question)
+    def _reply(self, asked: int, asker: int, reply: Parcel) -> None:
+        under_way = next(one for one in self._unanswered[asker] if one.to == asked)
+        self._unanswered[asker].remove(under_way)
         cost = self.peers.settings.compression.of(reply.compressed) if reply.compressed else 0.0
         begin = max(self.peers.now, self._busy.get(asked, 0.0))
         if cost:
             self._busy[asked] = begin + cost
-            question.segments.append(("compress", begin, begin + cost))
+            under_way.segments.append(("compress", begin, begin + cost))
 
         def landed(flight: Flight) -> None:
-            question.segments += flight.segments()
-            question.answer = reply.message
-            if question.on_answer is not None:
-                question.on_answer()
+            under_way.segments += flight.segments()
+            under_way.answer = reply.number
+            if under_way.awaited:
+                self._resume(asker, under_way.segments, reply.number)
 
         def send() -> None:
-            self.peers.send(asked, reply.to, reply.nbytes, landed)
+            self.peers.send(asked, asker, reply.nbytes, landed)
 
         if cost:
-            self.peers.later(begin + cost, asked, reply.to, send)
+            self.peers.later(begin + cost, asked, asker, send)
         else:
             send()
 
-    def _await(self, worker: int, question: _Question) -> None:
+    def _wait(self, worker: int, under_way: _UnderWay) -> None:
         self._idle(worker)
-        question.on_answer = lambda: self._resume(worker, question.segments, question.answer)
+        under_way.awaited = True
 
     # one-way messages ---------------------------------------------------------------------
 
-    def _send(self, worker: int, request: Request) -> None:
-        sent_in, receiver = len(self.round_ends[worker]), request.to
+    def _send(self, worker: int, send: Send[Parcel]) -> None:
+        sent_in, receiver = len(self.round_ends[worker]), send.to
 
         def landed(flight: Flight) -> None:
             inbox = self._inbox[receiver]
             inbox.received += 1
-            inbox.landed.append((sent_in, worker, inbox.received, request.message))
+            inbox.landed.append((sent_in, worker, inbox.received, send.message.number))
             if inbox.waiting is not None:
                 needed, segments = inbox.waiting
                 segments += flight.segments()
@@ -282,7 +244,7 @@ class EventLoop:
                     # Whatever else lands at this instant is collected too.
                     self.peers.at_once(receiver, lambda: self._resume(receiver, segments, self._take(receiver)))
 
-        self.peers.send(worker, receiver, request.nbytes, landed)
+        self.peers.send(worker, receiver, send.message.nbytes, landed)
 
     def _collect(self, worker: int, needed: int) -> Sequence[int] | None:
         inbox = self._inbox[worker]

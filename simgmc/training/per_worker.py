@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from simgmc.algorithms import effects
-from simgmc.algorithms.effects import SERVER, Arrival
+from simgmc.algorithms.effects import SERVER, Addressed, Arrival
 from simgmc.algorithms.worker import Algorithm, Program, Worker
 from simgmc.compression.identity import Identity
 from simgmc.core.errors import DivergenceError
 from simgmc.core.randomness import Randomness
-from simgmc.costs.journal import NOTHING, Kind, Reply, Request, Served
+from simgmc.training.journal import NOTHING, Asked, Diverged, Parcel, RoundOver, Served, Step
 from simgmc.training.losses import LossSum
 from simgmc.training.trainer import Progress
 
@@ -55,7 +55,8 @@ class _Run:
     """Gradients finished."""
     rounds: int = 0
     previous_lr: float | None = None
-    launches: int = 0
+    started: int = 0
+    """Effects that the round has started and may wait for."""
     ahead: _Ahead | None = None
 
 
@@ -129,20 +130,20 @@ class PerWorkerTrainer:
         self._messages.clear()
         del self.server
 
-    # what the clock asks ------------------------------------------------------------------
+    # what the event loop calls --------------------------------------------------------------
 
-    def advance(self, worker: int, answer: int | Sequence[int]) -> Request:
-        """See :class:`simgmc.experiment.events.Numerics`."""
+    def advance(self, worker: int, answer: int | Sequence[int]) -> Asked:
+        """See :class:`simgmc.training.journal.Programs`."""
         run = self.runs[worker]
         try:
-            request = self._request(run, self._answer(worker, run, answer))
+            step = self._next(run, self._answer(worker, run, answer))
         except DivergenceError as error:
             self.diverged = f"worker {worker}, round {run.rounds + 1}: {error}"
-            return Request(Kind.DIVERGED)
-        return request
+            return Asked(Diverged())
+        return Asked(step, self._staleness(run.worker))
 
     def serve(self, asked: int, asker: int, message: int) -> Served:
-        """See :class:`simgmc.experiment.events.Numerics`."""
+        """See :class:`simgmc.training.journal.Programs`."""
         content = self._take(message)
         if asked == SERVER:
             one = self.server
@@ -151,13 +152,10 @@ class PerWorkerTrainer:
         else:
             one = self.runs[asked].worker
             self.runs[asked].since.append(("serve", asker, content))
-        replies = []
-        for rank, reply in self.algorithm.serve(one, asker, content):
-            number, nbytes, compressed = self._put(one, reply)
-            replies.append(Reply(rank, number, nbytes, compressed))
+        replies = tuple((rank, self._post(one, reply)) for rank, reply in self.algorithm.serve(one, asker, content))
         if asked == SERVER:
             one.round += 1
-        return Served(tuple(replies), self._staleness(one))
+        return Served(replies, self._staleness(one))
 
     # a program ------------------------------------------------------------------------------
 
@@ -168,7 +166,7 @@ class PerWorkerTrainer:
         partners = self.algorithm.partners(self._graph(run.rounds))
         worker.neighbours = tuple(partners[worker.rank])
         worker.sources = tuple(rank for rank, others in enumerate(partners) if worker.rank in others)
-        run.previous_lr, run.launches = lr, 0
+        run.previous_lr, run.started = lr, 0
         run.start, run.since = _kept(worker), []
         run.program = self.algorithm.round(worker)
 
@@ -179,62 +177,51 @@ class PerWorkerTrainer:
         if isinstance(run.effect, effects.Collect):
             return [self._messages.pop(number) for number in answer]
         if isinstance(run.effect, effects.Start):
-            run.launches += 1
-            return run.launches - 1
+            run.started += 1
+            return run.started - 1
         return None if answer == NOTHING else self._take(answer)
 
-    def _request(self, run: _Run, answer: Any) -> Request:
-        """Send the answer to the program; its next request."""
+    def _next(self, run: _Run, answer: Any) -> Step:
+        """Send the answer to the program; its next step."""
         if run.program is None:
             self._begin(run)
             answer = None
+        elif isinstance(run.effect, effects.Collect):
+            run.since.append(("arrivals", [tuple(one) for one in answer]))
         else:
-            if isinstance(run.effect, effects.Collect):
-                run.since.append(("arrivals", [tuple(one) for one in answer]))
-            else:
-                run.since.append(("answer", answer))
+            run.since.append(("answer", answer))
         try:
             run.effect = run.program.send(answer)
         except StopIteration:
             run.program, run.effect = None, None
             run.rounds += 1
-            return Request(Kind.ROUND, staleness=self._staleness(run.worker))
-        return self._asked(run, run.effect)
+            return RoundOver()
+        return self._posted(run.worker, run.effect)
 
-    def _asked(self, run: _Run, effect: Any) -> Request:
-        late = self._staleness(run.worker)
+    def _posted(self, worker: Worker, effect: Any) -> Step:
+        """An effect as the clock sees it: its message is posted."""
         match effect:
-            case effects.Gradient():
-                return Request(Kind.GRADIENT, staleness=late)
-            case effects.Exchange(to=to, message=message):
-                kind = Kind.EXCHANGE
-            case effects.Request(to=to, message=message):
-                kind = Kind.REQUEST
-            case effects.Send(to=to, message=message):
-                kind = Kind.SEND
-            case effects.Start(effect=effects.Request(to=to, message=message)):
-                kind = Kind.START
-            case effects.Collect(at_least=needed):
-                return Request(Kind.COLLECT, to=needed, staleness=late)
-            case effects.Wait(handle=handle):
-                return Request(Kind.WAIT, to=handle, staleness=late)
-            case _:
-                raise TypeError(
-                    f"{type(self.algorithm).__name__} asks for {type(effect).__name__}, which a run by the clock cannot do"
-                )
-        number, nbytes, compressed = self._put(run.worker, message)
-        return Request(kind, to, number, nbytes, compressed, late)
+            case effects.Gradient() | effects.Collect() | effects.Wait():
+                return effect
+            case Addressed(message=message):
+                return replace(effect, message=self._post(worker, message))
+            case effects.Start(effect=effects.Request() as request):
+                return effects.Start(self._posted(worker, request))
+        raise TypeError(
+            f"{type(self.algorithm).__name__} asks for {type(effect).__name__}, "
+            "which a training whose order the clock decides cannot do"
+        )
 
     # messages -------------------------------------------------------------------------------
 
-    def _put(self, sender: Worker, content: Any) -> tuple[int, int, int]:
-        """Keep a message until it has arrived: its number, its bytes, what a compressor read for it."""
+    def _post(self, sender: Worker, content: Any) -> Parcel:
+        """Keep a message until it has arrived."""
         message = self._dense(content, _NO_DRAWS) if isinstance(content, Tensor) else content
         self.on_message(message)
         number = self._next_message
         self._next_message += 1
         self._messages[number] = Arrival(sender.round, sender.rank, message.dense())
-        return number, int(message.nbytes[0]), 4 * message.d if message.compressed else 0
+        return Parcel(number, int(message.nbytes[0]), 4 * message.d if message.compressed else 0)
 
     def _take(self, number: int) -> Any:
         return self._messages.pop(number).content
@@ -344,7 +331,7 @@ class PerWorkerTrainer:
         _put_back(run.worker, kept["start"])
         run.start = _kept(run.worker)
         run.gradients, run.rounds = kept["gradients"], kept["rounds"]
-        run.previous_lr, run.launches = kept["previous_lr"], kept["launches"]
+        run.previous_lr, run.started = kept["previous_lr"], kept["started"]
         run.since = [tuple(one) for one in kept["since"]]
         run.program = run.effect = None
         if kept["under_way"]:
@@ -392,6 +379,6 @@ def _run_state(run: _Run) -> dict[str, Any]:
         "gradients": run.gradients,
         "rounds": run.rounds,
         "previous_lr": run.previous_lr,
-        "launches": run.launches,
+        "started": run.started,
         "ahead": None if ahead is None else {"gradient": ahead.gradient, "loss": ahead.loss, "buffers": ahead.buffers},
     }

@@ -13,8 +13,7 @@ import pytest
 import torch
 
 from simgmc.core.randomness import generator
-from simgmc.costs.journal import Journal
-from simgmc.experiment.events import EventLoop, Journalled
+from simgmc.experiment.events import EventLoop
 from simgmc.network import ClusterSettings, ComputeTime, Duration, Host
 from simgmc.network.cluster.peers import Peers
 from simgmc.network.topology.catalogue import build as build_topology
@@ -246,7 +245,7 @@ def test_every_gradient_leaves_what_the_formulas_say(identity, name):
         if sum(loop.gradients) == GRADIENTS:
             peers.stop()
 
-    loop = EventLoop(peers, Journalled(trainer, Journal()), after)
+    loop = EventLoop(peers, trainer, after)
     loop.run()
     expected = formulas.run().states
     error = max(float(np.abs(mine - theirs).max()) for mine, theirs in zip(states, expected, strict=True))

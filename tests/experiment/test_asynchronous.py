@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from simgmc.algorithms.effects import Collect, Exchange, Gradient, Request, Send, Start, Wait
 from simgmc.core.errors import SimgmcError
-from simgmc.costs.journal import Journal
 from simgmc.costs.steps import Compute
 from simgmc.network import ClusterSettings, ComputeTime, Duration, Host, simulate
 from simgmc.network.conditions.conditions import Pauses
@@ -20,6 +20,7 @@ from simgmc.network.conditions.faults import Crash, Faults
 from simgmc.network.flows.clock import Clock
 from simgmc.network.topology.catalogue import build as build_topology
 from simgmc.results.directory.checkpoint import Checkpoints
+from simgmc.training.journal import NOTHING, Asked, Diverged, Journal, Parcel, RoundOver, Served
 from simgmc.training.per_worker import PerWorkerTrainer
 from simgmc.training.saved_state import from_arrays, to_arrays
 from tests.asynchronous_runs import BANDWIDTH, GRADIENT, LATENCY, algorithm, classification, quadratic, run, settings
@@ -234,7 +235,7 @@ def test_a_run_that_goes_on_from_any_instant_ends_with_the_same_bits(name, tmp_p
         checkpoints = Checkpoints(tmp_path, f"{name} {stop}", every=0)
         workload = fresh()
         trainer = PerWorkerTrainer(method(name, workload), workload, lambda epoch: 0.05, seed=1)
-        journal = Journal()
+        journal = Journal(trainer)
 
         def save(loop, stop=stop, trainer=trainer, journal=journal, checkpoints=checkpoints):
             if sum(loop.gradients) >= stop:
@@ -245,10 +246,11 @@ def test_a_run_that_goes_on_from_any_instant_ends_with_the_same_bits(name, tmp_p
         with pytest.raises(Stop):
             run(None, workload, cluster, gradients=90, trainer=trainer, journal=journal, on_instant=save)
         arrays, plain = checkpoints.load()
-        journal = Journal(arrays.pop("journal"))
+        words = arrays.pop("journal")
         workload = fresh()
         trainer = PerWorkerTrainer(method(name, workload), workload, lambda epoch: 0.05, seed=1)
         trainer.load_state_dict(from_arrays(arrays, plain))
+        journal = Journal(trainer, words)
         again = run(None, workload, cluster, gradients=90, trainer=trainer, journal=journal)
         assert bits(again.params) == bits(whole.params)
         assert again.peers.now == whole.peers.now and again.loop.staleness == whole.loop.staleness
@@ -261,7 +263,7 @@ def test_a_journal_alone_gives_every_time_again():
     workload = classification()
     cluster = settings(sigma=0.3)
     whole = run(algorithm("async-sgd", workload), workload, cluster)
-    again = run(None, workload, cluster, journal=Journal(whole.journal.to_array()), trainer="nothing is trained")
+    again = run(None, workload, cluster, journal=Journal(None, whole.journal.to_array()), trainer="nothing is trained")
     assert again.peers.now == whole.peers.now and np.array_equal(again.loop.spent(), whole.loop.spent())
 
 
@@ -270,10 +272,52 @@ def test_a_journal_alone_gives_every_time_again():
 def test_a_journal_that_ends_in_the_middle_of_an_answer_is_refused(cut):
     workload = quadratic()
     words = run(algorithm("async-sgd", workload), workload, settings(), gradients=8).journal.to_array()
-    journal = Journal(words[:cut])
-    with pytest.raises((SimgmcError, AttributeError, ValueError)):
-        # Either the journal is found damaged, or it is used up and there are no numerics to go on.
-        run(None, workload, settings(), gradients=8, journal=journal, trainer=object())
+    journal = Journal(None, words[:cut])
+    with pytest.raises(SimgmcError, match="journal of this training ends in the middle"):
+        run(None, workload, settings(), gradients=8, journal=journal, trainer="nothing is trained")
+
+
+def test_a_journal_with_a_step_of_no_kind_is_refused():
+    journal = Journal(None, np.array([9, 0, NOTHING, 0, 0, 0]))
+    with pytest.raises(SimgmcError, match="damaged: it has a step of kind 9"):
+        journal.advance(0, NOTHING)
+
+
+def test_the_words_of_a_journal_are_those_of_earlier_versions():
+    """Files hold them: each step's kind, to whom or which, message, its bytes and those compressed, then staleness."""
+    parcel = Parcel(3, 40, 120)
+    said = {
+        Gradient(at=None): [0, 0, -1, 0, 0],
+        Exchange(2, parcel): [1, 2, 3, 40, 120],
+        Request(-1, parcel): [2, -1, 3, 40, 120],
+        Send(2, parcel): [3, 2, 3, 40, 120],
+        Collect(5): [4, 5, -1, 0, 0],
+        Start(Request(2, parcel)): [5, 2, 3, 40, 120],
+        Wait(1): [6, 1, -1, 0, 0],
+        RoundOver(): [7, 0, -1, 0, 0],
+        Diverged(): [8, 0, -1, 0, 0],
+    }
+
+    class Saying:
+        def advance(self, worker, answer):
+            return Asked(answer, (6, 7))
+
+        def serve(self, asked, asker, message):
+            return Served(((1, parcel), (2, Parcel(4, 50))), (8,))
+
+    journal = Journal(Saying())
+    for step in said:
+        journal.advance(0, step)
+    served = journal.serve(0, 1, 2)
+    expected = [word for words in said.values() for word in [*words, 2, 6, 7]] + [2, 1, 3, 40, 120, 2, 4, 50, 0, 1, 8]
+    assert journal.to_array().tolist() == expected
+    again = Journal(None, journal.to_array())
+    for step in said:
+        found, staleness = again.advance(0, NOTHING)
+        assert (type(found), vars(found).keys(), staleness) == (type(step), vars(step).keys(), (6, 7))
+        assert isinstance(step, Start) or vars(found) == vars(step)
+        assert not isinstance(step, Start) or vars(found.effect) == vars(step.effect)
+    assert again.serve(0, 1, 2) == served and not again.replaying
 
 
 # conditions ---------------------------------------------------------------------------------------

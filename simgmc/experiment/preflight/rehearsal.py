@@ -7,13 +7,14 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from simgmc.costs.journal import Request, Served
+from simgmc.algorithms.effects import Addressed, Start
 from simgmc.experiment.asynchronous import AsynchronousTraining
 from simgmc.experiment.building import build_asynchronous_trainer, build_trainer
 from simgmc.experiment.evaluations import Evaluations
 from simgmc.experiment.plan import Training, cluster_settings
 from simgmc.experiment.preflight.checks import counts_of, keys_named, require_count
 from simgmc.experiment.record import Milestones, Record
+from simgmc.training.journal import Asked, Parcel, Served, Step
 from simgmc.workloads.gradients.rehearsal import Needed, Noise, rehearse_events, rehearse_rounds
 
 ROUNDS = 2
@@ -89,17 +90,26 @@ class _Enlarged:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._trainer, name)
 
-    def advance(self, worker: int, answer: int | Sequence[int]) -> Request:
+    def advance(self, worker: int, answer: int | Sequence[int]) -> Asked:
         self.requests += 1
-        return self._enlarged(self._trainer.advance(worker, answer))
+        step, staleness = self._trainer.advance(worker, answer)
+        return Asked(self._step(step), staleness)
 
     def serve(self, asked: int, asker: int, message: int) -> Served:
-        served = self._trainer.serve(asked, asker, message)
-        return dataclasses.replace(served, replies=tuple(map(self._enlarged, served.replies)))
+        replies, staleness = self._trainer.serve(asked, asker, message)
+        return Served(tuple((rank, self._parcel(reply)) for rank, reply in replies), staleness)
 
-    def _enlarged(self, sent: Any) -> Any:
-        nbytes, compressed = round(sent.nbytes * self._factor), round(sent.compressed * self._factor)
-        return dataclasses.replace(sent, nbytes=nbytes, compressed=compressed)
+    def _step(self, step: Step) -> Step:
+        match step:
+            case Addressed(message=parcel):
+                return dataclasses.replace(step, message=self._parcel(parcel))
+            case Start(effect=Addressed() as started):
+                return Start(self._step(started))
+        return step
+
+    def _parcel(self, parcel: Parcel) -> Parcel:
+        number, nbytes, compressed = parcel
+        return Parcel(number, round(nbytes * self._factor), round(compressed * self._factor))
 
 
 class _Short(Milestones):
