@@ -32,7 +32,7 @@ class OverlapSGP(Algorithm):
 
     source: ClassVar[str] = "Assran, Loizou, Ballas, Rabbat, ICML 2019, Algorithms 1-2"
     asynchronous: ClassVar[bool] = True
-    meeting: ClassVar[str] = "asynchronous gossip"
+    exchange: ClassVar[str] = "asynchronous gossip"
     stale: ClassVar[str] = "messages"
 
     momentum: float = momentum()

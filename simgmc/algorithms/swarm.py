@@ -12,22 +12,22 @@ from simgmc.algorithms.worker import Compressor, Program, Worker, option
 
 @dataclass(frozen=True)
 class SwarmSGD(LocalSGD):
-    """SwarmSGD, blocking: after its local steps a worker meets a random neighbour, and both take the mean.
+    """SwarmSGD, blocking: after its local steps a worker and a random neighbour take the mean of their models.
 
     ``x_i = x_j = (Q(x_i) + Q(x_j)) / 2``, when both have finished their local steps.
-    ``period`` local steps between meetings, or, ``geometric``, a random number of that mean.
+    ``period`` local steps between exchanges, or, ``geometric``, a random number of that mean.
     ``compressor`` is Q (default: none); the paper's is ``lattice``, which the receiver decodes
     near its own model: a message that decodes to anything but what was sent is counted in
     ``failed_decodings``, its coordinates in ``wrapped_coordinates``. The local momentum is not
     exchanged.
 
-    State: momentum m (d). Message: Q(x) each way of a meeting: d dense values, or d log2 q bits.
+    State: momentum m (d). Message: Q(x) each way of an exchange: d dense values, or d log2 q bits.
     """
 
     source: ClassVar[str] = "Nadiradze et al., NeurIPS 2021, Algorithm 1"
     asynchronous: ClassVar[bool] = True
 
-    period: int = option("local steps between meetings, or their mean", 2)
+    period: int = option("local steps between exchanges, or their mean", 2)
     geometric: bool = option("a random number of local steps, geometric", False)
     compressor: Compressor | None = option("Q, of the models; dense unless given", None)
 

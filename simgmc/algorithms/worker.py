@@ -44,7 +44,7 @@ class Worker:
     layout: Layout
     """Where the model's tensors lie in the vector."""
     neighbours: tuple[int, ...]
-    """Whom this worker can meet, ask or send to in this round (one worker's run only)."""
+    """Whom this worker can send to in this round, or exchange messages with (one worker's run only)."""
     sources: tuple[int, ...]
     """Whose neighbour this worker is in this round: who may send to it (one worker's run only)."""
     components: int
@@ -170,7 +170,7 @@ class Algorithm:
     """Whether the model that counts is the server's (only where the clock drives the training)."""
     finite_sum: ClassVar[bool] = False
     """Whether it needs a loss that is a finite sum of fixed parts (:attr:`Worker.components`)."""
-    meeting: ClassVar[Literal["pairwise", "asynchronous gossip"]] = "pairwise"
+    exchange: ClassVar[Literal["pairwise", "asynchronous gossip"]] = "pairwise"
     """How workers without a server exchange what they have, where the clock drives the training."""
     stale: ClassVar[Literal["gradients", "messages"]] = "gradients"
     """What has a staleness: gradients, in updates of the model since they were computed, or

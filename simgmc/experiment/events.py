@@ -151,11 +151,9 @@ class EventLoop:
     def _exchange(self, worker: int, own: Exchange[Parcel]) -> None:
         """With the worker that has waited longest for this one, else with the wanted one if that waits too."""
         self._idle(worker)
-        waiting = [
-            (self._idle_since[other], other) for other, effect in self._exchanging.items() if effect.to == worker
-        ]
+        waiting = [other for other, effect in self._exchanging.items() if effect.to == worker]
         if waiting:
-            self._swap(worker, own, min(waiting)[1])
+            self._swap(worker, own, min(waiting, key=lambda other: (self._idle_since[other], other)))
         elif own.to in self._exchanging:
             self._swap(worker, own, own.to)
         else:

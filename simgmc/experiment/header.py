@@ -56,7 +56,7 @@ def _gossip(scenario: Scenario, method: Method, spectral_gap: bool) -> str:
     if mixing is None:
         algorithm, table = ALGORITHMS[method.algorithm], scenario.gossip_of(method)
         graph = "complete" if table is None else table.graph_text
-        return f"{graph}; {_WITHOUT_WEIGHTS[algorithm.meeting]}: the graph alone is read, no weights"
+        return f"{graph}; {_WITHOUT_WEIGHTS[algorithm.exchange]}: the graph alone is read, no weights"
     counts = sorted({len(edges) for edges in mixing.edges})
     messages = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
     gap = (

@@ -238,7 +238,7 @@ class Scenario(Table):
             return self.cluster.collective
         table = self.gossip_of(method)
         return (
-            f"{algorithm.meeting if algorithm.asynchronous else 'gossip'} "
+            f"{algorithm.exchange if algorithm.asynchronous else 'gossip'} "
             f"{'complete' if table is None else table.graph_text}"
         )
 

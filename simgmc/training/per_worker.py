@@ -125,7 +125,7 @@ class PerWorkerTrainer:
         return sum(run.gradients for run in self.runs)
 
     def close(self) -> None:
-        """Let go of every state and message at once: events that are still to come refer to the trainer, and it to them."""
+        """Let go of every state and message: the events still to come refer to the trainer, and it to them."""
         self.runs.clear()
         self._messages.clear()
         del self.server

@@ -1,4 +1,4 @@
-"""A small scheduler for methods that the clock drives: a heap of simulated times, nothing else.
+"""A small scheduler for asynchronous methods: a heap of simulated times, nothing else.
 
 It shares no code with the product's engine, so the two can be held against each other.
 """
@@ -57,11 +57,12 @@ class Program:
     """All of them, in order."""
     finished: int = 0
     """How many of these belong to finished rounds."""
-    launched: dict[int, Any] = field(default_factory=dict)
-    """Answers of launches, None before they are there."""
-    joining: int | None = None
-    asked: tuple[int, Any] | None = None
-    """(launch or -1, content) of a question under way."""
+    started: dict[int, Any] = field(default_factory=dict)
+    """Answers of effects that the round has started, None before they are there."""
+    awaited: int | None = None
+    """Which of them the program waits for."""
+    requested: tuple[int, Any] | None = None
+    """(its handle or -1 where the program waits at once, content) of a request under way."""
     half: tuple[Tensor, Tensor] | None = None
     """(sent, reply): a reply that the asked one has given and the program has not seen."""
     inbox: list[effects.Arrival] = field(default_factory=list)
@@ -108,10 +109,10 @@ class Schedule:
         """One-way messages under way: (sender, receiver, content)."""
         self.messages = 0
         self.crossing = 0
-        """Messages of meetings under way."""
+        """Messages of exchanges under way."""
         self._events: list[tuple[float, float, int, Callable[[], None]]] = []
         self._made = 0
-        self._meetings: dict[int, tuple[int, Tensor, float]] = {}
+        self._exchanging: dict[int, tuple[int, Tensor, float]] = {}
         start = workload.initial_parameters()
         self.all = [Program(self._worker(start, rank)) for rank in range(count)]
         self.server = self._worker(start, count)
@@ -204,19 +205,19 @@ class Schedule:
 
                 self._at(self.compute(rank, number), computed)
             case effects.Exchange(to=to, message=message):
-                self._meet(rank, to, content(message))
+                self._exchange(rank, to, content(message))
             case effects.Request():
-                self._ask(rank, one, effect, -1)
+                self._request(rank, one, effect, -1)
             case effects.Start(effect=asked):
-                handle = len(one.launched)
-                one.launched[handle] = None
-                self._ask(rank, one, asked, handle)
+                handle = len(one.started)
+                one.started[handle] = None
+                self._request(rank, one, asked, handle)
                 return False, handle
             case effects.Wait(handle=handle):
-                if one.launched[handle] is not None:
+                if one.started[handle] is not None:
                     one.half = None
-                    return False, one.launched[handle]
-                one.joining = handle
+                    return False, one.started[handle]
+                one.awaited = handle
             case effects.Send(to=to, message=message):
                 self._send(rank, to, one.rounds, content(message))
                 return False, None
@@ -232,13 +233,13 @@ class Schedule:
         self.messages += 1
         return self.latency(sender, receiver, self.messages)
 
-    def _meet(self, rank: int, to: int, message: Tensor) -> None:
-        wanted = [(since, other) for other, (whom, _, since) in self._meetings.items() if whom == rank]
+    def _exchange(self, rank: int, to: int, message: Tensor) -> None:
+        wanted = [(since, other) for other, (whom, _, since) in self._exchanging.items() if whom == rank]
         partner = min(wanted)[1] if wanted else to
-        if partner not in self._meetings:
-            self._meetings[rank] = (to, message, self.time)
+        if partner not in self._exchanging:
+            self._exchanging[rank] = (to, message, self.time)
             return
-        _, theirs, _ = self._meetings.pop(partner)
+        _, theirs, _ = self._exchanging.pop(partner)
         for sender, receiver, crossing in ((partner, rank, theirs), (rank, partner, message)):
 
             def landed(receiver: int = receiver, crossing: Tensor = crossing) -> None:
@@ -248,9 +249,9 @@ class Schedule:
             self.crossing += 1
             self._at(self._delay(sender, receiver), landed)
 
-    def _ask(self, rank: int, one: Program, effect: effects.Request, handle: int) -> None:
+    def _request(self, rank: int, one: Program, effect: effects.Request, handle: int) -> None:
         message = content(effect.message)
-        one.asked = (handle, message)
+        one.requested = (handle, message)
 
         def arrived() -> None:
             asked = self.server if effect.to == SERVER else self.all[effect.to].worker
@@ -264,15 +265,15 @@ class Schedule:
 
     def _reply(self, asked: int, rank: int, reply: Tensor) -> None:
         one = self.all[rank]
-        handle, sent = one.asked
+        handle, sent = one.requested
         one.half = (sent, reply)
 
         def landed() -> None:
             if handle >= 0:
-                one.launched[handle] = reply
-                if one.joining != handle:
+                one.started[handle] = reply
+                if one.awaited != handle:
                     return
-            one.half = one.joining = None
+            one.half = one.awaited = None
             self._go(rank, reply)
 
         self._at(self._delay(asked, rank), landed)

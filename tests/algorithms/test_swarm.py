@@ -42,7 +42,7 @@ def test_two_workers_of_one_step_are_d_psgd_with_the_mean(identity):
     seed=st.integers(0, 10**6), workers=st.integers(2, 6), momentum=st.sampled_from([0.0, 0.9]), geometric=st.booleans()
 )
 def test_a_meeting_preserves_the_sum_of_the_models(seed, workers, momentum, geometric):
-    """After every event but between the two ends of a meeting: only local steps change it."""
+    """After every event but between the two ends of an exchange: only local steps change it."""
     workload = quadratic(workers, noise=0.3)
     start = workers * workload.initial_parameters()
     rounds_met = set()
@@ -67,8 +67,8 @@ def test_who_meets_has_the_same_model_afterwards():
         assert torch.equal(*schedule.models)
 
 
-def test_workers_wait_only_for_the_one_they_meet():
-    """Worker 2 takes 100 times as long. Non-blocking it delays nobody; blocking, those that want to meet it."""
+def test_workers_wait_only_for_the_one_they_exchange_with():
+    """Worker 2 takes 100 times as long. Non-blocking it delays nobody; blocking, those that want to exchange with it."""
     ends = {}
     for algorithm in (NonBlockingSwarmSGD(period=1), SwarmSGD(period=1)):
         ends[algorithm] = {}
@@ -141,7 +141,7 @@ def test_a_partner_is_not_interrupted(identity):
     # t = 3.2: worker 1 averages x with what worker 0 shares by now, then adds its two steps.
     mean = (x + first) / 2
     error = difference(schedule.workers[1].shared, mean + step(1, live) - x)
-    identity("    SwarmSGD non-blocking, one meeting by hand", error)
+    identity("    SwarmSGD non-blocking, one averaging by hand", error)
     assert difference(schedule.workers[0].shared, mean) < 1e-15
     assert schedule.staleness == [0, 0, 1, 1]
 
