@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import typing
 from typing import Any
 
 from simgmc.compression.catalogue import COMPRESSORS
 from simgmc.core.errors import SimgmcError
 from simgmc.core.layout import Layout
 
+if typing.TYPE_CHECKING:
+    from simgmc.compression.message import Compressor
 
-def build(name: str, layout: Layout | None = None, **options: Any) -> Any:
+
+def build(name: str, layout: Layout | None = None, **options: Any) -> Compressor:
     """The compressor of this name: a callable ``(vector (..., d), random) -> Message``.
 
     ``layout`` is the model's; what works per tensor needs it.
@@ -18,22 +22,24 @@ def build(name: str, layout: Layout | None = None, **options: Any) -> Any:
     Raises:
         SimgmcError: an unknown name, options that are not valid or do not go together.
     """
-    resolved = COMPRESSORS[name].resolve(options)
+    entry = COMPRESSORS[name]
+    resolved = entry.resolve(options)
     if resolved.pop("exempt_vectors", False):
-        from simgmc.compression.exemption import DenseExemption, without_vectors
+        from simgmc.compression.exemption import DenseExemption, without_vectors  # loads torch
 
         if layout is None:
             raise SimgmcError(f"{name}: exempt_vectors needs the layout of the model's tensors")
         inner = build(name, without_vectors(layout), **resolved)
         return DenseExemption(compressor=inner, layout=layout)
+    if layout is None and entry.needs_layout(resolved):
+        raise SimgmcError(f"{name}: needs the layout of the model's tensors")
     for part in ("sparsify", "quantise"):
         if part in resolved:
             resolved[part] = build(layout=layout, **resolved[part])
-    module, _, implementation = COMPRESSORS[name].target.partition(":")
+    module, _, implementation = entry.target.partition(":")
     cls = getattr(importlib.import_module(f"simgmc.compression.{module}"), implementation)
+    if not resolved.pop("per_tensor", True):
+        layout = None
     if "layout" in cls.__dataclass_fields__:
         resolved["layout"] = layout
-    try:
-        return cls(**resolved)
-    except SimgmcError as error:
-        raise SimgmcError(f"compressor {name}: {error}") from None
+    return cls(**resolved)

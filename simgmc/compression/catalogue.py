@@ -1,13 +1,24 @@
-"""What compressors there are: names, options, sources. Plain data, imports no torch."""
+"""What compressors there are: names, sources, options and their limits. Plain data, imports no torch.
+
+A compressor is a frozen dataclass with a field for each of its options and a call ``(vector, random)
+-> message``, see :class:`simgmc.compression.message.Compressor`; its entry here is all that there is
+to say beside it. Values are checked against the entry alone, when a scenario is read or a compressor
+is built, so that ``simgmc list`` and scenarios know everything without loading torch; the classes trust it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from simgmc.compression.wire.formats import FIXED_INDEX_FORMATS, FLOAT_BYTES, INDEX_FORMATS, LEVEL_FORMATS
 from simgmc.core.errors import SimgmcError
 from simgmc.core.registry import Entry, Option, Part, Registry
+
+
+Options = Mapping[str, Any]
+"""An entry's options with their values."""
 
 
 @dataclass(frozen=True)
@@ -15,63 +26,67 @@ class CompressorEntry(Entry):
     """A registered compressor."""
 
     target: str = ""
-    """``module:class`` that implements it."""
-    summable: Callable[[Mapping[str, Any]], bool] = lambda options: False
+    """``module:class`` that implements it, below :mod:`simgmc.compression`."""
+    summable: Callable[[Options], bool] = lambda options: False
     """Whether, with these options, messages cover the same coordinates on every worker."""
-    unites: Callable[[Mapping[str, Any]], bool] = lambda options: False
-    """Whether it is known what sums of its messages take on their way: a fixed size for every coordinate that is kept."""
+    unites: Callable[[Options], bool] = lambda options: False
+    """Whether the size of a sum of its messages is known on its way: each kept coordinate has a fixed size."""
+    conflict: Callable[[Options], str | None] = lambda options: None
+    """Why options do not go together, each valid alone; None where they do."""
+    needs_layout: Callable[[Options], bool] = lambda options: bool(options.get("per_tensor"))
+    """Whether it must know where the model's tensors lie."""
 
-    def resolve(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def resolve(self, given: Options) -> dict[str, Any]:
         """As :meth:`Entry.resolve`; also refuses options that do not go together."""
         resolved = super().resolve(given)
-        if "density" in resolved and (resolved["density"] is None) == (resolved["count"] is None):
-            raise SimgmcError(f"{self.name} needs either a density or a count (exactly one of the two)")
-        if resolved.get("vote") and resolved["scale"] != "none":
-            raise SimgmcError(f'{self.name}: vote needs scale = "none", a majority\'s sign has no magnitude')
+        if problem := self.conflict(resolved):
+            raise SimgmcError(f"{self.name}: {problem}")
         return resolved
 
 
-@dataclass(frozen=True)
-class _Composed(CompressorEntry):
-    """The one that is made of two others."""
-
-    def resolve(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        resolved = super().resolve(given)
-        sparsify, quantise = resolved["sparsify"], resolved["quantise"]
-        for role, part in (("sparsify", sparsify), ("quantise", quantise)):
-            if part.pop("exempt_vectors", False):
-                raise SimgmcError(f"{self.name}: exempt_vectors belongs to the composition, not to {role}")
-        if quantise["per_tensor"]:
-            raise SimgmcError(f"{self.name}: per_tensor belongs to sparsify, its kept values are one vector")
-        if quantise.get("vote"):
-            raise SimgmcError(f"{self.name}: a majority vote needs the signs of all coordinates")
-        if quantise.get("share_scale"):
-            raise SimgmcError(f"{self.name}: share_scale needs the same coordinates on all workers")
-        if "bucket" in quantise and not _SPARSIFIERS[sparsify["name"]].summable(sparsify):
-            raise SimgmcError(f"{self.name}: buckets need a sparsifier with shared coordinates")
-        return resolved
-
-
-def _always(options: Mapping[str, Any]) -> bool:
+def _always(options: Options) -> bool:
     return True
 
 
-def _fixed_size(options: Mapping[str, Any]) -> bool:
-    return options["indices"] in ("32-bit", "log2") and not options["exempt_vectors"]
+def _fixed_size(options: Options) -> bool:
+    return options["indices"] in FIXED_INDEX_FORMATS and not options["exempt_vectors"]
+
+
+def _density_or_count(options: Options) -> str | None:
+    one = (options["density"] is None) != (options["count"] is None)
+    return None if one else "needs either a density or a count (exactly one of the two)"
+
+
+def _vote_of_signs(options: Options) -> str | None:
+    unscaled = options["scale"] == "none"
+    return None if unscaled or not options["vote"] else 'vote needs scale = "none", a majority\'s sign has no magnitude'
+
+
+def _composition(options: Options) -> str | None:
+    sparsify, quantise = options["sparsify"], options["quantise"]
+    if quantise["per_tensor"]:
+        return "per_tensor belongs to sparsify, its kept values are one vector"
+    if quantise.get("vote"):
+        return "a majority vote needs the signs of all coordinates"
+    if quantise.get("share_scale"):
+        return "share_scale needs the same coordinates on all workers"
+    if "bucket" in quantise and not _SPARSIFIERS[sparsify["name"]].summable(sparsify):
+        return "buckets need a sparsifier with shared coordinates"
+    return None
+
+
+def _parts(entries: Registry[CompressorEntry]) -> Registry[CompressorEntry]:
+    """The same as parts of a composition: what is exempt from compression, the composition says for both."""
+    own = {name: {key: one for key, one in entry.options.items() if key not in _EXEMPT} for name, entry in entries.items()}
+    return Registry(entries.kind, [replace(entry, options=own[name]) for name, entry in entries.items()])
 
 
 _MAX_COORDINATES = 2**31 - 1
 """Coordinates: more than any vector has."""
-_FLOATS = {"values": Option("float format of a value", str, "fp32", ("fp32", "fp16", "bf16"))}
+_FLOATS = {"values": Option("float format of a value", str, "fp32", tuple(FLOAT_BYTES))}
 _INDICES = {
-    "indices": Option(
-        "how indices are written",
-        str,
-        "32-bit",
-        ("32-bit", "log2", "delta-gamma", "delta-delta", "golomb-rice", "bitmap", "auto"),
-    )
+    "indices": Option("how indices are written", str, "32-bit", INDEX_FORMATS),
 }
-_CODINGS = ("fixed", "trits", "elias-dense", "elias-sparse", "auto")
 _EXEMPT = {"exempt_vectors": Option("send tensors of one dimension (biases, norms) uncompressed", bool, False)}
 _SPARSE = _FLOATS | _INDICES | _EXEMPT
 _KEEP = {
@@ -94,6 +109,7 @@ _SPARSIFIERS = Registry(
             _KEEP | _SPARSE,
             "sparsification.top_k:TopK",
             unites=_fixed_size,
+            conflict=_density_or_count,
         ),
         CompressorEntry(
             "sampled-top-k",
@@ -111,6 +127,7 @@ _SPARSIFIERS = Registry(
             },
             "sparsification.sampled_top_k:SampledTopK",
             unites=_fixed_size,
+            conflict=_density_or_count,
         ),
         CompressorEntry(
             "threshold",
@@ -133,8 +150,9 @@ _SPARSIFIERS = Registry(
                 **_SPARSE,
             },
             "sparsification.random_sparse:RandomK",
-            lambda options: options["seed"] == "shared",
-            _fixed_size,
+            summable=lambda options: options["seed"] == "shared",
+            unites=_fixed_size,
+            conflict=_density_or_count,
         ),
         CompressorEntry(
             "rbgs",
@@ -142,7 +160,8 @@ _SPARSIFIERS = Registry(
             "Vogels et al. 2019; Xu and Huang 2022",
             _KEEP | _FLOATS | _EXEMPT,
             "sparsification.random_sparse:RBGS",
-            _always,
+            summable=_always,
+            conflict=_density_or_count,
         ),
         CompressorEntry(
             "grbs",
@@ -156,7 +175,7 @@ _SPARSIFIERS = Registry(
                 **_EXEMPT,
             },
             "sparsification.random_sparse:GRBS",
-            _always,
+            summable=_always,
         ),
     ),
 )
@@ -175,6 +194,7 @@ _QUANTISERS = Registry(
                 **_EXEMPT,
             },
             "quantisation.quantise:ScaledSign",
+            conflict=_vote_of_signs,
         ),
         CompressorEntry(
             "qsgd",
@@ -185,7 +205,7 @@ _QUANTISERS = Registry(
                 "levels": Option("levels above zero; 127 makes 8 bits", int, 127, at_most=2**24 - 1),
                 "norm": Option("2-norm or infinity norm of a group", str, "2", ("2", "inf")),
                 "contractive": Option("shrink to a (biased) contraction, for error feedback", bool, False),
-                "coding": Option("how levels are written", str, "fixed", _CODINGS),
+                "coding": Option("how levels are written", str, "fixed", LEVEL_FORMATS),
                 **_EXEMPT,
             },
             "quantisation.quantise:StochasticLevels",
@@ -200,7 +220,7 @@ _QUANTISERS = Registry(
                 "share_scale": Option(
                     "all workers use the largest of their scales: sums are whole numbers", bool, False
                 ),
-                "coding": Option("how levels are written", str, "trits", _CODINGS),
+                "coding": Option("how levels are written", str, "trits", LEVEL_FORMATS),
                 **_EXEMPT,
             },
             "quantisation.quantise:Ternary",
@@ -211,7 +231,7 @@ _QUANTISERS = Registry(
 COMPRESSORS: Registry[CompressorEntry] = Registry(
     "compressor",
     (
-        CompressorEntry("identity", "no compression: every coordinate", "-", _FLOATS, "identity:Identity", _always),
+        CompressorEntry("identity", "no compression: every coordinate", "-", _FLOATS, "identity:Identity", summable=_always),
         *_SPARSIFIERS.values(),
         *_QUANTISERS.values(),
         CompressorEntry(
@@ -220,6 +240,7 @@ COMPRESSORS: Registry[CompressorEntry] = Registry(
             "Vogels et al. 2019 (the pieces of PowerSGD)",
             {"rank": Option("rank of the factors", int, 2)},
             "low_rank:LowRank",
+            needs_layout=_always,
         ),
         CompressorEntry(
             "lattice",
@@ -232,16 +253,17 @@ COMPRESSORS: Registry[CompressorEntry] = Registry(
             },
             "quantisation.lattice:Lattice",
         ),
-        _Composed(
+        CompressorEntry(
             "composed",
             "a sparsifier, then a quantiser on the values it keeps",
             "Basu et al. 2019 (Qsparse-local-SGD)",
             {
-                "sparsify": Part("the sparsifier, with its options", entries=_SPARSIFIERS),
-                "quantise": Part("the quantiser of the kept values, with its options", entries=_QUANTISERS),
+                "sparsify": Part("the sparsifier, with its options", entries=_parts(_SPARSIFIERS)),
+                "quantise": Part("the quantiser of the kept values, with its options", entries=_parts(_QUANTISERS)),
                 **_EXEMPT,
             },
             "composed:Composed",
+            conflict=_composition,
         ),
     ),
 )

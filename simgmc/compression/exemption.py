@@ -6,7 +6,7 @@ never compresses them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from simgmc.compression.identity import Identity
-from simgmc.compression.message import DenseMessage, Message
+from simgmc.compression.message import Compressor, Message
 from simgmc.compression.rows import as_rows
 from simgmc.core.errors import SimgmcError
 from simgmc.core.layout import Layout
@@ -36,18 +36,16 @@ class DenseExemption:
     what :func:`without_vectors` describes.
     """
 
-    compressor: Callable[[Tensor, Randomness], Message]
+    compressor: Compressor
     layout: Layout
 
     def __post_init__(self) -> None:
-        if self.layout is None:
-            raise SimgmcError("exempt_vectors needs the layout of the model's tensors")
         if not any(len(shape) > 1 for shape in self.layout.shapes):
             raise SimgmcError("exempt_vectors: the model has no tensor of two dimensions, nothing would be compressed")
 
     @cached_property
     def columns(self) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-        """Stretches of the vector that are ``(exempt, compressed)``, neighbours joined."""
+        """The columns of the vector that are ``(exempt, compressed)``, neighbours joined."""
         segments: tuple[list[slice], list[slice]] = ([], [])
         offsets = self.layout.offsets
         for shape, a, b in zip(self.layout.shapes, offsets, offsets[1:]):
@@ -59,8 +57,7 @@ class DenseExemption:
 
     def __call__(self, vector: Tensor, random: Randomness) -> Message:
         rows = as_rows(vector)
-        if rows.shape[1] != self.layout.d:
-            raise SimgmcError(f"the layout describes {self.layout.d} parameters, the vector has {rows.shape[1]}")
+        self.layout.check(rows.shape[1])
         exempt, compressed = self.columns
         inner = self.compressor(_take(rows, compressed), random)
         if not exempt:
@@ -76,7 +73,7 @@ class PartlyDense(Message):
         self,
         shape: Sequence[int],
         columns: tuple[tuple[slice, ...], tuple[slice, ...]],
-        exempt: DenseMessage,
+        exempt: Message,
         inner: Message,
     ):
         self.shape = tuple(shape)
@@ -93,6 +90,10 @@ class PartlyDense(Message):
         return self.inner.summable
 
     @property
+    def late_refusal(self) -> str | None:
+        return self.inner.late_refusal
+
+    @property
     def item_bytes(self) -> int:
         return min(self.exempt.item_bytes, self.inner.item_bytes)
 
@@ -100,9 +101,17 @@ class PartlyDense(Message):
         return self._join(self.exempt.dense(), self.inner.dense())
 
     def unsent(self, vector: Tensor) -> Tensor:
-        rows = vector.reshape(self.rows, self.d)
-        exempt, compressed = (_take(rows, columns) for columns in self.columns)
+        exempt, compressed = self._parts(vector.reshape(self.rows, self.d))
         return self._join(torch.zeros_like(exempt), self.inner.unsent(compressed))
+
+    def masked(self, vector: Tensor) -> Tensor:
+        exempt, compressed = self._parts(vector.reshape(self.rows, self.d))
+        return self._join(exempt, self.inner.masked(compressed))
+
+    def _parts(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The exempt and the other columns of rows ``(n, d)``."""
+        exempt, compressed = self.columns
+        return _take(rows, exempt), _take(rows, compressed)
 
     def _join(self, exempt: Tensor, compressed: Tensor) -> Tensor:
         out = exempt.new_empty(self.rows, self.d)
@@ -116,6 +125,16 @@ class PartlyDense(Message):
 
     def mean(self) -> PartlyDense:
         return PartlyDense((1, self.d), self.columns, self.exempt.mean(), self.inner.mean())
+
+    def _among(self, ranks: Sequence[int]) -> PartlyDense:
+        parts = self.exempt.among(ranks), self.inner.among(ranks)
+        return PartlyDense((len(ranks), self.d), self.columns, *parts)
+
+    def _recoded(self, rows: Tensor) -> PartlyDense:
+        exempt, compressed = self._parts(rows)
+        return PartlyDense(
+            rows.shape, self.columns, self.exempt._recoded(exempt), self.inner._recoded(compressed)
+        )
 
     @cached_property
     def nbytes(self) -> np.ndarray:
@@ -132,7 +151,7 @@ class PartlyDense(Message):
     def encode(self, row: int = 0) -> bytes:
         return self.exempt.encode(row) + self.inner.encode(row)
 
-    def decode(self, payloads: Sequence[bytes]) -> PartlyDense:
+    def decode(self, payloads: Sequence[bytes | memoryview]) -> PartlyDense:
         size = int(self.exempt.nbytes[0])
         exempt = self.exempt.decode([payload[:size] for payload in payloads])
         inner = self.inner.decode([payload[size:] for payload in payloads])

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 from torch import Tensor
 
 from simgmc.compression.message import DenseMessage
 from simgmc.compression.rows import as_rows, refuse_non_finite
-from simgmc.compression.wire.values import FloatValues
+from simgmc.compression.wire.values import FloatValues, even_offsets
 from simgmc.core.randomness import Randomness
 
 
@@ -22,5 +21,4 @@ class Identity:
     def __call__(self, vector: Tensor, random: Randomness) -> DenseMessage:
         rows = as_rows(vector)
         refuse_non_finite(rows)
-        offsets = np.arange(len(rows) + 1, dtype=np.int64) * rows.shape[1]
-        return DenseMessage(vector.shape, FloatValues(rows.view(-1), offsets, self.values))
+        return DenseMessage(vector.shape, FloatValues(rows.view(-1), even_offsets(*rows.shape), self.values))

@@ -24,10 +24,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simgmc.compression.message import DenseMessage, Message
+from simgmc.compression.message import CodedMessage, DenseMessage, dense_message
 from simgmc.compression.rows import as_rows, for_each_row, on_device, refuse_non_finite
-from simgmc.compression.wire.values import FloatValues
-from simgmc.core.errors import SimgmcError
+from simgmc.compression.wire.values import FloatValues, Values, even_offsets
 from simgmc.core.layout import Layout
 from simgmc.core.randomness import Randomness
 
@@ -54,13 +53,7 @@ class LowRank:
     """
 
     layout: Layout
-    rank: int = 2
-
-    def __post_init__(self) -> None:
-        if self.layout is None:
-            raise SimgmcError("low rank needs the layout of the model's tensors")
-        if self.rank < 1:
-            raise SimgmcError(f"rank = {self.rank}: at least 1 is needed")
+    rank: int
 
     @cached_property
     def matrices(self) -> tuple[Matrix, ...]:
@@ -163,13 +156,11 @@ class LowRank:
         p, rest = self.orthogonalise(self.left(rows, self.start(random.shared(), rows)).dense())
         q = self.right(rows, p).dense()
         flat = torch.cat([p, q, rest], 1)
-        offsets = np.arange(len(rows) + 1, dtype=np.int64) * flat.shape[1]
-        return LowRankMessage(vector.shape, FloatValues(flat.view(-1), offsets), self)
+        return LowRankMessage(vector.shape, FloatValues(flat.view(-1), even_offsets(*flat.shape)), self)
 
     def _rows(self, vector: Tensor) -> Tensor:
         rows = as_rows(vector)
-        if rows.shape[1] != self.layout.d:
-            raise SimgmcError(f"the layout describes {self.layout.d} parameters, the vector has {rows.shape[1]}")
+        self.layout.check(rows.shape[1])
         refuse_non_finite(rows)
         return rows
 
@@ -186,13 +177,16 @@ class LowRank:
         return q[matrix.right : matrix.right + matrix.m * matrix.r].view(matrix.m, matrix.r)
 
 
-class LowRankMessage(Message):
+class LowRankMessage(CodedMessage):
     """Each row's own factors P and Q, and its tensors that travel as they are, in fp32."""
 
-    def __init__(self, shape: Sequence[int], values: FloatValues, low_rank: LowRank):
-        self.shape = tuple(shape)
-        self.values = values
+    def __init__(self, shape: Sequence[int], values: Values, low_rank: LowRank):
+        super().__init__(shape, values)
         self.low_rank = low_rank
+
+    @property
+    def summable(self) -> bool:
+        return False
 
     def dense(self) -> Tensor:
         flat = self.values.by_row
@@ -205,33 +199,21 @@ class LowRankMessage(Message):
 
     def mean(self) -> DenseMessage:
         """Dense: a mean of low-rank matrices has no low rank."""
-        rows = self.dense().view(self.rows, self.d)
-        return DenseMessage((1, self.d), dense_message(rows, (self.rows,)).values.mean(self.rows))
+        return self._recoded(self.dense().view(self.rows, self.d)).mean()
 
-    @cached_property
-    def nbytes(self) -> np.ndarray:
-        return self.values.nbytes
+    def _among(self, ranks: Sequence[int]) -> LowRankMessage:
+        return LowRankMessage((len(ranks), self.d), self.values.among(ranks), self.low_rank)
 
-    @cached_property
-    def floats(self) -> np.ndarray:
-        return self.values.floats
+    def _recoded(self, rows: Tensor) -> DenseMessage:
+        return dense_message(rows, (len(rows),))
 
     @property
     def wire(self) -> str:
         return f"fp32 factors of rank {self.low_rank.rank}"
 
-    def encode(self, row: int = 0) -> bytes:
-        return self.values.encode(row)
-
-    def decode(self, payloads: Sequence[bytes]) -> LowRankMessage:
+    def decode(self, payloads: Sequence[bytes | memoryview]) -> LowRankMessage:
         counts = [len(payload) // self.values.item_bytes for payload in payloads]
         return LowRankMessage((len(payloads), self.d), self.values.decode(payloads, counts), self.low_rank)
-
-
-def dense_message(rows: Tensor, leading: Sequence[int]) -> DenseMessage:
-    """Rows ``(rows, n)`` as they are, in the shape ``(*leading, n)``."""
-    offsets = np.arange(len(rows) + 1, dtype=np.int64) * rows.shape[1]
-    return DenseMessage((*leading, rows.shape[1]), FloatValues(rows.reshape(-1), offsets))
 
 
 def _stacked(factors: Tensor) -> Tensor:

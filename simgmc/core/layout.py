@@ -7,6 +7,8 @@ from functools import cached_property
 from itertools import accumulate
 from math import prod
 
+from simgmc.core.errors import SimgmcError
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -28,6 +30,11 @@ class Layout:
     def d(self) -> int:
         """Number of parameters."""
         return self.offsets[-1]
+
+    def check(self, d: int) -> None:
+        """Raises SimgmcError where a vector of d values is not one that it describes."""
+        if d != self.d:
+            raise SimgmcError(f"the layout describes {self.d} parameters, the vector has {d}")
 
     @classmethod
     def flat(cls, d: int, name: str = "w") -> Layout:

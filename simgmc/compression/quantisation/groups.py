@@ -1,4 +1,4 @@
-"""Stretches of a vector that share one scale: the whole vector, tensors, buckets."""
+"""Groups of coordinates that share one scale: the whole vector, tensors, buckets."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from simgmc.compression.message import DenseMessage
 from simgmc.compression.rows import as_rows, on_device, refuse_non_finite
 from simgmc.compression.wire import bits
-from simgmc.compression.wire.values import Values, row_offsets
+from simgmc.compression.wire.values import Values, even_offsets, offsets_among, row_offsets, rows_among
 from simgmc.core.errors import SimgmcError
 from simgmc.core.randomness import Randomness
 
@@ -36,14 +36,8 @@ class Lattice:
     """
 
     side: float
-    bits: int = 8
-    dither: bool = False
-
-    def __post_init__(self) -> None:
-        if not (np.isfinite(self.side) and self.side > 0):
-            raise SimgmcError(f"side = {self.side}: a positive length is needed")
-        if not 1 <= self.bits <= 30:
-            raise SimgmcError(f"bits = {self.bits}: 1 to 30 bits a coordinate are needed")
+    bits: int
+    dither: bool
 
     def __call__(self, vector: Tensor, random: Randomness) -> DenseMessage:
         rows = as_rows(vector)
@@ -57,10 +51,9 @@ class Lattice:
         if float(numbers.abs().max()) > 2**52:
             raise SimgmcError(f"side = {self.side} is too small for the vector: lattice numbers exceed 2^52")
         colours = numbers.remainder_(2**self.bits).to(torch.int32)
-        offsets = np.arange(len(rows) + 1, dtype=np.int64) * d
-        return DenseMessage(
-            vector.shape, LatticeValues(colours.view(-1), offsets, self.side, self.bits, rows.view(-1), shift)
-        )
+        offsets = even_offsets(len(rows), d)
+        values = LatticeValues(colours.view(-1), offsets, self.side, self.bits, rows.view(-1), shift)
+        return DenseMessage(vector.shape, values)
 
     def received(self, points: Tensor, reference: Tensor) -> Tensor:
         """What a receiver that holds ``reference`` makes of the colours of lattice ``points``, both ``(..., d)``.
@@ -120,7 +113,12 @@ class LatticeValues(Values):
         part = self.colours[int(self.offsets[row]) : int(self.offsets[row + 1])]
         return bits.pack(part.cpu().numpy(), self.bits)
 
-    def decode(self, payloads: Sequence[bytes], counts: Sequence[int]) -> LatticeValues:
+    def among(self, ranks: Sequence[int]) -> LatticeValues:
+        colours, reference = (rows_among(flat, self.offsets, ranks) for flat in (self.colours, self.reference))
+        offsets = offsets_among(self.offsets, ranks)
+        return LatticeValues(colours, offsets, self.side, self.bits, reference, self.shift)
+
+    def decode(self, payloads: Sequence[bytes | memoryview], counts: Sequence[int]) -> LatticeValues:
         """Decoded at this message's reference: of the same row, or of the only one."""
         colours = [torch.from_numpy(bits.unpack(p, n, self.bits).astype(np.int32)) for p, n in zip(payloads, counts)]
         d = int(counts[0])

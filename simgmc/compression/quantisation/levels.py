@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from copy import copy
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 import torch
@@ -27,14 +27,21 @@ from simgmc.compression.quantisation.groups import Groups
 from simgmc.compression.rows import for_each_row
 from simgmc.compression.wire import bits
 from simgmc.compression.wire.codes import EliasOmega
-from simgmc.compression.wire.values import Values, float_bytes, floats_from, row_offsets
-from simgmc.core.errors import SimgmcError
+from simgmc.compression.wire.formats import LEVEL_FORMATS
+from simgmc.compression.wire.values import (
+    Values,
+    even_offsets,
+    float_bytes,
+    floats_from,
+    offsets_among,
+    row_offsets,
+    rows_among,
+)
 
-LEVEL_FORMATS = ("fixed", "trits", "elias-dense", "elias-sparse", "auto")
 _OMEGA = EliasOmega()
 
 
-class _Scaled(Values):
+class ScaledValues(Values):
     """Symbols ``(total,)``, and scales of the groups of each row."""
 
     item_bytes = 1
@@ -53,15 +60,20 @@ class _Scaled(Values):
     def _numbers(self, row: int, out: Tensor) -> None:
         """Write the decoded numbers of one row to ``out``."""
 
-    def kept(self, sent: Tensor, offsets: np.ndarray) -> _Scaled:
+    @abstractmethod
+    def _like(self, symbols: Tensor, scales: Sequence[Tensor], groups: Sequence[Groups], offsets: np.ndarray) -> Self:
+        """Other symbols and scales in the same format."""
+
+    def kept(self, sent: Tensor, offsets: np.ndarray) -> Self:
         """The symbols where ``sent`` is true, with the scales of rows that have one each."""
-        smaller = copy(self)
-        for stale in ("flat", "nbytes", "floats"):
-            smaller.__dict__.pop(stale, None)
-        smaller.symbols, smaller.offsets = self.symbols[sent], offsets
-        smaller.groups = [Groups.whole(int(n)) for n in np.diff(offsets)]
-        smaller.scales = [scales[: group.count] for scales, group in zip(self.scales, smaller.groups)]
-        return smaller
+        groups = [Groups.whole(int(n)) for n in np.diff(offsets)]
+        scales = [own[: group.count] for own, group in zip(self.scales, groups)]
+        return self._like(self.symbols[sent], scales, groups, offsets)
+
+    def among(self, ranks: Sequence[int]) -> Self:
+        symbols = rows_among(self.symbols, self.offsets, ranks)
+        scales, groups = [self.scales[rank] for rank in ranks], [self.groups[rank] for rank in ranks]
+        return self._like(symbols, scales, groups, offsets_among(self.offsets, ranks))
 
     @cached_property
     def flat(self) -> Tensor:
@@ -74,7 +86,7 @@ class _Scaled(Values):
     def _scale_bytes(self) -> np.ndarray:
         return np.array([4 * len(scales) for scales in self.scales], np.int64)
 
-    def _decode_scales(self, payload: bytes, count: int, row: int) -> tuple[Tensor, Groups, memoryview]:
+    def _decode_scales(self, payload: bytes | memoryview, count: int, row: int) -> tuple[Tensor, Groups, memoryview]:
         """Groups of a row are agreed beforehand: those of this message's row, or one for ragged rows."""
         groups = self.groups[min(row, len(self.groups) - 1)]
         if sum(b - a for a, b in groups.segments) != count:
@@ -84,17 +96,30 @@ class _Scaled(Values):
         return scales, groups, memoryview(payload)[size:]
 
 
-class SignValues(_Scaled):
+class SignValues(ScaledValues):
     """+scale or -scale: one bit a number, set for +. ``symbols`` is bool, true for +.
 
     Without scales (``unit``) the numbers are +1 and -1 and only signs travel. With
     ``vote`` the mean is the majority's sign, +1 at a tie, again one bit a number.
     """
 
-    def __init__(self, symbols, scales, groups, offsets, unit: bool = False, vote: bool = False):
+    def __init__(
+        self,
+        symbols: Tensor,
+        scales: Sequence[Tensor],
+        groups: Sequence[Groups],
+        offsets: np.ndarray,
+        unit: bool = False,
+        vote: bool = False,
+    ):
         super().__init__(symbols, scales, groups, offsets)
         self.unit = unit
         self.vote = vote
+
+    def _like(
+        self, symbols: Tensor, scales: Sequence[Tensor], groups: Sequence[Groups], offsets: np.ndarray
+    ) -> SignValues:
+        return SignValues(symbols, scales, groups, offsets, self.unit, self.vote)
 
     def _numbers(self, row: int, out: Tensor) -> None:
         scale = self.groups[row].spread(self.scales[row])
@@ -106,17 +131,18 @@ class SignValues(_Scaled):
 
     @cached_property
     def nbytes(self) -> np.ndarray:
-        return -(-np.diff(self.offsets) // 8) + (0 if self.unit else self._scale_bytes)
+        signs = -(-np.diff(self.offsets) // 8)
+        return signs if self.unit else signs + self._scale_bytes
 
     def encode(self, row: int) -> bytes:
         scales = b"" if self.unit else float_bytes(self.scales[row])
         return scales + np.packbits(self._row(row).cpu().numpy()).tobytes()
 
-    def decode(self, payloads: Sequence[bytes], counts: Sequence[int]) -> SignValues:
+    def decode(self, payloads: Sequence[bytes | memoryview], counts: Sequence[int]) -> SignValues:
         symbols, scales, groups = [], [], []
         for row, (payload, count) in enumerate(zip(payloads, counts)):
             if self.unit:
-                scale, group, tail = self.scales[0], Groups.whole(count), payload
+                scale, group, tail = self.scales[0], Groups.whole(count), memoryview(payload)
             else:
                 scale, group, tail = self._decode_scales(payload, count, row)
             plus = np.unpackbits(np.frombuffer(tail, np.uint8), count=count).astype(np.bool_)
@@ -124,17 +150,17 @@ class SignValues(_Scaled):
             scales.append(scale)
             groups.append(group)
         plus = torch.cat(symbols).to(self.symbols.device)
-        return SignValues(plus, scales, groups, row_offsets(counts), self.unit, self.vote)
+        return self._like(plus, scales, groups, row_offsets(counts))
 
-    def mean(self, rows: int) -> Values:
+    def averaged(self, flat: Tensor, offsets: np.ndarray) -> Values:
+        """With ``vote`` the signs of the means: the majority's, +1 at a tie."""
         if not self.vote:
-            return super().mean(rows)
-        votes = self.symbols.view(rows, -1).sum(0, dtype=torch.int32)
-        offsets = np.array([0, len(votes)])
-        return SignValues(2 * votes >= rows, self.scales[:1], self.groups[:1], offsets, self.unit, self.vote)
+            return super().averaged(flat, offsets)
+        groups = [Groups.whole(int(n)) for n in np.diff(offsets)]
+        return self._like(flat >= 0, self.scales[:1] * len(groups), groups, offsets)
 
 
-class LevelValues(_Scaled):
+class LevelValues(ScaledValues):
     """``scale * level / s`` with level in -s .. s. ``symbols`` holds the levels as signed integers.
 
     With ``shared_scales`` all rows use the same scales, so their levels add up to whole
@@ -142,14 +168,24 @@ class LevelValues(_Scaled):
     """
 
     def __init__(
-        self, symbols, scales, groups, offsets, levels: int, format: str = "fixed", shared_scales: bool = False
+        self,
+        symbols: Tensor,
+        scales: Sequence[Tensor],
+        groups: Sequence[Groups],
+        offsets: np.ndarray,
+        levels: int,
+        format: str = "fixed",
+        shared_scales: bool = False,
     ):
         super().__init__(symbols, scales, groups, offsets)
-        if format not in LEVEL_FORMATS:
-            raise SimgmcError(f"coding = {format!r}: known codings of levels are {', '.join(LEVEL_FORMATS)}")
         self.levels = levels
         self.format = "fixed" if format == "trits" and levels > 1 else format
         self.shared_scales = shared_scales
+
+    def _like(
+        self, symbols: Tensor, scales: Sequence[Tensor], groups: Sequence[Groups], offsets: np.ndarray
+    ) -> LevelValues:
+        return LevelValues(symbols, scales, groups, offsets, self.levels, self.format, self.shared_scales)
 
     def _numbers(self, row: int, out: Tensor) -> None:
         # Divided first, by a tensor (CUDA multiplies by the reciprocal of a number): the highest level is exactly the scale.
@@ -174,17 +210,19 @@ class LevelValues(_Scaled):
     def nbytes(self) -> np.ndarray:
         counts = np.diff(self.offsets)
         if self.format in ("fixed", "trits"):
-            return self._scale_bytes + np.array([self._size(self.format, None, int(n)) for n in counts], np.int64)
+            return self._scale_bytes + np.array([self._fixed_size(self.format, int(n)) for n in counts], np.int64)
         sizes = for_each_row(
             lambda row: self._size(self.format, self._row(row).cpu().numpy(), int(counts[row])), len(counts)
         )
         return self._scale_bytes + np.array(sizes, np.int64)
 
-    def _size(self, format: str, levels: np.ndarray | None, count: int) -> int:
-        if format == "fixed":
-            return bits.packed_size(count, self.width)
-        if format == "trits":
-            return -(-count // 5)
+    def _fixed_size(self, format: str, count: int) -> int:
+        """Bytes of so many levels in a format that gives all the same."""
+        return bits.packed_size(count, self.width) if format == "fixed" else -(-count // 5)
+
+    def _size(self, format: str, levels: np.ndarray, count: int) -> int:
+        if format in ("fixed", "trits"):
+            return self._fixed_size(format, count)
         if format == "auto":
             return 1 + min(self._size(one, levels, count) for one in self._candidates())
         times = np.bincount(np.abs(levels), minlength=1)
@@ -219,7 +257,7 @@ class LevelValues(_Scaled):
         magnitudes = np.abs(levels[support]).astype(np.int64)
         return bits.encode_count(len(support)) + _OMEGA.encode(gaps) + _OMEGA.encode(magnitudes) + signs
 
-    def decode(self, payloads: Sequence[bytes], counts: Sequence[int]) -> LevelValues:
+    def decode(self, payloads: Sequence[bytes | memoryview], counts: Sequence[int]) -> LevelValues:
         symbols, scales, groups = [], [], []
         for row, (payload, count) in enumerate(zip(payloads, counts)):
             scale, group, tail = self._decode_scales(payload, count, row)
@@ -228,7 +266,7 @@ class LevelValues(_Scaled):
             scales.append(scale)
             groups.append(group)
         flat = torch.cat(symbols).to(self.symbols.device)
-        return LevelValues(flat, scales, groups, row_offsets(counts), self.levels, self.format, self.shared_scales)
+        return self._like(flat, scales, groups, row_offsets(counts))
 
     def _decode(self, format: str, buffer: memoryview, count: int) -> np.ndarray:
         if format == "auto":
@@ -258,7 +296,7 @@ class LevelValues(_Scaled):
             return super().mean(rows)
         total = self.symbols.view(rows, -1).sum(0, dtype=torch.int32)
         levels = self.levels * rows
-        offsets = np.array([0, len(total)])
+        offsets = even_offsets(1, len(total))
         total = total.to(getattr(torch, level_dtype(levels)))
         return LevelValues(total, self.scales[:1], self.groups[:1], offsets, levels, self.format, True)
 

@@ -16,10 +16,9 @@ from torch import Tensor
 
 from simgmc.compression.message import DenseMessage
 from simgmc.compression.quantisation.groups import Groups
-from simgmc.compression.quantisation.levels import LevelValues, SignValues, level_dtype
+from simgmc.compression.quantisation.levels import LevelValues, ScaledValues, SignValues, level_dtype
 from simgmc.compression.rows import as_rows, for_each_row, on_device, refuse_non_finite
-from simgmc.compression.wire.values import Values
-from simgmc.core.errors import SimgmcError
+from simgmc.compression.wire.values import even_offsets
 from simgmc.core.layout import Layout
 from simgmc.core.randomness import Randomness
 
@@ -29,35 +28,27 @@ _CHUNK = 1 << 16
 
 @dataclass(frozen=True, kw_only=True)
 class Quantiser(ABC):
-    """One scale for each group: the whole vector, each tensor (``per_tensor``), or buckets of them."""
+    """One scale for each group: the whole vector, each tensor of a ``layout``, or buckets of them."""
 
-    per_tensor: bool = False
-    bucket: int | None = None
-    layout: Layout | None = None
-
-    def __post_init__(self) -> None:
-        if self.bucket is not None and self.bucket < 1:
-            raise SimgmcError(f"bucket = {self.bucket}: at least 1 coordinate is needed")
-        if self.per_tensor and self.layout is None:
-            raise SimgmcError("per_tensor needs the layout of the model's tensors")
+    bucket: int | None
+    layout: Layout | None
 
     def __call__(self, vector: Tensor, random: Randomness) -> DenseMessage:
         rows = as_rows(vector)
         refuse_non_finite(rows)
-        offsets = np.arange(len(rows) + 1, dtype=np.int64) * rows.shape[1]
         groups = [self.groups(rows.shape[1])] * len(rows)
-        return DenseMessage(vector.shape, self.code(rows.view(-1), offsets, groups, random))
+        return DenseMessage(vector.shape, self.code(rows.view(-1), even_offsets(*rows.shape), groups, random))
 
     def groups(self, d: int) -> Groups:
-        if not self.per_tensor:
+        """The coordinates of a vector of d that share a scale."""
+        if self.layout is None:
             return Groups.whole(d, self.bucket)
-        if self.layout.d != d:
-            raise SimgmcError(f"the layout describes {self.layout.d} parameters, the vector has {d}")
+        self.layout.check(d)
         offsets = self.layout.offsets
         return Groups(tuple(zip(offsets, offsets[1:])), self.bucket)
 
     @abstractmethod
-    def code(self, flat: Tensor, offsets: np.ndarray, groups: Sequence[Groups], random: Randomness) -> Values:
+    def code(self, flat: Tensor, offsets: np.ndarray, groups: Sequence[Groups], random: Randomness) -> ScaledValues:
         """The coded numbers of all rows; row r is ``flat[offsets[r]:offsets[r + 1]]``, scaled by ``groups[r]``."""
 
 
@@ -72,15 +63,8 @@ class ScaledSign(Quantiser):
     et al. 2019; Bernstein et al. 2018.
     """
 
-    scale: str = "mean"
-    vote: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.scale not in ("mean", "none"):
-            raise SimgmcError(f"scale = {self.scale!r}: 'mean' or 'none' is needed")
-        if self.vote and self.scale != "none":
-            raise SimgmcError("vote needs scale = 'none': a majority's sign has no magnitude")
+    scale: str
+    vote: bool
 
     def code(self, flat: Tensor, offsets: np.ndarray, groups: Sequence[Groups], random: Randomness) -> SignValues:
         unit = self.scale == "none"
@@ -111,17 +95,10 @@ class StochasticLevels(Quantiser):
     al. 2017; the infinity norm as in LEAD (Liu et al. 2021, s = 2^(b-1)).
     """
 
-    levels: int = 127
-    norm: str = "2"
-    contractive: bool = False
-    coding: str = "fixed"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 1 <= self.levels < 2**24:
-            raise SimgmcError(f"levels = {self.levels}: 1 to 2^24 - 1 is needed")
-        if self.norm not in ("2", "inf"):
-            raise SimgmcError(f"norm = {self.norm!r}: '2' or 'inf' is needed")
+    levels: int
+    norm: str
+    contractive: bool
+    coding: str
 
     def variance(self, n: int | np.ndarray) -> np.ndarray:
         """w in E||Q(v) - v||^2 <= w ||v||^2, for groups of n coordinates."""
@@ -156,21 +133,15 @@ class Ternary(Quantiser):
     ``scales``, made from everybody's :meth:`scales`. Source: Wen et al. 2017.
     """
 
-    clip: float = 2.5
-    share_scale: bool = False
-    coding: str = "trits"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.clip >= 0:
-            raise SimgmcError(f"clip = {self.clip}: a number of standard deviations, or 0 for none, is needed")
+    clip: float
+    share_scale: bool
+    coding: str
 
     def __call__(self, vector: Tensor, random: Randomness, scales: Tensor | None = None) -> DenseMessage:
         rows = as_rows(vector)
         refuse_non_finite(rows)
-        offsets = np.arange(len(rows) + 1, dtype=np.int64) * rows.shape[1]
         groups = [self.groups(rows.shape[1])] * len(rows)
-        return DenseMessage(vector.shape, self.code(rows.view(-1), offsets, groups, random, scales))
+        return DenseMessage(vector.shape, self.code(rows.view(-1), even_offsets(*rows.shape), groups, random, scales))
 
     def scales(self, vector: Tensor) -> Tensor:
         """(rows, groups): the largest magnitude of each group after clipping."""

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from simgmc.compression.message import Message
+from simgmc.compression.message import CodedMessage
+from simgmc.compression.quantisation.levels import ScaledValues
 from simgmc.compression.rows import for_each_row, non_finite
 from simgmc.compression.wire import indices as index_formats
 from simgmc.compression.wire.bits import decode_count, encode_count
-from simgmc.compression.wire.values import FloatValues, Values, row_offsets
+from simgmc.compression.wire.values import FloatValues, Values, offsets_among, row_offsets, rows_among
+from simgmc.costs.steps import MAX_UNITED
 
 
-class SparseMessage(Message):
+class SparseMessage(CodedMessage):
     """Coordinates and their values, row after row (compressed sparse rows).
 
     ``indices`` ``(nnz of all rows,)`` int64, ascending within a row; ``offsets``
@@ -29,9 +31,8 @@ class SparseMessage(Message):
     """
 
     def __init__(self, shape: Sequence[int], indices: Tensor, values: Values, index_format: str = "32-bit"):
-        self.shape = tuple(shape)
+        super().__init__(shape, values)
         self.indices = indices
-        self.values = values
         self.index_format = index_format
 
     @property
@@ -39,9 +40,12 @@ class SparseMessage(Message):
         return self.values.offsets
 
     @property
+    def summable(self) -> bool:
+        return False
+
+    @property
     def item_bytes(self) -> int:
-        bits = index_formats.fixed_bits(self.index_format, self.d)
-        return -(-(bits + self.values.fixed_bits) // 8) if self._self_counting else 1
+        return 1 if self._component_bits is None else -(-self._component_bits // 8)
 
     @cached_property
     def counts(self) -> np.ndarray:
@@ -86,9 +90,48 @@ class SparseMessage(Message):
             coding = self.values.averaged(flat, row_offsets([len(union)]))
         return SparseMessage((1, self.d), union, coding, self.index_format)
 
+    def partial_sums(self) -> np.ndarray | None:
+        rows = self.rows
+        if not 1 < rows <= MAX_UNITED or self.item_bytes == 1:
+            return None
+        index = self.indices.cpu().numpy()
+        row = np.repeat(np.arange(rows), self.counts)
+        part = index * rows // self.d
+        # When the sum of its range goes round, a coordinate is first met at the nearest row that holds it.
+        met = (row - part) % rows
+        order = np.lexsort((met, index))
+        index, part, met = index[order], part[order], met[order]
+        first = np.ones(len(index), dtype=bool)
+        first[1:] = index[1:] != index[:-1]
+        grown = np.zeros((rows, rows), dtype=np.int64)
+        np.add.at(grown, (met[first], part[first]), 1)
+        return grown.cumsum(axis=0) * self.item_bytes
+
+    def recoded_by(self, code: Callable[[Tensor, np.ndarray], ScaledValues]) -> SparseMessage:
+        """The same with its numbers coded in another way; those that become zero are left out."""
+        coded = code(self.values.flat, self.offsets)
+        sent = coded.flat != 0
+        if bool(sent.all()):
+            return SparseMessage(self.shape, self.indices, coded, self.index_format)
+        before = row_offsets(sent.cpu().numpy())
+        return SparseMessage(
+            self.shape, self.indices[sent], coded.kept(sent, before[self.offsets]), self.index_format
+        )
+
+    def _among(self, ranks: Sequence[int]) -> SparseMessage:
+        indices = rows_among(self.indices, self.offsets, ranks)
+        return SparseMessage((len(ranks), self.d), indices, self.values.among(ranks), self.index_format)
+
+    def _recoded(self, rows: Tensor) -> SparseMessage:
+        supports, numbers = zip(*(nonzeros(row) for row in rows))
+        values = self.values.averaged(torch.cat(numbers), row_offsets([len(one) for one in numbers]))
+        return SparseMessage(rows.shape, torch.cat(supports), values, self.index_format)
+
     @cached_property
-    def _self_counting(self) -> bool:
-        return self.values.fixed_bits is not None and index_formats.fixed_bits(self.index_format, self.d) is not None
+    def _component_bits(self) -> int | None:
+        """Bits of an index and its value, where both have a fixed number of them."""
+        index, value = index_formats.fixed_bits(self.index_format, self.d), self.values.fixed_bits
+        return None if index is None or value is None else index + value
 
     @cached_property
     def _index_bytes(self) -> np.ndarray:
@@ -101,8 +144,10 @@ class SparseMessage(Message):
 
     @cached_property
     def nbytes(self) -> np.ndarray:
-        counted = 0 if self._self_counting else np.array([len(encode_count(n)) for n in self.counts], np.int64)
-        return counted + self._index_bytes + self.values.nbytes
+        nbytes = self._index_bytes + self.values.nbytes
+        if self._component_bits is None:
+            nbytes = nbytes + np.array([len(encode_count(n)) for n in self.counts], np.int64)
+        return nbytes
 
     @cached_property
     def floats(self) -> np.ndarray:
@@ -115,16 +160,15 @@ class SparseMessage(Message):
 
     def encode(self, row: int = 0) -> bytes:
         host = self.row(row)[0].cpu().numpy()
-        count = b"" if self._self_counting else encode_count(len(host))
+        count = b"" if self._component_bits is not None else encode_count(len(host))
         return count + index_formats.encode(self.index_format, host, self.d) + self.values.encode(row)
 
-    def decode(self, payloads: Sequence[bytes]) -> SparseMessage:
+    def decode(self, payloads: Sequence[bytes | memoryview]) -> SparseMessage:
         supports, tails = [], []
         for payload in payloads:
             buffer = memoryview(payload)
-            if self._self_counting:
-                bits = index_formats.fixed_bits(self.index_format, self.d) + self.values.fixed_bits
-                count = 8 * len(buffer) // bits
+            if self._component_bits is not None:
+                count = 8 * len(buffer) // self._component_bits
             else:
                 count, used = decode_count(buffer)
                 buffer = buffer[used:]

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from simgmc.compression.message import Message, SharedMessage
+from simgmc.compression.message import SharedMessage
 from simgmc.compression.rows import as_rows, for_each_row, on_device, refuse_non_finite
-from simgmc.compression.sparsification.message import sparse_message
+from simgmc.compression.sparsification.message import SparseMessage, sparse_message
 from simgmc.compression.sparsification.sparsity import Sparsity
-from simgmc.compression.wire.values import FloatValues
-from simgmc.core.errors import SimgmcError
+from simgmc.compression.wire.values import FloatValues, even_offsets
 from simgmc.core.layout import Layout
 from simgmc.core.randomness import Randomness
 
@@ -33,17 +32,12 @@ class RandomK(Sparsity):
     Source: Stich et al. 2018; Wangni et al. 2018.
     """
 
-    seed: str = "shared"
-    unbiased: bool = False
-    values: str = "fp32"
-    indices: str = "32-bit"
+    seed: str
+    unbiased: bool
+    values: str
+    indices: str
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.seed not in ("shared", "own"):
-            raise SimgmcError(f"seed = {self.seed!r}: 'shared' or 'own' is needed")
-
-    def __call__(self, vector: Tensor, random: Randomness) -> Message:
+    def __call__(self, vector: Tensor, random: Randomness) -> SparseMessage | SharedMessage:
         rows = as_rows(vector)
         segments = self.segments(rows.shape[1])
         scale = np.concatenate([np.full(k, (b - a) / k) for a, b, k in segments]) if self.unbiased else None
@@ -65,13 +59,13 @@ class RBGS(Sparsity):
 
     All workers draw the same start and keep ``start .. start + s - 1``, wrapping around
     at the end; only values are sent. E||C(v) - v||^2 = (1 - s/d) ||v||^2, not rescaled;
-    mean C(v_k) = C(mean v_k). With ``per_tensor`` each tensor has its own start.
+    mean C(v_k) = C(mean v_k). With a layout each tensor has its own start.
     Source: Vogels et al. 2019; Xu and Huang 2022; the GMC paper, 5.
     """
 
-    values: str = "fp32"
+    values: str
 
-    def __call__(self, vector: Tensor, random: Randomness) -> Message:
+    def __call__(self, vector: Tensor, random: Randomness) -> SharedMessage:
         rows = as_rows(vector)
         draws = random.shared()
         blocks = []
@@ -95,22 +89,17 @@ class GRBS:
     vector is one tensor. Source: Xie et al. 2020.
     """
 
-    ratio_in: int = 1
-    ratio_out: int = 1
-    ratio_layer: float = 1.0
-    layout: Layout | None = None
-    values: str = "fp32"
+    ratio_in: int
+    ratio_out: int
+    ratio_layer: float
+    layout: Layout | None
+    values: str
 
-    def __post_init__(self) -> None:
-        if self.ratio_in < 1 or self.ratio_out < 1 or self.ratio_layer < 1:
-            raise SimgmcError("ratio_in, ratio_out and ratio_layer must each be at least 1")
-
-    def __call__(self, vector: Tensor, random: Randomness) -> Message:
+    def __call__(self, vector: Tensor, random: Randomness) -> SharedMessage:
         rows = as_rows(vector)
         d = rows.shape[1]
         layout = self.layout or Layout.flat(d)
-        if layout.d != d:
-            raise SimgmcError(f"the layout describes {layout.d} parameters, the vector has {d}")
+        layout.check(d)
         draws = random.shared()
         blocks = [np.empty(0, np.int64)]
         for shape, offset in zip(layout.shapes, layout.offsets):
@@ -142,8 +131,8 @@ def shared_message(
     if scale is not None:
         picked = picked * on_device(scale, picked.device).to(picked.dtype)
     refuse_non_finite(picked)
-    offsets = np.arange(len(rows) + 1, dtype=np.int64) * len(indices)
-    return SharedMessage(vector.shape, support, FloatValues(picked.reshape(-1), offsets, format))
+    values = FloatValues(picked.reshape(-1), even_offsets(len(rows), len(indices)), format)
+    return SharedMessage(vector.shape, support, values)
 
 
 def _uniform(draws: np.random.Generator, segments: list[tuple[int, int, int]]) -> np.ndarray:

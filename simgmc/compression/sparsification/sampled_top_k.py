@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simgmc.compression.message import Message
 from simgmc.compression.rows import as_rows, for_each_row, on_device, refuse_non_finite
 from simgmc.compression.sparsification.magnitude import (
     columns_by_row,
@@ -22,9 +21,8 @@ from simgmc.compression.sparsification.magnitude import (
     reached_on_device,
     reaching,
 )
-from simgmc.compression.sparsification.message import sparse_message
+from simgmc.compression.sparsification.message import SparseMessage, sparse_message
 from simgmc.compression.sparsification.sparsity import Sparsity
-from simgmc.core.errors import SimgmcError
 from simgmc.core.randomness import Randomness
 
 
@@ -46,23 +44,14 @@ class SampledTopK(Sparsity):
     Each worker draws its own sample. Source: Lin et al. 2018.
     """
 
-    sample: float = 0.01
-    sampling: str = "uniform"
-    correct: bool = False
-    limit: float = 10.0
-    values: str = "fp32"
-    indices: str = "32-bit"
+    sample: float
+    sampling: str
+    correct: bool
+    limit: float
+    values: str
+    indices: str
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.sample <= 1:
-            raise SimgmcError(f"sample = {self.sample}: a fraction above 0 and at most 1 is needed")
-        if self.sampling not in ("uniform", "strided"):
-            raise SimgmcError(f"sampling = {self.sampling!r}: 'uniform' or 'strided' is needed")
-        if not self.limit >= 1:
-            raise SimgmcError(f"limit = {self.limit}: at least 1 (times k) is needed")
-
-    def __call__(self, vector: Tensor, random: Randomness) -> Message:
+    def __call__(self, vector: Tensor, random: Randomness) -> SparseMessage:
         rows = as_rows(vector)
         segments = self.segments(rows.shape[1])
         if rows.device.type == "cpu":

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from simgmc.compression.message import Message
 from simgmc.compression.rows import as_rows, for_each_row, refuse_non_finite
 from simgmc.compression.sparsification.magnitude import columns_by_row, key_of, reached_on_device, reaching
-from simgmc.compression.sparsification.message import sparse_message
-from simgmc.core.errors import SimgmcError
+from simgmc.compression.sparsification.message import SparseMessage, sparse_message
 from simgmc.core.randomness import Randomness
 
 
@@ -25,14 +22,10 @@ class Threshold:
     """
 
     threshold: float
-    values: str = "fp32"
-    indices: str = "32-bit"
+    values: str
+    indices: str
 
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.threshold) and self.threshold >= 0):
-            raise SimgmcError(f"threshold = {self.threshold}: a finite magnitude, 0 or more, is needed")
-
-    def __call__(self, vector: Tensor, random: Randomness) -> Message:
+    def __call__(self, vector: Tensor, random: Randomness) -> SparseMessage:
         rows = as_rows(vector)
         if rows.device.type == "cpu":
             key = key_of(rows.numpy().dtype.type(self.threshold))

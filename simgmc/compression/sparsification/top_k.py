@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from simgmc.compression.message import Message
 from simgmc.compression.rows import as_rows, for_each_row, refuse_non_finite
 from simgmc.compression.sparsification.magnitude import joined, joined_on_device, largest, largest_on_device
-from simgmc.compression.sparsification.message import sparse_message
+from simgmc.compression.sparsification.message import SparseMessage, sparse_message
 from simgmc.compression.sparsification.sparsity import Sparsity
 from simgmc.core.randomness import Randomness
 
@@ -25,10 +24,10 @@ class TopK(Sparsity):
     Heafield 2017; Stich et al. 2018.
     """
 
-    values: str = "fp32"
-    indices: str = "32-bit"
+    values: str
+    indices: str
 
-    def __call__(self, vector: Tensor, random: Randomness) -> Message:
+    def __call__(self, vector: Tensor, random: Randomness) -> SparseMessage:
         rows = as_rows(vector)
         segments = self.segments(rows.shape[1])
         if rows.device.type == "cpu":

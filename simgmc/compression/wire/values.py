@@ -13,11 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from simgmc.compression.wire.formats import FLOAT_BYTES
 from simgmc.core.errors import SimgmcError
-
-FLOAT_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
-"""Float formats by name, with the bytes of one value."""
-MAX_VALUE = {"fp16": torch.finfo(torch.float16).max, "bf16": torch.finfo(torch.bfloat16).max}
 
 
 class Values(ABC):
@@ -27,12 +24,16 @@ class Values(ABC):
     ``(rows + 1,)`` int64 numpy: where each row's numbers begin in it.
     """
 
-    flat: Tensor
     offsets: np.ndarray
     item_bytes: int
     summable: bool
     fixed_bits: int | None = None
     """Bits of one number where all take the same and nothing else is sent, otherwise None."""
+
+    @property
+    @abstractmethod
+    def flat(self) -> Tensor:
+        """(total,): the numbers of all rows as the receiver decodes them."""
 
     @property
     def by_row(self) -> Tensor:
@@ -45,22 +46,27 @@ class Values(ABC):
     def wire(self) -> str:
         """The format of one number, in a few words."""
 
-    @cached_property
+    @property
     @abstractmethod
     def nbytes(self) -> np.ndarray:
         """(rows,) int64: encoded bytes of each row's numbers."""
 
-    @cached_property
+    @property
     def floats(self) -> np.ndarray:
         """(rows,) int64: how many 32-bit floats they weigh, rounded up."""
         return -(-self.nbytes // 4)
 
     @abstractmethod
-    def encode(self, row: int) -> bytes: ...
+    def encode(self, row: int) -> bytes:
+        """The bytes of one row's numbers."""
 
     @abstractmethod
-    def decode(self, payloads: Sequence[bytes], counts: Sequence[int]) -> Values:
+    def decode(self, payloads: Sequence[bytes | memoryview], counts: Sequence[int]) -> Values:
         """The numbers in these payloads, ``counts`` of them in each, in this format."""
+
+    @abstractmethod
+    def among(self, ranks: Sequence[int]) -> Values:
+        """The numbers of these rows alone, in this order, coded as they are."""
 
     def averaged(self, flat: Tensor, offsets: np.ndarray) -> Values:
         """The coding of a mean of such numbers: fp32, unless the format carries sums."""
@@ -73,7 +79,7 @@ class Values(ABC):
         for row in stacked[1:]:
             total += row
         total = total.div_(rows).view(-1)
-        return self.averaged(total, np.array([0, total.numel()]))
+        return self.averaged(total, even_offsets(1, total.numel()))
 
 
 class FloatValues(Values):
@@ -86,11 +92,15 @@ class FloatValues(Values):
     summable = True
 
     def __init__(self, flat: Tensor, offsets: np.ndarray, format: str = "fp32"):
-        self.flat = round_to(flat, format)
+        self._flat = round_to(flat, format)
         self.offsets = offsets
         self.format = format
         self.item_bytes = FLOAT_BYTES[format]
         self.fixed_bits = 8 * self.item_bytes
+
+    @property
+    def flat(self) -> Tensor:
+        return self._flat
 
     @property
     def wire(self) -> str:
@@ -107,10 +117,13 @@ class FloatValues(Values):
     def encode(self, row: int) -> bytes:
         return float_bytes(self.flat[int(self.offsets[row]) : int(self.offsets[row + 1])], self.format)
 
-    def decode(self, payloads: Sequence[bytes], counts: Sequence[int]) -> FloatValues:
+    def decode(self, payloads: Sequence[bytes | memoryview], counts: Sequence[int]) -> FloatValues:
         parts = [floats_from(payload, self.format) for payload in payloads]
         flat = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return FloatValues(torch.from_numpy(flat).to(self.flat.device), row_offsets(counts), self.format)
+
+    def among(self, ranks: Sequence[int]) -> FloatValues:
+        return FloatValues(rows_among(self.flat, self.offsets, ranks), offsets_among(self.offsets, ranks), self.format)
 
     def averaged(self, flat: Tensor, offsets: np.ndarray) -> FloatValues:
         return FloatValues(flat, offsets, self.format)
@@ -121,15 +134,28 @@ def row_offsets(counts: Sequence[int] | np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
+def even_offsets(rows: int, count: int) -> np.ndarray:
+    """The offsets of rows that all hold ``count`` numbers, int64."""
+    return np.arange(rows + 1, dtype=np.int64) * count
+
+
+def offsets_among(offsets: np.ndarray, ranks: Sequence[int]) -> np.ndarray:
+    """The offsets of these rows alone, in this order."""
+    return row_offsets(np.diff(offsets)[list(ranks)])
+
+
+def rows_among(flat: Tensor, offsets: np.ndarray, ranks: Sequence[int]) -> Tensor:
+    """Of a flat tensor that holds row after row, these rows alone, in this order."""
+    return torch.cat([flat[int(offsets[rank]) : int(offsets[rank + 1])] for rank in ranks])
+
+
 def round_to(flat: Tensor, format: str) -> Tensor:
     """The nearest numbers that the format can write, in the tensor's own dtype."""
     if format == "fp32":
         return flat
-    if format == "fp16":
-        return flat.clamp(-MAX_VALUE[format], MAX_VALUE[format]).half().to(flat.dtype)
-    if format == "bf16":
-        return flat.clamp(-MAX_VALUE[format], MAX_VALUE[format]).bfloat16().to(flat.dtype)
-    raise SimgmcError(f"values = {format!r}: known float formats are {', '.join(FLOAT_BYTES)}")
+    narrow = {"fp16": torch.float16, "bf16": torch.bfloat16}[format]
+    most = torch.finfo(narrow).max
+    return flat.clamp(-most, most).to(narrow).to(flat.dtype)
 
 
 def float_bytes(flat: Tensor, format: str = "fp32") -> bytes:
