@@ -6,7 +6,6 @@ Communication Bandwidth for Distributed Training", ICLR 2018.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -84,7 +83,7 @@ class DGC(Algorithm):
         message = self._compressor(worker.epoch)(wanted, worker.randomness())
         worker.accumulator = message.subtract_from(wanted)
         if self.momentum_factor_masking:
-            worker.momentum_buffer = masked(worker.momentum_buffer, message)
+            worker.momentum_buffer = message.masked(worker.momentum_buffer)
         step = yield Average(message)
         if self.weight_decay_at == "aggregate":
             step = step + self._decay(worker)
@@ -102,21 +101,8 @@ class DGC(Algorithm):
         # A round that starts within rounding error of an epoch's boundary belongs to the new epoch.
         epoch = int(epoch + 1e-9)
         if epoch < len(self.density_warmup):
-            return at_density(self.compressor, self.density_warmup[epoch])
+            return self.compressor.at_density(self.density_warmup[epoch])
         return self.compressor
-
-
-def masked(momentum: Any, message: Any) -> Any:
-    """Momentum ``(..., d)`` with zeros where its worker's compressor sent; exempt tensors keep theirs."""
-    rest = message.unsent(momentum)
-    exempt, _ = getattr(message, "columns", ((), ()))
-    for columns in exempt:
-        rest[..., columns] = momentum[..., columns]
-    return rest
-
-
-_INNER = ("compressor", "sparsify")
-"""Fields by which a compressor (dense exemption, composition) holds the one that selects coordinates."""
 
 
 def has_density(compressor: Any) -> bool:
@@ -124,18 +110,9 @@ def has_density(compressor: Any) -> bool:
 
     A scenario is checked before compressors are built: then it is their parameters.
     """
-    fields = compressor if isinstance(compressor, Mapping) else vars(compressor)
-    return fields.get("density") is not None or any(has_density(fields[name]) for name in _INNER if name in fields)
-
-
-def at_density(compressor: Any, density: float) -> Any:
-    """The compressor with another density, also where a sparsifier is inside it."""
-    if getattr(compressor, "density", None) is not None:
-        return dataclasses.replace(compressor, density=density)
-    for name in _INNER:
-        if hasattr(compressor, name):
-            return dataclasses.replace(compressor, **{name: at_density(getattr(compressor, name), density)})
-    raise TypeError(f"{type(compressor).__name__} has no density")
+    if isinstance(compressor, Mapping):
+        return any(one.get("density") is not None for one in (compressor, compressor.get("sparsify", {})))
+    return getattr(compressor, "density", None) is not None
 
 
 def clipped(gradient: Any, threshold: float) -> Any:

@@ -16,7 +16,6 @@ from simgmc.compression.wire.formats import FIXED_INDEX_FORMATS, FLOAT_BYTES, IN
 from simgmc.core.errors import SimgmcError
 from simgmc.core.registry import Entry, Option, Part, Registry
 
-
 Options = Mapping[str, Any]
 """An entry's options with their values."""
 
@@ -77,8 +76,11 @@ def _composition(options: Options) -> str | None:
 
 def _parts(entries: Registry[CompressorEntry]) -> Registry[CompressorEntry]:
     """The same as parts of a composition: what is exempt from compression, the composition says for both."""
-    own = {name: {key: one for key, one in entry.options.items() if key not in _EXEMPT} for name, entry in entries.items()}
-    return Registry(entries.kind, [replace(entry, options=own[name]) for name, entry in entries.items()])
+
+    def part(entry: CompressorEntry) -> CompressorEntry:
+        return replace(entry, options={key: option for key, option in entry.options.items() if key not in _EXEMPT})
+
+    return Registry(entries.kind, map(part, entries.values()))
 
 
 _MAX_COORDINATES = 2**31 - 1
@@ -231,7 +233,9 @@ _QUANTISERS = Registry(
 COMPRESSORS: Registry[CompressorEntry] = Registry(
     "compressor",
     (
-        CompressorEntry("identity", "no compression: every coordinate", "-", _FLOATS, "identity:Identity", summable=_always),
+        CompressorEntry(
+            "identity", "no compression: every coordinate", "-", _FLOATS, "identity:Identity", summable=_always
+        ),
         *_SPARSIFIERS.values(),
         *_QUANTISERS.values(),
         CompressorEntry(

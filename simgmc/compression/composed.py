@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol, cast
 
 import numpy as np
 from torch import Tensor
 
-from simgmc.compression.message import SharedMessage
+from simgmc.compression.message import SharedMessage, at_density, density_of
 from simgmc.compression.quantisation.groups import Groups
 from simgmc.compression.quantisation.levels import ScaledValues
 from simgmc.compression.quantisation.quantise import Quantiser
@@ -35,6 +35,15 @@ class Composed:
 
     sparsify: Sparsifier
     quantise: Quantiser
+
+    @property
+    def density(self) -> float | None:
+        """Of the sparsifier, if it is set by one."""
+        return density_of(self.sparsify)
+
+    def at_density(self, density: float) -> Composed:
+        """The same with another density of the sparsifier."""
+        return replace(self, sparsify=cast(Sparsifier, at_density(self.sparsify, density)))
 
     def __call__(self, vector: Tensor, random: Randomness) -> SparseMessage | SharedMessage:
         def code(flat: Tensor, offsets: np.ndarray) -> ScaledValues:

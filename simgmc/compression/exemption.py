@@ -7,7 +7,7 @@ never compresses them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from simgmc.compression.identity import Identity
-from simgmc.compression.message import Compressor, Message
+from simgmc.compression.message import Compressor, Message, at_density, density_of
 from simgmc.compression.rows import as_rows
 from simgmc.core.errors import SimgmcError
 from simgmc.core.layout import Layout
@@ -55,6 +55,15 @@ class DenseExemption:
             kind.append(slice(a, b))
         return tuple(segments[0]), tuple(segments[1])
 
+    @property
+    def density(self) -> float | None:
+        """Of the compressor, if it is set by one."""
+        return density_of(self.compressor)
+
+    def at_density(self, density: float) -> DenseExemption:
+        """The same with another density of the compressor."""
+        return replace(self, compressor=at_density(self.compressor, density))
+
     def __call__(self, vector: Tensor, random: Randomness) -> Message:
         rows = as_rows(vector)
         self.layout.check(rows.shape[1])
@@ -63,7 +72,7 @@ class DenseExemption:
         if not exempt:
             inner.shape = tuple(vector.shape)
             return inner
-        return PartlyDense(vector.shape, self.columns, Identity()(_take(rows, exempt), random), inner)
+        return PartlyDense(vector.shape, self.columns, Identity(values="fp32")(_take(rows, exempt), random), inner)
 
 
 class PartlyDense(Message):
@@ -132,9 +141,7 @@ class PartlyDense(Message):
 
     def _recoded(self, rows: Tensor) -> PartlyDense:
         exempt, compressed = self._parts(rows)
-        return PartlyDense(
-            rows.shape, self.columns, self.exempt._recoded(exempt), self.inner._recoded(compressed)
-        )
+        return PartlyDense(rows.shape, self.columns, self.exempt._recoded(exempt), self.inner._recoded(compressed))
 
     @cached_property
     def nbytes(self) -> np.ndarray:

@@ -16,7 +16,7 @@ from simgmc.core.randomness import Randomness
 class Identity:
     """Every coordinate as a float; fp32 loses nothing, fp16 and bf16 round to nearest."""
 
-    values: str = "fp32"
+    values: str
 
     def __call__(self, vector: Tensor, random: Randomness) -> DenseMessage:
         rows = as_rows(vector)

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -40,6 +40,30 @@ class Compressor(Protocol):
 
         Raises DivergenceError where the vector holds NaN or infinity.
         """
+
+
+@runtime_checkable
+class SetByDensity(Protocol):
+    """A compressor with a density, or with a sparsifier inside it that has one."""
+
+    @property
+    def density(self) -> float | None:
+        """Fraction of the coordinates that is kept; None where it is set otherwise."""
+
+    def at_density(self, density: float, /) -> Compressor:
+        """The same with another density."""
+
+
+def density_of(compressor: object) -> float | None:
+    """The density that a compressor is set by, if it is."""
+    return compressor.density if isinstance(compressor, SetByDensity) else None
+
+
+def at_density(compressor: object, density: float) -> Compressor:
+    """A compressor with another density. Raises TypeError where it is not set by one."""
+    if not isinstance(compressor, SetByDensity):
+        raise TypeError(f"{type(compressor).__name__} has no density")
+    return compressor.at_density(density)
 
 
 class Message(ABC):

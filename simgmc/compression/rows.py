@@ -56,7 +56,7 @@ def for_each_row(task: Callable[[int], T], rows: int, device: torch.device | Non
         if _pool is None:
             _pool = ThreadPoolExecutor(_threads - 1, thread_name_prefix="compression", initializer=_mark)
         pool = _pool
-    results: list[T | None] = [None] * rows
+    results: dict[int, T] = {}
     errors: dict[int, Exception] = {}
     next_row = itertools.count()  # its steps are atomic
 
@@ -74,7 +74,7 @@ def for_each_row(task: Callable[[int], T], rows: int, device: torch.device | Non
             other.result()
     if errors:
         raise errors[min(errors)]
-    return results
+    return [results[row] for row in range(rows)]
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Who talks to whom in gossip, and with which weights: graphs and mixing matrices.
+"""Gossip: which workers exchange models (graphs), and with which weights (mixing matrices).
 
 Plain numpy and networkx: the trainer multiplies with the weights, the cluster sends along
 the edges, scenarios are checked without loading torch.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ Edges = frozenset[tuple[int, int]]
 
 @dataclass(frozen=True)
 class GossipGraph:
-    """Whom each of ``workers`` sends to; after the last round of the period it begins anew."""
+    """Which workers send to which, round by round; after the last round of the period the first comes again."""
 
     name: str
     workers: int
@@ -47,7 +47,7 @@ class GossipGraph:
 
     @cached_property
     def connected(self) -> bool:
-        """Whether what any worker has reaches every other within some periods."""
+        """Whether what one worker has reaches every other worker after enough rounds."""
         whole = nx.DiGraph()
         whole.add_nodes_from(range(self.workers))
         whole.add_edges_from(edge for edges in self.rounds for edge in edges)
@@ -70,7 +70,7 @@ class GossipGraph:
 class GraphEntry(Entry):
     """A registered graph: ``build(workers, **options)`` gives the edges of every round of a period."""
 
-    build: Callable[..., list[Iterable[tuple[int, int]]]] = None
+    build: Callable[..., list[Edges]] = field(kw_only=True)
 
 
 def _both_ways(edges: Iterable[tuple[int, int]]) -> Edges:
@@ -78,7 +78,7 @@ def _both_ways(edges: Iterable[tuple[int, int]]) -> Edges:
 
 
 def _shifts(workers: int, shifts: Iterable[int]) -> Edges:
-    """Everybody sends to whom is so many places further."""
+    """Worker k sends to worker k + shift (mod workers), for every one of the shifts."""
     return frozenset((k, (k + shift) % workers) for shift in shifts for k in range(workers) if shift % workers)
 
 
@@ -134,8 +134,8 @@ def _connected(edges: Edges, workers: int) -> bool:
 def _random_regular(workers: int, degree: int, seed: int) -> list[Edges]:
     if degree >= workers or degree * workers % 2:
         raise SimgmcError(
-            f"random-regular: degree = {degree}: must be below the number of workers, {workers}, and degree x workers "
-            "must be even"
+            f"random-regular: degree = {degree}: must be below the number of workers, {workers}, "
+            "and degree x workers must be even"
         )
     for attempt in range(_DRAWS):
         draw = int(generator(seed, "regular gossip graph", attempt).integers(2**31))
@@ -143,8 +143,8 @@ def _random_regular(workers: int, degree: int, seed: int) -> list[Edges]:
         if _connected(edges, workers):
             return [edges]
     raise SimgmcError(
-        f"random-regular: degree = {degree}: none of {_DRAWS} graphs on {workers} workers is connected; use a larger "
-        "degree"
+        f"random-regular: degree = {degree}: none of {_DRAWS} graphs on {workers} workers is connected; "
+        "use a larger degree"
     )
 
 
@@ -159,8 +159,8 @@ def _erdos_renyi(workers: int, p: float, seed: int) -> list[Edges]:
             break
     likely = math.log(max(workers, 2)) / workers
     raise SimgmcError(
-        f"erdos-renyi: p = {p:g}: none of the graphs drawn on {workers} workers is connected; above about {likely:.2g} "
-        "(ln K / K) most are"
+        f"erdos-renyi: p = {p:g}: none of the graphs drawn on {workers} workers is connected; "
+        f"above about {likely:.2g} (ln K / K) most are"
     )
 
 
@@ -184,35 +184,56 @@ _SEED = Option("draws the graph; the same seed, the same graph", int, 0, at_leas
 GRAPHS: Registry[GraphEntry] = Registry(
     "graph",
     (
-        GraphEntry("ring", "everybody and its two neighbours", "textbook", build=_ring),
+        GraphEntry("ring", "every worker and its two neighbours", "textbook", build=_ring),
         GraphEntry(
-            "torus", "a two-dimensional torus, row by row: four neighbours", "textbook",
-            {"columns": Option("workers in a row; 0: as square as possible", int, 0, at_least=0)}, _torus,
+            "torus",
+            "a two-dimensional torus, row by row: four neighbours",
+            "textbook",
+            {"columns": Option("workers in a row; 0: as square as possible", int, 0, at_least=0)},
+            build=_torus,
         ),
-        GraphEntry("exponential", "worker k sends to k + 1, k + 2, k + 4 ... (directed)",
-                   "Assran et al., ICML 2019; Ying et al., NeurIPS 2021", build=_exponential),
         GraphEntry(
-            "one-peer-exponential", "worker k sends to k + 2^(t mod log2 K) in round t (directed, time-varying)",
-            "Assran et al., ICML 2019; Ying et al., NeurIPS 2021", build=_one_peer_exponential,
+            "exponential",
+            "worker k sends to k + 1, k + 2, k + 4 ... (directed)",
+            "Assran et al., ICML 2019; Ying et al., NeurIPS 2021",
+            build=_exponential,
         ),
-        GraphEntry("complete", "everybody and everybody; uniform weights make it the exact average", "textbook",
-                   build=_complete),
-        GraphEntry("star", "worker 0 and everybody", "textbook", build=_star),
         GraphEntry(
-            "random-regular", "a random graph in which everybody has as many neighbours, redrawn until it is connected",
+            "one-peer-exponential",
+            "worker k sends to k + 2^(t mod log2 K) in round t (directed, time-varying)",
+            "Assran et al., ICML 2019; Ying et al., NeurIPS 2021",
+            build=_one_peer_exponential,
+        ),
+        GraphEntry(
+            "complete",
+            "every worker and every other; uniform weights make it the exact average",
+            "textbook",
+            build=_complete,
+        ),
+        GraphEntry("star", "worker 0 and every other", "textbook", build=_star),
+        GraphEntry(
+            "random-regular",
+            "a random graph in which all workers have equally many neighbours, redrawn until it is connected",
             "Steger & Wormald 1999, by networkx",
-            {"degree": Option("neighbours of each worker", int), "seed": _SEED}, _random_regular,
+            {"degree": Option("neighbours of each worker", int), "seed": _SEED},
+            build=_random_regular,
         ),
         GraphEntry(
-            "erdos-renyi", "every pair with probability p, redrawn until it is connected", "Erdős & Rényi 1959",
-            {"p": Option("probability of each pair", float, above=0, at_most=1), "seed": _SEED}, _erdos_renyi,
+            "erdos-renyi",
+            "every pair with probability p, redrawn until it is connected",
+            "Erdős & Rényi 1959",
+            {"p": Option("probability of each pair", float, above=0, at_most=1), "seed": _SEED},
+            build=_erdos_renyi,
         ),
         GraphEntry(
-            "file", "a GraphML file or an edge list (columns source, destination) whose nodes are workers", "GraphML",
-            {"file": Option("the file", Path)}, _file,
+            "file",
+            "a GraphML file or an edge list (columns source, destination) whose nodes are workers",
+            "GraphML",
+            {"file": Option("the file", Path)},
+            build=_file,
         ),
     ),
-)  # fmt: skip
+)
 """Graphs by the name used in scenario files."""
 
 
@@ -227,7 +248,7 @@ def gossip_graph(name: str, workers: int, **options: Any) -> GossipGraph:
     resolved = entry.resolve(options)
     if workers > MAX_NODES:
         raise SimgmcError(f"{workers} workers: gossip takes at most {MAX_NODES:,}")
-    graph = GossipGraph(name, workers, tuple(frozenset(edges) for edges in entry.build(workers, **resolved)))
+    graph = GossipGraph(name, workers, tuple(entry.build(workers, **resolved)))
     if not graph.connected:
         raise SimgmcError(f"{name}: what some workers have never reaches others; a gossip graph must be connected")
     return graph

@@ -1,4 +1,4 @@
-"""Mixing matrices: with which weights everybody adds what it has and what it received."""
+"""Mixing matrices: the weights with which each worker adds its own model and those that it receives."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MAX_FILE = 128 * 2**20
 
 
 class _Stated(Entry):
-    """The weights that somebody wrote down."""
+    """The user's own weights."""
 
     def resolve(self, given: Mapping[str, Any]) -> dict[str, Any]:
         if len(given) != 1:
@@ -40,32 +40,42 @@ WEIGHTS: Registry[Entry] = Registry(
     (
         Entry("auto", "metropolis-hastings; on a directed graph uniform; for push-sum methods push-sum", "-"),
         Entry(
-            "metropolis-hastings", "1 / (1 + max(deg i, deg j)) on every edge, the rest on oneself (undirected graphs)",
+            "metropolis-hastings",
+            "1 / (1 + max(deg i, deg j)) on every edge, the rest on oneself (undirected graphs)",
             "Xiao, Boyd, Lall, IPSN 2005 (Metropolis weights)",
         ),
         Entry(
-            "uniform", "1 / (1 + largest degree) on every edge, the rest on oneself",
+            "uniform",
+            "1 / (1 + largest degree) on every edge, the rest on oneself",
             "Xiao, Boyd, Systems & Control Letters 2004 (maximum-degree weights)",
         ),
-        Entry("push-sum", "the sender divides by 1 + its out-degree (column-stochastic; any directed graph)",
-              "Kempe, Dobra, Gehrke, FOCS 2003"),
+        Entry(
+            "push-sum",
+            "the sender divides by 1 + its out-degree (column-stochastic; any directed graph)",
+            "Kempe, Dobra, Gehrke, FOCS 2003",
+        ),
         _Stated(
-            "stated", "a matrix of one's own, whose non-zeros are the graph; row k holds the weights with which k adds",
+            "stated",
+            "a matrix of one's own, whose non-zeros are the graph; row k holds the weights with which k adds",
             "one's own",
             {
-                "matrix": Numbers("the weights, a row for each worker; or file", default=None, depth=2,
-                                  shape="a list of rows of numbers"),
+                "matrix": Numbers(
+                    "the weights, a row for each worker; or file",
+                    default=None,
+                    depth=2,
+                    shape="a list of rows of numbers",
+                ),
                 "file": Option("a .csv or .npy file of them; or matrix", Path, None),
             },
         ),
     ),
-)  # fmt: skip
+)
 """Kinds of weights by the name used in scenario files."""
 
 
 @dataclass(frozen=True, eq=False)
 class Mixing:
-    """The mixing matrices of one period of rounds; row k of a matrix says how k adds messages."""
+    """The mixing matrices of one period of rounds; row k holds the weights with which worker k adds messages."""
 
     name: str
     """The graph and the weights, in words."""
@@ -125,12 +135,12 @@ class Mixing:
 
     @cached_property
     def row_stochastic(self) -> bool:
-        """Whether everybody's weights add up to 1."""
+        """Whether the weights with which each worker adds sum to 1."""
         return all(np.abs(matrix.sum(axis=1) - 1).max() <= _CLOSE for matrix in self.matrices)
 
     @cached_property
     def column_stochastic(self) -> bool:
-        """Whether what everybody gives away adds up to 1."""
+        """Whether the weights with which each worker is added sum to 1."""
         return all(np.abs(matrix.sum(axis=0) - 1).max() <= _CLOSE for matrix in self.matrices)
 
     @cached_property
@@ -159,13 +169,13 @@ class Mixing:
             return None
         if not self.row_stochastic:
             return (
-                f"{self.name} is not doubly stochastic, its rows do not add up to 1; use a push-sum method (sgp), or "
-                "metropolis-hastings weights on an undirected graph"
+                f"{self.name} is not doubly stochastic, its rows do not add up to 1; use a push-sum method (sgp), "
+                "or metropolis-hastings weights on an undirected graph"
             )
         if needs == "symmetric" and self.time_varying:
             return (
-                f"{self.name} varies from round to round, but this method keeps copies of its neighbours' models and "
-                "needs the same ones in every round"
+                f"{self.name} varies from round to round, but this method keeps copies of its neighbours' models "
+                "and needs the same ones in every round"
             )
         if needs == "symmetric" and not self.symmetric:
             return f"{self.name} is not symmetric, which this method needs; use an undirected graph"
@@ -182,8 +192,8 @@ def mixing(graph: GossipGraph, weights: str = "auto", push_sum: bool = False) ->
     if weights == "metropolis-hastings" and graph.directed:
         a, b = min((a, b) for edges in graph.rounds for a, b in edges if (b, a) not in edges)
         raise SimgmcError(
-            f"metropolis-hastings needs an undirected graph; in {graph.name} worker {a} sends to {b}, which does not "
-            "send back: use uniform or push-sum"
+            f"metropolis-hastings needs an undirected graph; in {graph.name} worker {a} sends to {b}, "
+            "which does not send back: use uniform or push-sum"
         )
     matrices = tuple(_matrix(graph, round, weights) for round in range(len(graph.rounds)))
     return Mixing(f"{graph.name} with {weights} weights", matrices)
@@ -211,16 +221,16 @@ def _matrix(graph: GossipGraph, round: int, weights: str) -> np.ndarray:
 
 
 def everybody(workers: int) -> Mixing:
-    """J: everybody gets the exact average."""
+    """J: every worker gets the exact average."""
     return Mixing("everybody with equal weights", (np.full((workers, workers), 1 / workers),))
 
 
 def stated_mixing(matrix: Sequence[Sequence[float]] | np.ndarray, name: str = "the stated matrix") -> Mixing:
-    """A matrix that somebody wrote down; its non-zeros are the graph.
+    """The user's own matrix; its non-zeros are the graph.
 
     Raises:
-        SimgmcError: it is not square, holds something else than numbers from 0 to 1, or some
-            worker never hears of another, or they never agree.
+        SimgmcError: it is not square, holds something else than numbers from 0 to 1, does not
+            join all workers, or never brings them to agreement.
     """
     if len(matrix) > MAX_NODES:
         raise SimgmcError(f"{name}: {len(matrix)} workers: gossip takes at most {MAX_NODES:,}")

@@ -85,7 +85,7 @@ class PerWorkerTrainer:
         workers = workload.workers
         complete = [tuple(other for other in range(workers) if other != rank) for rank in range(workers)]
         self._graph = graph or (lambda round: complete)
-        self._dense = Identity()
+        self._dense = Identity(values="fp32")
         self.batch_calls = 0
         """Calls of the gradient engine so far."""
         self.diverged: str | None = None

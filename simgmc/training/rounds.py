@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from simgmc.compression.among import among, refuse_shared, with_late
 from simgmc.core.errors import SimgmcError
 from simgmc.costs import steps as costs
 
@@ -136,7 +135,9 @@ class StackedRound:
                 "messages needs rounds with one, as whoever is late for the first has nothing to say in the second"
             )
         if self._trainer.participation == "carried":
-            refuse_shared(self._offer.message)
+            refusal = self._offer.message.late_refusal
+            if refusal is not None:
+                raise SimgmcError(refusal)
 
     def _hold(self, message: Any, ranks: set[int]) -> None:
         """Keep late messages, as vectors."""
@@ -187,5 +188,5 @@ def mean_of(message: Any, taken: frozenset[int], held: dict[int, dict[str, Any]]
     """The mean over those who take part, in rank order; where a message is held, of that one."""
     late = {rank: held[rank]["vector"] for rank in sorted(taken & held.keys())}
     if late:
-        return with_late(message, sorted(taken), late).mean()
-    return (message if len(taken) == workers else among(message, sorted(taken))).mean()
+        return message.with_late(sorted(taken), late).mean()
+    return (message if len(taken) == workers else message.among(sorted(taken))).mean()

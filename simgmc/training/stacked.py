@@ -18,7 +18,6 @@ from simgmc.algorithms import effects
 from simgmc.algorithms.worker import Algorithm, Worker
 from simgmc.compression.identity import Identity
 from simgmc.compression.rows import for_each_row
-from simgmc.compression.union import union_growth
 from simgmc.core.errors import DivergenceError, SimgmcError
 from simgmc.costs import steps as costs
 from simgmc.mixing import Mixing
@@ -55,7 +54,7 @@ class StackedTrainer:
         workers = workload.workers
         self.worker = Worker(workload.initial_parameters()[None], workload.layout, seed, range(workers), workers)
         algorithm.start(self.worker)
-        self._dense = Identity()
+        self._dense = Identity(values="fp32")
         self._mixing = mixing
         self.rounds = 0
         self.gradients = 0
@@ -181,7 +180,7 @@ class StackedTrainer:
             provisional(message, self.held, workers),
             down=int(down.nbytes[0]),
             floats_down=int(down.floats[0]),
-            partial=union_growth(message) if self.participation == "all" else None,
+            partial=message.partial_sums() if self.participation == "all" else None,
             participants=None if whole else np.isin(np.arange(workers), sorted(membership.taken)),
             receivers=None if whole else membership.receivers,
         )

@@ -8,7 +8,6 @@ import pytest
 
 from simgmc.compression import COMPRESSORS, build
 from simgmc.core.errors import SimgmcError
-from simgmc.core.registry import REQUIRED
 from tests.compression.vectors import LAYOUT
 
 BASE = {
@@ -32,14 +31,10 @@ def test_the_registry_imports_no_torch():
 
 
 @pytest.mark.parametrize("name", COMPRESSORS)
-def test_what_the_catalogue_says_is_what_the_class_takes(name):
-    compress = build(name, LAYOUT, **minimal(name))
-    accepted = inspect.signature(type(compress)).parameters
-    options = COMPRESSORS[name].options
-    for key, option in options.items():
-        if key != "exempt_vectors":
-            assert accepted[key].default == (inspect.Parameter.empty if option.default is REQUIRED else option.default)
-    assert set(accepted) <= {*options, "layout"}
+def test_a_class_takes_the_options_of_its_entry_and_has_no_defaults_of_its_own(name):
+    taken = inspect.signature(type(build(name, LAYOUT, **minimal(name)))).parameters
+    assert set(taken) - {"layout"} == set(COMPRESSORS[name].options) - {"exempt_vectors", "per_tensor"}
+    assert all(one.default is inspect.Parameter.empty for one in taken.values())
 
 
 @pytest.mark.parametrize(
@@ -63,6 +58,10 @@ def test_what_the_catalogue_says_is_what_the_class_takes(name):
         ("qsgd", {"levels": 0}, "at least 1"),
         ("qsgd", {"norm": "1"}, 'must be one of "2", "inf"'),
         ("sign", {"vote": True}, "vote needs scale"),
+        ("sampled-top-k", {"count": 1, "limit": 0.5}, "at least 1"),
+        ("low-rank", {"rank": 0}, "at least 1"),
+        ("grbs", {"ratio_layer": 0.5}, "at least 1"),
+        ("lattice", {"side": 1.0, "bits": 31}, "at most 30"),
         ("lattice", {"side": -1.0}, "above 0"),
         ("composed", {"sparsify": {"name": "top-k", "count": 1}}, 'needs the option "quantise", a quantiser: sign'),
         (
@@ -76,6 +75,16 @@ def test_what_the_catalogue_says_is_what_the_class_takes(name):
             {"sparsify": {"name": "top-k", "count": 1}, "quantise": {"name": "qsgd", "bucket": 4}},
             "shared coordinates",
         ),
+        (
+            "composed",
+            {"sparsify": {"name": "top-k", "count": 1, "exempt_vectors": True}, "quantise": "sign"},
+            'no option "exempt_vectors"',
+        ),
+        (
+            "composed",
+            {"sparsify": {"name": "top-k", "count": 1}, "quantise": {"name": "sign", "per_tensor": True}},
+            "per_tensor",
+        ),
     ],
 )
 def test_mistakes_are_named_with_what_would_be_right(name, parameters, message):
@@ -87,6 +96,12 @@ def test_mistakes_are_named_with_what_would_be_right(name, parameters, message):
 def test_per_tensor_needs_a_layout(name):
     with pytest.raises(SimgmcError, match="layout"):
         build(name, **minimal(name), per_tensor=True)
+
+
+def test_low_rank_and_exempt_tensors_need_a_layout():
+    for name, options in (("low-rank", {}), ("sign", {"exempt_vectors": True})):
+        with pytest.raises(SimgmcError, match=f"{name}: .*needs the layout"):
+            build(name, **options)
 
 
 def test_checked_parameters_build_the_same_compressor():

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from simgmc.compression import COMPRESSORS, build
-from simgmc.compression.union import union_growth
 from simgmc.core.layout import Layout
 from simgmc.core.randomness import Randomness
 
@@ -31,4 +30,4 @@ def test_the_catalogue_knows_of_which_messages_unions_are_recorded(name, options
         torch.randn(4, LAYOUT.d, generator=torch.Generator().manual_seed(0)), Randomness(0, 0, 0, [0, 1, 2, 3])
     )
     entry = COMPRESSORS[name]
-    assert (union_growth(message) is not None) == entry.unites(entry.resolve(options)) and not message.summable
+    assert (message.partial_sums() is not None) == entry.unites(entry.resolve(options)) and not message.summable

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simgmc.compression.wire.indices import INDEX_FORMATS, decode, encode, size
-from simgmc.core.errors import SimgmcError
 
 
 @st.composite
@@ -48,8 +47,3 @@ def test_golomb_rice_is_within_three_percent_of_the_entropy(density):
     indices = np.sort(np.random.default_rng(0).choice(d, k, replace=False))
     entropy = (math.lgamma(d + 1) - math.lgamma(k + 1) - math.lgamma(d - k + 1)) / math.log(2)
     assert entropy <= 8 * size("golomb-rice", indices, d) <= 1.03 * entropy
-
-
-def test_an_unknown_format_names_the_known_ones():
-    with pytest.raises(SimgmcError, match="golomb-rice"):
-        size("zip", np.array([1]), 5)

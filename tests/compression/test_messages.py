@@ -123,6 +123,53 @@ def test_nan_and_infinity_are_refused_and_the_row_is_named(case, poison):
 
 
 @EVERY
+def test_rows_of_some_workers_are_the_message_of_these_rows(case):
+    message = compressor(case)(gaussian(4, LAYOUT.d, seed=6), randomness())
+    some = message.among([3, 1])
+    assert torch.equal(some.dense(), message.dense()[[3, 1]]) and some.summable == message.summable
+    assert some.nbytes.tolist() == message.nbytes[[3, 1]].tolist()
+    assert some.floats.tolist() == message.floats[[3, 1]].tolist()
+    assert [some.encode(row) for row in range(2)] == [message.encode(row) for row in (3, 1)]
+    assert message.among(range(4)).mean().encode() == message.mean().encode()
+    shared = message.mean()
+    assert shared.among([3, 1]) is shared
+
+
+@EVERY
+def test_a_late_message_counts_in_the_mean_as_the_vector_that_it_decodes_to(case):
+    message = compressor(case)(gaussian(4, LAYOUT.d, seed=6), randomness())
+    if message.late_refusal is not None:
+        with pytest.raises(SimgmcError, match='use late = "dropped"'):
+            message.with_late(range(4), {2: message.dense()[2]})
+        return
+    same = message.with_late(range(4), {2: message.dense()[2]}).mean()
+    assert torch.allclose(same.dense(), message.mean().dense(), rtol=1e-6, atol=0)
+    if case != "ternary shared":  # whose mean is whole numbers of levels, but not with a float among them
+        assert torch.equal(same.dense(), message.mean().dense()) and same.encode() == message.mean().encode()
+    other = -message.dense()[0]
+    two = message.with_late([0, 1], {1: other})
+    assert torch.equal(two.dense(), torch.stack([message.dense()[0], other]))
+
+
+def test_only_messages_that_name_their_coordinates_can_be_carried_to_another_round():
+    refused = {case for case in CASES if compressor(case)(gaussian(2, LAYOUT.d), randomness()).late_refusal}
+    assert refused == {"random-k shared", "rbgs", "rbgs per tensor", "grbs", "block of levels"}
+
+
+@EVERY
+def test_masking_spares_what_is_exempt_from_compression(case):
+    vector, momentum = gaussian(4, LAYOUT.d, seed=6), gaussian(4, LAYOUT.d, seed=7)
+    message = compressor(case)(vector, randomness())
+    expected = message.unsent(momentum)
+    if CASES[case][1].get("exempt_vectors"):
+        for shape, a, b in zip(LAYOUT.shapes, LAYOUT.offsets, LAYOUT.offsets[1:], strict=False):
+            if len(shape) < 2:
+                assert not expected[:, a:b].any()
+                expected[:, a:b] = momentum[:, a:b]
+    assert torch.equal(message.masked(momentum), expected)
+
+
+@EVERY
 def test_zeros_are_never_sent_by_sparse_messages(case):
     vector = gaussian(4, LAYOUT.d)
     vector[:, ::2] = 0

@@ -1,4 +1,4 @@
-"""Union growth against sets."""
+"""Sizes of partial sums against sets."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simgmc.compression import build
-from simgmc.compression.union import union_growth
 from simgmc.core.randomness import Randomness
 
 
 @given(st.integers(2, 6), st.integers(6, 40), st.integers(1, 6), st.integers(0, 2**31))
-def test_union_growth_is_the_size_of_the_united_sets(rows, d, count, seed):
+def test_partial_sums_are_the_sizes_of_the_united_sets(rows, d, count, seed):
     vectors = torch.from_numpy(np.random.default_rng(seed).standard_normal((rows, d)).astype(np.float32))
     message = build("top-k", count=count)(vectors, Randomness(0, 0, 0, range(rows)))
     supports = [set(message.row(row)[0].tolist()) for row in range(rows)]
-    growth = union_growth(message)
+    growth = message.partial_sums()
     for steps in range(rows):
         for part in range(rows):
             union = set().union(*(supports[(part + step) % rows] for step in range(steps + 1)))
@@ -28,4 +27,4 @@ def test_union_growth_is_the_size_of_the_united_sets(rows, d, count, seed):
 def test_messages_that_sum_in_place_have_no_growth():
     vectors = torch.ones(3, 12)
     for name, options in (("identity", {}), ("rbgs", {"count": 4})):
-        assert union_growth(build(name, **options)(vectors, Randomness(0, 0, 0, range(3)))) is None
+        assert build(name, **options)(vectors, Randomness(0, 0, 0, range(3))).partial_sums() is None

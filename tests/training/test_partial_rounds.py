@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from simgmc.algorithms import ALGORITHMS
 from simgmc.algorithms.sgd import SGD
 from simgmc.compression import build
-from simgmc.compression.among import among, with_late
 from simgmc.core.errors import SimgmcError
 from simgmc.core.randomness import Randomness
 from simgmc.costs.steps import Average, Membership
@@ -278,30 +277,3 @@ def test_blocks_that_all_workers_draw_anew_cannot_be_carried():
     run(trainer(algorithm, "dropped"), [0, 1])
     with pytest.raises(SimgmcError, match='use late = "dropped"'):
         trainer(algorithm, "carried").run_round()
-
-
-COMPRESSORS = {
-    "identity": {}, "top-k": {"density": 0.3}, "random-k": {"density": 0.3, "seed": "own"}, "rbgs": {"density": 0.5},
-    "sign": {},
-    "qsgd": {"levels": 4}, "low-rank": {"rank": 1}, "ternary": {},
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", list(COMPRESSORS))
-def test_rows_of_a_message_are_the_message_of_these_rows(name):
-    vectors = torch.from_numpy(np.random.default_rng(0).standard_normal((K, D)).astype(np.float32))
-    message = build(name, Linear().layout, **COMPRESSORS[name])(vectors, Randomness(0, 0, 1, range(K)))
-    some = among(message, [1, 3])
-    assert torch.equal(some.dense(), message.dense()[[1, 3]])
-    assert (
-        some.nbytes.tolist() == message.nbytes[[1, 3]].tolist()
-        and some.floats.tolist() == message.floats[[1, 3]].tolist()
-    )
-    assert [some.encode(row) for row in range(2)] == [message.encode(row) for row in (1, 3)]
-    every = among(message, range(K))
-    assert every.mean().encode() == message.mean().encode()
-    if name != "rbgs":
-        late = with_late(message, range(K), {2: message.dense()[2]}).mean()
-        assert (
-            torch.equal(late.dense(), message.mean().dense()) and late.nbytes.tolist() == message.mean().nbytes.tolist()
-        )

@@ -145,8 +145,8 @@ class SignValues(ScaledValues):
                 scale, group, tail = self.scales[0], Groups.whole(count), memoryview(payload)
             else:
                 scale, group, tail = self._decode_scales(payload, count, row)
-            plus = np.unpackbits(np.frombuffer(tail, np.uint8), count=count).astype(np.bool_)
-            symbols.append(torch.from_numpy(plus))
+            signs = np.unpackbits(np.frombuffer(tail, np.uint8), count=count).astype(np.bool_)
+            symbols.append(torch.from_numpy(signs))
             scales.append(scale)
             groups.append(group)
         plus = torch.cat(symbols).to(self.symbols.device)
@@ -188,7 +188,8 @@ class LevelValues(ScaledValues):
         return LevelValues(symbols, scales, groups, offsets, self.levels, self.format, self.shared_scales)
 
     def _numbers(self, row: int, out: Tensor) -> None:
-        # Divided first, by a tensor (CUDA multiplies by the reciprocal of a number): the highest level is exactly the scale.
+        # Divided first, by a tensor (CUDA multiplies by the reciprocal of a number): so the highest level is exactly
+        # the scale.
         out.copy_(self._row(row)).div_(out.new_full((), self.levels))
         out *= self.groups[row].spread(self.scales[row])
 

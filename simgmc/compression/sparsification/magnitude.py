@@ -83,16 +83,16 @@ def reaching(vector: np.ndarray, key: int, row: int) -> tuple[np.ndarray, np.nda
     """``(ascending indices, values)`` of the coordinates whose key is at least ``key``."""
     integer, mask = (np.int32, 0x7FFFFFFF) if vector.dtype == np.float32 else (np.int64, 0x7FFFFFFFFFFFFFFF)
     keys, reached = scratch("keys", _CHUNK, integer), scratch("reached", _CHUNK, np.bool_)
-    found, values = [], []
+    found, parts = [], []
     for start in range(0, len(vector), _CHUNK):
         part = vector[start : start + _CHUNK]
         np.bitwise_and(part.view(integer), integer(mask), out=keys[: len(part)])
         np.greater_equal(keys[: len(part)], integer(key), out=reached[: len(part)])
         here = np.flatnonzero(reached[: len(part)])
-        values.append(part[here])  # now, while the chunk is in the cache
+        parts.append(part[here])  # now, while the chunk is in the cache
         here += start
         found.append(here)
-    chosen, values = (np.concatenate(found), np.concatenate(values)) if len(found) != 1 else (found[0], values[0])
+    chosen, values = (one[0] if len(one) == 1 else np.concatenate(one) for one in (found, parts))
     if not np.isfinite(values).all():
         raise non_finite(row)
     return chosen, values

@@ -14,7 +14,7 @@ from simgmc.compression.quantisation.levels import ScaledValues
 from simgmc.compression.rows import for_each_row, non_finite
 from simgmc.compression.wire import indices as index_formats
 from simgmc.compression.wire.bits import decode_count, encode_count
-from simgmc.compression.wire.values import FloatValues, Values, offsets_among, row_offsets, rows_among
+from simgmc.compression.wire.values import FloatValues, Values, row_offsets, rows_among
 from simgmc.costs.steps import MAX_UNITED
 
 
@@ -114,9 +114,7 @@ class SparseMessage(CodedMessage):
         if bool(sent.all()):
             return SparseMessage(self.shape, self.indices, coded, self.index_format)
         before = row_offsets(sent.cpu().numpy())
-        return SparseMessage(
-            self.shape, self.indices[sent], coded.kept(sent, before[self.offsets]), self.index_format
-        )
+        return SparseMessage(self.shape, self.indices[sent], coded.kept(sent, before[self.offsets]), self.index_format)
 
     def _among(self, ranks: Sequence[int]) -> SparseMessage:
         indices = rows_among(self.indices, self.offsets, ranks)
@@ -180,9 +178,13 @@ class SparseMessage(CodedMessage):
         return SparseMessage((len(payloads), self.d), flat, values, self.index_format)
 
 
+Kept = list[tuple[np.ndarray, np.ndarray]] | list[tuple[Tensor, Tensor]]
+"""(ascending indices, values) of what a sparsifier keeps of each row: on a CPU as arrays, on a device as tensors."""
+
+
 def sparse_message(
     shape: Sequence[int],
-    kept: Sequence[tuple[np.ndarray, np.ndarray] | tuple[Tensor, Tensor]],
+    kept: Kept,
     format: str = "fp32",
     index_format: str = "32-bit",
 ) -> SparseMessage:

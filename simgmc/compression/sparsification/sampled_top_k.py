@@ -21,7 +21,7 @@ from simgmc.compression.sparsification.magnitude import (
     reached_on_device,
     reaching,
 )
-from simgmc.compression.sparsification.message import SparseMessage, sparse_message
+from simgmc.compression.sparsification.message import Kept, SparseMessage, sparse_message
 from simgmc.compression.sparsification.sparsity import Sparsity
 from simgmc.core.randomness import Randomness
 
@@ -54,6 +54,7 @@ class SampledTopK(Sparsity):
     def __call__(self, vector: Tensor, random: Randomness) -> SparseMessage:
         rows = as_rows(vector)
         segments = self.segments(rows.shape[1])
+        kept: Kept
         if rows.device.type == "cpu":
 
             def select(row: int) -> tuple[np.ndarray, np.ndarray]:
@@ -75,6 +76,7 @@ class SampledTopK(Sparsity):
 
     def _sample(self, n: int, k: int, draws: np.random.Generator) -> tuple[np.ndarray | slice, int]:
         """The sampled coordinates, and the rank of the threshold among them."""
+        places: np.ndarray | slice
         m = min(n, max(math.ceil(self.sample * n), math.ceil(2 / self.sample)))
         if self.sampling == "strided":
             stride = n // m

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from simgmc.core.errors import SimgmcError
 from simgmc.core.layout import Layout
@@ -23,6 +24,10 @@ class Sparsity:
     density: float | None
     count: int | None
     layout: Layout | None
+
+    def at_density(self, density: float) -> Self:
+        """The same with another density."""
+        return replace(self, density=density, count=None)
 
     def segments(self, d: int) -> list[tuple[int, int, int]]:
         """``(start, end, kept coordinates)`` of every segment of a vector of d values."""

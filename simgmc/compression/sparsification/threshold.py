@@ -8,7 +8,7 @@ from torch import Tensor
 
 from simgmc.compression.rows import as_rows, for_each_row, refuse_non_finite
 from simgmc.compression.sparsification.magnitude import columns_by_row, key_of, reached_on_device, reaching
-from simgmc.compression.sparsification.message import SparseMessage, sparse_message
+from simgmc.compression.sparsification.message import Kept, SparseMessage, sparse_message
 from simgmc.core.randomness import Randomness
 
 
@@ -27,6 +27,7 @@ class Threshold:
 
     def __call__(self, vector: Tensor, random: Randomness) -> SparseMessage:
         rows = as_rows(vector)
+        kept: Kept
         if rows.device.type == "cpu":
             key = key_of(rows.numpy().dtype.type(self.threshold))
             kept = for_each_row(lambda row: reaching(rows[row].numpy(), key, row), len(rows))

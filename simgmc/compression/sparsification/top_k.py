@@ -9,7 +9,7 @@ from torch import Tensor
 
 from simgmc.compression.rows import as_rows, for_each_row, refuse_non_finite
 from simgmc.compression.sparsification.magnitude import joined, joined_on_device, largest, largest_on_device
-from simgmc.compression.sparsification.message import SparseMessage, sparse_message
+from simgmc.compression.sparsification.message import Kept, SparseMessage, sparse_message
 from simgmc.compression.sparsification.sparsity import Sparsity
 from simgmc.core.randomness import Randomness
 
@@ -30,6 +30,7 @@ class TopK(Sparsity):
     def __call__(self, vector: Tensor, random: Randomness) -> SparseMessage:
         rows = as_rows(vector)
         segments = self.segments(rows.shape[1])
+        kept: Kept
         if rows.device.type == "cpu":
             kept = for_each_row(lambda row: _per_segment(rows[row].numpy(), segments, row), len(rows))
         else:
