@@ -7,12 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from simgmc.costs import storage as stored_costs
+from simgmc.costs import log as stored_costs
 from simgmc.experiment.record import Record, State
 from simgmc.results.directory.checkpoint import Checkpoints
-
-_ROUNDS_A_PIECE = 256
-"""Costs are packed once for so many rounds; only those after the last full piece again each time."""
 
 
 class SavedTraining:
@@ -24,7 +21,6 @@ class SavedTraining:
 
     def __init__(self, checkpoints: Checkpoints, trainer: Any, record: Record):
         self._checkpoints, self._trainer, self._record = checkpoints, trainer, record
-        self._packed: list[np.ndarray] = []
 
     def due(self) -> bool:
         """Whether it is time to save."""
@@ -36,14 +32,10 @@ class SavedTraining:
         from simgmc.training.saved_state import to_arrays
 
         rounds = self._record.rounds
-        while len(rounds) >= (len(self._packed) + 1) * _ROUNDS_A_PIECE:
-            at = len(self._packed) * _ROUNDS_A_PIECE
-            self._packed.append(_packed(rounds[at : at + _ROUNDS_A_PIECE]))
-        rest = rounds[len(self._packed) * _ROUNDS_A_PIECE :]
         state = {
             "trainer": self._trainer.state_dict(),
             "states": [dataclasses.asdict(state) | {"others": dict(state.others)} for state in self._record.states],
-            "costs": [*self._packed, _packed(rest)],
+            "costs": [np.frombuffer(piece, np.uint8) for piece in rounds.pieces()],
             "waiting": waiting,
             "losses": losses,
         }
@@ -69,7 +61,3 @@ class SavedTraining:
         waiting |= state["waiting"]
         losses |= state["losses"]
         return True
-
-
-def _packed(rounds: list) -> np.ndarray:
-    return np.frombuffer(stored_costs.to_bytes(rounds), np.uint8)

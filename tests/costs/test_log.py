@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simgmc.costs import storage as stored_costs
+from simgmc.costs import log as stored_costs
 from simgmc.costs.log import RoundLog
 from simgmc.costs.steps import Average, Compress, Compute, Mix, Wait
 
@@ -66,3 +66,16 @@ def test_equal_rounds_are_kept_once(workers):
     edges = np.array([(rank, (rank + 1) % workers) for rank in range(workers)])
     log = RoundLog((Compute(), Mix(np.full(workers, 7), edges, np.full(workers, 9))) for _ in range(50))
     assert len(log) == 50 and len({id(one) for one in log._rounds}) == 1
+
+
+@given(rounds, st.lists(steps, max_size=2).map(tuple), st.integers(1, 4))
+def test_the_pieces_of_a_log_are_its_rounds_whatever_was_changed_in_between(given_rounds, last, size):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stored_costs, "_PIECE", size)
+        log, expected = RoundLog(given_rounds), list(given_rounds)
+        for change in (lambda one: None, lambda one: one.append(last), lambda one: one.insert(0, last),
+                       lambda one: one.__delitem__(slice(2, None)), lambda one: one.extend([last] * 3)):  # fmt: skip
+            change(log), change(expected)
+            pieces = [stored_costs.from_bytes(piece) for piece in log.pieces()]
+            assert [len(piece) for piece in pieces[:-1]] == [size] * (len(expected) // size)
+            assert stored([costs for piece in pieces for costs in piece]) == stored(expected)

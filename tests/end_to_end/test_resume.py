@@ -12,8 +12,8 @@ from rich.console import Console
 
 from simgmc.algorithms import ALGORITHMS
 from simgmc.core.errors import SimgmcError
+from simgmc.costs import log
 from simgmc.experiment import run as running
-from simgmc.experiment import saved_training
 from simgmc.experiment.progress import RunProgress
 from simgmc.scenario import ScenarioFile
 from tests.end_to_end.stopping import (
@@ -136,14 +136,14 @@ def test_what_was_evaluated_is_not_evaluated_again(tmp_path, kill, monkeypatch):
 
 
 def test_long_runs_keep_their_costs_in_pieces_that_are_packed_once(tmp_path, trainers, kill, monkeypatch):
-    monkeypatch.setattr(saved_training, "_ROUNDS_A_PIECE", 2)
-    packed, pack = [], saved_training._packed
-    monkeypatch.setattr(saved_training, "_packed", lambda rounds: packed.append(len(rounds)) or pack(rounds))
+    monkeypatch.setattr(log, "_PIECE", 2)
+    packed, pack = [], log._file
+    monkeypatch.setattr(log, "_file", lambda rounds, key="": packed.append(len(rounds)) or pack(rounds, key))
     stopped_after_every_round_equals_never_stopped(scenario([method("gmc")]), tmp_path, trainers, kill)
     packed.clear()
     kill(None)
     run(scenario([method("dmsgd")]), tmp_path / "other")
-    assert packed == [1, 2, 0, 1, 2, 0, 1]
+    assert packed == [1, 2, 0, 1, 2, 0, 1, 5]  # at last the file of the whole run
 
 
 def test_the_state_of_another_method_is_refused(tmp_path, trainers, kill):

@@ -7,7 +7,7 @@
     other_metrics.csv further values of an evaluation by name, a row each, where there are any
     breakdown.csv     one row per finished series: bytes, and where its time went
     workers.csv       one row per worker of a finished series; also links.csv, staleness.csv: see details.py
-    costs/KEY.npz     what every round of one training cost (see stored_costs.py)
+    costs/KEY.npz     what every round of one training cost (see simgmc.costs.log)
     costs/KEY.journal the requests of one that the clock drove (see requests.py)
     checkpoint/       the states of a training under way (see checkpoint.py), gone when it is finished
     partition.csv     who holds what (see holdings.py)
@@ -37,7 +37,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 
 from simgmc.core.errors import SimgmcError, reason
-from simgmc.costs import storage as stored_costs
+from simgmc.costs import log as stored_costs
 from simgmc.costs.steps import RoundCosts
 from simgmc.results.directory import details as of_details
 from simgmc.results.directory.details import Details

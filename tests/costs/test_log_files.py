@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from simgmc.core.errors import SimgmcError
+from simgmc.costs import log as stored_costs
 from simgmc.costs import steps as costs
-from simgmc.costs import storage as stored_costs
-from simgmc.costs.steps import Average, Compress, Compute, Mix
+from simgmc.costs.steps import Average, Compress, Compute, Mix, Wait
 from simgmc.results.directory.run_directory import create
 
 
@@ -164,3 +164,13 @@ def test_changed_bytes_are_a_clear_error_or_costs(data):
 def test_costs_that_no_round_has_are_refused(step):
     with pytest.raises(SimgmcError, match="damaged"):
         stored_costs.from_bytes(stored_costs.to_bytes([(step,)]))
+
+
+def test_files_call_every_kind_of_step_as_all_versions_do():
+    """A file is read by its names: what is renamed here keeps its name there."""
+    one = np.ones(2, np.int64)
+    steps = (Compute(), Compress(1), Average(one, 1, True, 4, one, 1), Mix(one, np.zeros((0, 2), int), one), Wait(3))
+    content = stored_costs.to_bytes([steps])
+    names = {name.partition(".")[0] for name in stored_costs.arrays_of(content) if "." in name}
+    assert names == {"Compute", "Compress", "Average", "Mix", "Join"}
+    assert same(stored_costs.from_bytes(content), [steps])
