@@ -118,7 +118,7 @@ def _simgmc(task: Task, rounds: int, algorithm_of: Callable) -> Tensor:
     def rounds_of_training():
         for _ in range(rounds):
             task.mark()  # the network of the rounds before has been simulated up to here
-            yield trainer.run_round()
+            yield trainer.next_round()
 
     timing = simulate(cluster, rounds_of_training())
     task.mark()

@@ -129,7 +129,7 @@ class RoundLog(MutableSequence[RoundCosts]):
 
 
 def _unpacked(costs: tuple) -> RoundCosts:
-    return tuple(
+    return RoundCosts(
         kind(*(value.array() if isinstance(value, _Packed) else value for value in values)) for kind, *values in costs
     )
 
@@ -201,7 +201,7 @@ def from_bytes(content: bytes, where: str = "costs") -> list[RoundCosts]:
         schema = json.loads(str(arrays["schema"]))["steps"]
         steps = [iter(_steps(name, kinds, arrays, where)) for name, kinds in schema.items()]
         order = iter(arrays["kinds"].tolist())
-        return [tuple(next(steps[next(order)]) for _ in range(n)) for n in arrays["steps_per_round"].tolist()]
+        return [RoundCosts(next(steps[next(order)]) for _ in range(n)) for n in arrays["steps_per_round"].tolist()]
     except DAMAGED:
         raise SimgmcError(f"{where} is not a file of stored costs, or it is damaged") from None
 

@@ -1,7 +1,9 @@
 """What a round costs: the one thing that numerics and cluster say to each other.
 
-Numerics (torch) produces a :class:`RoundCosts` for every round; the cluster (simpy)
-turns it into time. Plain numpy, so that stored costs can be replayed without torch.
+Training (torch) makes a :class:`Round`, the cluster (simpy) turns its steps into time. Who takes
+part in an average may depend on that time, so the cluster says so at each average. What a round has
+cost in the end is kept as :class:`RoundCosts`. Plain numpy, so that stored costs can be replayed
+without torch.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
+
+from simgmc.core.errors import SimgmcError
 
 MAX_UNITED = 64
 """Workers up to which it is recorded how the supports of sparse messages unite: workers x workers numbers a round."""
@@ -92,9 +96,6 @@ class Wait:
 
 
 Step = Compute | Compress | Average | Mix | Wait
-RoundCosts = tuple[Step, ...]
-"""The steps of one round, in the order in which every worker takes them."""
-
 
 Participation = Literal["all", "present", "dropped", "carried"]
 """Who is in an average: everybody; those that are there; the first k messages, later ones
@@ -103,7 +104,7 @@ dropped or carried into the round that they arrive in."""
 
 @dataclass(frozen=True)
 class Membership:
-    """Who takes part in one exchange, as the clock had it."""
+    """Who takes part in one average, as the clock had it."""
 
     taken: frozenset[int]
     """Whose messages the average is of."""
@@ -113,12 +114,41 @@ class Membership:
     """Who had sent a message that came too late and is thrown away."""
 
 
-class Unfolding(Protocol):
-    """A round whose costs depend on who takes part: its steps become known while it is under way."""
+class Round(Protocol):
+    """One round, step by step: every average is resolved before the steps after it are asked for."""
 
     def step(self, number: int) -> Step | None:
-        """The step of that number, None past the last. An Average that is not settled yet has
-        everybody's message and ``down = 0``; steps after it are not to be asked for."""
+        """The step of that number, None past the last. An average that is not resolved yet has
+        everybody's message and ``down = 0``."""
 
-    def settle(self, number: int, membership: Membership) -> Average:
-        """Say who takes part in the exchange of a step; returns what it costs."""
+    def resolve(self, number: int, membership: Membership) -> Average:
+        """Say who takes part in the average that is step ``number``; returns what it costs."""
+
+
+class RoundCosts(tuple[Step, ...]):
+    """A round whose steps are all known, in the order in which every worker takes them."""
+
+    __slots__ = ()
+
+    def step(self, number: int) -> Step | None:
+        """The step of that number, None past the last."""
+        return self[number] if number < len(self) else None
+
+    def resolve(self, number: int, membership: Membership) -> Average:
+        """The average as it is known. Raises SimgmcError where others took part in it."""
+        average = self[number]
+        assert isinstance(average, Average)
+        if average.participants is not None and set(np.flatnonzero(average.participants)) != membership.taken:
+            raise SimgmcError(
+                "these costs are of another cluster, where others took part in the averages: train on this one"
+            )
+        return average
+
+
+def with_everybody(round: Round, workers: int) -> RoundCosts:
+    """Run a round to its end with all workers in every average; returns what it costs."""
+    everybody = Membership(frozenset(range(workers)), workers)
+    steps: list[Step] = []
+    while (step := round.step(len(steps))) is not None:
+        steps.append(round.resolve(len(steps), everybody) if isinstance(step, Average) else step)
+    return RoundCosts(steps)

@@ -251,8 +251,7 @@ class Simulation:
             timing = simulate(cluster_settings(first.scenario, training.method, training.seed), rounds, round_done)
             live.over(len(timing.round_end))
             if len(training.points) > 1 and not training.bound:
-                for _ in rounds:  # that cluster stopped before the training's end; another may not
-                    pass
+                live.rest(rounds)  # that cluster stopped before the training's end; another may not
             self._directory.write_costs(training.key, live.record.rounds)
             if missing:
                 self._write(training, first, live.record, timing)

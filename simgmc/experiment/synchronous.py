@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from simgmc.core.errors import DivergenceError
 from simgmc.core.heap import Holes
 from simgmc.core.interruption import Interruption
-from simgmc.costs.steps import Average, Compute, Membership, Mix, RoundCosts, Step, Unfolding
+from simgmc.costs.steps import Average, Compute, Membership, Mix, Round, RoundCosts, Step, with_everybody
 from simgmc.experiment.evaluations import Evaluations
 from simgmc.experiment.record import Milestones, Record
 from simgmc.experiment.saved_training import SavedTraining
 from simgmc.results.directory.checkpoint import Checkpoints
 from simgmc.scenario import Scenario
+
+if TYPE_CHECKING:  # for annotations alone: replays load no torch
+    from simgmc.training.rounds import StackedRound
 
 
 class CommunicationCost:
@@ -49,25 +53,34 @@ class CommunicationCost:
 
 
 class _Watched:
-    """A round under way; notes where training diverges in it."""
+    """A round under way; tells the training what it cost once it is over, and where it diverges."""
 
-    def __init__(self, under_way: Unfolding, live: SynchronousTraining, number: int):
+    def __init__(self, under_way: StackedRound, live: SynchronousTraining, number: int):
         self._under_way, self._live, self._number = under_way, live, number
+        self._counted = False
 
     def step(self, number: int) -> Step | None:
         """As of the round."""
-        return self._noting(self._under_way.step, number)
+        step = self._noting(self._under_way.step, number)
+        if self._under_way.over:
+            self.finish()
+        return step
 
-    def settle(self, number: int, membership: Membership) -> Average:
+    def resolve(self, number: int, membership: Membership) -> Average:
         """As of the round."""
-        return self._noting(self._under_way.settle, number, membership)
+        return self._noting(self._under_way.resolve, number, membership)
+
+    def finish(self) -> None:
+        """Everybody has left the round, or is through with it."""
+        if not self._counted:
+            self._counted = True
+            self._live.count(self._under_way.finish(), self._number)
 
     def _noting(self, do: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return do(*arguments)
         except DivergenceError as error:
-            self._live.diverged_within = True
-            self._live.record.diverged, self._live.record.diverged_round = str(error), self._number
+            self._live.diverged_in(self._number, error)
             raise
 
 
@@ -104,7 +117,7 @@ class SynchronousTraining:
         self._time = 0.0
         self._diverged: DivergenceError | None = None
         self.diverged_within = False
-        """Whether training diverged in the middle of a round, as it was settled who takes part."""
+        """Whether training diverged in the middle of a round, as it was told who takes part."""
 
     def resume(self) -> int:
         """Go on from the last checkpoint, if there is one; returns the rounds that are finished."""
@@ -114,11 +127,10 @@ class SynchronousTraining:
             self.record.rcc = self._communication.ratio
         return len(self.record.rounds)
 
-    def rounds(self) -> Iterator[RoundCosts | Unfolding]:
+    def rounds(self) -> Iterator[Round]:
         """The costs of every round, computed when they are asked for; first those of finished ones.
 
-        Where some may be left out of an average the rounds are :class:`~simgmc.costs.steps.Unfolding`,
-        each to be over before the next is asked for.
+        Each is to be over before the next is asked for.
         """
         trainer, milestones, record = self._trainer, self._milestones, self.record
         for number in range(len(record.rounds)):
@@ -130,14 +142,11 @@ class SynchronousTraining:
                 self._evaluations.add(**self._now())
             while not milestones.over(trainer.rounds, trainer.gradients):
                 before, number = trainer.gradients, trainer.rounds + 1
-                if trainer.participation == "all":
-                    costs = trainer.run_round()
-                    self._count(costs, number)
-                    yield costs
-                else:
-                    under_way = trainer.begin_round()
-                    yield _Watched(under_way, self, number)
-                    self._count(under_way.finish(), number)
+                under_way = _Watched(trainer.next_round(), self, number)
+                yield under_way
+                if record.diverged is not None:
+                    return
+                under_way.finish()
                 if self._diverged is not None:
                     raise self._diverged
                 if milestones.due(trainer.rounds, trainer.gradients, before):
@@ -147,7 +156,18 @@ class SynchronousTraining:
         except DivergenceError as error:
             record.diverged, record.diverged_round = str(error), number
 
-    def _count(self, costs: RoundCosts, number: int) -> None:
+    def rest(self, rounds: Iterator[Round]) -> None:
+        """Train to the end where no cluster asks for rounds any more."""
+        with contextlib.suppress(DivergenceError):
+            for left in rounds:
+                with_everybody(left, self._trainer.workload.workers)
+
+    def diverged_in(self, number: int, error: DivergenceError) -> None:
+        """Training has diverged in a round that some have begun, if not all take part in it, or nobody."""
+        self.diverged_within = self._trainer.participation != "all"
+        self.record.diverged, self.record.diverged_round = str(error), number
+
+    def count(self, costs: RoundCosts, number: int) -> None:
         """Keep what a round cost."""
         self.record.rounds.append(costs)
         self._communication.add(costs)

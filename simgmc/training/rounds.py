@@ -1,4 +1,4 @@
-"""A stacked round step by step: at each exchange it waits to be told who takes part.
+"""One round of all workers at once, on ``(workers, d)`` tensors: it stops at each average to be told who takes part.
 
 What is exact about those who do not:
 
@@ -18,175 +18,366 @@ What is exact about those who do not:
 
 from __future__ import annotations
 
-import typing
-from collections.abc import Generator
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from simgmc.core.errors import SimgmcError
+from simgmc.algorithms import effects
+from simgmc.algorithms.worker import Algorithm, Worker
+from simgmc.compression.identity import Identity
+from simgmc.compression.message import Message
+from simgmc.compression.rows import for_each_row
+from simgmc.core.errors import DivergenceError, SimgmcError
 from simgmc.costs import steps as costs
+from simgmc.mixing import Mixing
+from simgmc.training.losses import LossSum
 
-if typing.TYPE_CHECKING:
-    from simgmc.training.stacked import StackedTrainer
+
+class HeldMessage(TypedDict):
+    """A late message that is carried into a later mean."""
+
+    vector: Tensor
+    """(d,), as decoded."""
+    nbytes: int
+    floats: int
+
+
+class Stack:
+    """All workers of a training, their vectors stacked: what a round begins with and leaves to the next."""
+
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        workload: Any,
+        weight_decay: float = 0.0,
+        seed: int = 0,
+        mixing: Mixing | None = None,
+        participation: costs.Participation = "all",
+    ):
+        """``mixing`` says who mixes with whom, for methods that do; ``participation`` who is in a mean."""
+        self.algorithm = algorithm
+        self.workload = workload
+        self.weight_decay = weight_decay
+        self.mixing = mixing
+        self.participation = participation
+        workers = workload.workers
+        self.worker = Worker(workload.initial_parameters()[None], workload.layout, seed, range(workers), workers)
+        algorithm.start(self.worker)
+        self.rounds = 0
+        """Rounds finished."""
+        self.gradients = 0
+        """Gradients that every worker has computed."""
+        self.losses = LossSum()
+        self.held: dict[int, HeldMessage] = {}
+        """Late messages that are carried, by worker."""
+        self.on_message: Callable[[Message], None] = lambda message: None
+        """Hears of every message that is sent."""
+
+    @property
+    def name(self) -> str:
+        """The method's class, for messages."""
+        return type(self.algorithm).__name__
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the training data so far."""
+        return self.gradients / self.workload.batches_per_epoch
 
 
 @dataclass(frozen=True, eq=False)
-class Offer:
-    """An exchange whose participants are not known yet: everybody's message."""
+class _Asked:
+    """An average that the program waits for."""
 
-    message: Any
-    reply: Any = None
+    message: Message
+    """Everybody's."""
+    reply: Callable[[Tensor], Message | Tensor] | None = None
     """As of :class:`simgmc.algorithms.effects.Average`."""
-    maximum: Any = None
-    """Numbers ``(..., n)`` whose maximum is asked for in place of the mean."""
+    numbers: Tensor | None = None
+    """``(..., n)``, where their maximum is asked for in place of the mean."""
+    background: bool = False
 
 
 class StackedRound:
-    """One round of a :class:`~simgmc.training.stacked.StackedTrainer`, as :class:`simgmc.costs.steps.Unfolding`.
+    """The next round of a stack, as :class:`simgmc.costs.steps.Round`; to be finished before the one after it.
 
-    It has run as far as it comes without being told who takes part. Raises DivergenceError
-    where a message is no longer finite.
+    Raises DivergenceError where a message is no longer finite.
     """
 
-    def __init__(self, trainer: StackedTrainer):
-        self._trainer = trainer
+    def __init__(self, stack: Stack, lr: float, previous_lr: float):
+        self._stack = stack
+        self._workers = frozenset(range(stack.workload.workers))
         self.steps: list[costs.Step] = []
+        """The steps known so far."""
         self.over = False
+        """Whether all are known."""
+        self._asked: _Asked | None = None
+        """The average that is the last step, until it is resolved."""
         self._answer: Any = None
-        self._offer: Offer | None = None
-        self._exchanges = 0
+        """What the program goes on with."""
+        self._averages = 0
+        self._losses: list[Tensor] = []
         self._missing: set[int] = set()
         """Workers that miss this round."""
         self._before: dict[str, Any] = {}
-        self._buffers: dict[str, torch.Tensor] = {}
-        self._held_before = dict(trainer.held)
-        if trainer.participation != "all":
-            self._before = dict(trainer.worker.state())
-            self._buffers = trainer.workload.state_dict()
-            self._missing |= set(trainer.held)
-        self._program: Generator[Offer, Any, None] = trainer.walk(self.steps)
-        self._go_on()
+        self._buffers: dict[str, Tensor] = {}
+        self._held_before = dict(stack.held)
+        if stack.participation != "all":
+            self._before = dict(stack.worker.state())
+            self._buffers = stack.workload.state_dict()
+            self._missing |= set(stack.held)
+        stack.worker.begin(stack.rounds, stack.epoch, lr, previous_lr, stack.weight_decay)
+        self._program = stack.algorithm.round(stack.worker)
+        self._run()
 
     def step(self, number: int) -> costs.Step | None:
         """The step of that number, None past the last."""
         while len(self.steps) <= number and not self.over:
-            self._go_on()
+            self._run()
         return self.steps[number] if number < len(self.steps) else None
 
-    def settle(self, number: int, membership: costs.Membership) -> costs.Average:
+    def resolve(self, number: int, membership: costs.Membership) -> costs.Average:
         """Form the mean of those who take part; the program goes on when its next step is asked for."""
-        offer, self._offer = self._offer, None
-        workers = set(range(self._trainer.workload.workers))
-        with self._trainer.divergence_named():
-            self._answer, average = self._trainer.average(offer, membership)
-        late = workers - membership.taken
-        if self._trainer.participation == "carried":
-            self._hold(offer.message, late - set(self._trainer.held))
-            self._trainer.release(membership.taken)
+        asked, unresolved = self._asked, self.steps[number]
+        if asked is None or number != len(self.steps) - 1 or not isinstance(unresolved, costs.Average):
+            raise RuntimeError(f"step {number} is not an average that waits to be resolved")
+        self._asked = None
+        stack = self._stack
+        with self._divergence_named():
+            answer, average = self._averaged(asked, unresolved, membership)
+        late = self._workers - membership.taken
+        if stack.participation == "carried":
+            self._hold(asked.message, late - stack.held.keys())
+            for rank in membership.taken:
+                stack.held.pop(rank, None)
         else:
             self._missing |= late - membership.lost
-        self.steps[number] = replace(average, background=self.steps[number].background)
-        return self.steps[number]
+        self.steps[number] = average
+        self._answer = (number, answer) if asked.background else answer
+        return average
 
-    def whole(self) -> costs.RoundCosts:
-        """Run to the end with everybody; returns what the round cost."""
-        everybody = frozenset(range(self._trainer.workload.workers))
-        while not self.over:
-            if self._offer is not None:
-                self.settle(len(self.steps) - 1, costs.Membership(everybody, len(everybody)))
-            self._go_on()
-        return tuple(self.steps)
+    def with_everybody(self) -> costs.RoundCosts:
+        """Run to the end with all workers in every average; returns what the round cost."""
+        return costs.with_everybody(self, len(self._workers))
 
     def finish(self) -> costs.RoundCosts:
-        """Run to the end after everybody has left the round; returns what it cost.
+        """Run to the end, once every average is resolved that somebody takes part in; returns what the round cost.
 
-        Where nobody was left for an exchange, the round has changed nothing.
+        Where nobody was left for an average, the round has changed nothing.
         """
-        if self._offer is not None:
+        if self._asked is not None:
             self._program.close()
-            self._offer = None
+            self._asked = None
             for name, value in self._before.items():
-                setattr(self._trainer.worker, name, value)
-            self._trainer.held = dict(self._held_before)
-            self._missing = set(range(self._trainer.workload.workers))
+                setattr(self._stack.worker, name, value)
+            self._stack.held = dict(self._held_before)
+            self._missing = set(self._workers)
             del self.steps[-1:]
             self._end()
         self.step(len(self.steps))
-        return tuple(self.steps)
+        return costs.RoundCosts(self.steps)
 
-    def _go_on(self) -> None:
-        """Run to the next exchange, or to the end."""
-        if self._offer is not None:
-            raise RuntimeError("an exchange is to be settled before the round goes on")
+    # the program ------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        """Run to the next average, or to the end."""
+        if self._asked is not None:
+            raise RuntimeError("an average is to be resolved before the round goes on")
         answer, self._answer = self._answer, None
-        with self._trainer.divergence_named():
-            try:
-                self._offer = self._program.send(answer)
-            except StopIteration:
-                self._end()
-                return
-        self._exchanges += 1
-        if self._trainer.participation in ("dropped", "carried") and self._exchanges > 1:
+        with self._divergence_named():
+            while self._asked is None:
+                try:
+                    effect = self._program.send(answer)
+                except StopIteration:
+                    self._end()
+                    return
+                answer = self._perform(effect)
+        self._check()
+
+    def _perform(self, effect: Any) -> Any:
+        """The answer to an effect, whose costs are written down; of an average it is not known yet."""
+        stack = self._stack
+        match effect:
+            case effects.Gradient(at=point, weight_decay=decays):
+                gradients, losses = stack.workload.gradients(point, stack.gradients)
+                if stack.weight_decay and decays:
+                    gradients.add_(point, alpha=stack.weight_decay)
+                self._losses.append(losses)
+                stack.gradients += 1
+                self.steps.append(costs.Compute())
+                return gradients
+            case effects.Average(message=content, reply=reply):
+                return self._ask(_Asked(self._sent(content), reply))
+            case effects.Maximum(numbers=numbers):
+                return self._ask(_Asked(self._sent(numbers), numbers=numbers))
+            case effects.Start(effect=effects.Average(message=content)):
+                return self._ask(_Asked(self._sent(content), background=True))
+            case effects.Mix(message=content):
+                return self._mix(content)
+            case effects.Start(effect=effects.Mix(message=content)):
+                answer = self._mix(content, background=True)
+                return len(self.steps) - 1, answer
+            case effects.Wait(handle=(step, answer)):
+                self.steps.append(costs.Wait(step))
+                return answer
+        raise TypeError(f"{stack.name} asks for {type(effect).__name__}, which a stacked run cannot do")
+
+    def _ask(self, asked: _Asked) -> None:
+        self._asked = asked
+        self._averages += 1
+        self.steps.append(self._unresolved(asked))
+
+    def _check(self) -> None:
+        """Refuse averages that not all workers can be in."""
+        asked, stack = self._asked, self._stack
+        if asked is None or stack.participation == "all":
+            return
+        if asked.background:
+            raise SimgmcError(f"{stack.name} starts an exchange and goes on: all workers have to take part in it")
+        if stack.participation == "present":
+            return
+        if self._averages > 1:
             raise SimgmcError(
-                f"round {self._trainer.rounds + 1} of {self._trainer.name} has several exchanges: a server that waits for the first k "
+                f"round {stack.rounds + 1} of {stack.name} has several exchanges: a server that waits for the first k "
                 "messages needs rounds with one, as whoever is late for the first has nothing to say in the second"
             )
-        if self._trainer.participation == "carried":
-            refusal = self._offer.message.late_refusal
+        if stack.participation == "carried":
+            refusal = asked.message.late_refusal
             if refusal is not None:
                 raise SimgmcError(refusal)
 
-    def _hold(self, message: Any, ranks: set[int]) -> None:
+    @contextlib.contextmanager
+    def _divergence_named(self) -> Iterator[None]:
+        """Names the round in which a number is no longer finite."""
+        try:
+            yield
+        except DivergenceError as error:
+            raise DivergenceError(f"round {self._stack.rounds + 1}: {error}") from None
+
+    def _end(self) -> None:
+        """Those that have missed the round are put back to its start."""
+        self.over = True
+        stack = self._stack
+        missing = sorted(self._missing)
+        if missing:
+            for name, value in stack.worker.state().items():
+                setattr(stack.worker, name, _put_back(value, self._before[name], missing))
+            buffers = stack.workload.state_dict()
+            for name, rows in buffers.items():
+                rows[missing] = self._buffers[name][missing]
+            stack.workload.load_state_dict(buffers)
+        stack.rounds += 1
+        there = sorted(self._workers - self._missing)
+        for losses in self._losses:
+            stack.losses.add(losses[there] if missing else losses)
+        self._before, self._buffers, self._losses = {}, {}, []
+
+    # messages ---------------------------------------------------------------------------
+
+    def _sent(self, content: Message | Tensor) -> Message:
+        """The message that travels; writes down the cost of compressing."""
+        message = self._message(content)
+        if message.compressed:
+            self.steps.append(costs.Compress(4 * message.d))
+        self._stack.on_message(message)
+        return message
+
+    def _message(self, content: Message | Tensor) -> Message:
+        """A tensor travels dense."""
+        return _DENSE(content, self._stack.worker.randomness()) if isinstance(content, Tensor) else content
+
+    def _everybody(self, sizes: np.ndarray) -> np.ndarray:
+        """(workers,): a message that is the same on all workers is sent by each of them."""
+        return np.broadcast_to(sizes, (len(self._workers),)).copy()
+
+    def _mix(self, content: Message | Tensor, background: bool = False) -> Tensor:
+        """Row k of W @ messages for every worker k; writes down what it costs.
+
+        A row is added in rank order, product by product, by one thread: its bits are the same
+        for any number of workers in one call and on any number of threads.
+        """
+        stack = self._stack
+        if stack.participation != "all":
+            raise SimgmcError(f"{stack.name} mixes with neighbours: there are no weights for some of them alone")
+        if stack.mixing is None:
+            raise TypeError(f"{stack.name} mixes with neighbours: the trainer needs a mixing")
+        mixing, number = stack.mixing, stack.rounds
+        message = self._sent(content)
+        held = message.dense()
+        held = held.expand(len(self._workers), *held.shape[1:])
+        answer = torch.empty_like(held, memory_format=torch.contiguous_format)
+
+        def add(rank: int) -> None:
+            own = answer[rank].zero_()
+            for sender, weight in mixing.row(number, rank):
+                own += weight * held[sender]
+
+        for_each_row(add, len(answer), held.device)
+        edges = mixing.edges[number % len(mixing.edges)]
+        nbytes, floats = self._everybody(message.nbytes), self._everybody(message.floats)
+        self.steps.append(costs.Mix(nbytes, edges, floats, background))
+        return answer
+
+    def _unresolved(self, asked: _Asked) -> costs.Average:
+        """What everybody's message weighs, before it is known who takes part."""
+        message = asked.message
+        up, floats = self._everybody(message.nbytes), self._everybody(message.floats)
+        for rank, late in self._stack.held.items():
+            up[rank], floats[rank] = late["nbytes"], late["floats"]
+        return costs.Average(up, 0, message.summable, message.item_bytes, floats, 0, background=asked.background)
+
+    def _averaged(
+        self, asked: _Asked, unresolved: costs.Average, membership: costs.Membership
+    ) -> tuple[Tensor, costs.Average]:
+        """The answer of an average that these workers take part in, and what it costs."""
+        taken = sorted(membership.taken)
+        mean = self._mean(asked.message, taken)
+        down = mean if asked.reply is None else self._message(asked.reply(mean.dense()))
+        whole = len(taken) == len(self._workers)
+        cost = replace(
+            unresolved,
+            down=int(down.nbytes[0]),
+            floats_down=int(down.floats[0]),
+            partial=asked.message.partial_sums() if self._stack.participation == "all" else None,
+            participants=None if whole else np.isin(np.arange(len(self._workers)), taken),
+            receivers=None if whole else membership.receivers,
+        )
+        if asked.numbers is None:
+            return down.dense(), cost
+        numbers = asked.numbers
+        return (numbers if whole or len(numbers) == 1 else numbers[taken]).amax(dim=0, keepdim=True), cost
+
+    def _mean(self, message: Message, taken: list[int]) -> Message:
+        """The mean over those who take part, in rank order; where a late message is held, of that one."""
+        held = self._stack.held
+        late = {rank: held[rank]["vector"] for rank in taken if rank in held}
+        if late:
+            return message.with_late(taken, late).mean()
+        return (message if len(taken) == len(self._workers) else message.among(taken)).mean()
+
+    def _hold(self, message: Message, ranks: set[int] | frozenset[int]) -> None:
         """Keep late messages, as vectors."""
         if not ranks:
             return
         dense = message.dense().reshape(-1, message.d)
         for rank in sorted(ranks):
             row = rank if message.rows > 1 else 0
-            self._trainer.held[rank] = {
-                "vector": dense[row].clone(),
-                "nbytes": int(message.nbytes[row]),
-                "floats": int(message.floats[row]),
-            }
+            self._stack.held[rank] = HeldMessage(
+                vector=dense[row].clone(), nbytes=int(message.nbytes[row]), floats=int(message.floats[row])
+            )
 
-    def _end(self) -> None:
-        self.over = True
-        trainer = self._trainer
-        missing = sorted(self._missing)
-        if missing:
-            for name, value in trainer.worker.state().items():
-                setattr(trainer.worker, name, _put_back(value, self._before[name], missing))
-            buffers = trainer.workload.state_dict()
-            for name, rows in buffers.items():
-                rows[missing] = self._buffers[name][missing]
-            trainer.workload.load_state_dict(buffers)
-        trainer.end_round(missing)
-        self._before, self._buffers = {}, {}
+
+_DENSE = Identity(values="fp32")
 
 
 def _put_back(now: Any, before: Any, ranks: list[int]) -> Any:
     """A stacked vector with the rows of these workers as they were; what all share stays."""
-    if not isinstance(now, torch.Tensor) or len(now) == 1 or now is before:
+    if not isinstance(now, Tensor) or len(now) == 1 or now is before:
         return now
     now = now.clone()
     now[ranks] = before[ranks] if len(before) > 1 else before
     return now
-
-
-def provisional(message: Any, held: dict[int, dict[str, Any]], workers: int) -> costs.Average:
-    """What everybody's message weighs, before it is known who takes part."""
-    up, floats = (np.broadcast_to(sizes, (workers,)).copy() for sizes in (message.nbytes, message.floats))
-    for rank, late in held.items():
-        up[rank], floats[rank] = late["nbytes"], late["floats"]
-    return costs.Average(up, 0, message.summable, message.item_bytes, floats, 0)
-
-
-def mean_of(message: Any, taken: frozenset[int], held: dict[int, dict[str, Any]], workers: int) -> Any:
-    """The mean over those who take part, in rank order; where a message is held, of that one."""
-    late = {rank: held[rank]["vector"] for rank in sorted(taken & held.keys())}
-    if late:
-        return message.with_late(sorted(taken), late).mean()
-    return (message if len(taken) == workers else message.among(sorted(taken))).mean()

@@ -74,7 +74,7 @@ def test_broadcasting_the_momentum_is_dense_and_the_mean_is_not():
     for what in ("mean", "update"):
         trainer = StackedTrainer(GMCServerMomentum(COMPRESSORS["top-k"], broadcast=what), PROBLEM, constant)
         for _ in range(30):
-            steps = trainer.run_round()
+            steps = trainer.next_round().with_everybody()
         down[what] = steps[-1].down
     assert down["update"] == 4 * PROBLEM.d
     assert down["mean"] <= 8 * 2 * PROBLEM.workers

@@ -42,7 +42,7 @@ def distances(variant, d, count, method):
     trainer = StackedTrainer(ALGORITHMS[name](**options), workload, lambda epoch: RATE)
     found = np.empty(ROUNDS)
     for number in range(ROUNDS):
-        trainer.run_round()
+        trainer.next_round().with_everybody()
         found[number] = np.linalg.norm(trainer.model().numpy() - workload.problem.optimum)
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from simgmc.algorithms import Algorithm, effects
+from simgmc.algorithms.worker import Program, Worker
 from simgmc.compression import build
 from simgmc.mixing import Mixing
 from simgmc.training.stacked import StackedTrainer
@@ -108,23 +110,30 @@ class Trajectory:
         return self.params.mean(1)
 
 
-class _Recording(StackedTrainer):
-    record: Round
+class _Recorded:
+    """An algorithm whose programs note what they ask for and get."""
 
-    def _perform(self, effect: Any, steps: list[Any]) -> Any:
-        answer = super()._perform(effect, steps)
-        if isinstance(effect, effects.Gradient):
-            self.record.points.append(effect.at)
-            self.record.gradients.append(answer.clone())
-        elif isinstance(effect, effects.Mix):
-            self.record.answers.append(answer)
-        return answer
+    def __init__(self, algorithm: Algorithm):
+        self._algorithm = algorithm
+        self.record: Round
 
-    def average(self, offer: Any, membership: Any) -> Any:
-        answer, cost = super().average(offer, membership)
-        if offer.maximum is None:
-            self.record.answers.append(answer)
-        return answer, cost
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._algorithm, name)
+
+    def round(self, worker: Worker) -> Program:
+        program, answer = self._algorithm.round(worker), None
+        with contextlib.suppress(StopIteration):
+            while True:
+                effect = program.send(answer)
+                answer = yield effect
+                match effect:
+                    case effects.Gradient(at=point):
+                        self.record.points.append(point)
+                        self.record.gradients.append(answer.clone())
+                    case effects.Average() | effects.Mix():
+                        self.record.answers.append(answer)
+                    case effects.Start(effect=effects.Average()):
+                        self.record.answers.append(answer[1])
 
 
 @functools.cache
@@ -138,13 +147,14 @@ def run(
     mixing: Mixing | None = None,
 ) -> Trajectory:
     """Train; equal arguments give the same object."""
-    trainer = _Recording(algorithm, workload, lr_at, weight_decay, seed, mixing)
+    recorded = _Recorded(algorithm)
+    trainer = StackedTrainer(recorded, workload, lr_at, weight_decay, seed, mixing)
     past = []
     for _ in range(rounds):
-        trainer.record = Round(lr_at(trainer.epoch), trainer.worker.state())
-        trainer.on_message = trainer.record.messages.append
-        trainer.run_round()
-        past.append(trainer.record)
+        recorded.record = Round(lr_at(trainer.epoch), trainer.worker.state())
+        trainer.on_message = recorded.record.messages.append
+        trainer.next_round().with_everybody()
+        past.append(recorded.record)
     return Trajectory(algorithm, trainer, past)
 
 

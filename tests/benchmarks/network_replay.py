@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 
-from simgmc.costs.steps import Average, Compress, Compute
+from simgmc.costs.steps import Average, Compress, Compute, RoundCosts
 from simgmc.network import ClusterSettings, ComputeTime, Duration, Host, simulate, star, worker_names
 
 
@@ -31,7 +31,7 @@ def main() -> None:
             up = draw.integers(40_000, 80_000, 1 if summable else chosen.workers) * np.ones(
                 chosen.workers, dtype=np.int64
             )
-            yield (Compute(1), Compress(1_000_000), Average(up, int(up.max()), summable, 4, up, 0))
+            yield RoundCosts((Compute(1), Compress(1_000_000), Average(up, int(up.max()), summable, 4, up, 0)))
 
     for name, summable in (
         ("parameter-server", False),

@@ -32,7 +32,7 @@ from simgmc.experiment import run as running
 from simgmc.experiment.assembly import Given
 from simgmc.results import report as reporting
 from simgmc.scenario import ScenarioFile
-from simgmc.training.stacked import StackedTrainer
+from simgmc.training.rounds import StackedRound
 from simgmc.workloads.classification import ClassificationWorkload
 from simgmc.workloads.data.catalogue import Dataset
 
@@ -92,9 +92,9 @@ def watch(device: str) -> Watch:
     found = Watch(device)
     ClassificationWorkload.gradients = found.timed("gradient", ClassificationWorkload.gradients)
     ClassificationWorkload.evaluate = found.timed("evaluate", ClassificationWorkload.evaluate)
-    StackedTrainer.average = found.timed("aggregate", StackedTrainer.average)
-    StackedTrainer._mix = found.timed("aggregate", StackedTrainer._mix)
-    StackedTrainer.run_round = found.timed("update", StackedTrainer.run_round)
+    StackedRound._averaged = found.timed("aggregate", StackedRound._averaged)
+    StackedRound._mix = found.timed("aggregate", StackedRound._mix)
+    StackedRound._run = found.timed("update", StackedRound._run)
     simulation.simulate = found.timed("simulate", simulation.simulate)
     reporting.draw_plots = found.timed("plots", reporting.draw_plots)
     known, build = set(), building.build_trainer

@@ -202,7 +202,7 @@ def test_a_rate_falls_over_all_rounds_however_many_gradients_these_take(method):
     )
     (training,) = trainings(file.points)
     trainer = build_trainer(training, WorkloadFactory("cpu", None, 1)(training.scenario, 3))
-    rates = [(trainer.run_round(), trainer.worker.lr)[1] for _ in range(12)]
+    rates = [(trainer.next_round().with_everybody(), trainer.worker.lr)[1] for _ in range(12)]
     assert rates == pytest.approx([0.05 * (1 + math.cos(math.pi * t / 12)) / 2 for t in range(12)])
 
 

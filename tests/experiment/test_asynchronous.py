@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from simgmc.algorithms.effects import Collect, Exchange, Gradient, Request, Send, Start, Wait
 from simgmc.core.errors import SimgmcError
-from simgmc.costs.steps import Compute
+from simgmc.costs.steps import Compute, RoundCosts
 from simgmc.network import ClusterSettings, ComputeTime, Duration, Host, simulate
 from simgmc.network.conditions.conditions import Pauses
 from simgmc.network.conditions.dynamics import Dynamics, LinkFailure
@@ -91,7 +91,7 @@ def test_the_nth_gradient_takes_as_long_as_in_round_n_of_a_synchronous_run():
     cluster = settings(4, {1: 3.0}, sigma=0.6)
     found = run(algorithm("ad-psgd", quadratic()), quadratic(), cluster, gradients=50)
     stacked = (
-        simulate(dataclasses.replace(cluster, collective="auto"), [(Compute(1),)] * 50)
+        simulate(dataclasses.replace(cluster, collective="auto"), [RoundCosts((Compute(1),))] * 50)
         .breakdown[:, :, 0]
         .cumsum(axis=0)
     )

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simgmc.core.errors import SimgmcError
-from simgmc.costs.steps import Compress, Compute
+from simgmc.costs.steps import Compress, Compute, RoundCosts
 from simgmc.network.cluster.breakdown import CATEGORIES
 from simgmc.network.cluster.cluster import ClusterSettings, simulate
 from simgmc.network.conditions.conditions import ComputeTime, Duration, Throughput
@@ -36,7 +36,7 @@ def cluster(
 
 
 def round_of(up, **kinds):
-    return (Compute(1), Compress(4000), message(up, **kinds))
+    return RoundCosts((Compute(1), Compress(4000), message(up, **kinds)))
 
 
 def test_a_parameter_server_round_is_compute_compress_push_add_pull():
@@ -140,7 +140,7 @@ def test_rounds_are_pulled_when_the_first_worker_needs_them_and_reported_when_th
 
 
 def test_an_identity_compressor_has_no_compress_step():
-    timing = simulate(cluster("ring"), [(Compute(1), message([1000] * 4))])
+    timing = simulate(cluster("ring"), [RoundCosts((Compute(1), message([1000] * 4)))])
     assert timing.breakdown[0, :, 1].tolist() == [0.0] * 4
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from simgmc.costs.steps import Compute, Mix
+from simgmc.costs.steps import Compute, Mix, RoundCosts
 from simgmc.network.cluster.breakdown import CATEGORIES
 from simgmc.network.cluster.cluster import ClusterSettings, simulate
 from simgmc.network.cluster.peers import Peers
@@ -37,7 +37,7 @@ def cluster(workers, **other):
 def sends(workers, *edges):
     """One round: a gradient, then the messages."""
     sizes = np.full(workers, NBYTES, dtype=np.int64)
-    return Compute(1), Mix(sizes, np.array(edges, dtype=np.int64), sizes // 4)
+    return RoundCosts((Compute(1), Mix(sizes, np.array(edges, dtype=np.int64), sizes // 4)))
 
 
 @pytest.mark.parametrize("recorder", [None, Recorder(0, 5)])

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simgmc.core.errors import SimgmcError
-from simgmc.costs.steps import Compute
+from simgmc.costs.steps import Compute, RoundCosts
 from simgmc.network.cluster.cluster import Cluster, ClusterSettings, simulate
 from simgmc.network.conditions.conditions import ComputeTime, Duration
 from simgmc.network.conditions.dynamics import Background, BandwidthTrace, Dynamics, LinkFailure, RandomBandwidth
@@ -39,7 +39,7 @@ def cluster(dynamics, collective="parameter-server", workers=2, latency=0.0, see
 def total(dynamics, **kinds):
     rounds = kinds.pop("rounds", 1)
     return simulate(
-        cluster(dynamics, **kinds), [(Compute(1), message([500_000] * kinds.get("workers", 2)))] * rounds
+        cluster(dynamics, **kinds), [RoundCosts((Compute(1), message([500_000] * kinds.get("workers", 2))))] * rounds
     ).total
 
 
@@ -57,11 +57,13 @@ def test_a_link_that_never_comes_back_ends_the_run_even_if_the_network_goes_on_c
         {"random": (RandomBandwidth(0.1, 0.1, source="worker0"),)},
         {"background": (Background(1, 1e3, 0.1),)},
     ):
-        timing = simulate(cluster(Dynamics(failures=(dead,), **extra)), [(Compute(1), message([500_000] * 2))] * 2)
+        timing = simulate(
+            cluster(Dynamics(failures=(dead,), **extra)), [RoundCosts((Compute(1), message([500_000] * 2)))] * 2
+        )
         assert re.search(r"worker1 -> server.*t = 1.25 s.*worker1 -> switch has no bandwidth", timing.stopped)
         late = simulate(
             cluster(Dynamics(failures=(LinkFailure("worker1", "switch", 4.25),), **extra)),
-            [(Compute(1), message([500_000] * 2))] * 3,
+            [RoundCosts((Compute(1), message([500_000] * 2)))] * 3,
         )
         assert len(late.round_end) == 1 and late.stopped
 
@@ -107,7 +109,7 @@ def test_random_bandwidth_depends_on_the_seed_only():
 
 def test_background_traffic_slows_the_run_down_and_is_counted():
     busy = Dynamics(background=(Background(4, 2e5, 0.2),))
-    timing = simulate(cluster(busy, workers=4, seed=3), [(Compute(1), message([500_000] * 4))] * 3)
+    timing = simulate(cluster(busy, workers=4, seed=3), [RoundCosts((Compute(1), message([500_000] * 4)))] * 3)
     assert timing.total > total(Dynamics(), workers=4, rounds=3) and timing.background_bytes > 0
 
 
@@ -142,9 +144,9 @@ def test_bytes_are_conserved_and_links_never_exceeded_under_faults_and_traces(se
             assert rate <= network.capacity[link] * (1 + EXACT)
 
     network.advance = watched
-    timing = run.run([(Compute(1), message([40_000] * 3))] * 2, None)
+    timing = run.run([RoundCosts((Compute(1), message([40_000] * 3)))] * 2, None)
     plain = simulate(
-        cluster(Dynamics(), collective, workers=3, latency=0.01), [(Compute(1), message([40_000] * 3))] * 2
+        cluster(Dynamics(), collective, workers=3, latency=0.01), [RoundCosts((Compute(1), message([40_000] * 3)))] * 2
     )
     assert (timing.sent_by_workers == plain.sent_by_workers).all()
     assert timing.link_bytes == pytest.approx(plain.link_bytes)

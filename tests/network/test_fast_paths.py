@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simgmc.costs.steps import Compress, Compute
+from simgmc.costs.steps import Compress, Compute, RoundCosts
 from simgmc.network import collectives
 from simgmc.network.cluster.breakdown import exchange_breakdown
 from simgmc.network.cluster.cluster import ClusterSettings, simulate
@@ -101,7 +101,7 @@ def test_whole_runs_are_the_same_with_and_without_the_fast_paths(name, seed, sig
             or bool(rng.integers(2))
         )
         up = np.full(workers, 4 * rng.integers(1, 5000)) if summable else rng.integers(1, 20000, workers)
-        rounds.append((Compute(1), Compress(4000), message(up, summable=summable)))
+        rounds.append(RoundCosts((Compute(1), Compress(4000), message(up, summable=summable))))
     fast, slow = (
         simulate(settings_of(name, which, seed, sigma, overheads, tuple(slowdown)), rounds) for which in (True, False)
     )
@@ -182,7 +182,7 @@ def test_the_server_in_arrays_equals_the_events(workers, seed, ties, overheads):
 def test_a_large_server_round_takes_the_fast_path_and_is_the_same():
     workers = 40
     rng = np.random.default_rng(1)
-    rounds = [(Compute(1), message(rng.integers(1, 20000, workers), summable=False)) for _ in range(3)]
+    rounds = [RoundCosts((Compute(1), message(rng.integers(1, 20000, workers), summable=False))) for _ in range(3)]
     fast, slow = (
         simulate(settings_of("parameter-server", which, 5, 0.3, Overheads(), (1.0,) * workers), rounds)
         for which in (True, False)

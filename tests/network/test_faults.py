@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from simgmc.core.errors import SimgmcError
-from simgmc.costs.steps import Compress, Compute
+from simgmc.costs.steps import Compress, Compute, RoundCosts
 from simgmc.network.cluster.breakdown import CATEGORIES
 from simgmc.network.cluster.cluster import ClusterSettings, simulate
 from simgmc.network.conditions.conditions import ComputeTime, Duration
@@ -15,7 +15,7 @@ from simgmc.network.topology.catalogue import star, worker_names
 from tests.network.exchanges import message, uniform
 
 EXACT = 1e-9
-ROUND = (Compute(1), message([120_000] * 3))
+ROUND = RoundCosts((Compute(1), message([120_000] * 3)))
 WAIT = CATEGORIES.index("wait")
 
 
@@ -73,7 +73,7 @@ def test_a_run_can_stop_at_a_crash():
 
 
 def test_a_crash_between_two_steps_of_a_round_is_survived():
-    costs = (Compute(1), Compress(100), message([120_000] * 3), Compute(1), message([120_000] * 3))
+    costs = RoundCosts((Compute(1), Compress(100), message([120_000] * 3), Compute(1), message([120_000] * 3)))
     timing = run(Crash(1, at=1.6, back=1.7), policy="without", costs=costs, rounds=3)
     assert timing.absent[0, 1] and not timing.absent[1:, 1].any() and len(timing.round_end) == 3
 

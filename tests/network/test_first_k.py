@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simgmc.core.errors import SimgmcError
-from simgmc.costs.steps import Compress, Compute
+from simgmc.costs.steps import Compress, Compute, RoundCosts
 from simgmc.network.cluster.cluster import ClusterSettings, simulate
 from simgmc.network.cluster.timeline import Recorder
 from simgmc.network.collectives import Options
@@ -53,7 +53,7 @@ class Told:
     def step(self, number):
         return self.steps[number] if number < len(self.steps) else None
 
-    def settle(self, number, membership):
+    def resolve(self, number, membership):
         self.log.append(membership)
         workers = len(self.steps[number].up)
         whole = len(membership.taken) == workers
@@ -68,9 +68,9 @@ class Told:
 
 def told(settings_, rounds=8, recorder=None):
     log = []
-    unfolding = [Told(log, len(settings_.workers)) for _ in range(rounds)]
-    timing = simulate(settings_, unfolding, recorder=recorder)
-    return timing, log, [tuple(one.steps) for one in unfolding]
+    plans = [Told(log, len(settings_.workers)) for _ in range(rounds)]
+    timing = simulate(settings_, plans, recorder=recorder)
+    return timing, log, [RoundCosts(one.steps) for one in plans]
 
 
 slowdowns = st.lists(st.floats(0.5, 6.0), min_size=4, max_size=4)
@@ -187,9 +187,9 @@ def test_stored_costs_come_to_the_same_times_and_refuse_another_cluster(late):
 
 def test_rounds_that_do_not_end_with_one_average_are_refused():
     for costs in [
-        (Compute(1),),
-        (Compute(1), message([8] * 4), Compute(1)),
-        (message([8] * 4, down=8), message([8] * 4)),
+        RoundCosts((Compute(1),)),
+        RoundCosts((Compute(1), message([8] * 4), Compute(1))),
+        RoundCosts((message([8] * 4, down=8), message([8] * 4))),
     ]:
         with pytest.raises(SimgmcError, match="end with one average"):
             simulate(cluster(3), [costs] * 2)
@@ -201,7 +201,7 @@ def test_rounds_that_do_not_end_with_one_average_are_refused():
 )
 def test_impossible_numbers_are_refused(k, says):
     with pytest.raises(SimgmcError, match=says):
-        simulate(cluster(k), [(Compute(1), message([8] * 4))])
+        simulate(cluster(k), [RoundCosts((Compute(1), message([8] * 4)))])
 
 
 # crashes that the others go on after ----------------------------------------------------

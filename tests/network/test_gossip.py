@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simgmc.core.errors import SimgmcError
-from simgmc.costs.steps import Compress, Compute, Mix, Wait
+from simgmc.costs.steps import Compress, Compute, Mix, RoundCosts, Wait
 from simgmc.mixing import gossip_graph, mixing
 from simgmc.network.cluster.breakdown import CATEGORIES
 from simgmc.network.cluster.cluster import ClusterSettings, simulate
@@ -42,7 +42,7 @@ def mix(name, workers=4, nbytes=1000, round=0, background=False, **options) -> M
 
 @pytest.mark.parametrize(("name", "neighbours"), [("ring", 2), ("complete", 5), ("exponential", 3), ("torus", 3)])
 def test_a_round_on_a_star_takes_the_latency_and_all_copies_through_the_uplink(name, neighbours):
-    timing = simulate(cluster(6), [(Compute(1), mix(name, 6))] * 3)
+    timing = simulate(cluster(6), [RoundCosts((Compute(1), mix(name, 6)))] * 3)
     one = 0.1 + LATENCY + neighbours * 1000 / BANDWIDTH
     assert timing.round_end == pytest.approx(np.outer([1, 2, 3], np.full(6, one)), rel=EXACT)
     assert timing.sent_by_workers.tolist() == timing.received_by_workers.tolist() == [6000.0 * neighbours] * 3
@@ -53,9 +53,12 @@ def test_a_gradient_has_the_same_straggler_draw_whatever_is_launched_before_it()
     """Rounds compared with each other differ in how they communicate, not in who is slow."""
     compute = ComputeTime(0.1, sigma=0.5, exponential=0.2, seed=3)
     before = simulate(
-        cluster(6, compute=compute), [(mix("ring", 6, background=True), Compute(1), Wait(0), Compute(1))] * 3
+        cluster(6, compute=compute),
+        [RoundCosts((mix("ring", 6, background=True), Compute(1), Wait(0), Compute(1)))] * 3,
     )
-    after = simulate(cluster(6, compute=compute), [(Compute(1), Compress(400), mix("ring", 6), Compute(1))] * 3)
+    after = simulate(
+        cluster(6, compute=compute), [RoundCosts((Compute(1), Compress(400), mix("ring", 6), Compute(1)))] * 3
+    )
     drawn = [compute.times(number, 0, 1, 6) + compute.times(number, 1, 1, 6) for number in range(3)]
     for timing in (before, after):
         assert timing.breakdown[:, :, CATEGORIES.index("compute")] == pytest.approx(np.array(drawn), rel=EXACT)
@@ -63,7 +66,7 @@ def test_a_gradient_has_the_same_straggler_draw_whatever_is_launched_before_it()
 
 def test_the_centre_of_a_star_graph_sends_to_all_and_hears_from_all():
     """Uplink and downlink of worker 0 carry K - 1 messages each; the others are done when their copy is there."""
-    timing = simulate(cluster(5), [(Compute(1), mix("star", 5))])
+    timing = simulate(cluster(5), [RoundCosts((Compute(1), mix("star", 5)))])
     assert timing.round_end[0] == pytest.approx(np.full(5, 0.1 + LATENCY + 4 * 0.001), rel=EXACT)
 
 
@@ -72,7 +75,7 @@ def test_ring_gossip_on_a_ring_of_wires_uses_each_wire_once_a_direction():
     machines = hosts([10 * BANDWIDTH] * 6, [10 * BANDWIDTH] * 6, [0.0] * 6, servers=0)
     graph = topology.ring(machines, BANDWIDTH, LATENCY)
     settings_ = dataclasses.replace(cluster(6), graph=graph, collective="ring-all-reduce", server=None)
-    timing = simulate(settings_, [(Compute(1), mix("ring", 6))])
+    timing = simulate(settings_, [RoundCosts((Compute(1), mix("ring", 6)))])
     assert timing.round_end[0] == pytest.approx(np.full(6, 0.1 + LATENCY + 0.001), rel=EXACT)
     wires = [
         nbytes
@@ -83,17 +86,17 @@ def test_ring_gossip_on_a_ring_of_wires_uses_each_wire_once_a_direction():
 
 
 def test_adding_what_arrived_takes_its_stated_time():
-    timing = simulate(cluster(aggregation=Duration(0.05)), [(Compute(1), mix("ring"))])
+    timing = simulate(cluster(aggregation=Duration(0.05)), [RoundCosts((Compute(1), mix("ring")))])
     assert timing.round_end[0] == pytest.approx(np.full(4, 0.1 + LATENCY + 0.002 + 0.05), rel=EXACT)
     assert timing.breakdown[0, :, CATEGORIES.index("aggregate")] == pytest.approx(np.full(4, 0.05), rel=EXACT)
-    rate = simulate(cluster(aggregation=Throughput(1e5)), [(Compute(1), mix("ring"))])
+    rate = simulate(cluster(aggregation=Throughput(1e5)), [RoundCosts((Compute(1), mix("ring")))])
     assert rate.round_end[0] == pytest.approx(np.full(4, 0.1 + LATENCY + 0.002 + 0.03), rel=EXACT)
 
 
 def test_only_neighbours_wait_for_a_slow_worker():
     """On a ring of 8 the news of a slow worker travels one neighbour a round."""
     compute = ComputeTime(0.1, slowdown=(11, *[1] * 7))
-    timing = simulate(cluster(8, compute=compute), [(Compute(1), mix("ring", 8))] * 4)
+    timing = simulate(cluster(8, compute=compute), [RoundCosts((Compute(1), mix("ring", 8)))] * 4)
     usual = 0.1 + LATENCY + 0.002
     for number in range(3):
         far = [k for k in range(8) if min(k, 8 - k) > number + 1]
@@ -105,7 +108,7 @@ def test_the_breakdown_adds_up_to_each_workers_time():
     compute = ComputeTime(0.1, slowdown=(1, 2, 3, 4))
     timing = simulate(
         cluster(compute=compute, aggregation=Throughput(1e5)),
-        [(Compute(1), Compress(4000), mix("ring", nbytes=[100, 500, 900, 1300]))] * 5,
+        [RoundCosts((Compute(1), Compress(4000), mix("ring", nbytes=[100, 500, 900, 1300])))] * 5,
     )
     durations = np.diff(timing.round_end, axis=0, prepend=0.0)
     assert timing.breakdown.sum(axis=2) == pytest.approx(durations, rel=EXACT)
@@ -114,16 +117,16 @@ def test_the_breakdown_adds_up_to_each_workers_time():
 
 def test_models_travel_while_the_gradient_is_computed():
     """D-PSGD (cta): the longer of the two counts."""
-    steps = (mix("ring", background=True), Compute(1), Wait(0))
+    steps = RoundCosts((mix("ring", background=True), Compute(1), Wait(0)))
     hidden = simulate(cluster(), [steps] * 3)
     assert hidden.round_end[-1] == pytest.approx(np.full(4, 0.3), rel=EXACT)
     assert hidden.exposed == 0.0
-    slow = (mix("ring", nbytes=200_000, background=True), Compute(1), Wait(0))
+    slow = RoundCosts((mix("ring", nbytes=200_000, background=True), Compute(1), Wait(0)))
     assert simulate(cluster(), [slow]).round_end[0] == pytest.approx(np.full(4, LATENCY + 0.4), rel=EXACT)
 
 
 def test_a_directed_graph_that_varies_sends_one_message_a_round():
-    rounds = [(Compute(1), mix("one-peer-exponential", 8, round=t)) for t in range(6)]
+    rounds = [RoundCosts((Compute(1), mix("one-peer-exponential", 8, round=t))) for t in range(6)]
     timing = simulate(cluster(8), rounds)
     one = 0.1 + LATENCY + 0.001
     assert timing.round_end == pytest.approx(np.outer(np.arange(1, 7), np.full(8, one)), rel=EXACT)
@@ -131,13 +134,13 @@ def test_a_directed_graph_that_varies_sends_one_message_a_round():
 
 
 def test_a_single_worker_mixes_with_itself_in_no_time():
-    timing = simulate(cluster(1), [(Compute(1), mix("ring", 1))] * 2)
+    timing = simulate(cluster(1), [RoundCosts((Compute(1), mix("ring", 1)))] * 2)
     assert timing.round_end[:, 0] == pytest.approx([0.1, 0.2], rel=EXACT)
     assert timing.sent_by_workers.sum() == 0
 
 
 def test_a_recorder_changes_nothing_and_sees_the_messages():
-    rounds = [(Compute(1), mix("ring", nbytes=[100, 500, 900, 1300]))] * 3
+    rounds = [RoundCosts((Compute(1), mix("ring", nbytes=[100, 500, 900, 1300])))] * 3
     recorder = Recorder(0, 2)
     plain = simulate(cluster(), rounds)
     recorded = simulate(cluster(), rounds, recorder=recorder)
@@ -148,13 +151,13 @@ def test_a_recorder_changes_nothing_and_sees_the_messages():
 
 
 def test_buckets_do_not_apply_to_gossip():
-    rounds = [(Compute(1), mix("ring"))]
+    rounds = [RoundCosts((Compute(1), mix("ring")))]
     overlapped = simulate(cluster(overlap=Overlap(4)), rounds)
     assert np.array_equal(overlapped.round_end, simulate(cluster(), rounds).round_end)
 
 
 def test_a_crash_is_waited_for_by_the_neighbours_or_stops_the_run():
-    rounds = [(Compute(1), mix("ring", 8))] * 2
+    rounds = [RoundCosts((Compute(1), mix("ring", 8)))] * 2
     faults = Faults((Crash(2, 0.05, 1.05),), "wait")
     timing = simulate(cluster(8, faults=faults), rounds)
     usual = 0.1 + LATENCY + 0.002
@@ -168,7 +171,7 @@ def test_a_crash_is_waited_for_by_the_neighbours_or_stops_the_run():
 
 
 def test_averages_and_gossip_in_one_run_need_every_event():
-    rounds = [(Compute(1), message([1000] * 4)), (Compute(1), mix("ring"))]
+    rounds = [RoundCosts((Compute(1), message([1000] * 4))), RoundCosts((Compute(1), mix("ring")))]
     with pytest.raises(SimgmcError, match="fast = False"):
         simulate(cluster(), rounds)
     whole = simulate(cluster(fast=False), rounds)
@@ -191,7 +194,7 @@ def test_every_message_is_delivered_and_no_bound_is_broken_on_uneven_networks(da
             st.sampled_from(["ring", "star", "complete", "exponential", "one-peer-exponential"]), min_size=1, max_size=4
         )
     )
-    rounds = [(Compute(1), mix(name, workers, sizes, t)) for t, name in enumerate(names)]
+    rounds = [RoundCosts((Compute(1), mix(name, workers, sizes, t))) for t, name in enumerate(names)]
     timing = simulate(cluster(workers, star(machines), ComputeTime(0.01, slowdown=slow)), rounds)
     for number, (_, step) in enumerate(rounds):
         assert (

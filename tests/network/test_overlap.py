@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from simgmc.costs.steps import Average, Compute, Wait
+from simgmc.costs.steps import Average, Compute, RoundCosts, Wait
 from simgmc.network import ClusterSettings, ComputeTime, Duration, Host, simulate, star, worker_names
 
 K, BANDWIDTH, LATENCY, BYTES = 4, 1e6, 1e-3, 400_000
@@ -28,15 +28,15 @@ EXCHANGE = 2 * (K * BYTES / BANDWIDTH + 2 * LATENCY)
 
 @pytest.mark.parametrize("gradient", [0.1, 0.5, 3.0])
 def test_an_average_in_the_background_costs_only_what_computing_does_not_hide(gradient):
-    overlapped = (average(True), Compute(2), Wait(0))
+    overlapped = RoundCosts((average(True), Compute(2), Wait(0)))
     timing = simulate(settings(gradient), [overlapped] * 3)
     assert timing.total == pytest.approx(3 * max(2 * gradient, EXCHANGE), rel=1e-9)
-    blocking = simulate(settings(gradient), [(average(False), Compute(2))] * 3)
+    blocking = simulate(settings(gradient), [RoundCosts((average(False), Compute(2)))] * 3)
     assert blocking.total == pytest.approx(3 * (2 * gradient + EXCHANGE), rel=1e-9)
 
 
 def test_the_parts_of_an_overlapped_round_add_up_to_its_time():
-    timing = simulate(settings(0.3), [(average(True), Compute(2), Wait(0))] * 2)
+    timing = simulate(settings(0.3), [RoundCosts((average(True), Compute(2), Wait(0)))] * 2)
     assert np.allclose(timing.breakdown.sum(axis=(0, 2)), timing.round_end[-1], rtol=1e-12)
     exposed = timing.breakdown[..., 1:].sum(axis=(0, 2))
     assert np.allclose(exposed, timing.total - 4 * 0.3)

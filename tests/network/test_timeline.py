@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from simgmc.costs.steps import Compress, Compute
+from simgmc.costs.steps import Compress, Compute, RoundCosts
 from simgmc.network.cluster.chrome_trace import chrome_trace
 from simgmc.network.cluster.cluster import ClusterSettings, simulate
 from simgmc.network.cluster.settings import Overlap
@@ -16,7 +16,7 @@ from simgmc.network.topology.catalogue import star, worker_names
 from tests.network.exchanges import message, uniform
 
 EXACT = 1e-9
-COSTS = (Compute(1), Compress(4000), message([40_000] * 3))
+COSTS = RoundCosts((Compute(1), Compress(4000), message([40_000] * 3)))
 
 
 def settings(collective="parameter-server", latency=0.01, **more):
@@ -64,7 +64,7 @@ def test_the_chrome_trace_is_json_with_one_track_per_host_and_link():
 
 
 def test_buckets_overlap_with_the_backward_pass():
-    costs = (Compute(1), message([40_000] * 3))
+    costs = RoundCosts((Compute(1), message([40_000] * 3)))
     plain = simulate(settings("ring", 1e-4), [costs] * 3)
     hidden = simulate(settings("ring", 1e-4, overlap=Overlap(4)), [costs] * 3)
     assert hidden.total < plain.total and hidden.exposed < 1.0 == pytest.approx(plain.exposed)
@@ -74,13 +74,13 @@ def test_buckets_overlap_with_the_backward_pass():
 
 
 def test_one_bucket_and_no_backward_pass_is_no_overlap():
-    costs = (Compute(1), message([40_000] * 3))
+    costs = RoundCosts((Compute(1), message([40_000] * 3)))
     found = simulate(settings("ring", overlap=Overlap(1)), [costs] * 3)
     assert found.round_end == pytest.approx(simulate(settings("ring"), [costs] * 3).round_end, rel=EXACT)
 
 
 def test_auto_is_never_slower_than_any_single_collective():
-    costs = [(Compute(1), message([size] * 3)) for size in (40, 4_000, 4_000_000)]
+    costs = [RoundCosts((Compute(1), message([size] * 3))) for size in (40, 4_000, 4_000_000)]
     still = settings("auto", overlap=None)
     best = simulate(still, costs)
     assert sum(best.chosen.values()) == 3

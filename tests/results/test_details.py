@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simgmc.core.errors import SimgmcError
-from simgmc.costs.steps import Average, Compute
+from simgmc.costs.steps import Average, Compute, RoundCosts
 from simgmc.experiment.simulation import synchronous_details
 from simgmc.network import simulate
 from simgmc.network.cluster.cluster import ClusterSettings
@@ -184,7 +184,7 @@ def dense(nbytes):
 
 
 def test_a_parameter_server_round_is_two_messages_over_every_workers_links():
-    rounds = [(Compute(2), dense(4000)), (Compute(1), dense(400))]
+    rounds = [RoundCosts((Compute(2), dense(4000))), RoundCosts((Compute(1), dense(400)))]
     found = synchronous_details(rounds, simulate(on_star(), rounds))
     assert found.gradients.tolist() == [3, 3, 3]
     assert found.seconds[:, 0] == pytest.approx([1.5, 1.5, 6.0])
@@ -195,7 +195,7 @@ def test_a_parameter_server_round_is_two_messages_over_every_workers_links():
 
 
 def test_a_worker_computed_no_gradients_in_rounds_that_it_missed():
-    rounds = [(Compute(1), dense(400))] * 6
+    rounds = [RoundCosts((Compute(1), dense(400)))] * 6
     timing = simulate(on_star(faults=Faults((Crash(0, 0.1, 7.0),), "without")), rounds)
     missed = int(timing.absent[:, 0].sum())
     assert 0 < missed < 6

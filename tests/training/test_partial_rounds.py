@@ -90,14 +90,14 @@ def trainer(algorithm, participation="present", workers=K):
 
 def run(one, taken, lost=()):
     """One round in which these take part."""
-    under_way = one.begin_round()
-    number, settled = 0, []
+    under_way = one.next_round()
+    number, resolved = 0, []
     while (step := under_way.step(number)) is not None:
         if isinstance(step, Average):
-            settled.append(under_way.settle(number, Membership(frozenset(taken), K, frozenset(lost))))
+            resolved.append(under_way.resolve(number, Membership(frozenset(taken), K, frozenset(lost))))
         number += 1
     assert under_way.finish() == tuple(under_way.steps)
-    return settled
+    return resolved
 
 
 def bits(state):
@@ -126,12 +126,12 @@ SEVERAL = ("powersgd", "terngrad", "saef")
 def test_with_everybody_in_every_mean_the_bits_are_those_of_a_plain_training(name, participation):
     plain, told = trainer(method(name), "all"), trainer(method(name), participation)
     for _ in range(5):
-        costs = plain.run_round()
-        settled = run(told, range(K))
-        assert [(s.up.tolist(), s.down, s.floats_down) for s in settled] == [
+        costs = plain.next_round().with_everybody()
+        resolved = run(told, range(K))
+        assert [(s.up.tolist(), s.down, s.floats_down) for s in resolved] == [
             (s.up.tolist(), s.down, s.floats_down) for s in costs if isinstance(s, Average)
         ]
-        assert all(one.participants is None for one in settled)
+        assert all(one.participants is None for one in resolved)
     assert everything(plain) == everything(told)
 
 
@@ -150,9 +150,9 @@ def test_the_mean_is_that_of_those_who_take_part():
 def test_without_the_last_worker_the_training_is_that_of_the_others(name):
     whole, others = trainer(method(name)), trainer(method(name), "all", K - 1)
     for _ in range(5):
-        settled = run(whole, range(K - 1))
-        costs = [step for step in others.run_round() if isinstance(step, Average)]
-        assert [(one.up[: K - 1].tolist(), one.down) for one in settled] == [
+        resolved = run(whole, range(K - 1))
+        costs = [step for step in others.next_round().with_everybody() if isinstance(step, Average)]
+        assert [(one.up[: K - 1].tolist(), one.down) for one in resolved] == [
             (one.up.tolist(), one.down) for one in costs
         ]
     own = others.worker.state()
@@ -223,8 +223,8 @@ def test_a_message_one_round_late_enters_the_next_mean_with_its_size():
     fresh = trainer(method("gmc"), "carried")
     run(fresh, range(K))
     run(fresh, [0, 1, 2])
-    under_way = fresh.begin_round()
-    message = under_way._offer.message
+    under_way = fresh.next_round()
+    message = under_way._asked.message
     expected = (message.dense()[0] + message.dense()[1] + late["vector"]) / 3
     torch.testing.assert_close(one.worker.update[0], expected, rtol=1e-14, atol=0)
     assert second.down == 8 * int((expected != 0).sum())
@@ -250,7 +250,7 @@ def test_a_round_that_nobody_is_left_for_changes_nothing():
     one = trainer(method("doublesqueeze"))
     run(one, range(K))
     before, seen = bits(one.worker.state()), one.workload.running["seen"].clone()
-    under_way = one.begin_round()
+    under_way = one.next_round()
     costs = under_way.finish()
     assert not any(isinstance(step, Average) for step in costs) and one.rounds == 2
     assert bits(one.worker.state()) == before and torch.equal(one.workload.running["seen"], seen)
@@ -269,11 +269,11 @@ def test_a_round_that_nobody_is_left_for_changes_nothing():
 def test_methods_that_do_not_go_with_it_are_refused(name, participation, says):
     algorithm = ALGORITHMS[name]() if name == "overlap-local-sgd" else method(name)
     with pytest.raises(SimgmcError, match=says):
-        trainer(algorithm, participation).run_round()
+        trainer(algorithm, participation).next_round().with_everybody()
 
 
 def test_blocks_that_all_workers_draw_anew_cannot_be_carried():
     algorithm = ALGORITHMS["gmc"](compressor=build("rbgs", Linear().layout, density=0.5))
     run(trainer(algorithm, "dropped"), [0, 1])
     with pytest.raises(SimgmcError, match='use late = "dropped"'):
-        trainer(algorithm, "carried").run_round()
+        trainer(algorithm, "carried").next_round().with_everybody()

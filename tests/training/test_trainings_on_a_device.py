@@ -52,7 +52,7 @@ def trained(name, device):
     found = []
     for _ in range(4):
         FarDevice.waits.clear()
-        steps = trainer.run_round()
+        steps = trainer.next_round().with_everybody()
         waits = FarDevice.waits.total()
         found += [
             [getattr(step, "up", None) for step in steps],

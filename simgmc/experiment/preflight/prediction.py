@@ -108,7 +108,7 @@ def predict(training: Training, layout: Layout, batches_per_epoch: float) -> lis
     gradients = 0.0
     try:
         while len(rounds) < ROUNDS:
-            rounds.append(trainer.run_round())
+            rounds.append(trainer.next_round().with_everybody())
             gradients = trainer.gradients / len(rounds)
     except DivergenceError as error:  # at a huge rate noise diverges, too; what went before was sent
         if not rounds:
@@ -204,7 +204,7 @@ def wire_format(training: Training, layout: Layout) -> str:
             else:
                 trainer = build_trainer(training, NoiseWorkload(1, layout, 1.0, 0))
                 trainer.on_message = note
-                trainer.run_round()
+                trainer.next_round().with_everybody()
     except DivergenceError:
         return "; ".join(seen) or "diverges before it sends anything"
     return "; ".join(seen) or "sends nothing"

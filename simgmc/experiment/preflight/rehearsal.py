@@ -65,7 +65,7 @@ class _Rounds:
 
     def run_round(self) -> None:
         trainer = self._trainer
-        trainer.run_round()
+        trainer.next_round().with_everybody()
         points = trainer.model(), trainer.other_models(), trainer.models()
         self._waiting.append(points)
         self._evaluations.add(trainer.rounds, trainer.epoch, None, *points)

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Iterator
 import simpy
 
 from simgmc.core.errors import DivergenceError, SimgmcError
-from simgmc.costs.steps import Average, Compress, Compute, Membership, Mix, RoundCosts, Unfolding, Wait
+from simgmc.costs.steps import Average, Compress, Compute, Membership, Mix, Round, Wait
 from simgmc.network.cluster.breakdown import CATEGORIES
 from simgmc.network.cluster.communication import Communication, Joint, split
 from simgmc.network.cluster.fabric import Fabric
 from simgmc.network.cluster.first_k import FirstK
-from simgmc.network.cluster.rounds import Round, Rounds
+from simgmc.network.cluster.rounds import OpenRound, OpenRounds
 from simgmc.network.cluster.settings import ClusterSettings, Overlap
 from simgmc.network.cluster.timeline import Recorder
 from simgmc.network.cluster.timing import Record, Timing
@@ -40,11 +40,11 @@ class Cluster:
         self.recorder = recorder
         self.communication = Communication(settings, self.clock, self.fabric.network, recorder)
 
-    def run(self, rounds: Iterable[RoundCosts | Unfolding], on_round: Callable[[int, float], None] | None) -> Timing:
+    def run(self, rounds: Iterable[Round], on_round: Callable[[int, float], None] | None) -> Timing:
         """Walk all rounds with all workers."""
         workers = len(self.settings.workers)
         record = Record(workers, self.fabric.links, on_round, self.communication.chosen)
-        source = Rounds(iter(rounds), self.clock, workers)
+        source = OpenRounds(iter(rounds), self.clock, workers, self.settings.leaves_out)
         walk = self._worker
         if self.settings.waits_for_first:
             walk = FirstK(self.settings, self.clock, self.fabric.network, self.recorder, self._pass).worker
@@ -62,7 +62,7 @@ class Cluster:
         record.background_bytes = self.fabric.background_bytes
         return record.timing()
 
-    def _worker(self, worker: int, source: Rounds, record: Record) -> Iterator[simpy.Event]:
+    def _worker(self, worker: int, source: OpenRounds, record: Record) -> Iterator[simpy.Event]:
         clock, settings = self.clock, self.settings
         workers = len(settings.workers)
         number = 0
@@ -72,7 +72,7 @@ class Cluster:
             pending: dict[int, tuple[Joint, float]] = {}
             crash: Crash | None = None
             step = computed = 0
-            while crash is None and (cost := current.plan.step(step)) is not None:
+            while crash is None and (cost := current.costs.step(step)) is not None:
                 began = clock.now
                 if isinstance(cost, Compute):
                     if step not in current.compute:
@@ -84,7 +84,7 @@ class Cluster:
                     if (
                         settings.overlap is not None
                         and workers > 1
-                        and isinstance(current.plan.step(step + 1), Average)
+                        and isinstance(current.costs.step(step + 1), Average)
                     ):
                         busy += yield from self._overlapped(
                             worker, number, step, current, seconds, settings.overlap, spent
@@ -138,19 +138,19 @@ class Cluster:
             self._pass(number, current, source, record)
             number += 1
 
-    def _joint(self, current: Round, step: int, number: int) -> Joint:
+    def _joint(self, current: OpenRound, step: int, number: int) -> Joint:
         """The exchange of a step; the first to ask opens it."""
 
-        def settle(membership: Membership) -> Average:
-            return current.plan.settle(step, membership)
+        def resolve(membership: Membership) -> Average:
+            return current.costs.resolve(step, membership)
 
         return current.joint(
             step,
             0,
-            lambda: self.communication.open(current.plan.step(step), current.apart, current.gone, number, settle),
+            lambda: self.communication.open(current.costs.step(step), current.apart, current.gone, number, resolve),
         )
 
-    def _pass(self, number: int, current: Round, source: Rounds, record: Record) -> None:
+    def _pass(self, number: int, current: OpenRound, source: OpenRounds, record: Record) -> None:
         """One worker is through with a round; the last one closes it."""
         current.finished += 1
         if current.finished == len(self.settings.workers):
@@ -182,7 +182,9 @@ class Cluster:
             yield clock.until(crash.back)
             spent[_WAIT] += clock.now - began
 
-    def _gone(self, worker: int, number: int, crash: Crash, source: Rounds, record: Record) -> Iterator[simpy.Event]:
+    def _gone(
+        self, worker: int, number: int, crash: Crash, source: OpenRounds, record: Record
+    ) -> Iterator[simpy.Event]:
         """A worker is out; the others go on. Returns the round it joins again, None for never."""
         clock = self.clock
         source.leave(crash.back is not None)
@@ -217,12 +219,19 @@ class Cluster:
         return target
 
     def _overlapped(
-        self, worker: int, number: int, step: int, current: Round, seconds: float, overlap: Overlap, spent: list[float]
+        self,
+        worker: int,
+        number: int,
+        step: int,
+        current: OpenRound,
+        seconds: float,
+        overlap: Overlap,
+        spent: list[float],
     ) -> Iterator[simpy.Event]:
         """A gradient whose buckets are exchanged while it is still being computed. Returns the
         seconds in which an exchange was under way."""
         clock, settings = self.clock, self.settings
-        average = current.plan.step(step + 1)
+        average = current.costs.step(step + 1)
         pieces = split(average, overlap.buckets)
         began = clock.now
         end = settings.compute.done(worker, began, seconds)
@@ -275,15 +284,15 @@ class Cluster:
 
 def simulate(
     settings: ClusterSettings,
-    rounds: Iterable[RoundCosts | Unfolding],
+    rounds: Iterable[Round],
     on_round: Callable[[int, float], None] | None = None,
     recorder: Recorder | None = None,
 ) -> Timing:
     """Simulated time of a sequence of rounds on a cluster.
 
-    ``rounds`` is consumed lazily: round t is pulled when the first worker needs it. Where some
-    may be left out of an average (crashes that the others go on after, a server that waits for
-    the first k), rounds can be :class:`~simgmc.costs.steps.Unfolding` and are told who takes part.
+    ``rounds`` is consumed lazily: round t is pulled when the first worker needs it. Each is
+    told who takes part in its averages: at once, unless the clock decides (crashes that the others
+    go on after, a server that waits for the first k).
     ``on_round(t, time)`` is called when the last worker has finished round t. ``recorder``
     keeps what every worker, flow and link did (every event is then simulated).
 

@@ -45,7 +45,7 @@ _KEPT_SIZE = 1_000_000
 class Joint:
     """One exchange that several workers take part in.
 
-    ``settle`` is told who they are as soon as all that are there are ready, and says what the
+    ``resolve`` is told who they are as soon as all that are there are ready, and says what the
     exchange costs then; before, the size of the average is not known.
     """
 
@@ -56,9 +56,9 @@ class Joint:
         members: list[int],
         number: int,
         apart: bool,
-        settle: Callable[[Membership], Average] | None = None,
+        resolve: Callable[[Membership], Average] | None = None,
     ):
-        self._settle = settle
+        self._resolve = resolve
         self._communication = communication
         self._cost = cost
         self.number = number
@@ -83,16 +83,16 @@ class Joint:
     def ready(self, worker: int, now: float) -> None:
         """A worker has its message."""
         self._ready.append(worker)
-        if self._settled():
+        if self._resolved():
             self._communication.resize(self)
         self.inner.ready(self.members.index(worker), now)
 
-    def _settled(self) -> bool:
+    def _resolved(self) -> bool:
         """Whether it has turned out just now who takes part."""
-        if self._settle is None or len(self._ready) < len(self.members):
+        if self._resolve is None or len(self._ready) < len(self.members):
             return False
-        self._cost = self._settle(Membership(frozenset(self.members), len(self.members)))
-        self._settle = None
+        self._cost = self._resolve(Membership(frozenset(self.members), len(self.members)))
+        self._resolve = None
         return True
 
     def finish(self, participant: int, time: float) -> None:
@@ -111,7 +111,7 @@ class Joint:
             return
         self.inner.execution.abort()
         self.members = [member for member in self.members if member != worker]
-        self._settled()
+        self._resolved()
         self.inner = self._communication.create(self)
         now = self._communication.clock.now
         for member in self._ready:
@@ -173,11 +173,11 @@ class Communication:
         apart: bool,
         gone: set[int],
         number: int,
-        settle: Callable[[Membership], Average] | None = None,
+        resolve: Callable[[Membership], Average] | None = None,
     ) -> Joint:
         """An exchange of these messages in round ``number``, among the workers that are there: not
         ``gone`` from this round, nor crashed just now. ``apart``: no other exchange of its round is
-        under way meanwhile. ``settle``: see :class:`Joint`; for crashes that the others go on after.
+        under way meanwhile. ``resolve``: see :class:`Joint`; for crashes that the others go on after.
 
         Raises :class:`~simgmc.core.errors.SimgmcError` for gossip among those that are left, and for
         gossip after an exchange that was solved on the ground that it had the network to itself.
@@ -196,7 +196,7 @@ class Communication:
         if self.settings.faults.policy != "without":
             return Joint(self, cost, list(workers), number, apart)
         gone = gone | self.settings.faults.absent(self.clock.now, workers)
-        return Joint(self, cost, [worker for worker in workers if worker not in gone], number, apart, settle)
+        return Joint(self, cost, [worker for worker in workers if worker not in gone], number, apart, resolve)
 
     def create(self, joint: Joint) -> LiveExchange | SolvedExchange:
         """How a joint's exchange is simulated."""

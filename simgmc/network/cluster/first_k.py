@@ -26,7 +26,7 @@ from simgmc.costs.steps import Average, Compress, Compute, Membership
 from simgmc.network import collectives
 from simgmc.network.cluster.breakdown import CATEGORIES, chain
 from simgmc.network.cluster.exchange import Moved, moved
-from simgmc.network.cluster.rounds import Round, Rounds
+from simgmc.network.cluster.rounds import OpenRound, OpenRounds
 from simgmc.network.cluster.settings import ClusterSettings
 from simgmc.network.cluster.timeline import Recorder
 from simgmc.network.cluster.timing import NOTED, Record
@@ -47,8 +47,8 @@ class _Exchange(Execution):
 
     __slots__ = ("number", "step", "done", "taken", "_server", "_transfers", "_workers")
 
-    def __init__(self, server: FirstK, current: Round, number: int, step: int):
-        average = current.plan.step(step)
+    def __init__(self, server: FirstK, current: OpenRound, number: int, step: int):
+        average = current.costs.step(step)
         self.number = number
         self.step = step
         """Which step of the round it is."""
@@ -147,7 +147,7 @@ class FirstK:
         clock: Clock,
         network: FluidNetwork,
         recorder: Recorder | None,
-        passed: Callable[[int, Round, Rounds, Record], None],
+        passed: Callable[[int, OpenRound, OpenRounds, Record], None],
     ):
         self.settings = settings
         self.clock = clock
@@ -157,7 +157,7 @@ class FirstK:
         self._passed = passed
         self._first = settings.options.first(len(settings.workers))
         self._placement: Placement | None = None
-        self._open: tuple[_Exchange, Round] | None = None
+        self._open: tuple[_Exchange, OpenRound] | None = None
         """The round whose k-th message is awaited."""
         self._arrived: list[tuple[float, int, _Exchange]] = []
         """Messages that no average has taken yet."""
@@ -176,11 +176,11 @@ class FirstK:
             self._placement = Placement(structure, hosts, self.network.links, self.settings.overheads)
         return self._placement
 
-    def _exchange(self, current: Round, number: int) -> _Exchange:
+    def _exchange(self, current: OpenRound, number: int) -> _Exchange:
         """The exchange of a round; the first to begin it opens it."""
         if not current.joints:
             step = 0
-            while isinstance(found := current.plan.step(step), Compute | Compress):
+            while isinstance(found := current.costs.step(step), Compute | Compress):
                 step += 1
             if not isinstance(found, Average) or found.background:
                 raise SimgmcError(
@@ -221,8 +221,8 @@ class FirstK:
         taken = frozenset(worker for _, worker, _ in first)
         workers = range(len(self.settings.workers))
         lost = frozenset() if self.carries else frozenset(w for w in workers if exchange.gate[w] >= 0.0) - taken
-        average = current.plan.settle(exchange.step, Membership(taken, len(workers), lost))
-        if current.plan.step(exchange.step + 1) is not None:
+        average = current.costs.resolve(exchange.step, Membership(taken, len(workers), lost))
+        if current.costs.step(exchange.step + 1) is not None:
             raise SimgmcError(
                 f"round {exchange.number}: a server that waits for the first k messages needs rounds that end with one average"
             )
@@ -233,7 +233,7 @@ class FirstK:
 
     # the workers ----------------------------------------------------------------------
 
-    def worker(self, worker: int, source: Rounds, record: Record) -> Iterator[simpy.Event]:
+    def worker(self, worker: int, source: OpenRounds, record: Record) -> Iterator[simpy.Event]:
         """One worker's rounds, from answer to answer."""
         record.noted = self._noted = record.noted or {what: [] for what in NOTED}
         clock = self.clock
@@ -265,12 +265,12 @@ class FirstK:
     def _note(self, what: str, number: int, worker: int) -> None:
         self._noted[what].append((number, worker))
 
-    def _prepare(self, worker: int, current: Round, work: _Work) -> Iterator[simpy.Event]:
+    def _prepare(self, worker: int, current: OpenRound, work: _Work) -> Iterator[simpy.Event]:
         """Compute, compress, send; unless the answer comes first and the work is over."""
         clock, settings = self.clock, self.settings
         computed = 0
         for step in range(work.exchange.step):
-            cost = current.plan.step(step)
+            cost = current.costs.step(step)
             if isinstance(cost, Compress):
                 seconds = settings.compression.of(cost.nbytes)
             else:

@@ -8,38 +8,17 @@ from dataclasses import dataclass, field
 import numpy as np
 import simpy
 
-from simgmc.core.errors import SimgmcError
-from simgmc.costs.steps import Average, Membership, Mix, RoundCosts, Step, Unfolding
+from simgmc.core.errors import DivergenceError
+from simgmc.costs.steps import Average, Mix, Round, with_everybody
 from simgmc.network.cluster.communication import Joint
 from simgmc.network.flows.clock import Clock
 
 
-class Known:
-    """A round all of whose costs are known beforehand, as :class:`simgmc.costs.steps.Unfolding`."""
-
-    def __init__(self, steps: RoundCosts):
-        self.steps = steps
-
-    def step(self, number: int) -> Step | None:
-        """The step of that number, None past the last."""
-        return self.steps[number] if number < len(self.steps) else None
-
-    def settle(self, number: int, membership: Membership) -> Average:
-        """The exchange as it is known. Raises SimgmcError where others took part when its costs were stored."""
-        average = self.steps[number]
-        if average.participants is not None and set(np.flatnonzero(average.participants)) != membership.taken:
-            raise SimgmcError(
-                "these costs are of another cluster, where others took part in the averages: train on this one"
-            )
-        return average
-
-
 @dataclass
-class Round:
+class OpenRound:
     """A round that some worker has begun and not all have finished."""
 
-    plan: Unfolding
-    """What it costs."""
+    costs: Round
     apart: bool
     """Whether its exchanges are known to follow each other, none in the background."""
     finished: int = 0
@@ -58,19 +37,19 @@ class Round:
         return joints[piece]
 
 
-def _opened(costs: RoundCosts | Unfolding) -> Round:
-    if not isinstance(costs, tuple):
-        return Round(costs, apart=False)
-    return Round(Known(costs), apart=not any(isinstance(step, Average | Mix) and step.background for step in costs))
+class OpenRounds:
+    """Rounds in order, and who is away.
 
+    Unless the cluster ``leaves_out`` some workers of averages, everybody is in them: a round is
+    then resolved as soon as it is begun.
+    """
 
-class Rounds:
-    """Rounds in order, and who is away."""
-
-    def __init__(self, rounds: Iterator[RoundCosts | Unfolding], clock: Clock, workers: int):
+    def __init__(self, rounds: Iterator[Round], clock: Clock, workers: int, leaves_out: bool):
         self._rounds = rounds
         self._clock = clock
-        self._held: dict[int, Round] = {}
+        self._workers = workers
+        self._leaves_out = leaves_out
+        self._held: dict[int, OpenRound] = {}
         self._begun: dict[int, simpy.Event] = {}
         self.there = workers
         """How many workers take part now."""
@@ -80,24 +59,34 @@ class Rounds:
         """Rounds pulled so far."""
         self.over = False
         """Whether there are no more."""
-        self.on_pull: dict[int, Callable[[int, Round], None]] = {}
+        self.on_pull: dict[int, Callable[[int, OpenRound], None]] = {}
         """What to do for an absent worker when a round is begun without it."""
 
-    def get(self, number: int) -> Round | None:
+    def get(self, number: int) -> OpenRound | None:
         """Round ``number``, None past the last."""
         while self.pulled <= number and not self.over:
-            costs = next(self._rounds, None)
-            if costs is None:
+            begun = self._next()
+            if begun is None:
                 self.over = True
             else:
-                self._held[self.pulled] = _opened(costs)
+                self._held[self.pulled] = begun
                 self.pulled += 1
                 for notice in list(self.on_pull.values()):
-                    notice(self.pulled - 1, self._held[self.pulled - 1])
+                    notice(self.pulled - 1, begun)
             event = self._begun.pop(number, None)
             if event is not None:
                 event.succeed()
         return self._held.get(number)
+
+    def _next(self) -> OpenRound | None:
+        costs = next(self._rounds, None)
+        if costs is None or self._leaves_out:
+            return None if costs is None else OpenRound(costs, apart=False)
+        try:
+            steps = with_everybody(costs, self._workers)
+        except DivergenceError:  # there are no more rounds; whoever trains knows
+            return None
+        return OpenRound(steps, apart=not any(isinstance(step, Average | Mix) and step.background for step in steps))
 
     def open_rounds(self, number: int) -> list[int]:
         """Rounds from this one on that have been begun and not closed."""
