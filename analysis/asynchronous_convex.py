@@ -23,7 +23,7 @@ from matplotlib.ticker import FuncFormatter
 
 from simgmc.results.directory.run_directory import open_run
 from simgmc.results.figures.looks import look
-from simgmc.results.series.read import GAP, GridPoint, Results, Series, read_results
+from simgmc.results.series.read import GAP, ComparisonPoint, Results, Series, read_results
 
 STYLE = Path(__file__).parents[1] / "simgmc" / "results" / "figures" / "simgmc.mplstyle"
 WINDOW = 7
@@ -75,7 +75,7 @@ def table(results: Results) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _title(results: Results, point: GridPoint) -> str:
+def _title(results: Results, point: ComparisonPoint) -> str:
     return ", ".join(results.values(point)).removeprefix("partition ")
 
 

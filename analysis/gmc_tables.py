@@ -21,7 +21,7 @@ from pathlib import Path
 
 from simgmc.core.quantities import time_text
 from simgmc.results.directory.run_directory import open_run
-from simgmc.results.series.read import collective_text, read_results
+from simgmc.results.series.read import read_results, transport_text
 from simgmc.results.series.summary import summarize
 
 PAPER = {
@@ -70,7 +70,7 @@ def rows_of(directory: Path) -> dict[tuple[str, str], dict[str, dict]]:
         one = found.setdefault((kind, settings), {}).setdefault(
             row.method, {"final": row.final, "rcc": row.rcc, "times": {}}
         )
-        one["times"][collective_text(row.carrier)] = time_text(row.sim_time_s.mean)
+        one["times"][transport_text(row.transport)] = time_text(row.sim_time_s.mean)
     return found
 
 

@@ -24,7 +24,7 @@ from matplotlib.ticker import FuncFormatter
 from simgmc.core.quantities import parse
 from simgmc.results.directory.run_directory import open_run
 from simgmc.results.series.reach import advantage
-from simgmc.results.series.read import GridPoint, Results, read_results
+from simgmc.results.series.read import ComparisonPoint, Results, read_results
 
 STYLE = Path(__file__).parents[1] / "simgmc" / "results" / "figures" / "simgmc.mplstyle"
 BANDWIDTH = "cluster.bandwidth"
@@ -51,18 +51,18 @@ FORMS = (
 )
 
 
-def points_of(results: Results, form: Form) -> list[tuple[str, GridPoint]]:
+def points_of(results: Results, form: Form) -> list[tuple[str, ComparisonPoint]]:
     """Its bandwidths as written, from low to high, with their grid points."""
-    found = [(dict(point.grid)[BANDWIDTH], point) for point in results.points if point.collective == form.collective]
+    found = [(dict(p.grid)[BANDWIDTH], p) for p in results.points if str(p.transport) == form.collective]
     return sorted(found, key=lambda pair: float(parse(pair[0])[0]))
 
 
-def speed(results: Results, form: Form, point: GridPoint, target: float):
+def speed(results: Results, form: Form, point: ComparisonPoint, target: float):
     """How many times sooner it meets the target (a Ratio)."""
     return advantage(results.reach(form.method, point, target), results.reach(form.against, point, target))
 
 
-def traffic(results: Results, method: str, point: GridPoint) -> float:
+def traffic(results: Results, method: str, point: ComparisonPoint) -> float:
     """Bytes that workers sent and received, the mean over seeds."""
     return float(
         np.mean(
@@ -117,7 +117,7 @@ def table(results: Results, target: float, epochs: float, seeds: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _final(results: Results, method: str, point: GridPoint) -> str:
+def _final(results: Results, method: str, point: ComparisonPoint) -> str:
     values = 100 * np.array([one["test_accuracy"][-1] for one in results.at(method, point)])
     return f"{values.mean():.2f} ± {values.std(ddof=1):.2f}"
 

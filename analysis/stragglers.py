@@ -25,7 +25,7 @@ from matplotlib.axes import Axes
 from simgmc.results.directory.details import idle_share
 from simgmc.results.directory.run_directory import RunDirectory, open_run
 from simgmc.results.series.reach import Ratio, Reach, advantage
-from simgmc.results.series.read import GridPoint, Results, read_results
+from simgmc.results.series.read import ComparisonPoint, Results, read_results
 
 STYLE = Path(__file__).parents[1] / "simgmc" / "results" / "figures" / "simgmc.mplstyle"
 SLOWDOWN = "cluster.hosts.worker3.slowdown"
@@ -55,7 +55,7 @@ class Case:
     """Mean and maximum over all gradients; None where there is none."""
 
 
-def case(run: RunDirectory, results: Results, method: str, point: GridPoint, target: float) -> Case:
+def case(run: RunDirectory, results: Results, method: str, point: ComparisonPoint, target: float) -> Case:
     """What the run found there."""
     details, series = run.details(), results.at(method, point)
     found = [details[one.key] for one in series]

@@ -197,7 +197,7 @@ def _loads(links: Sequence[tuple[str, str]], shares: np.ndarray, nbytes: np.ndar
 
 def _name(training: Training, point: GridPoint) -> str:
     where = [f"{key.removeprefix('cluster.')} {value}" for key, value in point.values.items() if key != COLLECTIVE_KEY]
-    return ", ".join([training.method.name, training.series(point).collective, *where, f"seed {training.seed}"])
+    return ", ".join([training.method.name, str(training.series(point).transport), *where, f"seed {training.seed}"])
 
 
 def write(watched: Watched, directory: RunDirectory, folder: Path) -> list[Path]:

@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from simgmc.core.errors import SimgmcError, show_value
+from simgmc.core.transport import Kind
 from simgmc.experiment.plan import Training, cluster_settings, trainings
 from simgmc.experiment.record import are_of
 from simgmc.network import ClusterSettings, simulate
@@ -134,19 +135,16 @@ def _explain_asynchronous(
 
 def _waiting(training: Training, point: GridPoint) -> str:
     """What waiting is for."""
-    carrier = training.series(point).collective
-    for begin, waiting in _WAITING.items():
-        if carrier.startswith(begin):
-            return waiting
-    return "waiting for slower workers"
+    return _WAITING[training.series(point).transport.kind]
 
 
-_WAITING = {
+_WAITING: dict[Kind, str] = {
+    "collective": "waiting for slower workers",
     "gossip": "waiting for neighbours",
     "asynchronous gossip": "waiting for neighbours",
     "pairwise": "waiting for a partner",
     "asynchronous server": "waiting for the server",
-}  # fmt: skip
+}
 
 
 def _on(training: Training, point: GridPoint) -> str:
@@ -154,8 +152,8 @@ def _on(training: Training, point: GridPoint) -> str:
     series = training.series(point)
     values = [value for key, value in point.values.items() if key != COLLECTIVE_KEY]
     values = [value if isinstance(value, str) else show_value(value) for value in values]
-    said = COLLECTIVE_KEY in point.values or series.on_its_own or not values
-    return ", ".join([series.collective, *values] if said else values)
+    said = COLLECTIVE_KEY in point.values or not series.transport.is_collective or not values
+    return ", ".join([str(series.transport), *values] if said else values)
 
 
 def _scaled(settings: ClusterSettings, bandwidth: float = 1.0, latency: float = 1.0) -> ClusterSettings:

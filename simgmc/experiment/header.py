@@ -82,7 +82,7 @@ def describe(scenario: Scenario) -> str:
         f" ({', '.join(f'{k} {_plain(v)}' for k, v in options.items())})" if options else ""
     )
     parts = [name, f"{cluster.bandwidth} and {cluster.latency} one way per host's link", _distance(cluster, workers)]
-    if cluster.collective in map(scenario.carrier, scenario.methods):
+    if any(scenario.transport(method).is_collective for method in scenario.methods):
         parts.append(cluster.collective + _first(cluster, workers))
     for host, own in cluster.hosts.items():
         said = [

@@ -93,12 +93,12 @@ def _of_cluster(key: str) -> bool:
 
 def _cluster_keys(point: GridPoint, method: Method) -> list[str]:
     """The grid's keys of the cluster that matter to a method: not the collective where it uses none."""
-    own = _series(point, method, 0).on_its_own
-    return [key for key in point.values if _of_cluster(key) and not (own and key == COLLECTIVE_KEY)]
+    uses_it = point.scenario.transport(method).is_collective
+    return [key for key in point.values if _of_cluster(key) and (uses_it or key != COLLECTIVE_KEY)]
 
 
 def _series(point: GridPoint, method: Method, seed: int) -> SeriesKey:
-    return SeriesKey(method.name, point.scenario.carrier(method), seed, point.values)
+    return SeriesKey(method.name, point.scenario.transport(method), seed, point.values)
 
 
 def bound(point: GridPoint, method: Method) -> bool:

@@ -129,7 +129,7 @@ class Stored:
         wanted = {key: cell(value) for key, value in training.values.items()}
         found: tuple[int, SeriesKey] | None = None
         for key, breakdown in self.finished.items():
-            own = {**dict(key.grid), COLLECTIVE_KEY: key.collective}
+            own = {**dict(key.grid), COLLECTIVE_KEY: str(key.transport)}
             same = all(own.get(name) == value for name, value in wanted.items())
             if same and (key.method, key.seed) == (training.method.name, training.seed):
                 if found is None or breakdown.rounds > found[0]:

@@ -189,12 +189,12 @@ def dry_run(
         for found in predict(training, workload.layout, workload.batches_per_epoch):
             bounded |= found.upper_bound
             sign = "≤ " if found.upper_bound else ""
-            carrier = training.series(found.point).collective
+            transport = str(training.series(found.point).transport)
             values = {key: value_text(cell(value)) for key, value in found.point.values.items()} | {
-                COLLECTIVE_KEY: carrier
+                COLLECTIVE_KEY: transport
             }
             if found.stopped:
-                where = ", ".join([carrier, *(values[key] for key in keys if key != COLLECTIVE_KEY)])
+                where = ", ".join([transport, *(values[key] for key in keys if key != COLLECTIVE_KEY)])
                 stops.append(f"{found.method} ({where}) ends early: {found.stopped}")
             through = sign + bytes_text(found.bytes_server) if found.bytes_server else "-"
             numbers = str(found.rounds), sign + time_text(found.sim_time_s), bytes_text(found.bytes_up), through

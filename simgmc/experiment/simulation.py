@@ -278,5 +278,5 @@ class Simulation:
 
     def _say_if_stopped(self, series: SeriesKey, why: str | None) -> None:
         if why:
-            where = [series.method, series.collective, *(value for _, value in series.grid), f"seed {series.seed}"]
+            where = [series.method, str(series.transport), *(value for _, value in series.grid), f"seed {series.seed}"]
             self._listener.warned(f"{', '.join(where)}: ended early: {why}")

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from simgmc.results.directory.details import FILES
-from simgmc.results.directory.run_directory import RunDirectory, SeriesKey
+from simgmc.results.directory.records import grid_texts
+from simgmc.results.directory.run_directory import RunDirectory
 from simgmc.results.figures.plots import draw_plots, left_out
 from simgmc.results.figures.trajectories import Surface
 from simgmc.results.series.grids import MAX_POINTS, is_large
 from simgmc.results.series.loads import loads_of
-from simgmc.results.series.read import GridPoint as Place
-from simgmc.results.series.read import Results, read_results
+from simgmc.results.series.read import ComparisonPoint, Results, read_results
 from simgmc.results.series.summary import summarize, write_summary
 from simgmc.results.tables.large_tables import print_large_summary
 from simgmc.results.tables.load_table import print_loads
@@ -57,12 +57,12 @@ def _line(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def _surfaces(points: Sequence[GridPoint], results: Results) -> dict[Place, Surface]:
+def _surfaces(points: Sequence[GridPoint], results: Results) -> dict[ComparisonPoint, Surface]:
     """The objective at each grid point, where it is a function of two parameters."""
     found = {}
     for point in points:
         workload = point.scenario.workload
         surface = workload.entry.surface(workload.problem.options) if isinstance(workload, ProblemWorkload) else None
         if surface is not None:
-            found[SeriesKey("", "", 0, point.values).grid] = surface
+            found[grid_texts(point.values)] = surface
     return {place: found[place.grid] for place in results.points if place.grid in found}

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from simgmc.algorithms import ALGORITHMS
 from simgmc.compression import COMPRESSORS
 from simgmc.core.errors import SimgmcError, suggestion
+from simgmc.core.transport import Transport
 from simgmc.costs.steps import MAX_UNITED
 from simgmc.mixing import Mixing
 from simgmc.network import worker_names
@@ -228,19 +229,16 @@ class Scenario(Table):
         """A method's own table, or the one that all share."""
         return self.gossip if method.gossip is None else method.gossip
 
-    def carrier(self, method: Method) -> str:
-        """What carries a method's messages: the cluster's collective, or ``gossip ring``, ``pairwise torus``
-        (the graph), ``asynchronous gossip ...``, ``asynchronous server``."""
+    def transport(self, method: Method) -> Transport:
+        """What carries a method's messages: the cluster's collective, a graph that it gossips on, or a server."""
         algorithm = ALGORITHMS[method.algorithm]
         if algorithm.centralised:
-            return "asynchronous server"
+            return Transport("asynchronous server")
         if not algorithm.asynchronous and algorithm.mixing == "none":
-            return self.cluster.collective
+            return Transport("collective", self.cluster.collective)
         table = self.gossip_of(method)
-        return (
-            f"{algorithm.exchange if algorithm.asynchronous else 'gossip'} "
-            f"{'complete' if table is None else table.graph_text}"
-        )
+        kind = algorithm.exchange if algorithm.asynchronous else "gossip"
+        return Transport(kind, "complete" if table is None else table.graph_text)
 
     @staticmethod
     def has_graph(method: Method) -> bool:

@@ -28,7 +28,7 @@ METHODS = [
     {"name": "OSGP", "algorithm": "osgp", "gossip": {"graph": "exponential"}},
     {"name": "Async", "algorithm": "async-sgd", "learning_rate": 0.02},
 ]
-CARRIERS = {
+TRANSPORTS = {
     "Gossip": "gossip ring",
     "Torus": "gossip torus",
     "Swarm": "pairwise ring",
@@ -62,7 +62,7 @@ def rows(run, file):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("carriers")
+    folder = tmp_path_factory.mktemp("transports")
     (folder / "small.toml").write_text(tomli_w.dumps(content()))
     command("run", folder / "small.toml", "--out", folder / "run")
     return folder / "run"
@@ -70,7 +70,7 @@ def finished(tmp_path_factory):
 
 def test_a_method_that_uses_no_collective_is_trained_once_whatever_collectives_the_grid_has():
     plan = trainings(ScenarioFile(content(), "small.toml").points)
-    assert {one.method.name: len(one.points) for one in plan} == {"DMSGD": 2, **dict.fromkeys(CARRIERS, 1)}
+    assert {one.method.name: len(one.points) for one in plan} == {"DMSGD": 2, **dict.fromkeys(TRANSPORTS, 1)}
     assert len(plan) == len(METHODS)
     assert not any("collective" in one.key for one in plan)
 
@@ -88,9 +88,9 @@ def test_every_file_names_what_carried_the_messages(finished):
         found = {}
         for row in rows(finished, file):
             found.setdefault(row["method"], set()).add(row["collective"])
-        for method, carriers in found.items():
-            assert carriers == (set(GRID) if method == "DMSGD" else {CARRIERS[method]}), (file, method)
-    assert {row["method"] for row in rows(finished, "breakdown.csv")} == {"DMSGD", *CARRIERS}
+        for method, transports in found.items():
+            assert transports == (set(GRID) if method == "DMSGD" else {TRANSPORTS[method]}), (file, method)
+    assert {row["method"] for row in rows(finished, "breakdown.csv")} == {"DMSGD", *TRANSPORTS}
     assert len(rows(finished, "breakdown.csv")) == 7
 
 
@@ -99,9 +99,9 @@ def test_methods_without_a_collective_are_compared_on_each_and_called_by_what_th
     assert [results.label(point) for point in results.points] == ["parameter-server", "ring"]
     assert results.names == {
         "DMSGD": "DMSGD",
-        **{method: f"{method} ({carrier})" for method, carrier in CARRIERS.items()},
+        **{method: f"{method} ({transport})" for method, transport in TRANSPORTS.items()},
     }
-    for method in CARRIERS:
+    for method in TRANSPORTS:
         assert results.at(method, results.points[0]) == results.at(method, results.points[1]) != []
     summary = {(row["method"], row["compared_on"]): row for row in rows(finished, "summary.csv")}
     assert set(summary) == {(method["name"], collective) for method in METHODS for collective in GRID}

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from simgmc.core.transport import Transport
 from simgmc.results.directory.run_directory import Breakdown, Evaluation, RunDirectory, SeriesKey, create
 
 
@@ -33,7 +34,7 @@ def write_run(
         for method, curve in methods.items():
             nbytes = (round_bytes or {}).get(method, 1000)
             for seed in seeds:
-                key = SeriesKey(method, point["cluster.collective"], seed, point)
+                key = SeriesKey(method, Transport.read(point["cluster.collective"]), seed, point)
                 step = round_s(method, point, seed)
                 rcc = nbytes / max((round_bytes or {"": 1000}).values())
                 for epoch in range(evaluations + 1):

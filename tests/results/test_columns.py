@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 
 from simgmc.core.errors import SimgmcError
+from simgmc.core.transport import Transport
 from simgmc.results.directory.run_directory import Evaluation, SeriesKey, open_run
 from simgmc.results.series.columns import read_columns
 from tests.results.synthetic_runs import accuracy_curve, write_run
+
+RING = Transport("collective", "ring")
 
 POINTS = [
     {"cluster.collective": c, "cluster.bandwidth": "1 Gbit/s", "text": 'a "b", c'} for c in ("ring", "parameter-server")
@@ -34,7 +37,7 @@ def test_columns_hold_what_the_evaluations_hold_bit_for_bit(tmp_path, loss_only)
 
 def test_series_whose_rows_are_interleaved_are_put_together(tmp_path):
     directory = write_run(tmp_path, {}, points=POINTS)
-    keys = [SeriesKey(method, "ring", 0, POINTS[0]) for method in "ab"]
+    keys = [SeriesKey(method, RING, 0, POINTS[0]) for method in "ab"]
     for done in range(3):
         for key in keys:
             directory.evaluated(key, Evaluation(done, done / 2, done * 1.5, None, 1.0, None, done, done, None))

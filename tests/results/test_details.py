@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simgmc.core.errors import SimgmcError
+from simgmc.core.transport import Transport
 from simgmc.costs.steps import Average, Compute, RoundCosts
 from simgmc.experiment.simulation import synchronous_details
 from simgmc.network import simulate
@@ -18,10 +19,12 @@ from simgmc.results.directory.details import PARTS, Details, LinkTraffic, idle_s
 from simgmc.results.directory.run_directory import Evaluation, SeriesKey, create, open_run
 from tests.results.synthetic_runs import breakdown
 
+RING = Transport("collective", "ring")
+
 FILES = ("workers.csv", "links.csv", "staleness.csv")
 GRID = ("cluster.bandwidth",)
 KEYS = [
-    SeriesKey(method, "ring", seed, {"cluster.bandwidth": "1 Mbit/s"})
+    SeriesKey(method, RING, seed, {"cluster.bandwidth": "1 Mbit/s"})
     for method in ("SwarmSGD", "a,b")
     for seed in (0, 1)
 ]
@@ -75,7 +78,7 @@ def test_files_have_the_documented_columns_after_those_of_the_series(tmp_path):
 
 def test_what_is_stale_is_told_and_read_back_and_in_older_runs_it_is_gradients(tmp_path):
     directory = create(tmp_path, "x", grid_keys=("cluster.bandwidth",))
-    key = SeriesKey("OSGP", "asynchronous gossip ring", 0, {"cluster.bandwidth": "1 Mbit/s"})
+    key = SeriesKey("OSGP", Transport.read("asynchronous gossip ring"), 0, {"cluster.bandwidth": "1 Mbit/s"})
     directory.finish(key, breakdown(5, 10.0, 10, "ring"), dataclasses.replace(details(), stale="messages"))
     assert directory.details()[key].stale == "messages"
     file = tmp_path / "staleness.csv"
@@ -134,7 +137,7 @@ def test_runs_from_before_details_were_written_stay_readable_and_go_on(tmp_path)
         (tmp_path / name).unlink()
     again = create(tmp_path, "x", grid_keys=GRID)
     assert (again.details(), again.finished()) == ({}, set(KEYS))
-    new = SeriesKey("new", "ring", 0, {"cluster.bandwidth": "1 Mbit/s"})
+    new = SeriesKey("new", RING, 0, {"cluster.bandwidth": "1 Mbit/s"})
     write(again, [new])
     assert list(again.details()) == [new]
 

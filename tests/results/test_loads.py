@@ -6,6 +6,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from rich.console import Console
 
+from simgmc.core.transport import Transport
 from simgmc.results.directory.details import PARTS, Details, LinkTraffic
 from simgmc.results.directory.run_directory import Evaluation, SeriesKey, create
 from simgmc.results.figures import panels
@@ -36,7 +37,7 @@ def run(
     for collective in collectives:
         for place, method in enumerate(METHODS):
             for seed in seeds:
-                key = SeriesKey(method, collective, seed)
+                key = SeriesKey(method, Transport.read(collective), seed)
                 own = single and place == 1
                 for index in range(6):
                     time = index * step[place]
@@ -150,7 +151,7 @@ def test_no_bar_of_staleness_is_cut_off_by_a_panel_with_lower_ones(tmp_path):
     results = read_results(directory, METHODS)
     flat, steep = dict.fromkeys(range(10), 100), {0: 990, 1: 10}
     details = {
-        key: dataclasses.replace(one, staleness=flat if key.collective == "ring" else steep)
+        key: dataclasses.replace(one, staleness=flat if key.transport.name == "ring" else steep)
         for key, one in directory.details().items()
     }
     with panels.style():

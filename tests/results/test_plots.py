@@ -4,12 +4,13 @@ import sys
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from simgmc.core.transport import Transport
 from simgmc.results.figures import looks, panels
 from simgmc.results.figures.lines import measure_figure
 from simgmc.results.figures.plots import draw_plots, figures_of
 from simgmc.results.series.curves import finding, numeric_keys, reach_label, sweep_finding, wide
 from simgmc.results.series.reach import Reach
-from simgmc.results.series.read import GridPoint, read_results
+from simgmc.results.series.read import ComparisonPoint, read_results
 from tests.results.synthetic_runs import accuracy_curve, write_run
 from tests.results.visible import shown
 
@@ -264,7 +265,10 @@ def test_only_keys_with_three_quantities_of_one_kind_are_swept(tmp_path):
     results = read_results(directory)
     assert numeric_keys(results) == ["a.workers"]  # 1 Gbit/s and 1000 Mbit/s are the same
     assert results.label(results.points[0]) == "ring, 1 Gbit/s, model cnn, workers 4"
-    assert results.label(GridPoint("ring", results.points[0].grid)) == "ring, 1 Gbit/s, model cnn, workers 4"
+    assert (
+        results.label(ComparisonPoint(Transport("collective", "ring"), results.points[0].grid))
+        == "ring, 1 Gbit/s, model cnn, workers 4"
+    )
 
 
 def test_drawing_needs_no_torch_and_opens_no_window():

@@ -8,8 +8,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from simgmc.core.errors import SimgmcError
+from simgmc.core.transport import Transport
 from simgmc.results.directory.run_directory import Evaluation, SeriesKey, create, open_run
 from tests.results.synthetic_runs import accuracy_curve, breakdown, write_run
+
+RING = Transport("collective", "ring")
 
 POINTS = [{"cluster.collective": c, "cluster.bandwidth": "10 Mbit/s"} for c in ("parameter_server", "ring")]
 METHODS = {"DMSGD": accuracy_curve(0.9, 0.3), "GMC": accuracy_curve(0.88, 0.3)}
@@ -27,7 +30,7 @@ def small_run(path, **options):
 def test_metrics_have_the_documented_columns_then_the_grid_without_the_collective(tmp_path):
     directory = create(tmp_path, "x", grid_keys=("cluster.collective", "cluster.bandwidth", "workload.workers"))
     grid = {"cluster.collective": "ring", "cluster.bandwidth": "10 Mbit/s", "workload.workers": 8}
-    directory.evaluated(SeriesKey("GMC", "ring", 0, grid), ROW)
+    directory.evaluated(SeriesKey("GMC", RING, 0, grid), ROW)
     assert (tmp_path / "metrics.csv").read_text() == (
         "method,collective,seed,round,epoch,sim_time_s,train_loss,test_loss,test_accuracy,bytes_up,bytes_down,rcc,"
         "cluster.bandwidth,workload.workers\n"
@@ -47,22 +50,22 @@ def test_numbers_and_names_are_read_back_exactly(tmp_path_factory, value, loss, 
     name = name.encode("utf-8", "ignore").decode() or "x"
     directory = create(tmp_path_factory.mktemp("run"), "")
     written = Evaluation(1, value, value, loss, loss, None, nbytes, nbytes, loss)
-    directory.evaluated(SeriesKey(name, "ring", 3), written)
+    directory.evaluated(SeriesKey(name, RING, 3), written)
     ((key, (read,)),) = open_run(directory.path).evaluations().items()
-    assert key == SeriesKey(name, "ring", 3)
+    assert key == SeriesKey(name, RING, 3)
     assert repr(read) == repr(written)  # repr: NaN equals itself, -0.0 is not 0.0
 
 
 def test_a_count_of_bytes_is_a_whole_number(tmp_path):
     directory = create(tmp_path, "")
     with pytest.raises(ValueError, match="whole number"):
-        directory.evaluated(SeriesKey("GMC", "ring", 0), Evaluation(1, 1.0, 1.0, None, None, None, 1.5, 0, None))
+        directory.evaluated(SeriesKey("GMC", RING, 0), Evaluation(1, 1.0, 1.0, None, None, None, 1.5, 0, None))
 
 
 def test_a_series_of_another_grid_is_refused(tmp_path):
     directory = create(tmp_path, "", grid_keys=("cluster.latency",))
     with pytest.raises(ValueError, match="cluster.latency"):
-        directory.evaluated(SeriesKey("GMC", "ring", 0), ROW)
+        directory.evaluated(SeriesKey("GMC", RING, 0), ROW)
 
 
 def test_a_run_of_another_scenario_is_not_overwritten(tmp_path):
@@ -86,7 +89,7 @@ def test_a_run_of_another_scenario_is_not_overwritten(tmp_path):
 )
 def test_a_run_goes_on_if_its_scenario_says_the_same_however_it_is_written(tmp_path, there, continues):
     now = 'name = "a"\n\n[grid]\n"x" = [1]\n"y" = [2]\n'
-    create(tmp_path, "").evaluated(SeriesKey("GMC", "ring", 0), ROW)
+    create(tmp_path, "").evaluated(SeriesKey("GMC", RING, 0), ROW)
     (tmp_path / "scenario.toml").write_bytes(there.encode())
     if continues:
         create(tmp_path, now)
@@ -214,8 +217,8 @@ def test_what_was_evaluated_before_a_kill_can_be_read(tmp_path):
 def test_a_breakdown_is_read_back_exactly(tmp_path):
     directory = create(tmp_path, "")
     written = breakdown(100, math.pi, 12345, "ring")
-    directory.finish(SeriesKey("GMC", "ring", 0), written)
-    assert directory.breakdowns() == {SeriesKey("GMC", "ring", 0): written}
+    directory.finish(SeriesKey("GMC", RING, 0), written)
+    assert directory.breakdowns() == {SeriesKey("GMC", RING, 0): written}
 
 
 def test_writing_and_reading_runs_needs_no_heavy_library():

@@ -5,12 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simgmc.core.transport import Transport
 from simgmc.results.directory.run_directory import SeriesKey
 from simgmc.results.series.curves import curve, finding, sweep_finding
 from simgmc.results.series.reach import Reach, Spread, advantage, too_close
-from simgmc.results.series.read import ACCURACY, LOSS, GridPoint, Results, Series, value_text
+from simgmc.results.series.read import ACCURACY, LOSS, ComparisonPoint, Results, Series, value_text
 
-RING = GridPoint("ring")
+RING = Transport("collective", "ring")
+POINT = ComparisonPoint(RING)
 
 
 def series(times, accuracies, *, method="GMC", seed=0, losses=None) -> Series:
@@ -22,11 +24,11 @@ def series(times, accuracies, *, method="GMC", seed=0, losses=None) -> Series:
         "test_accuracy": np.array(accuracies, dtype=float),
         "test_loss": np.array(losses if losses is not None else accuracies, dtype=float),
     }
-    return Series(SeriesKey(method, "ring", seed), columns, None)
+    return Series(SeriesKey(method, RING, seed), columns, None)
 
 
 def results(*many: Series, measure=ACCURACY) -> Results:
-    return Results(many, tuple(dict.fromkeys(one.key.method for one in many)), (RING,), measure)
+    return Results(many, tuple(dict.fromkeys(one.key.method for one in many)), (POINT,), measure)
 
 
 def test_the_target_is_met_at_the_first_evaluation_at_or_above_it():
@@ -62,11 +64,11 @@ def test_a_spread_is_a_mean_and_a_sample_deviation():
 
 def test_seeds_that_miss_the_target_are_counted_and_not_averaged():
     run = results(series([0, 10, 20], [0.1, 0.9, 0.9]), series([0, 12, 24], [0.1, 0.2, 0.3], seed=1))
-    reach = run.reach("GMC", RING, 0.8)
+    reach = run.reach("GMC", POINT, 0.8)
     assert (reach.needed, reach.spent) == ({0: 10.0}, {1: 24.0})
     assert reach.spread == Spread(10.0, None, 1)
     assert reach.at_least == 17.0
-    assert run.reach("GMC", RING, 0.8, "bytes_up").needed == {0: 1000.0}
+    assert run.reach("GMC", POINT, 0.8, "bytes_up").needed == {0: 1000.0}
 
 
 @pytest.mark.parametrize(
@@ -156,9 +158,9 @@ def test_of_seeds_that_missed_the_target_the_range_has_no_end():
 )
 def test_who_is_sooner_is_left_open_where_the_evaluations_leave_it_open(one, other, alike):
     found = results(series(one, [0.1, 0.5, 0.8]), series(other, [0.1, 0.5, 0.8], method="DMSGD"))
-    reaches = [found.reach(method, RING, 0.8) for method in ("GMC", "DMSGD")]
+    reaches = [found.reach(method, POINT, 0.8) for method in ("GMC", "DMSGD")]
     assert too_close(*reaches) == too_close(*reversed(reaches)) == alike
-    said = finding(found, RING, "sim_time_s", 0.8, "DMSGD")
+    said = finding(found, POINT, "sim_time_s", 0.8, "DMSGD")
     assert ("sooner than" in said) == (not alike)
 
 
@@ -166,19 +168,19 @@ def test_at_equal_time_every_method_is_judged_by_what_it_had_by_then():
     fast = series([0, 1, 2, 3], [0.1, 0.5, 0.7, 0.8])
     slow = series([0, 10, 20], [0.1, 0.6, 0.9], method="DMSGD")
     run = results(fast, slow)
-    assert run.equal_time(RING) == 3.0
-    assert run.at_equal_time("GMC", RING).mean == 0.8
-    assert run.at_equal_time("DMSGD", RING).mean == 0.1
+    assert run.equal_time(POINT) == 3.0
+    assert run.at_equal_time("GMC", POINT).mean == 0.8
+    assert run.at_equal_time("DMSGD", POINT).mean == 0.1
 
 
 def test_a_curve_of_one_seed_is_its_evaluations():
-    drawn = curve(results(series([0, 10, 20], [0.1, 0.5, 0.9])), "GMC", RING, "sim_time_s")
+    drawn = curve(results(series([0, 10, 20], [0.1, 0.5, 0.9])), "GMC", POINT, "sim_time_s")
     assert np.array_equal(drawn.x, [0, 10, 20]) and np.array_equal(drawn.mean, [0.1, 0.5, 0.9]) and drawn.std is None
 
 
 def test_a_curve_of_several_seeds_shows_nothing_before_the_last_of_them_got_there():
     run = results(series([0, 10, 20], [0.1, 0.5, 0.9]), series([0, 14, 28], [0.1, 0.3, 0.7], seed=1))
-    drawn = curve(run, "GMC", RING, "sim_time_s")
+    drawn = curve(run, "GMC", POINT, "sim_time_s")
     assert np.array_equal(drawn.x, [0, 14, 28])
     assert drawn.mean == pytest.approx([0.1, 0.4, 0.8])
     assert drawn.std == pytest.approx([0.0, math.sqrt(0.02), math.sqrt(0.02)])
@@ -186,12 +188,12 @@ def test_a_curve_of_several_seeds_shows_nothing_before_the_last_of_them_got_ther
 
 def test_a_much_faster_seed_counts_with_its_latest_evaluation_and_keeps_its_last():
     run = results(series([0, 1, 2], [0.1, 0.5, 0.9]), series([0, 10, 20], [0.1, 0.3, 0.7], seed=1))
-    assert curve(run, "GMC", RING, "sim_time_s").mean == pytest.approx([0.1, 0.6, 0.8])
+    assert curve(run, "GMC", POINT, "sim_time_s").mean == pytest.approx([0.1, 0.6, 0.8])
 
 
 def test_a_seed_with_fewer_evaluations_keeps_its_last():
     run = results(series([0, 10], [0.1, 0.5]), series([0, 10, 20], [0.1, 0.5, 0.7], seed=1))
-    drawn = curve(run, "GMC", RING, "sim_time_s")
+    drawn = curve(run, "GMC", POINT, "sim_time_s")
     assert np.array_equal(drawn.x, [0, 10, 20]) and drawn.mean == pytest.approx([0.1, 0.5, 0.6])
 
 
@@ -200,7 +202,7 @@ def test_a_seed_with_fewer_evaluations_keeps_its_last():
 def test_a_curve_is_never_ahead_of_any_way_of_reading_the_evaluations(steps):
     """For accuracies that only grow, the mean of the latest evaluations is the most that can be known."""
     many = [series(np.cumsum(step), np.linspace(0, 0.9, len(step)), seed=i) for i, step in enumerate(steps)]
-    drawn = curve(results(*many), "GMC", RING, "sim_time_s")
+    drawn = curve(results(*many), "GMC", POINT, "sim_time_s")
     for x, mean in zip(drawn.x, drawn.mean, strict=True):
         known = [max(a for t, a in zip(one["sim_time_s"], one["test_accuracy"], strict=True) if t <= x) for one in many]
         assert mean == pytest.approx(np.mean(known))
@@ -224,7 +226,7 @@ APART = [([10, 11, 12], [20, 21, 22]), ([10, 10, 10], [10.1, 10.1, 10.1])]
 )
 def test_a_difference_that_seeds_make_themselves_is_too_close_to_tell(one, other, alike):
     found = results(*seeds_of("A", one), *seeds_of("B", other))
-    reaches = [found.reach(method, RING, 0.8) for method in "AB"]
+    reaches = [found.reach(method, POINT, 0.8) for method in "AB"]
     assert too_close(*reaches) == too_close(*reversed(reaches)) == alike
 
 
@@ -236,20 +238,20 @@ def test_seeds_that_missed_the_target_say_nothing_of_a_spread():
 def test_a_lead_that_is_too_close_to_tell_is_not_headlined(pair):
     found = results(*seeds_of("GMC", pair[0]), *seeds_of("DMSGD", pair[1]))
     for baseline in ("DMSGD", "GMC", None):
-        assert finding(found, RING, "sim_time_s", 0.8, baseline) == "all reach 80 %, too close to tell who is first"
+        assert finding(found, POINT, "sim_time_s", 0.8, baseline) == "all reach 80 %, too close to tell who is first"
     slower = results(*found.series, *seeds_of("slow", [90, 91, 92]))
     assert (
-        finding(slower, RING, "sim_time_s", 0.8, "DMSGD")
+        finding(slower, POINT, "sim_time_s", 0.8, "DMSGD")
         == "GMC and DMSGD need the least time to reach 80 %, too close to tell apart"
     )
-    assert "sooner than slow" in finding(slower, RING, "sim_time_s", 0.8, "slow")
-    text = sweep_finding(slower, [RING, RING], ["1 ms", "2 ms"], 0.8, "DMSGD")
+    assert "sooner than slow" in finding(slower, POINT, "sim_time_s", 0.8, "slow")
+    text = sweep_finding(slower, [POINT, POINT], ["1 ms", "2 ms"], 0.8, "DMSGD")
     assert text == "GMC and DMSGD reach 80 % too close to tell apart at both ends"
 
 
 def test_a_lead_beyond_the_spread_is():
     found = results(*seeds_of("GMC", [10, 11, 12]), *seeds_of("DMSGD", [20, 21, 22]))
-    assert finding(found, RING, "sim_time_s", 0.8, "DMSGD") == "GMC reaches 80 % 1.91× sooner than DMSGD"
+    assert finding(found, POINT, "sim_time_s", 0.8, "DMSGD") == "GMC reaches 80 % 1.91× sooner than DMSGD"
 
 
 def test_the_time_to_a_target_is_known_to_within_the_evaluations_around_it():
@@ -258,9 +260,9 @@ def test_the_time_to_a_target_is_known_to_within_the_evaluations_around_it():
         series([0, 4, 8], [0.1, 0.8, 0.9], seed=1),
         series([0, 1], [0.1, 0.2], seed=2),
     )
-    assert found.resolution("GMC", RING, 0.8) == (7 + 4) / 2
-    assert found.resolution("GMC", RING, 0.05) is None  # met at the start
-    assert found.resolution("GMC", RING, 0.95) is None
+    assert found.resolution("GMC", POINT, 0.8) == (7 + 4) / 2
+    assert found.resolution("GMC", POINT, 0.05) is None  # met at the start
+    assert found.resolution("GMC", POINT, 0.95) is None
 
 
 def test_methods_evaluated_at_other_times_and_rounds_share_one_axis():
@@ -276,22 +278,22 @@ def test_methods_evaluated_at_other_times_and_rounds_share_one_axis():
     rarely = [series([0, 10, 20], [0.1, 0.6, 0.95], method="all-reduce", seed=seed) for seed in (0, 1)]
     found = results(*often, *rarely)
     for method, runs in (("SwarmSGD", often), ("all-reduce", rarely)):
-        line = curve(found, method, RING, "sim_time_s")
+        line = curve(found, method, POINT, "sim_time_s")
         assert (np.diff(line.x) > 0).all() and np.isfinite(line.mean).all()
         assert line.x[-1] == max(one["sim_time_s"][-1] for one in runs)
-        assert found.reach(method, RING, 0.55).needed == {
+        assert found.reach(method, POINT, 0.55).needed == {
             one.key.seed: one["sim_time_s"][one.first_reaching(ACCURACY, 0.55)] for one in runs
         }
-    time = found.equal_time(RING)
+    time = found.equal_time(POINT)
     assert time == min(20, *(one["sim_time_s"][-1] for one in often))
-    assert found.at_equal_time("all-reduce", RING).mean == (0.95 if time >= 20 else 0.6)
+    assert found.at_equal_time("all-reduce", POINT).mean == (0.95 if time >= 20 else 0.6)
 
 
 def test_several_evaluations_at_one_instant_count_with_the_last():
     one = series([0, 5, 5, 5, 9], [0.1, 0.2, 0.9, 0.3, 0.4])
-    line = curve(results(one), "GMC", RING, "sim_time_s")
+    line = curve(results(one), "GMC", POINT, "sim_time_s")
     assert line.x.tolist() == [0, 5, 9] and line.mean.tolist() == [0.1, 0.3, 0.4]
-    assert results(one).reach("GMC", RING, 0.8).needed == {0: 5.0}
+    assert results(one).reach("GMC", POINT, 0.8).needed == {0: 5.0}
 
 
 @pytest.mark.parametrize(

@@ -173,11 +173,11 @@ def test_a_speedup_that_is_too_close_to_tell_is_marked_and_explained(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("carrier", "said"),
+    ("transport", "said"),
     [("ring", False), ("gossip ring", False), ("pairwise ring", True), ("asynchronous server", True)],
 )
-def test_the_table_says_what_a_round_is_of_methods_that_the_clock_drives(tmp_path, carrier, said):
-    points = [{"cluster.collective": carrier}]
+def test_the_table_says_what_a_round_is_of_methods_that_the_clock_drives(tmp_path, transport, said):
+    points = [{"cluster.collective": transport}]
     run = write_run(
         tmp_path, METHODS, round_s=lambda m, p, s: 1.0, round_bytes=BYTES, points=points, seeds=(0,), evaluations=3
     )

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
+from simgmc.core.transport import Transport
 from simgmc.results.directory.rows import cell
 
 COLLECTIVE_KEY = "cluster.collective"
 """The grid key that has a column of its own, ``collective``."""
-_NO_COLLECTIVE = ("gossip", "pairwise", "asynchronous")
-"""How the names of what carries messages begin that is no collective."""
+
+
+def grid_texts(grid: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> tuple[tuple[str, str], ...]:
+    """A grid's keys but the collective, each with its value as the text that the CSV files hold."""
+    pairs = grid.items() if isinstance(grid, Mapping) else grid
+    return tuple((key, cell(value)) for key, value in pairs if key != COLLECTIVE_KEY)
 
 
 @dataclass(frozen=True)
@@ -23,27 +29,19 @@ class SeriesKey:
     """
 
     method: str
-    collective: str
-    """What carries the method's messages: the cluster's collective; of methods that use none ``gossip ring``
-    (the graph), ``pairwise ring``, ``asynchronous gossip ring`` or ``asynchronous server``."""
+    transport: Transport
+    """What carries the method's messages: the column ``collective``, whose name is older than methods without one."""
     seed: int
     grid: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        pairs = self.grid.items() if isinstance(self.grid, Mapping) else self.grid
-        texts = tuple((key, cell(value)) for key, value in pairs if key != COLLECTIVE_KEY)
-        object.__setattr__(self, "grid", texts)
+        object.__setattr__(self, "grid", grid_texts(self.grid))
         object.__setattr__(self, "seed", int(self.seed))
 
     @property
-    def on_its_own(self) -> bool:
-        """Whether no collective carries its messages, so that it is the same whichever the cluster has."""
-        return self.collective.split(" ")[0] in _NO_COLLECTIVE
-
-    @property
-    def clock_driven(self) -> bool:
-        """Whether the simulated clock drives the training, so that its rounds are counted in gradients."""
-        return self.on_its_own and not self.collective.startswith("gossip")
+    def words(self) -> str:
+        """The series as people write it: method, transport, the grid's values, seed."""
+        return ", ".join([self.method, str(self.transport), *(value for _, value in self.grid), f"seed {self.seed}"])
 
 
 @dataclass(frozen=True)

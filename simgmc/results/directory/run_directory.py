@@ -37,6 +37,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 
 from simgmc.core.errors import SimgmcError, reason
+from simgmc.core.transport import Transport
 from simgmc.costs import log as stored_costs
 from simgmc.costs.steps import RoundCosts
 from simgmc.results.directory import details as of_details
@@ -278,7 +279,7 @@ class RunDirectory:
         return self._costs_path(training_key).with_suffix(".journal")
 
     def _key_cells(self, series: SeriesKey) -> tuple[str, ...]:
-        return series.method, series.collective, cell(series.seed)
+        return series.method, str(series.transport), cell(series.seed)
 
     def _grid_cells(self, series: SeriesKey) -> tuple[str, ...]:
         values = dict(series.grid)
@@ -317,7 +318,7 @@ class RunDirectory:
                 if place not in keys:
                     method, collective, seed, *grid = place
                     keys[place] = SeriesKey(
-                        method, collective, int(seed), tuple(zip(self.grid_keys, grid, strict=True))
+                        method, Transport.read(collective), int(seed), tuple(zip(self.grid_keys, grid, strict=True))
                     )
                 read.append((keys[place], kind(**values(named, kind))))
             except (KeyError, ValueError):
@@ -339,9 +340,8 @@ class RunDirectory:
         for key, breakdown in breakdowns.items():
             there, wanted = len(found.get(key, ())), breakdown.row_counts().get(file)
             if wanted is not None and there != wanted:
-                name = ", ".join([key.method, key.collective, *(value for _, value in key.grid), f"seed {key.seed}"])
                 raise SimgmcError(
-                    f"{self.path / file}: has {there} of the {wanted} rows of {name}: it was cut short or changed after the run. "
+                    f"{self.path / file}: has {there} of the {wanted} rows of {key.words}: it was cut short or changed after the run. "
                     "Put it back from a copy, or remove it to go on without it; the other files of the run are not touched"
                 )
         return found

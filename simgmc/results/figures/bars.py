@@ -12,7 +12,7 @@ from simgmc.results.figures import looks, panels
 from simgmc.results.figures.panels import Page, Panel
 from simgmc.results.series import curves
 from simgmc.results.series.reach import Reach
-from simgmc.results.series.read import GridPoint, Results
+from simgmc.results.series.read import ComparisonPoint, Results
 
 PART_COLORS = dict(zip(PARTS, ("#1B1B3A", "#5B5F97", "#E07A5F", "#F2CC8F", "#81B29A", "#D0D0D0"), strict=True))
 """One colour per part of a worker's time, in every picture."""
@@ -116,7 +116,7 @@ def round_bars(results: Results) -> list[Figure]:
     return [page.figure for page in made]
 
 
-def _round_finding(results: Results, point: GridPoint) -> str:
+def _round_finding(results: Results, point: ComparisonPoint) -> str:
     """Which part is largest, if it is the same for most methods, or for each."""
     largest: dict[str, list[str]] = {}
     for method in results.methods:

@@ -16,7 +16,7 @@ from simgmc.results.figures import looks, panels
 from simgmc.results.figures.panels import Page, Panel
 from simgmc.results.series import curves
 from simgmc.results.series.grids import MAX_POINTS
-from simgmc.results.series.read import GridPoint, Measure, Results, key_text
+from simgmc.results.series.read import ComparisonPoint, Measure, Results, key_text
 
 _ALONG = {"sim_time_s": "simulated time", "bytes_up": "sent by all workers", "epoch": "epoch"}
 _DIVERGED = {
@@ -36,7 +36,7 @@ def measure_figure(
     along: str,
     target: float | None,
     baseline: str | None,
-    finding: Callable[[GridPoint], str] | None = None,
+    finding: Callable[[ComparisonPoint], str] | None = None,
 ) -> list[Figure]:
     """Accuracy (or loss) against simulated time, bytes sent by all workers, or epochs; [] of too many panels.
 
@@ -151,7 +151,7 @@ def linear_limits(axis: Axes, measure: Measure, here: list[curves.Curve], target
 
 def _without_repeats(results: Results, drawn: dict) -> list[list[Panel]]:
     """Panels for all grid points, those with exactly the same curves taken together; [] where they are too many."""
-    groups: list[list[GridPoint]] = []
+    groups: list[list[ComparisonPoint]] = []
     for point, lines in drawn.items():
         for group in groups:
             other = drawn[group[0]]
@@ -167,7 +167,7 @@ def _without_repeats(results: Results, drawn: dict) -> list[list[Panel]]:
     return panels.flow([Panel(_name(results, group), tuple(group)) for group in groups])
 
 
-def _name(results: Results, group: list[GridPoint]) -> str:
+def _name(results: Results, group: list[ComparisonPoint]) -> str:
     """What several grid points have in common."""
     if len(group) == 1:
         return results.label(group[0])
@@ -187,10 +187,10 @@ def target_sweep(results: Results, key: str, target: float, baseline: str | None
     Open markers: not every seed reached the target, which takes at least this long.
     """
     index = [name for name, _ in results.points[0].grid].index(key)
-    groups: dict[tuple, list[GridPoint]] = {}
+    groups: dict[tuple, list[ComparisonPoint]] = {}
     for point in sorted(results.points, key=lambda point: parse(point.grid[index][1])[0]):
         rest = point.grid[:index] + point.grid[index + 1 :]
-        groups.setdefault((point.collective, rest), []).append(point)
+        groups.setdefault((point.transport, rest), []).append(point)
     order = {point: place for place, point in enumerate(results.points)}
     sweeps = {min(points, key=order.get): points for points in groups.values()}
     rows = panels.point_rows(results, sorted(sweeps, key=order.get))
@@ -223,11 +223,13 @@ def target_sweep(results: Results, key: str, target: float, baseline: str | None
     return [page.figure for page in made]
 
 
-def _sweep_finding(results: Results, points: list[GridPoint], index: int, target: float, baseline: str | None) -> str:
+def _sweep_finding(
+    results: Results, points: list[ComparisonPoint], index: int, target: float, baseline: str | None
+) -> str:
     return curves.sweep_finding(results, points, [point.grid[index][1] for point in points], target, baseline)
 
 
-def _draw_sweep(results: Results, axis, points: list[GridPoint], index: int, target: float) -> None:
+def _draw_sweep(results: Results, axis, points: list[ComparisonPoint], index: int, target: float) -> None:
     x = np.array([parse(point.grid[index][1])[0] for point in points])
     if (x > 0).all():
         axis.set_xscale("log")
@@ -248,10 +250,12 @@ def _draw_sweep(results: Results, axis, points: list[GridPoint], index: int, tar
             axis.fill_between(x, np.maximum(y - std, y / 10), y + std, color=look["color"], alpha=0.18, lw=0)
 
 
-def _sweep_name(results: Results, point: GridPoint, key: str) -> str:
+def _sweep_name(results: Results, point: ComparisonPoint, key: str) -> str:
     """The panel's name without the value that the axis shows."""
-    rest = GridPoint(point.collective, tuple(pair for pair in point.grid if pair[0] != key))
-    others = tuple(GridPoint(p.collective, tuple(pair for pair in p.grid if pair[0] != key)) for p in results.points)
+    rest = ComparisonPoint(point.transport, tuple(pair for pair in point.grid if pair[0] != key))
+    others = tuple(
+        ComparisonPoint(p.transport, tuple(pair for pair in p.grid if pair[0] != key)) for p in results.points
+    )
     return Results(results.series, results.methods, others, results.measure).label(rest)
 
 

@@ -19,7 +19,7 @@ from simgmc.results.figures.panels import Panel
 from simgmc.results.series import curves
 from simgmc.results.series.grids import MAX_POINTS
 from simgmc.results.series.loads import Load
-from simgmc.results.series.read import GridPoint, Measure, Results, Series, compared_at
+from simgmc.results.series.read import ComparisonPoint, Measure, Results, Series, compared_at
 
 _COLORS = {
     name: PART_COLORS[part]
@@ -139,7 +139,7 @@ def consensus_figure(results: Results) -> list[Figure]:
         return []
     own = Results(series, results.methods, compared_at(series), CONSENSUS)
 
-    def finding(point: GridPoint) -> str:
+    def finding(point: ComparisonPoint) -> str:
         ends = {
             m: [float(one[CONSENSUS.column][-1]) for one in own.at(m, point) if one.diverged is None]
             for m in own.methods
@@ -223,14 +223,14 @@ def _alike_at_the_start(one: Series, column: str, singles: Iterable[str]) -> Ser
     return dataclasses.replace(one, columns={**one.columns, **own})
 
 
-def _have(results: Results, method: str, point: GridPoint, columns: Sequence[str]) -> bool:
+def _have(results: Results, method: str, point: ComparisonPoint, columns: Sequence[str]) -> bool:
     seeds = results.at(method, point)
     return bool(seeds) and all(
         np.isfinite(one.columns.get(column, np.nan)).any() for one in seeds for column in columns
     )
 
 
-def _behind(results: Results, method: str, point: GridPoint, column: str) -> str:
+def _behind(results: Results, method: str, point: ComparisonPoint, column: str) -> str:
     """How far the worst worker is from the averaged model at the end."""
     apart = np.mean([one[column][-1] - one[results.measure.column][-1] for one in results.at(method, point)])
     if not np.isfinite(apart):
@@ -244,7 +244,7 @@ def _several(loads: Sequence[Load]) -> bool:
     return any(len(load.details) > 1 for load in loads)
 
 
-def _rows(results: Results, pairs: Sequence[tuple[str, GridPoint]]) -> list[list[Panel]]:
+def _rows(results: Results, pairs: Sequence[tuple[str, ComparisonPoint]]) -> list[list[Panel]]:
     """A panel per method and grid point of its own; another one at which methods are compared begins another row."""
     left = dict.fromkeys(pairs)
     rows = []

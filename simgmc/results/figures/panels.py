@@ -20,7 +20,7 @@ from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from simgmc.core.quantities import number
-from simgmc.results.series.read import GridPoint, Results
+from simgmc.results.series.read import ComparisonPoint, Results
 
 COLUMN_WIDTH, PAGE_WIDTH = 3.3, 7.0
 ROWS_PER_PAGE = 4
@@ -39,7 +39,7 @@ class Panel:
     """One panel: what it is called, and what is drawn in it."""
 
     name: str
-    points: tuple[GridPoint, ...]
+    points: tuple[ComparisonPoint, ...]
     method: str = ""
     """Whose panel it is, where each method has its own."""
 
@@ -53,7 +53,7 @@ class Page:
     rows: list[list[Panel]]
 
 
-def point_rows(results: Results, points: Sequence[GridPoint] | None = None) -> list[list[Panel]]:
+def point_rows(results: Results, points: Sequence[ComparisonPoint] | None = None) -> list[list[Panel]]:
     """One panel per grid point: collectives side by side and a row for each of the grid's other values, or,
     where only one of the two varies (or there are more than three collectives), one after the other."""
     points = list(points or results.points)
@@ -63,8 +63,8 @@ def point_rows(results: Results, points: Sequence[GridPoint] | None = None) -> l
     return [[Panel(results.label(point), (point,)) for point in row] for row in rows]
 
 
-def _side_by_side(points: Sequence[GridPoint]) -> bool:
-    return 1 < len({point.collective for point in points}) <= 3 and len({point.grid for point in points}) > 1
+def _side_by_side(points: Sequence[ComparisonPoint]) -> bool:
+    return 1 < len({point.transport for point in points}) <= 3 and len({point.grid for point in points}) > 1
 
 
 def flow(items: list) -> list[list]:

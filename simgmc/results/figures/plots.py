@@ -35,7 +35,7 @@ from simgmc.results.figures.partition_plot import partition_figures
 from simgmc.results.figures.trajectories import Surface
 from simgmc.results.series import curves, grids
 from simgmc.results.series.loads import loads_of
-from simgmc.results.series.read import ACCURACY, DISTANCE, GAP, GridPoint, Results, read_results
+from simgmc.results.series.read import ACCURACY, DISTANCE, GAP, ComparisonPoint, Results, read_results
 
 
 def draw_plots(
@@ -44,7 +44,7 @@ def draw_plots(
     methods: Sequence[str] | None = None,
     target: float | None = None,
     baseline: str | None = None,
-    surfaces: Mapping[GridPoint, Surface] | None = None,
+    surfaces: Mapping[ComparisonPoint, Surface] | None = None,
     formats: Sequence[str] = ("png", "pdf"),
     results: Results | None = None,
 ) -> list[Path]:
@@ -72,7 +72,7 @@ def figures_of(
     results: Results,
     target: float | None = None,
     baseline: str | None = None,
-    surfaces: Mapping[GridPoint, Surface] | None = None,
+    surfaces: Mapping[ComparisonPoint, Surface] | None = None,
     details: Mapping[SeriesKey, Details] | None = None,
 ) -> dict[str, list[Figure]]:
     """All figures by file name, none of those with too many panels.

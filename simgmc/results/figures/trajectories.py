@@ -14,7 +14,7 @@ from simgmc.core.quantities import number
 from simgmc.results.figures import looks, panels
 from simgmc.results.figures.panels import Page, Panel
 from simgmc.results.series.grids import MAX_POINTS
-from simgmc.results.series.read import GridPoint, Results, Series
+from simgmc.results.series.read import ComparisonPoint, Results, Series
 
 AXES = ("w[0]", "w[1]")
 """The parameters, as ``other_metrics.csv`` names them."""
@@ -35,12 +35,12 @@ class Surface(Protocol):
         """F - F* at points (..., 2)."""
 
 
-def trajectory_figures(results: Results, surfaces: Mapping[GridPoint, Surface]) -> list[Figure]:
+def trajectory_figures(results: Results, surfaces: Mapping[ComparisonPoint, Surface]) -> list[Figure]:
     """For every problem two panels: each method's path (its first seed's), and its last tenth close up.
 
     None where they would need more than 12 panels (grids.MAX_POINTS). Networks do not change paths: of grid points that differ in ``cluster`` keys only, the first is drawn.
     """
-    drawn: dict[tuple, GridPoint] = {}
+    drawn: dict[tuple, ComparisonPoint] = {}
     for point in results.points:
         if point in surfaces:
             drawn.setdefault(tuple(pair for pair in point.grid if not pair[0].startswith("cluster.")), point)
@@ -75,7 +75,7 @@ def trajectory_figures(results: Results, surfaces: Mapping[GridPoint, Surface]) 
     return figures
 
 
-def _name(results: Results, point: GridPoint, what: str) -> str:
+def _name(results: Results, point: ComparisonPoint, what: str) -> str:
     own = [
         value
         for value, (key, _) in zip(_values(results, point), point.grid, strict=True)
@@ -84,7 +84,7 @@ def _name(results: Results, point: GridPoint, what: str) -> str:
     return ", ".join([*own, what]) if own else what
 
 
-def _values(results: Results, point: GridPoint) -> list[str]:
+def _values(results: Results, point: ComparisonPoint) -> list[str]:
     """The grid's values as text, empty where they are the same everywhere."""
     shown = iter(results.values(point))
     varies = [len({other.grid[index][1] for other in results.points}) > 1 for index in range(len(point.grid))]
@@ -134,7 +134,7 @@ def _frame(axis: Axes, low: np.ndarray, high: np.ndarray, surface: Surface) -> N
     axis.grid(visible=False)
 
 
-def _finding(results: Results, panel: Panel, surfaces: Mapping[GridPoint, Surface]) -> str:
+def _finding(results: Results, panel: Panel, surfaces: Mapping[ComparisonPoint, Surface]) -> str:
     """What a panel shows: on the right, which method ends nearest, by the mean distance of its last tenth."""
     point = panel.points[0]
     seeds = {method: found[0] for method in results.methods if (found := results.at(method, point))}

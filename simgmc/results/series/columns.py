@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from simgmc.core.transport import Transport
 from simgmc.results.directory.run_directory import METRICS_COLUMNS, Evaluation, RunDirectory, SeriesKey
 
 _TYPES = typing.get_type_hints(Evaluation)
@@ -57,7 +58,9 @@ def _fast(directory: RunDirectory) -> dict[SeriesKey, dict[str, np.ndarray]]:
         parts.setdefault(place, []).append(_numbers(rows))
     found = {}
     for (method, collective, seed, *values), chunks in parts.items():
-        key = SeriesKey(method, collective, int(seed), tuple(zip(directory.grid_keys, values, strict=True)))
+        key = SeriesKey(
+            method, Transport.read(collective), int(seed), tuple(zip(directory.grid_keys, values, strict=True))
+        )
         joined = chunks[0] if len(chunks) == 1 else np.concatenate(chunks, axis=1)
         found[key] = dict(zip(_TYPES, joined, strict=True))
     return found

@@ -10,7 +10,7 @@ import numpy as np
 
 from simgmc.core.quantities import number, parse, time_text
 from simgmc.results.series.reach import Ratio, Reach, advantage, too_close
-from simgmc.results.series.read import GridPoint, Results
+from simgmc.results.series.read import ComparisonPoint, Results
 
 LOG_FROM = 10.0
 """An axis of times or bytes is logarithmic when, at some grid point, the longest series ends at
@@ -45,7 +45,7 @@ class Curve:
         return stds and all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
 
 
-def curve(results: Results, method: str, point: GridPoint, along: str) -> Curve | None:
+def curve(results: Results, method: str, point: ComparisonPoint, along: str) -> Curve | None:
     """The mean over seeds along simulated time, bytes or epochs; None where the method has no series here.
 
     Seeds need not share their places on the axis (simulated times differ). The curve has one
@@ -102,7 +102,7 @@ def numeric_keys(results: Results, least: int = 3) -> list[str]:
     return keys
 
 
-def first(results: Results, point: GridPoint, target: float, column: str) -> tuple[str | None, dict[str, Reach]]:
+def first(results: Results, point: ComparisonPoint, target: float, column: str) -> tuple[str | None, dict[str, Reach]]:
     """The method whose every seed meets the target with least of ``column`` (None if none does), and all reaches."""
     reaches = {
         method: results.reach(method, point, target, column) for method in results.methods if results.at(method, point)
@@ -111,7 +111,7 @@ def first(results: Results, point: GridPoint, target: float, column: str) -> tup
     return (min(whole, key=whole.get) if whole else None), reaches
 
 
-def finding(results: Results, point: GridPoint, column: str, target: float | None, baseline: str | None) -> str:
+def finding(results: Results, point: ComparisonPoint, column: str, target: float | None, baseline: str | None) -> str:
     """What a panel shows, in a sentence: who is first at the target, and by how much."""
     if target is None:
         return best_at_end(results, point)
@@ -160,7 +160,7 @@ def _than(column: str, who: str, singular: bool, goal: str, ratio: Ratio, other:
     return f"{who} reach{'es' if singular else ''} {goal} {how[column]} than {other}"
 
 
-def best_at_end(results: Results, point: GridPoint) -> str:
+def best_at_end(results: Results, point: ComparisonPoint) -> str:
     """Which method ends best, of those that did not diverge."""
     ends = {}
     for method in results.methods:
@@ -178,7 +178,7 @@ def best_at_end(results: Results, point: GridPoint) -> str:
 
 
 def sweep_finding(
-    results: Results, points: Sequence[GridPoint], texts: Sequence[str], target: float, baseline: str | None
+    results: Results, points: Sequence[ComparisonPoint], texts: Sequence[str], target: float, baseline: str | None
 ) -> str:
     """Who is first along a sweep (points in ascending order), and where that changes hands."""
     goal = results.measure.value_text(target)

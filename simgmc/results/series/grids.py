@@ -16,7 +16,7 @@ import numpy as np
 from simgmc.core.quantities import parse
 from simgmc.results.series.curves import numeric_keys
 from simgmc.results.series.reach import Ratio, Reach, advantage, too_close
-from simgmc.results.series.read import GridPoint, Results, collective_text, key_text
+from simgmc.results.series.read import ComparisonPoint, Results, key_text, transport_text
 
 MAX_POINTS = 12
 """Up to this many grid points every point is printed and gets its own panels."""
@@ -60,7 +60,7 @@ class Group:
     keys: tuple[Key, ...]
     """Two for a plane: the first from left to right, the second upwards. One for a line, or none."""
     points: np.ndarray
-    """Of GridPoint or None where nothing was run: (up, across) of a plane; (places,) else."""
+    """Of ComparisonPoint or None where nothing was run: (up, across) of a plane; (places,) else."""
     target: float | None
     baseline: str | None
 
@@ -256,10 +256,10 @@ def groups(results: Results, keys: Sequence[str], target: float | None, baseline
     names = [key for key, _ in results.points[0].grid] if results.points else []
     places = [names.index(key) for key in keys]
     made_keys = tuple(_key(results, key, place) for key, place in zip(keys, places, strict=True))
-    found: dict[tuple, list[GridPoint]] = {}
+    found: dict[tuple, list[ComparisonPoint]] = {}
     for point in results.points:
         rest = tuple(pair for place, pair in enumerate(point.grid) if place not in places)
-        found.setdefault((point.collective, rest) if keys else (point.collective,), []).append(point)
+        found.setdefault((point.transport, rest) if keys else (point.transport,), []).append(point)
     made = []
     for identity, points in found.items():
         laid = np.empty(len(points), dtype=object)
@@ -278,7 +278,7 @@ def groups(results: Results, keys: Sequence[str], target: float | None, baseline
 def group_count(results: Results, keys: Sequence[str]) -> int:
     """How many groups :func:`groups` makes along these keys."""
     return len(
-        {(point.collective, tuple(pair for pair in point.grid if pair[0] not in keys)) for point in results.points}
+        {(point.transport, tuple(pair for pair in point.grid if pair[0] not in keys)) for point in results.points}
     )
 
 
@@ -290,7 +290,7 @@ def _key(results: Results, key: str, place: int) -> Key:
 
 def _name(results: Results, identity: tuple, names: list[str]) -> str:
     """The collective and those of the other keys' values that vary."""
-    shown = [collective_text(identity[0])]
+    shown = [transport_text(identity[0])]
     for key, value in identity[1] if len(identity) > 1 else ():
         if len({point.grid[names.index(key)][1] for point in results.points}) > 1:
             has_unit = value[:1].isdigit() and value[-1:].isalpha()

@@ -11,7 +11,7 @@ import numpy as np
 from simgmc.results.directory.details import PARTS, Details, idle_share
 from simgmc.results.directory.run_directory import SeriesKey
 from simgmc.results.series.reach import Spread
-from simgmc.results.series.read import GridPoint, Results
+from simgmc.results.series.read import ComparisonPoint, Results
 
 SHOWN_PARTS = {
     "compute": ("compute",),
@@ -27,7 +27,7 @@ class Load:
     """One method at one grid point. K workers, S seeds."""
 
     method: str
-    point: GridPoint
+    point: ComparisonPoint
     details: Sequence[Details]
     """Of every seed; all have the same number of workers."""
 
@@ -112,7 +112,7 @@ def loads_of(results: Results, details: Mapping[SeriesKey, Details]) -> list[Loa
     A method that uses no collective has one at each of the grid's other values, under what carries its
     messages, unless all grid points say that already.
     """
-    loads: dict[tuple[str, GridPoint], Load] = {}
+    loads: dict[tuple[str, ComparisonPoint], Load] = {}
     for point in results.points:
         for method in results.methods:
             series = results.at(method, point)

@@ -17,6 +17,7 @@ from itertools import takewhile
 import numpy as np
 
 from simgmc.core.errors import SimgmcError
+from simgmc.core.transport import Transport
 from simgmc.results.directory.rows import cell
 from simgmc.results.directory.run_directory import Breakdown, OtherMetric, RunDirectory, SeriesKey
 from simgmc.results.series.columns import read_columns
@@ -56,11 +57,11 @@ MEASURES = {measure.name: measure for measure in (ACCURACY, LOSS, GAP, DISTANCE)
 
 
 @dataclass(frozen=True)
-class GridPoint:
-    """A collective and a value for each of the grid's other keys."""
+class ComparisonPoint:
+    """Where methods are compared: a transport, and a value for each of the grid's keys but the collective."""
 
-    collective: str
-    """Empty where no collective, or one beside others' own ways, carries the messages of all, see :func:`compared_at`."""
+    transport: Transport | None
+    """None where methods of different transports are compared, see :func:`compared_at`."""
     grid: tuple[tuple[str, str], ...] = ()
 
 
@@ -75,8 +76,8 @@ class Series:
     """None while the series is unfinished."""
 
     @property
-    def point(self) -> GridPoint:
-        return GridPoint(self.key.collective, self.key.grid)
+    def point(self) -> ComparisonPoint:
+        return ComparisonPoint(self.key.transport, self.key.grid)
 
     @property
     def diverged(self) -> int | None:
@@ -108,19 +109,19 @@ class Results:
     series: tuple[Series, ...]
     methods: tuple[str, ...]
     """In the scenario's order."""
-    points: tuple[GridPoint, ...]
+    points: tuple[ComparisonPoint, ...]
     """Where methods are compared, see :func:`compared_at`."""
     measure: Measure
 
-    def at(self, method: str, point: GridPoint) -> list[Series]:
-        """A method's seeds at a grid point, sorted; of one that uses no collective the same at every collective."""
+    def at(self, method: str, point: ComparisonPoint) -> list[Series]:
+        """A method's seeds at a point, sorted; a method that uses no collective has the same at every collective."""
         found = self._by_place.get((method, point), [])
         if not found:
             there = self._by_grid.get((method, point.grid), [])
-            found = [one for one in there if one.key.on_its_own or not point.collective]
+            found = [one for one in there if point.transport is None or not one.key.transport.is_collective]
         return list(found)
 
-    def reach(self, method: str, point: GridPoint, target: float, column: str = "sim_time_s") -> Reach:
+    def reach(self, method: str, point: ComparisonPoint, target: float, column: str = "sim_time_s") -> Reach:
         """What each seed had used of ``column`` when it first met the target."""
         needed, spent, before = {}, {}, {}
         for one in self.at(method, point):
@@ -131,7 +132,7 @@ class Results:
                 before[one.key.seed] = float(values[index - 1])
         return Reach(needed, spent, before)
 
-    def resolution(self, method: str, point: GridPoint, target: float) -> float | None:
+    def resolution(self, method: str, point: ComparisonPoint, target: float) -> float | None:
         """Seconds between the evaluation that first met the target and the one before, the mean over seeds; None where none met it later than at once."""
         gaps = []
         for one in self.at(method, point):
@@ -140,11 +141,11 @@ class Results:
                 gaps.append(float(one["sim_time_s"][index] - one["sim_time_s"][index - 1]))
         return float(np.mean(gaps)) if gaps else None
 
-    def equal_time(self, point: GridPoint) -> float:
+    def equal_time(self, point: ComparisonPoint) -> float:
         """The latest simulated time that every series at this grid point has lived to see, those that diverged left out."""
         return self._equal_times[point]
 
-    def at_equal_time(self, method: str, point: GridPoint) -> Spread | None:
+    def at_equal_time(self, method: str, point: ComparisonPoint) -> Spread | None:
         """A method's measure at :meth:`equal_time`: which is best if all get the same time."""
         time, seeds = self.equal_time(point), self.at(method, point)
         alive = [one for one in seeds if one.diverged is None]
@@ -153,8 +154,8 @@ class Results:
     # Looked up once, since grids of hundreds of points ask for every method at every point.
 
     @cached_property
-    def _by_place(self) -> dict[tuple[str, GridPoint], list[Series]]:
-        found: dict[tuple[str, GridPoint], list[Series]] = {}
+    def _by_place(self) -> dict[tuple[str, ComparisonPoint], list[Series]]:
+        found: dict[tuple[str, ComparisonPoint], list[Series]] = {}
         for one in sorted(self.series, key=lambda one: one.key.seed):
             found.setdefault((one.key.method, one.point), []).append(one)
         return found
@@ -165,18 +166,18 @@ class Results:
 
     @cached_property
     def names(self) -> dict[str, str]:
-        """Methods as people are told of them: ``D-PSGD (gossip ring)``, where the grid points do not say what carries its messages."""
-        said = {point.collective for point in self.points}
-        carriers: dict[str, dict[str, None]] = {method: {} for method in self.methods}
+        """Methods with their transport, where the points do not say it: ``D-PSGD (gossip ring)``."""
+        said = {point.transport for point in self.points}
+        transports: dict[str, dict[str, None]] = {method: {} for method in self.methods}
         for one in self.series:
-            if one.key.collective not in said:
-                carriers[one.key.method][one.key.collective] = None
-        common = {method: _common_words(list(found)) for method, found in carriers.items()}
+            if one.key.transport not in said:
+                transports[one.key.method][str(one.key.transport)] = None
+        common = {method: _common_words(list(found)) for method, found in transports.items()}
         return {method: f"{method} ({words})" if words else method for method, words in common.items()}
 
     @cached_property
-    def _equal_times(self) -> dict[GridPoint, float]:
-        times: dict[GridPoint, float] = {}
+    def _equal_times(self) -> dict[ComparisonPoint, float]:
+        times: dict[ComparisonPoint, float] = {}
         for point in self.points:
             here = [one for method in self.methods for one in self.at(method, point)]
             lived = [one for one in here if one.diverged is None] or here[:1]
@@ -189,12 +190,12 @@ class Results:
             len({pair[1] for pair in pairs}) > 1 for pairs in zip(*(point.grid for point in self.points), strict=True)
         ]
 
-    def label(self, point: GridPoint) -> str:
-        """``ring, 10 Mbit/s``: the collective and those of the grid's values that vary."""
+    def label(self, point: ComparisonPoint) -> str:
+        """``ring, 10 Mbit/s``: the transport and those of the grid's values that vary."""
         values = self.values(point)
-        return ", ".join([collective_text(point.collective), *values] if point.collective or not values else values)
+        return ", ".join([transport_text(point.transport), *values] if point.transport or not values else values)
 
-    def values(self, point: GridPoint) -> list[str]:
+    def values(self, point: ComparisonPoint) -> list[str]:
         """The grid's values that vary within the run; numbers without a unit get their key's last word."""
         shown = []
         for (key, value), varies in zip(point.grid, self._varying, strict=True):
@@ -204,19 +205,22 @@ class Results:
         return shown
 
 
-def compared_at(series: Sequence[Series]) -> tuple[GridPoint, ...]:
-    """The grid points at which methods are compared, in the order in which they first appear.
+def compared_at(series: Sequence[Series]) -> tuple[ComparisonPoint, ...]:
+    """The points at which methods are compared, in the order in which they first appear.
 
-    Where the same carries everybody's messages it is the points' collective, and where some methods use one of
-    several collectives, the others, which use none, are compared with them on each. Otherwise points have none.
+    Where all series have the same transport, it is that of every point. Where some methods were run on several
+    collectives, there is a point for each of them, and methods that use none are compared with the others on
+    each. Otherwise points have no transport.
     """
-    shared = dict.fromkeys(one.point for one in series if not one.key.on_its_own)
-    if len({one.key.collective for one in series}) == 1:
+    shared = dict.fromkeys(one.point for one in series if one.key.transport.is_collective)
+    if len({one.key.transport for one in series}) == 1:
         return tuple(dict.fromkeys(one.point for one in series))
-    if len({point.collective for point in shared}) < 2:
-        return tuple(dict.fromkeys(GridPoint("", one.point.grid) for one in series))
-    grids, first = {point.grid for point in shared}, next(iter(shared)).collective
-    places = (GridPoint(first, one.point.grid) if one.key.on_its_own else one.point for one in series)
+    if len({point.transport for point in shared}) < 2:
+        return tuple(dict.fromkeys(ComparisonPoint(None, one.point.grid) for one in series))
+    grids, first = {point.grid for point in shared}, next(iter(shared)).transport
+    places = (
+        one.point if one.key.transport.is_collective else ComparisonPoint(first, one.point.grid) for one in series
+    )
     return tuple(dict.fromkeys(place for place in places if place in shared or place.grid not in grids))
 
 
@@ -246,9 +250,9 @@ def value_text(value: str) -> str:
     return " ".join([*name, f"({options})"] if options else name)
 
 
-def collective_text(collective: str) -> str:
-    """A collective's name as people write it; of none, as what carries messages stands with the methods."""
-    return collective.replace("_", " ") or "all methods"
+def transport_text(transport: Transport | None) -> str:
+    """A transport as people write it; without one, points hold methods of different transports."""
+    return "all methods" if transport is None else str(transport).replace("_", " ")
 
 
 def read_results(directory: RunDirectory, methods: Sequence[str] | None = None, metric: str | None = None) -> Results:

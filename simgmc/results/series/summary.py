@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from simgmc.core.errors import SimgmcError
+from simgmc.core.transport import Transport
 from simgmc.results.directory.details import PARTS
 from simgmc.results.directory.run_directory import RunDirectory, cell
 from simgmc.results.series.reach import Ratio, Reach, Spread, advantage, too_close
-from simgmc.results.series.read import GridPoint, Results, Series
+from simgmc.results.series.read import ComparisonPoint, Results, Series
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,9 @@ class Row:
     """One method at one grid point."""
 
     method: str
-    carrier: str
-    """What carries its messages: the grid point's collective, unless the method uses none."""
-    point: GridPoint
+    transport: Transport
+    """What carries its messages."""
+    point: ComparisonPoint
     seeds: int
     unfinished: int
     """Seeds whose series did not run to its end; their latest evaluation counts."""
@@ -85,7 +86,7 @@ def summarize(results: Results, target: float | None = None, baseline: str | Non
 def _row(
     results: Results,
     method: str,
-    point: GridPoint,
+    point: ComparisonPoint,
     series: list[Series],
     reach: Reach | None,
     speedup: Ratio | None,
@@ -105,7 +106,7 @@ def _row(
         shares = {part: value / total if total > 0 else 0.0 for part, value in seconds.items()}
     return Row(
         method=method,
-        carrier=series[0].key.collective,
+        transport=series[0].key.transport,
         point=point,
         seeds=len(series),
         unfinished=len(series) - len(finished),
@@ -157,8 +158,8 @@ def _record(results: Results, row: Row) -> dict[str, object]:
     name = results.measure.column
     record = {
         "method": row.method,
-        "collective": row.carrier,
-        "compared_on": row.point.collective,
+        "collective": str(row.transport),
+        "compared_on": row.point.transport and str(row.point.transport),
         **dict(row.point.grid),
     }
     record |= {

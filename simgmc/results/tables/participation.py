@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from rich.console import Console
 
 from simgmc.results.directory.details import Details, ParticipationRow
-from simgmc.results.directory.run_directory import SeriesKey, cell
+from simgmc.results.directory.run_directory import SeriesKey
 
 _MAX_NAMED = 3
 """Workers that are named, those left out most often."""
@@ -17,9 +17,8 @@ def print_participation(console: Console, details: Mapping[SeriesKey, Details]) 
     """What being left out did to each series that had it."""
     for key, one in details.items():
         if one.participation:
-            where = [key.method, key.collective, *(cell(value) for _, value in key.grid), f"seed {key.seed}"]
             console.print(
-                f"{', '.join(dict.fromkeys(where))}: {describe(one.participation)}",
+                f"{key.words}: {describe(one.participation)}",
                 markup=False,
                 highlight=False,
                 soft_wrap=True,

@@ -57,7 +57,7 @@ def print_summary(
             _largest,
             called=results.names,
         )
-        if any(one.key.clock_driven for one in results.series):
+        if any(one.key.transport.asynchronous for one in results.series):
             _lines(console, Text(f"  {_ROUND}", "dim"))
 
 
@@ -178,7 +178,7 @@ _MAX_STOPS = 6
 
 
 def _stop(row: Row, why: str) -> str:
-    where = ", ".join([row.method, row.carrier, *(value for _, value in row.point.grid)])
+    where = ", ".join([row.method, str(row.transport), *(value for _, value in row.point.grid)])
     seeds = f" with {len(row.stopped)} of {row.seeds} seeds" if row.seeds > 1 else ""
     return f"{where}: ended early{seeds}: {why}"
 
