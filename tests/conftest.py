@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import signal
 
 import pytest
@@ -13,6 +15,23 @@ pytest_plugins = ["tests.algorithms.identity_table"]
 # children inherit that; the tests of stopping a run send it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# Each of several test processes has a core of its own: on problems this small, more threads only wait for each other.
+_worker = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
+if _worker and hasattr(os, "sched_setaffinity"):
+    _cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {_cores[int(_worker) % len(_cores)]})
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _digits_are_read_once():
+    """Hundreds of short runs train on them; reading the file takes as long as ten of their rounds."""
+    import sklearn.datasets  # here, as it takes a second that only these runs need
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sklearn.datasets, "load_digits", functools.cache(sklearn.datasets.load_digits))
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -75,6 +75,11 @@ def test_every_point_of_the_grid_is_covered_once():
     assert len(covered) == len(METHODS) * len(file.points) and set(covered.values()) == {1}
 
 
+def _half(file):
+    """Points of a grid of two values a key, so that any two values of two keys meet in one of them."""
+    return [point for number, point in enumerate(file.points) if number.bit_count() % 2 == 0]
+
+
 @pytest.mark.parametrize(
     "fixed", [(), (*FIRST, AVERAGES), (("workload.evaluate_every", "50 ms"),)], ids=["", "first k", "timed"]
 )
@@ -85,7 +90,7 @@ def test_a_shared_training_gives_every_point_the_rows_of_a_run_of_its_own(tmp_pa
     assert "goes on" not in printed
     order = [one["name"] for one in METHODS]
     found = sorted(rows(together), key=lambda row: order.index(row["method"]))
-    for number, point in enumerate(file.points):
+    for number, point in enumerate(_half(file)):
         alone, _ = run(scenario(*fixed, *point.values.items(), base=SHORT), tmp_path / str(number))
         here = [row for row in found if all(row[key] == str(value) for key, value in point.values.items())]
         assert [{key: value for key, value in row.items() if key not in point.values} for row in here] == rows(alone)
