@@ -244,23 +244,6 @@ def test_sparse_reduce_scatter_without_recorded_unions_is_refused():
         makespan("sparse-reduce-scatter", message([100] * 4, summable=False), 1e6, 0.0)
 
 
-def test_first_k_server_answers_when_the_kth_message_is_there():
-    ready = [0.0, 0.0, 0.0, 9.0]
-    schedule = collectives.schedule("first-k-parameter-server", message([1000] * 4), FREE, collectives.Options(k=3))
-    execution = execute(schedule, uniform(4, 1e6, 0.01), ready)
-    answered = (0.01 + 0.003) + (0.01 + 0.004)
-    assert finish_times(execution)[:3] == pytest.approx([answered] * 3, rel=EXACT)
-    # The late worker has the answer already; its own message is never sent.
-    assert finish_times(execution)[3] == 9.0 and execution.landed[3] < 0 and execution.open == 0
-
-
-def test_first_k_server_can_carry_late_messages_over():
-    options = collectives.Options(k=2, late="carried")
-    schedule = collectives.schedule("first-k-parameter-server", message([1000] * 3), FREE, options)
-    execution = execute(schedule, uniform(3, 1e6, 0.01), [0.0, 0.0, 5.0])
-    assert execution.landed[2] == pytest.approx(5.011, rel=EXACT)
-
-
 @given(
     st.integers(2, 12),
     st.integers(1, 10**6),
@@ -290,20 +273,12 @@ def test_gossip_shares_a_senders_uplink_among_its_neighbours():
     assert finish_times(execution)[0] == pytest.approx(1.012, rel=EXACT)
 
 
-def test_pairs_exchange_alone_and_others_do_nothing():
-    execution = execute(exchanges.pairwise([(0, 2)], [1000, 0, 4000]), uniform(3, 1e6, 0.01))
-    assert finish_times(execution) == pytest.approx([0.014, 0.0, 0.011], rel=EXACT)
-    with pytest.raises(SimgmcError, match="at most one pair"):
-        exchanges.pairwise([(0, 1), (1, 2)], [1, 1, 1])
-
-
 @pytest.mark.parametrize("name", collectives.COLLECTIVES)
 @pytest.mark.parametrize("workers", [2, 3, 5, 8])
 def test_every_collective_runs_on_uneven_networks_and_delivers_everything(name, workers):
     speeds = [1e5 * (1 + k) for k in range(workers)]
     average = Average(np.full(workers, 4004), 4004, True, 4, np.zeros(workers, dtype=int), 0)
     schedule = collectives.schedule(name, average, Duration(0.01))
-    ready = [0.0 if name == "first-k-parameter-server" else 0.1 * k for k in range(workers)]
-    execution = execute(schedule, hosts(speeds, speeds[::-1], [0.001] * workers), ready)
+    execution = execute(schedule, hosts(speeds, speeds[::-1], [0.001] * workers), [0.1 * k for k in range(workers)])
     assert execution.open == 0 and min(execution.landed) > 0
     assert all(worker <= end for worker, end in zip(execution.gate, finish_times(execution)))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from simgmc.costs.steps import Compress, Compute, RoundCosts
 from simgmc.network import collectives
-from simgmc.network.cluster.breakdown import exchange_breakdown
+from simgmc.network.cluster.breakdown import chain
 from simgmc.network.cluster.cluster import ClusterSettings, simulate
 from simgmc.network.cluster.exchange import solve_events, solve_server
 from simgmc.network.collectives.schedule import Execution, Placement
@@ -54,7 +54,8 @@ def test_ring_recurrence_equals_the_events(case):
     assert found.finish == pytest.approx(expected, rel=EXACT)
     none = np.zeros(workers)
     for worker in range(workers):
-        parts = exchange_breakdown(execution, worker, ready[worker], expected[worker])
+        *parts, _, end = chain(execution, execution.finisher[worker], ready[worker], expected[worker])
+        parts.append(max(end - ready[worker], 0.0))
         transfer, lost, adding, _, begin = found.back(ring, worker, ready[worker], expected[worker], none, none)
         assert (transfer, lost, adding, begin - ready[worker]) == pytest.approx(parts, rel=1e-6, abs=1e-9)
         origin = found.origin[worker]

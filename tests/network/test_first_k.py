@@ -130,6 +130,18 @@ def test_one_slow_worker_does_not_hold_the_others(late):
     assert slow.total == pytest.approx(equal.total, rel=0.03) and waited.total > 4.2 * slow.total
 
 
+def test_the_answer_comes_when_the_kth_message_is_there():
+    """What shares the server's link: the messages that are sent at once, then after the adding n answers."""
+    own = [RoundCosts((Compute(1), message([1000] * 4, down=1000)))]
+    timing = simulate(cluster(3, compute=ComputeTime(0.0, slowdown=(1,) * 4)), own)
+    alike = (4 * 1000 / 1e6 + 0.01) + 0.1 + (4 * 1000 / 1e6 + 0.01)
+    assert timing.round_end[0] == pytest.approx([alike] * 4, rel=EXACT)
+    late = simulate(cluster(3, compute=ComputeTime(1.0, slowdown=(1, 1, 1, 9))), own)
+    answered = 1 + (3 * 1000 / 1e6 + 0.01) + 0.1 + (4 * 1000 / 1e6 + 0.01)
+    assert late.round_end[0] == pytest.approx([answered] * 4, rel=EXACT)
+    assert late.sent_by_workers[0] == 3000 and late.absent[0].tolist() == [False] * 3 + [True]
+
+
 def test_dropped_a_slow_worker_is_in_no_average_and_takes_every_model():
     timing, log, _ = told(cluster(3, slowdown=(1, 1, 1, 5)))
     assert all(one.taken == {0, 1, 2} and not one.lost for one in log)

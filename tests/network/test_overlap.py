@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from simgmc.costs.steps import Average, Compute, RoundCosts, Wait
 from simgmc.network import ClusterSettings, ComputeTime, Duration, Host, simulate, star, worker_names
+from simgmc.network.cluster.settings import Overlap
 
 K, BANDWIDTH, LATENCY, BYTES = 4, 1e6, 1e-3, 400_000
 
@@ -33,6 +36,13 @@ def test_an_average_in_the_background_costs_only_what_computing_does_not_hide(gr
     assert timing.total == pytest.approx(3 * max(2 * gradient, EXCHANGE), rel=1e-9)
     blocking = simulate(settings(gradient), [RoundCosts((average(False), Compute(2)))] * 3)
     assert blocking.total == pytest.approx(3 * (2 * gradient + EXCHANGE), rel=1e-9)
+
+
+def test_what_is_sent_in_the_background_is_not_cut_into_buckets():
+    rounds = [RoundCosts((Compute(1), average(True), Compute(1), Wait(1)))] * 3
+    plain = simulate(settings(0.3), rounds)
+    cut = simulate(dataclasses.replace(settings(0.3), overlap=Overlap(4)), rounds)
+    assert np.array_equal(cut.round_end, plain.round_end)
 
 
 def test_the_parts_of_an_overlapped_round_add_up_to_its_time():

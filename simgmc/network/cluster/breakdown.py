@@ -55,17 +55,3 @@ def chain(
         arrived = before < flows
         flow = before if arrived else before - flows
     return transfer, latency, aggregate, -1 - before if before < 0 else -1, end
-
-
-def exchange_breakdown(
-    execution: Execution, participant: int, ready: float, finished: float
-) -> tuple[float, float, float, float]:
-    """(transfer, latency, aggregate, wait) seconds of one participant's part of a collective.
-
-    They add up to ``finished - ready``: the chain of flows is followed from the one that
-    finished the participant back through whatever released each, down to a participant's
-    readiness; what lies before this participant's own readiness is not its time.
-    """
-    finisher = execution.finisher[participant]
-    transfer, latency, aggregate, _, end = chain(execution, finisher, ready, finished)
-    return transfer, latency, aggregate, max(end - ready, 0.0)

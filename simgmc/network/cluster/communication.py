@@ -13,22 +13,22 @@ from simgmc.core.errors import SimgmcError
 from simgmc.costs.steps import Average, Membership, Mix
 from simgmc.network import collectives
 from simgmc.network.cluster.exchange import (
-    LiveExchange,
-    Moved,
+    LiveFlows,
     Parts,
     RingLinks,
     Solution,
-    SolvedExchange,
+    SolvedFlows,
     moved,
     solve_events,
     solve_ring,
     solve_server,
 )
+from simgmc.network.cluster.first_k import FirstKExecution, FirstKFlows, FirstKServer, Resolve
 from simgmc.network.cluster.settings import ClusterSettings
 from simgmc.network.cluster.timeline import Recorder
 from simgmc.network.collectives.exchanges import gossip
 from simgmc.network.collectives.pieces import cut
-from simgmc.network.collectives.schedule import Placement, Schedule, Structure
+from simgmc.network.collectives.schedule import Execution, Placement, Schedule, Structure
 from simgmc.network.flows.clock import Clock
 from simgmc.network.flows.connections import Connections
 from simgmc.network.flows.fluid import FluidNetwork
@@ -42,11 +42,11 @@ _KEPT_SIZE = 1_000_000
 """Slices of all solutions kept, about: each may take some tens of bytes."""
 
 
-class Joint:
-    """One exchange that several workers take part in.
+class RoundExchange:
+    """One exchange of a round: several workers take part in it, each from when it is ready.
 
-    ``resolve`` is told who they are as soon as all that are there are ready, and says what the
-    exchange costs then; before, the size of the average is not known.
+    Its ``resolve`` is told who they are as soon as all that are there are ready, and says what the
+    average costs then; before, its size is not known.
     """
 
     def __init__(
@@ -56,12 +56,15 @@ class Joint:
         members: list[int],
         number: int,
         apart: bool,
-        resolve: Callable[[Membership], Average] | None = None,
+        create: Callable[[RoundExchange], LiveFlows | SolvedFlows],
+        resolve: Resolve | None = None,
     ):
+        self._create = create
         self._resolve = resolve
         self._communication = communication
         self._cost = cost
         self.number = number
+        """Of its round."""
         self.apart = apart
         """Whether no other exchange of its round is under way at the same time."""
         self.members = members
@@ -69,23 +72,22 @@ class Joint:
         self.finished: dict[int, float] = {}
         """When each worker that has finished did so."""
         self._ready: list[int] = []
-        self.inner = communication.create(self)
+        self.flows = create(self)
 
     @property
     def cost(self) -> Average | Mix:
         """The messages of those that take part."""
-        if len(self.members) == len(self._communication.settings.workers):
-            return self._cost
-        return replace(
-            self._cost, up=self._cost.up[self.members], floats_up=self._cost.floats_up[self.members], partial=None
-        )
+        cost = self._cost
+        if isinstance(cost, Mix) or len(self.members) == len(self._communication.settings.workers):
+            return cost
+        return replace(cost, up=cost.up[self.members], floats_up=cost.floats_up[self.members], partial=None)
 
     def ready(self, worker: int, now: float) -> None:
         """A worker has its message."""
         self._ready.append(worker)
         if self._resolved():
             self._communication.resize(self)
-        self.inner.ready(self.members.index(worker), now)
+        self.flows.ready(self.members.index(worker), now)
 
     def _resolved(self) -> bool:
         """Whether it has turned out just now who takes part."""
@@ -109,26 +111,24 @@ class Joint:
         """A worker that was to take part is gone before it was ready: begin anew without it."""
         if worker not in self.members or worker in self._ready:
             return
-        self.inner.execution.abort()
+        self.execution.abort()
         self.members = [member for member in self.members if member != worker]
         self._resolved()
-        self.inner = self._communication.create(self)
+        self.flows = self._create(self)
         now = self._communication.clock.now
         for member in self._ready:
-            self.inner.ready(self.members.index(member), now)
+            self.flows.ready(self.members.index(member), now)
+
+    @property
+    def execution(self) -> Execution:
+        """Its flows, where they are simulated one by one."""
+        assert isinstance(self.flows, LiveFlows)
+        return self.flows.execution
 
     def back(self, worker: int, ready: float, end: float) -> tuple[Parts, int, float]:
-        """See :meth:`simgmc.network.cluster.exchange.LiveExchange.back`, in workers."""
-        parts, origin, time = self.inner.back(self.members.index(worker), ready, end)
+        """See :meth:`simgmc.network.cluster.exchange.LiveFlows.back`, in workers."""
+        parts, origin, time = self.flows.back(self.members.index(worker), ready, end)
         return parts, self.members[origin], time
-
-    def moved(self) -> Moved:
-        """Bytes of the flows delivered so far."""
-        return self.inner.moved()
-
-    def check(self, number: int) -> None:
-        """Assert the bounds of a finished exchange."""
-        self._communication.check(self, number)
 
 
 class Communication:
@@ -153,6 +153,7 @@ class Communication:
         self._apart: dict[int, bool] = {}
         """Per placement (by id): can its exchanges not meet?"""
         self._structures: list[Structure] = []
+        self._server_of_first_k = FirstKServer(settings, network) if settings.waits_for_first else None
         self._alone = (
             settings.fast
             and recorder is None
@@ -173,11 +174,11 @@ class Communication:
         apart: bool,
         gone: set[int],
         number: int,
-        resolve: Callable[[Membership], Average] | None = None,
-    ) -> Joint:
+        resolve: Resolve,
+    ) -> RoundExchange:
         """An exchange of these messages in round ``number``, among the workers that are there: not
         ``gone`` from this round, nor crashed just now. ``apart``: no other exchange of its round is
-        under way meanwhile. ``resolve``: see :class:`Joint`; for crashes that the others go on after.
+        under way meanwhile. ``resolve`` is told who takes part, where that is not known from the start.
 
         Raises :class:`~simgmc.core.errors.SimgmcError` for gossip among those that are left, and for
         gossip after an exchange that was solved on the ground that it had the network to itself.
@@ -193,52 +194,73 @@ class Communication:
                     f"round {number} mixes with neighbours after rounds that averaged: simulate it with fast = False"
                 )
             self._alone = False
+        if self._server_of_first_k is not None:
+            return RoundExchange(self, cost, list(workers), number, apart, lambda one: self._first_k(one, resolve))
         if self.settings.faults.policy != "without":
-            return Joint(self, cost, list(workers), number, apart)
+            return RoundExchange(self, cost, list(workers), number, apart, self.create)
         gone = gone | self.settings.faults.absent(self.clock.now, workers)
-        return Joint(self, cost, [worker for worker in workers if worker not in gone], number, apart, resolve)
+        there = [worker for worker in workers if worker not in gone]
+        return RoundExchange(self, cost, there, number, apart, self.create, resolve)
 
-    def create(self, joint: Joint) -> LiveExchange | SolvedExchange:
-        """How a joint's exchange is simulated."""
-        if isinstance(joint.cost, Mix):
-            return self._live(joint, self._gossip(joint.cost), True, self._connections)
-        name, schedule = self._schedule(joint.cost, joint.members)
+    def create(self, exchange: RoundExchange) -> LiveFlows | SolvedFlows:
+        """How an exchange is simulated."""
+        if isinstance(exchange.cost, Mix):
+            return self._live(exchange, self._gossip(exchange.cost), self._connections)
+        name, schedule = self._schedule(exchange.cost, exchange.members)
         if self.settings.collective == "auto":
             self.chosen[name] = self.chosen.get(name, 0) + 1
-        solvable = self._alone and joint.apart
-        if solvable and schedule.ring is not None and self._way(joint.members).apart:
+        solvable = self._alone and exchange.apart
+        if solvable and schedule.ring is not None and self._way(exchange.members).apart:
             self._solved = True
-            total = self._way(joint.members).moved(schedule.ring)
-            return SolvedExchange(
-                len(joint.members), lambda gates: self._solve(schedule, joint.members, gates), total, joint.finish
+            total = self._way(exchange.members).moved(schedule.ring)
+            return SolvedFlows(
+                len(exchange.members),
+                lambda gates: self._solve(schedule, exchange.members, gates),
+                total,
+                exchange.finish,
             )
-        placement = self._placement(schedule.structure, joint.members)
+        placement = self._placement(schedule.structure, exchange.members)
         if solvable and schedule.ring is None and self._provably_alone(placement):
             self._solved = True
             total = moved(schedule, placement)
-            return SolvedExchange(
-                len(joint.members), lambda gates: self._solve(schedule, joint.members, gates), total, joint.finish
+            return SolvedFlows(
+                len(exchange.members),
+                lambda gates: self._solve(schedule, exchange.members, gates),
+                total,
+                exchange.finish,
             )
-        return self._live(joint, schedule, not collectives.COLLECTIVES[name].changes_average)
+        return self._live(exchange, schedule)
 
-    def resize(self, joint: Joint) -> None:
+    def _first_k(self, exchange: RoundExchange, resolve: Resolve) -> FirstKFlows:
+        """How it is where a server waits for the first k messages."""
+        assert self._server_of_first_k is not None and isinstance(exchange.cost, Average)
+        _, schedule = self._schedule(exchange.cost, exchange.members)
+        placement = self._placement(schedule.structure, exchange.members)
+        self.network.catch_up(self.clock.now)
+        execution = FirstKExecution(self._server_of_first_k, schedule, placement, exchange.finish, resolve)
+        self._record(exchange, execution)
+        self._server_of_first_k.open(execution)
+        return FirstKFlows(execution)
+
+    def resize(self, exchange: RoundExchange) -> None:
         """It is known now what a server sends back."""
         if self.settings.collective == "auto" or collectives.COLLECTIVES[self.settings.collective].sends_average:
-            joint.inner.execution.resize(self._schedule(joint.cost, joint.members)[1])
+            exchange.execution.resize(self._schedule(exchange.cost, exchange.members)[1])
 
-    def _live(
-        self, joint: Joint, schedule: Schedule, whole: bool, connections: Connections | None = None
-    ) -> LiveExchange:
-        placement = self._placement(schedule.structure, joint.members)
-        exchange = LiveExchange(self.network, schedule, placement, joint.finish, whole, connections)
+    def _live(self, exchange: RoundExchange, schedule: Schedule, connections: Connections | None = None) -> LiveFlows:
+        placement = self._placement(schedule.structure, exchange.members)
+        execution = Execution(self.network, schedule, placement, exchange.finish, connections)
+        self._record(exchange, execution)
+        return LiveFlows(execution)
+
+    def _record(self, exchange: RoundExchange, execution: Execution) -> None:
         if self.recorder is not None:
-            self.recorder.exchange(joint.number, exchange.execution)
-        return exchange
+            self.recorder.exchange(exchange.number, execution)
 
-    def check(self, joint: Joint, number: int) -> None:
+    def check(self, exchange: RoundExchange) -> None:
         """Assert the bounds of a finished exchange where the network does not change."""
         if self.settings.dynamics.static:
-            joint.inner.check(self.network.capacity)
+            exchange.flows.check(self.network.capacity)
 
     # schedules ------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""One collective of one round: simulated as it goes, or solved at once where that is exact."""
+"""The flows of one exchange: simulated as they go, or solved at once where that is exact."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 from simgmc.network.cluster.breakdown import chain
 from simgmc.network.collectives.schedule import Execution, Placement, Schedule
 from simgmc.network.conditions.overheads import IDEAL, Overheads
-from simgmc.network.flows.connections import Connections
 from simgmc.network.flows.fluid import CapacityError, FluidNetwork
 from simgmc.network.shortcuts.fast_ring import Ring, RingTimes, solve
 from simgmc.network.shortcuts.fast_server import ServerLinks, incast
@@ -55,29 +54,20 @@ def moved(schedule: Schedule, placement: Placement, delivered: np.ndarray | None
     )
 
 
-class LiveExchange:
+class LiveFlows:
     """Every flow simulated as it happens, sharing links with whatever else is there."""
 
-    def __init__(
-        self,
-        network: FluidNetwork,
-        schedule: Schedule,
-        placement: Placement,
-        on_finish: Finish,
-        whole: bool = True,
-        connections: Connections | None = None,
-    ):
-        self._whole = whole
-        """Whether everything must have been delivered when everybody has finished."""
-        self.execution = Execution(network, schedule, placement, on_finish, connections)
-        self.execution.begin()
-        self._network = network
+    def __init__(self, execution: Execution):
+        self.execution = execution
+        execution.begin()
 
     def ready(self, participant: int, now: float) -> None:
         """A participant has its message."""
-        self._network.catch_up(now)
+        network = self.execution.network
+        network.catch_up(now)
         self.execution.ready(participant)
-        self._network.wake(now)
+        if network.wake is not None:
+            network.wake(now)
 
     def back(self, participant: int, ready: float, end: float) -> tuple[Parts, int, float]:
         """Where the time from ``ready`` to ``end``, when a participant finished, went; waiting
@@ -91,26 +81,20 @@ class LiveExchange:
         execution = self.execution
         return moved(execution.schedule, execution.placement, np.array(execution.landed) >= 0)
 
-    @property
-    def complete(self) -> bool:
-        """Whether nothing is under way any more."""
-        return self.execution.open == 0
-
     def check(self, capacity: Sequence[float]) -> None:
         """Assert the bounds: everything delivered, no link faster than it can be."""
         execution = self.execution
-        if execution.open and self._whole:
+        if execution.open:
             waiting = next(flow for flow, time in enumerate(execution.landed) if time < 0)
             raise CapacityError(f"internal error: {execution.describe(waiting)} was never delivered")
-        if execution.open == 0:
-            begun = min((time for time in execution.begun if time >= 0), default=0.0)
-            check_bounds(
-                self.moved().links,
-                capacity,
-                max(execution.landed, default=0.0) - begun,
-                execution.placement.links,
-                execution.placement.least_latency,
-            )
+        begun = min((time for time in execution.begun if time >= 0), default=0.0)
+        check_bounds(
+            self.moved().links,
+            capacity,
+            max(execution.landed, default=0.0) - begun,
+            execution.placement.links,
+            execution.placement.least_latency,
+        )
 
 
 def check_bounds(links: np.ndarray, capacity: Sequence[float], seconds: float, names: Links, latency: float) -> None:
@@ -137,17 +121,15 @@ class Solution:
     finish: np.ndarray
     """(participants,) seconds."""
     back: Callable[[int, float, float], tuple[Parts, int, float]]
-    """As :meth:`LiveExchange.back`, in relative seconds."""
+    """As :meth:`LiveFlows.back`, in relative seconds."""
 
 
-class SolvedExchange:
-    """Waits until everybody is ready, then has the whole exchange solved.
+class SolvedFlows:
+    """Nothing happens until everybody is ready; then the whole exchange is solved.
 
     Exact only where nobody can finish before everybody is ready and nothing else can use
     the links meanwhile, see :mod:`simgmc.network.shortcuts.isolation`.
     """
-
-    complete = True
 
     def __init__(self, participants: int, solver: Callable[[np.ndarray], Solution], total: Moved, finish_at: Finish):
         self.gates = np.full(participants, np.nan)
@@ -169,7 +151,7 @@ class SolvedExchange:
                 self._finish_at(other, self._origin + time)
 
     def back(self, participant: int, ready: float, end: float) -> tuple[Parts, int, float]:
-        """As :meth:`LiveExchange.back`."""
+        """As :meth:`LiveFlows.back`."""
         parts, origin, time = self._solution.back(participant, ready - self._origin, end - self._origin)
         return parts, origin, self._origin + time
 

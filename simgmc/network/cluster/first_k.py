@@ -1,4 +1,4 @@
-"""Rounds under a server that waits for the first k of n messages.
+"""A server that waits for the first k of n messages: which it takes, and what the network carries.
 
 The server takes messages in the order of their arrival, ties by rank; with the k-th the round
 is closed, whoever takes part is known, and the answer goes to everybody. What becomes of late
@@ -10,90 +10,126 @@ workers:
 - carried (K-async SGD, Dutta et al., AISTATS 2018): a late worker finishes its gradient and
   sends it; it counts as the worker's message in the round that it arrives in. The answers that
   arrive meanwhile reach the worker, but it begins its next gradient only with that round's.
+
+What workers do meanwhile is in :mod:`simgmc.network.cluster.first_k_worker`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
-import simpy
 
-from simgmc.core.errors import SimgmcError
-from simgmc.costs.steps import Average, Compress, Compute, Membership
-from simgmc.network import collectives
-from simgmc.network.cluster.breakdown import CATEGORIES, chain
-from simgmc.network.cluster.exchange import Moved, moved
-from simgmc.network.cluster.rounds import OpenRound, OpenRounds
+from simgmc.costs.steps import Average, Membership
+from simgmc.network.cluster.exchange import Finish, LiveFlows, Moved, moved
 from simgmc.network.cluster.settings import ClusterSettings
-from simgmc.network.cluster.timeline import Recorder
-from simgmc.network.cluster.timing import NOTED, Record
-from simgmc.network.collectives.schedule import Execution, Placement
-from simgmc.network.flows.clock import Clock
+from simgmc.network.collectives.schedule import Execution, Placement, Schedule
 from simgmc.network.flows.fluid import FluidNetwork, Transfer
 
-_PARTS = {Compute: "compute", Compress: "compress"}
-_TRANSFER, _WAIT = CATEGORIES.index("transfer"), CATEGORIES.index("wait")
+Resolve = Callable[[Membership], Average]
+"""Told who takes part in an average; says what it costs."""
 
 
-class _Exchange(Execution):
+class FirstKServer:
+    """The server, over all rounds of one run."""
+
+    def __init__(self, settings: ClusterSettings, network: FluidNetwork):
+        self.network = network
+        self.aggregation = settings.aggregation
+        self.carries = settings.options.late == "carried"
+        """Whether late messages count in the round that they arrive in."""
+        self._first = settings.options.first(len(settings.workers))
+        self._open: FirstKExecution | None = None
+        """The round whose k-th message is awaited."""
+        self._arrived: list[tuple[float, int, FirstKExecution]] = []
+        """Messages that no average has taken yet: when they arrived, of which worker, sent in which round."""
+        self._deciding = False
+
+    def open(self, execution: FirstKExecution) -> None:
+        """A round begins; the one before is closed."""
+        self._open = execution
+        self._consider()
+
+    def arrived(self, execution: FirstKExecution, worker: int) -> None:
+        """A message is here."""
+        if self.carries or not execution.closed:
+            self._arrived.append((self.network.now, worker, execution))
+            self._consider()
+
+    def _consider(self) -> None:
+        """Close the round when everything of this instant has arrived."""
+        if self._open is not None and len(self._arrived) >= self._first and not self._deciding:
+            self._deciding = True
+            self.network.at(self.network.now, self._close)
+
+    def _close(self, _: object) -> None:
+        self._deciding = False
+        execution, self._open = self._open, None
+        assert execution is not None
+        queue = sorted(self._arrived, key=lambda one: one[:2])
+        first, late = queue[: self._first], queue[self._first :]
+        self._arrived = late if self.carries else []
+        _, last, sent_in = first[-1]
+        execution.close(frozenset(worker for _, worker, _ in first), last if sent_in is execution else -1 - last)
+
+
+class FirstKExecution(Execution):
     """The flows of one round: everybody's message, the adding, the answers.
 
     The adding waits for the server's decision. A worker has finished when it has the answer,
     whether it was ready or not.
     """
 
-    __slots__ = ("number", "step", "done", "taken", "_server", "_transfers", "_workers")
+    __slots__ = ("taken", "lost", "closed", "_server", "_resolve", "_pushes", "_workers")
 
-    def __init__(self, server: FirstK, current: OpenRound, number: int, step: int):
-        average = current.costs.step(step)
-        self.number = number
-        self.step = step
-        """Which step of the round it is."""
-        self.taken: frozenset[int] | None = None
-        """Whose messages the average is of, once that is known."""
+    def __init__(
+        self, server: FirstKServer, schedule: Schedule, placement: Placement, on_finish: Finish, resolve: Resolve
+    ):
+        super().__init__(server.network, schedule, placement, on_finish)
+        self.closed = False
+        """Whether it is known who takes part."""
+        self.taken: frozenset[int] = frozenset()
+        """Whose messages the average is of."""
+        self.lost: frozenset[int] = frozenset()
+        """Who had sent a message that is thrown away."""
         self._server = server
-        self._workers = len(average.up)
-        self._transfers: dict[int, Transfer] = {}
-        self.done = [server.clock.event() for _ in range(self._workers)]
-        schedule = server.schedule(average)
-        super().__init__(server.network, schedule, server.placement(schedule.structure), self._answered)
+        self._resolve = resolve
+        self._workers = schedule.structure.participants
+        self._pushes: dict[int, Transfer] = {}
         self._unfinished = [1] * self._workers
 
-    def _answered(self, worker: int, now: float) -> None:
-        self.done[worker].succeed(now)
-
     def ready(self, participant: int) -> None:
-        """A worker has its message; with ``late = "dropped"`` it is not sent any more once the round is closed."""
+        """A worker has its message; one that would be dropped is not sent any more."""
         self.gate[participant] = self.network.now
-        if self._server.carries or self.taken is None:
+        if self._server.carries or not self.closed:
             self._let_go([participant], -1 - participant, self.network.now)
 
-    def decided(self, average: Average, taken: frozenset[int], cause: int) -> None:
-        """The round is closed: add, and answer."""
-        self.taken = taken
-        up = average.up[sorted(taken)]
-        schedule = self._server.schedule(average)
-        schedule.delay[self._workers] = self._server.settings.aggregation.part(float(up.sum()), 1)
-        self.resize(schedule)
-        self.cause[self._workers] = cause
-        self.released[self._workers] = self.network.now
-        self._release(self._workers)
+    def close(self, taken: frozenset[int], cause: int) -> None:
+        """The server has the messages of these workers: it adds them, and answers. ``cause``: of its adding."""
+        workers, adding = self._workers, self._workers
+        if not self._server.carries:
+            self.lost = frozenset(worker for worker in range(workers) if self.gate[worker] >= 0.0) - taken
+        self.taken, self.closed = taken, True
+        average = self._resolve(Membership(taken, workers, self.lost))
+        nbytes, delay = self.schedule.nbytes.copy(), self.schedule.delay.copy()
+        nbytes[adding + 1 :] = average.down
+        delay[adding] = self._server.aggregation.part(float(average.up[sorted(taken)].sum()), 1)
+        self.resize(Schedule(self.schedule.structure, nbytes, delay))
+        self.cause[adding] = cause
+        self.released[adding] = self.network.now
+        self._release(adding)
 
     def _start(self, flow: int) -> None:
-        if flow < self._workers and not self.placement.local[flow]:
-            if self.landed[self._workers + 1 + flow] >= 0.0 and not self._server.carries:
-                return  # it was held up by overheads until the answer was there
-            placement = self.placement
-            transfer = Transfer(
-                self, flow, placement.routes[flow], placement.latency[flow], self._nbytes[flow], placement.cap
-            )
-            self._transfers[flow] = transfer
-            self.network.start(transfer)
-            return
+        pushed = flow < self._workers and not self.placement.local[flow]
+        if pushed and not self._server.carries and self.landed[self._workers + 1 + flow] >= 0.0:
+            return  # it was held up by overheads until the answer was there
         super()._start(flow)
+
+    def _transfer(self, flow: int) -> Transfer:
+        transfer = super()._transfer(flow)
+        if flow < self._workers:
+            self._pushes[flow] = transfer
+        return transfer
 
     def arrived(self, flow: int, now: float) -> None:
         if flow < self._workers:
@@ -103,12 +139,11 @@ class _Exchange(Execution):
             return
         super().arrived(flow, now)
 
-    def cut_off(self, worker: int) -> None:
+    def cut_off(self, worker: int, now: float) -> None:
         """The worker sends no more of its message."""
-        if worker in self._transfers and self.departed[worker] < 0.0:
-            self.network.withdraw(self._transfers[worker])
-
-    # what a round's record asks for ---------------------------------------------------
+        self.network.catch_up(now)
+        if worker in self._pushes and self.departed[worker] < 0.0:
+            self.network.withdraw(self._pushes[worker])
 
     def moved(self) -> Moved:
         """Bytes of the answers, of the messages taken, and of those thrown away: a carried one
@@ -119,196 +154,15 @@ class _Exchange(Execution):
             delivered[worker] = worker in self.taken or thrown_away
         return moved(self.schedule, self.placement, delivered)
 
-    def check(self, number: int) -> None:
-        """Capacities are asserted at every change of rates."""
 
+class FirstKFlows(LiveFlows):
+    """The same, as the flows of an exchange."""
 
-@dataclass
-class _Work:
-    """A gradient and its message under way."""
+    execution: FirstKExecution
 
-    number: int
-    """The round that it was begun in."""
-    exchange: _Exchange
-    pieces: list[tuple[str, float, float]] = field(default_factory=list)
-    """(category, begin, end) of what is done for it, its end possibly still to come."""
-    ready: float | None = None
-    """When the message was there."""
-    over: bool = False
-    """Whether it has been taken or given up."""
+    def moved(self) -> Moved:
+        """See :meth:`FirstKExecution.moved`."""
+        return self.execution.moved()
 
-
-class FirstK:
-    """All rounds of one run. ``passed`` is told when a worker is through with a round."""
-
-    def __init__(
-        self,
-        settings: ClusterSettings,
-        clock: Clock,
-        network: FluidNetwork,
-        recorder: Recorder | None,
-        passed: Callable[[int, OpenRound, OpenRounds, Record], None],
-    ):
-        self.settings = settings
-        self.clock = clock
-        self.network = network
-        self.carries = settings.options.late == "carried"
-        self._recorder = recorder
-        self._passed = passed
-        self._first = settings.options.first(len(settings.workers))
-        self._placement: Placement | None = None
-        self._open: tuple[_Exchange, OpenRound] | None = None
-        """The round whose k-th message is awaited."""
-        self._arrived: list[tuple[float, int, _Exchange]] = []
-        """Messages that no average has taken yet."""
-        self._deciding = False
-
-    # the server -----------------------------------------------------------------------
-
-    def schedule(self, average: Average) -> Any:
-        """The flows of one round, everybody's message among them."""
-        return collectives.schedule(self.settings.collective, average, self.settings.aggregation, self.settings.options)
-
-    def placement(self, structure: Any) -> Placement:
-        """The flows on the network; they are the same in every round."""
-        if self._placement is None:
-            hosts = (*self.settings.workers, self.settings.server_hosts[0])
-            self._placement = Placement(structure, hosts, self.network.links, self.settings.overheads)
-        return self._placement
-
-    def _exchange(self, current: OpenRound, number: int) -> _Exchange:
-        """The exchange of a round; the first to begin it opens it."""
-        if not current.joints:
-            step = 0
-            while isinstance(found := current.costs.step(step), Compute | Compress):
-                step += 1
-            if not isinstance(found, Average) or found.background:
-                raise SimgmcError(
-                    f"round {number}: a server that waits for the first k messages needs rounds that end with one average"
-                )
-            if len(found.up) != len(self.settings.workers):
-                raise SimgmcError(
-                    f"round {number} has messages of {len(found.up)} workers, the cluster has {len(self.settings.workers)}"
-                )
-            self.network.catch_up(self.clock.now)
-            exchange = _Exchange(self, current, number, step)
-            if self._recorder is not None:
-                self._recorder.exchange(number, exchange)
-            current.joints[step] = [exchange]
-            self._open = exchange, current
-            self._consider()
-        ((exchange,),) = current.joints.values()
-        return exchange
-
-    def arrived(self, exchange: _Exchange, worker: int) -> None:
-        """A message is at the server."""
-        if self.carries or exchange.taken is None:
-            self._arrived.append((self.network.now, worker, exchange))
-            self._consider()
-
-    def _consider(self) -> None:
-        """Decide when everything of this instant has arrived."""
-        if self._open is not None and len(self._arrived) >= self._first and not self._deciding:
-            self._deciding = True
-            self.network.at(self.network.now, self._decide)
-
-    def _decide(self, _: Any) -> None:
-        self._deciding = False
-        (exchange, current), self._open = self._open, None
-        queue = sorted(self._arrived, key=lambda one: one[:2])
-        first, late = queue[: self._first], queue[self._first :]
-        self._arrived = late if self.carries else []
-        taken = frozenset(worker for _, worker, _ in first)
-        workers = range(len(self.settings.workers))
-        lost = frozenset() if self.carries else frozenset(w for w in workers if exchange.gate[w] >= 0.0) - taken
-        average = current.costs.resolve(exchange.step, Membership(taken, len(workers), lost))
-        if current.costs.step(exchange.step + 1) is not None:
-            raise SimgmcError(
-                f"round {exchange.number}: a server that waits for the first k messages needs rounds that end with one average"
-            )
-        _, last, sent_in = first[-1]
-        exchange.decided(average, taken, last if sent_in is exchange else -1 - last)
-        for worker in sorted(lost):
-            self._note("lost", exchange.number, worker)
-
-    # the workers ----------------------------------------------------------------------
-
-    def worker(self, worker: int, source: OpenRounds, record: Record) -> Iterator[simpy.Event]:
-        """One worker's rounds, from answer to answer."""
-        record.noted = self._noted = record.noted or {what: [] for what in NOTED}
-        clock = self.clock
-        number, work = 0, None
-        while (current := source.get(number)) is not None:
-            exchange = self._exchange(current, number)
-            began = clock.now
-            if work is None:
-                work = _Work(number, exchange)
-                clock.process(self._prepare(worker, current, work))
-            yield exchange.done[worker]
-            now = clock.now
-            spent, busy = self._spent(worker, work, exchange, began, now)
-            if worker not in exchange.taken and not self.carries and (number, worker) not in self._noted["lost"]:
-                self._note("absent", number, worker)
-            if work.number < number:
-                self._note("absent", number, worker)
-                if worker in exchange.taken:
-                    self._note("carried", number, worker)
-            if worker in exchange.taken or not self.carries:
-                work.over = True
-                self.network.catch_up(now)
-                exchange.cut_off(worker)
-                work = None
-            record.finish(number, worker, now, spent, busy)
-            self._passed(number, current, source, record)
-            number += 1
-
-    def _note(self, what: str, number: int, worker: int) -> None:
-        self._noted[what].append((number, worker))
-
-    def _prepare(self, worker: int, current: OpenRound, work: _Work) -> Iterator[simpy.Event]:
-        """Compute, compress, send; unless the answer comes first and the work is over."""
-        clock, settings = self.clock, self.settings
-        computed = 0
-        for step in range(work.exchange.step):
-            cost = current.costs.step(step)
-            if isinstance(cost, Compress):
-                seconds = settings.compression.of(cost.nbytes)
-            else:
-                if step not in current.compute:
-                    current.compute[step] = settings.compute.times(
-                        work.number, computed, cost.gradients, len(settings.workers)
-                    )
-                computed += 1
-                seconds = float(current.compute[step][worker])
-            began = clock.now
-            end = settings.compute.done(worker, began, seconds)
-            work.pieces.append((_PARTS[type(cost)], began, end))
-            yield clock.until(end)
-            if work.over:
-                return
-        work.ready = clock.now
-        self.network.catch_up(clock.now)
-        work.exchange.ready(worker)
-        self.network.wake(clock.now)
-
-    def _spent(
-        self, worker: int, work: _Work, exchange: _Exchange, began: float, now: float
-    ) -> tuple[list[float], float]:
-        """What the time from one answer to the next went into, and the seconds with a message of the worker's own under way."""
-        spent = [0.0] * len(CATEGORIES)
-        for what, start, end in work.pieces:
-            start, end = max(start, began), min(end, now)
-            if end > start:
-                spent[CATEGORIES.index(what)] += end - start
-                if self._recorder is not None:
-                    self._recorder.work(worker, what, start, end)
-        if work.ready is None or work.ready >= now:
-            return spent, 0.0
-        ready = max(work.ready, began)
-        transfer, latency, aggregate, _, end = chain(exchange, exchange.finisher[worker], ready, now)
-        if self._recorder is not None:
-            self._recorder.blocked(worker, exchange.number, exchange, worker, ready, now)
-        for category, seconds in enumerate((transfer, latency, aggregate), _TRANSFER):
-            spent[category] += seconds
-        spent[_WAIT] += max(end - ready, 0.0)
-        return spent, now - ready
+    def check(self, capacity: Sequence[float]) -> None:
+        """Messages may be under way still; capacities are asserted at every change of rates."""

@@ -10,8 +10,8 @@ import simpy
 
 from simgmc.core.errors import DivergenceError
 from simgmc.costs.steps import Average, Mix, Round, with_everybody
-from simgmc.network.cluster.communication import Joint
-from simgmc.network.flows.clock import Clock
+from simgmc.network.cluster.communication import Communication, RoundExchange
+from simgmc.network.cluster.timing import TimingBuilder
 
 
 @dataclass
@@ -22,36 +22,39 @@ class OpenRound:
     apart: bool
     """Whether its exchanges are known to follow each other, none in the background."""
     finished: int = 0
-    joints: dict[int, list[Joint]] = field(default_factory=dict)
-    """The exchanges of each step."""
+    """Workers that are through with it, or have missed it."""
+    exchanges: dict[int, list[RoundExchange]] = field(default_factory=dict)
+    """The exchanges of each step, one for every piece of its message."""
     gone: set[int] = field(default_factory=set)
     """Workers that missed it, or left it, by a crash."""
     compute: dict[int, np.ndarray] = field(default_factory=dict)
     """(workers,) seconds of each compute step."""
 
-    def joint(self, step: int, piece: int, create: Callable[[], Joint]) -> Joint:
+    def exchange(self, step: int, piece: int, create: Callable[[], RoundExchange]) -> RoundExchange:
         """The exchange of a step (of one piece of its message); the first to ask creates it."""
-        joints = self.joints.setdefault(step, [])
-        if len(joints) == piece:
-            joints.append(create())
-        return joints[piece]
+        exchanges = self.exchanges.setdefault(step, [])
+        if len(exchanges) == piece:
+            exchanges.append(create())
+        return exchanges[piece]
 
 
 class OpenRounds:
     """Rounds in order, and who is away.
 
-    Unless the cluster ``leaves_out`` some workers of averages, everybody is in them: a round is
-    then resolved as soon as it is begun.
+    Unless the cluster leaves some workers out of averages, everybody is in them: a round is then
+    resolved as soon as it is begun.
     """
 
-    def __init__(self, rounds: Iterator[Round], clock: Clock, workers: int, leaves_out: bool):
+    def __init__(self, rounds: Iterator[Round], communication: Communication, timings: TimingBuilder):
         self._rounds = rounds
-        self._clock = clock
-        self._workers = workers
-        self._leaves_out = leaves_out
+        self._communication = communication
+        self._clock = communication.clock
+        self._timings = timings
+        self._workers = len(communication.settings.workers)
+        self._leaves_out = communication.settings.leaves_out
         self._held: dict[int, OpenRound] = {}
         self._begun: dict[int, simpy.Event] = {}
-        self.there = workers
+        self.there = self._workers
         """How many workers take part now."""
         self._awaited = 0
         """How many will again."""
@@ -80,17 +83,31 @@ class OpenRounds:
 
     def _next(self) -> OpenRound | None:
         costs = next(self._rounds, None)
-        if costs is None or self._leaves_out:
-            return None if costs is None else OpenRound(costs, apart=False)
+        if costs is None:
+            return None
+        if self._leaves_out:
+            return OpenRound(costs, apart=False)
         try:
             steps = with_everybody(costs, self._workers)
         except DivergenceError:  # there are no more rounds; whoever trains knows
             return None
         return OpenRound(steps, apart=not any(isinstance(step, Average | Mix) and step.background for step in steps))
 
-    def open_rounds(self, number: int) -> list[int]:
-        """Rounds from this one on that have been begun and not closed."""
-        return [held for held in sorted(self._held) if held >= number]
+    def passed(self, number: int) -> None:
+        """A worker is through with a round, or misses it; the last one closes it."""
+        current = self._held[number]
+        current.finished += 1
+        if current.finished < self._workers:
+            return
+        exchanges = [exchange for pieces in current.exchanges.values() for exchange in pieces]
+        for exchange in exchanges:
+            self._communication.check(exchange)
+        self._timings.close(number, [exchange.flows.moved() for exchange in exchanges], self._clock.now)
+        del self._held[number]
+
+    def open_from(self, number: int) -> list[tuple[int, OpenRound]]:
+        """Rounds from this one on that have been begun and not closed, with their numbers."""
+        return [(held, self._held[held]) for held in sorted(self._held) if held >= number]
 
     def begun(self, number: int) -> simpy.Event:
         """Happens when a round that nobody has begun yet is begun, or turns out not to exist."""
@@ -117,7 +134,3 @@ class OpenRounds:
             for event in self._begun.values():
                 event.succeed()
             self._begun.clear()
-
-    def forget(self, number: int) -> None:
-        """Everyone has passed this round."""
-        del self._held[number]

@@ -101,13 +101,16 @@ def bottleneck_of(parts: Mapping[str, float], used: Mapping[tuple[str, str], flo
 
 
 @dataclass
-class Record:
-    """What a run leaves behind, round by round."""
+class TimingBuilder:
+    """Collects a :class:`Timing`, round by round."""
 
     workers: int
     links: Links
     on_round: Callable[[int, float], None] | None
-    chosen: dict[str, int] = field(default_factory=dict)
+    chosen: dict[str, int]
+    notes: bool
+    """Whether it is noted which workers the server's averages are without; otherwise those are absent that finish no
+    round."""
     stopped: str | None = None
     background_bytes: float = 0.0
     _ends: list[np.ndarray] = field(default_factory=list)
@@ -118,7 +121,7 @@ class Record:
     _link_bytes: np.ndarray | float = 0.0
     _link_messages: np.ndarray | float = 0.0
     _rejoined: dict[tuple[int, int], float] = field(default_factory=dict)
-    noted: dict[str, list[tuple[int, int]]] | None = None
+    _noted: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: {what: [] for what in NOTED})
     """(round, worker) of what is absent, lost and carried where a server waits for the first k."""
 
     def _extend(self, number: int) -> None:
@@ -134,6 +137,10 @@ class Record:
         self._ends[number][worker] = time
         self._breakdown[number][worker] = spent
         self._communication[number][worker] = communication
+
+    def note(self, what: str, number: int, worker: int) -> None:
+        """Of a worker in a round: that it was absent, its message lost, or carried into the round's average."""
+        self._noted[what].append((number, worker))
 
     def rejoin(self, number: int, worker: int, time: float) -> None:
         """A worker that was gone takes part again from this round on."""
@@ -160,8 +167,9 @@ class Record:
         absent = np.isnan(ends)
         if absent.any():
             self._fill(ends, breakdown, absent)
-        if self.noted is not None:
-            absent, lost, carried = (self._table(self.noted[what], rounds) for what in NOTED)
+        lost = carried = None
+        if self.notes:
+            absent, lost, carried = (self._table(self._noted[what], rounds) for what in NOTED)
         sent, received, into, out = np.array(self._bytes[:rounds]).reshape(rounds, 4).T
         none = np.zeros(len(self.links))
         return Timing(
@@ -180,8 +188,8 @@ class Record:
             dict(self.chosen),
             self.stopped,
             self.background_bytes,
-            None if self.noted is None else lost,
-            None if self.noted is None else carried,
+            lost,
+            carried,
         )
 
     def _table(self, pairs: list[tuple[int, int]], rounds: int) -> np.ndarray:

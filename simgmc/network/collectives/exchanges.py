@@ -52,16 +52,6 @@ def gossip(links: Sequence[Sequence[int]], up: Sequence[int], aggregation: Cost 
     return Schedule(structure, nbytes, delay)
 
 
-def pairwise(pairs: Sequence[tuple[int, int]], up: Sequence[int]) -> Schedule:
-    """Workers exchange messages in pairs; a worker in no pair sends nothing."""
-    links: list[list[int]] = [[] for _ in up]
-    for a, b in pairs:
-        if links[a] or links[b]:
-            raise SimgmcError(f"pair ({a}, {b}): every worker is in at most one pair")
-        links[a], links[b] = [b], [a]
-    return gossip(links, up)
-
-
 @cache
 def _chain(workers: int, root: int, slices: int, towards_root: bool) -> Structure:
     build = StructureBuilder(workers)

@@ -9,7 +9,7 @@ and keeps when every flow started, left and arrived, and what released it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -45,10 +45,6 @@ class Structure:
     """Participants that must be ready before this one starts."""
     finishes: tuple[tuple[int, ...], ...]
     """Per participant: the flows whose arrival finishes its part (besides its own readiness)."""
-    need: dict[int, int] = field(default_factory=dict)
-    """Flows that start as soon as so many of the things they wait for have happened."""
-    unless: dict[int, int] = field(default_factory=dict)
-    """Flows that are dropped if another flow has arrived before they could start."""
 
     @property
     def flows(self) -> int:
@@ -68,7 +64,7 @@ class Structure:
                 departure[behind].append(flow)
             for participant in gates:
                 gate[participant].append(flow)
-            waiting[flow] = self.need.get(flow, len(after) + (behind >= 0) + len(gates))
+            waiting[flow] = len(after) + (behind >= 0) + len(gates)
         finish: list[list[int]] = [[] for _ in self.source]
         for participant, flows in enumerate(self.finishes):
             for flow in flows:
@@ -89,32 +85,17 @@ class StructureBuilder:
         self.hosts = participants + servers
         self._rows: list[tuple[int, int, tuple[int, ...], int, tuple[int, ...]]] = []
         self._finishes: list[tuple[int, ...]] = [()] * participants
-        self._need: dict[int, int] = {}
-        self._unless: dict[int, int] = {}
 
     def flow(
-        self,
-        source: int,
-        destination: int,
-        after: Sequence[int] = (),
-        behind: int = -1,
-        gates: Sequence[int] = (),
-        unless: int = -1,
+        self, source: int, destination: int, after: Sequence[int] = (), behind: int = -1, gates: Sequence[int] = ()
     ) -> int:
-        """A transfer from one host to another; dropped if flow ``unless`` arrives before it can start."""
+        """A transfer from one host to another."""
         self._rows.append((source, destination, tuple(after), behind, tuple(gates)))
-        number = len(self._rows) - 1
-        if unless >= 0:
-            self._unless[number] = unless
-        return number
+        return len(self._rows) - 1
 
-    def local(self, host: int, after: Sequence[int] = (), gates: Sequence[int] = (), need: int | None = None) -> int:
-        """Work at one host once other flows (``need`` of them, default all) have arrived; its
-        delay says how long it takes."""
-        number = self.flow(host, host, after, -1, gates)
-        if need is not None:
-            self._need[number] = need
-        return number
+    def local(self, host: int, after: Sequence[int] = (), gates: Sequence[int] = ()) -> int:
+        """Work at one host once other flows have arrived; its delay says how long it takes."""
+        return self.flow(host, host, after, -1, gates)
 
     def finish(self, participant: int, flows: Sequence[int]) -> None:
         """The arrivals that finish a participant's part."""
@@ -123,9 +104,8 @@ class StructureBuilder:
     def build(self) -> Structure:
         source, destination, after, behind, gates = zip(*self._rows) if self._rows else ((), (), (), (), ())
         return Structure(
-            self.participants, self.hosts, source, destination, after, behind, gates, tuple(self._finishes),
-            self._need, self._unless,
-        )  # fmt: skip
+            self.participants, self.hosts, source, destination, after, behind, gates, tuple(self._finishes)
+        )
 
 
 class Schedule:
@@ -195,10 +175,6 @@ class Placement:
     def least_latency(self) -> float:
         """Seconds of latency that the quickest of the transfers has; 0 where there are none."""
         return min((latency for latency, local in zip(self.latency, self.local) if not local), default=0.0)
-
-    def route_between(self, source: int, destination: int) -> tuple[int, ...] | None:
-        """The links between two of the structure's hosts, by number."""
-        return self.links.route(self.hosts[source], self.hosts[destination])
 
     def pair(self, flow: int) -> tuple[str, str]:
         """The hosts that a flow leads from and to."""
@@ -314,23 +290,22 @@ class Execution:
         if self.aborted:
             return
         network, placement = self.network, self.placement
-        unless = self.schedule.structure.unless
-        if unless and self.landed[unless.get(flow, flow)] >= 0.0:
-            self.open -= 1
-            return
         if placement.local[flow]:
             now = network.now
             self.begun[flow] = now
             self.left(flow, now)
             self.arrived(flow, now)
             return
-        route, latency = placement.routes[flow], placement.latency[flow]
-        transfer = Transfer(self, flow, route, latency, self._nbytes[flow], placement.cap)
+        transfer = self._transfer(flow)
         if self._connections is None:
             network.start(transfer)
         else:
             self.queued[flow] = network.now
             self._connections.start(placement.pair(flow), transfer)
+
+    def _transfer(self, flow: int) -> Transfer:
+        placement = self.placement
+        return Transfer(self, flow, placement.routes[flow], placement.latency[flow], self._nbytes[flow], placement.cap)
 
     # what the network reports -------------------------------------------------
 

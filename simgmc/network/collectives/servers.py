@@ -100,33 +100,15 @@ def colocated_parameter_server(average: Average, aggregation: Cost, options: Opt
     return _serve(average, aggregation, tuple(range(workers)), options.slices or 1)
 
 
-@cache
-def _first_structure(workers: int, first: int, carry: bool) -> Structure:
-    build = StructureBuilder(workers, servers=1)
-    server = workers
-    # The pushes come first, so the adding that ends the round is flow number `workers`.
-    pushes = [build.flow(k, server, gates=(k,), unless=-1 if carry else workers) for k in range(workers)]
-    added = build.local(server, after=pushes, need=first)
-    for k in range(workers):
-        build.finish(k, [build.flow(server, k, after=(added,))])
-    return build.build()
-
-
 def first_k_parameter_server(average: Average, aggregation: Cost, options: Options) -> Schedule:
     """The server adds the first k messages and answers everyone; k-of-n, or backup workers
     (Chen et al., Revisiting distributed synchronous SGD, 2016; K-sync and K-async SGD in
     Dutta et al., AISTATS 2018).
 
-    A worker that becomes ready when the answer has already been made drops its message
-    unsent (``late = "dropped"``), or still sends it, for the next round (``"carried"``). This is
-    one exchange alone; rounds after each other are in :mod:`simgmc.network.cluster.first_k`.
+    The flows are those of a parameter server. Which messages it takes, and what becomes of the
+    others, it decides as they arrive: :mod:`simgmc.network.cluster.first_k`.
     """
     workers = len(average.up)
     if workers == 1:
         return alone()
-    first = options.first(workers)
-    structure = _first_structure(workers, first, options.late == "carried")
-    up = np.asarray(average.up, dtype=float)
-    delay = np.zeros(structure.flows)
-    delay[workers] = aggregation.part(float(up.mean()) * first, 1)
-    return Schedule(structure, np.concatenate([up, [0.0], np.full(workers, float(average.down))]), delay)
+    return _serve(average, aggregation, (workers,), 1)
