@@ -228,8 +228,8 @@ def replay(run: str, settings: Any, cluster: str | None, out: str | None, overwr
 @_friendly
 def why(run: str) -> None:
     """What bound each method of a run, and what twice the bandwidth or half the latency would change."""
-    from simgmc.core.terminal import plain_console
     from simgmc.commands.why import why as explain_run
+    from simgmc.core.terminal import plain_console
 
     explain_run(run, plain_console())
 

@@ -7,12 +7,18 @@ from hypothesis import given, settings
 
 from simgmc.core.errors import SimgmcError
 from simgmc.workloads.partitions.catalogue import PARTITIONS, label_counts, partition
+from simgmc.workloads.problems.catalogue import PROBLEMS
 
 options = st.one_of(
     st.tuples(st.sampled_from(["iid", "contiguous"]), st.just({})),
     st.tuples(
         st.just("dirichlet"),
-        st.fixed_dictionaries({"alpha": st.floats(1e-6, 1e6, allow_nan=False)}),
+        st.fixed_dictionaries(
+            {
+                "alpha": st.floats(1e-6, 1e6, allow_nan=False),
+                "definition": st.sampled_from(["sequential", "equal-size"]),
+            }
+        ),
     ),
     st.tuples(st.just("shards"), st.fixed_dictionaries({"shards_per_worker": st.integers(1, 3)})),
 )
@@ -52,7 +58,56 @@ def test_dirichlet_goes_from_few_labels_per_worker_to_all_labels_alike():
 
     few, some, all_labels = (labels_per_worker(alpha) for alpha in (0.05, 1.0, 1000.0))
     assert few < some < all_labels
-    assert few < 4 and all_labels > 9.9
+    assert few < 4 and all_labels > 9.7
+
+
+@pytest.mark.parametrize(
+    ("definition", "least", "most"), [("equal-size", 0.45, 0.53), ("sequential", 0.57, 0.65), ("per-class", 0.53, 0.61)]
+)
+def test_dirichlet_definitions_differ_in_how_much_of_a_worker_its_largest_label_is(definition, least, most):
+    """alpha = 0.1, 8 workers, 10 labels: 0.49, 0.61 and 0.57 over 60 seeds; in turn and per class are harder."""
+    labels = np.repeat(np.arange(10), 500)
+    shares = []
+    for seed in range(40):
+        counts = label_counts(labels, partition("dirichlet", labels, 8, seed, alpha=0.1, definition=definition), 10)
+        shares.append((counts.max(axis=1) / counts.sum(axis=1)).mean())
+    assert least < np.mean(shares) < most
+
+
+def test_in_turn_all_but_who_comes_late_get_the_proportions_that_they_drew():
+    """With enough of every label, counts are multinomial in the drawn proportions: two workers of many labels."""
+    labels = np.repeat(np.arange(1000), 2)
+    one, other = partition("dirichlet", labels, 2, 3, alpha=1e6)
+    counts = label_counts(labels, (one, other), 1000)
+    # a worker draws 1,000 times among 1,000 labels of which it can have two: both draw all, one the rest of the other
+    assert (counts.sum(axis=0) == 2).all() and (counts <= 2).all()
+    assert 0.3 < (counts[0] == 1).mean() < 0.45  # Poisson(1) cut at 2 and drawn again: about 0.37
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    counts=st.lists(st.integers(20, 80), min_size=2, max_size=6),
+    workers=st.integers(1, 4),
+    minimum=st.integers(1, 8),
+    seed=st.integers(0, 1000),
+)
+def test_per_class_hands_out_every_sample_and_nobody_holds_less_than_the_minimum(counts, workers, minimum, seed):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    owned = partition("dirichlet", labels, workers, seed, alpha=1.0, definition="per-class", minimum=minimum)
+    assert sorted(np.concatenate(owned).tolist()) == list(range(len(labels)))
+    assert min(map(len, owned)) >= minimum
+
+
+def test_dirichlet_options_that_do_not_go_together_are_refused():
+    labels = np.repeat(np.arange(10), 5)
+    with pytest.raises(SimgmcError, match='minimum = 3 belongs to definition = "per-class"'):
+        partition("dirichlet", labels, 5, 0, minimum=3)
+    with pytest.raises(SimgmcError, match="always a worker of 5 that holds fewer samples"):
+        partition("dirichlet", labels, 5, 0, alpha=0.001, definition="per-class", minimum=11)
+    with pytest.raises(SimgmcError, match="definition"):
+        PROBLEMS["logistic-regression"].resolve(
+            {"dataset": "a9a", "batch_per_worker": 8, "partition": {"name": "dirichlet", "definition": "per-class"}}
+        )
 
 
 def test_dirichlet_proportions_have_the_variance_of_the_distribution():

@@ -35,7 +35,11 @@ class PartitionTable:
         return self.counts.sum(axis=1)
 
     def finding(self) -> str:
-        """What the picture shows, in a line."""
+        """What the picture shows, in a line.
+
+        The effective number of labels is 1 / sum of squared shares; the total variation between a worker's
+        shares and those of all data is half the sum of their differences (0: alike, 1: nothing in common).
+        """
         sizes, labels = self.sizes, self.counts.shape[1]
         least, most = int(sizes.min()), int(sizes.max())
         text = f"each holds {most:,} {self.unit}"
@@ -43,9 +47,13 @@ class PartitionTable:
             text = f"from {least:,} to {most:,} {self.unit}, the largest {most / max(least, 1):.3g} times the smallest"
         if labels == 1:
             return text
-        share = self.counts / sizes[:, None]
-        effective = float(np.median(1 / (share**2).sum(axis=1)))
-        return f"{text}; the median worker in effect sees {effective:.2g} of {labels} labels"
+        share = self.counts / np.maximum(sizes, 1)[:, None]
+        effective = float(np.median(1 / np.maximum((share**2).sum(axis=1), 1e-300)))
+        apart = float(np.abs(share - self.counts.sum(axis=0) / sizes.sum()).sum(axis=1).mean() / 2)
+        return (
+            f"{text}; the median worker in effect sees {effective:.2g} of {labels} labels; "
+            f"total variation from the whole data {apart:.2f} on average"
+        )
 
 
 def write_partition_table(directory: RunDirectory, holdings: Sequence[PartitionTable]) -> None:

@@ -4,15 +4,15 @@ No sample belongs to two workers. Unless a partition says otherwise all workers 
 n // K; the n mod K samples that are left over belong to nobody, and which ones they are is
 drawn anew for every seed, so no label is favoured.
 
-Where sizes differ (``quantity-skew``, ``file``), every worker still draws minibatches of the same
+Where sizes differ (``quantity-skew``, ``file``, ``dirichlet`` per class), every worker still draws minibatches of the same
 size and weighs the same in the average, as in the methods' papers: a sample of a worker
 that holds few counts for more. An epoch is then as many gradients as give n samples in all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ from simgmc.core.randomness import generator
 from simgmc.core.registry import Entry, Option, Registry
 from simgmc.workloads.partitions.index_files import read_index_file
 
+_MAX_DRAWS = 1000
+"""Attempts at a partition in which everybody holds enough."""
+
 
 def iid(labels: np.ndarray, workers: int, rng: np.random.Generator) -> list[np.ndarray]:
     """A random permutation cut into equal pieces."""
@@ -30,33 +33,32 @@ def iid(labels: np.ndarray, workers: int, rng: np.random.Generator) -> list[np.n
     return np.split(rng.permutation(len(labels))[: workers * size], workers)
 
 
-def dirichlet(labels: np.ndarray, workers: int, rng: np.random.Generator, alpha: float) -> list[np.ndarray]:
-    """Each worker draws its label proportions from Dirichlet(alpha, ..., alpha).
+def dirichlet(
+    labels: np.ndarray, workers: int, rng: np.random.Generator, alpha: float, definition: str, minimum: int | None
+) -> list[np.ndarray]:
+    """Label proportions from Dirichlet(alpha, ..., alpha), in one of three published ways.
 
-    Every worker then draws its n // K samples, label by label, in those proportions
-    (Acar et al. 2021, FedDyn; flwr-datasets' InnerDirichletPartitioner). All workers draw at
-    the same time: when a label is asked for more often than it has samples, lots decide who
-    gets them, and whoever went short draws again among the labels that are left. So no
-    worker is served first, and sizes are equal as in the GMC paper's |D_k| = |D| / K.
+    - ``sequential``: each worker draws proportions of labels and then its n // K samples in those
+      proportions, one worker after the other (in an order drawn by lot); a label that is used up is
+      struck out and the others take its part. Hsu, Qi, Brown 2019, arXiv 1909.06335, which the
+      GMC paper cites, with its |D_k| = |D| / K.
+    - ``equal-size``: the same proportions and sizes, but all workers draw at the same time: where
+      a label is asked for more often than it has samples, lots decide, and whoever went short
+      draws again among the labels that are left. Nobody is served first, so proportions are
+      milder. Acar et al. 2021 (FedDyn).
+    - ``per-class``: the samples of every label are divided among the workers in proportions of its own,
+      so that sizes differ; all is drawn again until everybody holds ``minimum`` samples.
+      Yurochkin et al. 2019, arXiv 1905.12022; Li et al. 2022 (``noniid-labeldir``).
     """
-    size = len(labels) // workers
     names, label_of = np.unique(labels, return_inverse=True)
     stock = np.bincount(label_of, minlength=len(names))
-    # a tiny alpha underflows to zero for all but one label, or even for all of them
-    wishes = rng.dirichlet(np.full(len(names), float(alpha)), size=workers)
-    wishes = np.nan_to_num(wishes, nan=0.0)
-    counts = np.zeros((workers, len(names)), dtype=np.int64)
-    while (short := size - counts.sum(axis=1)).any():
-        left = stock - counts.sum(axis=0)
-        asked = np.zeros_like(counts)
-        for worker in np.flatnonzero(short):
-            chance = wishes[worker] * (left > 0)
-            if chance.sum() < 1e-12:
-                chance = left.astype(float)  # nothing left of what it wants: as the rest comes
-            asked[worker] = rng.multinomial(short[worker], chance / chance.sum())
-        for label in np.flatnonzero(asked.sum(axis=0) > left):
-            asked[:, label] = rng.multivariate_hypergeometric(asked[:, label], left[label])
-        counts += asked
+    if definition == "per-class":
+        counts = _divided_by_class(stock, workers, rng, alpha, minimum)
+    else:
+        # a tiny alpha underflows to zero for all but one label, or even for all of them
+        wishes = np.nan_to_num(rng.dirichlet(np.full(len(names), float(alpha)), size=workers), nan=0.0)
+        served = _served_in_turn if definition == "sequential" else _served_at_once
+        counts = served(stock, wishes, len(labels) // workers, rng)
     pieces: list[list[np.ndarray]] = [[] for _ in range(workers)]
     for label in range(len(names)):
         pool = rng.permutation(np.flatnonzero(label_of == label))
@@ -64,6 +66,57 @@ def dirichlet(labels: np.ndarray, workers: int, rng: np.random.Generator, alpha:
         for worker, piece in enumerate(np.split(pool[: ends[-1]], ends[:-1])):
             pieces[worker].append(piece)
     return [np.concatenate(piece) for piece in pieces]
+
+
+def _chances(wish: np.ndarray, left: np.ndarray) -> np.ndarray:
+    """(labels,): a worker's proportions among the labels that are left; as they are left, where it wants none of them."""
+    chance = wish * (left > 0)
+    if chance.sum() < 1e-12:
+        chance = left.astype(float)
+    return chance / chance.sum()
+
+
+def _served_in_turn(stock: np.ndarray, wishes: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """(workers, labels) samples, one worker after the other."""
+    counts = np.zeros(wishes.shape, dtype=np.int64)
+    left = stock.copy()
+    for worker in rng.permutation(len(wishes)):
+        while short := size - counts[worker].sum():
+            drawn = np.minimum(rng.multinomial(short, _chances(wishes[worker], left)), left)
+            counts[worker] += drawn
+            left -= drawn
+    return counts
+
+
+def _served_at_once(stock: np.ndarray, wishes: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """(workers, labels) samples, all workers at the same time."""
+    counts = np.zeros(wishes.shape, dtype=np.int64)
+    while (short := size - counts.sum(axis=1)).any():
+        left = stock - counts.sum(axis=0)
+        asked = np.zeros_like(counts)
+        for worker in np.flatnonzero(short):
+            asked[worker] = rng.multinomial(short[worker], _chances(wishes[worker], left))
+        for label in np.flatnonzero(asked.sum(axis=0) > left):
+            asked[:, label] = rng.multivariate_hypergeometric(asked[:, label], left[label])
+        counts += asked
+    return counts
+
+
+def _divided_by_class(
+    stock: np.ndarray, workers: int, rng: np.random.Generator, alpha: float, minimum: int | None
+) -> np.ndarray:
+    """(workers, labels) samples: every label's divided in proportions of its own."""
+    for _ in range(_MAX_DRAWS):
+        shares = np.nan_to_num(rng.dirichlet(np.full(workers, float(alpha)), size=len(stock)), nan=0.0)
+        ends = np.floor(shares.cumsum(axis=1) * stock[:, None] + 1e-9).astype(np.int64)
+        ends[:, -1] = stock
+        counts = np.diff(ends, axis=1, prepend=0).T
+        if counts.sum(axis=1).min() >= (minimum or 1):
+            return counts
+    raise SimgmcError(
+        f"dirichlet: alpha = {alpha:g}, minimum = {minimum}: in {_MAX_DRAWS} draws there was always a worker of {workers} "
+        f"that holds fewer samples; give a larger alpha, a smaller minimum, or another definition"
+    )
 
 
 def shards(labels: np.ndarray, workers: int, rng: np.random.Generator, shards_per_worker: int) -> list[np.ndarray]:
@@ -135,6 +188,31 @@ class Partition(Entry):
     equal: bool = True
     """Whether all workers hold equally many samples."""
 
+    def of_equal_sizes(self) -> Partition | None:
+        """The entry with those options only with which all workers hold equally many samples, if there are any."""
+        return self if self.equal else None
+
+
+@dataclass(frozen=True)
+class _Dirichlet(Partition):
+    def resolve(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """As :meth:`Entry.resolve`; only where sizes differ is there a least one."""
+        resolved = super().resolve(given)
+        if resolved["definition"] == "per-class":
+            resolved["minimum"] = 10 if resolved["minimum"] is None else resolved["minimum"]
+        elif resolved["minimum"] is not None:
+            raise SimgmcError(
+                f'{self.name}: minimum = {resolved["minimum"]} belongs to definition = "per-class"; '
+                f'with "{resolved["definition"]}" all workers hold equally many samples'
+            )
+        return resolved
+
+    def of_equal_sizes(self) -> Partition:
+        choices = tuple(one for one in self.options["definition"].choices if one != "per-class")
+        return replace(
+            self, options={**self.options, "definition": replace(self.options["definition"], choices=choices)}
+        )
+
 
 PARTITIONS: Registry[Partition] = Registry(
     "partition",
@@ -146,11 +224,21 @@ PARTITIONS: Registry[Partition] = Registry(
             "standard for text",
             assign=contiguous,
         ),
-        Partition(
+        _Dirichlet(
             "dirichlet",
-            "label proportions of each worker from Dirichlet(alpha), equal sizes",
-            "Acar et al. 2021 (FedDyn); Shi et al. (GMC) with alpha 0.1",
-            {"alpha": Option("concentration; small means few labels per worker", float, 0.1, above=0)},
+            "label proportions of each worker from Dirichlet(alpha)",
+            "Hsu et al. 2019 (cited by the GMC paper, with alpha 0.1); Acar et al. 2021; Yurochkin et al. 2019",
+            {
+                "alpha": Option("concentration; small means few labels per worker", float, 0.1, above=0),
+                "definition": Option(
+                    "sequential: equal sizes, workers draw in turn (Hsu et al. 2019); equal-size: all draw at once, which is "
+                    "milder (Acar et al. 2021); per-class: each label is divided, sizes differ (Yurochkin et al. 2019)",
+                    str,
+                    "sequential",
+                    ("sequential", "equal-size", "per-class"),
+                ),
+                "minimum": Option("per-class: samples that every worker holds at least (10)", int, None),
+            },
             assign=dirichlet, by_label=True,
         ),
         Partition(

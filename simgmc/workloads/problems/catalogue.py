@@ -129,7 +129,7 @@ class Matrices(Numbers):
 _NOISE = Option("standard deviation of Gaussian noise on every coordinate of a gradient", float, 0.0, at_least=0)
 _BINARY = tuple(name for name, entry in DATASETS.items() if entry.classes == 2)
 
-_EQUAL = Registry("partition into equal sizes", [entry for entry in PARTITIONS.values() if entry.equal])
+_EQUAL = Registry("partition into equal sizes", filter(None, [entry.of_equal_sizes() for entry in PARTITIONS.values()]))
 
 PROBLEMS: Registry[Problem] = Registry(
     "problem",
