@@ -47,10 +47,15 @@ def test_sizes_that_differ_are_written_on_the_bars():
 @pytest.mark.parametrize(
     ("counts", "says"),
     [
-        ([[5, 5], [5, 5]], "each holds 10 samples; the median worker in effect sees 2 of 2 labels"),
+        (
+            [[5, 5], [5, 5]],
+            "each holds 10 samples; the median worker in effect sees 2 of 2 labels; "
+            "total variation from the whole data 0.00 on average",
+        ),
         (
             [[8, 0], [0, 2]],
-            "from 2 to 8 samples, the largest 4 times the smallest; the median worker in effect sees 1 of 2 labels",
+            "from 2 to 8 samples, the largest 4 times the smallest; the median worker in effect sees 1 of 2 labels; "
+            "total variation from the whole data 0.50 on average",
         ),
         ([[7], [7]], "each holds 7 samples"),
     ],
