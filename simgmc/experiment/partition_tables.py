@@ -66,7 +66,8 @@ def _holdings(
 ) -> PartitionTable:
     data: Dataset = load(dataset, **dataset_options)
     owned = partition(name, data.train_labels, workers, seeds[0], **options)
-    shown = {key: Path(value).name if key == "path" else show_value(value) for key, value in options.items()}
+    given = {key: value for key, value in options.items() if value is not None}
+    shown = {key: Path(value).name if key == "path" else show_value(value) for key, value in given.items()}
     said = f"{name} ({', '.join(f'{key} {value}' for key, value in shown.items())})" if shown else name
     title = f"{called}, {said}, {workers} workers" + (f", seed {seeds[0]}" if len(seeds) > 1 else "")
     if data.train_labels.ndim > 1:
