@@ -25,9 +25,12 @@ class DGC(Algorithm):
         masking: u = 0 where sent;  w = w - lr * mean c   (plain SGD after aggregation)
 
     The mask is the worker's own, not the union of all workers'. ``nesterov``:
-    ``u = momentum * (u + g); v = v + u + g``. ``clip_norm``: each worker's gradient is
-    clipped to ``clip_norm / sqrt(K)`` before it enters any buffer (section 3.2; off by
-    default, as in the authors' vision experiments). ``density_warmup``: densities of
+    ``u = momentum * (u + g); v = v + u + g``. ``clip_norm``: a bound on the
+    2-norm of the mean gradient, of which each worker takes its part before the gradient enters any
+    buffer (section 3.2; off by default, as in the authors' vision experiments). The paper bounds
+    the worker's summand g_k / K by ``clip_norm / sqrt(K)``, as K independent summands of that norm
+    add up to ``clip_norm``; so g_k itself, a mean over the worker's batch, is clipped to
+    ``clip_norm * sqrt(K)``. ``density_warmup``: densities of
     the first epochs, one each (the paper's are 0.25, 0.0625, 0.015625, 0.004; the authors'
     code has ``r ** ((e + 1) / (E + 1))`` in epoch e of E); then the compressor's own.
 
@@ -50,7 +53,9 @@ class DGC(Algorithm):
     momentum_factor_masking: bool = option("zero a worker's momentum where it has sent", True)
     nesterov: bool = option("Nesterov's form of the momentum", False)
     clip_norm: float | None = option(
-        "2-norm to clip gradients to, over sqrt(K) on each worker; not unless given", None, above=0
+        "bound on the 2-norm of the mean gradient; each worker clips its own to sqrt(K) times it; not unless given",
+        None,
+        above=0,
     )
     density_warmup: tuple[float, ...] = option(
         "densities of the first epochs; then the compressor's", (), above=0, at_most=1
@@ -73,7 +78,7 @@ class DGC(Algorithm):
     def round(self, worker: Worker) -> Program:
         gradient = yield Gradient(at=worker.params, weight_decay=self.weight_decay_at == "gradient")
         if self.clip_norm is not None:
-            gradient = clipped(gradient, self.clip_norm / worker.workers**0.5)
+            gradient = clipped(gradient, self.clip_norm * worker.workers**0.5)
         if self.nesterov:
             worker.momentum_buffer = self.momentum * (worker.momentum_buffer + gradient)
             wanted = worker.accumulator + worker.momentum_buffer + gradient

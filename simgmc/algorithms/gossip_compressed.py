@@ -148,7 +148,7 @@ class DCDPSGD(Algorithm):
 class ECDPSGD(Algorithm):
     """ECD-PSGD: an extrapolation of models is compressed, so that errors of the copies fade.
 
-    With y_k the estimate of x_k that everybody has and a = 2, 3 ... in rounds 1, 2 ...::
+    With y_k the estimate of x_k that everybody has and a = 1, 2 ... in rounds 1, 2 ..., as the paper counts::
 
         x'_k = sum_j w_kj y_j - lr * g_k
         send Q(z_k),  z_k = (1 - a/2) x_k + (a/2) x'_k
@@ -168,7 +168,7 @@ class ECDPSGD(Algorithm):
         worker.estimate_sum = worker.params
 
     def round(self, worker: Worker) -> Program:
-        a = worker.round + 2.0
+        a = worker.round + 1.0
         gradient = yield Gradient(at=worker.params)
         after = worker.estimate_sum - worker.lr * gradient
         extrapolated = (1 - a / 2) * worker.params + (a / 2) * after

@@ -192,7 +192,7 @@ class Schedule(Table):
     power: Annotated[PositiveReal, Field(le=1000)] = 1.0
     per: Literal["epoch", "round"] = "epoch"
     warmup_epochs: Annotated[Real, Field(ge=0)] = 0.0
-    warmup_from: Annotated[PositiveReal, Field(le=1)] = 0.1
+    warmup_from: Annotated[Real, Field(ge=0, le=1)] = 0.1
 
     @model_validator(mode="after")
     def _milestones(self) -> Schedule:

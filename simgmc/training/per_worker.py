@@ -162,7 +162,7 @@ class PerWorkerTrainer:
     def _begin(self, run: _Run) -> None:
         worker, epoch = run.worker, self.epoch
         lr = self._lr_at(epoch)
-        worker.begin(run.rounds, epoch, lr, run.previous_lr or lr, self._weight_decay)
+        worker.begin(run.rounds, epoch, lr, lr if run.previous_lr is None else run.previous_lr, self._weight_decay)
         partners = self.algorithm.partners(self._graph(run.rounds))
         worker.neighbours = tuple(partners[worker.rank])
         worker.sources = tuple(rank for rank, others in enumerate(partners) if worker.rank in others)

@@ -45,7 +45,8 @@ class StackedTrainer(Stack):
         Raises :class:`DivergenceError` when a message is no longer finite.
         """
         lr = self._lr_at(self.epoch)
-        previous, self._previous_lr = self._previous_lr or lr, lr
+        previous = lr if self._previous_lr is None else self._previous_lr
+        self._previous_lr = lr
         return StackedRound(self, lr, previous)
 
     def model(self) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from simgmc.algorithms.dgc import DGC
+from simgmc.algorithms.dgc import DGC, clipped
 from simgmc.algorithms.error_feedback import EFSGDM
 from simgmc.algorithms.sgd import DMSGD, SGD
 from simgmc.compression import build
@@ -86,18 +86,25 @@ def test_tensors_exempt_from_compression_keep_their_momentum(identity):
     identity("    DGC: exempt tensors = DMSGD, masking or not", error)
 
 
+def test_independent_gradients_at_their_clipping_bounds_have_a_mean_at_the_global_bound():
+    """The paper's argument for sqrt(K): 64 random directions, each clipped to clip_norm * sqrt(64)."""
+    draws = torch.randn(64, 20_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    mean = clipped(draws, 3.0 * 64**0.5).mean(0)
+    assert abs(mean.norm() - 3.0) < 0.05
+
+
 def test_each_worker_clips_its_gradient_to_its_share_of_the_threshold(identity):
     """Without momentum and compression the parameters move by the mean of the clipped gradients."""
-    limit, dgc = 6.0, run(DGC(IDENTITY, clip_norm=6.0))
+    limit, dgc = 0.75, run(DGC(IDENTITY, clip_norm=0.75))
     clipped, error = 0, 0.0
     for t, one in enumerate(dgc.rounds):
         norms = one.gradients[0].norm(dim=1, keepdim=True)
-        share = limit / PROBLEM.workers**0.5
+        share = limit * PROBLEM.workers**0.5
         clipped += int((norms > share).sum())
         scaled = torch.where(norms > share, one.gradients[0] * share / norms, one.gradients[0])
         error = max(error, difference(dgc.common[t + 1], dgc.common[t] - one.lr * scaled.mean(0)))
     assert 0 < clipped < PROBLEM.workers * len(dgc.rounds)
-    identity("    DGC: local clipping at clip_norm / sqrt(K)", error)
+    identity("    DGC: local clipping at clip_norm * sqrt(K)", error)
 
 
 @pytest.mark.parametrize(

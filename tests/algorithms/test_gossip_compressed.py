@@ -155,7 +155,7 @@ def test_ecd_by_its_formula_with_estimates_of_every_model(identity):
     for t, one in enumerate(ecd.rounds):
         after = weights @ y - one.lr * one.gradients[0]
         error = max(error, difference(ecd.params[t + 1], after))
-        y = (1 - 2 / (t + 2)) * y + 2 / (t + 2) * one.messages[0].dense()
+        y = (1 - 2 / (t + 1)) * y + 2 / (t + 1) * one.messages[0].dense()
     identity("13  ECD = formula with estimates of every model", error, 1e-11)
 
 

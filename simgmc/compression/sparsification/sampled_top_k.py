@@ -30,9 +30,11 @@ from simgmc.core.randomness import Randomness
 class SampledTopK(Sparsity):
     """Coordinates above a threshold that a random sample suggests: about k of them.
 
-    Of m = max(``sample`` * n, 2 / ``sample``) sampled coordinates the ceil(m k / n)-th
-    largest magnitude is the threshold, and every non-zero that reaches it is sent. The
-    number sent is only about k (coefficient of variation about 1/sqrt(m k / n)).
+    The threshold is the r-th largest magnitude of m sampled coordinates, and every non-zero that
+    reaches it is sent: r (n + 1) / (m + 1) of n on average. A sample of max(``sample`` * n,
+    2 / ``sample``) gives r, rounded up, and is then enlarged to m = r (n + 1) / k - 1, so that k
+    are sent on average (rounding up alone would send up to twice k). The number sent is only about
+    k (coefficient of variation about 1 / sqrt(r)).
 
     ``sampling``: ``"uniform"``, a random subset without replacement (the GMC paper,
     5.1), or ``"strided"``, every so-many-th coordinate from a random start (the DGC
@@ -78,13 +80,12 @@ class SampledTopK(Sparsity):
         """The sampled coordinates, and the rank of the threshold among them."""
         places: np.ndarray | slice
         m = min(n, max(math.ceil(self.sample * n), math.ceil(2 / self.sample)))
+        rank = math.ceil(m * k / n)
+        m = max(rank, min(n, round(rank * (n + 1) / k) - 1))
         if self.sampling == "strided":
-            stride = n // m
-            places = slice(int(draws.integers(stride)), None, stride)
-            m = len(range(*places.indices(n)))
-        else:
-            places = np.sort(draws.choice(n, m, replace=False, shuffle=False))
-        return places, max(1, math.ceil(m * k / n))
+            stride = max(1, round(n / m))
+            return slice(int(draws.integers(stride)), None, stride), rank
+        return np.sort(draws.choice(n, m, replace=False, shuffle=False)), rank
 
     def _select(
         self, vector: np.ndarray, k: int, draws: np.random.Generator, row: int
