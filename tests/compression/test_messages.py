@@ -211,6 +211,20 @@ def test_the_mean_of_sparse_messages_is_the_union_without_what_cancels():
     assert mean.indices.tolist() == [1, 7] and mean.values.flat.tolist() == [1.5, 1.0]
 
 
+def test_a_mean_of_many_supports_is_sent_dense_where_that_is_shorter():
+    """8 disjoint supports of 12 % each: 96 of 100 coordinates with indices are 768 bytes, all of them 400."""
+    vector = torch.zeros(8, 100)
+    for worker in range(8):
+        vector[worker, 12 * worker : 12 * worker + 12] = 1.0 + worker
+    one = build("top-k", count=12)(vector, randomness())
+    mean = one.mean()
+    assert mean.nbytes.tolist() == [400] and mean.floats.tolist() == [100]
+    assert torch.equal(mean.dense(), vector.mean(0, keepdim=True))
+    few = build("top-k", count=12)(vector[:4], randomness()).mean()
+    assert few.nbytes.tolist() == [8 * 48]
+    assert build("top-k", count=12, indices="bitmap")(vector, randomness()).mean().nbytes[0] <= 400
+
+
 def test_summable_messages_are_those_that_cover_the_same_coordinates():
     vector = gaussian(3, LAYOUT.d)
     for case, (name, parameters) in CASES.items():

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simgmc.compression.message import CodedMessage
+from simgmc.compression.message import CodedMessage, DenseMessage
 from simgmc.compression.quantisation.levels import ScaledValues
 from simgmc.compression.rows import for_each_row, non_finite
 from simgmc.compression.wire import indices as index_formats
@@ -76,8 +76,8 @@ class SparseMessage(CodedMessage):
         part = slice(int(self.offsets[row]), int(self.offsets[row + 1]))
         return self.indices[part], self.values.flat[part]
 
-    def mean(self) -> SparseMessage:
-        """The union's non-zeros: coordinates that cancel are not sent."""
+    def mean(self) -> SparseMessage | DenseMessage:
+        """The union's non-zeros: coordinates that cancel are not sent. All coordinates, where that is shorter."""
         flat = self.values.flat
         total = torch.zeros(self.d, dtype=flat.dtype, device=flat.device)
         for row in range(self.rows):  # in rank order; a row holds no coordinate twice, so every device adds alike
@@ -88,7 +88,10 @@ class SparseMessage(CodedMessage):
             kept = coding.flat != 0
             union, flat = union[kept], coding.flat[kept]
             coding = self.values.averaged(flat, row_offsets([len(union)]))
-        return SparseMessage((1, self.d), union, coding, self.index_format)
+        sparse = SparseMessage((1, self.d), union, coding, self.index_format)
+        if sparse.nbytes[0] <= self.d * coding.item_bytes:
+            return sparse
+        return DenseMessage((1, self.d), self.values.averaged(total / self.rows, row_offsets([self.d])))
 
     def partial_sums(self) -> np.ndarray | None:
         rows = self.rows
