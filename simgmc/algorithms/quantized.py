@@ -44,10 +44,10 @@ class TernGrad(Algorithm):
     Each tensor sends its largest magnitude s and ``sign(v) * Bernoulli(|v| / s)``;
     unbiased but for the clipping, no error feedback. With ``share_scale`` (default, as in
     the paper's distributed form) the workers first agree on the largest s (one float a
-    tensor), so that the ternary vectors add up to small integers; without it each keeps
+    tensor), so that the ternary vectors add up to small integers, and the scales do not travel again; without it each keeps
     its own, with less variance, and the way back is dense. Momentum after the mean.
     State: momentum m (d).
-    Message: trits, 5 in a byte, and 32 bits a tensor.
+    Message: trits, 5 in a byte; 32 bits a tensor, once.
     """
 
     source: ClassVar[str] = "Wen et al., NeurIPS 2017, Algorithm 1"
@@ -80,7 +80,8 @@ class SignSGD(Algorithm):
     """signSGD with majority vote: one bit a coordinate, both ways.
 
     ``w = w - lr * sign(sum_k sign g_k)``; a tie, and a gradient of 0, count as +1 (one
-    bit has two symbols). Learning rates are about 1e-4.
+    bit has two symbols). With ``zeros = "masked"`` a gradient of exactly 0 has no vote, and parameters
+    stay where they are at a tie: a third symbol, 1.6 bits both ways. Learning rates are about 1e-4.
 
     ``decoupled_weight_decay`` (default, the paper's Algorithm 1): every worker subtracts
     ``lr * weight_decay * w`` itself; otherwise the decay is part of g, under the sign.
@@ -91,11 +92,12 @@ class SignSGD(Algorithm):
     summable: ClassVar[bool] = False
 
     decoupled_weight_decay: bool = option("weight decay beside the sign instead of under it", True)
+    zeros: Literal["positive", "masked"] = option("a gradient of 0 votes for +, or has no vote", "positive")
 
     def round(self, worker: Worker) -> Program:
         from simgmc.compression import build
 
-        vote = build("sign", worker.layout, scale="none", vote=True)
+        vote = build("sign", worker.layout, scale="none", vote=True, zeros=self.zeros)
         gradient = yield Gradient(at=worker.params, weight_decay=not self.decoupled_weight_decay)
         step = yield Average(vote(self.direction(worker, gradient), worker.randomness()))
         if self.decoupled_weight_decay:

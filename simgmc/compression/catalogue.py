@@ -193,6 +193,12 @@ _QUANTISERS = Registry(
                 **_SCALES,
                 "scale": Option("mean: scaled by the mean magnitude; none: signs alone", str, "mean", ("mean", "none")),
                 "vote": Option('with scale = "none": the average is the majority\'s sign, one bit', bool, False),
+                "zeros": Option(
+                    "positive: the sign of 0 is +; masked: 0 is a third symbol, 1.6 bits in place of one",
+                    str,
+                    "positive",
+                    ("positive", "masked"),
+                ),
                 **_EXEMPT,
             },
             "quantisation.quantise:ScaledSign",

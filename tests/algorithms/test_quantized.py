@@ -8,8 +8,10 @@ import torch
 
 from simgmc.algorithms.quantized import QSGD, PowerSGD, SignSGD, Signum, TernGrad
 from simgmc.algorithms.sgd import DMSGD
+from simgmc.algorithms.worker import Worker
 from simgmc.compression import build
-from simgmc.core.randomness import generator
+from simgmc.core.layout import Layout
+from simgmc.core.randomness import Randomness, generator
 from tests.algorithms.noisy_quadratic import Quadratic, RankOne
 from tests.algorithms.trajectories import IDENTITY, PROBLEM, WEIGHT_DECAY, difference, run, varying
 
@@ -99,6 +101,37 @@ def test_signs_are_voted_on_by_the_majority(identity, momentum, decoupled):
         w = w - one.lr * (vote + (0.1 if decoupled else 0.0) * w)
         error = max(error, difference(trajectory.common[t + 1], w))
     identity("    signSGD, Signum = brute-force majority vote", error)
+
+
+def test_a_gradient_of_zero_has_no_vote_where_zeros_are_masked():
+    """Three workers on two coordinates: (+, 0), (-, 0), (0, -); ties and zeros move nothing; 1.6 bits a vote."""
+    gradients = torch.tensor([[2.0, 0.0], [-3.0, 0.0], [0.0, -1.0]])
+    vote = build("sign", scale="none", vote=True, zeros="masked")(gradients, Randomness(0, 0, 0, range(3)))
+    assert vote.dense().tolist() == [[1, 0], [-1, 0], [0, -1]]
+    assert vote.mean().dense().tolist() == [[0, -1]]
+    assert vote.nbytes.tolist() == [1, 1, 1] and vote.mean().nbytes.tolist() == [1]
+
+
+@pytest.mark.parametrize(("zeros", "expected"), [("masked", [3.0, 1.1]), ("positive", [2.9, 1.1])])
+def test_parameters_without_a_gradient_stay_where_they_are_where_zeros_are_masked(zeros, expected):
+    worker = Worker(torch.tensor([[3.0, 1.0]]), Layout.flat(2), 0, range(2), 2)
+    worker.begin(0, 0.0, 0.1, 0.1, 0.0)
+    program = SignSGD(zeros=zeros).round(worker)
+    next(program)
+    average = program.send(torch.tensor([[0.0, -2.0], [0.0, -1.0]]))
+    with pytest.raises(StopIteration):
+        program.send(average.message.mean().dense())
+    assert worker.params.tolist() == [pytest.approx(expected)]
+
+
+def test_terngrad_sends_its_shared_scales_once():
+    """4 bytes a tensor go before the trits, none with them; without sharing they go with the trits."""
+    shared = run(TernGrad()).rounds[0].messages
+    alone = run(TernGrad(share_scale=False)).rounds[0].messages
+    trits = -(-D // 5)
+    assert shared[-1].nbytes.tolist() == [trits] * K
+    tensors = shared[0].d
+    assert alone[-1].nbytes.tolist() == [trits + 4 * tensors] * K and shared[0].nbytes.tolist() == [4 * tensors] * K
 
 
 def test_signsgd_is_signum_without_momentum(identity):

@@ -31,6 +31,8 @@ CASES = {
     "sign per tensor": ("sign", {"per_tensor": True, "exempt_vectors": True}),
     "sign alone": ("sign", {"scale": "none"}),
     "majority": ("sign", {"scale": "none", "vote": True}),
+    "sign masked": ("sign", {"zeros": "masked", "per_tensor": True}),
+    "majority masked": ("sign", {"scale": "none", "vote": True, "zeros": "masked"}),
     "qsgd 8 bits": ("qsgd", {}),
     "qsgd dense": ("qsgd", {"levels": 23, "coding": "elias-dense", "bucket": 100}),
     "qsgd sparse": ("qsgd", {"levels": 4, "coding": "elias-sparse", "per_tensor": True}),

@@ -12,7 +12,6 @@ from simgmc.algorithms import ALGORITHMS
 from simgmc.algorithms.sgd import SGD
 from simgmc.compression import build
 from simgmc.core.errors import SimgmcError
-from simgmc.core.randomness import Randomness
 from simgmc.costs.steps import Average, Membership
 from simgmc.training.saved_state import from_arrays, to_arrays
 from simgmc.training.stacked import StackedTrainer

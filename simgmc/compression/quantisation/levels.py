@@ -46,6 +46,8 @@ class ScaledValues(Values):
 
     item_bytes = 1
     summable = False
+    agreed = False
+    """Whether the receiver knows the scales already, so that they do not travel."""
 
     def __init__(self, symbols: Tensor, scales: Sequence[Tensor], groups: Sequence[Groups], offsets: np.ndarray):
         self.symbols = symbols
@@ -84,13 +86,18 @@ class ScaledValues(Values):
 
     @cached_property
     def _scale_bytes(self) -> np.ndarray:
-        return np.array([4 * len(scales) for scales in self.scales], np.int64)
+        return np.array([0 if self.agreed else 4 * len(scales) for scales in self.scales], np.int64)
+
+    def _encoded_scales(self, row: int) -> bytes:
+        return b"" if self.agreed else float_bytes(self.scales[row])
 
     def _decode_scales(self, payload: bytes | memoryview, count: int, row: int) -> tuple[Tensor, Groups, memoryview]:
         """Groups of a row are agreed beforehand: those of this message's row, or one for ragged rows."""
         groups = self.groups[min(row, len(self.groups) - 1)]
         if sum(b - a for a, b in groups.segments) != count:
             groups = Groups.whole(count, groups.bucket)
+        if self.agreed:
+            return self.scales[min(row, len(self.scales) - 1)], groups, memoryview(payload)
         size = 4 * groups.count
         scales = torch.from_numpy(floats_from(payload[:size])).to(self.symbols.device)
         return scales, groups, memoryview(payload)[size:]
@@ -164,7 +171,8 @@ class LevelValues(ScaledValues):
     """``scale * level / s`` with level in -s .. s. ``symbols`` holds the levels as signed integers.
 
     With ``shared_scales`` all rows use the same scales, so their levels add up to whole
-    numbers, and the mean of K rows is again a level, of K s.
+    numbers, and the mean of K rows is again a level, of K s. ``agreed``: everybody knows the scales
+    from an exchange before this one, so they do not travel.
     """
 
     def __init__(
@@ -176,16 +184,18 @@ class LevelValues(ScaledValues):
         levels: int,
         format: str = "fixed",
         shared_scales: bool = False,
+        agreed: bool = False,
     ):
         super().__init__(symbols, scales, groups, offsets)
         self.levels = levels
         self.format = "fixed" if format == "trits" and levels > 1 else format
         self.shared_scales = shared_scales
+        self.agreed = agreed
 
     def _like(
         self, symbols: Tensor, scales: Sequence[Tensor], groups: Sequence[Groups], offsets: np.ndarray
     ) -> LevelValues:
-        return LevelValues(symbols, scales, groups, offsets, self.levels, self.format, self.shared_scales)
+        return LevelValues(symbols, scales, groups, offsets, self.levels, self.format, self.shared_scales, self.agreed)
 
     def _numbers(self, row: int, out: Tensor) -> None:
         # Divided first, by a tensor (CUDA multiplies by the reciprocal of a number): so the highest level is exactly
@@ -205,7 +215,8 @@ class LevelValues(ScaledValues):
             "trits": "base-3 trit (1.6 bits)",
             "auto": "level in the shortest coding",
         }
-        return how.get(self.format, f"{self.format} coded level") + " + fp32 scale per group"
+        scales = "" if self.agreed else " + fp32 scale per group"
+        return how.get(self.format, f"{self.format} coded level") + scales
 
     @cached_property
     def nbytes(self) -> np.ndarray:
@@ -239,7 +250,7 @@ class LevelValues(ScaledValues):
 
     def encode(self, row: int) -> bytes:
         levels = self._row(row).cpu().numpy()
-        return float_bytes(self.scales[row]) + self._encode(self.format, levels)
+        return self._encoded_scales(row) + self._encode(self.format, levels)
 
     def _encode(self, format: str, levels: np.ndarray) -> bytes:
         if format == "auto":
@@ -299,7 +310,37 @@ class LevelValues(ScaledValues):
         levels = self.levels * rows
         offsets = even_offsets(1, len(total))
         total = total.to(getattr(torch, level_dtype(levels)))
-        return LevelValues(total, self.scales[:1], self.groups[:1], offsets, levels, self.format, True)
+        return LevelValues(total, self.scales[:1], self.groups[:1], offsets, levels, self.format, True, self.agreed)
+
+
+class TernarySignValues(LevelValues):
+    """+scale, 0 or -scale in 1.6 bits: signs of which 0 is one. Without scales (``unit``) only signs travel.
+
+    With ``vote`` the mean is the sign of the sum, 0 at a tie and where nobody has one.
+    """
+
+    def __init__(
+        self,
+        symbols: Tensor,
+        scales: Sequence[Tensor],
+        groups: Sequence[Groups],
+        offsets: np.ndarray,
+        unit: bool = False,
+        vote: bool = False,
+    ):
+        super().__init__(symbols, scales, groups, offsets, 1, "trits", agreed=unit)
+        self.vote = vote
+
+    def _like(
+        self, symbols: Tensor, scales: Sequence[Tensor], groups: Sequence[Groups], offsets: np.ndarray
+    ) -> TernarySignValues:
+        return TernarySignValues(symbols, scales, groups, offsets, self.agreed, self.vote)
+
+    def averaged(self, flat: Tensor, offsets: np.ndarray) -> Values:
+        if not self.vote:
+            return super().averaged(flat, offsets)
+        groups = [Groups.whole(int(n)) for n in np.diff(offsets)]
+        return self._like(flat.sign().to(torch.int8), self.scales[:1] * len(groups), groups, offsets)
 
 
 def level_dtype(levels: int) -> str:

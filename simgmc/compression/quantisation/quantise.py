@@ -16,7 +16,7 @@ from torch import Tensor
 
 from simgmc.compression.message import DenseMessage
 from simgmc.compression.quantisation.groups import Groups
-from simgmc.compression.quantisation.levels import LevelValues, ScaledValues, SignValues, level_dtype
+from simgmc.compression.quantisation.levels import LevelValues, ScaledValues, SignValues, TernarySignValues, level_dtype
 from simgmc.compression.rows import as_rows, for_each_row, on_device, refuse_non_finite
 from simgmc.compression.wire.values import even_offsets
 from simgmc.core.layout import Layout
@@ -57,7 +57,8 @@ class ScaledSign(Quantiser):
     """sign(v) times the mean magnitude of its group: 1 bit a coordinate and a scale.
 
     C(v) = (||v||_1 / n) sign(v), with sign(0) = +1: there is no third symbol on the
-    wire. ||C(v) - v||^2 = ||v||_2^2 - ||v||_1^2 / n. ``scale="none"`` sends signs alone
+    wire. With ``zeros="masked"`` there is, at 1.6 bits a coordinate: coordinates that are exactly 0 (of a
+    dead unit, say) stay where they are. ||C(v) - v||^2 = ||v||_2^2 - ||v||_1^2 / n. ``scale="none"`` sends signs alone
     (values +1 and -1), for signSGD and Signum; ``vote`` makes the mean of the messages
     the majority's sign (+1 at a tie), one bit on the way back too. Source: Karimireddy
     et al. 2019; Bernstein et al. 2018.
@@ -65,21 +66,28 @@ class ScaledSign(Quantiser):
 
     scale: str
     vote: bool
+    zeros: str
 
-    def code(self, flat: Tensor, offsets: np.ndarray, groups: Sequence[Groups], random: Randomness) -> SignValues:
-        unit = self.scale == "none"
-        plus = torch.empty(len(flat), dtype=torch.bool, device=flat.device)
+    def code(
+        self, flat: Tensor, offsets: np.ndarray, groups: Sequence[Groups], random: Randomness
+    ) -> SignValues | TernarySignValues:
+        unit, masked = self.scale == "none", self.zeros == "masked"
+        symbols = torch.empty(len(flat), dtype=torch.int8 if masked else torch.bool, device=flat.device)
 
         def code_row(row: int) -> tuple[Tensor, Groups]:
             part = slice(int(offsets[row]), int(offsets[row + 1]))
-            torch.ge(flat[part], 0, out=plus[part])
+            if masked:
+                symbols[part] = flat[part].sign()
+            else:
+                torch.ge(flat[part], 0, out=symbols[part])
             if unit:
                 return flat.new_ones(1), Groups.whole(part.stop - part.start)
             sizes = on_device(groups[row].sizes, flat.device).to(flat.dtype)
             return groups[row].norms(flat[part], 1) / sizes, groups[row]
 
         coded = for_each_row(code_row, len(groups), flat.device)
-        return SignValues(plus, [scale for scale, _ in coded], [group for _, group in coded], offsets, unit, self.vote)
+        values = TernarySignValues if masked else SignValues
+        return values(symbols, [scale for scale, _ in coded], [group for _, group in coded], offsets, unit, self.vote)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,10 +135,10 @@ class Ternary(Quantiser):
     First v is clipped to plus or minus ``clip`` standard deviations of its group (0: not
     at all); then b_i = sign(v_i) Bernoulli(|v_i| / max|v|). Unbiased apart from the clipping.
     With ``share_scale`` all workers first agree on the largest of their scales (each
-    sends its own, 4 bytes a group, already in the message), so the signs add up to
+    sends its own, 4 bytes a group, in the message), so the signs add up to
     whole numbers in -K .. K and the mean travels in ceil(log2(2 K + 1)) bits a
-    coordinate. A worker that does not see the other rows is given the agreed
-    ``scales``, made from everybody's :meth:`scales`. Source: Wen et al. 2017.
+    coordinate. Where they have agreed in an exchange before, the agreed ``scales``, made from
+    everybody's :meth:`scales`, are given, and do not travel again. Source: Wen et al. 2017.
     """
 
     clip: float
@@ -170,7 +178,7 @@ class Ternary(Quantiser):
             round_to_levels(clipped[row], chosen[row], groups[row], 1, random.own(row), symbols[parts[row]])
 
         for_each_row(code_row, len(parts), flat.device)
-        return LevelValues(symbols, chosen, groups, offsets, 1, self.coding, self.share_scale)
+        return LevelValues(symbols, chosen, groups, offsets, 1, self.coding, self.share_scale, scales is not None)
 
     def _clipped(self, vector: Tensor, groups: Groups) -> Tensor:
         """``(n,)`` with every group clipped to plus or minus ``clip`` of its standard deviations."""

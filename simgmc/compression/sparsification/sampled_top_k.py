@@ -78,7 +78,6 @@ class SampledTopK(Sparsity):
 
     def _sample(self, n: int, k: int, draws: np.random.Generator) -> tuple[np.ndarray | slice, int]:
         """The sampled coordinates, and the rank of the threshold among them."""
-        places: np.ndarray | slice
         m = min(n, max(math.ceil(self.sample * n), math.ceil(2 / self.sample)))
         rank = math.ceil(m * k / n)
         m = max(rank, min(n, round(rank * (n + 1) / k) - 1))
