@@ -226,7 +226,7 @@ def test_a_message_one_round_late_enters_the_next_mean_with_its_size():
     message = under_way._asked.message
     expected = (message.dense()[0] + message.dense()[1] + late["vector"]) / 3
     torch.testing.assert_close(one.worker.update[0], expected, rtol=1e-14, atol=0)
-    assert second.down == 8 * int((expected != 0).sum())
+    assert second.down == min(8 * int((expected != 0).sum()), 4 * 12)  # dense where that is shorter
 
 
 @pytest.mark.parametrize("name", ["dmsgd", "gmc", "dgc", "signsgd", "qsgd", "local-sgd"])
