@@ -99,6 +99,7 @@ def _simgmc(task: Task, rounds: int, algorithm_of: Callable) -> Tensor:
         star,
         worker_names,
     )
+    from simgmc.network.conditions.stragglers import Stragglers
     from simgmc.training.stacked import StackedTrainer
     from simgmc.workloads.classification import ClassificationWorkload
     from simgmc.workloads.data.catalogue import Dataset
@@ -112,7 +113,14 @@ def _simgmc(task: Task, rounds: int, algorithm_of: Callable) -> Tensor:
     hosts = [Host(name, 12.5e6, 12.5e6, 0.005) for name in (*names, "server")]
     costs = Duration(0.001)
     cluster = ClusterSettings(
-        star(hosts), names, "server", "parameter-server", ComputeTime(0.01, sigma=0.2), costs, costs
+        star(hosts),
+        names,
+        "server",
+        "parameter-server",
+        ComputeTime(0.01),
+        costs,
+        costs,
+        conditions=(Stragglers(sigma=0.2),),
     )
 
     def rounds_of_training():

@@ -21,7 +21,7 @@ import numpy as np
 from matplotlib import pyplot
 from matplotlib.ticker import FuncFormatter
 
-from simgmc.core.quantities import parse
+from simgmc.core.units import grid_number
 from simgmc.results.directory.run_directory import open_run
 from simgmc.results.series.reach import advantage
 from simgmc.results.series.read import ComparisonPoint, Results, read_results
@@ -54,7 +54,7 @@ FORMS = (
 def points_of(results: Results, form: Form) -> list[tuple[str, ComparisonPoint]]:
     """Its bandwidths as written, from low to high, with their grid points."""
     found = [(dict(p.grid)[BANDWIDTH], p) for p in results.points if str(p.transport) == form.collective]
-    return sorted(found, key=lambda pair: float(parse(pair[0])[0]))
+    return sorted(found, key=lambda pair: float(grid_number(pair[0])[0]))
 
 
 def speed(results: Results, form: Form, point: ComparisonPoint, target: float):
@@ -127,7 +127,7 @@ def draw(results: Results, target: float, path: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(5.6, 3.6), layout="constrained")
     for form, marker in zip(FORMS, "osD^v", strict=True):
         places = points_of(results, form)
-        bandwidths = [float(parse(text)[0]) for text, _ in places]
+        bandwidths = [float(grid_number(text)[0]) for text, _ in places]
         axes.plot(
             bandwidths,
             [speed(results, form, point, target).value for _, point in places],

@@ -13,6 +13,7 @@ from simgmc.compression import build as build_compressor
 from simgmc.experiment.events import EventLoop
 from simgmc.network import ClusterSettings, ComputeTime, Duration, Host, Throughput
 from simgmc.network.cluster.peers import Peers
+from simgmc.network.conditions.stragglers import Stragglers
 from simgmc.network.topology.catalogue import build as build_topology
 from simgmc.training.journal import Journal
 from simgmc.training.per_worker import PerWorkerTrainer
@@ -50,15 +51,16 @@ def settings(workers: int = 4, slowdown: dict[int, float] | None = None, **given
     names = [f"worker{rank}" for rank in range(workers)]
     graph = build_topology("star", [Host(name, BANDWIDTH, BANDWIDTH, LATENCY / 2) for name in (*names, "server")])
     slow = tuple((slowdown or {}).get(rank, 1.0) for rank in range(workers))
-    compute = given.pop("compute", ComputeTime(GRADIENT, slow, sigma=given.pop("sigma", 0.0)))
+    conditions = (Stragglers(sigma=given.pop("sigma", 0.0)), *given.pop("conditions", ()))
     return ClusterSettings(
         graph,
         tuple(names),
         "server",
         "parameter-server",
-        compute,
+        ComputeTime(GRADIENT, slow),
         Duration(0.0),
         given.pop("aggregation", Duration(0.0)),
+        conditions=conditions,
         **given,
     )
 

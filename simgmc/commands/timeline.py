@@ -20,8 +20,9 @@ import numpy as np
 from rich.console import Console
 
 from simgmc.core.errors import SimgmcError, reason, show_value, suggestion
-from simgmc.core.quantities import parse, percent_text, time_text
+from simgmc.core.quantities import percent_text, time_text
 from simgmc.core.terminal import plain_console
+from simgmc.core.units import grid_number
 from simgmc.experiment.events import EventLoop
 from simgmc.experiment.plan import Training, cluster_settings, require_stated_times, trainings
 from simgmc.network import ClusterSettings, simulate
@@ -270,8 +271,8 @@ def _same(one: Any, other: Any) -> bool:
     """Equal as written, or the same quantity."""
     if cell(one) == cell(other):
         return True
-    quantity = parse(cell(one))
-    return quantity is not None and quantity == parse(cell(other))
+    quantity = grid_number(cell(one))
+    return quantity is not None and quantity == grid_number(cell(other))
 
 
 def _window(rounds: str | None, total: int, place: str) -> tuple[int, int]:

@@ -1,9 +1,8 @@
-"""Times, bytes and other quantities as people read them, and grid values as numbers for an axis."""
+"""Times, bytes and other quantities as people read them. Reading them is :mod:`simgmc.core.units`."""
 
 from __future__ import annotations
 
 import math
-import re
 
 _TIME = (
     (86400.0, "d", 2.0),
@@ -14,18 +13,6 @@ _TIME = (
     (1e-6, "µs", 0.0),
 )
 _BYTES = ((1e15, "PB"), (1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
-_PREFIXES = {
-    "": 1.0,
-    "k": 1e3,
-    "M": 1e6,
-    "G": 1e9,
-    "T": 1e12,
-    "Ki": 2.0**10,
-    "Mi": 2.0**20,
-    "Gi": 2.0**30,
-    "Ti": 2.0**40,
-}
-_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
 
 
 def time_unit(seconds: float) -> tuple[float, str]:
@@ -100,20 +87,3 @@ def bandwidth_text(bytes_per_second: float) -> str:
 def percent_text(fraction: float) -> str:
     """A share in percent with three significant digits at most: ``100 %``, ``1.97 %``."""
     return f"{number(100 * fraction)} %"
-
-
-def parse(text: str) -> tuple[float, str] | None:
-    """A grid value as (number in base units, base unit): ``"10 Mbit/s"`` is (1e7, "bit/s").
-
-    Base units are bit/s, B/s, bit, B and s, or "" for a bare number. None where the text is no quantity.
-    """
-    match = re.fullmatch(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-zµ/]*)\s*", text)
-    if match is None:
-        return None
-    value, unit = float(match[1]), match[2]
-    if unit == "":
-        return value, ""
-    if unit in _SECONDS:
-        return value * _SECONDS[unit], "s"
-    size = re.fullmatch(r"([kMGT]i?|)(bit|B)(/s|)", unit)
-    return (value * _PREFIXES[size[1]], size[2] + size[3]) if size else None

@@ -25,21 +25,24 @@ _SLOWEST = 1e-3
 _NUMBER_AND_UNIT = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(\S.*?)?\s*")
 
 
-@dataclass(frozen=True)
-class Quantity:
-    """A number in base units (bytes, seconds, bytes per second) and the text it was written as."""
+class Quantity(float):
+    """A number in base units (bytes, seconds, bytes per second) that remembers the text it was written as."""
 
-    value: float
-    text: str = field(compare=False)
+    text: str
 
-    def __float__(self) -> float:
-        return self.value
+    def __new__(cls, value: float, text: str) -> Quantity:
+        made = super().__new__(cls, value)
+        made.text = text
+        return made
+
+    def __getnewargs__(self) -> tuple[float, str]:  # type: ignore[override]
+        return float(self), self.text
 
     def __str__(self) -> str:
         return self.text
 
 
-def parse(text: Any, units: dict[str, float], example: str, *, positive: bool = False) -> Quantity:
+def parse(text: Any, units: Mapping[str, float], example: str, *, positive: bool = False) -> Quantity:
     """A :class:`Quantity` from text such as ``"100 Mbit/s"``.
 
     Raises ValueError, with what would be right, for a bare number, an unknown unit,
@@ -102,20 +105,66 @@ def is_rate(quantity: Quantity) -> bool:
     return quantity.text.endswith("/s")
 
 
+def grid_number(text: str) -> tuple[float, str] | None:
+    """A value of a grid as the number that an axis shows, with the axis's unit.
+
+    The unit is s, B, bit, B/s or bit/s (bits where the text has bits), or "" for a bare number.
+    None where the text is no quantity.
+    """
+    match = _NUMBER_AND_UNIT.fullmatch(text)
+    if match is None:
+        return None
+    if match[2] is None:
+        return float(match[1]), ""
+    try:
+        quantity = parse(text, SIZE | BANDWIDTH | DURATION, "")
+    except ValueError:
+        return None
+    unit = match[2]
+    if unit in DURATION:
+        return float(quantity), "s"
+    per_second = "/s" if is_rate(quantity) else ""
+    return (quantity * 8, f"bit{per_second}") if "bit" in unit else (float(quantity), f"B{per_second}")
+
+
 @dataclass(frozen=True)
 class QuantityOption(Option):
-    """An option that is written with a unit."""
+    """An option that is written with a unit, and is at least 0."""
 
     kind: Any = Quantity
     units: Mapping[str, float] = field(kw_only=True)
     example: str = field(kw_only=True)
     positive: bool = False
+    """Whether 0 is refused."""
+    least: str = ""
+    """The smallest value, written with its unit; empty: none but 0."""
 
     @property
     def words(self) -> str:
         """How it is written."""
-        return f'text such as "{self.example}"' + (", above 0" if self.positive else "")
+        return f'text such as "{self.example}"{self._limit}'
+
+    @property
+    def base_words(self) -> str:
+        """What the number is, counted in base units."""
+        unit = "seconds" if self.units is DURATION else "bytes/s" if self.units is BANDWIDTH else "bytes"
+        return f"a finite number of {unit}{self._limit or ', at least 0'}"
+
+    @property
+    def _limit(self) -> str:
+        return f', at least "{self.least}"' if self.least else ", above 0" if self.positive else ""
+
+    def accepts(self, value: Any) -> bool:
+        """Whether a number in base units is valid."""
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value < float("inf"):
+            return False
+        if self.least:
+            return value >= parse(self.least, self.units, self.example)
+        return value > 0 if self.positive else value >= 0
 
     def read(self, value: Any) -> Quantity:
         """As :meth:`Option.read`: the quantity in bytes/s, s or bytes."""
-        return parse(value, self.units, self.example, positive=self.positive)
+        quantity = parse(value, self.units, self.example, positive=self.positive)
+        if not self.accepts(quantity):
+            raise ValueError(f'must be at least "{self.least}"')
+        return quantity

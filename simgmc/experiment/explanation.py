@@ -122,7 +122,7 @@ def _explain_asynchronous(
 ) -> Explanation:
     """From the time of its workers and the bytes over its links."""
     settings = cluster_settings(point.scenario, training.method, training.seed)
-    network = settings.overheads.applied_to(settings.graph).edges
+    network = settings.payload_graph.edges
     used = {}
     for link in links:
         ends = link.source, link.destination

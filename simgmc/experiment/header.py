@@ -11,7 +11,8 @@ from simgmc.algorithms import ALGORITHMS
 from simgmc.core.errors import show_value
 from simgmc.core.quantities import time_text
 from simgmc.core.units import Quantity, is_rate
-from simgmc.network.cluster.settings import FIRST_K
+from simgmc.network.collectives import FIRST_K
+from simgmc.network.conditions.transport import IDEAL
 from simgmc.scenario import Scenario, ScenarioFile
 from simgmc.scenario.cluster import Cluster
 from simgmc.scenario.workload import Method
@@ -91,10 +92,7 @@ def describe(scenario: Scenario) -> str:
             if value is not None and value != type(own).model_fields[key].default
         ]
         parts.append(f"{host}: {', '.join(said)}")
-    if cluster.stragglers:
-        spread = cluster.stragglers.sigma if cluster.stragglers.mean is None else cluster.stragglers.mean
-        parts.append(f"{cluster.stragglers.kind} stragglers ({spread:g})")
-    also = [key for key in ("pauses", "overlap", "changes", "crashes") if getattr(cluster, key) is not None]
+    also = [condition.heading for condition in cluster.conditions if condition != IDEAL]
     return "; ".join(parts) + (f"; with {', '.join(also)}" if also else "")
 
 
@@ -129,4 +127,4 @@ def _short(quantity: Any) -> str:
     text = str(quantity)
     if not isinstance(quantity, Quantity) or len(text) <= 12:
         return text
-    return f"{quantity.value / 1e9:.3g} GB/s" if is_rate(quantity) else time_text(quantity.value)
+    return f"{quantity / 1e9:.3g} GB/s" if is_rate(quantity) else time_text(quantity)

@@ -5,7 +5,8 @@ With training: :func:`simulate` turns the costs of rounds into simulated time.
 """
 
 from simgmc.network.cluster.cluster import ClusterSettings, Timing, simulate
-from simgmc.network.conditions.conditions import ComputeTime, Duration, Throughput
+from simgmc.network.conditions.compute import ComputeTime
+from simgmc.network.conditions.work import Duration, Throughput
 from simgmc.network.flows.flows import BandwidthChange, Flow, completion_times
 from simgmc.network.flows.fluid import StuckError
 from simgmc.network.topology.catalogue import Host, star, worker_names

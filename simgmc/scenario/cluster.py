@@ -5,41 +5,33 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import networkx as nx
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, create_model, model_validator
 
 from simgmc.core.errors import SimgmcError, suggestion
 from simgmc.core.files import drawn_nodes
-from simgmc.core.registry import Registry
 from simgmc.core.units import Quantity, is_rate
 from simgmc.costs.steps import MAX_UNITED, Participation
 from simgmc.network import ClusterSettings, ComputeTime, Throughput, worker_names
 from simgmc.network import Duration as StatedDuration
 from simgmc.network import Host as NetworkHost
 from simgmc.network.cluster.reachability import check_reachable
-from simgmc.network.cluster.settings import FIRST_K, Overlap
-from simgmc.network.collectives import COLLECTIVES, OPTIONS, Collective, Options
+from simgmc.network.cluster.settings import ConditionError, check_together
+from simgmc.network.collectives import AUTO, CHOICES, FIRST_K, OPTIONS, Options
 from simgmc.network.collectives import check as check_collective
-from simgmc.network.collectives.options import SERVERS, SLICES
-from simgmc.network.conditions.conditions import Pauses as NetworkPauses
-from simgmc.network.conditions.dynamics import Dynamics
-from simgmc.network.conditions.faults import Faults
-from simgmc.network.conditions.overheads import Overheads
+from simgmc.network.conditions.catalogue import CONDITIONS
+from simgmc.network.conditions.condition import Condition
+from simgmc.network.conditions.crashes import Crashes
+from simgmc.network.conditions.transport import IDEAL, Transport
 from simgmc.network.topology.catalogue import TOPOLOGIES
 from simgmc.network.topology.catalogue import build as build_topology
 from simgmc.network.topology.routing import Links
 from simgmc.scenario.components import PositiveReal, Real, component, option_type, plain
-from simgmc.scenario.conditions import Crashes, Network, OverlapWithBackward, Pauses, Stragglers, Transport
+from simgmc.scenario.conditions import declared_table
 from simgmc.scenario.devices import DEVICES
 from simgmc.scenario.quantities import Bandwidth, Duration, parse_duration_or_rate, parse_positive_duration
 from simgmc.scenario.tables import Table, mistake
 
 MEASURED = "measured"
-AUTO = "auto"
-_PICKED = Collective(
-    AUTO, "whichever is the fastest on this network for a message of that size", "-", SLICES | SERVERS, servers=-1
-)
-CHOICES = Registry("collective", [*COLLECTIVES.values(), _PICKED])
-"""What a scenario may name: the collectives, and that one be picked for each message."""
 
 
 def _or_measured(parse: Any) -> Any:
@@ -116,18 +108,8 @@ class CollectiveOptions(Table):
         return Options(self.slices, self.servers, k=self.k, late=self.late or "dropped")
 
 
-_NEED_ALL = {
-    AUTO: (
-        "it chooses by the size of the average, which is known only when it is known who takes part; "
-        "name the collective"
-    ),
-    "sparse-reduce-scatter": "it needs to know how the supports of all workers' messages unite; use another collective",
-}
-"""Collectives that nobody can be left out of, and why."""
-
-
-class Cluster(Table):
-    """The network and the machines on it."""
+class _Network(Table):
+    """The network, the collective and the machines; what makes them imperfect is added from its own declarations."""
 
     topology: component(TOPOLOGIES) = "star"
     bandwidth: Bandwidth
@@ -135,13 +117,20 @@ class Cluster(Table):
     server_position: Annotated[int, Field(ge=0)] | None = None
     collective: str
     collective_options: CollectiveOptions = CollectiveOptions()
-    transport: Transport = {}
+    transport: declared_table(Transport) = IDEAL
     compute: Annotated[Any, BeforeValidator(_compute)]
-    stragglers: Stragglers | None = None
-    pauses: Pauses | None = None
-    overlap: OverlapWithBackward | None = None
-    changes: Network | None = None
-    crashes: Crashes | None = None
+
+
+_WithConditions = create_model(
+    "_WithConditions",
+    __base__=_Network,
+    **{kind.key: (declared_table(kind) | None, None) for kind in CONDITIONS if kind.key not in _Network.model_fields},
+)
+
+
+class Cluster(_WithConditions):
+    """The network, the machines on it and what makes them imperfect (a key for each condition)."""
+
     hosts: dict[str, Host] = {}
 
     @model_validator(mode="after")
@@ -160,34 +149,33 @@ class Cluster(Table):
                     f"{self.collective} does not read it; leave it out, or use one of: {', '.join(names)}",
                     "collective_options", key, value=value,
                 )  # fmt: skip
-        if self.overlap is not None and self.crashes is not None:
+        collective = CHOICES[self.collective]
+        try:
+            check_together(self.conditions, collective)
+        except ConditionError as error:
+            raise mistake(error.problem, error.condition.key, value=plain(error.condition)) from None
+        if self._goes_on_without and collective.needs_everybody:
             raise mistake(
-                "overlap and crashes together are not supported; leave out one of them",
-                "overlap",
-                value=self.overlap.buckets,
-            )
-        if self.collective == FIRST_K:
-            if self.overlap is not None:
-                raise mistake(
-                    f"{FIRST_K} takes whole messages; leave overlap out", "overlap", value=self.overlap.buckets
-                )
-            if self.crashes is not None:
-                raise mistake(
-                    f"{FIRST_K} and crashes together are not supported; leave out one of them",
-                    "crashes",
-                    value=plain(self.crashes),
-                )
-        if self.crashes is not None and self.crashes.policy == "without" and self.collective in _NEED_ALL:
-            raise mistake(
-                f'cannot go on without crashed workers: {_NEED_ALL[self.collective]}; or crashes.policy = "wait"',
+                f'cannot go on without crashed workers: {collective.needs_everybody}; or crashes.policy = "wait"',
                 "collective",
                 value=self.collective,
             )
         return self
 
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """What is stated of all that can make a cluster imperfect."""
+        values = (getattr(self, kind.key) for kind in CONDITIONS)
+        return tuple(value for value in values if value is not None)
+
+    @property
+    def _goes_on_without(self) -> bool:
+        """Whether averages go on without workers that have crashed."""
+        return any(isinstance(one, Crashes) and one.leaves_out for one in self.conditions)
+
     def participation(self, workers: int) -> Participation:
         """Who is in the averages of so many workers."""
-        if self.crashes is not None and self.crashes.policy == "without" and workers > 1:
+        if self._goes_on_without and workers > 1:
             return "present"
         options = self.collective_options.network_options()
         if self.collective != FIRST_K or options.first(workers) == workers:
@@ -218,17 +206,12 @@ class Cluster(Table):
             graph = self.graph(workers)
         except SimgmcError as error:
             raise mistake(str(error), "topology", value=plain(self.topology)) from None
-        if self.crashes:
-            try:
-                self.crashes.faults().check(workers)
-            except SimgmcError as error:
-                raise mistake(str(error), "crashes", value=plain(self.crashes)) from None
         links = Links(graph)
-        if self.changes:
+        for condition in self.conditions:
             try:
-                self.changes.dynamics().check(links, len(known))
+                condition.check(links, workers, len(known))
             except SimgmcError as error:
-                raise mistake(str(error), "changes", value=plain(self.changes)) from None
+                raise mistake(str(error), condition.key, value=plain(condition)) from None
         try:
             check_reachable(links, worker_names(workers), self.server_names(), self.collective)
         except SimgmcError as error:
@@ -320,7 +303,6 @@ class Cluster(Table):
         ``compression`` is a method's own time per message, where it has one.
         """
         names, times, servers = worker_names(workers), self.compute, self.server_names()
-        stragglers = self.stragglers
         return ClusterSettings(
             graph=self.graph(workers),
             workers=names,
@@ -331,28 +313,16 @@ class Cluster(Table):
             if self.collective == FIRST_K and self.participation(workers) == "all"
             else self.collective,
             options=self.collective_options.network_options(),
-            overheads=Overheads(
-                self.transport.efficiency,
-                float(self.transport.software),
-                self.transport.startup,
-                None if self.transport.rate_cap is None else float(self.transport.rate_cap),
-            ),
             compute=ComputeTime(
                 float(times.gradient),
                 tuple(self.hosts[name].slowdown if name in self.hosts else 1.0 for name in names),
-                sigma=stragglers.sigma or 0.0 if stragglers else 0.0,
-                exponential=stragglers.mean or 0.0 if stragglers else 0.0,
-                pauses=NetworkPauses(float(self.pauses.period), float(self.pauses.length)) if self.pauses else None,
-                seed=seed,
             ),
-            compression=_cost(compression or times.compression),
+            compression=_cost(times.compression if compression is None else compression),
             aggregation=_cost(times.aggregation),
             seed=seed,
-            dynamics=self.changes.dynamics() if self.changes else Dynamics(),
-            faults=self.crashes.faults() if self.crashes else Faults(),
-            overlap=Overlap(self.overlap.buckets, self.overlap.backward) if self.overlap else None,
+            conditions=self.conditions,
         )
 
 
 def _cost(quantity: Quantity) -> StatedDuration | Throughput:
-    return Throughput(quantity.value) if is_rate(quantity) else StatedDuration(quantity.value)
+    return Throughput(float(quantity)) if is_rate(quantity) else StatedDuration(float(quantity))

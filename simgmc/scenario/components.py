@@ -6,8 +6,10 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from simgmc.core.declared import Declared
 from simgmc.core.errors import SimgmcError, suggestion
 from simgmc.core.registry import Option, OptionError, Registry
+from simgmc.core.units import Quantity
 from simgmc.scenario.tables import Table, mistake
 
 Real = Annotated[float, Field(allow_inf_nan=False)]
@@ -65,6 +67,10 @@ def plain(value: Any) -> Any:
         return value.written()
     if isinstance(value, Table):
         return {key: plain(getattr(value, key)) for key in type(value).model_fields if getattr(value, key) is not None}
+    if isinstance(value, Declared):
+        return {key: plain(one) for key, one in value.stated()}
+    if isinstance(value, Quantity):
+        return value.text
     if isinstance(value, dict):
         return {key: plain(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):

@@ -12,7 +12,7 @@ from simgmc.core.units import BANDWIDTH, DURATION, SIZE, Quantity, is_rate, pars
 def parse_duration_or_rate(text: Any) -> Quantity:
     """A duration, or a rate in bytes per second that is above 0."""
     quantity = parse(text, DURATION | BANDWIDTH, "2 ms")
-    if is_rate(quantity) and quantity.value == 0:
+    if is_rate(quantity) and quantity == 0:
         raise ValueError('a rate must be above 0, such as "2 GB/s"')
     return quantity
 

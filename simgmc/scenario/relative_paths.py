@@ -7,8 +7,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from simgmc.core.declared import Tables
 from simgmc.core.registry import Registry
 from simgmc.mixing import GRAPHS, WEIGHTS
+from simgmc.network.conditions.changes import NetworkChanges
 from simgmc.network.topology.catalogue import TOPOLOGIES
 from simgmc.workloads.data.catalogue import DATASETS
 from simgmc.workloads.models.catalogue import MODELS
@@ -19,6 +21,10 @@ PARTS: dict[str, Registry[Any]] = {
     "weights": WEIGHTS,
 }  # fmt: skip
 """What a key of this name holds, wherever it is, and with it the options that are paths."""
+
+
+_CHANGES = {key: kind.entries.options() for key, kind in NetworkChanges.options().items() if isinstance(kind, Tables)}
+"""What a change of the network has for options, by the key that holds it."""
 
 
 def anchor(content: dict[str, Any], grid: dict[str, list[Any]], folder: Path) -> None:
@@ -50,8 +56,8 @@ def _anchor_table(table: Any, folder: Path) -> None:
 
 def _paths(key: str, part: Any) -> list[str]:
     """The options that are paths of the part that a key holds."""
-    if key == "traces":
-        return ["file"]
+    if key in _CHANGES:
+        return [option for option, one in _CHANGES[key].items() if one.kind is Path]
     name = part.get("name") if isinstance(part, dict) else None
     if key not in PARTS or not isinstance(name, str) or name not in PARTS[key]:
         return []

@@ -16,6 +16,7 @@ from simgmc.core.randomness import generator
 from simgmc.experiment.events import EventLoop
 from simgmc.network import ClusterSettings, ComputeTime, Duration, Host
 from simgmc.network.cluster.peers import Peers
+from simgmc.network.conditions.stragglers import Stragglers
 from simgmc.network.topology.catalogue import build as build_topology
 from simgmc.training.per_worker import PerWorkerTrainer
 from simgmc.workloads.problems.quadratic import Quadratics
@@ -231,9 +232,19 @@ def test_every_gradient_leaves_what_the_formulas_say(identity, name):
     method = algorithm(name.partition(" ")[0], workload, **parameters)
     names = [f"worker{rank}" for rank in range(K)]
     graph = build_topology("star", [Host(host, 1e10, 1e10, LATENCY / 2) for host in (*names, "server")])
-    compute = ComputeTime(SECONDS, SLOW, sigma=SPREAD, seed=4)
+    free = Duration(0.0)
     peers = Peers(
-        ClusterSettings(graph, tuple(names), "server", "parameter-server", compute, Duration(0.0), Duration(0.0))
+        ClusterSettings(
+            graph,
+            tuple(names),
+            "server",
+            "parameter-server",
+            ComputeTime(SECONDS, SLOW),
+            free,
+            free,
+            seed=4,
+            conditions=(Stragglers(sigma=SPREAD),),
+        )  # fmt: skip
     )
     neighbours = (lambda round: DIRECTED[round % 3]) if name.startswith("osgp") else lambda round: UNDIRECTED
     trainer = PerWorkerTrainer(method, workload, rate, DECAY, seed=1, graph=neighbours)

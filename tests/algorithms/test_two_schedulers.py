@@ -38,7 +38,7 @@ def fast_star() -> ClusterSettings:
     """A message takes the latency and about a ten-millionth of a second."""
     names = [f"worker{rank}" for rank in range(K)]
     graph = build_topology("star", [Host(name, 1e9, 1e9, LATENCY / 2) for name in (*names, "server")])
-    compute = ComputeTime(GRADIENT, SLOW, sigma=0.0)
+    compute = ComputeTime(GRADIENT, SLOW)
     return ClusterSettings(graph, tuple(names), "server", "parameter-server", compute, Duration(0.0), Duration(0.0))
 
 

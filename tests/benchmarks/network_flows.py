@@ -25,7 +25,7 @@ from simgmc.network.cluster.exchange import RingLinks, solve_ring
 from simgmc.network.collectives.lock_step_ring import lock_step_all_reduce
 from simgmc.network.collectives.options import Options
 from simgmc.network.collectives.schedule import Execution, Placement
-from simgmc.network.conditions.conditions import Duration
+from simgmc.network.conditions.work import Duration
 from simgmc.network.flows.fluid import FluidNetwork
 from simgmc.network.topology.routing import Links
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from simgmc.costs.steps import Average, Compress, Compute, RoundCosts
 from simgmc.network import ClusterSettings, ComputeTime, Duration, Host, simulate, star, worker_names
+from simgmc.network.conditions.stragglers import Stragglers
 
 
 def main() -> None:
@@ -41,7 +42,14 @@ def main() -> None:
         ("halving-doubling", True),
     ):
         settings = ClusterSettings(
-            graph, names, "server", name, ComputeTime(0.05, sigma=0.3), Duration(0.002), Duration(0.001)
+            graph,
+            names,
+            "server",
+            name,
+            ComputeTime(0.05),
+            Duration(0.002),
+            Duration(0.001),
+            conditions=(Stragglers(sigma=0.3),),
         )
         wall, cpu = time.perf_counter(), time.process_time()
         timing = simulate(settings, rounds(summable))

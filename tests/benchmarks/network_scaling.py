@@ -19,7 +19,7 @@ from simgmc.costs.steps import Average
 from simgmc.network import Flow, Host, collectives, completion_times, star, worker_names
 from simgmc.network.cluster.exchange import RingLinks, solve_events, solve_ring
 from simgmc.network.collectives.schedule import Placement
-from simgmc.network.conditions.conditions import Duration
+from simgmc.network.conditions.work import Duration
 from simgmc.network.topology import catalogue as topology
 from simgmc.network.topology.routing import Links
 

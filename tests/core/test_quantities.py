@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simgmc.core.quantities import axis_unit, bytes_text, number, parse, percent_text, time_text
+from simgmc.core.quantities import axis_unit, bytes_text, number, percent_text, time_text
+from simgmc.core.units import grid_number
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ def test_a_shown_number_is_right_to_three_digits(value):
     ],
 )
 def test_grid_values_become_numbers_in_base_units(text, quantity):
-    assert parse(text) == (None if quantity is None else (pytest.approx(quantity[0]), quantity[1]))
+    assert grid_number(text) == (None if quantity is None else (pytest.approx(quantity[0]), quantity[1]))
 
 
 def test_an_axis_of_times_keeps_its_numbers_handy():

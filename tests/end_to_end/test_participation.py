@@ -259,8 +259,14 @@ POWER = [{"name": "o", "algorithm": "powersgd"}]
         ([("cluster.collective_options.k", 3)], "parameter-server does not read it; .*first-k-parameter-server"),
         ([("cluster.collective_options.k", 1)], "parameter-server does not read it"),
         ([("cluster.collective_options.late", "dropped")], "parameter-server does not read it"),
-        ([FIRST, ("cluster.overlap", {"buckets": 4})], "takes whole messages; leave overlap out"),
-        ([FIRST, crashes((0, "1 s", "2 s"), policy="wait")], "and crashes together are not supported"),
+        (
+            [FIRST, ("cluster.overlap", {"buckets": 4})],
+            "workers that are all there; leave overlap out",
+        ),
+        (
+            [FIRST, crashes((0, "1 s", "2 s"), policy="wait")],
+            "workers that are all there; leave crashes out",
+        ),
         ([crashes((0, "1 s", "2 s")), ("cluster.collective", "auto")], "name the collective"),
         (
             [crashes((0, "1 s", "2 s")), ("cluster.collective", "sparse-reduce-scatter")],

@@ -14,9 +14,11 @@ from simgmc.algorithms.effects import Collect, Exchange, Gradient, Request, Send
 from simgmc.core.errors import SimgmcError
 from simgmc.costs.steps import Compute, RoundCosts
 from simgmc.network import ClusterSettings, ComputeTime, Duration, Host, simulate
-from simgmc.network.conditions.conditions import Pauses
-from simgmc.network.conditions.dynamics import Dynamics, LinkFailure
-from simgmc.network.conditions.faults import Crash, Faults
+from simgmc.network.conditions.changes import NetworkChanges
+from simgmc.network.conditions.crashes import Crash, Crashes
+from simgmc.network.conditions.failures import LinkFailure
+from simgmc.network.conditions.pauses import Pauses
+from simgmc.network.conditions.stragglers import Stragglers
 from simgmc.network.flows.clock import Clock
 from simgmc.network.topology.catalogue import build as build_topology
 from simgmc.results.directory.checkpoint import Checkpoints
@@ -324,7 +326,7 @@ def test_the_words_of_a_journal_are_those_of_earlier_versions():
 
 
 def test_a_worker_that_crashes_loses_its_step_and_holds_up_nobody_else():
-    cluster = settings(faults=Faults((Crash(1, 0.055, 0.5),)))
+    cluster = settings(conditions=(Crashes((Crash(1, 0.055, 0.5),), "wait"),))
     workload = quadratic()
     found = run(algorithm("async-sgd", workload), workload, cluster, gradients=150)
     others = [count for rank, count in enumerate(found.loop.gradients) if rank != 1]
@@ -333,20 +335,20 @@ def test_a_worker_that_crashes_loses_its_step_and_holds_up_nobody_else():
 
 
 def test_a_run_in_which_everybody_waits_for_one_who_is_gone_says_so():
-    cluster = settings(faults=Faults((Crash(1, 0.055, None),), policy="without"))
+    cluster = settings(conditions=(Crashes((Crash(1, 0.055),), "without"),))
     workload = quadratic()
     found = run(algorithm("stale-synchronous-sgd", workload, bound=2), workload, cluster, gradients=1000)
     assert re.match(r"nothing more can happen at t = .* gone for good", found.peers.stopped)
     assert found.loop.spent().sum(axis=1) == pytest.approx([found.peers.now] * 4, rel=1e-12)
 
 
-DEAD = Dynamics(failures=(LinkFailure("worker1", "switch", 0.5),))
+DEAD = NetworkChanges(failures=(LinkFailure(0.5, source="worker1", destination="switch"),))
 
 
 @pytest.mark.parametrize("name", ["osgp", "swarm"])
 def test_a_link_that_is_dead_for_good_ends_the_run_when_nothing_more_can_happen(name):
     workload = quadratic()
-    found = run(method(name, workload), workload, settings(dynamics=DEAD), gradients=10_000)
+    found = run(method(name, workload), workload, settings(conditions=(DEAD,)), gradients=10_000)
     assert re.search(
         r"worker1 -> .* is stuck at t = 0\.5.* link worker1 -> switch has no bandwidth", found.peers.stopped
     )
@@ -356,15 +358,15 @@ def test_a_link_that_is_dead_for_good_ends_the_run_when_nothing_more_can_happen(
 
 def test_a_link_that_is_dead_for_good_leaves_its_worker_behind_where_nobody_waits_for_it():
     workload = quadratic()
-    found = run(method("async", workload), workload, settings(dynamics=DEAD), gradients=1000)
+    found = run(method("async", workload), workload, settings(conditions=(DEAD,)), gradients=1000)
     assert found.peers.stopped is None and sum(found.loop.gradients) >= 1000
     assert found.loop.gradients[1] < min(count for rank, count in enumerate(found.loop.gradients) if rank != 1) - 100
 
 
 def test_pauses_stretch_the_work_of_every_worker():
     plain, paused = (
-        run(algorithm("swarm-sgd", workload), workload, settings(compute=ComputeTime(GRADIENT, pauses=pauses)))
-        for workload, pauses in ((quadratic(), None), (quadratic(), Pauses(0.1, 0.05)))
+        run(algorithm("swarm-sgd", workload), workload, settings(conditions=pauses))
+        for workload, pauses in ((quadratic(), ()), (quadratic(), (Pauses(0.1, 0.05),)))
     )
     assert 1.5 < paused.peers.now / plain.peers.now < 3
 
@@ -390,8 +392,9 @@ def test_bounds_hold_late_in_a_long_run_on_a_fast_network():
     names = [f"worker{rank}" for rank in range(3)]
     graph = build_topology("star", [Host(name, 1.25e10, 1.25e10, 1e-6) for name in (*names, "server")])
     cluster = ClusterSettings(
-        graph, tuple(names), "server", "parameter-server", ComputeTime(1000.0, sigma=0.5), Duration(0.0), Duration(0.0)
-    )
+        graph, tuple(names), "server", "parameter-server", ComputeTime(1000.0), Duration(0.0), Duration(0.0),
+        conditions=(Stragglers(sigma=0.5),),
+    )  # fmt: skip
     workload = quadratic(workers=3)
     found = run(algorithm("async-sgd", workload), workload, cluster, gradients=300)
     assert found.peers.now > 50_000

@@ -7,7 +7,7 @@ import numpy as np
 from simgmc.costs.steps import Average
 from simgmc.network import collectives
 from simgmc.network.collectives.schedule import Execution, Placement
-from simgmc.network.conditions.conditions import Duration
+from simgmc.network.conditions.work import Duration
 from simgmc.network.flows.fluid import FluidNetwork
 from simgmc.network.topology.catalogue import Host, star, worker_names
 from simgmc.network.topology.routing import Links

@@ -13,7 +13,7 @@ from simgmc.network import collectives
 from simgmc.network.collectives import exchanges
 from simgmc.network.collectives.schedule import Execution, Placement
 from simgmc.network.collectives.trees import double_binary_tree
-from simgmc.network.conditions.conditions import Duration
+from simgmc.network.conditions.work import Duration
 from simgmc.network.flows.fluid import FluidNetwork
 from simgmc.network.topology.graph import Host, worker_names
 from simgmc.network.topology.routing import Links

@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 
 from simgmc.core.errors import SimgmcError
-from simgmc.network.conditions.dynamics import Background, BandwidthTrace, Dynamics, LinkFailure, RandomBandwidth
+from simgmc.network.conditions.changes import NetworkChanges
+from simgmc.network.conditions.failures import LinkFailure
+from simgmc.network.conditions.traces import BandwidthSteps, BandwidthTrace
+from simgmc.network.conditions.traffic import Traffic
+from simgmc.network.conditions.wandering import Wandering
 from simgmc.network.topology.graph import Host, worker_names
 from simgmc.network.topology.places import from_file, geo, home_broadband
 from simgmc.network.topology.routing import Links
@@ -31,7 +35,7 @@ def test_a_broken_trace_is_refused_by_name(tmp_path, content, says):
     file = tmp_path / "trace.csv"
     file.write_bytes(content)
     with pytest.raises(SimgmcError, match=says) as refusal:
-        BandwidthTrace.from_file(file)
+        BandwidthSteps.from_file(file)
     assert "trace.csv" in str(refusal.value) and "\n" not in str(refusal.value)
 
 
@@ -73,14 +77,17 @@ def test_shapes_far_larger_than_their_hosts_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("dynamics", "says"),
+    ("changes", "says"),
     [
-        (Dynamics(failures=(LinkFailure("worker9", "*", 0.0),)), "no link worker9"),
-        (Dynamics(random=(RandomBandwidth(1e-3, 1.0),)), "2.9e\\+07 events"),
-        (Dynamics(traces=(BandwidthTrace((0.0, 1e-9), (1.0, 0.5), 1e-6),)), "a bandwidth trace of period 1e-06"),
-        (Dynamics(background=(Background(1000, 1.0, 1e-3),)), "background traffic of 1000 sources"),
+        (NetworkChanges(failures=(LinkFailure(0.0, source="worker9"),)), "no link worker9"),
+        (NetworkChanges(wandering=(Wandering(1e-3, 1.0),)), "2.9e\\+07 events"),
+        (
+            NetworkChanges(traces=(BandwidthTrace(BandwidthSteps((0.0, 1e-9), (1.0, 0.5), 1e-6)),)),
+            "a bandwidth trace of period 1e-06",
+        ),
+        (NetworkChanges(traffic=(Traffic(1000, 1.0, 1e-3),)), "background traffic of 1000 sources"),
     ],
 )
-def test_changes_that_are_impossible_or_too_many_are_refused(dynamics, says):
+def test_changes_that_are_impossible_or_too_many_are_refused(changes, says):
     with pytest.raises(SimgmcError, match=says):
-        dynamics.check(Links(star(HOSTS)), len(HOSTS))
+        changes.check(Links(star(HOSTS)), len(HOSTS), len(HOSTS))

@@ -13,7 +13,9 @@ from simgmc.core.errors import SimgmcError
 from simgmc.costs.steps import Compress, Compute, RoundCosts
 from simgmc.network.cluster.breakdown import CATEGORIES
 from simgmc.network.cluster.cluster import ClusterSettings, simulate
-from simgmc.network.conditions.conditions import ComputeTime, Duration, Throughput
+from simgmc.network.conditions.compute import ComputeTime
+from simgmc.network.conditions.stragglers import Stragglers
+from simgmc.network.conditions.work import Duration, Throughput
 from simgmc.network.topology.catalogue import star, worker_names
 from tests.network.exchanges import hosts, message, uniform
 
@@ -28,10 +30,11 @@ def cluster(
     compute=ComputeTime(0.1),
     compression=Duration(0.02),
     aggregation=Duration(0.05),
+    **more,
 ):
     machines = machines or uniform(workers, BANDWIDTH, LATENCY)
     return ClusterSettings(
-        star(machines), worker_names(workers), "server", collective, compute, compression, aggregation
+        star(machines), worker_names(workers), "server", collective, compute, compression, aggregation, **more
     )
 
 
@@ -84,16 +87,12 @@ def test_a_fast_worker_goes_on_as_soon_as_it_has_its_own_update():
 
 
 def test_stragglers_are_the_stated_draws():
-    compute = ComputeTime(0.1, sigma=0.5, seed=3)
-    drawn = 0.1 * compute.factors(0, 0, 4)
-    timing = simulate(cluster("lock-step-ring-all-gather", compute=compute), [round_of([0] * 4, summable=False)])
+    stragglers = Stragglers(sigma=0.5)
+    drawn = 0.1 * stragglers.factors(3, 0, 0, 4)
+    settings_ = cluster("lock-step-ring-all-gather", conditions=(stragglers,), seed=3)
+    timing = simulate(settings_, [round_of([0] * 4, summable=False)])
     assert timing.breakdown[0, :, 0] == pytest.approx(drawn, rel=EXACT)
     assert timing.round_end[0].max() == pytest.approx(drawn.max() + 0.02 + 3 * 0.01 + 0.05, rel=EXACT)
-
-
-def test_straggler_factors_have_median_one_and_the_stated_spread():
-    factors = np.log(np.concatenate([ComputeTime(1, sigma=0.4, seed=1).factors(t, 0, 64) for t in range(300)]))
-    assert np.median(factors) == pytest.approx(0.0, abs=0.02) and factors.std() == pytest.approx(0.4, rel=0.02)
 
 
 def test_throughputs_charge_bytes_and_durations_charge_times():
@@ -113,14 +112,16 @@ def test_throughputs_charge_bytes_and_durations_charge_times():
 def test_the_breakdown_adds_up_and_time_only_grows(collective, workers, sigma, seed, data):
     speeds = data.draw(st.lists(st.floats(1e4, 1e7), min_size=workers, max_size=workers))
     machines = hosts(speeds, speeds[::-1], [0.003] * workers)
-    compute = ComputeTime(0.05, sigma=sigma, seed=seed)
     summable = collective == "lock-step-ring-all-reduce"
     sizes = [
         [800] * workers if summable else data.draw(st.lists(st.integers(0, 9000), min_size=workers, max_size=workers))
         for _ in range(4)
     ]
     rounds = [round_of(up, summable=summable) for up in sizes]
-    timing = simulate(cluster(collective, workers, machines, compute), rounds)
+    timing = simulate(
+        cluster(collective, workers, machines, ComputeTime(0.05), conditions=(Stragglers(sigma=sigma),), seed=seed),
+        rounds,
+    )
     assert np.diff(timing.round_end, axis=0, prepend=0) == pytest.approx(
         timing.breakdown.sum(axis=2), rel=1e-9, abs=1e-12
     )

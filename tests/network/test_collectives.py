@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from simgmc.core.errors import SimgmcError
 from simgmc.network import collectives
 from simgmc.network.collectives.pieces import cut
-from simgmc.network.conditions.conditions import Duration, Throughput
+from simgmc.network.conditions.work import Duration, Throughput
 from simgmc.network.validation.reference import sliced_ring_case
 from tests.network.exchanges import execute, finish, finish_times, hosts, message, uniform
 

@@ -16,8 +16,10 @@ from simgmc.costs.steps import Compress, Compute, RoundCosts
 from simgmc.network.cluster.cluster import ClusterSettings, simulate
 from simgmc.network.cluster.timeline import Recorder
 from simgmc.network.collectives import Options
-from simgmc.network.conditions.conditions import ComputeTime, Duration
-from simgmc.network.conditions.faults import Crash, Faults
+from simgmc.network.conditions.compute import ComputeTime
+from simgmc.network.conditions.crashes import Crash, Crashes
+from simgmc.network.conditions.stragglers import Stragglers
+from simgmc.network.conditions.work import Duration
 from simgmc.network.topology.catalogue import star, worker_names
 from tests.network.exchanges import hosts, message, uniform
 
@@ -28,14 +30,13 @@ NBYTES = 12_000
 def cluster(k, late="dropped", workers=4, slowdown=(), machines=None, **more):
     machines = machines or uniform(workers, 1e6, 0.01)
     collective = "parameter-server" if k is None else "first-k-parameter-server"
-    compute = more.pop("compute", None) or ComputeTime(1.0, slowdown=tuple(slowdown))
     options = Options() if k is None else Options(k=k, late=late)
     return ClusterSettings(
         star(machines),
         worker_names(workers),
         "server",
         collective,
-        compute,
+        more.pop("compute", None) or ComputeTime(1.0, slowdown=tuple(slowdown)),
         Duration(0.02),
         Duration(0.1),
         options=options,
@@ -79,10 +80,10 @@ slowdowns = st.lists(st.floats(0.5, 6.0), min_size=4, max_size=4)
 @given(slowdowns, st.floats(0, 1))
 @settings(max_examples=25, deadline=None)
 def test_with_k_equal_to_n_it_is_the_parameter_server_to_the_last_bit(slowdown, sigma):
-    compute = ComputeTime(1.0, slowdown=tuple(slowdown), sigma=sigma)
-    first, log, costs = told(cluster(4, compute=compute))
+    slow = {"slowdown": slowdown, "conditions": (Stragglers(sigma=sigma),)}
+    first, log, costs = told(cluster(4, **slow))
     assert all(one.taken == frozenset(range(4)) for one in log)
-    plain = simulate(cluster(None, compute=compute, fast=False), costs)
+    plain = simulate(cluster(None, fast=False, **slow), costs)
     for name in (
         "round_end",
         "breakdown",
@@ -99,8 +100,7 @@ def test_with_k_equal_to_n_it_is_the_parameter_server_to_the_last_bit(slowdown, 
 @given(slowdowns, st.integers(1, 4), st.sampled_from(["dropped", "carried"]), st.floats(0, 1), st.integers(0, 99))
 @settings(max_examples=60, deadline=None)
 def test_bytes_and_times_are_those_of_what_was_taken(slowdown, k, late, sigma, seed):
-    compute = ComputeTime(1.0, slowdown=tuple(slowdown), sigma=sigma, seed=seed)
-    timing, log, costs = told(cluster(k, late, compute=compute))
+    timing, log, costs = told(cluster(k, late, slowdown=slowdown, conditions=(Stragglers(sigma=sigma),), seed=seed))
     assert all(len(one.taken) == k and one.receivers == 4 for one in log)
     for number, (one, steps) in enumerate(zip(log, costs)):
         sizes = steps[-1].up
@@ -186,7 +186,7 @@ def test_carried_over_a_slow_link_one_message_at_a_time_is_on_its_way():
 
 @pytest.mark.parametrize("late", ["dropped", "carried"])
 def test_stored_costs_come_to_the_same_times_and_refuse_another_cluster(late):
-    own = cluster(3, late, compute=ComputeTime(1.0, sigma=0.5, seed=4))
+    own = cluster(3, late, conditions=(Stragglers(sigma=0.5),), seed=4)
     timing, _, costs = told(own)
     again = simulate(own, costs)
     assert (
@@ -194,7 +194,7 @@ def test_stored_costs_come_to_the_same_times_and_refuse_another_cluster(late):
         and again.breakdown.tobytes() == timing.breakdown.tobytes()
     )
     with pytest.raises(SimgmcError, match="another cluster"):
-        simulate(cluster(3, late, compute=ComputeTime(1.0, sigma=0.5, seed=5)), costs)
+        simulate(cluster(3, late, conditions=(Stragglers(sigma=0.5),), seed=5), costs)
 
 
 def test_rounds_that_do_not_end_with_one_average_are_refused():
@@ -220,22 +220,22 @@ def test_impossible_numbers_are_refused(k, says):
 
 
 def test_those_left_are_told_as_soon_as_they_are_known_and_get_an_average_of_theirs():
-    faults = Faults((Crash(2, 1.5, 4.2),), "without")
-    timing, log, costs = told(cluster(None, faults=faults))
+    crashes = Crashes((Crash(2, 1.5, 4.2),), "without")
+    timing, log, costs = told(cluster(None, conditions=(crashes,)))
     missed = [number for number, one in enumerate(log) if 2 not in one.taken]
     assert missed == list(np.flatnonzero(timing.absent[:, 2])) and 2 <= len(missed) <= 4
     for number, one in enumerate(log):
         assert timing.received_by_workers[number] == len(one.taken) ** 2 * 1000
         assert one.receivers == len(one.taken)
-    again = simulate(cluster(None, faults=faults), costs)
+    again = simulate(cluster(None, conditions=(crashes,)), costs)
     assert again.round_end.tobytes() == timing.round_end.tobytes()
 
 
 def test_when_all_are_gone_the_first_that_is_back_goes_on():
-    faults = Faults((Crash(0, 1.5, 9.0), Crash(1, 1.6, 5.0), Crash(2, 1.5, 7.0), Crash(3, 1.4)), "without")
+    crashes = Crashes((Crash(0, 1.5, 9.0), Crash(1, 1.6, 5.0), Crash(2, 1.5, 7.0), Crash(3, 1.4)), "without")
     log = []
     rounds = [Told(log) for _ in range(9)]
-    timing = simulate(cluster(None, faults=faults), rounds)
+    timing = simulate(cluster(None, conditions=(crashes,)), rounds)
     assert np.diff(timing.round_end, axis=0, prepend=0) == pytest.approx(
         timing.breakdown.sum(axis=2), rel=1e-9, abs=1e-9
     )
@@ -244,7 +244,7 @@ def test_when_all_are_gone_the_first_that_is_back_goes_on():
 
 
 def test_a_run_ends_where_nobody_is_left():
-    faults = Faults((Crash(0, 1.5, 9.0), Crash(1, 1.6), Crash(2, 1.5), Crash(3, 1.4), Crash(0, 12.5)), "without")
-    timing, log, _ = told(cluster(None, faults=faults), rounds=30)
+    crashes = Crashes((Crash(0, 1.5, 9.0), Crash(1, 1.6), Crash(2, 1.5), Crash(3, 1.4), Crash(0, 12.5)), "without")
+    timing, log, _ = told(cluster(None, conditions=(crashes,)), rounds=30)
     assert "worker0, the last one left, crashed at t = 12.5 s" in timing.stopped
     assert len(timing.round_end) < 8

@@ -14,10 +14,12 @@ from simgmc.costs.steps import Compress, Compute, Mix, RoundCosts, Wait
 from simgmc.mixing import gossip_graph, mixing
 from simgmc.network.cluster.breakdown import CATEGORIES
 from simgmc.network.cluster.cluster import ClusterSettings, simulate
-from simgmc.network.cluster.settings import Overlap
 from simgmc.network.cluster.timeline import Recorder
-from simgmc.network.conditions.conditions import ComputeTime, Duration, Throughput
-from simgmc.network.conditions.faults import Crash, Faults
+from simgmc.network.conditions.compute import ComputeTime
+from simgmc.network.conditions.crashes import Crash, Crashes
+from simgmc.network.conditions.overlap import Overlap
+from simgmc.network.conditions.stragglers import Stragglers
+from simgmc.network.conditions.work import Duration, Throughput
 from simgmc.network.topology import catalogue as topology
 from simgmc.network.topology.catalogue import star, worker_names
 from tests.network.exchanges import hosts, message, uniform
@@ -51,15 +53,10 @@ def test_a_round_on_a_star_takes_the_latency_and_all_copies_through_the_uplink(n
 
 def test_a_gradient_has_the_same_straggler_draw_whatever_is_launched_before_it():
     """Rounds compared with each other differ in how they communicate, not in who is slow."""
-    compute = ComputeTime(0.1, sigma=0.5, exponential=0.2, seed=3)
-    before = simulate(
-        cluster(6, compute=compute),
-        [RoundCosts((mix("ring", 6, background=True), Compute(1), Wait(0), Compute(1)))] * 3,
-    )
-    after = simulate(
-        cluster(6, compute=compute), [RoundCosts((Compute(1), Compress(400), mix("ring", 6), Compute(1)))] * 3
-    )
-    drawn = [compute.times(number, 0, 1, 6) + compute.times(number, 1, 1, 6) for number in range(3)]
+    slow = cluster(6, conditions=(Stragglers(sigma=0.5),), seed=3)
+    before = simulate(slow, [RoundCosts((mix("ring", 6, background=True), Compute(1), Wait(0), Compute(1)))] * 3)
+    after = simulate(slow, [RoundCosts((Compute(1), Compress(400), mix("ring", 6), Compute(1)))] * 3)
+    drawn = [slow.compute_times(number, 0, 1) + slow.compute_times(number, 1, 1) for number in range(3)]
     for timing in (before, after):
         assert timing.breakdown[:, :, CATEGORIES.index("compute")] == pytest.approx(np.array(drawn), rel=EXACT)
 
@@ -152,22 +149,22 @@ def test_a_recorder_changes_nothing_and_sees_the_messages():
 
 def test_buckets_do_not_apply_to_gossip():
     rounds = [RoundCosts((Compute(1), mix("ring")))]
-    overlapped = simulate(cluster(overlap=Overlap(4)), rounds)
+    overlapped = simulate(cluster(conditions=(Overlap(4),)), rounds)
     assert np.array_equal(overlapped.round_end, simulate(cluster(), rounds).round_end)
 
 
 def test_a_crash_is_waited_for_by_the_neighbours_or_stops_the_run():
     rounds = [RoundCosts((Compute(1), mix("ring", 8)))] * 2
-    faults = Faults((Crash(2, 0.05, 1.05),), "wait")
-    timing = simulate(cluster(8, faults=faults), rounds)
+    crashes = Crashes((Crash(2, 0.05, 1.05),), "wait")
+    timing = simulate(cluster(8, conditions=(crashes,)), rounds)
     usual = 0.1 + LATENCY + 0.002
     assert timing.round_end[0, [2, 1, 3]].min() > 1.0 and timing.round_end[0, [0, 4, 5, 6, 7]].max() == pytest.approx(
         usual, rel=EXACT
     )
-    stopped = simulate(cluster(8, faults=dataclasses.replace(faults, policy="stop")), rounds)
+    stopped = simulate(cluster(8, conditions=(dataclasses.replace(crashes, policy="stop"),)), rounds)
     assert stopped.stopped == "worker2 crashed at t = 0.05 s"
     with pytest.raises(SimgmcError, match='"wait" or "stop"'):
-        simulate(cluster(8, faults=dataclasses.replace(faults, policy="without")), rounds)
+        simulate(cluster(8, conditions=(dataclasses.replace(crashes, policy="without"),)), rounds)
 
 
 def test_averages_and_gossip_in_one_run_need_every_event():

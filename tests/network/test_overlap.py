@@ -9,7 +9,7 @@ import pytest
 
 from simgmc.costs.steps import Average, Compute, RoundCosts, Wait
 from simgmc.network import ClusterSettings, ComputeTime, Duration, Host, simulate, star, worker_names
-from simgmc.network.cluster.settings import Overlap
+from simgmc.network.conditions.overlap import Overlap
 
 K, BANDWIDTH, LATENCY, BYTES = 4, 1e6, 1e-3, 400_000
 
@@ -41,7 +41,7 @@ def test_an_average_in_the_background_costs_only_what_computing_does_not_hide(gr
 def test_what_is_sent_in_the_background_is_not_cut_into_buckets():
     rounds = [RoundCosts((Compute(1), average(True), Compute(1), Wait(1)))] * 3
     plain = simulate(settings(0.3), rounds)
-    cut = simulate(dataclasses.replace(settings(0.3), overlap=Overlap(4)), rounds)
+    cut = simulate(dataclasses.replace(settings(0.3), conditions=(Overlap(4),)), rounds)
     assert np.array_equal(cut.round_end, plain.round_end)
 
 

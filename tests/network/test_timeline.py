@@ -9,9 +9,11 @@ import pytest
 from simgmc.costs.steps import Compress, Compute, RoundCosts
 from simgmc.network.cluster.chrome_trace import chrome_trace
 from simgmc.network.cluster.cluster import ClusterSettings, simulate
-from simgmc.network.cluster.settings import Overlap
 from simgmc.network.cluster.timeline import Recorder
-from simgmc.network.conditions.conditions import ComputeTime, Duration
+from simgmc.network.conditions.compute import ComputeTime
+from simgmc.network.conditions.overlap import Overlap
+from simgmc.network.conditions.stragglers import Stragglers
+from simgmc.network.conditions.work import Duration
 from simgmc.network.topology.catalogue import star, worker_names
 from tests.network.exchanges import message, uniform
 
@@ -21,10 +23,11 @@ COSTS = RoundCosts((Compute(1), Compress(4000), message([40_000] * 3)))
 
 def settings(collective="parameter-server", latency=0.01, **more):
     machines = star(uniform(3, 1e6, latency))
-    compute = ComputeTime(0.1, sigma=0.3)
+    conditions = (Stragglers(sigma=0.3), *more.pop("conditions", ()))
     return ClusterSettings(
-        machines, worker_names(3), "server", collective, compute, Duration(0.02), Duration(latency), **more
-    )
+        machines, worker_names(3), "server", collective, ComputeTime(0.1), Duration(0.02), Duration(latency),
+        conditions=conditions, **more,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("collective", ["parameter-server", "ring"])
@@ -66,7 +69,7 @@ def test_the_chrome_trace_is_json_with_one_track_per_host_and_link():
 def test_buckets_overlap_with_the_backward_pass():
     costs = RoundCosts((Compute(1), message([40_000] * 3)))
     plain = simulate(settings("ring", 1e-4), [costs] * 3)
-    hidden = simulate(settings("ring", 1e-4, overlap=Overlap(4)), [costs] * 3)
+    hidden = simulate(settings("ring", 1e-4, conditions=(Overlap(4),)), [costs] * 3)
     assert hidden.total < plain.total and hidden.exposed < 1.0 == pytest.approx(plain.exposed)
     assert hidden.sent_by_workers.tolist() == plain.sent_by_workers.tolist()
     whole = hidden.breakdown.sum(axis=2)
@@ -75,13 +78,13 @@ def test_buckets_overlap_with_the_backward_pass():
 
 def test_one_bucket_and_no_backward_pass_is_no_overlap():
     costs = RoundCosts((Compute(1), message([40_000] * 3)))
-    found = simulate(settings("ring", overlap=Overlap(1)), [costs] * 3)
+    found = simulate(settings("ring", conditions=(Overlap(1),)), [costs] * 3)
     assert found.round_end == pytest.approx(simulate(settings("ring"), [costs] * 3).round_end, rel=EXACT)
 
 
 def test_auto_is_never_slower_than_any_single_collective():
     costs = [RoundCosts((Compute(1), message([size] * 3))) for size in (40, 4_000, 4_000_000)]
-    still = settings("auto", overlap=None)
+    still = settings("auto")
     best = simulate(still, costs)
     assert sum(best.chosen.values()) == 3
     for name in (

@@ -11,8 +11,9 @@ from simgmc.costs.steps import Average, Compute, RoundCosts
 from simgmc.experiment.simulation import synchronous_details
 from simgmc.network import simulate
 from simgmc.network.cluster.cluster import ClusterSettings
-from simgmc.network.conditions.conditions import ComputeTime, Duration
-from simgmc.network.conditions.faults import Crash, Faults
+from simgmc.network.conditions.compute import ComputeTime
+from simgmc.network.conditions.crashes import Crash, Crashes
+from simgmc.network.conditions.work import Duration
 from simgmc.network.topology.catalogue import Host, star, worker_names
 from simgmc.results.directory import run_directory
 from simgmc.results.directory.details import PARTS, Details, LinkTraffic, idle_share
@@ -176,7 +177,7 @@ def test_idle_is_everything_but_computing_and_compressing():
 
 def on_star(**options):
     hosts = [Host(name, 1e6, 1e6, 0.001) for name in (*worker_names(3), "server")]
-    compute = ComputeTime(0.5, (1.0, 1.0, 4.0), 0.0, 0)
+    compute = ComputeTime(0.5, (1.0, 1.0, 4.0))
     return ClusterSettings(
         star(hosts), worker_names(3), "server", "parameter-server", compute, Duration(0.25), Duration(0.0), **options
     )
@@ -199,7 +200,7 @@ def test_a_parameter_server_round_is_two_messages_over_every_workers_links():
 
 def test_a_worker_computed_no_gradients_in_rounds_that_it_missed():
     rounds = [RoundCosts((Compute(1), dense(400)))] * 6
-    timing = simulate(on_star(faults=Faults((Crash(0, 0.1, 7.0),), "without")), rounds)
+    timing = simulate(on_star(conditions=(Crashes((Crash(0, 0.1, 7.0),), "without"),)), rounds)
     missed = int(timing.absent[:, 0].sum())
     assert 0 < missed < 6
     assert synchronous_details(rounds, timing).gradients.tolist() == [6 - missed, 6, 6]

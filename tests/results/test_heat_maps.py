@@ -7,7 +7,7 @@ import pytest
 from matplotlib.collections import LineCollection, QuadMesh
 from rich.console import Console
 
-from simgmc.core.quantities import parse
+from simgmc.core.units import grid_number
 from simgmc.results.figures import looks, panels
 from simgmc.results.figures.heat_maps import Scale, heat_map_figures
 from simgmc.results.figures.plots import draw_plots, figures_of, left_out
@@ -44,8 +44,8 @@ def plane(collectives=("ring",), bandwidths=BANDWIDTHS, latencies=LATENCIES, **m
 def seconds(method, point, seed):
     """DMSGD sends much in one message, the others little in many: either can be first."""
     bits, messages = (1e6, 1) if method == "DMSGD" else (2e4, 8)
-    carried = bits * (3 if point["cluster.collective"] == "ring" else 8) / parse(point["cluster.bandwidth"])[0]
-    return (0.01 + carried + messages * parse(point["cluster.latency"])[0]) * (1 + 0.02 * seed)
+    carried = bits * (3 if point["cluster.collective"] == "ring" else 8) / grid_number(point["cluster.bandwidth"])[0]
+    return (0.01 + carried + messages * grid_number(point["cluster.latency"])[0]) * (1 + 0.02 * seed)
 
 
 def run(path, points=None, *, methods=METHODS, seeds=(0, 1), evaluations=15, **options):

@@ -39,7 +39,7 @@ def refusal(*settings):
             "worker99 cannot crash",
         ),
         ([("cluster.crashes", CRASH), ("cluster.overlap.buckets", 2)], "overlap and crashes together"),
-        ([("cluster.overlap.buckets", 1001)], "at most 1000"),
+        ([("cluster.overlap.buckets", 1001)], "at most 1,000"),
         ([("cluster.server_position", 99)], "cluster.server_position = 99"),
         (
             [("cluster.hosts.server.slowdown", 2.0)],

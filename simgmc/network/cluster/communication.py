@@ -157,9 +157,8 @@ class Communication:
         self._alone = (
             settings.fast
             and recorder is None
-            and settings.dynamics.static
-            and not settings.faults.crashes
-            and settings.overlap is None
+            and settings.static
+            and settings.whole
             and settings.collective != "auto"
             and all(bandwidth > 0 for bandwidth in network.links.bandwidth)
         )
@@ -185,7 +184,7 @@ class Communication:
         """
         workers = range(len(self.settings.workers))
         if isinstance(cost, Mix):
-            if self.settings.faults.policy == "without":
+            if self.settings.crashes.policy == "without":
                 raise SimgmcError(
                     'crash policy "without": gossip has no weights for the workers that are left; use "wait" or "stop"'
                 )
@@ -196,9 +195,9 @@ class Communication:
             self._alone = False
         if self._server_of_first_k is not None:
             return RoundExchange(self, cost, list(workers), number, apart, lambda one: self._first_k(one, resolve))
-        if self.settings.faults.policy != "without":
+        if self.settings.crashes.policy != "without":
             return RoundExchange(self, cost, list(workers), number, apart, self.create)
-        gone = gone | self.settings.faults.absent(self.clock.now, workers)
+        gone = gone | self.settings.crashes.absent(self.clock.now, workers)
         there = [worker for worker in workers if worker not in gone]
         return RoundExchange(self, cost, there, number, apart, self.create, resolve)
 
@@ -259,7 +258,7 @@ class Communication:
 
     def check(self, exchange: RoundExchange) -> None:
         """Assert the bounds of a finished exchange where the network does not change."""
-        if self.settings.dynamics.static:
+        if self.settings.static:
             exchange.flows.check(self.network.capacity)
 
     # schedules ------------------------------------------------------------------
@@ -318,7 +317,7 @@ class Communication:
         if found is None:
             hosts = [self.settings.workers[worker] for worker in members]
             servers = self.settings.server_hosts[: structure.hosts - structure.participants]
-            found = Placement(structure, (*hosts, *servers), self.network.links, self.settings.overheads)
+            found = Placement(structure, (*hosts, *servers), self.network.links, self.settings.transport)
             self._placements[key] = found
             self._structures.append(structure)
         return found
@@ -335,7 +334,7 @@ class Communication:
         """
         if not collectives.COLLECTIVES[self.settings.collective].one_structure:
             return False
-        if self.settings.compute.random and self._server(placement) is None:
+        if self.settings.random and self._server(placement) is None:
             return False
         if placement.structure.flows > MAX_STEPS or None in placement.routes:
             return False
@@ -359,7 +358,7 @@ class Communication:
         key = tuple(members)
         if key not in self._ways:
             hosts = [self.settings.workers[worker] for worker in members]
-            self._ways[key] = RingLinks(hosts, self.network.links, self.settings.overheads)
+            self._ways[key] = RingLinks(hosts, self.network.links, self.settings.transport)
         return self._ways[key]
 
     def _solve(self, schedule: Schedule, members: list[int], gates: np.ndarray) -> Solution:

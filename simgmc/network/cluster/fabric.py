@@ -5,7 +5,7 @@ from __future__ import annotations
 import simpy
 
 from simgmc.network.cluster.settings import ClusterSettings
-from simgmc.network.conditions.dynamics import DynamicNetwork
+from simgmc.network.conditions.changing import ChangingNetwork
 from simgmc.network.flows.clock import Clock, NetworkTimer
 from simgmc.network.flows.fluid import FluidNetwork
 from simgmc.network.topology.routing import Links
@@ -16,18 +16,23 @@ class Fabric:
 
     def __init__(self, settings: ClusterSettings):
         self.clock = Clock()
-        self.links = Links(settings.overheads.applied_to(settings.graph), settings.seed)
+        self.links = Links(settings.payload_graph, settings.seed)
         self.network = FluidNetwork(self.links)
         self._timer = NetworkTimer(self.clock, self.network)
-        self.dynamic: DynamicNetwork | None = None
-        if not settings.dynamics.static:
-            hosts = (*settings.workers, *settings.server_hosts)
-            self.dynamic = DynamicNetwork(self.network, settings.dynamics, hosts, settings.seed)
+        self._changing: ChangingNetwork | None = None
+        hosts = (*settings.workers, *settings.server_hosts)
+        for condition in settings.conditions:
+            condition.check(self.links, len(settings.workers), len(hosts))
+        if not settings.static:
+            self._changing = ChangingNetwork(self.network, hosts, settings.seed)
+            for condition in settings.conditions:
+                if not condition.static:
+                    condition.begin(self._changing)
 
     @property
     def background_bytes(self) -> float:
         """Bytes of background traffic delivered so far."""
-        return 0.0 if self.dynamic is None else self.dynamic.background_bytes
+        return 0.0 if self._changing is None else self._changing.background_bytes
 
     def run(self, until: simpy.Event) -> None:
         """Run until an event has happened.

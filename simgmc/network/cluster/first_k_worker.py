@@ -16,7 +16,7 @@ from simgmc.costs.steps import Average, Compress, Compute, Membership
 from simgmc.network.cluster.communication import RoundExchange
 from simgmc.network.cluster.first_k import FirstKFlows
 from simgmc.network.cluster.worker import Turn, WorkerProcess
-from simgmc.network.conditions.faults import Crash
+from simgmc.network.conditions.crashes import Crash
 
 
 @dataclass
@@ -72,7 +72,7 @@ class FirstKWorker(WorkerProcess):
         for step in range(average):
             category, seconds = self._own_work(work.turn, step)
             began = clock.now
-            end = self._settings.compute.done(self._worker, began, seconds)
+            end = self._settings.done(self._worker, began, seconds)
             work.pieces.append((category, began, end))
             yield clock.until(end)
             if work.over:

@@ -109,9 +109,9 @@ class Peers:
 
     def run(self) -> None:
         """Run until :meth:`stop`, or until nothing more can happen (see :attr:`stopped`)."""
-        faults = self.settings.faults
-        if faults.policy == "stop" and faults.crashes:
-            first = min(faults.crashes, key=lambda crash: (crash.at, crash.worker))
+        crashes = self.settings.crashes
+        if crashes.policy == "stop" and crashes.workers:
+            first = min(crashes.workers, key=lambda crash: (crash.at, crash.worker))
             self.clock.call_at(first.at, lambda _: self._stop_at_crash(first.worker), LAST_OF_INSTANT)
         try:
             self.fabric.run(self.over)
@@ -130,7 +130,7 @@ class Peers:
         """A worker computes its gradient ``number`` (from 0), which decides its straggler draw."""
         times = self._draws.get(number)
         if times is None:
-            times = self._draws[number] = self.settings.compute.times(number, 0, 1, len(self.settings.workers))
+            times = self._draws[number] = self.settings.compute_times(number, 0, 1)
             if len(self._draws) > 4 * len(self.settings.workers):
                 del self._draws[min(self._draws)]
         self._work(worker, "compute", float(times[worker]), then)
@@ -140,15 +140,15 @@ class Peers:
         self._work(worker, "compress", self.settings.compression.of(nbytes), then)
 
     def _work(self, worker: int, category: str, seconds: float, then: Callable[[], None]) -> None:
-        asked, faults = self.now, self.settings.faults
+        asked, crashes = self.now, self.settings.crashes
         begun = asked
-        end = self.settings.compute.done(worker, begun, seconds)
-        while (crash := faults.during(worker, begun, end)) is not None:
+        end = self.settings.done(worker, begun, seconds)
+        while (crash := crashes.during(worker, begun, end)) is not None:
             if crash.back is None:
                 self._working[worker] = ("wait", asked)
                 return
             begun = crash.back
-            end = self.settings.compute.done(worker, begun, seconds)
+            end = self.settings.done(worker, begun, seconds)
         self._working[worker] = (category, begun)
 
         def done() -> None:
@@ -197,7 +197,7 @@ class Peers:
         pair = (source, destination)
         if pair not in self._placements:
             hosts = [self._host(source), self._host(destination)]
-            self._placements[pair] = Placement(_MESSAGE, hosts, fabric.links, self.settings.overheads)
+            self._placements[pair] = Placement(_MESSAGE, hosts, fabric.links, self.settings.transport)
         placement = self._placements[pair]
         number = self._numbers[pair] = self._numbers.get(pair, 0) + 1
 
@@ -229,12 +229,12 @@ class Peers:
 
     def _return(self, rank: int) -> float:
         """When a rank that may be gone now is there (0: it is; infinity: never again)."""
-        if rank == SERVER or not self.settings.faults.crashes:
+        if rank == SERVER or not self.settings.crashes.workers:
             return 0.0
         now = self.now
         gone = [
             c
-            for c in self.settings.faults.crashes
+            for c in self.settings.crashes.workers
             if c.worker == rank and c.at <= now and (c.back is None or now < c.back)
         ]
         return (float("inf") if gone[0].back is None else gone[0].back) if gone else 0.0
@@ -254,7 +254,7 @@ class Peers:
 
     def _check(self, flight: Flight, begun: float, nbytes: int, placement: Placement) -> None:
         """Assert the bounds: no message faster than its links and its latency allow."""
-        if not self.settings.dynamics.static:
+        if not self.settings.static:
             return
         rounding = 4 * np.spacing(flight.landed)  # of the clock's reading
         seconds = flight.departed - begun + rounding

@@ -38,7 +38,8 @@ def _check_pairs(links: Links, pairs: Iterable[tuple[str, str]], what: str) -> N
         for link in route:
             if links.bandwidth[link] == 0.0:
                 raise SimgmcError(
-                    f"the route {source} -> {destination}, which {what!r} needs, has a link without bandwidth, {' -> '.join(links.names[link])}"
+                    f"the route {source} -> {destination}, which {what!r} needs, has a link without bandwidth, "
+                    + " -> ".join(links.names[link])
                 )
 
 
@@ -57,12 +58,13 @@ def _joined(graph: nx.DiGraph, hosts: Sequence[str]) -> bool:
 
 def _pairs(workers: Sequence[str], servers: Sequence[str], collective: str) -> Iterator[tuple[str, str]]:
     """Who sends to whom; where that depends on sizes and sites, every worker to every other."""
-    if collective in COLLECTIVES and COLLECTIVES[collective].servers:
+    entry = COLLECTIVES.get(collective)
+    if entry is not None and entry.servers:
         for server in servers:
             for worker in workers:
                 yield worker, server
                 yield server, worker
-    elif "ring" in collective:
-        yield from zip(workers, (*workers[1:], workers[0]))
+    elif entry is not None and entry.round_a_ring:
+        yield from zip(workers, (*workers[1:], workers[0]), strict=True)
     else:
         yield from permutations(workers, 2)

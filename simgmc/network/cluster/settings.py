@@ -2,43 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
 
 import networkx as nx
+import numpy as np
 
 from simgmc.core.errors import SimgmcError
-from simgmc.network import collectives
-from simgmc.network.conditions.conditions import ComputeTime, Cost
-from simgmc.network.conditions.dynamics import Dynamics
-from simgmc.network.conditions.faults import Faults
-from simgmc.network.conditions.overheads import IDEAL, Overheads
+from simgmc.network.collectives.catalogue import CHOICES, FIRST_K, Collective
+from simgmc.network.collectives.options import Options
+from simgmc.network.conditions.compute import ComputeTime
+from simgmc.network.conditions.condition import Condition
+from simgmc.network.conditions.crashes import NO_CRASHES, Crashes
+from simgmc.network.conditions.transport import IDEAL, Transport
+from simgmc.network.conditions.work import Cost
 
-FIRST_K = "first-k-parameter-server"
+C = TypeVar("C", bound=Condition)
 
 
-@dataclass(frozen=True)
-class Overlap:
-    """Bucketed all-reduce overlapped with the backward pass: the message is cut into buckets
-    that become ready one after the other as the layers finish, last layers first.
+class ConditionError(SimgmcError):
+    """Conditions that do not go together: ``problem`` says why, ``condition`` is one to leave out."""
 
-    Applies where an exchange follows a gradient directly; a compressor in between needs the
-    whole gradient first. Collectives of one worker run one after the other (one stream).
-    """
+    def __init__(self, condition: Condition, problem: str):
+        super().__init__(f"{condition.key}: {problem}")
+        self.condition, self.problem = condition, problem
 
-    buckets: int
-    backward: float = 2 / 3
-    """Share of a gradient's time that the backward pass takes; buckets become ready evenly
-    spread over it."""
 
-    def __post_init__(self):
-        if self.buckets < 1:
-            raise SimgmcError(f"buckets = {self.buckets}: must be at least 1")
-        if not 0 <= self.backward <= 1:
-            raise SimgmcError(f"backward = {self.backward!r}: must be a share of the gradient's time, 0 to 1")
-
-    def ready(self, bucket: int) -> float:
-        """The share of the gradient's time after which a bucket (from 0) is ready."""
-        return 1 - self.backward * (1 - (bucket + 1) / self.buckets)
+def check_together(conditions: Sequence[Condition], collective: Collective) -> None:
+    """Refuse conditions that do not go with each other, or with the collective. Raises ConditionError."""
+    for place, condition in enumerate(conditions):
+        if condition.key in [other.key for other in conditions[:place]]:
+            raise ConditionError(condition, "stated twice")
+    partial = [condition for condition in conditions if not condition.whole]
+    if len(partial) > 1:
+        keys = " and ".join(condition.key for condition in partial)
+        raise ConditionError(partial[0], f"{keys} together are not supported; leave out one of them")
+    if partial and collective.changes_average:
+        raise ConditionError(
+            partial[0],
+            f"{collective.name} takes whole messages, of workers that are all there; leave {partial[0].key} out",
+        )
 
 
 @dataclass(frozen=True)
@@ -55,25 +60,36 @@ class ClusterSettings:
     """Name of the collective, see :mod:`simgmc.network.collectives`; ``"auto"``: for each
     message the one that is fastest when simulated alone."""
     compute: ComputeTime
-    """Seconds of a gradient, stragglers included."""
+    """Seconds of a gradient on every worker."""
     compression: Cost
     aggregation: Cost
     seed: int = 0
-    """Decides between routes of equal cost, and draws what is random about the network."""
-    options: collectives.Options = collectives.Options()
+    """Decides between routes of equal cost, and draws what is random about the cluster."""
+    options: Options = Options()
     """What else the collective lets one choose."""
     servers: tuple[str, ...] = ()
     """Hosts of the servers where there are several; empty: ``server`` alone."""
-    overheads: Overheads = IDEAL
-    """What the transport costs beyond the wire."""
-    dynamics: Dynamics = Dynamics()
-    """What changes about the network while it runs."""
-    faults: Faults = Faults()
-    """Workers that crash."""
-    overlap: Overlap | None = None
-    """Buckets sent while the backward pass is still going on; None: one message at its end."""
+    conditions: tuple[Condition, ...] = ()
+    """What makes the cluster imperfect, at most one of each kind."""
     fast: bool = True
     """Solve exchanges at once where that is provably exact; False: every event."""
+
+    def __post_init__(self) -> None:
+        if not self.workers:
+            raise SimgmcError("a cluster needs at least one worker")
+        entry = CHOICES[self.collective]
+        needed = entry.servers_needed(self.options) if entry.build is not None else 0
+        if needed > len(self.server_hosts) and len(self.workers) > 1:
+            raise SimgmcError(
+                f"collective {self.collective!r} needs {needed} server host{'s' if needed > 1 else ''}; "
+                f"{len(self.server_hosts) or 'none'} named"
+            )
+        for host in (*self.workers, *self.server_hosts):
+            if host not in self.graph:
+                raise SimgmcError(f"host {host!r} is not in the network")
+        check_together(self.conditions, entry)
+        if self.collective == FIRST_K:
+            self.options.first(len(self.workers))
 
     @property
     def server_hosts(self) -> tuple[str, ...]:
@@ -89,30 +105,62 @@ class ClusterSettings:
     def leaves_out(self) -> bool:
         """Whether some may be left out of an average, so that what is averaged depends on the clock."""
         some = self.waits_for_first and self.options.first(len(self.workers)) < len(self.workers)
-        return some or bool(self.faults.crashes) and self.faults.policy == "without"
+        return some or self.crashes.leaves_out
 
-    def __post_init__(self):
-        if not self.workers:
-            raise SimgmcError("a cluster needs at least one worker")
-        needed = (
-            0 if self.collective == "auto" else collectives.COLLECTIVES[self.collective].servers_needed(self.options)
-        )
-        if needed > len(self.server_hosts) and len(self.workers) > 1:
-            raise SimgmcError(
-                f"collective {self.collective!r} needs {needed} server host{'s' if needed > 1 else ''}; "
-                f"{len(self.server_hosts) or 'none'} named"
-            )
-        for host in (*self.workers, *self.server_hosts):
-            if host not in self.graph:
-                raise SimgmcError(f"host {host!r} is not in the network")
-        self.faults.check(len(self.workers))
-        if self.overlap is not None and self.faults.crashes:
-            raise SimgmcError(
-                "worker crashes together with overlapped buckets are not supported: leave out one of them"
-            )
-        if self.collective == FIRST_K:
-            self.options.first(len(self.workers))
-            if self.faults.crashes or self.overlap is not None:
-                raise SimgmcError(
-                    f"{FIRST_K} together with worker crashes or overlapped buckets is not supported: leave out one of them"
-                )
+    # conditions -------------------------------------------------------------------
+
+    def condition(self, kind: type[C]) -> C | None:
+        """The condition of a kind, None where it is not stated."""
+        return next((one for one in self.conditions if isinstance(one, kind)), None)
+
+    @cached_property
+    def transport(self) -> Transport:
+        """What the transport costs beyond the wire."""
+        return self.condition(Transport) or IDEAL
+
+    @cached_property
+    def crashes(self) -> Crashes:
+        """Workers that crash."""
+        return self.condition(Crashes) or NO_CRASHES
+
+    @cached_property
+    def payload_graph(self) -> nx.DiGraph:
+        """The network as the payload of messages sees it."""
+        graph = self.graph
+        for condition in self.conditions:
+            graph = condition.seen(graph)
+        return graph
+
+    @cached_property
+    def static(self) -> bool:
+        """Whether links keep their bandwidth and carry nothing but the workers' messages."""
+        return all(condition.static for condition in self.conditions)
+
+    @cached_property
+    def whole(self) -> bool:
+        """Whether all workers take part in every exchange, with whole messages, in one exchange at a time."""
+        return all(condition.whole for condition in self.conditions)
+
+    @cached_property
+    def random(self) -> bool:
+        """Whether equal rounds may take different times to compute."""
+        return any(condition.random for condition in self.conditions)
+
+    def compute_times(self, round: int, step: int, gradients: int) -> np.ndarray:
+        """(workers,) seconds of so many gradients in one compute step of one round, if nothing interrupts them."""
+        workers = len(self.workers)
+        times = self.compute.times(gradients, workers)
+        for condition in self.conditions:
+            factors = condition.factors(self.seed, round, step, workers)
+            times = times if factors is None else times * factors
+        return times
+
+    def done(self, worker: int, start: float, seconds: float) -> float:
+        """When work of ``seconds`` s that a worker begins at ``start`` is done."""
+        end = start + seconds
+        for condition in self.conditions:
+            later = condition.done(self.seed, worker, start, seconds)
+            if later is not None:
+                # The next condition may interrupt what has become longer.
+                end, seconds = later, later - start
+        return end

@@ -12,9 +12,9 @@ from simgmc.costs.steps import Average, Compress, Compute, Membership, Mix, Wait
 from simgmc.network.cluster.breakdown import CATEGORIES
 from simgmc.network.cluster.communication import Communication, RoundExchange, split
 from simgmc.network.cluster.rounds import OpenRound, OpenRounds
-from simgmc.network.cluster.settings import Overlap
 from simgmc.network.cluster.timing import TimingBuilder
-from simgmc.network.conditions.faults import Crash
+from simgmc.network.conditions.crashes import Crash
+from simgmc.network.conditions.overlap import Overlap
 
 _COMPUTE, _COMPRESS, _TRANSFER, _LATENCY, _AGGREGATE, _WAIT = range(len(CATEGORIES))
 
@@ -64,7 +64,7 @@ class WorkerProcess:
 
     def _take(self, turn: Turn) -> Generator[simpy.Event, object, Crash | None]:
         """Walk the steps of one round; returns the crash that ended it early, if one did."""
-        clock, worker, overlap = self._clock, self._worker, self._settings.overlap
+        clock, worker, overlap = self._clock, self._worker, self._settings.condition(Overlap)
         costs = turn.current.costs
         pending: dict[int, tuple[RoundExchange, float]] = {}
         step = 0
@@ -117,8 +117,7 @@ class WorkerProcess:
         assert isinstance(cost, Compute)
         times = turn.current.compute.get(step)
         if times is None:
-            workers = len(self._settings.workers)
-            times = self._settings.compute.times(turn.number, turn.computed, cost.gradients, workers)
+            times = self._settings.compute_times(turn.number, turn.computed, cost.gradients)
             turn.current.compute[step] = times
         # Gradients alone are counted, so that methods compared with each other have the same draws.
         turn.computed += 1
@@ -129,17 +128,17 @@ class WorkerProcess:
         clock, settings, worker = self._clock, self._settings, self._worker
         while True:
             began = clock.now
-            end = settings.compute.done(worker, began, seconds)
-            crash = settings.faults.during(worker, began, end) if settings.faults.crashes else None
+            end = settings.done(worker, began, seconds)
+            crash = settings.crashes.during(worker, began, end)
             if crash is None:
                 yield clock.until(end)
                 self._worked(turn, category, began, clock.now)
                 return None
             if crash.at > began:
                 yield clock.until(crash.at)
-            if settings.faults.policy == "stop":
+            if settings.crashes.policy == "stop":
                 raise Stop(f"worker{worker} crashed at t = {crash.at:.9g} s")
-            if settings.faults.policy == "without" or crash.back is None:
+            if settings.crashes.policy == "without" or crash.back is None:
                 return crash
             yield clock.until(crash.back)
             turn.spent[_WAIT] += clock.now - began
@@ -213,16 +212,16 @@ class WorkerProcess:
         clock, settings, worker, current = self._clock, self._settings, self._worker, turn.current
         pieces = split(average, overlap.buckets)
         began = clock.now
-        end = settings.compute.done(worker, began, seconds)
+        end = settings.done(worker, began, seconds)
         exchanges: list[RoundExchange] = []
-        first = settings.compute.done(worker, began, seconds * overlap.ready(0))
+        first = settings.done(worker, began, seconds * overlap.ready(0))
 
         def resolve(membership: Membership) -> Average:
             raise AssertionError("buckets are of averages that everybody takes part in")
 
         def stream() -> Generator[simpy.Event, object, None]:
             for bucket, piece in enumerate(pieces):
-                ready = settings.compute.done(worker, began, seconds * overlap.ready(bucket))
+                ready = settings.done(worker, began, seconds * overlap.ready(bucket))
                 if ready > clock.now:
                     yield clock.until(ready)
 

@@ -22,7 +22,7 @@ from simgmc.network.collectives.sliced_ring import ring_all_gather, ring_all_red
 from simgmc.network.collectives.sparse import sparse_reduce_scatter
 from simgmc.network.collectives.trees import tree_all_reduce
 from simgmc.network.collectives.two_level import two_level
-from simgmc.network.conditions.conditions import Cost
+from simgmc.network.conditions.work import Cost
 
 Build = Callable[[Average, Cost, Options], Schedule]
 """From the sizes of one exchange, the cost of adding and the options to its flows."""
@@ -36,6 +36,7 @@ class Collective(Entry):
     """"any": messages of any kind and size; "summable": all messages cover the same
     coordinates, so partial sums keep their size."""
     build: Build | None = None
+    """None: it stands for another one, picked for each message."""
     servers: int = 0
     """Servers it needs besides the workers; -1: as many as the options say."""
     one_structure: bool = False
@@ -46,6 +47,10 @@ class Collective(Entry):
     """Whether the size of the average matters: someone sends it."""
     changes_average: bool = False
     """Whether it leaves messages out, so that it computes something else than the average."""
+    round_a_ring: bool = False
+    """Whether every worker sends to the next one alone."""
+    needs_everybody: str = ""
+    """Why no worker can be left out of it; empty: one can."""
 
     def servers_needed(self, options: Options) -> int:
         """How many server hosts an exchange with these options uses."""
@@ -64,6 +69,9 @@ def _either(all_reduce: Build, all_gather: Build) -> Build:
 _RING = "NCCL; Patarasuk & Yuan, JPDC 2009"
 _THAKUR = "Thakur, Rabenseifner & Gropp, IJHPCA 2005"
 
+FIRST_K = "first-k-parameter-server"
+AUTO = "auto"
+
 COLLECTIVES: Registry[Collective] = Registry(
     "collective",
     (
@@ -74,6 +82,7 @@ COLLECTIVES: Registry[Collective] = Registry(
             SLICES,
             "any",
             _either(ring_all_reduce, ring_all_gather),
+            round_a_ring=True,
         ),
         Collective(
             "ring-all-reduce",
@@ -82,6 +91,7 @@ COLLECTIVES: Registry[Collective] = Registry(
             SLICES,
             "summable",
             ring_all_reduce,
+            round_a_ring=True,
         ),
         Collective(
             "ring-all-gather",
@@ -90,6 +100,7 @@ COLLECTIVES: Registry[Collective] = Registry(
             SLICES,
             "any",
             ring_all_gather,
+            round_a_ring=True,
         ),
         Collective(
             "lock-step-ring",
@@ -98,6 +109,7 @@ COLLECTIVES: Registry[Collective] = Registry(
             {},
             "any",
             _either(lock_step_all_reduce, lock_step_all_gather),
+            round_a_ring=True,
         ),
         Collective(
             "lock-step-ring-all-reduce",
@@ -106,6 +118,7 @@ COLLECTIVES: Registry[Collective] = Registry(
             {},
             "summable",
             lock_step_all_reduce,
+            round_a_ring=True,
         ),
         Collective(
             "lock-step-ring-all-gather",
@@ -114,6 +127,7 @@ COLLECTIVES: Registry[Collective] = Registry(
             {},
             "any",
             lock_step_all_gather,
+            round_a_ring=True,
         ),
         Collective(
             "parameter-server",
@@ -148,7 +162,7 @@ COLLECTIVES: Registry[Collective] = Registry(
             sends_average=True,
         ),
         Collective(
-            "first-k-parameter-server",
+            FIRST_K,
             "the server waits for the first k messages only; late ones are dropped or carried over",
             "Chen et al., arXiv 1604.00981; Dutta et al., AISTATS 2018",
             K_OF_N,
@@ -201,9 +215,28 @@ COLLECTIVES: Registry[Collective] = Registry(
             "any",
             sparse_reduce_scatter,
             needs_unions=True,
+            round_a_ring=True,
+            needs_everybody="it needs to know how the supports of all workers' messages unite; use another collective",
         ),
     ),
 )
+
+CHOICES: Registry[Collective] = Registry(
+    "collective",
+    (
+        *COLLECTIVES.values(),
+        Collective(
+            AUTO,
+            "whichever is the fastest on this network for a message of that size",
+            "-",
+            SLICES | SERVERS,
+            servers=-1,
+            needs_everybody="it chooses by the size of the average, which is known only when it is known who takes "
+            "part; name the collective",
+        ),
+    ),
+)
+"""What a cluster may name: the collectives, and that one be picked for each message."""
 
 
 def check(name: str, summable: bool) -> None:
@@ -212,7 +245,8 @@ def check(name: str, summable: bool) -> None:
         others = ", ".join(entry.name for entry in COLLECTIVES.values() if entry.carries == "any")
         raise SimgmcError(
             f"collective {name!r} adds messages on their way, but these messages cover different coordinates "
-            f"on every worker: use one that carries any message ({others}), or a compressor whose support all workers share"
+            f"on every worker: use one that carries any message ({others}), or a compressor whose support all workers "
+            "share"
         )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from simgmc.core.errors import SimgmcError
 from simgmc.network.collectives.schedule import Schedule, Structure, StructureBuilder
 from simgmc.network.collectives.sliced_ring import slices_of
-from simgmc.network.conditions.conditions import Cost
+from simgmc.network.conditions.work import Cost
 
 
 @cache

@@ -11,7 +11,7 @@ from simgmc.network.collectives.options import Options
 from simgmc.network.collectives.pieces import alone
 from simgmc.network.collectives.schedule import Schedule
 from simgmc.network.collectives.sliced_ring import all_gather_ring, all_reduce_ring, ring_schedule
-from simgmc.network.conditions.conditions import Cost
+from simgmc.network.conditions.work import Cost
 
 
 def lock_step_all_reduce(average: Average, aggregation: Cost, options: Options) -> Schedule:

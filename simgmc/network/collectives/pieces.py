@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 
 from simgmc.network.collectives.schedule import Schedule, StructureBuilder
-from simgmc.network.conditions.conditions import Cost
+from simgmc.network.conditions.work import Cost
 
 
 def cut(nbytes: int, item_bytes: int, parts: int) -> np.ndarray:

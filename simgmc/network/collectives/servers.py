@@ -10,7 +10,7 @@ from simgmc.costs.steps import Average
 from simgmc.network.collectives.options import Options
 from simgmc.network.collectives.pieces import alone, cut
 from simgmc.network.collectives.schedule import Schedule, Structure, StructureBuilder
-from simgmc.network.conditions.conditions import Cost
+from simgmc.network.conditions.work import Cost
 
 
 @cache

@@ -18,9 +18,9 @@ import numpy as np
 from simgmc.costs.steps import Average
 from simgmc.network.collectives.options import Options
 from simgmc.network.collectives.pieces import alone, cut
+from simgmc.network.collectives.ring import Ring
 from simgmc.network.collectives.schedule import Schedule, Structure, StructureBuilder
-from simgmc.network.conditions.conditions import Cost
-from simgmc.network.shortcuts.fast_ring import Ring
+from simgmc.network.conditions.work import Cost
 
 SLICES = 8
 """Slices a chunk is cut into, unless that makes them smaller than a packet."""

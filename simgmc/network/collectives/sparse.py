@@ -8,10 +8,10 @@ from simgmc.core.errors import SimgmcError
 from simgmc.costs.steps import Average
 from simgmc.network.collectives.options import Options
 from simgmc.network.collectives.pieces import alone
+from simgmc.network.collectives.ring import Ring
 from simgmc.network.collectives.schedule import Schedule
 from simgmc.network.collectives.sliced_ring import ring_schedule, slices_of
-from simgmc.network.conditions.conditions import Cost
-from simgmc.network.shortcuts.fast_ring import Ring
+from simgmc.network.conditions.work import Cost
 
 
 def sparse_reduce_scatter(average: Average, aggregation: Cost, options: Options) -> Schedule:

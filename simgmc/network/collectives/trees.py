@@ -11,7 +11,7 @@ from simgmc.network.collectives.options import Options
 from simgmc.network.collectives.pieces import alone, cut
 from simgmc.network.collectives.schedule import Schedule, Structure, StructureBuilder
 from simgmc.network.collectives.sliced_ring import slices_of
-from simgmc.network.conditions.conditions import Cost
+from simgmc.network.conditions.work import Cost
 
 
 def binary_tree(ranks: int) -> list[int]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import networkx as nx
 import numpy as np
 
+from simgmc.network.collectives.ring import Ring
 from simgmc.network.collectives.schedule import Execution, Placement
 from simgmc.network.collectives.sliced_ring import all_reduce_chunks, ring_schedule
 from simgmc.network.flows.flows import BandwidthChange, Flow, completion_times
 from simgmc.network.flows.fluid import FluidNetwork
-from simgmc.network.shortcuts.fast_ring import Ring
 from simgmc.network.topology.catalogue import Host, add_link, star, worker_names
 from simgmc.network.topology.routing import Links
 

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
-from simgmc.core.quantities import axis_unit, parse, time_unit
+from simgmc.core.quantities import axis_unit, time_unit
+from simgmc.core.units import grid_number
 from simgmc.results.figures import looks, panels
 from simgmc.results.figures.panels import Page, Panel
 from simgmc.results.series import curves
@@ -188,7 +189,7 @@ def target_sweep(results: Results, key: str, target: float, baseline: str | None
     """
     index = [name for name, _ in results.points[0].grid].index(key)
     groups: dict[tuple, list[ComparisonPoint]] = {}
-    for point in sorted(results.points, key=lambda point: parse(point.grid[index][1])[0]):
+    for point in sorted(results.points, key=lambda point: grid_number(point.grid[index][1])[0]):
         rest = point.grid[:index] + point.grid[index + 1 :]
         groups.setdefault((point.transport, rest), []).append(point)
     order = {point: place for place, point in enumerate(results.points)}
@@ -212,7 +213,7 @@ def target_sweep(results: Results, key: str, target: float, baseline: str | None
         for panel, axis in page.axes.items():
             points = sweeps[panel.points[0]]
             _draw_sweep(results, axis, points, index, target)
-            _key_axis(axis.xaxis, key, sorted({parse(point.grid[index][1]) for point in results.points}))
+            _key_axis(axis.xaxis, key, sorted({grid_number(point.grid[index][1]) for point in results.points}))
         first = page.axes[page.rows[0][0]]
         first.set_ylim(min(positive) / 1.5, max(positive) * 1.5)
         for row in page.rows:
@@ -230,7 +231,7 @@ def _sweep_finding(
 
 
 def _draw_sweep(results: Results, axis, points: list[ComparisonPoint], index: int, target: float) -> None:
-    x = np.array([parse(point.grid[index][1])[0] for point in points])
+    x = np.array([grid_number(point.grid[index][1])[0] for point in points])
     if (x > 0).all():
         axis.set_xscale("log")
     axis.set_yscale("log")

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simgmc.core.quantities import number, parse, time_text
+from simgmc.core.quantities import number, time_text
+from simgmc.core.units import grid_number
 from simgmc.results.series.reach import Ratio, Reach, advantage, too_close
 from simgmc.results.series.read import ComparisonPoint, Results
 
@@ -96,7 +97,7 @@ def numeric_keys(results: Results, least: int = 3) -> list[str]:
     """The grid's keys whose values are quantities of one kind, at least ``least`` different ones."""
     keys = []
     for index, (key, _) in enumerate(results.points[0].grid if results.points else ()):
-        parsed = [parse(text) for text in {point.grid[index][1] for point in results.points}]
+        parsed = [grid_number(text) for text in {point.grid[index][1] for point in results.points}]
         if all(parsed) and len({unit for _, unit in parsed}) == 1 and len({value for value, _ in parsed}) >= least:
             keys.append(key)
     return keys

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from simgmc.core.quantities import parse
+from simgmc.core.units import grid_number
 from simgmc.results.series.curves import numeric_keys
 from simgmc.results.series.reach import Ratio, Reach, advantage, too_close
 from simgmc.results.series.read import ComparisonPoint, Results, key_text, transport_text
@@ -246,7 +246,7 @@ def lines_of(results: Results) -> list[str]:
     keys = []
     for key in numeric_keys(results):
         texts = {point.grid[names.index(key)][1] for point in results.points}
-        if len({parse(text) for text in texts}) == len(texts):
+        if len({grid_number(text) for text in texts}) == len(texts):
             keys.append(key)
     return sorted(keys, key=lambda key: not key.startswith("cluster."))
 
@@ -283,7 +283,7 @@ def group_count(results: Results, keys: Sequence[str]) -> int:
 
 
 def _key(results: Results, key: str, place: int) -> Key:
-    parsed = {text: parse(text) for text in {point.grid[place][1] for point in results.points}}
+    parsed = {text: grid_number(text) for text in {point.grid[place][1] for point in results.points}}
     texts = sorted(parsed, key=lambda text: parsed[text][0])
     return Key(key, tuple(texts), tuple(parsed[text][0] for text in texts), parsed[texts[0]][1])
 

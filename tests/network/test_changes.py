@@ -13,15 +13,20 @@ from hypothesis import strategies as st
 from simgmc.core.errors import SimgmcError
 from simgmc.costs.steps import Compute, RoundCosts
 from simgmc.network.cluster.cluster import Cluster, ClusterSettings, simulate
-from simgmc.network.conditions.conditions import ComputeTime, Duration
-from simgmc.network.conditions.dynamics import Background, BandwidthTrace, Dynamics, LinkFailure, RandomBandwidth
+from simgmc.network.conditions.changes import NetworkChanges
+from simgmc.network.conditions.compute import ComputeTime
+from simgmc.network.conditions.failures import LinkFailure
+from simgmc.network.conditions.traces import BandwidthSteps, BandwidthTrace
+from simgmc.network.conditions.traffic import Traffic
+from simgmc.network.conditions.wandering import Wandering
+from simgmc.network.conditions.work import Duration
 from simgmc.network.topology.catalogue import star, worker_names
 from tests.network.exchanges import message, uniform
 
 EXACT = 1e-9
 
 
-def cluster(dynamics, collective="parameter-server", workers=2, latency=0.0, seed=0):
+def cluster(changes, collective="parameter-server", workers=2, latency=0.0, seed=0):
     machines = uniform(workers, 1e6, latency)
     return ClusterSettings(
         star(machines),
@@ -32,67 +37,71 @@ def cluster(dynamics, collective="parameter-server", workers=2, latency=0.0, see
         Duration(0),
         Duration(0),
         seed=seed,
-        dynamics=dynamics,
+        conditions=(changes,),
     )
 
 
-def total(dynamics, **kinds):
+def total(changes, **kinds):
     rounds = kinds.pop("rounds", 1)
     return simulate(
-        cluster(dynamics, **kinds), [RoundCosts((Compute(1), message([500_000] * kinds.get("workers", 2))))] * rounds
+        cluster(changes, **kinds), [RoundCosts((Compute(1), message([500_000] * kinds.get("workers", 2))))] * rounds
     ).total
 
 
 def test_a_link_that_is_down_for_a_while_delays_what_crosses_it():
     # Pushes take 1 s together from t = 1 s, pulls likewise.
-    assert total(Dynamics()) == pytest.approx(3.0, rel=EXACT)
-    assert total(Dynamics(failures=(LinkFailure("switch", "server", 1.5, 4.0),))) == pytest.approx(5.5, rel=EXACT)
-    assert total(Dynamics(failures=(LinkFailure("*", "*", 0.2, 0.9),))) == pytest.approx(3.0, rel=EXACT)
+    assert total(NetworkChanges()) == pytest.approx(3.0, rel=EXACT)
+    assert total(
+        NetworkChanges(failures=(LinkFailure(1.5, 4.0, source="switch", destination="server"),))
+    ) == pytest.approx(5.5, rel=EXACT)
+    assert total(NetworkChanges(failures=(LinkFailure(0.2, 0.9, source="*", destination="*"),))) == pytest.approx(
+        3.0, rel=EXACT
+    )
 
 
 def test_a_link_that_never_comes_back_ends_the_run_even_if_the_network_goes_on_changing():
-    dead = LinkFailure("worker1", "switch", 1.25)
+    dead = LinkFailure(1.25, source="worker1", destination="switch")
     for extra in (
         {},
-        {"random": (RandomBandwidth(0.1, 0.1, source="worker0"),)},
-        {"background": (Background(1, 1e3, 0.1),)},
+        {"wandering": (Wandering(0.1, 0.1, source="worker0"),)},
+        {"traffic": (Traffic(1, 1e3, 0.1),)},
     ):
         timing = simulate(
-            cluster(Dynamics(failures=(dead,), **extra)), [RoundCosts((Compute(1), message([500_000] * 2)))] * 2
+            cluster(NetworkChanges(failures=(dead,), **extra)), [RoundCosts((Compute(1), message([500_000] * 2)))] * 2
         )
         assert re.search(r"worker1 -> server.*t = 1.25 s.*worker1 -> switch has no bandwidth", timing.stopped)
         late = simulate(
-            cluster(Dynamics(failures=(LinkFailure("worker1", "switch", 4.25),), **extra)),
+            cluster(NetworkChanges(failures=(LinkFailure(4.25, source="worker1", destination="switch"),), **extra)),
             [RoundCosts((Compute(1), message([500_000] * 2)))] * 3,
         )
         assert len(late.round_end) == 1 and late.stopped
 
 
 def test_a_trace_scales_the_bandwidth_over_and_over():
-    half = BandwidthTrace((0.0, 1.0), (1.0, 0.5), period=2.0)
+    half = BandwidthTrace(BandwidthSteps((0.0, 1.0), (1.0, 0.5), period=2.0))
     # 1 .. 2 s at half speed, 2 .. 3 s at full speed, 3 .. 4 s at half speed.
-    assert total(Dynamics(traces=(half,))) == pytest.approx(1 + 1 + 0.5 + 0.5 + 1.0, rel=EXACT)
+    assert total(NetworkChanges(traces=(half,))) == pytest.approx(1 + 1 + 0.5 + 0.5 + 1.0, rel=EXACT)
 
 
 def test_a_trace_is_read_from_a_file(tmp_path):
     path = tmp_path / "trace.csv"
     path.write_text("# a comment\ntime_s,factor\n0,1\n1,0.5\nperiod,2\n")
-    assert BandwidthTrace.from_file(path) == BandwidthTrace((0.0, 1.0), (1.0, 0.5), 2.0)
+    assert BandwidthSteps.from_file(path) == BandwidthSteps((0.0, 1.0), (1.0, 0.5), 2.0)
     path.write_text("time_s,factor\n0,fast\n")
     with pytest.raises(SimgmcError, match="not a time and a factor"):
-        BandwidthTrace.from_file(path)
+        BandwidthSteps.from_file(path)
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        lambda: BandwidthTrace((1.0,), (1.0,)),
-        lambda: BandwidthTrace((0.0,), (0.0,)),
-        lambda: BandwidthTrace((0.0, 0.0), (1.0, 2.0)),
-        lambda: RandomBandwidth(0.0, 0.1),
-        lambda: Background(0, 1.0, 1.0),
-        lambda: total(Dynamics(failures=(LinkFailure("moon", "*", 0.0),))),
-        lambda: total(Dynamics(failures=(LinkFailure("*", "*", 2.0, 1.0),))),
+        lambda: BandwidthSteps((1.0,), (1.0,)),
+        lambda: BandwidthSteps((0.0,), (0.0,)),
+        lambda: BandwidthSteps((0.0, 0.0), (1.0, 2.0)),
+        lambda: Wandering(0.0, 0.1),
+        lambda: Traffic(0, 1.0, 1.0),
+        lambda: total(NetworkChanges(failures=(LinkFailure(0.0, source="moon", destination="*"),))),
+        lambda: total(NetworkChanges(failures=(LinkFailure(2.0, 1.0, source="*", destination="*"),))),
     ],
 )
 def test_impossible_dynamics_are_refused(wrong):
@@ -101,16 +110,16 @@ def test_impossible_dynamics_are_refused(wrong):
 
 
 def test_random_bandwidth_depends_on_the_seed_only():
-    wandering = Dynamics(random=(RandomBandwidth(0.2, 0.5, memory=0.8),))
+    wandering = NetworkChanges(wandering=(Wandering(0.2, 0.5, memory=0.8),))
     assert total(wandering, seed=1) == total(wandering, seed=1) != total(wandering, seed=2)
     # A wandering median of 1 keeps the order of magnitude.
     assert 1.5 < total(wandering, seed=1) < 9
 
 
 def test_background_traffic_slows_the_run_down_and_is_counted():
-    busy = Dynamics(background=(Background(4, 2e5, 0.2),))
+    busy = NetworkChanges(traffic=(Traffic(4, 2e5, 0.2),))
     timing = simulate(cluster(busy, workers=4, seed=3), [RoundCosts((Compute(1), message([500_000] * 4)))] * 3)
-    assert timing.total > total(Dynamics(), workers=4, rounds=3) and timing.background_bytes > 0
+    assert timing.total > total(NetworkChanges(), workers=4, rounds=3) and timing.background_bytes > 0
 
 
 @given(
@@ -122,13 +131,13 @@ def test_background_traffic_slows_the_run_down_and_is_counted():
 @settings(max_examples=25, deadline=None)
 def test_bytes_are_conserved_and_links_never_exceeded_under_faults_and_traces(seed, collective):
     rng = np.random.default_rng(seed)
-    dynamics = Dynamics(
-        failures=(LinkFailure("worker1", "switch", 1.2, 1.2 + float(rng.uniform(0.1, 2))),),
-        traces=(BandwidthTrace((0.0, 0.7), (1.0, float(rng.uniform(0.2, 2))), 1.3, source="worker0"),),
-        random=(RandomBandwidth(0.3, 0.4, 0.5),),
-        background=(Background(2, 1e5, 0.3),),
+    changes = NetworkChanges(
+        failures=(LinkFailure(1.2, 1.2 + float(rng.uniform(0.1, 2)), source="worker1", destination="switch"),),
+        traces=(BandwidthTrace(BandwidthSteps((0.0, 0.7), (1.0, float(rng.uniform(0.2, 2))), 1.3), source="worker0"),),
+        wandering=(Wandering(0.3, 0.4, 0.5),),
+        traffic=(Traffic(2, 1e5, 0.3),),
     )
-    run = Cluster(replace(cluster(dynamics, collective, workers=3, latency=0.01, seed=seed), collective=collective))
+    run = Cluster(replace(cluster(changes, collective, workers=3, latency=0.01, seed=seed), collective=collective))
     network = run.fabric.network
     advance = network.advance
     times = []
@@ -146,7 +155,8 @@ def test_bytes_are_conserved_and_links_never_exceeded_under_faults_and_traces(se
     network.advance = watched
     timing = run.run([RoundCosts((Compute(1), message([40_000] * 3)))] * 2, None)
     plain = simulate(
-        cluster(Dynamics(), collective, workers=3, latency=0.01), [RoundCosts((Compute(1), message([40_000] * 3)))] * 2
+        cluster(NetworkChanges(), collective, workers=3, latency=0.01),
+        [RoundCosts((Compute(1), message([40_000] * 3)))] * 2,
     )
     assert (timing.sent_by_workers == plain.sent_by_workers).all()
     assert timing.link_bytes == pytest.approx(plain.link_bytes)

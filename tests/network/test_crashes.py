@@ -9,8 +9,9 @@ from simgmc.core.errors import SimgmcError
 from simgmc.costs.steps import Compress, Compute, RoundCosts
 from simgmc.network.cluster.breakdown import CATEGORIES
 from simgmc.network.cluster.cluster import ClusterSettings, simulate
-from simgmc.network.conditions.conditions import ComputeTime, Duration
-from simgmc.network.conditions.faults import Crash, Faults
+from simgmc.network.conditions.compute import ComputeTime
+from simgmc.network.conditions.crashes import Crash, Crashes
+from simgmc.network.conditions.work import Duration
 from simgmc.network.topology.catalogue import star, worker_names
 from tests.network.exchanges import message, uniform
 
@@ -28,7 +29,7 @@ def run(*crashes, policy="wait", rounds=4, collective="ring", costs=ROUND):
         ComputeTime(1.0),
         Duration(0.1),
         Duration(0),
-        faults=Faults(crashes, policy),
+        conditions=(Crashes(crashes, policy),),
     )
     return simulate(settings, [costs] * rounds)
 
@@ -81,9 +82,9 @@ def test_a_crash_between_two_steps_of_a_round_is_survived():
 @pytest.mark.parametrize(
     "wrong",
     [
-        lambda: Faults((Crash(0, 1.0),), "wait"),
-        lambda: Faults((Crash(0, 2.0, 1.0),), "without"),
-        lambda: Faults((), "ignore"),
+        lambda: Crashes((Crash(0, 1.0),), "wait"),
+        lambda: Crashes((Crash(0, 2.0, 1.0),), "without"),
+        lambda: Crashes((), "ignore"),
         lambda: run(Crash(7, 1.0, 2.0)),
     ],
 )

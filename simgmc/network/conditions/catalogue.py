@@ -1,0 +1,13 @@
+"""All conditions that a scenario can state, in the order in which they are written down."""
+
+from __future__ import annotations
+
+from simgmc.network.conditions.changes import NetworkChanges
+from simgmc.network.conditions.condition import Condition
+from simgmc.network.conditions.crashes import Crashes
+from simgmc.network.conditions.overlap import Overlap
+from simgmc.network.conditions.pauses import Pauses
+from simgmc.network.conditions.stragglers import Stragglers
+from simgmc.network.conditions.transport import Transport
+
+CONDITIONS: tuple[type[Condition], ...] = (Transport, Stragglers, Pauses, Overlap, NetworkChanges, Crashes)

@@ -1,0 +1,115 @@
+"""A network that changes while it runs: who may change it, and how changes of one link add up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from simgmc.core.declared import Declared, declared
+from simgmc.core.errors import SimgmcError
+from simgmc.core.registry import Option
+from simgmc.network.flows.fluid import FluidNetwork
+from simgmc.network.topology.routing import Links
+
+INFINITY = float("inf")
+MAX_EVENTS = 1e7
+"""Changes per simulated hour up to which a change is accepted: more would take hours to simulate."""
+
+
+class ChangingNetwork:
+    """A network and what changes it, now and to come."""
+
+    def __init__(self, network: FluidNetwork, hosts: Sequence[str], seed: int):
+        """``hosts``: those that may send other traffic; ``seed`` of all that is drawn."""
+        self.network = network
+        self.hosts = hosts
+        self.seed = seed
+        self.background_bytes = 0.0
+        """Bytes of other traffic delivered so far."""
+        self._nominal = list(network.links.bandwidth)
+        self._factors: list[list[float]] = [[] for _ in self._nominal]
+        self._down = [0] * len(self._nominal)
+        self._forever: set[int] = {link for link, bandwidth in enumerate(self._nominal) if bandwidth == 0.0}
+
+    def new_factor(self) -> int:
+        """The number of a factor, 1 so far, that every link's nominal bandwidth is multiplied by."""
+        for factors in self._factors:
+            factors.append(1.0)
+        return len(self._factors[0]) - 1 if self._factors else 0
+
+    def set_factor(self, number: int, links: Sequence[int], factor: float) -> None:
+        """From now on these links have another factor."""
+        for link in links:
+            self._factors[link][number] = factor
+            self._apply(link)
+        self.look_out()
+
+    def fail(self, link: int, forever: bool) -> None:
+        """A link is down from now on, once more if it is already."""
+        self._down[link] += 1
+        if forever:
+            self._forever.add(link)
+        self._apply(link)
+
+    def restore(self, link: int) -> None:
+        """One failure of a link is over."""
+        self._down[link] -= 1
+        self._apply(link)
+
+    def _apply(self, link: int) -> None:
+        if self._nominal[link] == INFINITY:
+            return
+        bandwidth = 0.0 if self._down[link] else self._nominal[link] * float(np.prod(self._factors[link]))
+        self.network.set_bandwidth((link, bandwidth))
+
+    def look_out(self) -> None:
+        """Raise for a flow that can never move again, although the network goes on changing."""
+        if self._forever:
+            stuck = self.network.stalled(self._forever)
+            if stuck is not None:
+                raise stuck
+
+
+class Change(Declared):
+    """One thing that changes about a network; a frozen dataclass of declared fields."""
+
+    def events_per_second(self, links: Links, hosts: int) -> tuple[float, str]:
+        """How many events it makes per simulated second, and what makes them, in words.
+
+        Each bandwidth change, of one link, and each flow is an event. Raises SimgmcError for links
+        that there are not.
+        """
+        raise NotImplementedError
+
+    def begin(self, network: ChangingNetwork, number: int) -> None:
+        """Plan it; ``number``: its place among the changes of its kind."""
+        raise NotImplementedError
+
+    def check(self, links: Links, hosts: int) -> None:
+        """Refuse links that there are not, and more events than can be simulated."""
+        per_second, what = self.events_per_second(links, hosts)
+        if per_second * 3600 > MAX_EVENTS:
+            raise SimgmcError(
+                f"{what} makes {per_second * 3600:.2g} events per simulated hour: must be at most {MAX_EVENTS:.0e}; "
+                "make it rarer, or name fewer links"
+            )
+
+
+@dataclass(frozen=True)
+class LinkChange(Change):
+    """A change of the links between two nodes; ``*`` stands for any node."""
+
+    source: str = declared(Option("the node that the links lead from", str, "*"), kw_only=True)
+    destination: str = declared(Option("the node that the links lead to", str, "*"), kw_only=True)
+
+    def chosen(self, links: Links) -> list[int]:
+        """The links that it is about. Raises SimgmcError where there are none."""
+        named = (self.source, self.destination)
+        found = [
+            n for n, ends in enumerate(links.names) if all(a in ("*", b) for a, b in zip(named, ends, strict=True))
+        ]
+        if not found:
+            raise SimgmcError(f"no link {self.source} -> {self.destination} in the network")
+        return found

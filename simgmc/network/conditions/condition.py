@@ -1,0 +1,64 @@
+"""What every condition of a cluster says of itself, and what it can do to the cluster."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import networkx as nx
+import numpy as np
+
+from simgmc.core.declared import Declared
+from simgmc.network.conditions.changing import ChangingNetwork
+from simgmc.network.topology.routing import Links
+
+
+class Condition(Declared):
+    """One thing that makes a cluster imperfect; a frozen dataclass of declared fields.
+
+    A subclass overrides what it does. It states :attr:`static` and :attr:`whole` where they hold:
+    only where all conditions of a cluster do are exchanges solved at once.
+    """
+
+    key: ClassVar[str]
+    """Its name in the ``[cluster]`` table of a scenario."""
+
+    @property
+    def static(self) -> bool:
+        """Whether links keep their bandwidth and carry nothing but the workers' messages."""
+        return False
+
+    @property
+    def whole(self) -> bool:
+        """Whether all workers take part in every exchange, with whole messages, in one exchange at a time.
+
+        Conditions of which this does not hold are not combined.
+        """
+        return False
+
+    @property
+    def random(self) -> bool:
+        """Whether equal rounds may take different times to compute; if so, no solution is kept for the next round."""
+        return True
+
+    @property
+    def heading(self) -> str:
+        """What the heading of a run says of it."""
+        return self.key
+
+    def check(self, links: Links, workers: int, hosts: int) -> None:
+        """Refuse what names workers or links that there are not; ``hosts`` counts the servers too."""
+
+    def factors(self, seed: int, round: int, step: int, workers: int) -> np.ndarray | None:
+        """(workers,) how many times as long a gradient takes in one compute step of one round; None: once."""
+        return None
+
+    def done(self, seed: int, worker: int, start: float, seconds: float) -> float | None:
+        """When work of ``seconds`` s begun at ``start`` is done; None: after ``seconds``."""
+        return None
+
+    def seen(self, graph: nx.DiGraph) -> nx.DiGraph:
+        """The network as the payload of messages sees it."""
+        return graph
+
+    def begin(self, network: ChangingNetwork) -> None:
+        """Plan how the network changes, before anything happens on it. Never called where :attr:`static` holds."""

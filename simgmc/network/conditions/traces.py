@@ -1,0 +1,135 @@
+"""Bandwidth that follows a recorded trace."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from simgmc.core.declared import declared
+from simgmc.core.errors import SimgmcError, reason
+from simgmc.core.registry import Option
+from simgmc.network.conditions.changing import INFINITY, ChangingNetwork, LinkChange
+from simgmc.network.topology.routing import Links
+
+
+@dataclass(frozen=True)
+class BandwidthSteps:
+    """Factors of a link's nominal bandwidth, each from a time on."""
+
+    times: tuple[float, ...]
+    """Seconds, rising, from 0."""
+    factors: tuple[float, ...]
+    """From each time on: this many times the nominal bandwidth."""
+    period: float | None = None
+    """Seconds after which the steps start again; None: the last factor stays."""
+    file: str = field(default="", compare=False)
+    """Where they were read from."""
+
+    def __post_init__(self) -> None:
+        if not self.times or len(self.times) != len(self.factors) or self.times[0] != 0:
+            raise SimgmcError("a bandwidth trace needs as many times as factors, the first time 0")
+        if not all(a < b for a, b in zip(self.times, (*self.times[1:], INFINITY), strict=True)):
+            raise SimgmcError("the times of a bandwidth trace must be finite and rise")
+        if any(not 0 <= factor < INFINITY for factor in self.factors) or not any(self.factors):
+            raise SimgmcError("the factors of a bandwidth trace must be finite, at least 0, and not all 0")
+        if self.period is not None and not self.times[-1] < self.period < INFINITY:
+            raise SimgmcError(
+                f"period {self.period!r} s: must be finite and beyond the trace's last time, {self.times[-1]} s"
+            )
+
+    def __str__(self) -> str:
+        return self.file
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> BandwidthSteps:
+        """A CSV file with columns time_s and factor; a last line may give the period as
+        ``period,<seconds>``. Raises SimgmcError, which names the file."""
+        try:
+            text = Path(path).read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError:
+            raise SimgmcError(f"cannot read the bandwidth trace {path}: it must be text in UTF-8") from None
+        except (OSError, ValueError) as error:
+            raise SimgmcError(f"cannot read the bandwidth trace {str(path)!r}: {reason(error)}") from None
+        try:
+            rows = list(
+                csv.reader((line for line in text.splitlines() if line.strip()[:1] not in ("", "#")), strict=True)
+            )
+        except csv.Error as error:
+            raise SimgmcError(f"bandwidth trace {path}: not a CSV file of columns time_s and factor: {error}") from None
+        times: list[float] = []
+        factors: list[float] = []
+        period = None
+        for row in rows[1:] if rows and rows[0][0].strip() == "time_s" else rows:
+            try:
+                if row[0].strip() == "period":
+                    period = float(row[1])
+                else:
+                    times.append(float(row[0]))
+                    factors.append(float(row[1]))
+            except (ValueError, IndexError):
+                raise SimgmcError(f"{path}: the line {','.join(row)[:60]!r} is not a time and a factor") from None
+        try:
+            return cls(tuple(times), tuple(factors), period, str(path))
+        except SimgmcError as error:
+            raise SimgmcError(f"{path}: {error}") from None
+
+    def changes(self) -> Iterator[tuple[float, float]]:
+        """(time, factor) for ever, or until the last."""
+        start = 0.0
+        while True:
+            for time, factor in zip(self.times, self.factors, strict=True):
+                yield start + time, factor
+            if self.period is None:
+                return
+            start += self.period
+
+
+@dataclass(frozen=True)
+class _StepsOption(Option):
+    """An option that names a file of steps."""
+
+    kind: Any = Path
+
+    def accepts(self, value: Any) -> bool:
+        """Whether the file has been read."""
+        return isinstance(value, BandwidthSteps)
+
+    def read(self, value: Any) -> BandwidthSteps:
+        """What the file says."""
+        if not super().accepts(value):
+            raise ValueError(f"must be {self.words}")
+        try:
+            return BandwidthSteps.from_file(value)
+        except SimgmcError as error:
+            raise ValueError(str(error)) from None
+
+
+@dataclass(frozen=True)
+class BandwidthTrace(LinkChange):
+    """Bandwidth that follows the steps in a file."""
+
+    file: BandwidthSteps = declared(_StepsOption("a CSV file with columns time_s and factor (of the nominal value)"))
+
+    def events_per_second(self, links: Links, hosts: int) -> tuple[float, str]:
+        chosen, steps = len(self.chosen(links)), self.file
+        if steps.period is None:
+            return 0.0, "a bandwidth trace"
+        return chosen * len(steps.times) / steps.period, f"a bandwidth trace of period {steps.period:g} s"
+
+    def begin(self, network: ChangingNetwork, number: int) -> None:
+        factor = network.new_factor()
+        links, changes = self.chosen(network.network.links), self.file.changes()
+
+        def follow() -> None:
+            upcoming = next(changes, None)
+            if upcoming is not None:
+                network.network.at(upcoming[0], change, upcoming[1])
+
+        def change(value: float) -> None:
+            network.set_factor(factor, links, value)
+            follow()
+
+        follow()
