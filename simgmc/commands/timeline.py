@@ -29,7 +29,8 @@ from simgmc.network import ClusterSettings, simulate
 from simgmc.network.cluster.chrome_trace import chrome_trace
 from simgmc.network.cluster.peers import LAST_OF_INSTANT, Peers
 from simgmc.network.cluster.timeline import Recorder, Span, Timeline
-from simgmc.results.directory.run_directory import COLLECTIVE_KEY, RunDirectory, cell, open_run
+from simgmc.results.directory.rows import cell
+from simgmc.results.directory.run_directory import COLLECTIVE_KEY, RunDirectory, open_run
 from simgmc.scenario import GridPoint, ScenarioFile
 from simgmc.training.journal import Journal
 

@@ -12,7 +12,8 @@ import numpy as np
 from simgmc.core.errors import SimgmcError
 from simgmc.costs.log import RoundLog
 from simgmc.costs.steps import Average, Compute, Mix, RoundCosts
-from simgmc.results.directory.run_directory import COLLECTIVE_KEY, Breakdown, Evaluation, RunDirectory, SeriesKey, cell
+from simgmc.results.directory.rows import cell
+from simgmc.results.directory.run_directory import COLLECTIVE_KEY, Breakdown, Evaluation, RunDirectory, SeriesKey
 
 if typing.TYPE_CHECKING:
     from simgmc.experiment.plan import Training

@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from simgmc.results.directory.columns import column
+
 PARTS = ("compute", "compress", "transfer", "latency", "aggregate", "wait")
 """What a worker's time is made of."""
 
@@ -30,12 +32,12 @@ class WorkerRow:
 
     worker: int
     gradients: int
-    compute_s: float
-    compress_s: float
-    transfer_s: float
-    latency_s: float
-    aggregate_s: float
-    wait_s: float
+    compute_s: float = column("s")
+    compress_s: float = column("s")
+    transfer_s: float = column("s")
+    latency_s: float = column("s")
+    aggregate_s: float = column("s")
+    wait_s: float = column("s")
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class LinkTraffic:
 
     source: str
     destination: str
-    bytes: int
+    bytes: int = column("bytes")
     messages: int
     """Transfers; where a collective cuts its messages into slices, each slice counts."""
 
@@ -57,7 +59,7 @@ class StalenessRow:
     """Of a gradient: updates of the model that it was applied to since the model that it was computed at.
     Of a message: rounds that its receiver was ahead of the one that it was sent in when it was added."""
     count: int
-    of: str = "gradients"
+    of: str = column(default="gradients")
     """What has it: gradients or messages."""
 
     def __post_init__(self) -> None:
@@ -161,7 +163,7 @@ def from_rows(rows: Mapping[str, Sequence[Any]]) -> Details:
     )
 
 
-FILES = {
+FILES: dict[str, type] = {
     "workers.csv": WorkerRow,
     "links.csv": LinkTraffic,
     "staleness.csv": StalenessRow,

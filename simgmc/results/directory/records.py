@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from simgmc.core.transport import Transport
+from simgmc.results.directory.columns import column
 from simgmc.results.directory.rows import cell
 
 COLLECTIVE_KEY = "cluster.collective"
@@ -49,17 +50,17 @@ class Evaluation:
     """One row of ``metrics.csv``. Bytes are summed over workers and over the run so far."""
 
     round: int
-    epoch: float
-    sim_time_s: float
+    epoch: float = column("passes over the training data")
+    sim_time_s: float = column("s")
     """Simulated time at which the evaluated model existed; evaluating takes none."""
     train_loss: float | None
     """Mean minibatch loss since the evaluation before; unknown at round 0."""
     test_loss: float | None
     test_accuracy: float | None
     """In [0, 1]; unknown for a task that has only a loss."""
-    bytes_up: int
+    bytes_up: int = column("bytes")
     """Sent by workers, onto the network."""
-    bytes_down: int
+    bytes_down: int = column("bytes")
     """Received by workers, from the network."""
     rcc: float | None
     """Relative communication cost so far; unknown at round 0."""
@@ -83,25 +84,25 @@ class Breakdown:
     """
 
     rounds: int
-    sim_time_s: float
-    compute_s: float
-    compress_s: float
-    transfer_s: float
-    latency_s: float
-    aggregate_s: float
-    wait_s: float
-    bytes_sent_by_workers: int
-    bytes_received_by_workers: int
-    bytes_into_server: int
-    bytes_out_of_server: int
+    sim_time_s: float = column("s")
+    compute_s: float = column("s")
+    compress_s: float = column("s")
+    transfer_s: float = column("s")
+    latency_s: float = column("s")
+    aggregate_s: float = column("s")
+    wait_s: float = column("s")
+    bytes_sent_by_workers: int = column("bytes")
+    bytes_received_by_workers: int = column("bytes")
+    bytes_into_server: int = column("bytes")
+    bytes_out_of_server: int = column("bytes")
     rcc: float | None
-    diverged: int | None = None
+    diverged: int | None = column(default=None)
     """The round in which training left the finite numbers or the loss grew too large, and so ended."""
-    evaluations: int | None = None
+    evaluations: int | None = column(default=None)
     """Rows that the series has in ``metrics.csv``; unknown in runs from before this was written."""
-    stopped: str | None = None
+    stopped: str | None = column(default=None)
     """Why the cluster ended it before its end, if it did: a crash, a link that is dead for good."""
-    rows: str | None = None
+    rows: str | None = column(default=None)
     """Rows that the series has in ``other_metrics.csv`` and the files of details, as ``workers.csv 8; links.csv 16``;
     unknown in runs from before this was written."""
 

@@ -6,13 +6,8 @@ import csv
 import io
 import json
 import os
-import typing
-from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields
-from functools import cache
+from collections.abc import Iterable
 from pathlib import Path
-from types import NoneType
-from typing import Any
 
 from simgmc.core.errors import SimgmcError, reason
 
@@ -30,62 +25,6 @@ def cell(value: object) -> str:
     if isinstance(value, (int, float)):
         return repr(value)
     return json.dumps(value)
-
-
-def cells(row: Any) -> list[str]:
-    """The cells of a dataclass whose fields are numbers or texts, ``| None`` where they may be unknown.
-
-    Raises ValueError for a value that its field cannot hold.
-    """
-    return [cell(_as(getattr(row, column.name), column)) for column in _columns(type(row))]
-
-
-def values(named: Mapping[str, str], kind: type) -> dict[str, Any]:
-    """What :func:`cells` wrote, by field; a field with a default may have no column.
-
-    Raises KeyError or ValueError where the cells are not those of such a row.
-    """
-    return {one.name: _parse(named[one.name], one) for one in _columns(kind) if one.needed or one.name in named}
-
-
-@dataclass(frozen=True)
-class _Column:
-    name: str
-    kind: type
-    optional: bool
-    """Whether a value may be unknown."""
-    needed: bool
-    """Whether every file has the column."""
-
-
-@cache
-def _columns(kind: type) -> list[_Column]:
-    columns = []
-    hints = typing.get_type_hints(kind)
-    for field in fields(kind):
-        options = typing.get_args(hints[field.name]) or (hints[field.name],)
-        bare = next(option for option in options if option is not NoneType)
-        columns.append(_Column(field.name, bare, NoneType in options, field.default is MISSING))
-    return columns
-
-
-def _as(value: Any, column: _Column) -> Any:
-    if value is None:
-        if not column.optional:
-            raise ValueError(f"{column.name} has no unknown values")
-        return None
-    if column.kind is int and int(value) != value:
-        raise ValueError(f"{column.name}: a whole number is needed, not {value}")
-    return column.kind(value)
-
-
-def _parse(text: str, column: _Column) -> Any:
-    if text == "" and column.optional:
-        return None
-    value = column.kind(text)
-    if column.kind is int and value < 0:
-        raise ValueError(f"{column.name}: a count is needed, not {text}")
-    return value
 
 
 def line(texts: Iterable[str]) -> str:
@@ -127,11 +66,27 @@ def read_text(file: Path) -> str:
         raise SimgmcError(f"{file} is damaged: byte {error.start} is not UTF-8 text") from None
 
 
+def read_header(file: Path) -> list[str]:
+    """The first line of a CSV file, as :func:`read_table` reads it."""
+    try:
+        with file.open("rb") as stream:
+            first = stream.readline().decode("utf-8")
+    except OSError as error:
+        raise SimgmcError(f"cannot read {file}: {reason(error)}") from None
+    except UnicodeDecodeError as error:
+        raise SimgmcError(f"{file} is damaged: byte {error.start} is not UTF-8 text") from None
+    return _parsed(first, file)[0] if first.endswith("\n") else []
+
+
 def read_table(file: Path) -> tuple[list[str], list[list[str]]]:
     """Header and rows; a last line that was being written when the run was killed is left out."""
     text = read_text(file)
+    rows = _parsed(text[: text.rfind("\n") + 1], file)
+    return (rows[0], rows[1:]) if rows else ([], [])
+
+
+def _parsed(text: str, file: Path) -> list[list[str]]:
     try:
-        rows = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline=""), strict=True))
+        return list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except csv.Error as error:
         raise SimgmcError(f"{file} is not a CSV file of a run, or it is damaged: {error}") from None
-    return (rows[0], rows[1:]) if rows else ([], [])

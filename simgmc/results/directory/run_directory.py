@@ -28,33 +28,37 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import typing
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote, unquote
 
 import numpy as np
 
 from simgmc.core.errors import SimgmcError, reason
-from simgmc.core.transport import Transport
 from simgmc.costs import log as stored_costs
 from simgmc.costs.steps import RoundCosts
 from simgmc.results.directory import details as of_details
 from simgmc.results.directory.details import Details
 from simgmc.results.directory.own_files import PARTIAL, check_free, clear
 from simgmc.results.directory.records import COLLECTIVE_KEY, Breakdown, Evaluation, OtherMetric, SeriesKey
-from simgmc.results.directory.rows import append, cell, cells, line, read_table, read_text, values
+from simgmc.results.directory.rows import append, line, read_header, read_table, read_text
+from simgmc.results.directory.series_tables import (
+    BREAKDOWN,
+    METRICS,
+    OTHER_METRICS,
+    TABLES,
+    SeriesTable,
+    TableReader,
+    grid_keys_of,
+)
 
 _RESTORED = "give the same simgmc run command again to restore it"
 _MAX_NAME = 150
 """Bytes of a costs file's name before its end; a longer key is cut, and told apart by its hash."""
 
-_KEY_COLUMNS = ("method", "collective", "seed")
-METRICS_COLUMNS = (*_KEY_COLUMNS, *(field.name for field in fields(Evaluation)))
-_KINDS = {"metrics.csv": Evaluation, "other_metrics.csv": OtherMetric, "breakdown.csv": Breakdown, **of_details.FILES}
-_GRID_LAST = ("metrics.csv", "other_metrics.csv")
-"""Files whose rows end with the grid's columns; in the others they follow the columns of the series."""
+Row = TypeVar("Row")
 
 
 def create(
@@ -93,10 +97,9 @@ def open_run(path: str | Path) -> RunDirectory:
         raise SimgmcError(f"cannot read {path}: {reason(error)}") from None
     if not there:
         raise SimgmcError(f"{path} holds no run: it has no scenario.toml")
-    columns, _ = read_table(path / "metrics.csv")
-    if tuple(columns[: len(METRICS_COLUMNS)]) != METRICS_COLUMNS:
-        raise SimgmcError(f"{path / 'metrics.csv'} does not start with the columns {', '.join(METRICS_COLUMNS)}")
-    return RunDirectory(path, tuple(columns[len(METRICS_COLUMNS) :]))
+    directory = RunDirectory(path, grid_keys_of(read_header(path / BREAKDOWN.file)))
+    directory.reader(METRICS, read_header(path / METRICS.file))
+    return directory
 
 
 def _complete(breakdown: Breakdown, evaluations: Sequence[Evaluation]) -> bool:
@@ -114,28 +117,28 @@ class RunDirectory:
 
     path: Path
     grid_keys: tuple[str, ...]
-    """The grid's keys with a column at the end of ``metrics.csv``, in order."""
+    """The grid's keys with a column in every table of series, in order."""
+    _unknown: dict[str, list[str]] = field(default_factory=dict, repr=False, compare=False)
+    """Columns of a later version that the files of a run have that goes on; they stand at the end of its lines."""
 
     # What a run writes.
 
     def evaluated(self, series: SeriesKey, evaluation: Evaluation, others: Mapping[str, float] | None = None) -> None:
         """Appends one row to ``metrics.csv``, and one per further value to ``other_metrics.csv``."""
         if others:
-            self._append_rows(
-                "other_metrics.csv", series, [OtherMetric(evaluation.round, *one) for one in others.items()]
-            )
-        append(self.path / "metrics.csv", self._line("metrics.csv", series, evaluation))
+            self._append_rows(OTHER_METRICS, series, [OtherMetric(evaluation.round, *one) for one in others.items()])
+        self._append_rows(METRICS, series, [evaluation])
 
     def finish(self, series: SeriesKey, breakdown: Breakdown, details: Details | None = None, others: int = 0) -> None:
-        """Appends the details' rows, then the series' row to ``breakdown.csv``; after this the series counts as finished.
+        """Appends the details' rows, then the series' row to ``breakdown.csv``; the series then counts as finished.
 
         ``others``: how many further values its evaluations had, each a row of ``other_metrics.csv``.
         """
-        counts = {"other_metrics.csv": others}
+        counts = {OTHER_METRICS.file: others}
         for file, rows in of_details.rows_of(details).items() if details else ():
-            self._append_rows(file, series, rows)
+            self._append_rows(TABLES[file], series, rows)
             counts[file] = len(rows)
-        append(self.path / "breakdown.csv", self._line("breakdown.csv", series, breakdown.with_row_counts(counts)))
+        self._append_rows(BREAKDOWN, series, [breakdown.with_row_counts(counts)])
 
     def write_costs(self, training_key: str, rounds: Iterable[RoundCosts]) -> Path:
         """Stores what every round of one training cost, under any text as key. Returns the file."""
@@ -198,12 +201,15 @@ class RunDirectory:
     def evaluations(self) -> dict[SeriesKey, list[Evaluation]]:
         """The evaluations of every series, in the order in which they were written."""
         found: dict[SeriesKey, list[Evaluation]] = {}
-        for key, evaluation in self._rows("metrics.csv", Evaluation):
+        for key, evaluation in self._rows(METRICS):
             found.setdefault(key, []).append(evaluation)
         return found
 
     def other_metrics(self) -> dict[SeriesKey, dict[int, dict[str, float]]]:
-        """Further values of every series' evaluations: by round (the last of a round), then by name, in the order in which they were written."""
+        """Further values of every series' evaluations: by round (the last of a round), then by name.
+
+        In the order in which they were written.
+        """
         found: dict[SeriesKey, dict[int, dict[str, float]]] = {}
         for key, rows in self.other_rows().items():
             for row in rows:
@@ -215,11 +221,11 @@ class RunDirectory:
 
         Where several evaluations have the same round, the n-th value of a name is that of the n-th of them.
         """
-        return self._counted("other_metrics.csv", self.breakdowns())
+        return self._counted(OTHER_METRICS, self.breakdowns())
 
     def breakdowns(self) -> dict[SeriesKey, Breakdown]:
         """Bytes and parts of the time of every finished series."""
-        return dict(self._rows("breakdown.csv", Breakdown))
+        return dict(self._rows(BREAKDOWN))
 
     def details(self) -> dict[SeriesKey, Details]:
         """Workers, links and staleness of every series that has them: in runs from before they were written none has.
@@ -229,7 +235,7 @@ class RunDirectory:
         found: dict[SeriesKey, dict[str, list]] = {}
         breakdowns = self.breakdowns()
         for file in of_details.FILES:
-            for key, rows in self._counted(file, breakdowns).items():
+            for key, rows in self._counted(TABLES[file], breakdowns).items():
                 found.setdefault(key, {})[file] = rows
         try:
             return {key: of_details.from_rows(rows) for key, rows in found.items() if "workers.csv" in rows}
@@ -278,94 +284,76 @@ class RunDirectory:
     def _journal_path(self, training_key: str) -> Path:
         return self._costs_path(training_key).with_suffix(".journal")
 
-    def _key_cells(self, series: SeriesKey) -> tuple[str, ...]:
-        return series.method, str(series.transport), cell(series.seed)
+    def reader(self, table: SeriesTable[Row], header: Sequence[str]) -> TableReader[Row]:
+        """Reads a table of this run whose file has this header. Raises SimgmcError where it cannot be one of it."""
+        return TableReader(table, header, self.grid_keys, self.path / table.file)
 
-    def _grid_cells(self, series: SeriesKey) -> tuple[str, ...]:
-        values = dict(series.grid)
-        if set(values) != set(self.grid_keys):
-            raise ValueError(f"the run's grid has the keys {self.grid_keys}, the series has {tuple(values)}")
-        return tuple(values[key] for key in self.grid_keys)
-
-    def _columns(self, file: str) -> tuple[str, ...]:
-        own = tuple(field.name for field in fields(_KINDS[file]))
-        return (*_KEY_COLUMNS, *(own + self.grid_keys if file in _GRID_LAST else self.grid_keys + own))
-
-    def _line(self, file: str, series: SeriesKey, row: typing.Any) -> str:
-        grid, own = self._grid_cells(series), cells(row)
-        return line((*self._key_cells(series), *((*own, *grid) if file in _GRID_LAST else (*grid, *own))))
-
-    def _append_rows(self, name: str, series: SeriesKey, rows: Iterable[typing.Any]) -> None:
+    def _append_rows(self, table: SeriesTable[Row], series: SeriesKey, rows: Iterable[Row]) -> None:
         """Appends rows to a file that may not exist yet, with one write."""
-        file = self.path / name
+        if {key for key, _ in series.grid} != set(self.grid_keys):
+            raise ValueError(f"the run's grid has the keys {self.grid_keys}, the series has {series.grid}")
+        file = self.path / table.file
         if not file.is_file():
-            self.replace(file, line(self._columns(name)).encode())
-        append(file, "".join(self._line(name, series, row) for row in rows))
+            self.replace(file, line(table.header(self.grid_keys)).encode())
+        unknown = [""] * len(self._unknown.get(table.file, ()))
+        append(file, "".join(table.line(series, row, self.grid_keys, unknown) for row in rows))
 
-    def _rows(self, file: str, kind: type) -> list[tuple[SeriesKey, typing.Any]]:
-        columns, rows = read_table(self.path / file)
-        expected = self._columns(file)
-        # The last columns, those with defaults, may have come later than the others.
-        defaults = sum(field.default is not MISSING for field in fields(kind))
-        if tuple(columns) not in [expected[: len(expected) - late] for late in range(1 + defaults)]:
-            raise SimgmcError(f"{self.path / file} has the columns {columns}, not {list(expected)}")
-        read = []
-        keys: dict[tuple[str, ...], SeriesKey] = {}
-        for number, row in enumerate(rows, start=2):
-            try:
-                named = dict(zip(columns, row, strict=True))
-                place = tuple(named[name] for name in (*_KEY_COLUMNS, *self.grid_keys))
-                if place not in keys:
-                    method, collective, seed, *grid = place
-                    keys[place] = SeriesKey(
-                        method, Transport.read(collective), int(seed), tuple(zip(self.grid_keys, grid, strict=True))
-                    )
-                read.append((keys[place], kind(**values(named, kind))))
-            except (KeyError, ValueError):
-                raise SimgmcError(
-                    f"{self.path / file}, line {number}, is not a row of a run: {','.join(row)[:200]}"
-                ) from None
-        return read
+    def _read(self, table: SeriesTable[Row]) -> tuple[TableReader[Row], list[tuple[SeriesKey, Row, list[str]]]]:
+        header, cells = read_table(self.path / table.file)
+        reader = self.reader(table, header)
+        return reader, list(reader.rows(cells))
 
-    def _counted(self, file: str, breakdowns: Mapping[SeriesKey, Breakdown]) -> dict[SeriesKey, list[typing.Any]]:
+    def _rows(self, table: SeriesTable[Row]) -> list[tuple[SeriesKey, Row]]:
+        return [(key, row) for key, row, _ in self._read(table)[1]]
+
+    def _counted(
+        self, table: SeriesTable[Row], breakdowns: Mapping[SeriesKey, Breakdown]
+    ) -> dict[SeriesKey, list[Row]]:
         """The rows of every series in a file, none where there is no such file.
 
         Raises SimgmcError where a finished series has not as many as when it was finished.
         """
-        found: dict[SeriesKey, list[typing.Any]] = {}
-        if not (self.path / file).is_file():
+        found: dict[SeriesKey, list[Row]] = {}
+        if not (self.path / table.file).is_file():
             return found
-        for key, row in self._rows(file, _KINDS[file]):
+        for key, row in self._rows(table):
             found.setdefault(key, []).append(row)
         for key, breakdown in breakdowns.items():
-            there, wanted = len(found.get(key, ())), breakdown.row_counts().get(file)
+            there, wanted = len(found.get(key, ())), breakdown.row_counts().get(table.file)
             if wanted is not None and there != wanted:
                 raise SimgmcError(
-                    f"{self.path / file}: has {there} of the {wanted} rows of {key.words}: it was cut short or changed after the run. "
-                    "Put it back from a copy, or remove it to go on without it; the other files of the run are not touched"
+                    f"{self.path / table.file}: has {there} of the {wanted} rows of {key.words}: it was cut short or "
+                    "changed after the run. Put it back from a copy, or remove it to go on without it; the other "
+                    "files of the run are not touched"
                 )
         return found
 
     def _start(self, scenario_text: str) -> None:
-        for file in ("metrics.csv", "breakdown.csv"):
-            self.replace(self.path / file, line(self._columns(file)).encode())
+        for table in (METRICS, BREAKDOWN):
+            self.replace(self.path / table.file, line(table.header(self.grid_keys)).encode())
         self.replace(self.path / "scenario.toml", scenario_text.encode())
 
     def _keep_finished_series(self) -> None:
         finished = self.finished_among(self.evaluations())
-        counted = ("other_metrics.csv", *of_details.FILES)
-        for file in counted:
-            self._counted(file, finished)
-        lost = [file for file in counted if not (self.path / file).is_file()]
-        for file, kind in _KINDS.items():
-            if (self.path / file).is_file():
-                rows = ((key, row) for key, row in self._rows(file, kind) if key in finished)
-                if file == "breakdown.csv":  # a file that was removed is not missed from now on
-                    rows = ((key, row.without_rows_of(lost)) for key, row in rows)
-                kept = (self._line(file, key, row) for key, row in rows)
-                content = "".join([line(self._columns(file)), *kept]).encode()
-                if content != read_text(self.path / file).encode():
-                    self.replace(self.path / file, content)
+        counted = [OTHER_METRICS, *(TABLES[file] for file in of_details.FILES)]
+        for table in counted:
+            self._counted(table, finished)
+        lost = [table.file for table in counted if not (self.path / table.file).is_file()]
+        for table in TABLES.values():
+            file = self.path / table.file
+            if not file.is_file():
+                continue
+            reader, rows = self._read(table)
+            self._unknown[table.file] = reader.unknown
+            lines = [line((*table.header(self.grid_keys), *reader.unknown))]
+            for key, row, unknown in rows:
+                if key in finished:
+                    # A file that was removed is not missed from now on.
+                    kept = row.without_rows_of(lost) if isinstance(row, Breakdown) else row
+                    lines.append(table.line(key, kept, self.grid_keys, unknown))
+            content = "".join(lines).encode()
+            if content != read_text(file).encode():
+                self.replace(file, content)
 
     def _clear(self) -> None:
         """Removes what a run wrote, the mark that a run is here first, and nothing else."""

@@ -20,7 +20,7 @@ from simgmc.core.errors import SimgmcError
 from simgmc.core.transport import Transport
 from simgmc.results.directory.rows import cell
 from simgmc.results.directory.run_directory import Breakdown, OtherMetric, RunDirectory, SeriesKey
-from simgmc.results.series.columns import read_columns
+from simgmc.results.series.arrays import read_arrays
 from simgmc.results.series.reach import Reach, Spread
 
 
@@ -266,7 +266,7 @@ def read_results(directory: RunDirectory, methods: Sequence[str] | None = None, 
     """
     breakdowns, others = directory.breakdowns(), directory.other_rows()
     series = []
-    for key, columns in read_columns(directory).items():
+    for key, columns in read_arrays(directory).items():
         series.append(Series(key, columns | _as_columns(others.get(key, ()), columns["round"]), breakdowns.get(key)))
     present = list(dict.fromkeys(one.key.method for one in series))
     ordered = list(dict.fromkeys([*(methods or ()), *present]))

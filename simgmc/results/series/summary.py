@@ -16,7 +16,8 @@ import numpy as np
 from simgmc.core.errors import SimgmcError
 from simgmc.core.transport import Transport
 from simgmc.results.directory.details import PARTS
-from simgmc.results.directory.run_directory import RunDirectory, cell
+from simgmc.results.directory.rows import cell
+from simgmc.results.directory.run_directory import RunDirectory
 from simgmc.results.series.reach import Ratio, Reach, Spread, advantage, too_close
 from simgmc.results.series.read import ComparisonPoint, Results, Series
 
