@@ -9,6 +9,7 @@ without torch.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, Protocol
 
 import numpy as np
@@ -145,9 +146,14 @@ class RoundCosts(tuple[Step, ...]):
         return average
 
 
+@cache
+def _everybody(workers: int) -> Membership:
+    return Membership(frozenset(range(workers)), workers)
+
+
 def with_everybody(round: Round, workers: int) -> RoundCosts:
     """Run a round to its end with all workers in every average; returns what it costs."""
-    everybody = Membership(frozenset(range(workers)), workers)
+    everybody = _everybody(workers)
     steps: list[Step] = []
     while (step := round.step(len(steps))) is not None:
         steps.append(round.resolve(len(steps), everybody) if isinstance(step, Average) else step)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 
@@ -29,10 +27,10 @@ class LossSum:
         """Begin again at none."""
         self._total, self.count = 0.0, 0
 
-    def state(self) -> list[Any]:
+    def state(self) -> tuple[float, int]:
         """Total and number, as plain numbers. Waits for the device."""
-        return [float(self._total), self.count]
+        return float(self._total), self.count
 
-    def load(self, state: list[Any]) -> None:
+    def load(self, state: tuple[float, int]) -> None:
         """Go back to what :meth:`state` gave."""
         self._total, self.count = state

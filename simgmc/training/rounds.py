@@ -117,13 +117,13 @@ class StackedRound:
         """Whether all are known."""
         self._asked: _Asked | None = None
         """The average that is the last step, until it is resolved."""
-        self._answer: Any = None
+        self._answer: object = None
         """What the program goes on with."""
         self._averages = 0
         self._losses: list[Tensor] = []
         self._missing: set[int] = set()
         """Workers that miss this round."""
-        self._before: dict[str, Any] = {}
+        self._before: dict[str, object] = {}
         self._buffers: dict[str, Tensor] = {}
         self._held_before = dict(stack.held)
         if stack.participation != "all":
@@ -198,7 +198,7 @@ class StackedRound:
                 answer = self._perform(effect)
         self._check()
 
-    def _perform(self, effect: Any) -> Any:
+    def _perform(self, effect: object) -> object:
         """The answer to an effect, whose costs are written down; of an average it is not known yet."""
         stack = self._stack
         match effect:
@@ -211,11 +211,11 @@ class StackedRound:
                 self.steps.append(costs.Compute())
                 return gradients
             case effects.Average(message=content, reply=reply):
-                return self._ask(_Asked(self._sent(content), reply))
+                self._ask(_Asked(self._sent(content), reply))
             case effects.Maximum(numbers=numbers):
-                return self._ask(_Asked(self._sent(numbers), numbers=numbers))
+                self._ask(_Asked(self._sent(numbers), numbers=numbers))
             case effects.Start(effect=effects.Average(message=content)):
-                return self._ask(_Asked(self._sent(content), background=True))
+                self._ask(_Asked(self._sent(content), background=True))
             case effects.Mix(message=content):
                 return self._mix(content)
             case effects.Start(effect=effects.Mix(message=content)):
@@ -224,7 +224,9 @@ class StackedRound:
             case effects.Wait(handle=(step, answer)):
                 self.steps.append(costs.Wait(step))
                 return answer
-        raise TypeError(f"{stack.name} asks for {type(effect).__name__}, which a stacked run cannot do")
+            case _:
+                raise TypeError(f"{stack.name} asks for {type(effect).__name__}, which a stacked run cannot do")
+        return None
 
     def _ask(self, asked: _Asked) -> None:
         self._asked = asked
@@ -374,9 +376,9 @@ class StackedRound:
 _DENSE = Identity(values="fp32")
 
 
-def _put_back(now: Any, before: Any, ranks: list[int]) -> Any:
+def _put_back(now: object, before: object, ranks: list[int]) -> object:
     """A stacked vector with the rows of these workers as they were; what all share stays."""
-    if not isinstance(now, Tensor) or len(now) == 1 or now is before:
+    if not isinstance(now, Tensor) or not isinstance(before, Tensor) or len(now) == 1 or now is before:
         return now
     now = now.clone()
     now[ranks] = before[ranks] if len(before) > 1 else before

@@ -102,10 +102,14 @@ class RoundExchange:
         worker = self.members[participant]
         self.finished[worker] = time
         clock = self._communication.clock
-        if time <= clock.now:
+
+        def tell(_: object) -> None:
             self.done[worker].succeed(time)
+
+        if time <= clock.now:
+            tell(None)
         else:
-            clock.call_at(time, lambda _: self.done[worker].succeed(time))
+            clock.call_at(time, tell)
 
     def drop(self, worker: int) -> None:
         """A worker that was to take part is gone before it was ready: begin anew without it."""
@@ -244,6 +248,7 @@ class Communication:
     def resize(self, exchange: RoundExchange) -> None:
         """It is known now what a server sends back."""
         if self.settings.collective == "auto" or collectives.COLLECTIVES[self.settings.collective].sends_average:
+            assert isinstance(exchange.cost, Average)
             exchange.execution.resize(self._schedule(exchange.cost, exchange.members)[1])
 
     def _live(self, exchange: RoundExchange, schedule: Schedule, connections: Connections | None = None) -> LiveFlows:
@@ -309,6 +314,7 @@ class Communication:
             seconds = float(self._solve(schedule, members, np.zeros(len(members))).finish.max())
             if best is None or seconds < best[0] * (1 - 1e-12):
                 best = (seconds, name, schedule)
+        assert best is not None  # a ring carries anything
         return best[1], best[2]
 
     def _placement(self, structure: Structure, members: list[int]) -> Placement:
@@ -366,9 +372,9 @@ class Communication:
         kept = self._solutions.get(key)
         if kept is not None:
             return kept[1]
-        way = self._way(members) if schedule.ring is not None else None
-        if way is not None and way.apart:
-            solution = solve_ring(schedule.ring, way, gates)
+        ring = schedule.ring
+        if ring is not None and (way := self._way(members)).apart:
+            solution = solve_ring(ring, way, gates)
         else:
             placement = self._placement(schedule.structure, members)
             server = self._server(placement)

@@ -67,8 +67,7 @@ class LiveFlows:
         network = self.execution.network
         network.catch_up(now)
         self.execution.ready(participant)
-        if network.wake is not None:
-            network.wake(now)
+        network.wake(now)
 
     def back(self, participant: int, ready: float, end: float) -> tuple[Parts, int, float]:
         """Where the time from ``ready`` to ``end``, when a participant finished, went; waiting
@@ -153,6 +152,7 @@ class SolvedFlows:
 
     def back(self, participant: int, ready: float, end: float) -> tuple[Parts, int, float]:
         """As :meth:`LiveFlows.back`."""
+        assert self._solution is not None
         parts, origin, time = self._solution.back(participant, ready - self._origin, end - self._origin)
         return parts, origin, self._origin + time
 
@@ -215,7 +215,7 @@ class RingLinks:
         each = ring.chunk.sum(axis=0)
         used, messages = np.zeros(len(self.links)), np.zeros(len(self.links))
         for nbytes, route in zip(each.tolist(), self.routes):
-            for link in route:
+            for link in route or ():
                 used[link] += nbytes
                 messages[link] += len(ring.chunk) * ring.slices
         total = float(each.sum())

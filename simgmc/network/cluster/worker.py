@@ -46,6 +46,7 @@ class WorkerProcess:
         self._settings = communication.settings
         self._clock = communication.clock
         self._recorder = communication.recorder
+        self._overlap = communication.settings.condition(Overlap)
         self._rounds = rounds
         self._timings = timings
 
@@ -64,7 +65,7 @@ class WorkerProcess:
 
     def _take(self, turn: Turn) -> Generator[simpy.Event, object, Crash | None]:
         """Walk the steps of one round; returns the crash that ended it early, if one did."""
-        clock, worker, overlap = self._clock, self._worker, self._settings.condition(Overlap)
+        clock, worker = self._clock, self._worker
         costs = turn.current.costs
         pending: dict[int, tuple[RoundExchange, float]] = {}
         step = 0
@@ -72,9 +73,10 @@ class WorkerProcess:
             began = clock.now
             if isinstance(cost, Compute | Compress):
                 category, seconds = self._own_work(turn, step)
-                if overlap is not None and category == _COMPUTE and self._is_cut(following := costs.step(step + 1)):
+                cut = self._cut(turn, step + 1) if category == _COMPUTE else None
+                if cut is not None:
                     step += 1
-                    yield from self._overlapped(turn, step, following, seconds, overlap)
+                    yield from self._overlapped(turn, step, cut, seconds)
                 else:
                     crash = yield from self._work(turn, category, seconds)
                     if crash is not None:
@@ -185,6 +187,9 @@ class WorkerProcess:
 
     def _exchange(self, turn: Turn, step: int) -> RoundExchange:
         """The exchange of a step; the first to ask opens it."""
+        return turn.current.exchange(step, 0, lambda: self._open(turn, step))
+
+    def _open(self, turn: Turn, step: int) -> RoundExchange:
         current, cost, workers = turn.current, turn.current.costs.step(step), len(self._settings.workers)
         assert isinstance(cost, Average | Mix)
         sizes = cost.up if isinstance(cost, Average) else cost.nbytes
@@ -194,22 +199,25 @@ class WorkerProcess:
         def resolve(membership: Membership) -> Average:
             return self._resolve(turn, step, membership)
 
-        return current.exchange(
-            step, 0, lambda: self._communication.open(cost, current.apart, current.gone, turn.number, resolve)
-        )
+        return self._communication.open(cost, current.apart, current.gone, turn.number, resolve)
 
     def _resolve(self, turn: Turn, step: int, membership: Membership) -> Average:
         return turn.current.costs.resolve(step, membership)
 
-    def _is_cut(self, cost: object) -> bool:
-        """Whether a message is sent in buckets where they overlap with the gradient before it."""
-        return isinstance(cost, Average) and not cost.background and len(self._settings.workers) > 1
+    def _cut(self, turn: Turn, step: int) -> Average | None:
+        """The average that is this step, where its message is sent in buckets while the gradient before is computed."""
+        if self._overlap is None or len(self._settings.workers) == 1:
+            return None
+        cost = turn.current.costs.step(step)
+        return cost if isinstance(cost, Average) and not cost.background else None
 
     def _overlapped(
-        self, turn: Turn, step: int, average: Average, seconds: float, overlap: Overlap
+        self, turn: Turn, step: int, average: Average, seconds: float
     ) -> Generator[simpy.Event, object, None]:
         """A gradient whose buckets are exchanged while it is still being computed; ``step`` is that of the average."""
         clock, settings, worker, current = self._clock, self._settings, self._worker, turn.current
+        overlap = self._overlap
+        assert overlap is not None
         pieces = split(average, overlap.buckets)
         began = clock.now
         end = settings.done(worker, began, seconds)

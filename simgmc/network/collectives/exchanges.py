@@ -34,7 +34,7 @@ def _neighbours(links: tuple[tuple[int, ...], ...], adding: bool) -> tuple[Struc
     return build.build(), np.array(senders, dtype=np.int64)
 
 
-def gossip(links: Sequence[Sequence[int]], up: Sequence[int], aggregation: Cost | None = None) -> Schedule:
+def gossip(links: Sequence[Sequence[int]], up: Sequence[int] | np.ndarray, aggregation: Cost | None = None) -> Schedule:
     """Every worker sends its message to each of its neighbours, all at once, and is done when
     all its neighbours' messages have arrived (D-PSGD, Lian et al. 2017, and its kin) and it
     has added them to its own.

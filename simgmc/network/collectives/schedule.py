@@ -127,10 +127,12 @@ class Schedule:
         """The ring this is, where it is one."""
         self._list = flows
         if flows is None:
-            self._flows = (structure, nbytes, delay)
+            assert structure is not None and nbytes is not None and delay is not None
+            self._flows = structure, nbytes, delay
 
     @cached_property
     def _flows(self) -> tuple[Structure, np.ndarray, np.ndarray]:
+        assert self._list is not None
         return self._list()
 
     @property
@@ -315,6 +317,7 @@ class Execution:
     def left(self, flow: int, now: float) -> None:
         self.departed[flow] = now
         if flow in self.queued:
+            assert self._connections is not None
             self._connections.left(self.placement.pair(flow))
         behind = self._rules[1][flow]
         if behind:

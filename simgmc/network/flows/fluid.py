@@ -62,7 +62,7 @@ class FluidNetwork:
         self._touched: dict[int, None] = {}
         self.trace: list[tuple[float, Transfer, float]] | None = None
         """Where to note every change of a flow's rate: (time, flow, bytes/s); None: nowhere."""
-        self.wake: Callable[[float], None] | None = None
+        self.wake: Callable[[float], None] = lambda time: None
         """Called with the time of the next event whenever that may have become earlier."""
 
     # events -----------------------------------------------------------------
@@ -97,16 +97,14 @@ class FluidNetwork:
         """Call ``action(payload)`` at a simulated time, before rates are computed there."""
         self._order += 1
         heapq.heappush(self._heap, (time, self._order, action, payload))
-        if self.wake is not None:
-            self.wake(time)
+        self.wake(time)
 
     def set_bandwidth(self, change: tuple[int, float]) -> None:
         """Change a link's bandwidth now: ``(link, bytes/s)``."""
         link, bandwidth = change
         self.capacity[link] = bandwidth
         self._touched[link] = None
-        if self.wake is not None:
-            self.wake(self.now)
+        self.wake(self.now)
 
     def remove(self, run: object) -> None:
         """Take a run's flows off the network; bytes already sent are lost."""
@@ -115,8 +113,7 @@ class FluidNetwork:
                 del flows[transfer]
                 transfer.prediction = -1
                 self._touched[link] = None
-        if self.wake is not None:
-            self.wake(self.now)
+        self.wake(self.now)
 
     def withdraw(self, transfer: Transfer) -> None:
         """Take one flow that has not left off the network; bytes already sent are lost."""
@@ -126,8 +123,7 @@ class FluidNetwork:
         transfer.prediction = -1
         if self.trace is not None:
             self.trace.append((self.now, transfer, 0.0))
-        if self.wake is not None:
-            self.wake(self.now)
+        self.wake(self.now)
 
     def start(self, transfer: Transfer) -> None:
         """A flow is ready: it takes bandwidth now (or, latency first, one latency later)."""
