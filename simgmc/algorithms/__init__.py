@@ -5,8 +5,6 @@ imports torch: programs only do arithmetic on the tensors they are given.
 """
 
 from simgmc.algorithms import (
-    ad_psgd,
-    adsaga,
     asynchronous_server,
     cser,
     dgc,
@@ -15,10 +13,9 @@ from simgmc.algorithms import (
     gossip,
     gossip_compressed,
     local,
-    overlap_sgp,
+    pairwise,
     quantized,
     sgd,
-    swarm,
 )
 from simgmc.algorithms.worker import Algorithm, Compressor
 
@@ -53,15 +50,15 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "overlap-local-sgd": local.OverlapLocalSGD,
     "slowmo": local.SlowMo,
     "diloco": local.DiLoCo,
-    "swarm-sgd": swarm.SwarmSGD,
-    "swarm-sgd-non-blocking": swarm.NonBlockingSwarmSGD,
-    "pop-sgd": swarm.PopSGD,
-    "ad-psgd": ad_psgd.ADPSGD,
-    "osgp": overlap_sgp.OverlapSGP,
+    "swarm-sgd": pairwise.SwarmSGD,
+    "swarm-sgd-non-blocking": pairwise.NonBlockingSwarmSGD,
+    "pop-sgd": pairwise.PopSGD,
+    "ad-psgd": pairwise.ADPSGD,
+    "osgp": gossip.OverlapSGP,
     "async-sgd": asynchronous_server.AsyncSGD,
     "staleness-aware-sgd": asynchronous_server.StalenessAwareSGD,
     "stale-synchronous-sgd": asynchronous_server.StaleSynchronousSGD,
-    "adsaga": adsaga.ADSAGA,
+    "adsaga": asynchronous_server.ADSAGA,
     "d-psgd": gossip.DPSGD,
     "dmsgd-gossip": gossip.DmSGD,
     "pd-sgdm": gossip.PDSGDM,

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import typing
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 from simgmc.algorithms.effects import SERVER, Gradient, Request
 from simgmc.algorithms.worker import Algorithm, Compressor, Program, Worker, option
+from simgmc.core.errors import SimgmcError
+
+if typing.TYPE_CHECKING:
+    from simgmc.algorithms.effects import Content
+    from simgmc.compression.compressor import Vector
 
 
 @dataclass(frozen=True)
@@ -24,9 +29,9 @@ class AsyncSGD(Algorithm):
     Messages: g, dense or C(v), and the dense model back.
     """
 
-    source: ClassVar[str] = "Agarwal, Duchi, NIPS 2011; Dean et al., NIPS 2012"
-    asynchronous: ClassVar[bool] = True
-    centralised: ClassVar[bool] = True
+    source = "Agarwal, Duchi, NIPS 2011; Dean et al., NIPS 2012"
+    asynchronous = True
+    centralised = True
 
     server_momentum: float = option("factor of the server's momentum", 0.0, at_least=0, below=1)
     compressor: Compressor | None = option("C, of the gradients, with error feedback; dense unless given", None)
@@ -44,7 +49,7 @@ class AsyncSGD(Algorithm):
         gradient = yield Gradient(at=worker.params)
         worker.params = yield Request(SERVER, self.message(worker, gradient))
 
-    def message(self, worker: Worker, gradient: Any) -> Any:
+    def message(self, worker: Worker, gradient: Vector) -> Content:
         """What is sent of a gradient (..., d)."""
         if self.compressor is None:
             return gradient
@@ -53,7 +58,7 @@ class AsyncSGD(Algorithm):
         worker.residual = message.subtract_from(wanted)
         return message
 
-    def serve(self, asked: Worker, asker: int, message: Any) -> list[tuple[int, Any]]:
+    def serve(self, asked: Worker, asker: int, message: Vector) -> list[tuple[int, Content]]:
         staleness = asked.updates - asked.read[asker]
         asked.applied(staleness)
         asked.momentum_buffer = self.server_momentum * asked.momentum_buffer + self.weight(staleness) * message
@@ -69,7 +74,7 @@ class AsyncSGD(Algorithm):
         """Who gets the model, now that the gradient of ``asker`` is applied."""
         return [asker]
 
-    def _read(self, server: Worker, reader: int) -> Any:
+    def _read(self, server: Worker, reader: int) -> Vector:
         server.read[reader] = server.updates
         return server.params
 
@@ -81,7 +86,7 @@ class StalenessAwareSGD(AsyncSGD):
     Parameters, state and messages as asynchronous SGD.
     """
 
-    source: ClassVar[str] = "Zhang, Gupta, Lian, Liu, IJCAI 2016"
+    source = "Zhang, Gupta, Lian, Liu, IJCAI 2016"
 
     def weight(self, staleness: int) -> float:
         return 1.0 / max(staleness, 1)
@@ -96,7 +101,7 @@ class StaleSynchronousSGD(AsyncSGD):
     Otherwise as asynchronous SGD. State on the server: also the clocks.
     """
 
-    source: ClassVar[str] = "Ho et al., NIPS 2013"
+    source = "Ho et al., NIPS 2013"
 
     bound: int = option("steps that a worker may be ahead of the slowest", 3, at_least=0)
 
@@ -111,3 +116,55 @@ class StaleSynchronousSGD(AsyncSGD):
         ready = [rank for rank in waiting if server.clocks[rank] - slowest <= self.bound]
         server.held = [rank for rank in waiting if rank not in ready]
         return ready
+
+
+@dataclass(frozen=True)
+class ADSAGA(Algorithm):
+    """ADSAGA: asynchronous SAGA; each worker keeps the last gradient of each of its components.
+
+    ::
+
+        worker j: draws a component i;  h = gradient of f_i at w - a_i;  a_i = a_i + h;  sends h
+        server:   w = w - lr * (h + a);  a = a + h / n;  returns w
+
+    The a_i start at 0; a is their mean over the n components of all workers. A component is a
+    fixed minibatch of a worker's own samples, all workers having equally many, which only
+    problems that are finite sums have. As the h vanish at the optimum, a constant learning rate
+    converges to it, linearly where the objective is strongly convex; it has to fall with the
+    number of workers, whose gradients are that stale.
+
+    State: table of the a_i (n/K, d); on the server model w, mean a (d each).
+    Messages: h and w, d dense values each.
+    """
+
+    source = "Glasgow, Wootters, AISTATS 2022"
+    asynchronous = True
+    centralised = True
+    finite_sum = True
+
+    def start(self, worker: Worker) -> None:
+        if not worker.components:
+            raise SimgmcError("adsaga needs a loss that is a finite sum: the problem logistic-regression or quadratic")
+        worker.table = worker.params.new_zeros((worker.components, worker.params.shape[-1]))
+
+    def start_server(self, server: Worker) -> None:
+        server.mean = server.zeros()
+        server.updates = 0
+        server.read = [0] * server.workers
+
+    def round(self, worker: Worker) -> Program:
+        index = int(worker.draws("component").integers(worker.components))
+        gradient = yield Gradient(at=worker.params, component=index)
+        change = gradient - worker.table[index]
+        # A copy: the table of the round's start may still be needed.
+        worker.table = worker.table.clone()
+        worker.table[index] = gradient
+        worker.params = yield Request(SERVER, change)
+
+    def serve(self, asked: Worker, asker: int, message: Vector) -> list[tuple[int, Content]]:
+        asked.applied(asked.updates - asked.read[asker])
+        asked.params = asked.params - asked.lr * (message + asked.mean)
+        asked.mean = asked.mean + message / asked.components
+        asked.updates += 1
+        asked.read[asker] = asked.updates
+        return [(asker, asked.params)]

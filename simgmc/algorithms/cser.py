@@ -6,12 +6,17 @@ Error Reset", NeurIPS 2020.
 
 from __future__ import annotations
 
+import typing
+from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
-from simgmc.algorithms.effects import Average, Gradient
+from simgmc.algorithms.effects import Average, Effect, Gradient
 from simgmc.algorithms.worker import Algorithm, Compressor, Program, Worker, momentum, option
 from simgmc.core.errors import SimgmcError
+
+if typing.TYPE_CHECKING:
+    from simgmc.compression.compressor import Vector
 
 
 @dataclass(frozen=True)
@@ -34,8 +39,8 @@ class CSER(Algorithm):
     State: model x, error e (d each). Messages: C1(p), and every ``period`` rounds C2(e).
     """
 
-    source: ClassVar[str] = "Xie et al., NeurIPS 2020, Algorithm 2"
-    needs_everybody: ClassVar[str] = "its workers' own models would never get what they missed"
+    source = "Xie et al., NeurIPS 2020, Algorithm 2"
+    needs_everybody = "its workers' own models would never get what they missed"
 
     error_compressor: Compressor = option("C2, of the errors in every period")
     compressor: Compressor | None = option("C1, of ordinary rounds; unless given nothing is sent in them", None)
@@ -46,7 +51,7 @@ class CSER(Algorithm):
         if self.variant == "paper":
             worker.error = worker.zeros()
 
-    def step(self, worker: Worker, gradient: Any) -> Any:
+    def step(self, worker: Worker, gradient: Vector) -> Vector:
         """The local step p (to be subtracted)."""
         return worker.lr * gradient
 
@@ -72,7 +77,10 @@ class CSER(Algorithm):
             worker.error = rest
 
     @staticmethod
-    def _partial_sync(worker: Worker, vector: Any, compressor: Compressor, of_models: bool = False) -> Any:
+    def _partial_sync(
+        worker: Worker, vector: Vector, compressor: Compressor, of_models: bool = False
+    ) -> Generator[Effect, Any, tuple[Vector, Vector]]:
+        """PSync: the synchronised vector, and what was not sent of the worker's own."""
         message = compressor(vector, worker.randomness())
         if of_models and not message.summable:
             raise SimgmcError(
@@ -94,7 +102,7 @@ class MCSER(CSER):
     State: x, e, m (d each). Messages as CSER.
     """
 
-    source: ClassVar[str] = "Xie et al., NeurIPS 2020, Algorithm 4"
+    source = "Xie et al., NeurIPS 2020, Algorithm 4"
 
     momentum: float = momentum()
     nesterov: bool = option("Nesterov's form of the momentum", False)
@@ -103,7 +111,7 @@ class MCSER(CSER):
         super().start(worker)
         worker.momentum_buffer = worker.zeros()
 
-    def step(self, worker: Worker, gradient: Any) -> Any:
+    def step(self, worker: Worker, gradient: Vector) -> Vector:
         worker.momentum_buffer = self.momentum * worker.momentum_buffer + gradient
         if self.nesterov:
             return worker.lr * (self.momentum * worker.momentum_buffer + gradient)

@@ -6,13 +6,18 @@ Communication Bandwidth for Distributed Training", ICLR 2018.
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from simgmc.algorithms.effects import Average, Gradient
 from simgmc.algorithms.worker import Algorithm, Compressor, Program, Worker, momentum, option
+from simgmc.compression.compressor import at_density, density_of
 from simgmc.core.errors import SimgmcError
+
+if typing.TYPE_CHECKING:
+    from simgmc.compression.compressor import Vector
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class DGC(Algorithm):
     State: momentum u and accumulator v (d each), b (d) with ``"aggregate"``. Message: C(v).
     """
 
-    source: ClassVar[str] = "Lin et al., ICLR 2018"
+    source = "Lin et al., ICLR 2018"
 
     compressor: Compressor = option("C, of the accumulated gradients")
     momentum: float = momentum()
@@ -94,7 +99,7 @@ class DGC(Algorithm):
             step = step + self._decay(worker)
         worker.params = worker.params - worker.lr * step
 
-    def _decay(self, worker: Worker) -> Any:
+    def _decay(self, worker: Worker) -> Vector:
         decay = worker.weight_decay * worker.params
         if self.nesterov:
             worker.decay_buffer = self.momentum * (worker.decay_buffer + decay)
@@ -106,21 +111,21 @@ class DGC(Algorithm):
         # A round that starts within rounding error of an epoch's boundary belongs to the new epoch.
         epoch = int(epoch + 1e-9)
         if epoch < len(self.density_warmup):
-            return self.compressor.at_density(self.density_warmup[epoch])
+            return at_density(self.compressor, self.density_warmup[epoch])
         return self.compressor
 
 
-def has_density(compressor: Any) -> bool:
+def has_density(compressor: Compressor | Mapping[str, Any]) -> bool:
     """Whether the compressor, or the sparsifier inside it, is set by a density.
 
     A scenario is checked before compressors are built: then it is their parameters.
     """
     if isinstance(compressor, Mapping):
         return any(one.get("density") is not None for one in (compressor, compressor.get("sparsify", {})))
-    return getattr(compressor, "density", None) is not None
+    return density_of(compressor) is not None
 
 
-def clipped(gradient: Any, threshold: float) -> Any:
+def clipped(gradient: Vector, threshold: float) -> Vector:
     """Each row of ``(..., d)`` scaled down to at most this 2-norm."""
     norm = gradient.norm(dim=-1, keepdim=True)
     return gradient * (threshold / norm).clamp(max=1.0)

@@ -6,9 +6,17 @@ answer (DESIGN: the same program runs stacked, per worker, or on a process group
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
+
+if typing.TYPE_CHECKING:
+    from simgmc.compression.compressor import Vector
+    from simgmc.compression.message import Message
+
+    Content = Message | Vector
+    """What a program sends: a compressor's message, or a tensor ``(..., d)``, which travels dense."""
 
 M = TypeVar("M")
 """What travels: a compressor's message, or a tensor ``(..., d)``, which travels dense; for the clock a
@@ -22,7 +30,7 @@ class Gradient:
     Answer: tensor ``(..., d)``, one gradient per worker.
     """
 
-    at: Any
+    at: Vector | None
     """Tensor ``(..., d)``: where. A leading dimension of 1 is a point all workers share. None in a journal."""
     weight_decay: bool = True
     """Whether ``weight_decay * at`` is part of it (not where the decay is decoupled)."""
@@ -38,9 +46,9 @@ class Average:
     Answer: tensor ``(..., d)``, the same for all workers (leading dimension 1).
     """
 
-    message: Any
+    message: Content
     """A compressor's message, or a tensor ``(..., d)``, which travels dense."""
-    reply: Callable[[Any], Any] | None = None
+    reply: Callable[[Vector], Content] | None = None
     """What a server makes of the mean (tensor ``(1, d)``) before it sends it back: a message
     or a tensor, which is then the answer. Without a server everybody computes it alike, so
     it draws from :meth:`Worker.server_randomness`."""
@@ -54,7 +62,7 @@ class Mix:
     Answer: tensor ``(..., d)``, one per worker.
     """
 
-    message: Any
+    message: Content
     """A compressor's message, or a tensor ``(..., d)``, which travels dense. Every neighbour
     gets the same."""
 
@@ -112,7 +120,7 @@ class Arrival(NamedTuple):
     round: int
     """The sender's round in which it was sent."""
     sender: int
-    content: Any
+    content: Vector
     """Tensor ``(..., d)``."""
 
 
@@ -127,7 +135,8 @@ class Start:
 class Wait:
     """Wait for an effect that was started in this round. Answer: as of that effect."""
 
-    handle: Any
+    handle: object
+    """What the answer to :class:`Start` was."""
 
 
 SERVER = -1
@@ -141,5 +150,9 @@ class Maximum:
     Answer: tensor ``(..., n)`` with leading dimension 1.
     """
 
-    numbers: Any
+    numbers: Vector
     """Tensor ``(..., n)``."""
+
+
+Effect = Gradient | Average | Mix | Exchange | Request | Send | Collect | Start | Wait | Maximum
+"""What a program may yield."""

@@ -6,11 +6,16 @@ Sparsification", ICML 2022; Xu, Huo, Huang, "Step-Ahead Error Feedback", AAAI 20
 
 from __future__ import annotations
 
+import typing
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 from simgmc.algorithms.effects import Average, Gradient
 from simgmc.algorithms.worker import Algorithm, Compressor, Program, Worker, momentum, option
+from simgmc.compression import build
+
+if typing.TYPE_CHECKING:
+    from simgmc.compression.compressor import Vector
+    from simgmc.compression.message import Message
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class EFSGDM(Algorithm):
     State: momentum m, residual e (d each). Message: C(v).
     """
 
-    source: ClassVar[str] = "Karimireddy et al., ICML 2019; Zheng et al., NeurIPS 2019"
+    source = "Karimireddy et al., ICML 2019; Zheng et al., NeurIPS 2019"
 
     compressor: Compressor = option("C, of what is sent")
     momentum: float = momentum()
@@ -48,7 +53,7 @@ class EFSGDM(Algorithm):
         worker.residual = message.subtract_from(wanted)
         worker.params = worker.params - (yield Average(message))
 
-    def gradient_point(self, worker: Worker) -> Any:
+    def gradient_point(self, worker: Worker) -> Vector:
         """Tensor ``(..., d)``: where the gradient is taken."""
         if self.coefficient == 0.0:
             return worker.params
@@ -64,7 +69,7 @@ class SAEF(EFSGDM):
     is the compressor's alone). State and message as EF-SGDM.
     """
 
-    source: ClassVar[str] = "Xu, Huo, Huang, AAAI 2021"
+    source = "Xu, Huo, Huang, AAAI 2021"
 
     average_residual_every: int = option("rounds between averagings of the residuals; 0: never", 0, at_least=0)
 
@@ -86,7 +91,7 @@ class DEF(EFSGDM):
     point ``x - mean e`` (DEF-A's) is recorded beside it. State and message as EF-SGDM.
     """
 
-    source: ClassVar[str] = "Xu and Huang, ICML 2022"
+    source = "Xu and Huang, ICML 2022"
 
     detached: float = option("lambda: how far along the residual the gradient is taken, in residuals", 0.3, at_least=0)
 
@@ -94,7 +99,7 @@ class DEF(EFSGDM):
     def coefficient(self) -> float:
         return self.detached
 
-    def other_models(self, worker: Worker) -> dict[str, Any]:
+    def other_models(self, worker: Worker) -> dict[str, Vector]:
         return {"x - mean e": worker.params - worker.residual}
 
 
@@ -107,10 +112,10 @@ class DEFA(DEF):
     the default here; the papers' text leaves the label open, so x is recorded too.
     """
 
-    def model(self, worker: Worker) -> Any:
+    def model(self, worker: Worker) -> Vector:
         return worker.params - worker.residual
 
-    def other_models(self, worker: Worker) -> dict[str, Any]:
+    def other_models(self, worker: Worker) -> dict[str, Vector]:
         return {"x": worker.params}
 
 
@@ -123,8 +128,8 @@ class EFSignSGD(Algorithm):
     State: residual e (d, parameter units). Message: d bits and 32 bits a scale.
     """
 
-    source: ClassVar[str] = "Karimireddy et al., ICML 2019, Algorithm 1"
-    summable: ClassVar[bool] = False
+    source = "Karimireddy et al., ICML 2019, Algorithm 1"
+    summable = False
 
     per_tensor: bool = option("a scale for each tensor instead of one for the vector", True)
 
@@ -132,8 +137,6 @@ class EFSignSGD(Algorithm):
         worker.residual = worker.zeros()
 
     def round(self, worker: Worker) -> Program:
-        from simgmc.compression import build
-
         gradient = yield Gradient(at=worker.params)
         wanted = worker.lr * gradient + worker.residual
         message = build("sign", worker.layout, per_tensor=self.per_tensor)(wanted, worker.randomness())
@@ -153,7 +156,7 @@ class DoubleSqueeze(Algorithm):
     State: residual u (d) per worker, s (d) on the server. Message: C(v) up and down.
     """
 
-    source: ClassVar[str] = "Tang et al., ICML 2019, Algorithm 1"
+    source = "Tang et al., ICML 2019, Algorithm 1"
 
     compressor: Compressor = option("C, of what is sent")
 
@@ -167,7 +170,7 @@ class DoubleSqueeze(Algorithm):
         message = self.compressor(wanted, worker.randomness())
         worker.residual = message.subtract_from(wanted)
 
-        def squeeze(mean: Any) -> Any:
+        def squeeze(mean: Vector) -> Message:
             wanted = mean + worker.server_residual
             answer = self.compressor(wanted, worker.server_randomness())
             worker.server_residual = answer.subtract_from(wanted)

@@ -6,11 +6,15 @@ in Distributed Learning".
 
 from __future__ import annotations
 
+import typing
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 from simgmc.algorithms.effects import Average, Gradient
 from simgmc.algorithms.worker import Algorithm, Compressor, Program, Worker, momentum, option
+
+if typing.TYPE_CHECKING:
+    from simgmc.compression.compressor import Vector
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class GMC(Algorithm):
     State: residual u (d, gradient units), last update a (sparse). Message: C(v).
     """
 
-    source: ClassVar[str] = "Zhao et al., GMC paper, Algorithm 1"
+    source = "Zhao et al., GMC paper, Algorithm 1"
 
     compressor: Compressor = option("C, of what is sent")
     momentum: float = momentum()
@@ -42,7 +46,7 @@ class GMC(Algorithm):
         worker.residual = worker.zeros()
         worker.update = worker.zeros()
 
-    def gradient_point(self, worker: Worker) -> Any:
+    def gradient_point(self, worker: Worker) -> Vector:
         """Tensor ``(..., d)``: where the gradient is taken."""
         return worker.params
 
@@ -67,11 +71,11 @@ class GMCPlus(GMC):
     with index-free blocks, Table 3). State and message as GMC.
     """
 
-    source: ClassVar[str] = "Zhao et al., GMC paper, Algorithm 2"
+    source = "Zhao et al., GMC paper, Algorithm 2"
 
     detached: float = option("lambda: how far along the residual the gradient is taken, in residuals", 0.5, at_least=0)
 
-    def gradient_point(self, worker: Worker) -> Any:
+    def gradient_point(self, worker: Worker) -> Vector:
         return worker.params - self.detached * worker.lr * worker.residual
 
 
@@ -90,7 +94,7 @@ class GMCServerMomentum(Algorithm):
     State: residual u (d), momentum m (d). Message: C(v).
     """
 
-    source: ClassVar[str] = "Zhao et al., GMC paper, Appendix A, Algorithm 3"
+    source = "Zhao et al., GMC paper, Appendix A, Algorithm 3"
 
     compressor: Compressor = option("C, of what is sent")
     momentum: float = momentum()
@@ -125,7 +129,7 @@ class GMCScaledResidual(Algorithm):
     State: residual u (d), last update (sparse). Message: C(v).
     """
 
-    source: ClassVar[str] = "Zhao et al., GMC paper, Appendix A, Algorithm 4"
+    source = "Zhao et al., GMC paper, Appendix A, Algorithm 4"
 
     compressor: Compressor = option("C, of what is sent")
     momentum: float = momentum()

@@ -6,14 +6,18 @@ round, ``sum_j w_kj y_j`` what worker k makes of its own y and its neighbours'.
 
 from __future__ import annotations
 
+import typing
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
-from simgmc.algorithms.effects import Gradient, Mix, Start, Wait
+from simgmc.algorithms.effects import Arrival, Collect, Gradient, Mix, Send, Start, Wait
 from simgmc.algorithms.local import LocalSGD
-from simgmc.algorithms.worker import Algorithm, Program, Worker, momentum, option
+from simgmc.algorithms.worker import Algorithm, MixingKind, Program, Worker, momentum, option
 
-DOUBLY_STOCHASTIC = "doubly-stochastic"
+if typing.TYPE_CHECKING:
+    from simgmc.compression.compressor import Vector
+
+DOUBLY_STOCHASTIC: MixingKind = "doubly-stochastic"
 
 
 @dataclass(frozen=True)
@@ -26,8 +30,8 @@ class DPSGD(Algorithm):
     State: the parameters. Message: d dense values to each neighbour.
     """
 
-    source: ClassVar[str] = "Lian et al., NeurIPS 2017, Algorithm 1"
-    mixing: ClassVar[str] = DOUBLY_STOCHASTIC
+    source = "Lian et al., NeurIPS 2017, Algorithm 1"
+    mixing = DOUBLY_STOCHASTIC
 
     order: Literal["cta", "atc"] = option("combine then adapt, while models travel, or adapt then combine", "cta")
 
@@ -52,8 +56,8 @@ class DmSGD(Algorithm):
     State: momentum m (d). Message: d dense values to each neighbour.
     """
 
-    source: ClassVar[str] = "Assran et al., ICML 2019; Yuan et al., ICCV 2021 (DmSGD)"
-    mixing: ClassVar[str] = DOUBLY_STOCHASTIC
+    source = "Assran et al., ICML 2019; Yuan et al., ICCV 2021 (DmSGD)"
+    mixing = DOUBLY_STOCHASTIC
 
     momentum: float = momentum()
     nesterov: bool = option("Nesterov's form of the momentum", False)
@@ -84,8 +88,8 @@ class PDSGDM(LocalSGD):
     State: momentum m (d). Message: d dense values to each neighbour a round.
     """
 
-    source: ClassVar[str] = "Gao, Huang 2020, Periodic decentralized momentum SGD, Algorithm 1"
-    mixing: ClassVar[str] = DOUBLY_STOCHASTIC
+    source = "Gao, Huang 2020, Periodic decentralized momentum SGD, Algorithm 1"
+    mixing = DOUBLY_STOCHASTIC
 
     def round(self, worker: Worker) -> Program:
         yield from self.local_steps(worker)
@@ -101,8 +105,8 @@ class DecentLaM(Algorithm):
     State: momentum m (d). Message: z, d dense values to each neighbour.
     """
 
-    source: ClassVar[str] = "Yuan et al., ICCV 2021, Algorithm 2"
-    mixing: ClassVar[str] = DOUBLY_STOCHASTIC
+    source = "Yuan et al., ICCV 2021, Algorithm 2"
+    mixing = DOUBLY_STOCHASTIC
 
     momentum: float = momentum()
 
@@ -130,8 +134,8 @@ class QGDSGDm(Algorithm):
     State: m (d). Message: d dense values to each neighbour.
     """
 
-    source: ClassVar[str] = "Lin, Karimireddy, Stich, Jaggi, ICML 2021, Algorithm 1"
-    mixing: ClassVar[str] = DOUBLY_STOCHASTIC
+    source = "Lin, Karimireddy, Stich, Jaggi, ICML 2021, Algorithm 1"
+    mixing = DOUBLY_STOCHASTIC
 
     momentum: float = momentum()
     buffer_momentum: float = option("factor with which the buffer is kept", 0.9, at_least=0, at_most=1)
@@ -163,8 +167,8 @@ class SGP(Algorithm):
     State: omega (1), momentum (d). Message: d + 1 dense values to each neighbour.
     """
 
-    source: ClassVar[str] = "Assran, Loizou, Ballas, Rabbat, ICML 2019, Algorithm 1"
-    mixing: ClassVar[str] = "push-sum"
+    source = "Assran, Loizou, Ballas, Rabbat, ICML 2019, Algorithm 1"
+    mixing = "push-sum"
 
     momentum: float = momentum()
     nesterov: bool = option("Nesterov's form of the momentum", True)
@@ -186,5 +190,82 @@ class SGP(Algorithm):
         mixed = yield Mix(pushed)
         worker.params, worker.omega = mixed[..., :-1].clone(), mixed[..., -1:].clone()
 
-    def model(self, worker: Worker):
+    def model(self, worker: Worker) -> Vector:
         return worker.params / worker.omega
+
+
+@dataclass(frozen=True)
+class OverlapSGP(Algorithm):
+    """Overlap SGP: stochastic gradient push that does not wait for messages of the last ``staleness`` rounds.
+
+    Every worker has a mass (x, omega), from (w, 1), and the model ``z = x / omega``::
+
+        g = gradient at z;  m = momentum * m + g;  x = x - lr * m  (nesterov: g + momentum * m)
+        send (x, omega) / (p + 1) to each of the round's p out-neighbours, keep as much
+        add all masses that have arrived; first wait for those of ``staleness`` rounds ago
+
+    What is stale is a message, by the rounds of the receiver since the one that it was sent in: a
+    gradient is applied to the model that it was computed at, before anything is added.
+    ``staleness = 0`` waits for all messages of the round: SGP, synchronous between neighbours.
+    What a faster worker sent in a round that the receiver has not reached is kept until then.
+    Masses are never lost: their sum, with those in flight and kept, changes by gradients alone,
+    and that of the omegas is K. The local momentum is not exchanged. Evaluated at z.
+
+    State: mass (d + 1), momentum m (d), what came early. Message: d + 1 values to each
+    out-neighbour.
+    """
+
+    source = "Assran, Loizou, Ballas, Rabbat, ICML 2019, Algorithms 1-2"
+    asynchronous = True
+    exchange = "asynchronous gossip"
+    stale = "messages"
+
+    momentum: float = momentum()
+    nesterov: bool = option("Nesterov's form of the momentum", True)
+    staleness: int = option(
+        "rounds whose messages are not waited for; 0: synchronous between neighbours", 1, at_least=0
+    )
+
+    def start(self, worker: Worker) -> None:
+        *rows, d = worker.params.shape
+        worker.mass = worker.params.new_ones((*rows, d + 1))
+        worker.mass[..., :-1] = worker.params
+        worker.momentum_buffer = worker.zeros()
+        worker.collected = 0
+        worker.awaited = []
+        worker.early = []
+
+    def round(self, worker: Worker) -> Program:
+        gradient = yield Gradient(at=worker.params)
+        worker.momentum_buffer = self.momentum * worker.momentum_buffer + gradient
+        step = gradient + self.momentum * worker.momentum_buffer if self.nesterov else worker.momentum_buffer
+        mass = worker.mass.clone()
+        mass[..., :-1] -= worker.lr * step
+        worker.mass = mass / (len(worker.neighbours) + 1)
+        share = worker.mass
+        for neighbour in worker.neighbours:
+            yield Send(neighbour, share)
+        worker.awaited = [*worker.awaited, *((worker.round, source) for source in worker.sources)]
+        yield from self._collect(worker)
+        worker.params = worker.mass[..., :-1] / worker.mass[..., -1:]
+
+    def _collect(self, worker: Worker) -> Program:
+        """Add what has arrived, and wait for what would become too late."""
+        self._add(worker, worker.early)
+        late = True
+        while late:
+            late = any(round <= worker.round - self.staleness for round, _ in worker.awaited)
+            arrivals = yield Collect(at_least=worker.collected + 1 if late else 0)
+            worker.collected += len(arrivals)
+            self._add(worker, [*worker.early, *arrivals])
+
+    @staticmethod
+    def _add(worker: Worker, arrivals: list[Arrival]) -> None:
+        """Add the masses (round, sender, mass) of rounds up to the worker's own; keep the others."""
+        due = [(round, sender) for round, sender, _ in arrivals if round <= worker.round]
+        for round, _, mass in arrivals:
+            if round <= worker.round:
+                worker.mass = worker.mass + mass
+                worker.applied(worker.round - round)
+        worker.early = [(round, sender, mass) for round, sender, mass in arrivals if round > worker.round]
+        worker.awaited = [message for message in worker.awaited if message not in due]

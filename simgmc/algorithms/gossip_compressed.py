@@ -8,7 +8,7 @@ messages. That needs the same mixing matrix in every round.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from simgmc.algorithms.effects import Gradient, Mix
 from simgmc.algorithms.gossip import PDSGDM
@@ -72,8 +72,8 @@ class ChocoSGD(Algorithm):
     State: h, s (d each), momentum (d). Message: Q(.) to each neighbour.
     """
 
-    source: ClassVar[str] = "Koloskova, Stich, Jaggi, ICML 2019; Koloskova, Lin, Stich, Jaggi, ICLR 2020"
-    mixing: ClassVar[str] = "symmetric"
+    source = "Koloskova, Stich, Jaggi, ICML 2019; Koloskova, Lin, Stich, Jaggi, ICLR 2020"
+    mixing = "symmetric"
 
     compressor: Compressor = option("Q, of what is sent to neighbours")
     gamma: float = step_of_gossip(0.4)
@@ -101,8 +101,8 @@ class CPDSGDM(PDSGDM):
     State: momentum, h, s (d each). Message: Q(.) to each neighbour a round.
     """
 
-    source: ClassVar[str] = "Gao, Huang 2020, Periodic decentralized momentum SGD, Algorithm 2"
-    mixing: ClassVar[str] = "symmetric"
+    source = "Gao, Huang 2020, Periodic decentralized momentum SGD, Algorithm 2"
+    mixing = "symmetric"
 
     compressor: Compressor = option("Q, of the models' differences to their copies", kw_only=True)
     gamma: float = step_of_gossip(0.4)
@@ -127,8 +127,8 @@ class DCDPSGD(Algorithm):
     State: s = sum_j w_kj x_j (d). Message: Q(.) to each neighbour.
     """
 
-    source: ClassVar[str] = "Tang et al., NeurIPS 2018, Algorithm 1"
-    mixing: ClassVar[str] = "symmetric"
+    source = "Tang et al., NeurIPS 2018, Algorithm 1"
+    mixing = "symmetric"
 
     compressor: Compressor = option("Q, of what is sent to neighbours")
 
@@ -159,8 +159,8 @@ class ECDPSGD(Algorithm):
     State: sum_j w_kj y_j (d). Message: Q(z) to each neighbour.
     """
 
-    source: ClassVar[str] = "Tang et al., NeurIPS 2018, Algorithm 2"
-    mixing: ClassVar[str] = "symmetric"
+    source = "Tang et al., NeurIPS 2018, Algorithm 2"
+    mixing = "symmetric"
 
     compressor: Compressor = option("Q, of what is sent to neighbours")
 
@@ -195,8 +195,8 @@ class LEAD(Algorithm):
     State: D, h, s (d each). Message: Q(.) to each neighbour.
     """
 
-    source: ClassVar[str] = "Liu, Li, Wang, Tang, Yan, ICLR 2021, Algorithm 1"
-    mixing: ClassVar[str] = "symmetric"
+    source = "Liu, Li, Wang, Tang, Yan, ICLR 2021, Algorithm 1"
+    mixing = "symmetric"
 
     compressor: Compressor = option("Q, of what is sent to neighbours")
     gamma: float = step_of_gossip(1.0)
@@ -234,8 +234,8 @@ class QuantizedPRSGDGossip(Algorithm):
     State: sum_j w_kj x_j (d). Message: Q (Elias-coded ``qsgd`` in the paper) to each neighbour.
     """
 
-    source: ClassVar[str] = "Wu et al. 2020, Quantized-PR-SGD, gossip paradigm"
-    mixing: ClassVar[str] = "symmetric"
+    source = "Wu et al. 2020, Quantized-PR-SGD, gossip paradigm"
+    mixing = "symmetric"
 
     compressor: Compressor = option("Q, of what is sent to neighbours")
     period: int = option("local steps in a round", 4)

@@ -6,11 +6,15 @@ One round is the local steps from one synchronisation to the next.
 from __future__ import annotations
 
 import math
+import typing
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 from simgmc.algorithms.effects import Average, Gradient, Start, Wait
 from simgmc.algorithms.worker import Algorithm, Compressor, Program, Worker, momentum, option
+
+if typing.TYPE_CHECKING:
+    from simgmc.compression.compressor import Vector
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class LocalSGD(Algorithm):
     State: momentum m (d) per worker. Message: d dense values a round.
     """
 
-    source: ClassVar[str] = "Stich, ICLR 2019; Lin et al., ICLR 2020"
+    source = "Stich, ICLR 2019; Lin et al., ICLR 2020"
 
     period: int = option("local steps in a round", 4)
     momentum: float = momentum()
@@ -61,7 +65,7 @@ class PostLocalSGD(LocalSGD):
     ``start_epoch`` is usually where the learning rate first decays. Otherwise as local SGD.
     """
 
-    source: ClassVar[str] = "Lin, Stich, Patel, Jaggi, ICLR 2020, section 3"
+    source = "Lin, Stich, Patel, Jaggi, ICLR 2020, section 3"
 
     period: int = option("local steps in a round, from then on", 16)
     start_epoch: float = option("the epoch until which a round has one step", 150.0, at_least=0)
@@ -83,7 +87,7 @@ class PRSGDMomentum(LocalSGD):
     to zero. State: momentum (d). Messages: 2 d dense values a round, or d.
     """
 
-    source: ClassVar[str] = "Yu, Jin, Yang, ICML 2019, Algorithm 1"
+    source = "Yu, Jin, Yang, ICML 2019, Algorithm 1"
 
     momentum_sync: Literal["average", "reset"] = option("what becomes of the local momentum after a round", "average")
 
@@ -108,7 +112,7 @@ class QsparseLocalSGD(LocalSGD):
     State: residual e, momentum (d each). Message: C(v), usually composed (sparsify, quantise).
     """
 
-    source: ClassVar[str] = "Basu, Data, Karakus, Diggavi, NeurIPS 2019, Algorithm 1"
+    source = "Basu, Data, Karakus, Diggavi, NeurIPS 2019, Algorithm 1"
 
     compressor: Compressor = option("C, of the models' differences; usually composed", kw_only=True)
 
@@ -136,7 +140,7 @@ class QuantizedPRSGD(Algorithm):
     State: none. Message: Q (Elias-coded ``qsgd`` in the paper), not summable in flight.
     """
 
-    source: ClassVar[str] = "Wu et al. 2020, Quantized-PR-SGD, all-reduce paradigm"
+    source = "Wu et al. 2020, Quantized-PR-SGD, all-reduce paradigm"
 
     compressor: Compressor = option("Q, of the models' differences; unbiased")
     period: int = option("local steps in a round", 4)
@@ -167,8 +171,8 @@ class OverlapLocalSGD(LocalSGD):
     State: anchor z (shared), v, momentum m (d each). Message: d dense values a round.
     """
 
-    source: ClassVar[str] = "Wang, Liang, Joshi, ICASSP 2020, eq. (3)-(5) and (10)-(11)"
-    needs_everybody: ClassVar[str] = "its averages travel while everybody goes on"
+    source = "Wang, Liang, Joshi, ICASSP 2020, eq. (3)-(5) and (10)-(11)"
+    needs_everybody = "its averages travel while everybody goes on"
 
     period: int = option("local steps in a round", 2)
     pull: float = option("how far models are pulled to the anchor; 1: onto it", 0.6, at_least=0, at_most=1)
@@ -200,7 +204,7 @@ class SlowMo(LocalSGD):
     State: slow momentum u (shared), local momentum (d each). Message: d dense values.
     """
 
-    source: ClassVar[str] = "Wang, Tantia, Ballas, Rabbat, ICLR 2020, Algorithm 1"
+    source = "Wang, Tantia, Ballas, Rabbat, ICLR 2020, Algorithm 1"
 
     period: int = option("local steps in a round", 12)
     slow_momentum: float = option("factor of the slow momentum", 0.7, at_least=0, below=1)
@@ -232,7 +236,7 @@ class DiLoCo(Algorithm):
     State: Adam's two moments, outer momentum (d each). Message: d dense values a round.
     """
 
-    source: ClassVar[str] = "Douillard et al. 2023, Algorithm 1"
+    source = "Douillard et al. 2023, Algorithm 1"
 
     period: int = option("local steps in a round", 500)
     outer_lr: float = option("learning rate of the outer step", 0.7, at_least=0)
@@ -259,7 +263,7 @@ class DiLoCo(Algorithm):
         worker.outer_buffer = self.outer_momentum * worker.outer_buffer + moved
         worker.params = common - self.outer_lr * (moved + self.outer_momentum * worker.outer_buffer)
 
-    def _adamw(self, worker: Worker, gradient: Any) -> Any:
+    def _adamw(self, worker: Worker, gradient: Vector) -> Vector:
         worker.inner_steps += 1
         worker.first_moment = self.beta1 * worker.first_moment + (1 - self.beta1) * gradient
         worker.second_moment = self.beta2 * worker.second_moment + (1 - self.beta2) * gradient * gradient

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import typing
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Literal, cast
 
 from simgmc.algorithms.effects import Average, Gradient, Maximum
 from simgmc.algorithms.worker import Algorithm, Compressor, Program, Worker, momentum, option
+from simgmc.compression import build
+
+if typing.TYPE_CHECKING:
+    from simgmc.compression.compressor import Vector
+    from simgmc.compression.low_rank import LowRank
+    from simgmc.compression.quantisation.quantise import Ternary
 
 
 @dataclass(frozen=True)
@@ -19,7 +26,7 @@ class QSGD(Algorithm):
     State: momentum m (d). Message: Q(g).
     """
 
-    source: ClassVar[str] = "Alistarh et al., NeurIPS 2017"
+    source = "Alistarh et al., NeurIPS 2017"
 
     compressor: Compressor = option("Q, of the gradient; unbiased")
     momentum: float = momentum()
@@ -44,14 +51,15 @@ class TernGrad(Algorithm):
     Each tensor sends its largest magnitude s and ``sign(v) * Bernoulli(|v| / s)``;
     unbiased but for the clipping, no error feedback. With ``share_scale`` (default, as in
     the paper's distributed form) the workers first agree on the largest s (one float a
-    tensor), so that the ternary vectors add up to small integers, and the scales do not travel again; without it each keeps
-    its own, with less variance, and the way back is dense. Momentum after the mean.
+    tensor), so that the ternary vectors add up to small integers and the scales do not travel
+    again; without it each keeps its own, with less variance, and the way back is dense.
+    Momentum after the mean.
     State: momentum m (d).
     Message: trits, 5 in a byte; 32 bits a tensor, once.
     """
 
-    source: ClassVar[str] = "Wen et al., NeurIPS 2017, Algorithm 1"
-    summable: ClassVar[bool] = False
+    source = "Wen et al., NeurIPS 2017, Algorithm 1"
+    summable = False
 
     momentum: float = momentum()
     clip: float = option("standard deviations at which gradients are clipped; 0: they are not", 2.5, at_least=0)
@@ -63,9 +71,8 @@ class TernGrad(Algorithm):
         worker.momentum_buffer = worker.zeros()
 
     def round(self, worker: Worker) -> Program:
-        from simgmc.compression import build
-
-        compressor = build("ternary", worker.layout, clip=self.clip, share_scale=self.share_scale, per_tensor=True)
+        options = {"clip": self.clip, "share_scale": self.share_scale, "per_tensor": True}
+        compressor = cast("Ternary", build("ternary", worker.layout, **options))
         gradient = yield Gradient(at=worker.params)
         scales = None
         if self.share_scale:
@@ -88,15 +95,13 @@ class SignSGD(Algorithm):
     State: none. Message: d bits up and down.
     """
 
-    source: ClassVar[str] = "Bernstein et al., ICML 2018 and ICLR 2019"
-    summable: ClassVar[bool] = False
+    source = "Bernstein et al., ICML 2018 and ICLR 2019"
+    summable = False
 
     decoupled_weight_decay: bool = option("weight decay beside the sign instead of under it", True)
     zeros: Literal["positive", "masked"] = option("a gradient of 0 votes for +, or has no vote", "positive")
 
     def round(self, worker: Worker) -> Program:
-        from simgmc.compression import build
-
         vote = build("sign", worker.layout, scale="none", vote=True, zeros=self.zeros)
         gradient = yield Gradient(at=worker.params, weight_decay=not self.decoupled_weight_decay)
         step = yield Average(vote(self.direction(worker, gradient), worker.randomness()))
@@ -104,7 +109,7 @@ class SignSGD(Algorithm):
             step = step + worker.weight_decay * worker.params
         worker.params = worker.params - worker.lr * step
 
-    def direction(self, worker: Worker, gradient: Any) -> Any:
+    def direction(self, worker: Worker, gradient: Vector) -> Vector:
         """The vector whose signs are sent."""
         return gradient
 
@@ -116,14 +121,14 @@ class Signum(SignSGD):
     State: momentum m (d). Message as signSGD.
     """
 
-    source: ClassVar[str] = "Bernstein et al., ICLR 2019, Algorithm 1"
+    source = "Bernstein et al., ICLR 2019, Algorithm 1"
 
     momentum: float = momentum()
 
     def start(self, worker: Worker) -> None:
         worker.momentum_buffer = worker.zeros()
 
-    def direction(self, worker: Worker, gradient: Any) -> Any:
+    def direction(self, worker: Worker, gradient: Vector) -> Vector:
         worker.momentum_buffer = self.momentum * worker.momentum_buffer + (1 - self.momentum) * gradient
         return worker.momentum_buffer
 
@@ -148,7 +153,7 @@ class PowerSGD(Algorithm):
     State: residual e, momentum m (d each), Q. Messages: r (n + m) floats a matrix.
     """
 
-    source: ClassVar[str] = "Vogels, Karimireddy, Jaggi, NeurIPS 2019, Algorithms 1-2"
+    source = "Vogels, Karimireddy, Jaggi, NeurIPS 2019, Algorithms 1-2"
 
     rank: int = option("rank of the factors", 2)
     momentum: float = momentum()
@@ -163,9 +168,7 @@ class PowerSGD(Algorithm):
         worker.right = None
 
     def round(self, worker: Worker) -> Program:
-        from simgmc.compression import build
-
-        low_rank = build("low-rank", worker.layout, rank=self.rank)
+        low_rank = cast("LowRank", build("low-rank", worker.layout, rank=self.rank))
         gradient = yield Gradient(at=worker.params)
         wanted = gradient + worker.residual
         right = worker.right

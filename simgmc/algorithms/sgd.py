@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import typing
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 from simgmc.algorithms.effects import Average, Gradient
 from simgmc.algorithms.worker import Algorithm, Program, Worker, momentum, option
+
+if typing.TYPE_CHECKING:
+    from simgmc.compression.compressor import Vector
 
 
 @dataclass(frozen=True)
@@ -16,7 +20,7 @@ class SGD(Algorithm):
     State: the parameters. Message: d dense values.
     """
 
-    source: ClassVar[str] = "standard"
+    source = "standard"
 
     def round(self, worker: Worker) -> Program:
         gradient = yield Gradient(at=worker.params)
@@ -37,7 +41,7 @@ class DMSGD(Algorithm):
     State: momentum buffer (d). Message: d dense values.
     """
 
-    source: ClassVar[str] = "GMC paper, eq. 4-6"
+    source = "GMC paper, eq. 4-6"
 
     momentum: float = momentum()
     momentum_at: Literal["local", "global"] = option("of a worker's own gradients, or of their mean", "local")
@@ -67,7 +71,7 @@ class SNGM(Algorithm):
     A zero gradient adds nothing. State: momentum u (d). Message: d dense values.
     """
 
-    source: ClassVar[str] = "Zhao, Xie, Li, Stochastic normalized gradient descent with momentum"
+    source = "Zhao, Xie, Li, Stochastic normalized gradient descent with momentum"
 
     momentum: float = momentum()
 
@@ -93,7 +97,7 @@ class LARS(Algorithm):
     the others, as the paper writes it. State: v (d). Message: d dense values.
     """
 
-    source: ClassVar[str] = "You, Gitman, Ginsburg 2017, Algorithm 1"
+    source = "You, Gitman, Ginsburg 2017, Algorithm 1"
 
     momentum: float = momentum()
     trust_coefficient: float = option("how far a tensor may move, as a share of its norm", 0.001, above=0)
@@ -118,6 +122,6 @@ class LARS(Algorithm):
         worker.velocity = self.momentum * worker.velocity + worker.lr * step
         worker.params = worker.params - worker.velocity
 
-    def _ratio(self, own: Any, given: Any, weight_decay: float) -> Any:
+    def _ratio(self, own: Vector, given: Vector, weight_decay: float) -> Vector:
         zero = (own == 0) | (given == 0)
         return (self.trust_coefficient * own / (given + weight_decay * own + zero)).masked_fill(zero, 1.0)

@@ -6,18 +6,20 @@ import dataclasses
 import functools
 import inspect
 import typing
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from simgmc.algorithms.effects import SERVER
+from simgmc.algorithms.effects import SERVER, Effect
+from simgmc.compression.compressor import Compressor
 from simgmc.core.layout import Layout
 from simgmc.core.randomness import Randomness, generator
 from simgmc.core.registry import REQUIRED, Entry, Option, read_options
 
-Compressor = Callable[[Any, Randomness], Any]
-"""``(vector (..., d), randomness) -> message``; see :mod:`simgmc.compression`."""
+if typing.TYPE_CHECKING:
+    from simgmc.algorithms.effects import Content
+    from simgmc.compression.compressor import Vector
 
 
 class Worker:
@@ -27,7 +29,7 @@ class Worker:
     checkpointed between any two rounds by storing :meth:`state`.
     """
 
-    params: Any
+    params: Vector
     """Tensor ``(..., d)``: the model, in one flat vector."""
     lr: float
     """Learning rate of this round."""
@@ -51,6 +53,12 @@ class Worker:
     """How many components the worker's own loss is the mean of, where it is a finite sum: equally
     many for all workers. On the server those of all together."""
 
+    if typing.TYPE_CHECKING:  # a method's own tensors are attributes of their own
+
+        def __getattr__(self, name: str) -> Any: ...
+
+        def __setattr__(self, name: str, value: Any) -> None: ...
+
     _CONTEXT = frozenset(
         {
             "lr",
@@ -66,7 +74,7 @@ class Worker:
         }
     )
 
-    def __init__(self, params: Any, layout: Layout, seed: int, ranks: Sequence[int], workers: int):
+    def __init__(self, params: Vector, layout: Layout, seed: int, ranks: Sequence[int], workers: int):
         self.params = params
         self.layout = layout
         self.workers = workers
@@ -95,7 +103,7 @@ class Worker:
         self.lr, self.previous_lr, self.weight_decay = lr, previous_lr, weight_decay
         self._calls = 0
 
-    def zeros(self) -> Any:
+    def zeros(self) -> Vector:
         """A zero vector like the parameters: where every residual and momentum starts."""
         return self.params * 0
 
@@ -124,7 +132,7 @@ class Worker:
         }
 
 
-Program = Generator[Any, Any, None]
+Program = Generator[Effect, Any, None]
 """One round of one worker: yields effects, receives their answers."""
 
 
@@ -147,11 +155,15 @@ def option(summary: str, default: Any = REQUIRED, kw_only: bool = False, **bound
     return dataclasses.field(**given, kw_only=kw_only, metadata={"summary": summary, **bounds})
 
 
+MixingKind = Literal["none", "doubly-stochastic", "symmetric", "push-sum"]
+
+
 def momentum() -> Any:
     """The field of that name."""
     return option("factor of the momentum; the optimizer's unless given", 0.9, at_least=0, below=1)
 
 
+@dataclasses.dataclass(frozen=True)
 class Algorithm:
     """A method of distributed training, written as one worker's program.
 
@@ -163,7 +175,7 @@ class Algorithm:
     """Paper and equation or algorithm number."""
     summable: ClassVar[bool] = True
     """Whether the messages of a method without a compressor can be added in flight."""
-    mixing: ClassVar[Literal["none", "doubly-stochastic", "symmetric", "push-sum"]] = "none"
+    mixing: ClassVar[MixingKind] = "none"
     """What a gossip method needs its mixing matrix to be: symmetric says the same in every round
     as well; push-sum methods need column-stochastic ones. "none": it does not mix."""
     centralised: ClassVar[bool] = False
@@ -195,7 +207,7 @@ class Algorithm:
     @classmethod
     def entry(cls, name: str) -> Entry:
         """The line of ``simgmc list`` on the method that is registered under that name."""
-        summary, _, details = inspect.getdoc(cls).replace("``", "").partition("\n")
+        summary, _, details = (inspect.getdoc(cls) or "").replace("``", "").partition("\n")
         return Entry(name, summary, cls.source, cls.options(), details=details.strip())
 
     def start(self, worker: Worker) -> None:
@@ -212,7 +224,7 @@ class Algorithm:
     def start_server(self, server: Worker) -> None:
         """Give the server the state that the first request finds (``params`` is there)."""
 
-    def serve(self, asked: Worker, asker: int, message: Any) -> list[tuple[int, Any]]:
+    def serve(self, asked: Worker, asker: int, message: Vector) -> list[tuple[int, Content]]:
         """What a worker or the server does when an :class:`~simgmc.algorithms.effects.Request` arrives.
 
         ``message``: its content, a tensor ``(..., d)``. Returns replies as pairs (rank, message
@@ -225,11 +237,11 @@ class Algorithm:
         """Each worker's :attr:`Worker.neighbours`, given everybody's neighbours in the graph."""
         return graph
 
-    def model(self, worker: Worker) -> Any:
+    def model(self, worker: Worker) -> Vector:
         """Tensor ``(..., d)``: the point at which the method is evaluated; its mean over workers counts."""
         return worker.params
 
-    def other_models(self, worker: Worker) -> dict[str, Any]:
+    def other_models(self, worker: Worker) -> dict[str, Vector]:
         """Further points worth evaluating, by name."""
         return {}
 

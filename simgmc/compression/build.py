@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import typing
 from typing import Any
 
 from simgmc.compression.catalogue import COMPRESSORS
+from simgmc.compression.compressor import Compressor
 from simgmc.core.errors import SimgmcError
 from simgmc.core.layout import Layout
-
-if typing.TYPE_CHECKING:
-    from simgmc.compression.message import Compressor
 
 
 def build(name: str, layout: Layout | None = None, **options: Any) -> Compressor:

@@ -8,7 +8,8 @@ from typing import Protocol, cast
 import numpy as np
 from torch import Tensor
 
-from simgmc.compression.message import SharedMessage, at_density, density_of
+from simgmc.compression.compressor import at_density, density_of
+from simgmc.compression.message import SharedMessage
 from simgmc.compression.quantisation.groups import Groups
 from simgmc.compression.quantisation.levels import ScaledValues
 from simgmc.compression.quantisation.quantise import Quantiser

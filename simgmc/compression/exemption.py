@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from simgmc.compression.compressor import Compressor, at_density, density_of
 from simgmc.compression.identity import Identity
-from simgmc.compression.message import Compressor, Message, at_density, density_of
+from simgmc.compression.message import Message
 from simgmc.compression.rows import as_rows
 from simgmc.core.errors import SimgmcError
 from simgmc.core.layout import Layout

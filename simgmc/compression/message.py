@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -29,41 +28,6 @@ from torch import Tensor
 
 from simgmc.compression.wire.values import FloatValues, Values, even_offsets
 from simgmc.core.errors import SimgmcError
-from simgmc.core.randomness import Randomness
-
-
-class Compressor(Protocol):
-    """What makes messages: a frozen dataclass of its options, with this call."""
-
-    def __call__(self, vector: Tensor, random: Randomness, /) -> Message:
-        """The message of a vector ``(..., d)``, float32 or float64: one row for every leading index.
-
-        Raises DivergenceError where the vector holds NaN or infinity.
-        """
-
-
-@runtime_checkable
-class SetByDensity(Protocol):
-    """A compressor with a density, or with a sparsifier inside it that has one."""
-
-    @property
-    def density(self) -> float | None:
-        """Fraction of the coordinates that is kept; None where it is set otherwise."""
-
-    def at_density(self, density: float, /) -> Compressor:
-        """The same with another density."""
-
-
-def density_of(compressor: object) -> float | None:
-    """The density that a compressor is set by, if it is."""
-    return compressor.density if isinstance(compressor, SetByDensity) else None
-
-
-def at_density(compressor: object, density: float) -> Compressor:
-    """A compressor with another density. Raises TypeError where it is not set by one."""
-    if not isinstance(compressor, SetByDensity):
-        raise TypeError(f"{type(compressor).__name__} has no density")
-    return compressor.at_density(density)
 
 
 class Message(ABC):

@@ -141,25 +141,25 @@ def to_bytes(rounds: Iterable[RoundCosts], key: str = "") -> bytes:
 
 def _file(rounds: Sequence[tuple], key: str = "") -> bytes:
     """The file's content of packed rounds."""
-    by_kind: dict[type, list[tuple]] = {}
+    by_kind: dict[type, list[list]] = {}
     for steps in rounds:
         for kind, *values in steps:
             by_kind.setdefault(kind, []).append(values)
     numbers = {kind: number for number, kind in enumerate(by_kind)}
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "steps_per_round": np.array([len(steps) for steps in rounds], dtype=np.uint16),
         "kinds": np.array([numbers[kind] for steps in rounds for kind, *_ in steps], dtype=np.uint8),
     }
     schema: dict[str, dict[str, str]] = {}
-    for kind, steps in by_kind.items():
+    for kind, rows in by_kind.items():
         name = _IN_FILES.get(kind.__name__, kind.__name__)
         schema[name] = {}
-        for field, values in zip(fields(kind), zip(*steps, strict=True), strict=True):
-            schema[name][field.name], columns = _column(values)
+        for field, column in zip(fields(kind), zip(*rows, strict=True), strict=True):
+            schema[name][field.name], columns = _column(column)
             arrays |= {f"{name}.{field.name}{suffix}": array for suffix, array in columns.items()}
     arrays["schema"] = np.array(json.dumps({"format": 1, "steps": schema} | ({"key": key} if key else {})))
     stream = io.BytesIO()
-    np.savez_compressed(stream, **arrays)
+    np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # older numpy has no allow_pickle here
     return stream.getvalue()
 
 
@@ -271,7 +271,7 @@ def _values(column: str, kind: str, arrays: dict[str, np.ndarray]) -> Iterable:
         values = held.tolist()
     if repeated:
         values = [values[number] for number in arrays[column + ".which"].tolist()]
-    if column + ".present" in arrays:
-        rest = iter(values)
-        values = [next(rest) if present else None for present in arrays[column + ".present"].tolist()]
-    return values
+    if column + ".present" not in arrays:
+        return values
+    rest = iter(values)
+    return [next(rest) if present else None for present in arrays[column + ".present"].tolist()]

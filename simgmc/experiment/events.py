@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -78,7 +79,7 @@ class EventLoop:
     def run(self) -> None:
         """Start every worker and run until :meth:`Peers.stop`."""
         for worker in range(len(self.gradients)):
-            self.peers.at_once(worker, lambda worker=worker: self._go(worker, NOTHING))
+            self.peers.at_once(worker, partial(self._go, worker, NOTHING))
         self.peers.run()
 
     def spent(self) -> np.ndarray:
@@ -94,7 +95,7 @@ class EventLoop:
             self.staleness.update(staleness)
             match step:
                 case Addressed(message=parcel) | Start(effect=Addressed(message=parcel)) if parcel.compressed:
-                    self.peers.compress(worker, parcel.compressed, lambda step=step: self._go_on(worker, step))
+                    self.peers.compress(worker, parcel.compressed, partial(self._go_on, worker, step))
                     return
             answer = self._perform(worker, step)
 
@@ -113,7 +114,7 @@ class EventLoop:
             case Start(effect=Request() as request):
                 self._started[worker].append(self._request(worker, request))
                 return NOTHING
-            case Wait(handle=handle):
+            case Wait(handle=int(handle)):
                 under_way = self._started[worker][handle]
                 if under_way.answer is not None:
                     return under_way.answer

@@ -7,7 +7,7 @@ left of an effect then, so that a journal can keep it and give it again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -128,30 +128,36 @@ class Journal:
         return self._words[self._at - count : self._at]
 
 
-_KINDS = (Gradient, Exchange, Request, Send, Collect, Start, Wait, RoundOver, Diverged)
-"""The number of a kind of step is its place here: files hold it."""
+_KINDS: dict[type[Step], Callable[[int, Parcel], Step]] = {
+    Gradient: lambda which, parcel: Gradient(at=None),
+    Exchange: Exchange,
+    Request: Request,
+    Send: Send,
+    Collect: lambda which, parcel: Collect(which),
+    Start: lambda which, parcel: Start(Request(which, parcel)),
+    Wait: lambda which, parcel: Wait(which),
+    RoundOver: lambda which, parcel: RoundOver(),
+    Diverged: lambda which, parcel: Diverged(),
+}
+"""How a step of each kind is made of its integers. A kind's number in files is its place here."""
+_NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}
 
 
 def _words(step: Step) -> tuple[int, ...]:
     """A step as five integers: its kind; to whom, how many or which; and its parcel."""
     which, parcel = 0, Parcel(NOTHING, 0)
     match step:
-        case Addressed(to=which, message=parcel) | Start(effect=Addressed(to=which, message=parcel)):
-            pass
-        case Collect(at_least=which) | Wait(handle=which):
-            pass
-    return (_KINDS.index(type(step)), which, *parcel)
+        case (Addressed() as sent) | Start(effect=Addressed() as sent):
+            which, parcel = sent.to, sent.message
+        case Collect(at_least=count):
+            which = count
+        case Wait(handle=int(handle)):
+            which = handle
+    return (_NUMBERS[type(step)], which, *parcel)
 
 
 def _step(kind: int, which: int, *parcel: int) -> Step:
     """The step that :func:`_words` made these integers of."""
     if not 0 <= kind < len(_KINDS):
         raise SimgmcError(f"the journal of this training is damaged: it has a step of kind {kind}")
-    made = _KINDS[kind]
-    if made is Start:
-        return Start(Request(which, Parcel(*parcel)))
-    if issubclass(made, Addressed):
-        return made(which, Parcel(*parcel))
-    if made in (Collect, Wait):
-        return made(which)
-    return Gradient(at=None) if made is Gradient else made()
+    return list(_KINDS.values())[kind](which, Parcel(*parcel))

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from simgmc.algorithms import effects
-from simgmc.algorithms.effects import SERVER, Addressed, Arrival
+from simgmc.algorithms.effects import SERVER, Arrival, Effect
 from simgmc.algorithms.worker import Algorithm, Program, Worker
 from simgmc.compression.identity import Identity
 from simgmc.core.errors import DivergenceError
@@ -159,7 +159,7 @@ class PerWorkerTrainer:
 
     # a program ------------------------------------------------------------------------------
 
-    def _begin(self, run: _Run) -> None:
+    def _begin(self, run: _Run) -> Program:
         worker, epoch = run.worker, self.epoch
         lr = self._lr_at(epoch)
         worker.begin(run.rounds, epoch, lr, lr if run.previous_lr is None else run.previous_lr, self._weight_decay)
@@ -168,24 +168,23 @@ class PerWorkerTrainer:
         worker.sources = tuple(rank for rank, others in enumerate(partners) if worker.rank in others)
         run.previous_lr, run.started = lr, 0
         run.start, run.since = _kept(worker), []
-        run.program = self.algorithm.round(worker)
+        return self.algorithm.round(worker)
 
     def _answer(self, worker: int, run: _Run, answer: int | Sequence[int]) -> Any:
         """What the program gets: a gradient, a message's content, several, or nothing."""
         if isinstance(run.effect, effects.Gradient):
             return self._gradient(worker, run)
-        if isinstance(run.effect, effects.Collect):
-            return [self._messages.pop(number) for number in answer]
         if isinstance(run.effect, effects.Start):
             run.started += 1
             return run.started - 1
+        if not isinstance(answer, int):
+            return [self._messages.pop(number) for number in answer]
         return None if answer == NOTHING else self._take(answer)
 
     def _next(self, run: _Run, answer: Any) -> Step:
         """Send the answer to the program; its next step."""
         if run.program is None:
-            self._begin(run)
-            answer = None
+            run.program, answer = self._begin(run), None
         elif isinstance(run.effect, effects.Collect):
             run.since.append(("arrivals", [tuple(one) for one in answer]))
         else:
@@ -198,15 +197,15 @@ class PerWorkerTrainer:
             return RoundOver()
         return self._posted(run.worker, run.effect)
 
-    def _posted(self, worker: Worker, effect: Any) -> Step:
+    def _posted(self, worker: Worker, effect: Effect) -> Step:
         """An effect as the clock sees it: its message is posted."""
         match effect:
             case effects.Gradient() | effects.Collect() | effects.Wait():
                 return effect
-            case Addressed(message=message):
-                return replace(effect, message=self._post(worker, message))
+            case effects.Exchange() | effects.Request() | effects.Send():
+                return replace(effect, message=self._post(worker, effect.message))
             case effects.Start(effect=effects.Request() as request):
-                return effects.Start(self._posted(worker, request))
+                return effects.Start(replace(request, message=self._post(worker, request.message)))
         raise TypeError(
             f"{type(self.algorithm).__name__} asks for {type(effect).__name__}, "
             "which a training whose order the clock decides cannot do"
@@ -237,6 +236,7 @@ class PerWorkerTrainer:
         if run.ahead is None:
             self._compute(worker)
         ahead, run.ahead = run.ahead, None
+        assert ahead is not None
         if ahead.buffers:
             state = self.workload.state_dict()
             for name, row in ahead.buffers.items():

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simgmc.algorithms.ad_psgd import ADPSGD, active_side
+from simgmc.algorithms.pairwise import ADPSGD, active_side
 from simgmc.mixing import gossip_graph
 from tests.algorithms.small_scheduler import Schedule, complete, quadratic, ring, times
 from tests.algorithms.trajectories import difference

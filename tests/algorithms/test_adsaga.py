@@ -8,8 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simgmc.algorithms.adsaga import ADSAGA
-from simgmc.algorithms.asynchronous_server import AsyncSGD
+from simgmc.algorithms.asynchronous_server import ADSAGA, AsyncSGD
 from simgmc.core.errors import SimgmcError
 from simgmc.core.randomness import generator
 from simgmc.workloads.data.catalogue import Dataset

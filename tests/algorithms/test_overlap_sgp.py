@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simgmc.algorithms.overlap_sgp import OverlapSGP
+from simgmc.algorithms.gossip import OverlapSGP
 from simgmc.core.errors import SimgmcError
 from tests.algorithms.small_scheduler import Schedule, complete, quadratic, ring, times
 from tests.algorithms.trajectories import difference

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simgmc.algorithms.swarm import NonBlockingSwarmSGD, PopSGD, SwarmSGD
+from simgmc.algorithms.pairwise import NonBlockingSwarmSGD, PopSGD, SwarmSGD
 from simgmc.compression import build
 from tests.algorithms.small_scheduler import Schedule, complete, quadratic, ring, times
 from tests.algorithms.trajectories import difference

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from simgmc.algorithms.effects import Addressed, Start
+from simgmc.algorithms.effects import Exchange, Request, Send, Start
 from simgmc.experiment.asynchronous import AsynchronousTraining
 from simgmc.experiment.building import build_asynchronous_trainer, build_trainer
 from simgmc.experiment.evaluations import Evaluations
@@ -101,10 +101,10 @@ class _Enlarged:
 
     def _step(self, step: Step) -> Step:
         match step:
-            case Addressed(message=parcel):
-                return dataclasses.replace(step, message=self._parcel(parcel))
-            case Start(effect=Addressed() as started):
-                return Start(self._step(started))
+            case Exchange() | Request() | Send():
+                return dataclasses.replace(step, message=self._parcel(step.message))
+            case Start(effect=Request() as request):
+                return Start(dataclasses.replace(request, message=self._parcel(request.message)))
         return step
 
     def _parcel(self, parcel: Parcel) -> Parcel:
