@@ -29,7 +29,8 @@ import numpy as np
 from simgmc.commands.replay import replay
 from simgmc.core.quantities import time_text
 from simgmc.experiment.assembly import WorkloadFactory
-from simgmc.experiment.simulation import Simulation
+from simgmc.experiment.plan import trainings
+from simgmc.experiment.run import run_trainings
 from simgmc.results.directory import run_directory
 from simgmc.scenario import ScenarioFile
 
@@ -93,7 +94,8 @@ def train_once(file: ScenarioFile) -> Seconds:
     workload_of(single.points[0].scenario, seed)  # the data is loaded once, however often one trains
     with tempfile.TemporaryDirectory() as folder:
         directory = run_directory.create(Path(folder) / "run", single.resolved())
-        return Seconds(Simulation(single.points, directory, workload_of, _Silent()).run)
+        plan = trainings(single.points)
+        return Seconds(lambda: run_trainings(plan, directory, workload_of, _Silent()))
 
 
 def main() -> None:

@@ -49,8 +49,8 @@ def run(
     Raises:
         SimgmcError: anything in the scenario, the data or the model that is not right.
     """
-    from simgmc.experiment import run as running
     from simgmc.experiment.assembly import Given
+    from simgmc.experiment.run import run as run_file
     from simgmc.scenario import ScenarioFile
 
     dataset, digest = _dataset(train, test, mean, std)
@@ -63,7 +63,7 @@ def run(
         file = ScenarioFile({"name": "run", **scenario}, "given in Python", changes.items())
     else:
         file = ScenarioFile.read(scenario, changes.items())
-    return running.run(file, out=out, given=Given(dataset, model), **options)
+    return run_file(file, out=out, given=Given(dataset, model), **options)
 
 
 def _dataset(train: Any, test: Any, mean: Any, std: Any) -> tuple[Dataset | None, str]:

@@ -187,12 +187,14 @@ def run(
     from simgmc.workloads.data.catalogue import require_files
 
     require_files({name for point in file.points for name in point.scenario.workload.datasets}, data_dir)
-    from simgmc.experiment import run as running
-
     if dry_run:
-        running.dry_run(file, device=device, data_dir=data_dir, threads=threads)
+        from simgmc.commands.dry_run import dry_run as predict_run
+
+        predict_run(file, device=device, data_dir=data_dir, threads=threads)
     else:
-        running.run(
+        from simgmc.experiment.run import run as run_file
+
+        run_file(
             file,
             out=out or Path("runs") / file.points[0].scenario.name,
             device=device,

@@ -11,20 +11,20 @@ from rich.console import Console
 
 from simgmc.core.errors import SimgmcError, reason, show_value
 from simgmc.core.terminal import plain_console
-from simgmc.experiment.explanation import explain, print_explanations
+from simgmc.experiment.explanation import explain
 from simgmc.experiment.header import line, print_cluster
 from simgmc.experiment.partition_tables import copy_partition_tables
-from simgmc.experiment.plan import Training, bound, cluster_settings, require_stated_times, trainings
-from simgmc.experiment.record import Stored
-from simgmc.experiment.simulation import write_series
-from simgmc.network import ClusterSettings, simulate
+from simgmc.experiment.plan import require_stated_times, trainings
+from simgmc.experiment.series import write_series
+from simgmc.experiment.stored import Stored
+from simgmc.experiment.training import bound
 from simgmc.results.directory import run_directory
-from simgmc.results.directory.run_directory import RunDirectory
 from simgmc.results.directory.run_lock import writing
 from simgmc.results.directory.scenario_changes import differences, heading
 from simgmc.results.report import report
 from simgmc.results.series.grids import MAX_POINTS
-from simgmc.scenario import GridPoint, ScenarioFile
+from simgmc.results.tables.explanations import print_explanations
+from simgmc.scenario import ScenarioFile
 
 
 def replay(
@@ -59,7 +59,9 @@ def replay(
     run_directory.check_free(out, text, overwrite=overwrite)
     plan, stored = trainings(after.points), Stored.read(source)
     for training in plan:  # all that is needed is there, before anything is written
-        _check(stored, training)
+        kept = training.restored(stored)
+        for point in training.points:
+            kept.check(point)
     with writing(out):
         directory = run_directory.create(out, text, grid_keys=keys, overwrite=overwrite)
         print_cluster(console, after)
@@ -67,13 +69,15 @@ def replay(
             line(console, "left out", f"{name}: {_ANOTHER}; run it there with simgmc run")
         finished = directory.finished()
         for training in plan:
-            record, _ = stored.of(training)
-            directory.write_costs(training.key, record.rounds)
-            for point, settings in _clusters(training):
+            kept = training.restored(stored)
+            kept.keep(directory)
+            for point in training.points:
                 if training.series(point) not in finished:
-                    write_series(directory, training.series(point), record, simulate(settings, record.rounds))
+                    write_series(directory, training.series(point), kept.on(point))
         copy_partition_tables(source, directory)
-        _show(console, directory, after)
+        report(console, directory, after.points)
+        if len(after.points) <= MAX_POINTS:
+            print_explanations(console, list(explain(directory, plan)))
     return directory.path
 
 
@@ -93,43 +97,19 @@ def _replayable(file: ScenarioFile, before: ScenarioFile) -> tuple[ScenarioFile,
             "would be evaluated at these times; run it there with simgmc run"
         )
     points = (*file.points, *before.points)
-    clocked = [method.name for method in scenario.methods if any(bound(point, method) for point in points)]
-    if not clocked:
+    left_out = [method.name for method in scenario.methods if any(bound(point, method) for point in points)]
+    if not left_out:
         return file, []
-    if len(clocked) == len(scenario.methods):
+    if len(left_out) == len(scenario.methods):
         raise SimgmcError(
-            f"{file.place}: {', '.join(clocked)}: cannot be replayed: {_ANOTHER}; run it there with simgmc run"
+            f"{file.place}: {', '.join(left_out)}: cannot be replayed: {_ANOTHER}; run it there with simgmc run"
         )
-    if scenario.report.baseline in clocked:
+    if scenario.report.baseline in left_out:
         raise SimgmcError(
             f"{file.place}: report.baseline = {show_value(scenario.report.baseline)}: cannot be replayed: {_ANOTHER}; "
             "choose another with --set report.baseline=NAME, or run it there with simgmc run"
         )
-    return file.only([method.name for method in scenario.methods if method.name not in clocked]), clocked
-
-
-def _clusters(training: Training) -> list[tuple[GridPoint, ClusterSettings]]:
-    """Every cluster that a training is put on."""
-    return [(point, cluster_settings(point.scenario, training.method, training.seed)) for point in training.points]
-
-
-def _check(stored: Stored, training: Training) -> None:
-    """Raises SimgmcError unless all is stored that a training's clusters need."""
-    record, known = stored.of(training)
-    for _, settings in _clusters(training):
-        if known is not None:
-            timing = simulate(settings, record.rounds)
-            if timing.stopped is None or len(timing.round_end) > known:
-                raise SimgmcError(
-                    f"{stored.directory.path}: {training.title!r} stopped after round {known} on its cluster, and what came after "
-                    "was not kept; train on the other cluster with simgmc run"
-                )
-
-
-def _show(console: Console, directory: RunDirectory, after: ScenarioFile) -> None:
-    report(console, directory, after.points)
-    if len(after.points) <= MAX_POINTS:
-        print_explanations(console, list(explain(directory, after.points)))
+    return file.only([method.name for method in scenario.methods if method.name not in left_out]), left_out
 
 
 def _cluster_table(path: str | Path) -> dict[str, Any]:

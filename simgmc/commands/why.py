@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from simgmc.experiment.explanation import explain, print_explanations
-from simgmc.experiment.plan import require_stated_times
+from simgmc.experiment.explanation import explain
+from simgmc.experiment.plan import require_stated_times, trainings
 from simgmc.results.directory.run_directory import open_run
+from simgmc.results.tables.explanations import print_explanations
 from simgmc.scenario import ScenarioFile
 
 
@@ -16,6 +17,6 @@ def why(run: str, console: Console) -> None:
     file = ScenarioFile.read(directory.path / "scenario.toml")
     require_stated_times(file.points, file.place)
     missing: list[str] = []
-    print_explanations(console, list(explain(directory, file.points, missing)))
+    print_explanations(console, list(explain(directory, trainings(file.points), missing)))
     for line in missing:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

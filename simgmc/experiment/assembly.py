@@ -1,4 +1,4 @@
-"""From a scenario's words to the workload that they stand for."""
+"""From a scenario's words to the workload and the trainer that they stand for."""
 
 from __future__ import annotations
 
@@ -11,16 +11,27 @@ from typing import Any
 import torch
 from torch import nn
 
+from simgmc.algorithms import ALGORITHMS
+from simgmc.algorithms.worker import Algorithm
+from simgmc.compression import build as build_compressor
+from simgmc.compression.rows import set_threads
 from simgmc.core.errors import SimgmcError, out_of_memory, show_value
 from simgmc.core.imports import guarded
+from simgmc.costs.steps import Participation
 from simgmc.experiment.preflight.memory import require_model_memory
+from simgmc.experiment.training import Training
+from simgmc.mixing import everybody
 from simgmc.scenario import Scenario
 from simgmc.scenario.workload import DataWorkload, ProblemWorkload
+from simgmc.training.per_worker import PerWorkerTrainer
+from simgmc.training.schedules import Schedule
+from simgmc.training.stacked import StackedTrainer
 from simgmc.workloads.classification import ClassificationWorkload
 from simgmc.workloads.data.catalogue import Dataset, load_dataset
 from simgmc.workloads.gradients.engine import usable_cores
 from simgmc.workloads.models.catalogue import build_model, ready, seeded
 from simgmc.workloads.partitions.catalogue import partition
+from simgmc.workloads.workload import Workload
 
 
 @dataclass(frozen=True)
@@ -59,16 +70,18 @@ class WorkloadFactory:
         self._given = given or Given()
         if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
             raise SimgmcError(f"threads = {show_value(threads)}: must be a whole number of at least 1")
-        self.threads = self.threads_wanted = threads or usable_cores()
+        self.threads_wanted = threads or usable_cores()
+        self.use_threads(self.threads_wanted)
         self._load_written = functools.lru_cache(maxsize=2)(
             lambda name, options: load_dataset(name, data_dir, **json.loads(options))
         )
 
-    def fewer_threads(self, threads: int) -> None:
-        """Build on fewer than were wanted from now on."""
+    def use_threads(self, threads: int) -> None:
+        """Build on so many from now on; compressors use them too."""
         self.threads = threads
+        set_threads(threads)
 
-    def __call__(self, scenario: Scenario, seed: int) -> Any:
+    def __call__(self, scenario: Scenario, seed: int) -> Workload:
         """The workload of one training."""
         try:
             return self._build(scenario, seed)
@@ -85,7 +98,7 @@ class WorkloadFactory:
             return self._given.dataset
         return self._load_written(name, json.dumps(options))
 
-    def _build(self, scenario: Scenario, seed: int) -> Any:
+    def _build(self, scenario: Scenario, seed: int) -> Workload:
         chosen = scenario.workload
         if isinstance(chosen, ProblemWorkload):
             return chosen.entry.build(chosen.problem.options, chosen.workers, seed, self.device, self.load)
@@ -118,3 +131,64 @@ class WorkloadFactory:
             threads=self.threads,
             precision=chosen.precision,
         )
+
+
+def build_stacked_trainer(training: Training, workload: Workload, participation: Participation) -> StackedTrainer:
+    """The stacked trainer of one training on a workload.
+
+    Workloads of another number of workers, on which nothing but sizes is looked at, mix with everybody.
+    """
+    scenario, method = training.scenario, training.method
+    return StackedTrainer(
+        _algorithm(training, workload),
+        workload,
+        learning_rate(training, workload),
+        _weight_decay(training),
+        training.seed,
+        scenario.mixing(method) if workload.workers == scenario.workload.workers else everybody(workload.workers),
+        participation,
+    )
+
+
+def build_per_worker_trainer(training: Training, workload: Workload) -> PerWorkerTrainer:
+    """The trainer of a method that the simulated clock drives."""
+    table = training.scenario.gossip_of(training.method)
+    graph = None
+    if table is not None:
+        drawn = table.graph_of(training.scenario.workload.workers)
+        graph = drawn.neighbours
+    return PerWorkerTrainer(
+        _algorithm(training, workload),
+        workload,
+        learning_rate(training, workload),
+        _weight_decay(training),
+        training.seed,
+        graph,
+    )
+
+
+def _algorithm(training: Training, workload: Workload) -> Algorithm:
+    method = training.method
+    parameters = method.parameters()
+    for key, chosen in method.compressors().items():
+        parameters[key] = build_compressor(chosen.name, workload.layout, **chosen.options)
+    if "momentum" in parameters and parameters["momentum"] is None:
+        parameters["momentum"] = training.scenario.optimizer.momentum
+    return ALGORITHMS[method.algorithm](**parameters)
+
+
+def learning_rate(training: Training, workload: Workload) -> Callable[[float], float]:
+    """The method's learning rate as a function of the epoch."""
+    scenario, method = training.scenario, training.method
+    optimizer = scenario.optimizer
+    stated = method.schedule or optimizer.schedule
+    schedule = Schedule(**{**dict(stated), "milestones": tuple(stated.milestones)}).stretched(method.epoch_multiplier)
+    base = optimizer.learning_rate if method.learning_rate is None else method.learning_rate
+    per_epoch = workload.batches_per_epoch
+    epochs = method.epochs(scenario.workload) or method.gradients(scenario.workload, per_epoch)[0] / per_epoch
+    return lambda epoch: base * schedule.factor(epoch, epochs)
+
+
+def _weight_decay(training: Training) -> float:
+    own = training.method.weight_decay
+    return training.scenario.optimizer.weight_decay if own is None else own

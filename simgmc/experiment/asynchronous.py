@@ -1,207 +1,221 @@
-"""A training that the simulated clock drives: evaluated, checkpointed, and what it leaves."""
+"""Asynchronous trainings: the simulated clock says what happens first, so every cluster gives another one."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from simgmc.core.errors import DivergenceError, SimgmcError
-from simgmc.core.interruption import Interruption
-from simgmc.experiment.evaluations import Evaluations
 from simgmc.experiment.events import EventLoop
-from simgmc.experiment.record import Milestones, Record, State
-from simgmc.network import ClusterSettings
-from simgmc.network.cluster.breakdown import CATEGORIES
+from simgmc.experiment.series import Series
+from simgmc.experiment.stored import Stored
+from simgmc.experiment.training import Care, CostPrediction, Finished, NotKept, Training, Watched
+from simgmc.experiment.under_way.evaluations import Outcome
+from simgmc.experiment.under_way.events import EventsUnderWay
 from simgmc.network.cluster.peers import LAST_OF_INSTANT, Peers
-from simgmc.results.directory.checkpoint import Checkpoints
-from simgmc.results.directory.details import Details, traffic
-from simgmc.results.directory.run_directory import Breakdown
-from simgmc.scenario import Scenario
+from simgmc.network.cluster.timeline import Recorder, Span
+from simgmc.network.cluster.timing import bottleneck_of
+from simgmc.results.directory.details import PARTS, Details
+from simgmc.results.directory.run_directory import Breakdown, RunDirectory, SeriesKey
+from simgmc.results.tables.explanations import Explanation
+from simgmc.scenario import GridPoint
 from simgmc.training.journal import Journal
+from simgmc.workloads.workload import Workload
+
+if TYPE_CHECKING:  # for annotations alone, as they load torch
+    from simgmc.compression.message import Message
+    from simgmc.training.per_worker import PerWorkerTrainer
+    from simgmc.workloads.gradients.rehearsal import Needed
+
+PREDICTED = 10
+"""Random gradients a worker that a prediction looks at."""
+FIRST = 3
+"""Random gradients a worker until every kind of message was sent."""
+GRADIENT_RECORD = 600
+"""Bytes that one gradient leaves: its requests in the journal, mostly."""
+KEPT = 2**25
+"""Freed blocks up to this size stay with the process (glibc): about one vector of every worker."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Finished:
-    """What a training under the clock leaves."""
+class AsynchronousTraining(Training):
+    """A training of one cluster alone, on which every worker has a pace of its own."""
 
-    record: Record
-    breakdown: Breakdown
-    details: Details
-    journal: np.ndarray
-    """What its programs said to the clock, see :class:`simgmc.training.journal.Journal`."""
+    def trainer(self, workload: Workload) -> PerWorkerTrainer:
+        from simgmc.experiment.assembly import build_per_worker_trainer  # loads torch
 
+        return build_per_worker_trainer(self, workload)
 
-class AsynchronousTraining:
-    """One training of a method whose order of events matters.
+    def train(self, workload: Workload, point: GridPoint, care: Care) -> EventsFinished:
+        """The cluster brings every request and answer at its moment."""
+        milestones = self.milestones(workload.batches_per_epoch)
+        care.progress.started(self, milestones.total())
+        trainer = self.trainer(workload)
+        under_way = EventsUnderWay(
+            trainer,
+            self.settings(point),
+            milestones,
+            self.scenario,
+            care.checkpoints,
+            care.interruption,
+            lambda state: care.progress.evaluated(self, state),
+            care.progress.round_done,
+        )
+        if under_way.resumed:
+            care.progress.resumed(self, under_way.resumed, f"{under_way.resumed} gradients a worker")
+        under_way.run()
+        finished = EventsFinished(self, under_way.outcome, under_way.series(), under_way.journal())
+        trainer.close()
+        return finished
 
-    An evaluation, or the end, takes place when everything that happens at its instant is over. Its
-    round is the number of gradients per worker so far, rounded down; no two have the same.
-    A training that was stopped goes on from its checkpoint: the cluster is simulated again up
-    to there with the requests of the journal, then the numerics take over where they were.
-    """
+    def is_kept(self, stored: Stored, missing: Sequence[GridPoint]) -> bool:
+        return not missing and stored.directory.has_journal(self.key)
 
-    def __init__(
-        self,
-        trainer: Any,
-        settings: ClusterSettings,
-        milestones: Milestones,
-        scenario: Scenario,
-        checkpoints: Checkpoints | None = None,
-        interruption: Interruption | None = None,
-        on_evaluation: Callable[[State], None] = lambda state: None,
-        on_round: Callable[[int, float], None] = lambda number, time: None,
-    ):
-        self._trainer = trainer
-        self._milestones = milestones
-        self._checkpoints = checkpoints
-        self._interruption = interruption or Interruption()
-        self._on_round = on_round
-        self.record = Record()
-        self._journal = Journal(trainer)
-        self.resumed = 0
-        """Gradients per worker that the checkpoint had."""
-        self._past = 0
-        """Evaluations that the checkpoint holds and that are not made again."""
-        factor, single = scenario.workload.divergence_factor, scenario.report.single_workers
-        self._evaluations = Evaluations(trainer.workload, self.record, factor, single, on_evaluation)
-        self._load(on_evaluation)
-        self._peers = Peers(settings)
-        self._loop = EventLoop(self._peers, self._journal, self._after)
-        self._before = 0.0
-        self._evaluated = -1
-        self._awaited = False
-        """Whether an evaluation at a stated time is to come."""
+    def restored(self, stored: Stored) -> Finished:
+        raise NotKept(f"{self.title}: is another training on another cluster; run it there with simgmc run")
 
-    # running --------------------------------------------------------------------------
+    # Before the run.
 
-    def run(self) -> Finished:
-        """Train to the end (or until it diverges)."""
-        self._peers.clock.call_at(0.0, lambda _: self._evaluate(), LAST_OF_INSTANT)
+    sends_first_alone = False
+
+    def predict(self, noise: Workload) -> list[CostPrediction]:
+        total = self.milestones(noise.batches_per_epoch).total()
+        peers, gradients = self._on_noise(self.trainer(noise), PREDICTED)
+        if not gradients and not peers.stopped:
+            raise SimgmcError(f"methods.{self.method.name}: diverges before the first gradient is there")
+        if peers.stopped:
+            total = int(gradients)
+        factor = 1.0 if peers.stopped else total / gradients
+        sent, server = peers.sent_by_workers * factor, (peers.into_server + peers.out_of_server) * factor
+        name, time = self.method.name, peers.now * factor
+        return [CostPrediction(one, name, total, time, sent, server, False, peers.stopped) for one in self.points]
+
+    def send_first(self, noise: Callable[[int], Workload], note: Callable[[Message], None]) -> None:
+        trainer = self.trainer(noise(self.scenario.workload.workers))
+        trainer.on_message = note
+        self._on_noise(trainer, FIRST)
+
+    def _on_noise(self, trainer: PerWorkerTrainer, gradients: int) -> tuple[Peers, float]:
+        """So many gradients a worker, on average; and how many were finished: fewer where noise diverges."""
+        peers, workers = Peers(self.settings(self.points[0])), trainer.workload.workers
+
+        def after(loop: EventLoop) -> None:
+            if sum(loop.gradients) >= gradients * workers:
+                peers.stop()
+
+        loop = EventLoop(peers, trainer, after)
         try:
-            self._loop.run()
-            if self._loop.diverged:
-                raise DivergenceError(self._trainer.diverged)
-            if self._peers.stopped:
-                self._evaluate()
-        except DivergenceError as error:
-            self.record.diverged, self.record.diverged_round = str(error), int(self._mean_gradients)
-        return self._finished()
+            loop.run()
+        except DivergenceError:
+            peers.stop()
+        finally:
+            trainer.close()
+        return peers, sum(loop.gradients) / workers
 
-    def _at_stated_time(self, seconds: float) -> None:
-        """Evaluate at the next multiple of so many simulated seconds (this very instant, if it is one).
+    def rehearse(self, workload: Workload) -> Needed:
+        from simgmc.experiment.preflight import rehearsal  # loads torch
 
-        Asked for only where there is something new to see: the multiples in between may be many.
-        """
-
-        def evaluate(_: Any) -> None:
-            self._awaited = False
-            self._evaluate()
-
-        self._awaited = True
-        now = self._peers.now
-        time = math.ceil(now / seconds) * seconds
-        self._peers.clock.call_at(time if time >= now else time + seconds, evaluate, LAST_OF_INSTANT)
-
-    @property
-    def _mean_gradients(self) -> float:
-        return sum(self._loop.gradients) / len(self._loop.gradients)
-
-    def _after(self, loop: EventLoop) -> None:
-        """The end of an instant at which gradients were finished."""
-        now = self._mean_gradients
-        over = self._milestones.over_by_clock(now)
-        if over or self._milestones.due_by_clock(now, self._before):
-            self._evaluate()
-        elif self._milestones.seconds is not None and not self._awaited and int(now) != self._evaluated:
-            self._at_stated_time(self._milestones.seconds)
-        if int(now) > int(self._before):
-            self._on_round(int(now) - 1, self._peers.now)
-        self._before = now
-        if over:
-            self._peers.stop()
-            return
-        asked = self._interruption.asked
-        if self._checkpoints is not None and not self._journal.replaying and (asked or self._checkpoints.due()):
-            self.save()
-        self._interruption.obey()
-
-    def _evaluate(self) -> None:
-        trainer, peers = self._trainer, self._peers
-        number = int(self._mean_gradients)
-        if number == self._evaluated:
-            return  # stated times may come more often than gradients, or together with a milestone
-        self._evaluated = number
-        if self._past:
-            self._past -= 1
-            return
-        self._evaluations.add(
-            number,
-            trainer.epoch,
-            trainer.report().train_loss,
-            trainer.model(),
-            trainer.other_models(),
-            trainer.models(),
-            others=trainer.metrics(),
-            time=peers.now,
-            bytes_up=peers.sent_by_workers,
-            bytes_down=peers.received_by_workers,
+        return rehearsal.of_events(
+            lambda noise: rehearsal.smaller(self, noise.d / workload.d).trainer(noise),
+            workload,
+            self.scenario,
+            self.method,
+            self.settings(self.points[0]),
         )
 
-    def _finished(self) -> Finished:
-        peers, loop = self._peers, self._loop
-        spent = loop.spent()
-        parts = dict(zip(CATEGORIES, spent.mean(axis=0), strict=True))
-        breakdown = Breakdown(
-            rounds=int(self._mean_gradients),
-            sim_time_s=peers.now,
-            **{f"{part}_s": float(seconds) for part, seconds in parts.items()},
-            bytes_sent_by_workers=peers.sent_by_workers,
-            bytes_received_by_workers=peers.received_by_workers,
-            bytes_into_server=peers.into_server,
-            bytes_out_of_server=peers.out_of_server,
-            rcc=None,
-            diverged=self.record.diverged_round,
-            evaluations=len(self.record.states),
-            stopped=peers.stopped,
+    def record_bytes(self) -> float:
+        return GRADIENT_RECORD * self.scenario.workload.workers
+
+    def freed_bytes(self, vector: int) -> float:
+        return vector * self.scenario.workload.workers if vector < KEPT else 0
+
+    # After the run.
+
+    def explain(
+        self,
+        directory: RunDirectory,
+        found: Sequence[tuple[GridPoint, Breakdown]],
+        details: Callable[[], Mapping[SeriesKey, Details]],
+    ) -> Iterator[Explanation]:
+        """From the time of its workers and the bytes over its links: on another cluster it would be another training."""
+        for point, breakdown in found:
+            settings, known = self.settings(point), details().get(self.series(point))
+            network = settings.payload_graph.edges
+            used = {}
+            for link in known.links if known else ():
+                ends = link.source, link.destination
+                room = network[ends]["bandwidth"] * breakdown.sim_time_s
+                used[ends] = link.bytes / room if room else 0.0
+            parts = {part: getattr(breakdown, f"{part}_s") for part in PARTS}
+            yield self.explanation(point, bottleneck_of(parts, used, self.waiting), breakdown.stopped)
+
+    def can_watch(self, directory: RunDirectory) -> bool:
+        return True  # a journal that is missing is named when it is read
+
+    def watch(self, directory: RunDirectory, point: GridPoint, window: Callable[[int], tuple[int, int]]) -> Watched:
+        """By the journal. Workers have rounds of their own: the window is that in which the chosen ones take place."""
+        settings, seconds = self.settings(point), directory.breakdowns()[self.series(point)].sim_time_s
+        journal, peers = directory.read_journal(self.key), Peers(settings)
+        ends = _again(peers, journal, seconds).round_ends
+        total = min(map(len, ends))
+        first, last = window(total)
+        begin = min(own[first - 1] for own in ends) if first else 0.0
+        end = max(own[last] for own in ends)
+        # What is under way at the window's end becomes known when it is over.
+        after = max(min((time for time in own if time > end), default=seconds) for own in ends)
+
+        def round_at(time: float) -> int:
+            return (2 if time > end else 1) if time >= begin else 0 if time >= 2 * begin - end else -1
+
+        recorder = Recorder(1, 1)
+        _again(Peers(settings, recorder, round_at), journal, min(after, seconds))
+        found = recorder.timeline(settings.workers, np.array([[begin] * len(ends), [end] * len(ends)]))
+        own_rounds = {
+            host: tuple((n, b, e) for n, (b, e) in enumerate(zip([0.0, *own], own, strict=False)) if begin < e <= end)
+            for host, own in zip(settings.workers, ends, strict=True)
+        }
+
+        def plain(spans: tuple[Span, ...]) -> tuple[Span, ...]:
+            return tuple(replace(span, label=span.label.removeprefix("round 1").removeprefix(": ")) for span in spans)
+
+        bandwidth = np.array(peers.fabric.links.bandwidth)
+        used = np.nan_to_num(peers.link_bytes / bandwidth / seconds) if seconds else np.zeros(len(bandwidth))
+        loads = zip(peers.fabric.links.names, used.tolist(), peers.link_bytes.tolist(), strict=True)
+        return Watched(
+            (first, last),
+            replace(found, rounds=own_rounds, actions=plain(found.actions), carried=plain(found.carried)),
+            {link: share for link, share, carried in loads if carried > 0},
+            total,
+            seconds,
         )
-        links = traffic(peers.fabric.links.names, peers.link_bytes, peers.link_messages)
-        details = Details(
-            spent, np.array(loop.gradients), links, dict(loop.staleness), stale=self._trainer.algorithm.stale
-        )
-        return Finished(self.record, breakdown, details, self._journal.to_array())
 
-    # checkpoints ----------------------------------------------------------------------
 
-    def save(self) -> None:
-        """Write a checkpoint of this instant."""
-        from simgmc.training.saved_state import to_arrays
+@dataclass
+class EventsFinished:
+    """What an asynchronous training gave on its cluster."""
 
-        arrays, plain = to_arrays(self._trainer.state_dict())
-        states = [dataclasses.asdict(state) for state in self.record.states]
-        where = f"{int(self._mean_gradients)} gradients a worker"
-        self._checkpoints.save(
-            {**arrays, "journal": self._journal.to_array()}, {"at": where, "trainer": plain, "states": states}
-        )
+    training: AsynchronousTraining
+    outcome: Outcome
+    series: Series
+    journal: np.ndarray
+    """What its programs said to the event loop, see :class:`simgmc.training.journal.Journal`."""
 
-    def _load(self, on_evaluation: Callable[[State], None]) -> None:
-        found = None if self._checkpoints is None else self._checkpoints.load()
-        if found is None:
-            return
-        from simgmc.training.saved_state import from_arrays
+    def keep(self, directory: RunDirectory) -> None:
+        directory.write_journal(self.training.key, self.journal)
 
-        arrays, plain = found
-        if "journal" not in arrays:
-            raise SimgmcError(
-                f"{self._checkpoints.file}: is not a checkpoint of a training under the clock; remove it to train anew"
-            )
-        self._journal = Journal(self._trainer, arrays.pop("journal"))
-        self._trainer.load_state_dict(from_arrays(arrays, plain["trainer"], self._trainer.workload.device))
-        self.record.states += [State(**state) for state in plain["states"]]
-        self._past = len(self.record.states)
-        self.resumed = int(self._trainer.gradients)
-        for state in self.record.states:
-            on_evaluation(state)
+    def check(self, point: GridPoint) -> None:
+        """All of it is known."""
+
+    def on(self, point: GridPoint, on_round: Callable[[int, float], None] | None = None) -> Series:
+        """Its one cluster is that of all its points."""
+        return self.series
+
+
+def _again(peers: Peers, journal: np.ndarray, until: float) -> EventLoop:
+    """The events of a finished training up to some time, without training."""
+    loop = EventLoop(peers, Journal(None, journal), lambda loop: None)
+    peers.clock.call_at(until, lambda _: peers.stop(), LAST_OF_INSTANT)
+    loop.run()
+    return loop

@@ -11,8 +11,12 @@ from simgmc.algorithms import ALGORITHMS
 from simgmc.core.errors import show_value
 from simgmc.core.quantities import time_text
 from simgmc.core.units import Quantity, is_rate
+from simgmc.experiment.training import Training
 from simgmc.network.collectives import FIRST_K
 from simgmc.network.conditions.transport import IDEAL
+from simgmc.results.directory.checkpoint import CHECKPOINTS, Checkpoints
+from simgmc.results.directory.run_directory import RunDirectory
+from simgmc.results.directory.scenario_changes import heading
 from simgmc.scenario import Scenario, ScenarioFile
 from simgmc.scenario.cluster import Cluster
 from simgmc.scenario.workload import Method
@@ -38,6 +42,24 @@ def print_cluster(console: Console, file: ScenarioFile) -> None:
     times = scenario.cluster.compute
     stated = (f"{name} {_short(getattr(times, name))}" for name in ("gradient", "compression", "aggregation"))
     line(console, "times", ", ".join(stated))
+
+
+def print_resumed(console: Console, plan: list[Training], directory: RunDirectory, goes_on_with: str) -> None:
+    """The lines on a run that goes on; ``goes_on_with``: the heading that its scenario would have now."""
+    finished = directory.finished()
+    whole = sum(all(training.series(point) in finished for point in training.points) for training in plan)
+    parts = [f"{whole} of {len(plan)} trainings finished before"] if finished else []
+    if (directory.path / CHECKPOINTS).is_dir():
+        for training in plan:
+            saved = Checkpoints(directory.path / CHECKPOINTS, training.key).load(arrays=False)
+            if saved is not None:
+                parts.append(f"{training.title} goes on after {saved[1]['at']}")
+    if parts:
+        line(console, "resumed", "; ".join(parts))
+    before = heading(directory.scenario_text())
+    if whole < len(plan) and before not in ("", goes_on_with):  # runs from before it was written have none
+        was, now = (" and ".join(text.replace("# ", "").splitlines()) for text in (before, goes_on_with))
+        line(console, "note", f"was begun with {was}; goes on with {now}, which need not round alike")
 
 
 def gossip_lines(scenario: Scenario, spectral_gap: bool = True) -> list[str]:
@@ -72,7 +94,7 @@ _WITHOUT_WEIGHTS = {
     "pairwise": "in pairs, half of each",
     "asynchronous gossip": "1 / (1 + out-degree) to each and kept",
 }
-"""What methods make of their neighbours' models that the clock drives."""
+"""What an asynchronous method makes of the models that come from its neighbours."""
 
 
 def describe(scenario: Scenario) -> str:

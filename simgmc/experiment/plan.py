@@ -8,110 +8,13 @@ part in it, every cluster gives another training.
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
-
-from simgmc.algorithms import ALGORITHMS
-from simgmc.core.errors import SimgmcError, show_value
-from simgmc.costs.steps import Participation
-from simgmc.network import ClusterSettings
-from simgmc.results.directory.run_directory import COLLECTIVE_KEY, SeriesKey
+from simgmc.core.errors import SimgmcError
+from simgmc.experiment.asynchronous import AsynchronousTraining
+from simgmc.experiment.synchronous import SynchronousTraining
+from simgmc.experiment.training import Training, bound, cluster_keys, is_asynchronous, series_key, training_values
 from simgmc.scenario import GridPoint, Scenario
 from simgmc.scenario.cluster import MEASURED, DeviceProfile
 from simgmc.scenario.workload import Method
-
-
-@dataclasses.dataclass(frozen=True)
-class Training:
-    """One training run and the clusters that it is timed on."""
-
-    method: Method
-    seed: int
-    points: tuple[GridPoint, ...]
-    """The grid points at which the method computes the same."""
-    keys: tuple[str, ...] = ()
-    """The grid's keys that change what it computes."""
-
-    @property
-    def scenario(self) -> Scenario:
-        """The training half is that of every point."""
-        return self.points[0].scenario
-
-    @property
-    def key(self) -> str:
-        """Name of this training in the run directory."""
-        return ", ".join([self.method.name, f"seed {self.seed}", *(f"{k} {v}" for k, v in self.values.items())])
-
-    @property
-    def title(self) -> str:
-        """The same for people, values as a scenario writes them."""
-        values = (
-            f"{key} = {value if isinstance(value, str) else show_value(value)}" for key, value in self.values.items()
-        )
-        return ", ".join([self.method.name, f"seed {self.seed}", *values])
-
-    @property
-    def asynchronous(self) -> bool:
-        """Whether the simulated clock drives it."""
-        return ALGORITHMS[self.method.algorithm].asynchronous
-
-    @property
-    def values(self) -> dict[str, Any]:
-        """The grid values that make it another training than the method's others."""
-        point = self.points[0]
-        keys = (*self.keys, *_cluster_keys(point, self.method)) if self.bound else self.keys
-        return {key: value for key, value in point.values.items() if key in keys}
-
-    @property
-    def participation(self) -> Participation:
-        """Who is in an average, where the clock does not drive the training."""
-        return participation(self.scenario, self.method)
-
-    @property
-    def bound(self) -> bool:
-        """Whether it is a training of its one cluster alone."""
-        return bound(self.points[0], self.method)
-
-    def series(self, point: GridPoint) -> SeriesKey:
-        """The series that this training gives on a point's cluster; the same on those that differ only
-        in a collective that the method does not use."""
-        return _series(point, self.method, self.seed)
-
-    def covers(self, point: GridPoint) -> bool:
-        """Whether one of its series is that of a point."""
-        return self.series(point) in map(self.series, self.points)
-
-
-def training_values(point: GridPoint) -> dict[str, Any]:
-    """The grid values that change what some method computes, not only when."""
-    return {key: value for key, value in point.values.items() if not _of_cluster(key)}
-
-
-def _of_cluster(key: str) -> bool:
-    return key.split(".")[0] == "cluster"
-
-
-def _cluster_keys(point: GridPoint, method: Method) -> list[str]:
-    """The grid's keys of the cluster that matter to a method: not the collective where it uses none."""
-    uses_it = point.scenario.transport(method).is_collective
-    return [key for key in point.values if _of_cluster(key) and (uses_it or key != COLLECTIVE_KEY)]
-
-
-def _series(point: GridPoint, method: Method, seed: int) -> SeriesKey:
-    return SeriesKey(method.name, point.scenario.transport(method), seed, point.values)
-
-
-def bound(point: GridPoint, method: Method) -> bool:
-    """Whether every cluster gives another training: the clock drives it, says who takes part in it, or when it is evaluated."""
-    timed = point.scenario.workload.evaluation_interval()[1] == "seconds"
-    return timed or ALGORITHMS[method.algorithm].asynchronous or participation(point.scenario, method) != "all"
-
-
-def participation(scenario: Scenario, method: Method) -> Participation:
-    """Who is in the averages of a synchronous method."""
-    if ALGORITHMS[method.algorithm].asynchronous:
-        return "all"
-    return scenario.cluster.participation(scenario.workload.workers)
 
 
 def trainings(points: list[GridPoint]) -> list[Training]:
@@ -128,10 +31,19 @@ def trainings(points: list[GridPoint]) -> list[Training]:
                 values = repr([group[0].values[key] for key in own])
                 found.setdefault((method.name, seed, values), (method, own, []))[2].extend(group)
     return [
-        Training(method, seed, tuple(share), own)
+        _kind(method)(method, seed, tuple(share), own)
         for (_, seed, _), (method, own, mine) in found.items()
         for share in _shares(mine, method)
     ]
+
+
+def of_one_seed(points: list[GridPoint]) -> list[Training]:
+    """Those of the first seed."""
+    return [training for training in trainings(points) if training.seed == points[0].scenario.seeds[0]]
+
+
+def _kind(method: Method) -> type[Training]:
+    return AsynchronousTraining if is_asynchronous(method) else SynchronousTraining
 
 
 def _keys_by_method(points: list[GridPoint]) -> list[tuple[str, ...]]:
@@ -165,10 +77,10 @@ def _computed(scenario: Scenario, number: int) -> str:
 def _shares(points: list[GridPoint], method: Method) -> list[list[GridPoint]]:
     """Points at which a method computes the same: those on whose clusters it can be replayed, and each
     cluster for itself where it cannot. Of points that it has the same series for the first."""
-    own = list({_series(point, method, 0): point for point in reversed(points)}.values())[::-1]
+    own = list({series_key(point, method, 0): point for point in reversed(points)}.values())[::-1]
     shares: dict[str | None, list[GridPoint]] = {}
     for point in own:
-        cluster = repr([point.values[key] for key in _cluster_keys(point, method)]) if bound(point, method) else None
+        cluster = repr([point.values[key] for key in cluster_keys(point, method)]) if bound(point, method) else None
         shares.setdefault(cluster, []).append(point)
     return sorted(shares.values(), key=lambda share: bound(share[0], method))
 
@@ -189,8 +101,3 @@ def require_stated_times(points: list[GridPoint], place: str) -> None:
             f"{place}: cluster.compute: nothing is trained here, so no time can be measured or taken from a profile; "
             'state the times, such as cluster.compute = { gradient = "10 ms", compression = "1 ms", aggregation = "1 GB/s" }'
         )
-
-
-def cluster_settings(scenario: Scenario, method: Method, seed: int) -> ClusterSettings:
-    """The network half of one point; compute times must be stated (resolved) by now."""
-    return scenario.cluster.settings(scenario.workload.workers, seed, method.compression_time)

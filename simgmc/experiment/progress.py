@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, TaskID, TextColumn
+from rich.progress import Progress as Bars
 from rich.table import Column
 
 from simgmc.core.quantities import number, time_text
+from simgmc.experiment.training import Training
+from simgmc.experiment.under_way.evaluations import Outcome, State
 
 LINE_SECONDS = 10.0
 """Off a terminal, how often a training that is under way prints a line."""
 
 
 class RunProgress:
-    """Listens to a :class:`simgmc.experiment.simulation.Simulation`; use as a context manager.
+    """Hears of the trainings of a run, as :class:`simgmc.experiment.training.Progress`; use as a context manager.
 
     ``metric`` is what the run is measured by, as ``report.metric`` names it.
     """
@@ -27,7 +29,7 @@ class RunProgress:
         self._trainings = trainings
         self._number = 0
         self._live = console.is_terminal
-        self._bars = Progress(
+        self._bars = Bars(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=12),
             TextColumn("{task.fields[state]}", markup=False),
@@ -37,22 +39,23 @@ class RunProgress:
             transient=True,
         )
         self._whole = self._bars.add_task("all trainings", total=trainings, state="", left="")
-        self._task: Any = None
-        self._value = self._epoch = 0.0
+        self._task: TaskID | None = None
+        self._value: float | None = 0.0
+        self._epoch = 0.0
         self._sim_time = 0.0
         self._began = self._started = self._paced = self._printed = time.monotonic()
         self._rounds = self._total = self._from = 0
         self._kept = 0
-        self._unsaid: tuple[Any, int] | None = None
+        self._unsaid: tuple[Training, int] | None = None
 
     def __enter__(self) -> RunProgress:
         self._bars.start()
         return self
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         self._bars.stop()
 
-    def skipped(self, training: Any) -> None:
+    def skipped(self, training: Training) -> None:
         """A training was finished by an earlier run."""
         self._number += 1
         self._kept += 1
@@ -63,7 +66,7 @@ class RunProgress:
         )
         self._bars.advance(self._whole)
 
-    def started(self, training: Any, rounds: int) -> None:
+    def started(self, training: Training, rounds: int) -> None:
         """A training begins."""
         self._number += 1
         self._rounds, self._total, self._from = 0, rounds, 0
@@ -72,7 +75,7 @@ class RunProgress:
         self._started = self._paced = self._printed = time.monotonic()
         self._task = self._bars.add_task(training.title, total=rounds, state="", left="")
 
-    def resumed(self, training: Any, rounds: int, where: str) -> None:
+    def resumed(self, training: Training, rounds: int, where: str) -> None:
         """The training that began goes on after so many rounds, which are only simulated again."""
         self._from = rounds
         self._line(training, f"goes on after {where}")
@@ -81,7 +84,7 @@ class RunProgress:
         """Something that was saved cannot be used."""
         self._console.print(f"warning: {message}", markup=False, highlight=False, soft_wrap=True)
 
-    def evaluated(self, training: Any, state: Any) -> None:
+    def evaluated(self, training: Training, state: State) -> None:
         """The model was evaluated."""
         self._noted(state)
         self._show()
@@ -107,18 +110,20 @@ class RunProgress:
         if self._unsaid and number + 1 >= self._unsaid[1]:  # only now is its simulated time known
             self._say()
 
-    def ended(self, training: Any, record: Any) -> None:
+    def ended(self, training: Training, outcome: Outcome) -> None:
         """A training and all its replays are finished and written."""
-        if record.states:
-            self._noted(record.states[-1])  # evaluated at simulated times, the last is not the latest that was heard of
-        if record.diverged:
-            self._line(training, f"diverged: {record.diverged}")
+        if outcome.states:
+            self._noted(
+                outcome.states[-1]
+            )  # evaluated at simulated times, the last is not the latest that was heard of
+        if outcome.diverged:
+            self._line(training, f"diverged: {outcome.diverged}")
         else:
             self._line(training, f"{self._state()}, took {time_text(time.monotonic() - self._started)}")
         self._bars.remove_task(self._task)
         self._bars.update(self._whole, completed=self._number)
 
-    def _noted(self, state: Any) -> None:
+    def _noted(self, state: State) -> None:
         own = {"accuracy": state.test_accuracy, "loss": state.test_loss}
         self._value, self._epoch = own.get(self._metric, state.others.get(self._metric)), state.epoch
 
@@ -149,7 +154,7 @@ class RunProgress:
             share = min(max(self._rounds, self._from) / max(self._total, 1), 1.0)
             self._bars.update(self._whole, completed=self._number - 1 + share, left=f"{whole} left" if whole else "")
 
-    def _line(self, training: Any, text: str) -> None:
+    def _line(self, training: Training, text: str) -> None:
         self._console.print(
             f"[{self._number}/{self._trainings}] {training.title}: {text}",
             markup=False,

@@ -1,44 +1,41 @@
-"""``simgmc run``: header, trainings, tables, plots."""
+"""The story of a run, from a scenario to its report: ``simgmc run``.
+
+    scenario -> plan -> preflight -> for each training: first cluster, costs, replays on the others -> report
+
+Each training is told how by its own kind, see :mod:`simgmc.experiment.training`; a run that was stopped goes on
+where it was, see :mod:`simgmc.results.directory.checkpoint`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import torch
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from simgmc.compression.rows import set_threads
-from simgmc.core.errors import SimgmcError
-from simgmc.core.heap import give_back
+from simgmc.core.errors import SimgmcError, out_of_memory
 from simgmc.core.interruption import Interruption
-from simgmc.core.layout import Layout
-from simgmc.core.quantities import bytes_text, time_text
 from simgmc.core.terminal import plain_console
 from simgmc.experiment.assembly import Given, WorkloadFactory
-from simgmc.experiment.explanation import explain, print_explanations
-from simgmc.experiment.header import gossip_lines, line, print_cluster
+from simgmc.experiment.explanation import explain
+from simgmc.experiment.header import print_cluster, print_resumed
 from simgmc.experiment.partition_tables import write_partition_tables
-from simgmc.experiment.plan import Training, training_values, trainings
-from simgmc.experiment.preflight.checks import late_milestones
-from simgmc.experiment.preflight.compute_times import state_times, times_of_run
-from simgmc.experiment.preflight.memory import Prediction, TooLarge, predict_memory, require_memory
-from simgmc.experiment.preflight.prediction import predict, wire_format
+from simgmc.experiment.plan import trainings
+from simgmc.experiment.preflight.compute_times import times_of_run
+from simgmc.experiment.preflight.trial import print_trial, try_out
 from simgmc.experiment.progress import RunProgress
-from simgmc.experiment.simulation import Simulation
+from simgmc.experiment.series import write_series
+from simgmc.experiment.stored import Stored
+from simgmc.experiment.training import Care, Finished, Progress, Training
 from simgmc.results.directory import run_directory
 from simgmc.results.directory.checkpoint import CHECKPOINTS, DEFAULT_EVERY, Checkpoints, check_interval
-from simgmc.results.directory.rows import cell
-from simgmc.results.directory.run_directory import COLLECTIVE_KEY, RunDirectory
+from simgmc.results.directory.run_directory import RunDirectory
 from simgmc.results.directory.run_lock import writing
-from simgmc.results.directory.scenario_changes import heading
 from simgmc.results.report import report
 from simgmc.results.series.grids import MAX_POINTS
-from simgmc.results.series.read import value_text
-from simgmc.scenario import ScenarioFile
+from simgmc.results.tables.explanations import print_explanations
+from simgmc.scenario import GridPoint, ScenarioFile
 
 
 def run(
@@ -63,173 +60,105 @@ def run(
     """
     check_interval(checkpoint_every)
     console = console or plain_console()
-    workload_of = _factory(device, data_dir, threads, given)
+    workload_of = WorkloadFactory(device, data_dir, threads, given)
     file = times_of_run(file, out, workload_of, overwrite)
-    text, keys = file.resolved(), tuple(file.grid)
+    text = file.resolved()
     if not run_directory.check_free(out, text, overwrite=overwrite) and resume:
         raise SimgmcError(f"{out} holds no run that could go on: check --out, or leave --resume away to begin one")
+
     plan = trainings(file.points)
-    needed, ways = _build_fitting(plan, workload_of)
+    trial = try_out(plan, workload_of)
+
     interruption = Interruption()
     with interruption.listening(), writing(out):
-        directory = run_directory.create(out, _computed_with(ways) + text, grid_keys=keys, overwrite=overwrite)
-        _header(console, file, workload_of, needed)
+        directory = run_directory.create(out, trial.heading + text, grid_keys=tuple(file.grid), overwrite=overwrite)
+        print_cluster(console, file)
+        print_trial(console, file, trial, workload_of)
         write_partition_tables(directory, file.points, workload_of.load)
-        _say_what_is_there(console, plan, directory, ways)
+        print_resumed(console, plan, directory, trial.heading)
+
         with RunProgress(console, len(plan), file.points[0].scenario.report.metric) as progress:
-            Simulation(file.points, directory, workload_of, progress, checkpoint_every, interruption).run()
+            run_trainings(plan, directory, workload_of, progress, checkpoint_every, interruption)
+
         report(console, directory, file.points)
         if len(file.points) <= MAX_POINTS:
-            print_explanations(console, list(explain(directory, file.points)))
+            print_explanations(console, list(explain(directory, plan)))
     return directory.path
 
 
-def _factory(device: str, data_dir: str | None, threads: int | None, given: Given | None = None) -> WorkloadFactory:
-    """Builds workloads on so many threads, which compressors use too."""
-    made = WorkloadFactory(device, data_dir, threads, given)
-    set_threads(made.threads)
-    return made
-
-
-def _build_fitting(plan: list[Training], workload_of: WorkloadFactory) -> tuple[Prediction | None, list[str]]:
-    """As :func:`_build_each`; on fewer threads, where only so the run fits into the memory."""
-    while True:
-        try:
-            return _build_each(plan, workload_of)
-        except TooLarge as error:
-            if error.threads is None:
-                raise
-            workload_of.fewer_threads(error.threads)
-            set_threads(error.threads)
-
-
-def _build_each(plan: list[Training], workload_of: WorkloadFactory) -> tuple[Prediction | None, list[str]]:
-    """Builds one workload per combination of training keys and lets every method send a first message of that size.
-
-    So what cannot be built or sent, or would not fit into the memory, fails before anything is written.
-    Returns the memory of the training that needs most, and the ways in which gradients are computed.
-    """
-    most: Prediction | None = None
-    ways: list[str] = []
-    layouts: dict[str, Layout] = {}
-    sent: set[tuple[str, str]] = set()
+def run_trainings(
+    plan: Sequence[Training],
+    directory: RunDirectory,
+    workload_of: WorkloadFactory,
+    progress: Progress,
+    checkpoint_every: float = DEFAULT_EVERY,
+    interruption: Interruption | None = None,
+) -> None:
+    """Run what is not finished yet, in the order of the plan."""
+    stored, interruption = Stored.read(directory), interruption or Interruption()
     for training in plan:
-        group = repr(training_values(training.points[0]))
-        if group not in layouts:
-            workload = workload_of(training.scenario, training.seed)
-            layouts[group] = workload.layout
-            ways.append(_way(workload))
-        if (group, training.method.name) not in sent:
-            sent.add((group, training.method.name))
-            if not training.asynchronous:
-                wire_format(training, layouts[group])
-            needed = predict_memory(training, workload)
-            require_memory(needed, workload.workers)
-            if training.asynchronous:  # whose first messages take all workers, and so the memory of a whole run
-                wire_format(training, layouts[group])
-                give_back()
-            most = max((one for one in (most, needed) if one), key=lambda one: one.total)
-    return most, list(dict.fromkeys(ways))
+        checkpoints = Checkpoints(directory.path / CHECKPOINTS, training.key, checkpoint_every, progress.warned)
+        with _memory_named(training):
+            run_training(training, stored, workload_of, Care(checkpoints, interruption, progress))
 
 
-def _way(workload: Any) -> str:
-    """How gradients are computed: device, route, precision."""
-    device = str(workload.device)
-    if workload.device.type == "cuda":
-        device = f"{device} ({torch.cuda.get_device_name(workload.device)})"
-    return f"on {device}, route: {workload.route}, {getattr(workload, 'precision', str(workload.dtype).removeprefix('torch.'))}"
+def run_training(training: Training, stored: Stored, workload_of: WorkloadFactory, care: Care) -> None:
+    """Train on the first cluster, put what that leaves on the others, and write a series for each.
 
-
-def _computed_with(ways: list[str]) -> str:
-    """The heading of the resolved scenario. Neither it nor a result depends on the number of threads."""
-    return "".join(f"# gradients {way}; torch {torch.__version__}\n" for way in ways)
-
-
-def _say_what_is_there(console: Console, plan: list[Training], directory: RunDirectory, ways: list[str]) -> None:
-    """The header's lines on a run that goes on."""
-    finished = directory.finished()
-    whole = sum(all(training.series(point) in finished for point in training.points) for training in plan)
-    parts = [f"{whole} of {len(plan)} trainings finished before"] if finished else []
-    if (directory.path / CHECKPOINTS).is_dir():
-        for training in plan:
-            saved = Checkpoints(directory.path / CHECKPOINTS, training.key).load(arrays=False)
-            if saved is not None:
-                parts.append(f"{training.title} goes on after {saved[1]['at']}")
-    if parts:
-        line(console, "resumed", "; ".join(parts))
-    before, now = heading(directory.scenario_text()), _computed_with(ways)
-    if whole < len(plan) and before not in ("", now):  # runs from before it was written have none
-        was, goes_on = (" and ".join(text.replace("# ", "").splitlines()) for text in (before, now))
-        line(console, "note", f"was begun with {was}; goes on with {goes_on}, which need not round alike")
-
-
-def dry_run(
-    file: ScenarioFile,
-    *,
-    device: str = "auto",
-    data_dir: str | None = None,
-    threads: int | None = None,
-    console: Console | None = None,
-) -> None:
-    """Print what memory the run would need, what it would send and how long it would take in simulated time."""
-    console = console or plain_console()
-    workload_of = _factory(device, data_dir, threads)
-    file = state_times(file, workload_of)
-    needed, _ = _build_fitting(_one_seed(file), workload_of)
-    _header(console, file, workload_of, needed)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="prediction (nothing is trained)", title_justify="left")
-    keys = tuple(file.grid) or (COLLECTIVE_KEY,)
-    for column in ("method", *keys):
-        table.add_column(column.removeprefix("cluster."), no_wrap=True)
-    for column in ("rounds", "simulated time", "sent by workers", "through the server"):
-        table.add_column(column, justify="right", no_wrap=True)
-    bounded, stops = False, []
-    for training in _one_seed(file):
+    What an earlier run has finished is not trained again.
+    """
+    directory, on_round = stored.directory, None
+    missing = [point for point in training.points if training.series(point) not in stored.finished]
+    if training.is_kept(stored, missing):
+        care.checkpoints.remove()  # of a run that was killed just before it did
+        if not missing:
+            care.progress.skipped(training)
+            return
+        finished = training.restored(stored)
+        care.progress.started(training, len(finished.outcome.rounds))
+        for state in finished.outcome.states:
+            care.progress.evaluated(training, state)
+        on_round = care.progress.round_done
+    else:
         workload = workload_of(training.scenario, training.seed)
-        for found in predict(training, workload.layout, workload.batches_per_epoch):
-            bounded |= found.upper_bound
-            sign = "≤ " if found.upper_bound else ""
-            transport = str(training.series(found.point).transport)
-            values = {key: value_text(cell(value)) for key, value in found.point.values.items()} | {
-                COLLECTIVE_KEY: transport
-            }
-            if found.stopped:
-                where = ", ".join([transport, *(values[key] for key in keys if key != COLLECTIVE_KEY)])
-                stops.append(f"{found.method} ({where}) ends early: {found.stopped}")
-            through = sign + bytes_text(found.bytes_server) if found.bytes_server else "-"
-            numbers = str(found.rounds), sign + time_text(found.sim_time_s), bytes_text(found.bytes_up), through
-            table.add_row(Text(found.method), *(Text(values[key]) for key in keys), *numbers)
-    console.print(table)
-    if bounded:
-        console.print(
-            "≤: sparse supports taken as independent on every worker; real ones overlap, so the server sends less."
-        )
-    for stop in stops:
-        console.print(stop, markup=False, highlight=False, soft_wrap=True)
+        # Only what is kept of it may be missing: then the first cluster asks for the rounds again.
+        first = (missing or training.points)[0]
+        with care.interruption.held():
+            finished = training.train(workload, first, care)
+            finished.keep(directory)
+            _write(training, missing[:1], finished, directory, care.progress)
+            care.checkpoints.remove()
+        missing = missing[1:]
+    _write(training, missing, finished, directory, care.progress, on_round)
+    care.progress.ended(training, finished.outcome)
 
 
-def _one_seed(file: ScenarioFile) -> list[Training]:
-    first = file.points[0].scenario.seeds[0]
-    return [training for training in trainings(file.points) if training.seed == first]
-
-
-def _header(
-    console: Console, file: ScenarioFile, workload_of: WorkloadFactory, needed: Prediction | None = None
+def _write(
+    training: Training,
+    points: Sequence[GridPoint],
+    finished: Finished,
+    directory: RunDirectory,
+    progress: Progress,
+    on_round: Callable[[int, float], None] | None = None,
 ) -> None:
-    print_cluster(console, file)
-    scenario = file.points[0].scenario
-    workload = workload_of(scenario, scenario.seeds[0])
-    what = scenario.workload.describe(workload.d)
-    for late in late_milestones(file, workload.batches_per_epoch):
-        line(console, "note", late)
-    line(console, "workload", f"{what}; gradients {_way(workload)}")
-    if needed is not None:
-        line(console, "memory", str(needed))
-    if workload_of.threads < workload_of.threads_wanted:
-        used = f"{workload_of.threads} of {workload_of.threads_wanted}"
-        line(console, "threads", f"{used}: what more of them hold at once would not fit into the memory")
-    first = {training.method.name: training for training in reversed(_one_seed(file))}
-    for training in (first[method.name] for method in scenario.methods):
-        line(console, "wire", f"{training.method.name}: {wire_format(training, workload.layout)}")
-    for gossip in gossip_lines(scenario):
-        line(console, "gossip", gossip)
+    """The series of a finished training on these points' clusters; ``on_round`` hears of replayed rounds."""
+    for point in points:
+        key, series = training.series(point), finished.on(point, on_round)
+        if why := series.breakdown.stopped:
+            where = [key.method, str(key.transport), *(value for _, value in key.grid), f"seed {key.seed}"]
+            progress.warned(f"{', '.join(where)}: ended early: {why}")
+        write_series(directory, key, series)
+
+
+@contextmanager
+def _memory_named(training: Training) -> Iterator[None]:
+    """Names the training in which the memory ran out, and what can be done."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise SimgmcError(
+            f"{training.title}: the memory ran out; what was finished or saved is kept, and the same command goes on from there, "
+            "once other programs leave more or with fewer --threads"
+        ) from None

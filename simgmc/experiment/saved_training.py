@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from simgmc.costs import log as stored_costs
-from simgmc.experiment.record import Record, State
+from simgmc.experiment.under_way.evaluations import Outcome, State
 from simgmc.results.directory.checkpoint import Checkpoints
 
 
@@ -19,7 +19,7 @@ class SavedTraining:
     comes to the same point.
     """
 
-    def __init__(self, checkpoints: Checkpoints, trainer: Any, record: Record):
+    def __init__(self, checkpoints: Checkpoints, trainer: Any, record: Outcome):
         self._checkpoints, self._trainer, self._record = checkpoints, trainer, record
 
     def due(self) -> bool:

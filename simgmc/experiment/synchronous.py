@@ -1,234 +1,279 @@
-"""A synchronous training under way: rounds as the cluster asks for them, and what they leave."""
+"""Synchronous trainings: rounds are trained once, and their costs put on every cluster."""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import math
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from simgmc.core.errors import DivergenceError
-from simgmc.core.heap import Holes
-from simgmc.core.interruption import Interruption
-from simgmc.costs.steps import Average, Compute, Membership, Mix, Round, RoundCosts, Step, with_everybody
-from simgmc.experiment.evaluations import Evaluations
-from simgmc.experiment.record import Milestones, Record
-from simgmc.experiment.saved_training import SavedTraining
-from simgmc.results.directory.checkpoint import Checkpoints
-from simgmc.scenario import Scenario
+import numpy as np
 
-if TYPE_CHECKING:  # for annotations alone: replays load no torch
-    from simgmc.training.rounds import StackedRound
+from simgmc.core.errors import DivergenceError, SimgmcError
+from simgmc.costs.steps import Average, Compute, Mix, RoundCosts
+from simgmc.experiment.series import Series, series_of_rounds
+from simgmc.experiment.stored import Stored
+from simgmc.experiment.training import Care, CostPrediction, NotKept, Training, Watched, participation
+from simgmc.experiment.under_way.evaluations import Outcome, State
+from simgmc.experiment.under_way.rounds import RoundsUnderWay
+from simgmc.network import ClusterSettings, Timing, simulate
+from simgmc.network.cluster.timeline import Recorder
+from simgmc.results.directory.details import Details
+from simgmc.results.directory.rows import cell
+from simgmc.results.directory.run_directory import Breakdown, RunDirectory, SeriesKey
+from simgmc.results.tables.explanations import Explanation
+from simgmc.scenario import GridPoint
+from simgmc.workloads.workload import Workload
 
+if TYPE_CHECKING:  # for annotations alone, as they load torch
+    from simgmc.compression.message import Message
+    from simgmc.training.stacked import StackedTrainer
+    from simgmc.workloads.gradients.rehearsal import Needed
 
-class CommunicationCost:
-    """Counts the relative communication cost: GMC paper eq. (9), reading U.
-
-    Floats that the server receives and sends, one copy per worker, over the 2 K d that
-    dense messages would take in every iteration; an iteration is one gradient on every
-    worker. Messages that no average takes do not count, nor copies for workers that are not
-    there. Without a server, in gossip, the floats that all workers send and receive: a dense
-    message to each of n neighbours in every iteration is n.
-    """
-
-    def __init__(self, workers: int, d: int):
-        self._workers, self._d = workers, d
-        self._floats = self._gradients = 0
-
-    def add(self, costs: RoundCosts) -> None:
-        """Count one more round."""
-        for step in costs:
-            if isinstance(step, Average):
-                self._floats += step.floats_in_all
-            elif isinstance(step, Mix):
-                self._floats += 2 * int(step.floats[step.edges[:, 0]].sum())
-            elif isinstance(step, Compute):
-                self._gradients += step.gradients
-
-    @property
-    def ratio(self) -> float | None:
-        """The cost so far; None before the first gradient."""
-        return self._floats / (2 * self._workers * self._d * self._gradients) if self._gradients else None
+PREDICTED = 10
+"""Rounds on random gradients that a prediction looks at."""
+EXPLAINED = 30
+"""Rounds of each series that an explanation looks at."""
+_AHEAD = 4
+"""Rounds after a watched window that are simulated, for the traffic of workers that are ahead."""
+ROUND_RECORD = 400
+"""Bytes that the record of one round takes, and of one worker in it:"""
+WORKER_RECORD = 40
+KEPT = 2**25
+"""Freed blocks up to this size stay with the process (glibc): of stacked tensors about two."""
 
 
-class _Watched:
-    """A round under way; tells the training what it cost once it is over, and where it diverges."""
+class SynchronousTraining(Training):
+    """A training whose mathematics does not depend on the clock, unless it says who takes part."""
 
-    def __init__(self, under_way: StackedRound, live: SynchronousTraining, number: int):
-        self._under_way, self._live, self._number = under_way, live, number
-        self._counted = False
+    def trainer(self, workload: Workload) -> StackedTrainer:
+        from simgmc.experiment.assembly import build_stacked_trainer  # loads torch
 
-    def step(self, number: int) -> Step | None:
-        """As of the round."""
-        step = self._noting(self._under_way.step, number)
-        if self._under_way.over:
-            self.finish()
-        return step
+        return build_stacked_trainer(self, workload, participation(self.scenario, self.method))
 
-    def resolve(self, number: int, membership: Membership) -> Average:
-        """As of the round."""
-        return self._noting(self._under_way.resolve, number, membership)
+    def train(self, workload: Workload, point: GridPoint, care: Care) -> RoundsFinished:
+        """The point's workers pull the rounds, each is trained when the first of them needs it."""
+        trainer, milestones = self.trainer(workload), self.milestones(workload.batches_per_epoch)
+        most = milestones.total()
+        per_round = trainer.algorithm.gradients(most, workload.batches_per_epoch) / most
+        care.progress.started(self, milestones.total(per_round))
 
-    def finish(self) -> None:
-        """Everybody has left the round, or is through with it."""
-        if not self._counted:
-            self._counted = True
-            self._live.count(self._under_way.finish(), self._number)
+        def evaluated(state: State) -> None:
+            care.progress.evaluated(self, state)
 
-    def _noting(self, do: Callable[..., Any], *arguments: Any) -> Any:
+        under_way = RoundsUnderWay(trainer, milestones, self.scenario, evaluated, care.checkpoints, care.interruption)
+        if done := under_way.resume():
+            care.progress.resumed(self, done, f"round {done}")
+            for state in under_way.outcome.states:
+                evaluated(state)
+
+        def round_done(number: int, time: float) -> None:
+            under_way.round_done(number, time)
+            care.progress.round_done(number, time)
+
+        rounds = under_way.rounds()
+        timing = simulate(self.settings(point), rounds, round_done)
+        under_way.over(len(timing.round_end))
+        if len(self.points) > 1 and not self.bound:
+            under_way.rest(rounds)  # that cluster stopped before the training's end; another may not
+        return RoundsFinished(self, under_way.outcome, first=(point, timing))
+
+    def is_kept(self, stored: Stored, missing: Sequence[GridPoint]) -> bool:
+        """Costs that end where every cluster stopped are not enough for another one."""
         try:
-            return do(*arguments)
-        except DivergenceError as error:
-            self._live.diverged_in(self._number, error)
-            raise
+            return self.restored(stored).known is None or not missing
+        except NotKept:
+            return False  # or damaged, or of a training that is not finished
 
+    def restored(self, stored: Stored) -> RoundsFinished:
+        """Costs, and the evaluations of that series which has most of them."""
+        path, again = stored.directory.path, "give the same simgmc run command again to finish or restore it"
+        key = stored.longest(self.method.name, self.seed, {name: cell(value) for name, value in self.values.items()})
+        if key is None:
+            raise NotKept(f"{path}: the training {self.title!r} is not finished; {again}")
+        if not stored.directory.has_costs(self.key):
+            raise NotKept(f"{path}: the costs of {self.title!r} are missing; {again}")
+        try:
+            rounds = stored.directory.read_costs(self.key)
+        except SimgmcError as error:
+            raise NotKept(f"{error}; {again}") from None
+        breakdown, states = stored.finished[key], stored.states(key)
+        order, known = [state.round for state in states], breakdown.rounds
+        in_order = order[0] == 0 and all(a < b for a, b in itertools.pairwise(order))
+        if known > len(rounds) or not in_order or not self._are_costs(rounds):
+            raise NotKept(f"{path}: the costs of {self.title!r} do not belong to its evaluations; {again}")
+        outcome = Outcome(rounds, states, breakdown.rcc, diverged_round=breakdown.diverged)
+        if outcome.diverged_round is not None:
+            outcome.diverged = f"round {outcome.diverged_round}"
+        whole = known == len(rounds) and (outcome.diverged is not None or self._is_whole(outcome))
+        return RoundsFinished(self, outcome, known=None if whole else known, kept_in=str(path))
 
-class SynchronousTraining:
-    """Trains round by round, as the first cluster asks for rounds, and keeps the record.
+    def _are_costs(self, rounds: list[RoundCosts]) -> bool:
+        """Whether costs are those of this many workers."""
+        workers = self.scenario.workload.workers
+        steps = [step for costs in rounds for step in costs]
+        mixes = [step for step in steps if isinstance(step, Mix)]
+        return (
+            all(len(step.up) == workers for step in steps if isinstance(step, Average))
+            and all(len(step.nbytes) == workers == len(step.floats) for step in mixes)
+            and all(step.edges.ndim == 2 and (not step.edges.size or step.edges.max() < workers) for step in mixes)
+        )
 
-    Training ends early where a number is no longer finite, or where an evaluation finds a
-    loss too far above the start's (see :class:`~simgmc.experiment.evaluations.Evaluations`). Between two
-    rounds it is saved from time to time, and when the run is asked to stop.
-    """
+    def _is_whole(self, outcome: Outcome) -> bool:
+        """Whether stored rounds are all of it; the number of gradients per epoch follows from its last evaluation."""
+        gradients = np.cumsum(
+            [sum(step.gradients for step in costs if isinstance(step, Compute)) for costs in outcome.rounds]
+        )
+        last = outcome.states[-1]
+        if last.round != len(outcome.rounds) or not last.round or not last.epoch > 0:
+            return False
+        per_epoch = float(gradients[last.round - 1]) / last.epoch
+        return self.milestones(per_epoch).over(last.round, int(gradients[-1]))
 
-    def __init__(
+    # Before the run.
+
+    sends_first_alone = True
+
+    def predict(self, noise: Workload) -> list[CostPrediction]:
+        trainer = self.trainer(noise)
+        rounds: list[RoundCosts] = []
+        gradients = 0.0
+        try:
+            while len(rounds) < PREDICTED:
+                rounds.append(trainer.next_round().with_everybody())
+                gradients = trainer.gradients / len(rounds)
+        except DivergenceError as error:  # at a huge rate noise diverges, too; what went before was sent
+            if not rounds:
+                raise SimgmcError(f"methods.{self.method.name}: {error}") from None
+        total = self.milestones(noise.batches_per_epoch).total(gradients)
+        # The first round of a method with memory differs from the steady state.
+        steady = rounds[len(rounds) // 2 :]
+        sparse = any(isinstance(step, Average) and not step.summable for costs in steady for step in costs)
+        predictions = []
+        for point in self.points:
+            timing = simulate(self.settings(point), steady)
+            finished = len(timing.round_end) if timing.stopped else total
+            factor = 1.0 if timing.stopped else total / len(steady)
+            server = float(timing.into_server.sum() + timing.out_of_server.sum())
+            predictions.append(
+                CostPrediction(
+                    point,
+                    self.method.name,
+                    finished,
+                    timing.total * factor,
+                    timing.sent_by_workers.sum() * factor,
+                    server * factor,
+                    sparse and server > 0,
+                    timing.stopped,
+                )
+            )
+        return predictions
+
+    def send_first(self, noise: Callable[[int], Workload], note: Callable[[Message], None]) -> None:
+        trainer = self.trainer(noise(1))  # one worker's are like everybody's
+        trainer.on_message = note
+        trainer.next_round().with_everybody()
+
+    def rehearse(self, workload: Workload) -> Needed:
+        from simgmc.experiment.preflight import rehearsal  # loads torch
+
+        return rehearsal.of_rounds(
+            lambda noise: rehearsal.smaller(self, noise.d / workload.d).trainer(noise), workload, self.scenario
+        )
+
+    def record_bytes(self) -> float:
+        return ROUND_RECORD + WORKER_RECORD * self.scenario.workload.workers
+
+    def freed_bytes(self, vector: int) -> float:
+        stacked = vector * self.scenario.workload.workers
+        return 2.2 * stacked if stacked < KEPT else 0
+
+    # After the run.
+
+    def explain(
         self,
-        trainer: Any,
-        milestones: Milestones,
-        scenario: Scenario,
-        on_evaluation: Any,
-        checkpoints: Checkpoints | None = None,
-        interruption: Interruption | None = None,
-    ):
-        self._trainer = trainer
-        self._milestones = milestones
-        self._communication = CommunicationCost(trainer.workload.workers, trainer.workload.d)
-        self.record = Record()
-        factor, single = scenario.workload.divergence_factor, scenario.report.single_workers
-        self._evaluations = Evaluations(trainer.workload, self.record, factor, single, on_evaluation)
-        self._saved = SavedTraining(checkpoints, trainer, self.record) if checkpoints else None
-        self._interruption = interruption or Interruption()
-        self._waiting: dict[int, dict[str, Any]] = {}
-        """What an evaluation needs of states whose time is not known yet, by the rounds finished."""
-        self._losses: dict[int, tuple[float, int]] = {}
-        """Sum and number of all minibatch losses after so many rounds: of the states that wait, and of those evaluated then."""
-        self._holes = Holes()
-        self._time = 0.0
-        self._diverged: DivergenceError | None = None
-        self.diverged_within = False
-        """Whether training diverged in the middle of a round, as it was told who takes part."""
-
-    def resume(self) -> int:
-        """Go on from the last checkpoint, if there is one; returns the rounds that are finished."""
-        if self._saved is not None and self._saved.restore(self._waiting, self._losses):
-            for costs in self.record.rounds:
-                self._communication.add(costs)
-            self.record.rcc = self._communication.ratio
-        return len(self.record.rounds)
-
-    def rounds(self) -> Iterator[Round]:
-        """The costs of every round, computed when they are asked for; first those of finished ones.
-
-        Each is to be over before the next is asked for.
-        """
-        trainer, milestones, record = self._trainer, self._milestones, self.record
-        for number in range(len(record.rounds)):
-            self._interruption.obey()
-            yield record.rounds[number]
-        number = trainer.rounds
+        directory: RunDirectory,
+        found: Sequence[tuple[GridPoint, Breakdown]],
+        details: Callable[[], Mapping[SeriesKey, Details]],
+    ) -> Iterator[Explanation]:
+        """The first rounds of a series are put on the same cluster again, and on one with twice the
+        bandwidth, and on one with half the latency."""
+        if not directory.has_costs(self.key):
+            raise NotKept("its costs are missing")
         try:
-            if not record.states:
-                self._evaluations.add(**self._now())
-            while not milestones.over(trainer.rounds, trainer.gradients):
-                before, number = trainer.gradients, trainer.rounds + 1
-                under_way = _Watched(trainer.next_round(), self, number)
-                yield under_way
-                if record.diverged is not None:
-                    return
-                under_way.finish()
-                if self._diverged is not None:
-                    raise self._diverged
-                if milestones.due(trainer.rounds, trainer.gradients, before):
-                    # Where it is held already its losses are counted: asked again, there would be none.
-                    self._evaluations.add(**(self._waiting.get(trainer.rounds) or self._now()))
-                self._keep()
-        except DivergenceError as error:
-            record.diverged, record.diverged_round = str(error), number
+            rounds = directory.read_costs(self.key)
+        except SimgmcError as error:
+            raise NotKept(str(error)) from None
+        if not self._are_costs(rounds):
+            raise NotKept("its costs are of another number of workers")
+        for point, breakdown in found if rounds else ():
+            settings, some = self.settings(point), rounds[: min(EXPLAINED, breakdown.rounds)]
+            timing = simulate(settings, some)
+            changed = [] if settings.leaves_out else [_scaled(settings, bandwidth=2.0), _scaled(settings, latency=0.5)]
+            shares = [simulate(other, some).total / timing.total if timing.total else 1.0 for other in changed]
+            faster, nearer = shares or (None, None)
+            exposed = timing.exposed if float(timing.communication.sum()) > 0 else None
+            bound_by = timing.bottleneck(self.waiting)
+            yield self.explanation(point, bound_by, breakdown.stopped, exposed, faster, nearer, timing.chosen)
 
-    def rest(self, rounds: Iterator[Round]) -> None:
-        """Train to the end where no cluster asks for rounds any more."""
-        with contextlib.suppress(DivergenceError):
-            for left in rounds:
-                with_everybody(left, self._trainer.workload.workers)
+    def can_watch(self, directory: RunDirectory) -> bool:
+        return directory.has_costs(self.key)
 
-    def diverged_in(self, number: int, error: DivergenceError) -> None:
-        """Training has diverged in a round that some have begun, if not all take part in it, or nobody."""
-        self.diverged_within = self._trainer.participation != "all"
-        self.record.diverged, self.record.diverged_round = str(error), number
+    def watch(self, directory: RunDirectory, point: GridPoint, window: Callable[[int], tuple[int, int]]) -> Watched:
+        costs = directory.read_costs(self.key)
+        total = min(directory.breakdowns()[self.series(point)].rounds, len(costs))
+        first, last = window(total)
+        settings, recorder = self.settings(point), Recorder(first, last)
+        timing = simulate(settings, itertools.islice(costs, min(last + 1 + _AHEAD, total)), recorder=recorder)
+        whole = simulate(settings, costs)
+        used = zip(whole.links, whole.utilisation.tolist(), whole.link_bytes.tolist(), strict=True)
+        return Watched(
+            (first, last),
+            recorder.timeline(settings.workers, timing.round_end),
+            {link: share for link, share, carried in used if carried > 0},
+            len(whole.round_end),
+            whole.total,
+        )
 
-    def count(self, costs: RoundCosts, number: int) -> None:
-        """Keep what a round cost."""
-        self.record.rounds.append(costs)
-        self._communication.add(costs)
-        self.record.rcc = self._communication.ratio
-        if self._milestones.seconds is not None:
-            progress = self._trainer.report()
-            self._waiting[number] = self._now(progress)
-            total, count = self._losses.get(number - 1, (0.0, 0))
-            needed = self._waiting.keys() | {state.round for state in self.record.states}
-            for other in self._losses.keys() - needed:
-                del self._losses[other]
-            self._losses[number] = total + progress.loss_sum, count + progress.loss_count
 
-    def over(self, rounds: int) -> None:
-        """The cluster is done and has seen so many rounds to their end. Where training diverged in the
-        middle of one, rounds and evaluations that some workers never finished are not kept."""
-        states = self.record.states
-        if self.diverged_within:
-            del self.record.rounds[rounds:]
-            states[:] = [state for state in states if state.round <= rounds]
-        states.sort(key=lambda state: state.round)
-        if self._milestones.seconds is not None:
-            # Only now is it known which rounds were evaluated: the last one comes before those that it is ahead of.
-            before = (0.0, 0)
-            for place, state in enumerate(states):
-                if state.round:
-                    total, count = (now - then for now, then in zip(self._losses[state.round], before, strict=True))
-                    states[place] = dataclasses.replace(state, train_loss=total / count if count else None)
-                    before = self._losses[state.round]
+@dataclass
+class RoundsFinished:
+    """The costs of all rounds, which can be put on any cluster, and the evaluations between them."""
 
-    def _keep(self) -> None:
-        if self._saved is not None and (self._interruption.asked or self._saved.due()):
-            self._saved.save(self._waiting, self._losses)
-        self._holes.look()
-        self._interruption.obey()
+    training: SynchronousTraining
+    outcome: Outcome
+    first: tuple[GridPoint, Timing] | None = None
+    """The point whose cluster pulled the rounds, and what came of it."""
+    known: int | None = None
+    """Rounds up to which evaluations are known, where every cluster so far stopped before the training's end."""
+    kept_in: str = ""
+    """The run directory that it was restored from."""
 
-    def round_done(self, number: int, time: float) -> None:
-        """The cluster's last worker finished a round (from 0) at this simulated time: evaluate the
-        state before it, where a stated time lies in between."""
-        step, before = self._milestones.seconds, self._time
-        self._time = time
-        if step is None or self._diverged is not None:
-            return
-        held = self._waiting.pop(number, None)  # after `number` rounds: the state until now
-        stated = math.ceil(before / step - 1e-12) * step
-        if held is not None and stated < time and number not in {state.round for state in self.record.states}:
-            try:
-                self._evaluations.add(**held, time=stated)
-            except DivergenceError as error:
-                self._diverged = error
+    def keep(self, directory: RunDirectory) -> None:
+        directory.write_costs(self.training.key, self.outcome.rounds)
 
-    def _now(self, progress: Any = None) -> dict[str, Any]:
-        """What an evaluation needs of the present state; ``progress``: what the trainer reports, if it was asked."""
-        trainer = self._trainer
-        progress = progress or trainer.report()
-        return {
-            "round": progress.round,
-            "epoch": progress.epoch,
-            "train_loss": progress.train_loss,
-            "model": trainer.model(),
-            "points": trainer.other_models(),
-            "workers": trainer.models(),
-            "rcc": self.record.rcc,
-        }
+    def check(self, point: GridPoint) -> None:
+        if self.known is not None:
+            timing = simulate(self.training.settings(point), self.outcome.rounds)
+            if timing.stopped is None or len(timing.round_end) > self.known:
+                raise SimgmcError(
+                    f"{self.kept_in}: {self.training.title!r} stopped after round {self.known} on its cluster, "
+                    "and what came after was not kept; train on the other cluster with simgmc run"
+                )
+
+    def on(self, point: GridPoint, on_round: Callable[[int, float], None] | None = None) -> Series:
+        """The rounds are replayed there, if that is not where they were trained."""
+        if self.first is not None and self.first[0] is point:
+            timing = self.first[1]
+        else:
+            timing = simulate(self.training.settings(point), self.outcome.rounds, on_round)
+        left_out = participation(self.training.scenario, self.training.method) != "all"
+        return series_of_rounds(self.outcome, timing, left_out)
+
+
+def _scaled(settings: ClusterSettings, bandwidth: float = 1.0, latency: float = 1.0) -> ClusterSettings:
+    graph = settings.graph.copy()
+    for _, _, link in graph.edges(data=True):
+        link["bandwidth"] *= bandwidth
+        link["latency"] *= latency
+    return replace(settings, graph=graph)

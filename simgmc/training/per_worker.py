@@ -125,10 +125,10 @@ class PerWorkerTrainer:
         return sum(run.gradients for run in self.runs)
 
     def close(self) -> None:
-        """Let go of every state and message: the events still to come refer to the trainer, and it to them."""
+        """Let go of every state, message and the workload: the events still to come refer to the trainer, and it to them."""
         self.runs.clear()
         self._messages.clear()
-        del self.server
+        del self.server, self.workload
 
     # what the event loop calls --------------------------------------------------------------
 

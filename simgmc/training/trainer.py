@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-if typing.TYPE_CHECKING:
+from simgmc.algorithms.worker import Algorithm
+from simgmc.workloads.workload import Workload
+
+if TYPE_CHECKING:  # for annotations alone, as they load torch
     from torch import Tensor
 
-    from simgmc.algorithms.worker import Algorithm
+    from simgmc.compression.message import Message
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,9 @@ class Trainer(Protocol):
     """
 
     algorithm: Algorithm
-    workload: Any
+    workload: Workload
     """Gives gradients and evaluations."""
-    on_message: Callable[[Any], None]
+    on_message: Callable[[Message], None]
     """Hears of every message that is sent."""
 
     @property

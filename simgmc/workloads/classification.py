@@ -6,7 +6,6 @@ import functools
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -33,6 +32,7 @@ from simgmc.workloads.gradients.precision import autocast, check_precision, kern
 from simgmc.workloads.gradients.rehearsal import LiveTensors, PassMemory
 from simgmc.workloads.gradients.replicas import Replicas
 from simgmc.workloads.gradients.split import GROUP, SplitEngine, linear_stack
+from simgmc.workloads.workload import Evaluation, PassBytes
 
 T = TypeVar("T")
 
@@ -40,30 +40,6 @@ EVALUATION_BATCH = {"cpu": 250, "cuda": 2000}
 """Test samples that go through the model together: fixed, as sums round by it."""
 EVALUATION_TOKENS = {"cpu": 8000, "cuda": 64000}
 """The same for text, where a sample is a block of tokens."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Mean cross-entropy and the share of right answers on the whole test set (per token, for text).
-
-    A problem without a test set gives its objective as the loss and no accuracy. ``others``
-    are further values by name (gap, distance).
-    """
-
-    loss: float
-    accuracy: float | None
-    others: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class PassBytes:
-    """Bytes of tensors at the worst moment of one worker's gradient, of one test batch, of taking one minibatch."""
-
-    gradient: int
-    evaluation: int
-    batch: int
-    workspace: int
-    """Of what a thread holds beside tensors, in either pass."""
 
 
 class ClassificationWorkload:
@@ -85,6 +61,9 @@ class ClassificationWorkload:
             with dropout), "cuda graph", "cuda streams".
         fallback: why a CUDA graph could not be captured, else None.
     """
+
+    components = 0
+    """Training on data is no finite sum of fixed parts: minibatches are drawn, and augmented, anew."""
 
     def __init__(
         self,
@@ -198,6 +177,10 @@ class ClassificationWorkload:
             "its gradients failed", lambda: self._engine.several(list(ranks), at.detach(), batches, out, losses)
         )
         return out, losses
+
+    def component_gradient(self, worker: int, at: Tensor, index: int) -> tuple[Tensor, Tensor]:
+        """There are none, see :attr:`components`."""
+        raise NotImplementedError("training on data has no components")
 
     def evaluate(self, point: Tensor) -> Evaluation:
         """Loss and accuracy on the whole test set at ``point`` (d,).

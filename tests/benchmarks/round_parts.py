@@ -27,7 +27,7 @@ import torch
 from rich.console import Console
 
 from simgmc.cli import _toml_value
-from simgmc.experiment import building, simulation
+from simgmc.experiment import assembly, synchronous
 from simgmc.experiment import run as running
 from simgmc.experiment.assembly import Given
 from simgmc.results import report as reporting
@@ -95,9 +95,9 @@ def watch(device: str) -> Watch:
     StackedRound._averaged = found.timed("aggregate", StackedRound._averaged)
     StackedRound._mix = found.timed("aggregate", StackedRound._mix)
     StackedRound._run = found.timed("update", StackedRound._run)
-    simulation.simulate = found.timed("simulate", simulation.simulate)
+    synchronous.simulate = found.timed("simulate", synchronous.simulate)
     reporting.draw_plots = found.timed("plots", reporting.draw_plots)
-    known, build = set(), building.build_trainer
+    known, build = set(), assembly.build_stacked_trainer
 
     def built(*arguments):
         trainer = build(*arguments)
@@ -107,7 +107,7 @@ def watch(device: str) -> Watch:
                 type(field).__call__ = found.timed("compress", type(field).__call__)
         return trainer
 
-    simulation.build_trainer = built
+    assembly.build_stacked_trainer = built
     return found
 
 

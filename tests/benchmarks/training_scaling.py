@@ -63,6 +63,7 @@ def measure(content: dict) -> None:
 
     from simgmc.experiment import run as running
     from simgmc.experiment.assembly import Given
+    from simgmc.experiment.preflight import trial
     from simgmc.scenario import ScenarioFile
     from simgmc.workloads.classification import ClassificationWorkload
     from simgmc.workloads.data.catalogue import Dataset
@@ -77,8 +78,8 @@ def measure(content: dict) -> None:
     data = Dataset(
         "given", images, labels, images[:500], labels[:500], 10, np.full(shape[0], 120.0), np.full(shape[0], 60.0)
     )
-    predicted, predict, starts = [], running.predict_memory, []
-    running.predict_memory = lambda *given: predicted.append(predict(*given)) or predicted[-1]
+    predicted, predict, starts = [], trial.predict_memory, []
+    trial.predict_memory = lambda *given: predicted.append(predict(*given)) or predicted[-1]
     gradients = ClassificationWorkload.gradients
 
     def timed(self, at, step):

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from simgmc.experiment import run as running
 from simgmc.experiment.explanation import explain
+from simgmc.experiment.plan import trainings
 from simgmc.results.directory.run_directory import open_run
 from simgmc.scenario import ScenarioFile
 from tests.small_runs import SMALL
@@ -28,7 +29,7 @@ def explanations(tmp_path, *settings):
     }
     file = ScenarioFile(base, "small.toml", settings)
     out = running.run(file, out=tmp_path / "run", device="cpu", console=Console(file=StringIO()))
-    return list(explain(open_run(out), file.points))
+    return list(explain(open_run(out), trainings(file.points)))
 
 
 def test_a_slow_parameter_server_is_bound_by_its_link_and_twice_the_bandwidth_halves_the_transfer(tmp_path):

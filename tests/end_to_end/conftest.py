@@ -6,15 +6,16 @@ import itertools
 
 import pytest
 
-from simgmc.experiment import saved_training, simulation
+from simgmc.experiment import saved_training
+from simgmc.experiment.synchronous import SynchronousTraining
 from tests.end_to_end.stopping import Killed
 
 
 @pytest.fixture
 def trainers(monkeypatch):
     """Every trainer that was built, the last one last."""
-    built, build = [], simulation.build_trainer
-    monkeypatch.setattr(simulation, "build_trainer", lambda *arguments: built.append(build(*arguments)) or built[-1])
+    built, build = [], SynchronousTraining.trainer
+    monkeypatch.setattr(SynchronousTraining, "trainer", lambda *arguments: built.append(build(*arguments)) or built[-1])
     return built
 
 

@@ -11,7 +11,7 @@ from simgmc.algorithms import ALGORITHMS
 from simgmc.experiment.assembly import WorkloadFactory
 from simgmc.experiment.plan import trainings
 from simgmc.experiment.progress import RunProgress
-from simgmc.experiment.simulation import Simulation
+from simgmc.experiment.run import run_trainings
 from simgmc.results.directory.run_directory import create
 from simgmc.scenario import ScenarioFile
 from simgmc.training.saved_state import to_arrays
@@ -48,7 +48,7 @@ def run(file, out, every=0.0):
     directory = create(out, file.resolved(), grid_keys=tuple(file.grid))
     console = Console(file=StringIO(), width=120)
     with RunProgress(console, len(trainings(file.points)), file.points[0].scenario.report.metric) as progress:
-        Simulation(file.points, directory, WorkloadFactory("cpu", None, 1), progress, every).run()
+        run_trainings(trainings(file.points), directory, WorkloadFactory("cpu", None, 1), progress, every)
     return console.file.getvalue()
 
 

@@ -20,10 +20,8 @@ from simgmc.core.errors import SimgmcError
 from simgmc.core.randomness import generator
 from simgmc.experiment import run as running
 from simgmc.experiment.assembly import WorkloadFactory
-from simgmc.experiment.building import build_trainer
-from simgmc.experiment.evaluations import Evaluations
 from simgmc.experiment.plan import trainings
-from simgmc.experiment.record import Record
+from simgmc.experiment.under_way.evaluations import Evaluations, Outcome
 from simgmc.scenario import ScenarioFile
 from simgmc.workloads.classification import Evaluation
 
@@ -201,7 +199,7 @@ def test_a_rate_falls_over_all_rounds_however_many_gradients_these_take(method):
         ("optimizer.schedule", {"kind": "cosine", "per": "round"}),
     )
     (training,) = trainings(file.points)
-    trainer = build_trainer(training, WorkloadFactory("cpu", None, 1)(training.scenario, 3))
+    trainer = training.trainer(WorkloadFactory("cpu", None, 1)(training.scenario, 3))
     rates = [(trainer.next_round().with_everybody(), trainer.worker.lr)[1] for _ in range(12)]
     assert rates == pytest.approx([0.05 * (1 + math.cos(math.pi * t / 12)) / 2 for t in range(12)])
 
@@ -209,10 +207,10 @@ def test_a_rate_falls_over_all_rounds_however_many_gradients_these_take(method):
 @pytest.mark.parametrize("workers", [3, 5, 7, 11])
 def test_workers_that_hold_the_same_float32_numbers_are_at_no_distance(workers):
     """The rounding of their mean is not a distance, whatever the number of workers."""
-    workload, record = types.SimpleNamespace(evaluate=lambda point: Evaluation(1.0, None)), Record()
+    workload, outcome = types.SimpleNamespace(evaluate=lambda point: Evaluation(1.0, None)), Outcome()
     model = torch.from_numpy(generator(0, "model").standard_normal(1000)).float()
-    Evaluations(workload, record, 10.0, False, lambda state: None).add(0, 0.0, None, model, {}, [model] * workers)
-    assert record.states[0].others == {"consensus distance": 0.0}
+    Evaluations(workload, outcome, 10.0, False, lambda state: None).add(0, 0.0, None, model, {}, [model] * workers)
+    assert outcome.states[0].others == {"consensus distance": 0.0}
 
 
 CONVEX = {

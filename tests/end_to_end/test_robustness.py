@@ -17,8 +17,8 @@ from simgmc.commands.replay import replay
 from simgmc.commands.why import why
 from simgmc.core.errors import SimgmcError
 from simgmc.experiment import run as running
-from simgmc.experiment import simulation
 from simgmc.experiment.plan import trainings
+from simgmc.experiment.synchronous import SynchronousTraining
 from simgmc.results.directory.run_directory import create, open_run
 from simgmc.results.directory.run_lock import writing
 from simgmc.scenario import ScenarioFile
@@ -72,7 +72,7 @@ def never_trained(monkeypatch):
     def refuse(*arguments):
         raise AssertionError("trained")
 
-    monkeypatch.setattr(simulation, "build_trainer", refuse)
+    monkeypatch.setattr(SynchronousTraining, "train", refuse)
 
 
 @pytest.mark.parametrize("out", ["run", "run/../run", "link"])
@@ -162,7 +162,7 @@ def test_a_run_killed_between_the_clusters_of_a_training_goes_on_without_trainin
     tmp_path, finished, monkeypatch, kept
 ):
     count = itertools.count()
-    write = simulation.write_series
+    write = running.write_series
 
     def killed(*arguments):
         if next(count) == kept:
@@ -170,16 +170,16 @@ def test_a_run_killed_between_the_clusters_of_a_training_goes_on_without_trainin
         write(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(simulation, "write_series", killed)
+        patch.setattr(running, "write_series", killed)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path / "run", GRID)
     assert open_run(tmp_path / "run").has_costs("DMSGD, seed 3") and len(open_run(tmp_path / "run").finished()) == kept
     trained = []
-    build = simulation.build_trainer
+    train = SynchronousTraining.train
     monkeypatch.setattr(
-        simulation,
-        "build_trainer",
-        lambda training, workload: trained.append(training.key) or build(training, workload),
+        SynchronousTraining,
+        "train",
+        lambda training, *arguments: trained.append(training.key) or train(training, *arguments),
     )
     run(tmp_path / "run", GRID)
     assert trained == (["DMSGD, seed 3"] if kept == 0 else []) + ["GMC, seed 3"]

@@ -17,7 +17,7 @@ from simgmc.algorithms import ALGORITHMS
 from simgmc.experiment import assembly
 from simgmc.experiment.plan import trainings
 from simgmc.experiment.progress import RunProgress
-from simgmc.experiment.simulation import Simulation
+from simgmc.experiment.run import run_trainings
 from simgmc.results.directory.run_directory import create
 from simgmc.workloads.classification import ClassificationWorkload
 from tests.far_device import uniforms_of_the_host
@@ -38,7 +38,7 @@ def trajectory(name, out, monkeypatch, device="cpu", **how):
     directory = create(out, file.resolved(), grid_keys=())
     console = Console(file=StringIO(), width=120)
     with RunProgress(console, len(trainings(file.points)), file.points[0].scenario.report.metric) as progress:
-        Simulation(file.points, directory, assembly.WorkloadFactory(device, None, None), progress, 1e9).run()
+        run_trainings(trainings(file.points), directory, assembly.WorkloadFactory(device, None, None), progress, 1e9)
     with open(out / "metrics.csv", newline="") as stream:
         return [
             [float(row[key]) for key in ("sim_time_s", "bytes_up", "test_loss", "test_accuracy") if row[key]]

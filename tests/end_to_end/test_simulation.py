@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from simgmc.commands.dry_run import dry_run
 from simgmc.commands.replay import replay
 from simgmc.core.errors import SimgmcError
 from simgmc.costs.steps import Average
 from simgmc.experiment import run as running
-from simgmc.experiment import simulation
 from simgmc.experiment.assembly import WorkloadFactory
 from simgmc.experiment.plan import trainings
 from simgmc.results.directory.run_directory import open_run
@@ -91,14 +91,14 @@ def test_a_replay_refuses_to_change_what_is_computed(tmp_path):
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(whole, tmp_path, monkeypatch):
-    original = simulation.Simulation._run
+    original = running.run_training
 
-    def killed(self, training):
+    def killed(training, *arguments):
         if training.method.name == "DGC":
             raise KeyboardInterrupt
-        original(self, training)
+        original(training, *arguments)
 
-    monkeypatch.setattr(simulation.Simulation, "_run", killed)
+    monkeypatch.setattr(running, "run_training", killed)
     with pytest.raises(KeyboardInterrupt):
         run(scenario(), tmp_path / "killed")
     monkeypatch.undo()
@@ -179,7 +179,7 @@ def test_a_method_that_diverges_ends_and_the_others_go_on(tmp_path):
 
 def test_a_dry_run_predicts_dense_bytes_exactly_and_trains_nothing(tmp_path):
     console = Console(file=StringIO(), width=160)
-    running.dry_run(scenario(), device="cpu", console=console)
+    dry_run(scenario(), device="cpu", console=console)
     printed = console.file.getvalue()
     assert "nothing is trained" in printed
     assert not list(tmp_path.iterdir())

@@ -13,7 +13,6 @@ from simgmc.core.errors import SimgmcError
 from simgmc.experiment import run as running
 from simgmc.experiment.plan import trainings
 from simgmc.experiment.preflight.checks import check_counts, late_milestones, parameters
-from simgmc.experiment.record import Milestones
 from simgmc.scenario import ScenarioFile
 from tests.small_runs import SMALL
 
@@ -151,7 +150,7 @@ def test_the_last_round_begins_where_a_training_begins_it(period, per_epoch, epo
         "epochs": epochs,
     }
     (training,) = trainings(ScenarioFile(content, "small.toml", [("seeds", [1])]).points)
-    when, gradients, rounds = Milestones(training, per_epoch), [0], 0
+    when, gradients, rounds = training.milestones(per_epoch), [0], 0
     while not when.over(rounds, gradients[-1]):
         rounds, gradients = rounds + 1, [*gradients, gradients[-1] + period]
     assert training.method.gradients(training.scenario.workload, per_epoch) == (gradients[-1], gradients[-2])

@@ -10,13 +10,14 @@ import pytest
 import torch
 from torch import nn
 
+from simgmc.commands.dry_run import dry_run
 from simgmc.core.errors import SimgmcError
 from simgmc.core.layout import Layout
 from simgmc.experiment import run as running
 from simgmc.experiment.plan import trainings
 from simgmc.experiment.preflight import memory
+from simgmc.experiment.preflight.memory import needed_by
 from simgmc.experiment.preflight.prediction import wire_format
-from simgmc.experiment.preflight.rehearsal import needed_by
 from simgmc.scenario import ScenarioFile
 from simgmc.workloads.classification import ClassificationWorkload, PassBytes
 from simgmc.workloads.gradients import rehearsal
@@ -75,7 +76,9 @@ def rehearsed(workers, algorithm, report=None, content=None, **method):
     content["report"] |= report or {}
     (training,) = trainings(ScenarioFile(content, "test").points)
     layout = Layout(("a", "b"), ((512, 256), (256, 512)))
-    return needed_by(training, SimpleNamespace(layout=layout, workers=workers, d=layout.d)), 4.0 * workers * layout.d
+    return needed_by(
+        training, SimpleNamespace(layout=layout, workers=workers, d=layout.d, components=0)
+    ), 4.0 * workers * layout.d
 
 
 @pytest.mark.parametrize(
@@ -136,12 +139,12 @@ def test_the_header_says_what_a_run_needs(tmp_path, capsys):
 
 
 def test_a_dry_run_says_it_too_and_refuses_what_does_not_fit(monkeypatch, capsys):
-    running.dry_run(ScenarioFile(scenario(algorithm="async-sgd"), "test"))
+    dry_run(ScenarioFile(scenario(algorithm="async-sgd"), "test"))
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("memory")]
     assert "at its worst (async-sgd): now" in line
     monkeypatch.setattr(memory, "available", lambda device: 1e6)
     with pytest.raises(SimgmcError, match="workload: needs about .* has 1.00 MB free"):
-        running.dry_run(ScenarioFile(scenario(algorithm="async-sgd"), "test"))
+        dry_run(ScenarioFile(scenario(algorithm="async-sgd"), "test"))
 
 
 def test_fewer_threads_are_used_where_what_all_hold_would_not_fit(tmp_path, monkeypatch, capsys):
@@ -206,7 +209,7 @@ def test_on_cuda_the_passes_of_a_captured_round_are_there_already_and_all_worker
         training = trainings(ScenarioFile(scenario(workers=3, algorithm=algorithm), "run", ()).points)[0]
         layout = Layout.flat(1000)
         workload = SimpleNamespace(
-            workers=3, d=1000, layout=layout, dtype=torch.float32, device=torch.device("cuda"), route=route, at_once=2,
+            workers=3, d=1000, layout=layout, dtype=torch.float32, device=torch.device("cuda"), route=route, at_once=2, threads=1, components=0,
             pass_bytes=PassBytes(10**8, 10**6, 10**5, 0),
         )  # fmt: skip
         return memory.predict_memory(training, workload)
@@ -221,9 +224,10 @@ MEASURE = """
 import io, json, resource, sys
 from rich.console import Console
 from simgmc.experiment import run as running
+from simgmc.experiment.preflight import trial
 from simgmc.scenario import ScenarioFile
-predicted, predict = [], running.predict_memory
-running.predict_memory = lambda *given: predicted.append(predict(*given)) or predicted[-1]
+predicted, predict = [], trial.predict_memory
+trial.predict_memory = lambda *given: predicted.append(predict(*given)) or predicted[-1]
 running.run(ScenarioFile(json.loads(sys.argv[1]), "test"), out=sys.argv[2], console=Console(file=io.StringIO()))
 print(predicted[0].total, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """

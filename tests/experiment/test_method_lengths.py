@@ -3,8 +3,7 @@
 import pytest
 
 from simgmc.core.errors import SimgmcError
-from simgmc.experiment.assembly import WorkloadFactory
-from simgmc.experiment.building import learning_rate
+from simgmc.experiment.assembly import WorkloadFactory, learning_rate
 from simgmc.experiment.plan import trainings
 from simgmc.experiment.preflight.checks import late_milestones
 from simgmc.experiment.preflight.prediction import predict

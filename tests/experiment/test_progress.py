@@ -9,7 +9,7 @@ from rich.console import Console
 from simgmc.experiment import progress as of_progress
 from simgmc.experiment.plan import trainings
 from simgmc.experiment.progress import RunProgress
-from simgmc.experiment.record import Record, State
+from simgmc.experiment.under_way.evaluations import Outcome, State
 from simgmc.scenario import ScenarioFile
 from tests.small_runs import SMALL
 
@@ -26,7 +26,7 @@ def test_values_of_the_grid_are_printed_as_the_scenario_writes_them():
     with RunProgress(console, len(plan)) as progress:
         for training in plan:
             progress.started(training, 10)
-            progress.ended(training, Record(states=[State(10, 1.0, 0.5, 0.5, 0.75)]))
+            progress.ended(training, Outcome(states=[State(10, 1.0, 0.5, 0.5, 0.75)]))
     printed = console.file.getvalue().splitlines()
     name = plan[0].method.name
     assert printed[0].startswith(

@@ -5,10 +5,9 @@ import pytest
 
 from simgmc.algorithms import ALGORITHMS
 from simgmc.core.layout import Layout
-from simgmc.experiment.asynchronous import AsynchronousTraining
-from simgmc.experiment.building import build_asynchronous_trainer, build_trainer
-from simgmc.experiment.plan import cluster_settings, trainings
-from simgmc.experiment.record import Milestones
+from simgmc.experiment.plan import trainings
+from simgmc.experiment.under_way.evaluations import Milestones
+from simgmc.experiment.under_way.events import EventsUnderWay
 from simgmc.training.saved_state import from_arrays, to_arrays
 from simgmc.workloads.problems.quadratic import Quadratics
 from simgmc.workloads.problems.quadratic_workload import QuadraticWorkload
@@ -41,14 +40,15 @@ def trained(name, device):
     """What some rounds leave: sizes of messages, evaluations, state; saved and restored in between."""
     (training,) = trainings(fifty_rounds_of(name).points)
     work = workload(device)
-    if training.asynchronous:
-        trainer = build_asynchronous_trainer(training, work)
-        settings = cluster_settings(training.scenario, training.method, training.seed)
-        record = AsynchronousTraining(trainer, settings, Short(training, 1.0), training.scenario).run().record
-        return [(state.time, state.test_loss, dict(state.others)) for state in record.states], to_arrays(
+    if ALGORITHMS[name].asynchronous:
+        trainer = training.trainer(work)
+        settings = training.settings(training.points[0])
+        under_way = EventsUnderWay(trainer, settings, Short(training.scenario, training.method, 1.0), training.scenario)
+        under_way.run()
+        return [(state.time, state.test_loss, dict(state.others)) for state in under_way.outcome.states], to_arrays(
             trainer.state_dict()
         )
-    trainer = build_trainer(training, work)
+    trainer = training.trainer(work)
     found = []
     for _ in range(4):
         FarDevice.waits.clear()
@@ -60,7 +60,7 @@ def trained(name, device):
             *map(work.evaluate, trainer.models()),
         ]
         arrays, plain = to_arrays(trainer.state_dict())
-        trainer = build_trainer(training, work)
+        trainer = training.trainer(work)
         trainer.load_state_dict(from_arrays(dict(arrays), plain, work.device))
     assert device == "cpu" or waits <= WAITS.get(name, waits)
     return found, (arrays, plain)

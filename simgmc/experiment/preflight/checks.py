@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from simgmc.core.errors import DivergenceError, SimgmcError
-from simgmc.experiment.plan import training_values
+from simgmc.experiment.training import training_values
 from simgmc.scenario import GridPoint, Scenario, ScenarioFile
-from simgmc.scenario.workload import DataWorkload
+from simgmc.scenario.workload import DataWorkload, Method, Workload
 
 
 def check_counts(file: ScenarioFile) -> None:
@@ -29,7 +29,7 @@ def require_count(place: str, count: int, d: int) -> None:
 
 
 @contextmanager
-def keys_named(method: Any) -> Iterator[None]:
+def keys_named(method: Method) -> Iterator[None]:
     """Puts before what is wrong the keys of the method that it must be due to."""
     try:
         yield
@@ -83,7 +83,7 @@ def late_milestones(file: ScenarioFile, batches_per_epoch: float | None = None) 
     return lines
 
 
-def _length(workload: Any, method: Any, per_epoch: float | None, per: str) -> tuple[float, str] | None:
+def _length(workload: Workload, method: Method, per_epoch: float | None, per: str) -> tuple[float, str] | None:
     """The first epoch at which a milestone has no effect, and the training's length in words; None where it is not known."""
     epochs = method.epochs(workload)
     if per_epoch is None:
@@ -101,7 +101,7 @@ def _distinct(file: ScenarioFile) -> list[GridPoint]:
     return list({repr(training_values(point)): point for point in reversed(file.points)}.values())[::-1]
 
 
-def counts_of(method: Any) -> Iterator[tuple[str, int]]:
+def counts_of(method: Method) -> Iterator[tuple[str, int]]:
     """Every ``count`` of a method's compressors, with its key."""
     waiting: list[tuple[str, Any]] = [
         (f"methods.{method.name}.{key}", chosen.options) for key, chosen in method.compressors().items()

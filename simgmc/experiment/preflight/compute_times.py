@@ -15,17 +15,20 @@ import torch
 from simgmc.compression import build
 from simgmc.core.errors import SimgmcError
 from simgmc.core.randomness import Randomness, generator
-from simgmc.experiment.plan import times_are_stated, training_values
+from simgmc.experiment.plan import times_are_stated
+from simgmc.experiment.training import training_values
 from simgmc.results.directory.scenario_changes import changes, refusal
 from simgmc.scenario import Scenario, ScenarioFile
 from simgmc.scenario.cluster import MEASURED, DeviceProfile
+from simgmc.scenario.components import Component
 from simgmc.scenario.devices import DEVICES
+from simgmc.workloads.workload import Workload
 
 REPETITIONS, WARM_UP = 15, 3
 
 
 def times_of_run(
-    file: ScenarioFile, out: str | Path, workload_of: Callable[[Scenario, int], Any], overwrite: bool
+    file: ScenarioFile, out: str | Path, workload_of: Callable[[Scenario, int], Workload], overwrite: bool
 ) -> ScenarioFile:
     """The file with its times stated; a stopped run goes on with the times that it measured."""
     there = [Path(out) / name for name in ("scenario.toml", "metrics.csv")]
@@ -61,7 +64,7 @@ def _with_times_of(before: ScenarioFile, file: ScenarioFile) -> ScenarioFile:
     return file.with_settings(settings)
 
 
-def state_times(file: ScenarioFile, workload_of: Callable[[Scenario, int], Any]) -> ScenarioFile:
+def state_times(file: ScenarioFile, workload_of: Callable[[Scenario, int], Workload]) -> ScenarioFile:
     """The same file with every time stated: measured on this device, or from the profile.
 
     A rerun of the result is the same run, on any machine.
@@ -106,7 +109,7 @@ def _milliseconds(seconds: float) -> str:
     return f"{seconds * 1e3!r} ms"
 
 
-def gradient_seconds(workload: Any, repetitions: int = REPETITIONS) -> float:
+def gradient_seconds(workload: Workload, repetitions: int = REPETITIONS) -> float:
     """Median seconds of one worker's gradient on this device, warm, nothing else running.
 
     On the CPU: one thread, the worker's minibatch included. On CUDA: launched kernel by kernel,
@@ -119,25 +122,25 @@ def gradient_seconds(workload: Any, repetitions: int = REPETITIONS) -> float:
     return seconds
 
 
-def _compression_seconds(chosen: Any, workload: Any) -> float:
+def _compression_seconds(chosen: Component, workload: Workload) -> float:
     """Of one vector."""
     compressor = build(chosen.name, workload.layout, **chosen.options)
     vector = _noise(workload, 1)
     return _median_seconds(lambda: compressor(vector, Randomness(0, 0, 0, [0])), workload.device)
 
 
-def _aggregation_seconds(workload: Any) -> float:
+def _aggregation_seconds(workload: Workload) -> float:
     """To add one dense message of every worker."""
     vectors = _noise(workload, workload.workers)
     return _median_seconds(lambda: vectors.sum(dim=0), workload.device)
 
 
-def _noise(workload: Any, rows: int) -> torch.Tensor:
+def _noise(workload: Workload, rows: int) -> torch.Tensor:
     drawn = generator(0, "timing").standard_normal((rows, workload.d), dtype="float32")
     return torch.from_numpy(drawn).to(workload.device)
 
 
-def _median_seconds(task: Callable[[], Any], device: torch.device, repetitions: int = REPETITIONS) -> float:
+def _median_seconds(task: Callable[[], object], device: torch.device, repetitions: int = REPETITIONS) -> float:
     seconds = []
     for _ in range(WARM_UP + repetitions):
         start = time.perf_counter()

@@ -1,7 +1,7 @@
 """The memory that a run will need, predicted before its state is allocated.
 
 What is there already (the program, the data, one model) is measured; what comes is counted: the state
-of N workers x d and a round's temporaries from a rehearsal on a small model (see rehearsing.py), the
+of N workers x d and a round's temporaries from a rehearsal on a small model (see rehearsal.py), the
 activations from one gradient. Only some workers' gradients are under way at once, on the CPU so many
 for each thread: activations grow with those and never with the workers.
 """
@@ -11,29 +11,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import torch
 
 from simgmc.core import heap
 from simgmc.core.errors import SimgmcError
 from simgmc.core.quantities import bytes_text
-from simgmc.experiment.plan import Training
-from simgmc.experiment.record import Milestones
+from simgmc.experiment.preflight.checks import counts_of, keys_named, require_count
+from simgmc.experiment.training import Training
+from simgmc.workloads.gradients.rehearsal import Needed
+from simgmc.workloads.workload import Workload
 
 PICTURES = 25e6
 """Bytes that drawing the plots takes, at the end of a run."""
-ROUND_RECORD = 400
-"""Bytes that the record of one round takes, and of one worker in it:"""
-WORKER_RECORD = 40
-GRADIENT_RECORD = 600
-"""Bytes that one gradient leaves where the clock drives the training: its requests in the journal, mostly."""
-KEPT = 2**25
-"""Freed blocks up to this size stay with the process (glibc): about two stacked tensors; one, where every worker has its own."""
 WORKER_SIMULATED = 200e3
 """Bytes that the network simulation holds for a worker."""
 
 
 @dataclass(frozen=True)
-class Prediction:
+class MemoryPrediction:
     """Bytes that a training needs at its worst moment."""
 
     method: str
@@ -69,55 +65,47 @@ class TooLarge(SimgmcError):
         self.threads = threads
 
 
-def predict_memory(training: Training, workload: Any) -> Prediction:
+def needed_by(training: Training, workload: Workload) -> Needed:
+    """What one training on a built workload needs beside its passes."""
+    for place, count in counts_of(training.method):
+        require_count(place, count, workload.layout.d)
+    with keys_named(training.method):
+        return training.rehearse(workload)
+
+
+def predict_memory(training: Training, workload: Workload) -> MemoryPrediction:
     """What one training on a built workload will need."""
-    from simgmc.experiment.preflight.rehearsal import needed_by
-
     workers, d, item, device = workload.workers, workload.d, workload.dtype.itemsize, workload.device.type
-    threads = getattr(workload, "threads", 1) if device == "cpu" else 1
-    at_once = getattr(workload, "at_once", min(threads, workers))
-    needed = needed_by(training, workload)
-    passes = getattr(workload, "pass_bytes", None)
-    gradient, evaluation, batch = (passes.gradient, passes.evaluation, passes.batch) if passes else (0, 0, 0)
-    workspace = passes.workspace * min(threads, workers) if passes else 0
-    if getattr(workload, "route", None) == "cuda graph":
-        import torch
-
+    threads, passes, needed = workload.threads, workload.pass_bytes, needed_by(training, workload)
+    gradient, workspace = passes.gradient, passes.workspace * min(threads, workers)
+    if workload.route == "cuda graph":
         torch.cuda.empty_cache()  # freed, but still counted as in use
         gradient = 0  # a captured round has the memory of its passes already; one at other points shares it
+    gradients = workload.at_once * gradient + workspace
+    evaluation = threads * passes.evaluation + workspace
     # parameters of a pass's own: on CUDA every worker's stay, and its point too
     own = d * item * (2 * workers if device == "cuda" else min(threads, workers)) if needed.separate else 0
     compressing = needed.per_thread * min(threads, workers)
     state = f"state of {workers} workers x {d:,}"
     # The worst of three moments: what is held in it, what comes on top, and how much of that each thread takes.
     moments = {
-        "activations": (
-            needed.gradient,
-            at_once * gradient + own + workers * batch + workspace,
-            at_once * gradient + own + workspace,
-        ),
+        "activations": (needed.gradient, gradients + own + workers * passes.batch, gradients + own),
         "messages": (needed.gradient, needed.step - needed.gradient + compressing, compressing),
-        "evaluation": (needed.evaluation, threads * evaluation + workspace, threads * evaluation + workspace),
+        "evaluation": (needed.evaluation, evaluation, evaluation),
     }
     worst = max(moments, key=lambda name: sum(moments[name][:2]))
     held, on_top, with_threads = moments[worst]
     heap.give_back()  # what trying the model has freed would be counted twice
     parts = {"now": resident(device), state: held, worst: max(0.0, on_top)}
     if device == "cpu":
-        stacked = workers * d * item
-        if training.asynchronous:
-            parts["kept by the allocator"] = stacked if d * item < KEPT else 0
-            rounds = GRADIENT_RECORD * workers
-        else:
-            parts["kept by the allocator"] = 2.2 * stacked if stacked < KEPT else 0
-            rounds = ROUND_RECORD + WORKER_RECORD * workers
-        total = Milestones(training, workload.batches_per_epoch).total()
-        parts["network"] = workers * WORKER_SIMULATED + total * rounds
+        parts["kept by the allocator"] = training.freed_bytes(d * item)
+        rounds = training.milestones(workload.batches_per_epoch).total() * training.record_bytes()
+        parts["network"] = workers * WORKER_SIMULATED + rounds
         parts["plots"] = PICTURES
-    return Prediction(training.method.name, parts, device, threads, with_threads)
+    return MemoryPrediction(training.method.name, parts, device, threads, with_threads)
 
 
-def require_memory(prediction: Prediction, workers: int) -> None:
+def require_memory(prediction: MemoryPrediction, workers: int) -> None:
     """Raises TooLarge where a run would need more than there is; nothing has been allocated yet."""
     free = available(prediction.device)
     if free is None or prediction.more <= free:
@@ -142,8 +130,6 @@ def require_memory(prediction: Prediction, workers: int) -> None:
 def resident(device: str) -> float:
     """Bytes that this process holds now."""
     if device == "cuda":
-        import torch
-
         return float(torch.cuda.memory_reserved())
     return heap.held()
 
@@ -151,8 +137,6 @@ def resident(device: str) -> float:
 def available(device: str) -> float | None:
     """Bytes that can still be allocated: of the machine or of the container, whichever is less; None if unknown."""
     if device == "cuda":
-        import torch
-
         return float(torch.cuda.mem_get_info()[0])
     found = [_machine(), *(_container(*files) for files in _CONTAINERS)]
     return min((one for one in found if one is not None), default=None)

@@ -11,13 +11,12 @@ from __future__ import annotations
 import contextlib
 import tracemalloc
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -25,6 +24,7 @@ from simgmc.compression.rows import alone
 from simgmc.core.errors import DivergenceError
 from simgmc.core.heap import give_back
 from simgmc.core.layout import Layout
+from simgmc.workloads.noise import NoiseWorkload
 
 SIZE = 40_000
 """Parameters of the small model, about."""
@@ -49,74 +49,56 @@ class Needed:
     """Whether workers compute gradients at points of their own."""
 
 
-def rehearse_rounds(make: Callable[[Noise], Any], layout: Layout, workers: int) -> Needed:
-    """What a synchronous method needs; ``make(workload)`` gives what has ``run_round()``: a round and its evaluation."""
+def rehearse_rounds(begin: Callable[[NoiseWorkload], Callable[[], None]], layout: Layout, workers: int) -> Needed:
+    """What a synchronous method needs; ``begin(workload)`` gives what runs a round and evaluates it."""
     small = _small(layout, SIZE)
-    low, high = (_rounds(make, Noise(few, small)) for few in (2, 6))
+    low, high = (_rounds(begin, few, small) for few in (2, 6))
 
-    def split(of: Callable[[Noise], float]) -> tuple[float, float]:
+    def split(of: Callable[[_Held], float]) -> tuple[float, float]:
         """For each worker, and apart from them."""
         slope = (of(high) - of(low)) / 4
         size = layout.d / small.d
         return slope * size, max(0.0, of(low) - 2 * slope) * size
 
-    step, per_thread = split(lambda noise: noise.live.peak + noise.arrays)
-    held = split(lambda noise: noise.held), split(lambda noise: noise.held_evaluating)
+    step, per_thread = split(lambda held: held.live.peak + held.arrays)
+    held = split(lambda held: held.gradients), split(lambda held: held.evaluation)
     gradient, evaluation = (one * workers + shared for one, shared in held)
     return Needed(step * workers, per_thread, gradient, evaluation, high.separate)
 
 
-def rehearse_events(run: Callable[[Noise], None], layout: Layout, workers: int, components: int = 0) -> Needed:
+def rehearse_events(run: Callable[[NoiseWorkload], None], layout: Layout, workers: int, components: int = 0) -> Needed:
     """What a method needs that the clock drives; ``run(workload)`` trains for a while, evaluations included."""
     size = min(SIZE, MAX_PARAMETERS // (workers * max(1, components)))
-    low, high = (_events(run, Noise(workers, _small(layout, of), components)) for of in (size // 4, size))
-
-    tensors, gradient, evaluation = (of * layout.d / high.d for of in (high.live.peak, high.held, high.held_evaluating))
+    less, more = _small(layout, size // 4), _small(layout, size)
+    low, high = (_events(run, workers, one, components) for one in (less, more))
+    tensors, gradient, evaluation = (of * layout.d / more.d for of in (high.live.peak, high.gradients, high.evaluation))
     # of what is not a tensor much has nothing to do with the model's size
-    arrays = max(0.0, high.arrays - low.arrays) / (high.d - low.d) * layout.d if high.d > low.d else 0.0
+    arrays = max(0.0, high.arrays - low.arrays) / (more.d - less.d) * layout.d if more.d > less.d else 0.0
     return Needed(tensors + arrays, 0.0, gradient, evaluation, True)
 
 
-class Noise:
-    """Random gradients on every worker, and a note of what is held while they are computed."""
+class _Held:
+    """Bytes that are held while noise is trained on."""
 
-    def __init__(self, workers: int, layout: Layout, components: int = 0):
-        self.workers, self.layout, self.d, self.components = workers, layout, layout.d, components
-        self.batches_per_epoch, self.device, self.dtype = 100.0, torch.device("cpu"), torch.float32
-        self._generator = torch.Generator().manual_seed(0)
-        self.live: LiveTensors | None = None
+    def __init__(self) -> None:
+        self.live = LiveTensors()
         self.separate = False
-        self.held = self.held_evaluating = 0
-        """Bytes of tensors while gradients are computed, and while a model is evaluated."""
+        self.gradients = self.evaluation = 0
+        """Of tensors while gradients are computed, and while a model is evaluated."""
         self.arrays = 0
-        """Bytes beside tensors at the worst moment, when it is over."""
+        """Beside tensors at the worst moment, when it is over."""
 
-    def initial_parameters(self) -> Tensor:
-        return torch.zeros(self.d)
+    def observe(self, moment: str, at: Tensor) -> None:
+        """As of :class:`~simgmc.workloads.noise.NoiseWorkload`."""
+        if moment == "evaluation":
+            self.evaluation = max(self.evaluation, self.live.now)
+        else:
+            self.separate = self.separate or (at.ndim > 1 and len(at) > 1)
+            self.gradients = max(self.gradients, self.live.now)
 
-    def gradients(self, at: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        self.separate = self.separate or len(at) > 1
-        return self._drawn(self.workers)
-
-    def gradients_of(self, ranks: Sequence[int], at: Tensor, steps: Sequence[int]) -> tuple[Tensor, Tensor]:
-        return self._drawn(len(ranks))
-
-    def component_gradient(self, worker: int, at: Tensor, index: int) -> tuple[Tensor, Tensor]:
-        gradients, losses = self._drawn(1)
-        return gradients[0], losses[0]
-
-    def evaluate(self, point: Tensor) -> Any:
-        self.held_evaluating = max(self.held_evaluating, self.live.now)
-        return SimpleNamespace(loss=1.0, accuracy=0.5, others={})
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """There is none."""
-        return {}
-
-    def _drawn(self, rows: int) -> tuple[Tensor, Tensor]:
-        drawn = torch.randn(rows, self.d, generator=self._generator)
-        self.held = max(self.held, self.live.now)
-        return drawn, torch.zeros(rows)
+    def noise(self, workers: int, layout: Layout, components: int = 0) -> NoiseWorkload:
+        """Of an epoch that no rehearsal comes to the end of."""
+        return NoiseWorkload(workers, layout, batches_per_epoch=100.0, components=components, observe=self.observe)
 
 
 def _small(layout: Layout, size: int) -> Layout:
@@ -126,23 +108,25 @@ def _small(layout: Layout, size: int) -> Layout:
     return Layout(layout.names, shapes)
 
 
-def _rounds(make: Callable[[Noise], Any], noise: Noise) -> Noise:
+def _rounds(begin: Callable[[NoiseWorkload], Callable[[], None]], workers: int, layout: Layout) -> _Held:
     """A few rounds of a method on some workers; where noise diverges they end, which the run itself will report."""
-    with alone(), LiveTensors() as noise.live, contextlib.suppress(DivergenceError):
-        rounds = make(noise)
-        rounds.run_round()  # what it makes once and for all is none of the arrays
+    held = _Held()
+    with alone(), held.live, contextlib.suppress(DivergenceError):
+        run_round = begin(held.noise(workers, layout))
+        run_round()  # what it makes once and for all is none of the arrays
         with _arrays() as arrays, contextlib.suppress(DivergenceError):
             for _ in range(ROUNDS - 1):
-                rounds.run_round()
-        noise.arrays = arrays.peak
-    return noise
+                run_round()
+        held.arrays = arrays.peak
+    return held
 
 
-def _events(run: Callable[[Noise], None], noise: Noise) -> Noise:
-    with alone(), LiveTensors() as noise.live, _arrays() as arrays:
-        run(noise)
-    noise.arrays = arrays.peak
-    return noise
+def _events(run: Callable[[NoiseWorkload], None], workers: int, layout: Layout, components: int) -> _Held:
+    held = _Held()
+    with alone(), held.live, _arrays() as arrays:
+        run(held.noise(workers, layout, components))
+    held.arrays = arrays.peak
+    return held
 
 
 @contextlib.contextmanager

@@ -14,10 +14,10 @@ from torch import Tensor
 from simgmc.compression.rows import on_device
 from simgmc.core.errors import SimgmcError
 from simgmc.core.layout import Layout
-from simgmc.workloads.classification import Evaluation
 from simgmc.workloads.data.catalogue import Dataset
 from simgmc.workloads.data.minibatches import Minibatches
 from simgmc.workloads.gradients.engine import one_intraop_thread
+from simgmc.workloads.workload import Evaluation, PassBytes
 
 ACCURACY = 1e-13
 """How far above the true minimum the value taken for F* may be (guaranteed by strong convexity)."""
@@ -126,6 +126,8 @@ class LogisticWorkload:
     """
 
     route = "closed form"
+    threads = at_once = 1
+    pass_bytes = PassBytes()
 
     def __init__(
         self,
@@ -166,6 +168,11 @@ class LogisticWorkload:
         self._test = LogisticObjective(test, 0.0)
         self._positive = torch.from_numpy(data.test_labels > 0)
         self._train = train.to(self.device, dtype)
+
+    @property
+    def precision(self) -> str:
+        """That of its numbers."""
+        return str(self.dtype).removeprefix("torch.")
 
     @property
     def flops(self) -> int:

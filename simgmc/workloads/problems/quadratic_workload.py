@@ -12,8 +12,8 @@ from torch import Tensor
 from simgmc.compression.rows import on_device
 from simgmc.core.layout import Layout
 from simgmc.core.randomness import generator
-from simgmc.workloads.classification import Evaluation
 from simgmc.workloads.problems.quadratic import Quadratics
+from simgmc.workloads.workload import Evaluation, PassBytes
 
 
 class QuadraticWorkload:
@@ -28,8 +28,10 @@ class QuadraticWorkload:
     batches_per_epoch = 1.0
     components = 16
     """Fixed parts of every worker's objective, for methods of finite sums."""
-    route = "closed form"
+    route, precision = "closed form", "float64"
     dtype = torch.float64
+    threads = at_once = 1
+    pass_bytes = PassBytes()
 
     def __init__(self, problem: Quadratics, seed: int, device: str | torch.device = "cpu"):
         self.problem, self.seed = problem, seed

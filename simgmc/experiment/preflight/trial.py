@@ -1,0 +1,100 @@
+"""Tries a plan before anything is written: every workload is built, every method sends a first message of that size.
+
+What cannot be built or sent, or would not fit into the memory, fails here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from rich.console import Console
+
+from simgmc.core.heap import give_back
+from simgmc.experiment.assembly import WorkloadFactory
+from simgmc.experiment.header import gossip_lines, line
+from simgmc.experiment.plan import of_one_seed
+from simgmc.experiment.preflight.checks import late_milestones
+from simgmc.experiment.preflight.memory import MemoryPrediction, TooLarge, predict_memory, require_memory
+from simgmc.experiment.preflight.prediction import wire_format
+from simgmc.experiment.training import Training, training_values
+from simgmc.scenario import ScenarioFile
+from simgmc.workloads.workload import Workload
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What was seen of a plan."""
+
+    memory: MemoryPrediction | None
+    """Of the training that needs most."""
+    routes: list[str]
+    """The ways in which gradients are computed, see :func:`gradient_route`."""
+
+    @property
+    def heading(self) -> str:
+        """The heading of the resolved scenario. Neither it nor a result depends on the number of threads."""
+        return "".join(f"# gradients {route}; torch {torch.__version__}\n" for route in self.routes)
+
+
+def try_out(plan: list[Training], workload_of: WorkloadFactory) -> Trial:
+    """Try every training; on fewer threads, where only so the run fits into the memory."""
+    while True:
+        try:
+            return _try_each(plan, workload_of)
+        except TooLarge as error:
+            if error.threads is None:
+                raise
+            workload_of.use_threads(error.threads)
+
+
+def _try_each(plan: list[Training], workload_of: WorkloadFactory) -> Trial:
+    """One workload per combination of training keys, and on it each method once."""
+    most: MemoryPrediction | None = None
+    routes: dict[str, None] = {}
+    group, tried = None, set[tuple[str, str]]()
+    for training in plan:
+        values = repr(training_values(training.points[0]))
+        if (values, training.method.name) in tried:
+            continue
+        tried.add((values, training.method.name))
+        if values != group:
+            workload, group = workload_of(training.scenario, training.seed), values
+            routes[gradient_route(workload)] = None
+        if training.sends_first_alone:
+            wire_format(training, workload.layout)
+        needed = predict_memory(training, workload)
+        require_memory(needed, workload.workers)
+        if not training.sends_first_alone:
+            wire_format(training, workload.layout)
+            give_back()  # all workers' first messages took the memory of a whole run
+        most = needed if most is None or needed.total > most.total else most
+    return Trial(most, list(routes))
+
+
+def gradient_route(workload: Workload) -> str:
+    """How gradients are computed: device, route, precision."""
+    device = str(workload.device)
+    if workload.device.type == "cuda":
+        device = f"{device} ({torch.cuda.get_device_name(workload.device)})"
+    return f"on {device}, route: {workload.route}, {workload.precision}"
+
+
+def print_trial(console: Console, file: ScenarioFile, trial: Trial, workload_of: WorkloadFactory) -> None:
+    """The header's lines on workload, memory, wire formats and gossip."""
+    scenario = file.points[0].scenario
+    workload = workload_of(scenario, scenario.seeds[0])
+    for late in late_milestones(file, workload.batches_per_epoch):
+        line(console, "note", late)
+    what = scenario.workload.describe(workload.d)
+    line(console, "workload", f"{what}; gradients {gradient_route(workload)}")
+    if trial.memory is not None:
+        line(console, "memory", str(trial.memory))
+    if workload_of.threads < workload_of.threads_wanted:
+        used = f"{workload_of.threads} of {workload_of.threads_wanted}"
+        line(console, "threads", f"{used}: what more of them hold at once would not fit into the memory")
+    first = {training.method.name: training for training in reversed(of_one_seed(file.points))}
+    for training in (first[method.name] for method in scenario.methods):
+        line(console, "wire", f"{training.method.name}: {wire_format(training, workload.layout)}")
+    for gossip in gossip_lines(scenario):
+        line(console, "gossip", gossip)

@@ -1,0 +1,103 @@
+"""One finished series, a training on one cluster: what is written of it, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from simgmc.costs.steps import Compute, RoundCosts
+from simgmc.experiment.under_way.evaluations import Outcome, State
+from simgmc.network import Timing
+from simgmc.results.directory.details import Details, ParticipationRow, traffic
+from simgmc.results.directory.run_directory import Breakdown, Evaluation, RunDirectory, SeriesKey
+
+
+@dataclass(frozen=True)
+class Series:
+    """The evaluations of a training with their times, where its time went, and what every worker and link did."""
+
+    states: Sequence[State]
+    """Each with its time and bytes."""
+    breakdown: Breakdown
+    details: Details
+
+
+def write_series(directory: RunDirectory, key: SeriesKey, series: Series) -> None:
+    """Its rows in the metrics, then its breakdown, which says how many those are."""
+    for state in series.states:
+        evaluation = Evaluation(
+            round=state.round,
+            epoch=state.epoch,
+            sim_time_s=state.time or 0.0,
+            train_loss=state.train_loss,
+            test_loss=state.test_loss,
+            test_accuracy=state.test_accuracy,
+            bytes_up=state.bytes_up,
+            bytes_down=state.bytes_down,
+            rcc=state.rcc,
+        )
+        directory.evaluated(key, evaluation, state.others)
+    directory.finish(key, series.breakdown, series.details, sum(len(state.others) for state in series.states))
+
+
+def series_of_rounds(outcome: Outcome, timing: Timing, left_out: bool = False) -> Series:
+    """A synchronous training on the cluster that gave this timing. It may have stopped before the training's end.
+
+    ``left_out``: whether workers can be left out of its averages.
+    """
+    sent, received = np.cumsum(timing.sent_by_workers), np.cumsum(timing.received_by_workers)
+    rounds = len(timing.round_end)
+
+    def timed(state: State) -> State:
+        if not state.round:
+            return state.at(state.time or 0.0)
+        last = state.round - 1
+        time = float(timing.round_end[last].max()) if state.time is None else state.time
+        return state.at(time, int(sent[last]), int(received[last]))
+
+    states = [timed(state) for state in outcome.states if state.round <= rounds]
+    seconds = timing.breakdown.sum(axis=0).mean(axis=0)
+    breakdown = Breakdown(
+        rounds=rounds,
+        sim_time_s=timing.total,
+        **seconds_by_part(timing.categories, seconds),
+        bytes_sent_by_workers=int(timing.sent_by_workers.sum()),
+        bytes_received_by_workers=int(timing.received_by_workers.sum()),
+        bytes_into_server=int(timing.into_server.sum()),
+        bytes_out_of_server=int(timing.out_of_server.sum()),
+        rcc=outcome.rcc,
+        diverged=outcome.diverged_round if rounds == len(outcome.rounds) else None,
+        evaluations=len(states),
+        stopped=timing.stopped,
+    )
+    return Series(states, breakdown, details_of_rounds(outcome.rounds, timing, left_out))
+
+
+def seconds_by_part(parts: Sequence[str], seconds: Sequence[float] | np.ndarray) -> dict[str, float]:
+    """Mean seconds of a worker, under the names of the breakdown."""
+    return {f"{part}_s": float(one) for part, one in zip(parts, seconds, strict=True)}
+
+
+def details_of_rounds(rounds: Sequence[RoundCosts], timing: Timing, left_out: bool = False) -> Details:
+    """What every worker and link did; a worker computed no gradients in a round that it missed.
+
+    ``left_out``: whether workers can be left out of averages.
+    """
+    timed = rounds[: len(timing.absent)]
+    gradients = np.array([sum(step.gradients for step in costs if isinstance(step, Compute)) for costs in timed])
+    there = (~timing.absent).astype(np.int64)
+    links = traffic(timing.links, timing.link_bytes, timing.link_messages)
+    computed = gradients.astype(np.int64) @ there
+    return Details(timing.breakdown.sum(axis=0), computed, links, participation=_participation(timing, left_out))
+
+
+def _participation(timing: Timing, left_out: bool) -> tuple[ParticipationRow, ...]:
+    """How often each worker was left out of an average, where that can be."""
+    if not left_out:
+        return ()
+    found = timing.absent, timing.lost, timing.carried
+    columns = [np.zeros(timing.absent.shape, bool) if one is None else one for one in found]
+    counts = np.stack([column.sum(axis=0) for column in columns], axis=1)
+    return tuple(ParticipationRow(worker, *row) for worker, row in enumerate(counts.tolist()))

@@ -1,0 +1,51 @@
+"""The finished series of a run directory, read once for all of its trainings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from simgmc.experiment.under_way.evaluations import State
+from simgmc.results.directory.run_directory import COLLECTIVE_KEY, Breakdown, Evaluation, RunDirectory, SeriesKey
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Everything but costs and journals, which are read when they are asked for."""
+
+    directory: RunDirectory
+    finished: dict[SeriesKey, Breakdown]
+    _evaluations: dict[SeriesKey, list[Evaluation]]
+    _others: dict[SeriesKey, dict[int, dict[str, float]]]
+
+    @classmethod
+    def read(cls, directory: RunDirectory) -> Stored:
+        """Reads all series."""
+        evaluations = directory.evaluations()
+        return cls(directory, directory.finished_among(evaluations), evaluations, directory.other_metrics())
+
+    def longest(self, method: str, seed: int, values: Mapping[str, str]) -> SeriesKey | None:
+        """The finished series of most rounds among those of a method and a seed that have these grid values."""
+        found: SeriesKey | None = None
+        for key, breakdown in self.finished.items():
+            own = {**dict(key.grid), COLLECTIVE_KEY: str(key.transport)}
+            same = (key.method, key.seed) == (method, seed) and all(own.get(k) == v for k, v in values.items())
+            if same and (found is None or breakdown.rounds > self.finished[found].rounds):
+                found = key
+        return found
+
+    def states(self, key: SeriesKey) -> list[State]:
+        """A series' evaluations, without the time and bytes that its cluster gave them."""
+        others = self._others.get(key, {})
+        return [
+            State(
+                row.round,
+                row.epoch,
+                row.train_loss,
+                row.test_loss,
+                row.test_accuracy,
+                row.rcc,
+                others.get(row.round, {}),
+            )
+            for row in self._evaluations[key]
+        ]

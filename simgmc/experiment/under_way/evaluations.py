@@ -1,0 +1,192 @@
+"""When a training under way is evaluated, what is found, and what it leaves in the end."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, MutableSequence, Sequence
+from typing import TYPE_CHECKING
+
+from simgmc.core.errors import DivergenceError
+from simgmc.costs.log import RoundLog
+from simgmc.costs.steps import RoundCosts
+from simgmc.scenario import Scenario
+from simgmc.scenario.workload import Method
+from simgmc.workloads.workload import Workload
+
+if TYPE_CHECKING:  # for annotations alone: replays evaluate nothing and do without torch
+    from torch import Tensor
+
+
+class Milestones:
+    """When a training ends and when it is evaluated, in rounds."""
+
+    def __init__(self, scenario: Scenario, method: Method, batches_per_epoch: float):
+        workload = scenario.workload
+        self._per_epoch = batches_per_epoch
+        self._rounds = method.rounds(workload)
+        self._gradients = (method.epochs(workload) or 0.0) * batches_per_epoch
+        """Of every worker, where the length is stated in epochs."""
+        self._every, self._unit = workload.evaluation_interval()
+
+    def total(self, gradients_per_round: float = 1.0) -> int:
+        """Rounds in all (an estimate where rounds differ in their number of gradients)."""
+        if self._rounds:
+            return self._rounds
+        return max(1, round(self._gradients / gradients_per_round))
+
+    def over(self, rounds: int, gradients: int) -> bool:
+        """Whether training has ended."""
+        if self._rounds:
+            return rounds >= self._rounds
+        return gradients >= max(1, round(self._gradients))
+
+    def due(self, rounds: int, gradients: int, gradients_before: int) -> bool:
+        """Whether the state after this round is to be evaluated."""
+        if self.over(rounds, gradients):
+            return True
+        if self._unit == "rounds":
+            return rounds % int(self._every) == 0
+        return self._unit == "epochs" and self._crossed(gradients, gradients_before, self._every * self._per_epoch)
+
+    @property
+    def seconds(self) -> float | None:
+        """Simulated seconds between two evaluations, where the interval is stated in time."""
+        return self._every if self._unit == "seconds" else None
+
+    def over_by_clock(self, gradients: float) -> bool:
+        """Whether a training that the clock drives has ended; ``gradients`` per worker, on average."""
+        return gradients + 1e-9 >= self.total()
+
+    def due_by_clock(self, gradients: float, before: float) -> bool:
+        """Whether a training that the clock drives is to be evaluated at this instant, by its gradients
+        per worker now and when it was last asked."""
+        step = self._every * (self._per_epoch if self._unit == "epochs" else 1)
+        return self._unit != "seconds" and self._crossed(gradients, before, step)
+
+    @staticmethod
+    def _crossed(now: float, before: float, step: float) -> bool:
+        """Whether a multiple of the step lies in (before, now]."""
+        return int(now / step + 1e-9) > int(before / step + 1e-9)
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """What an evaluation found; where the rounds decide when it was, its time and bytes are each cluster's own."""
+
+    round: int
+    epoch: float
+    train_loss: float | None
+    test_loss: float
+    test_accuracy: float | None
+    rcc: float | None = None
+    others: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """Further values by name: of the workload (gap, distance), at the method's other points, of single workers."""
+    time: float | None = None
+    """Simulated seconds of the evaluation, where they are known."""
+    bytes_up: int = 0
+    """Sent by workers until then, where ``time`` is known."""
+    bytes_down: int = 0
+    """Received by workers until then."""
+
+    def at(self, time: float, bytes_up: int = 0, bytes_down: int = 0) -> State:
+        """The same with a cluster's time and bytes."""
+        return dataclasses.replace(self, time=time, bytes_up=bytes_up, bytes_down=bytes_down)
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What a training leaves: its evaluations and, where rounds make it up, what each of them cost."""
+
+    rounds: MutableSequence[RoundCosts] = dataclasses.field(default_factory=RoundLog)
+    states: list[State] = dataclasses.field(default_factory=list)
+    rcc: float | None = None
+    """Relative communication cost of the whole training."""
+    diverged: str | None = None
+    """Why and when training was ended as it diverged, if it did."""
+    diverged_round: int | None = None
+    """The round in which it did; 0 is the start."""
+
+
+class Evaluations:
+    """Evaluates models on a workload and keeps what was found in an outcome.
+
+    ``single_workers``: evaluate the workers' own models too, where they differ. ``listener``
+    hears of every state.
+    """
+
+    def __init__(
+        self,
+        workload: Workload,
+        outcome: Outcome,
+        divergence_factor: float,
+        single_workers: bool,
+        listener: Callable[[State], None],
+    ):
+        self._workload = workload
+        self._outcome = outcome
+        self._divergence_factor = divergence_factor
+        self._single_workers = single_workers
+        self._listener = listener
+
+    def add(
+        self,
+        round: int,
+        epoch: float,
+        train_loss: float | None,
+        model: Tensor,
+        points: Mapping[str, Tensor],
+        workers: Sequence[Tensor],
+        others: Mapping[str, float] | None = None,
+        *,
+        rcc: float | None = None,
+        time: float | None = None,
+        bytes_up: int = 0,
+        bytes_down: int = 0,
+    ) -> None:
+        """Evaluate a state of the training and keep it.
+
+        ``model`` (d,) is what counts; ``points``: further ones (d,) by name; ``workers``: every
+        worker's own (d,), or none where all hold the same; ``others``: values to keep beside what
+        is found. The rest are further fields of :class:`State`.
+
+        Raises :class:`~simgmc.core.errors.DivergenceError` for a loss that is not finite, or above
+        ``divergence_factor`` times the start's (if that is above 0); the latter is kept before.
+        """
+        evaluate = self._workload.evaluate
+        found = evaluate(model)
+        if not math.isfinite(found.loss):
+            raise DivergenceError(f"round {round}: the test loss is {found.loss}")
+        values = {**found.others, **(others or {})}
+        for name, point in points.items():
+            there = evaluate(point)
+            here = {"test_loss": there.loss, "test_accuracy": there.accuracy, **there.others}
+            values |= {f"{metric} at {name}": value for metric, value in here.items() if value is not None}
+        if len(workers) > 1:
+            values |= self._of_workers(workers)
+        state = State(round, epoch, train_loss, found.loss, found.accuracy, rcc, values, time, bytes_up, bytes_down)
+        self._outcome.states.append(state)
+        self._listener(state)
+        start = self._outcome.states[0].test_loss
+        if 0 < start * self._divergence_factor < found.loss:
+            raise DivergenceError(
+                f"round {round}: the loss is {found.loss:.3g}, more than {self._divergence_factor:g} times that of the start, {start:.3g}"
+            )
+
+    def _of_workers(self, workers: Sequence[Tensor]) -> dict[str, float]:
+        """Consensus distance sqrt(mean_k |x_k - mean x|^2); mean and worst over the workers' own models."""
+        # In float64: the rounding of a float32 mean would be a distance between workers that hold the same.
+        mean = sum(point.double() for point in workers) / len(workers)
+        square = sum(float((point.double() - mean).square().sum()) for point in workers) / len(workers)
+        values = {"consensus distance": math.sqrt(square)}
+        if self._single_workers:
+            found = [self._workload.evaluate(point) for point in workers]
+            losses = [one.loss for one in found]
+            accuracies = [one.accuracy for one in found if one.accuracy is not None]
+            values |= {"test_loss mean worker": sum(losses) / len(losses), "test_loss worst worker": max(losses)}
+            if accuracies:
+                values |= {
+                    "test_accuracy mean worker": sum(accuracies) / len(accuracies),
+                    "test_accuracy worst worker": min(accuracies),
+                }
+        return values

@@ -1,0 +1,205 @@
+"""A training that the simulated clock drives: evaluated, checkpointed, and what it leaves."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from simgmc.core.errors import DivergenceError, SimgmcError
+from simgmc.core.interruption import Interruption
+from simgmc.experiment.events import EventLoop
+from simgmc.experiment.series import Series, seconds_by_part
+from simgmc.experiment.under_way.evaluations import Evaluations, Milestones, Outcome, State
+from simgmc.network import ClusterSettings
+from simgmc.network.cluster.breakdown import CATEGORIES
+from simgmc.network.cluster.peers import LAST_OF_INSTANT, Peers
+from simgmc.results.directory.checkpoint import Checkpoints
+from simgmc.results.directory.details import Details, traffic
+from simgmc.results.directory.run_directory import Breakdown
+from simgmc.scenario import Scenario
+from simgmc.training.journal import Journal, Programs
+
+if TYPE_CHECKING:  # for annotations alone, as it loads torch
+    from simgmc.training.per_worker import PerWorkerTrainer
+
+
+class EventsUnderWay:
+    """One training of a method whose order of events matters.
+
+    An evaluation, or the end, takes place when everything that happens at its instant is over. Its
+    round is the number of gradients per worker so far, rounded down; no two have the same.
+    A training that was stopped goes on from its checkpoint: the cluster is simulated again up
+    to there with the requests of the journal, then the numerics take over where they were.
+    """
+
+    def __init__(
+        self,
+        trainer: PerWorkerTrainer,
+        settings: ClusterSettings,
+        milestones: Milestones,
+        scenario: Scenario,
+        checkpoints: Checkpoints | None = None,
+        interruption: Interruption | None = None,
+        on_evaluation: Callable[[State], None] = lambda state: None,
+        on_round: Callable[[int, float], None] = lambda number, time: None,
+        programs: Programs | None = None,
+    ):
+        """``programs``: who answers the event loop, if that is not the trainer itself."""
+        self._trainer = trainer
+        self._milestones = milestones
+        self._checkpoints = checkpoints
+        self._interruption = interruption or Interruption()
+        self._on_round = on_round
+        self.outcome = Outcome()
+        self._programs = programs or trainer
+        self._journal = Journal(self._programs)
+        self.resumed = 0
+        """Gradients per worker that the checkpoint had."""
+        self._past = 0
+        """Evaluations that the checkpoint holds and that are not made again."""
+        factor, single = scenario.workload.divergence_factor, scenario.report.single_workers
+        self._evaluations = Evaluations(trainer.workload, self.outcome, factor, single, on_evaluation)
+        self._load(on_evaluation)
+        self._peers = Peers(settings)
+        self._loop = EventLoop(self._peers, self._journal, self._after)
+        self._before = 0.0
+        self._evaluated = -1
+        self._awaited = False
+        """Whether an evaluation at a stated time is to come."""
+
+    # running --------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Train to the end (or until it diverges)."""
+        self._peers.clock.call_at(0.0, lambda _: self._evaluate(), LAST_OF_INSTANT)
+        try:
+            self._loop.run()
+            if self._loop.diverged:
+                raise DivergenceError(self._trainer.diverged)
+            if self._peers.stopped:
+                self._evaluate()
+        except DivergenceError as error:
+            self.outcome.diverged, self.outcome.diverged_round = str(error), int(self._mean_gradients)
+
+    def _at_stated_time(self, seconds: float) -> None:
+        """Evaluate at the next multiple of so many simulated seconds (this very instant, if it is one).
+
+        Asked for only where there is something new to see: the multiples in between may be many.
+        """
+
+        def evaluate(_: object) -> None:
+            self._awaited = False
+            self._evaluate()
+
+        self._awaited = True
+        now = self._peers.now
+        time = math.ceil(now / seconds) * seconds
+        self._peers.clock.call_at(time if time >= now else time + seconds, evaluate, LAST_OF_INSTANT)
+
+    @property
+    def _mean_gradients(self) -> float:
+        return sum(self._loop.gradients) / len(self._loop.gradients)
+
+    def _after(self, loop: EventLoop) -> None:
+        """The end of an instant at which gradients were finished."""
+        now = self._mean_gradients
+        over = self._milestones.over_by_clock(now)
+        if over or self._milestones.due_by_clock(now, self._before):
+            self._evaluate()
+        elif self._milestones.seconds is not None and not self._awaited and int(now) != self._evaluated:
+            self._at_stated_time(self._milestones.seconds)
+        if int(now) > int(self._before):
+            self._on_round(int(now) - 1, self._peers.now)
+        self._before = now
+        if over:
+            self._peers.stop()
+            return
+        asked = self._interruption.asked
+        if self._checkpoints is not None and not self._journal.replaying and (asked or self._checkpoints.due()):
+            self.save()
+        self._interruption.obey()
+
+    def _evaluate(self) -> None:
+        trainer, peers = self._trainer, self._peers
+        number = int(self._mean_gradients)
+        if number == self._evaluated:
+            return  # stated times may come more often than gradients, or together with a milestone
+        self._evaluated = number
+        if self._past:
+            self._past -= 1
+            return
+        self._evaluations.add(
+            number,
+            trainer.epoch,
+            trainer.report().train_loss,
+            trainer.model(),
+            trainer.other_models(),
+            trainer.models(),
+            others=trainer.metrics(),
+            time=peers.now,
+            bytes_up=peers.sent_by_workers,
+            bytes_down=peers.received_by_workers,
+        )
+
+    def series(self) -> Series:
+        """What it gave, when it is over."""
+        peers, loop = self._peers, self._loop
+        spent = loop.spent()
+        breakdown = Breakdown(
+            rounds=int(self._mean_gradients),
+            sim_time_s=peers.now,
+            **seconds_by_part(CATEGORIES, spent.mean(axis=0)),
+            bytes_sent_by_workers=peers.sent_by_workers,
+            bytes_received_by_workers=peers.received_by_workers,
+            bytes_into_server=peers.into_server,
+            bytes_out_of_server=peers.out_of_server,
+            rcc=None,
+            diverged=self.outcome.diverged_round,
+            evaluations=len(self.outcome.states),
+            stopped=peers.stopped,
+        )
+        links = traffic(peers.fabric.links.names, peers.link_bytes, peers.link_messages)
+        details = Details(
+            spent, np.array(loop.gradients), links, dict(loop.staleness), stale=self._trainer.algorithm.stale
+        )
+        return Series(self.outcome.states, breakdown, details)
+
+    def journal(self) -> np.ndarray:
+        """What its programs said to the event loop, see :class:`simgmc.training.journal.Journal`."""
+        return self._journal.to_array()
+
+    # checkpoints ----------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Write a checkpoint of this instant."""
+        from simgmc.training.saved_state import to_arrays
+
+        arrays, plain = to_arrays(self._trainer.state_dict())
+        states = [dataclasses.asdict(state) for state in self.outcome.states]
+        where = f"{int(self._mean_gradients)} gradients a worker"
+        self._checkpoints.save(
+            {**arrays, "journal": self._journal.to_array()}, {"at": where, "trainer": plain, "states": states}
+        )
+
+    def _load(self, on_evaluation: Callable[[State], None]) -> None:
+        found = None if self._checkpoints is None else self._checkpoints.load()
+        if found is None:
+            return
+        from simgmc.training.saved_state import from_arrays
+
+        arrays, plain = found
+        if "journal" not in arrays:
+            raise SimgmcError(
+                f"{self._checkpoints.file}: is not a checkpoint of a training under the clock; remove it to train anew"
+            )
+        self._journal = Journal(self._programs, arrays.pop("journal"))
+        self._trainer.load_state_dict(from_arrays(arrays, plain["trainer"], self._trainer.workload.device))
+        self.outcome.states += [State(**state) for state in plain["states"]]
+        self._past = len(self.outcome.states)
+        self.resumed = int(self._trainer.gradients)
+        for state in self.outcome.states:
+            on_evaluation(state)

@@ -1,0 +1,251 @@
+"""A synchronous training under way: rounds as the cluster asks for them, and what they leave."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TypedDict, TypeVar
+
+from simgmc.core.errors import DivergenceError
+from simgmc.core.heap import Holes
+from simgmc.core.interruption import Interruption
+from simgmc.costs.steps import Average, Compute, Membership, Mix, Round, RoundCosts, Step, with_everybody
+from simgmc.experiment.saved_training import SavedTraining
+from simgmc.experiment.under_way.evaluations import Evaluations, Milestones, Outcome, State
+from simgmc.results.directory.checkpoint import Checkpoints
+from simgmc.scenario import Scenario
+from simgmc.training.trainer import Progress
+
+if TYPE_CHECKING:  # for annotations alone, as they load torch
+    from torch import Tensor
+
+    from simgmc.training.rounds import StackedRound
+    from simgmc.training.stacked import StackedTrainer
+
+T = TypeVar("T")
+
+
+class Held(TypedDict):
+    """What an evaluation needs of a state."""
+
+    round: int
+    epoch: float
+    train_loss: float | None
+    model: Tensor
+    points: dict[str, Tensor]
+    workers: list[Tensor]
+    rcc: float | None
+
+
+class CommunicationCost:
+    """Counts the relative communication cost: GMC paper eq. (9), reading U.
+
+    Floats that the server receives and sends, one copy per worker, over the 2 K d that
+    dense messages would take in every iteration; an iteration is one gradient on every
+    worker. Messages that no average takes do not count, nor copies for workers that are not
+    there. Without a server, in gossip, the floats that all workers send and receive: a dense
+    message to each of n neighbours in every iteration is n.
+    """
+
+    def __init__(self, workers: int, d: int):
+        self._workers, self._d = workers, d
+        self._floats = self._gradients = 0
+
+    def add(self, costs: RoundCosts) -> None:
+        """Count one more round."""
+        for step in costs:
+            if isinstance(step, Average):
+                self._floats += step.floats_in_all
+            elif isinstance(step, Mix):
+                self._floats += 2 * int(step.floats[step.edges[:, 0]].sum())
+            elif isinstance(step, Compute):
+                self._gradients += step.gradients
+
+    @property
+    def ratio(self) -> float | None:
+        """The cost so far; None before the first gradient."""
+        return self._floats / (2 * self._workers * self._d * self._gradients) if self._gradients else None
+
+
+class _Noted:
+    """A round under way; tells the training what it cost once it is over, and where it diverges."""
+
+    def __init__(self, under_way: StackedRound, owner: RoundsUnderWay, number: int):
+        self._under_way, self._owner, self._number = under_way, owner, number
+        self._counted = False
+
+    def step(self, number: int) -> Step | None:
+        """As of the round."""
+        step = self._noting(lambda: self._under_way.step(number))
+        if self._under_way.over:
+            self.finish()
+        return step
+
+    def resolve(self, number: int, membership: Membership) -> Average:
+        """As of the round."""
+        return self._noting(lambda: self._under_way.resolve(number, membership))
+
+    def finish(self) -> None:
+        """Everybody has left the round, or is through with it."""
+        if not self._counted:
+            self._counted = True
+            self._owner.count(self._under_way.finish(), self._number)
+
+    def _noting(self, do: Callable[[], T]) -> T:
+        try:
+            return do()
+        except DivergenceError as error:
+            self._owner.diverged_in(self._number, error)
+            raise
+
+
+class RoundsUnderWay:
+    """Trains round by round, as the first cluster asks for rounds, and keeps the outcome.
+
+    Training ends early where a number is no longer finite, or where an evaluation finds a
+    loss too far above the start's (see :class:`~simgmc.experiment.under_way.evaluations.Evaluations`). Between two
+    rounds it is saved from time to time, and when the run is asked to stop.
+    """
+
+    def __init__(
+        self,
+        trainer: StackedTrainer,
+        milestones: Milestones,
+        scenario: Scenario,
+        on_evaluation: Callable[[State], None],
+        checkpoints: Checkpoints | None = None,
+        interruption: Interruption | None = None,
+    ):
+        self._trainer = trainer
+        self._milestones = milestones
+        self._communication = CommunicationCost(trainer.workload.workers, trainer.workload.d)
+        self.outcome = Outcome()
+        factor, single = scenario.workload.divergence_factor, scenario.report.single_workers
+        self._evaluations = Evaluations(trainer.workload, self.outcome, factor, single, on_evaluation)
+        self._saved = SavedTraining(checkpoints, trainer, self.outcome) if checkpoints else None
+        self._interruption = interruption or Interruption()
+        self._waiting: dict[int, Held] = {}
+        """What an evaluation needs of states whose time is not known yet, by the rounds finished."""
+        self._losses: dict[int, tuple[float, int]] = {}
+        """Sum and number of all minibatch losses after so many rounds: of the states that wait, and of those evaluated then."""
+        self._holes = Holes()
+        self._time = 0.0
+        self._diverged: DivergenceError | None = None
+        self.diverged_within = False
+        """Whether training diverged in the middle of a round, as it was told who takes part."""
+
+    def resume(self) -> int:
+        """Go on from the last checkpoint, if there is one; returns the rounds that are finished."""
+        if self._saved is not None and self._saved.restore(self._waiting, self._losses):
+            for costs in self.outcome.rounds:
+                self._communication.add(costs)
+            self.outcome.rcc = self._communication.ratio
+        return len(self.outcome.rounds)
+
+    def rounds(self) -> Iterator[Round]:
+        """The costs of every round, computed when they are asked for; first those of finished ones.
+
+        Each is to be over before the next is asked for.
+        """
+        trainer, milestones, outcome = self._trainer, self._milestones, self.outcome
+        for number in range(len(outcome.rounds)):
+            self._interruption.obey()
+            yield outcome.rounds[number]
+        number = trainer.rounds
+        try:
+            if not outcome.states:
+                self._evaluations.add(**self._now())
+            while not milestones.over(trainer.rounds, trainer.gradients):
+                before, number = trainer.gradients, trainer.rounds + 1
+                under_way = _Noted(trainer.next_round(), self, number)
+                yield under_way
+                if outcome.diverged is not None:
+                    return
+                under_way.finish()
+                if self._diverged is not None:
+                    raise self._diverged
+                if milestones.due(trainer.rounds, trainer.gradients, before):
+                    # Where it is held already its losses are counted: asked again, there would be none.
+                    self._evaluations.add(**(self._waiting.get(trainer.rounds) or self._now()))
+                self._keep()
+        except DivergenceError as error:
+            outcome.diverged, outcome.diverged_round = str(error), number
+
+    def rest(self, rounds: Iterator[Round]) -> None:
+        """Train to the end where no cluster asks for rounds any more."""
+        with contextlib.suppress(DivergenceError):
+            for left in rounds:
+                with_everybody(left, self._trainer.workload.workers)
+
+    def diverged_in(self, number: int, error: DivergenceError) -> None:
+        """Training has diverged in a round that some have begun, if not all take part in it, or nobody."""
+        self.diverged_within = self._trainer.participation != "all"
+        self.outcome.diverged, self.outcome.diverged_round = str(error), number
+
+    def count(self, costs: RoundCosts, number: int) -> None:
+        """Keep what a round cost."""
+        self.outcome.rounds.append(costs)
+        self._communication.add(costs)
+        self.outcome.rcc = self._communication.ratio
+        if self._milestones.seconds is not None:
+            progress = self._trainer.report()
+            self._waiting[number] = self._now(progress)
+            total, count = self._losses.get(number - 1, (0.0, 0))
+            needed = self._waiting.keys() | {state.round for state in self.outcome.states}
+            for other in self._losses.keys() - needed:
+                del self._losses[other]
+            self._losses[number] = total + progress.loss_sum, count + progress.loss_count
+
+    def over(self, rounds: int) -> None:
+        """The cluster is done and has seen so many rounds to their end. Where training diverged in the
+        middle of one, rounds and evaluations that some workers never finished are not kept."""
+        states = self.outcome.states
+        if self.diverged_within:
+            del self.outcome.rounds[rounds:]
+            states[:] = [state for state in states if state.round <= rounds]
+        states.sort(key=lambda state: state.round)
+        if self._milestones.seconds is not None:
+            # Only now is it known which rounds were evaluated: the last one comes before those that it is ahead of.
+            before = (0.0, 0)
+            for place, state in enumerate(states):
+                if state.round:
+                    total, count = (now - then for now, then in zip(self._losses[state.round], before, strict=True))
+                    states[place] = dataclasses.replace(state, train_loss=total / count if count else None)
+                    before = self._losses[state.round]
+
+    def _keep(self) -> None:
+        if self._saved is not None and (self._interruption.asked or self._saved.due()):
+            self._saved.save(self._waiting, self._losses)
+        self._holes.look()
+        self._interruption.obey()
+
+    def round_done(self, number: int, time: float) -> None:
+        """The cluster's last worker finished a round (from 0) at this simulated time: evaluate the
+        state before it, where a stated time lies in between."""
+        step, before = self._milestones.seconds, self._time
+        self._time = time
+        if step is None or self._diverged is not None:
+            return
+        held = self._waiting.pop(number, None)  # after `number` rounds: the state until now
+        stated = math.ceil(before / step - 1e-12) * step
+        if held is not None and stated < time and number not in {state.round for state in self.outcome.states}:
+            try:
+                self._evaluations.add(**held, time=stated)
+            except DivergenceError as error:
+                self._diverged = error
+
+    def _now(self, progress: Progress | None = None) -> Held:
+        """What an evaluation needs of the present state; ``progress``: what the trainer reports, if it was asked."""
+        trainer = self._trainer
+        progress = progress or trainer.report()
+        return {
+            "round": progress.round,
+            "epoch": progress.epoch,
+            "train_loss": progress.train_loss,
+            "model": trainer.model(),
+            "points": trainer.other_models(),
+            "workers": trainer.models(),
+            "rcc": self.outcome.rcc,
+        }
