@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from simgmc.core.errors import SimgmcError
 from simgmc.costs.steps import Average
 from simgmc.network import collectives
-from simgmc.network.collectives import exchanges
+from simgmc.network.collectives.gossip import gossip
 from simgmc.network.collectives.schedule import Execution, Placement
 from simgmc.network.collectives.trees import double_binary_tree
 from simgmc.network.conditions.work import Duration
@@ -18,6 +18,7 @@ from simgmc.network.flows.fluid import FluidNetwork
 from simgmc.network.topology.graph import Host, worker_names
 from simgmc.network.topology.routing import Links
 from simgmc.network.topology.shapes import star, two_tier
+from simgmc.network.validation import rooted
 from tests.network.exchanges import execute, finish_times, hosts, message, uniform
 
 EXACT = 1e-9
@@ -254,7 +255,7 @@ def test_sparse_reduce_scatter_without_recorded_unions_is_refused():
 )
 @settings(max_examples=50, deadline=None)
 def test_broadcast_and_reduce_are_pipelined_chains(workers, n, bandwidth, latency, slices, which):
-    schedule = getattr(exchanges, which)(workers, 1 % workers, n, slices)
+    schedule = getattr(rooted, which)(workers, 1 % workers, n, slices)
     expected = (slices + workers - 2) * n / (slices * bandwidth) + (workers - 1) * latency
     assert max(finish_times(execute(schedule, uniform(workers, bandwidth, latency)))) == pytest.approx(
         expected, rel=EXACT
@@ -262,13 +263,13 @@ def test_broadcast_and_reduce_are_pipelined_chains(workers, n, bandwidth, latenc
 
 
 def test_gather_queues_everybody_else_at_the_root():
-    execution = execute(exchanges.gather(2, [1000, 2000, 9000, 3000]), uniform(4, 1e6, 0.01))
+    execution = execute(rooted.gather(2, [1000, 2000, 9000, 3000]), uniform(4, 1e6, 0.01))
     assert finish_times(execution)[2] == pytest.approx(0.01 + 0.006, rel=EXACT)
 
 
 def test_gossip_shares_a_senders_uplink_among_its_neighbours():
     ring = [[1, 3], [0, 2], [1, 3], [0, 2]]
-    execution = execute(exchanges.gossip(ring, [1000] * 4), uniform(4, 1e6, 0.01), [0, 0, 0, 1])
+    execution = execute(gossip(ring, [1000] * 4), uniform(4, 1e6, 0.01), [0, 0, 0, 1])
     assert finish_times(execution)[1] == pytest.approx(0.012, rel=EXACT)
     assert finish_times(execution)[0] == pytest.approx(1.012, rel=EXACT)
 

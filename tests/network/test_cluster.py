@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simgmc.core.errors import SimgmcError
+from simgmc.core.errors import DivergenceError, SimgmcError
 from simgmc.costs.steps import Compress, Compute, RoundCosts
 from simgmc.network.cluster.breakdown import CATEGORIES
 from simgmc.network.cluster.cluster import ClusterSettings, simulate
@@ -138,6 +138,17 @@ def test_rounds_are_pulled_when_the_first_worker_needs_them_and_reported_when_th
 
     simulate(cluster("ring"), rounds(), lambda number, time: log.append(("done", number)))
     assert log == [("pull", 0), ("pull", 1), ("done", 0), ("pull", 2), ("done", 1), ("done", 2)]
+
+
+def test_where_training_diverges_the_rounds_before_are_finished_by_all():
+    class Diverges(RoundCosts):
+        def resolve(self, number, membership):
+            raise DivergenceError("not finite")
+
+    slow = cluster("parameter-server", compute=ComputeTime(0.1, (1.0, 1.0, 1.0, 1.5)))
+    rounds = [round_of([1000] * 4)] * 2
+    cut = simulate(slow, [*rounds, Diverges(rounds[0]), rounds[0]])
+    assert cut.stopped is None and np.array_equal(cut.round_end, simulate(slow, rounds).round_end)
 
 
 def test_an_identity_compressor_has_no_compress_step():

@@ -256,6 +256,19 @@ def test_a_round_that_nobody_is_left_for_changes_nothing():
     run(one, range(K))
 
 
+def test_an_average_is_resolved_once_before_the_round_goes_on():
+    under_way = trainer(SGD(), "present").next_round()
+    (number,) = [place for place, step in enumerate(under_way.steps) if isinstance(step, Average)]
+    with pytest.raises(RuntimeError, match="is to be resolved before"):
+        under_way.step(number + 1)
+    everybody = Membership(frozenset(range(K)), K)
+    with pytest.raises(RuntimeError, match="step 0 is not an average that waits"):
+        under_way.resolve(0, everybody)
+    under_way.resolve(number, everybody)
+    with pytest.raises(RuntimeError, match="is not an average that waits"):
+        under_way.resolve(number, everybody)
+
+
 @pytest.mark.parametrize(
     ("name", "participation", "says"),
     [

@@ -26,7 +26,7 @@ from simgmc.network.cluster.exchange import (
 from simgmc.network.cluster.first_k import FirstKExecution, FirstKFlows, FirstKServer, Resolve
 from simgmc.network.cluster.settings import ClusterSettings
 from simgmc.network.cluster.timeline import Recorder
-from simgmc.network.collectives.exchanges import gossip
+from simgmc.network.collectives.gossip import gossip
 from simgmc.network.collectives.pieces import cut
 from simgmc.network.collectives.schedule import Execution, Placement, Schedule, Structure
 from simgmc.network.flows.clock import Clock

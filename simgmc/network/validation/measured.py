@@ -24,7 +24,6 @@ import numpy as np
 from simgmc.core.errors import SimgmcError
 from simgmc.costs.steps import Average
 from simgmc.network import collectives
-from simgmc.network.collectives import exchanges
 from simgmc.network.collectives.options import Options
 from simgmc.network.collectives.schedule import Execution, Placement, Schedule, StructureBuilder
 from simgmc.network.conditions.transport import IDEAL, Transport
@@ -33,6 +32,7 @@ from simgmc.network.flows.fluid import FluidNetwork
 from simgmc.network.topology.graph import Host, worker_names
 from simgmc.network.topology.routing import Links
 from simgmc.network.topology.shapes import star
+from simgmc.network.validation.rooted import broadcast, gather, reduce
 
 UNTOUCHED_BANDWIDTH = 1.25e9
 """Bytes/s assumed where the network was left as it was: the instances' nominal 10 Gbit/s."""
@@ -79,18 +79,16 @@ def simulated_seconds(row: dict, transport: Transport = IDEAL) -> float:
             return _segmented_ring(nodes, nbytes, bandwidth * transport.efficiency, latency, 2 * (nodes - 1), transport)
         return run(collectives.schedule("ring", _dense(nodes, nbytes), Duration(0.0)))
     if kind == "p2p":
-        return run(exchanges.broadcast(2, 0, nbytes, slices=1))
+        return run(broadcast(2, 0, nbytes, slices=1))
     if kind == "broadcast":
-        return run(
-            _binomial_broadcast(nodes, nbytes) if lib == "gloo" else exchanges.broadcast(nodes, 0, nbytes, slices)
-        )
+        return run(_binomial_broadcast(nodes, nbytes) if lib == "gloo" else broadcast(nodes, 0, nbytes, slices))
     if kind == "reduce":
         if lib == "gloo":
             scatter = _segmented_ring(nodes, nbytes, bandwidth * transport.efficiency, latency, nodes - 1, transport)
-            return scatter + run(exchanges.gather(0, [int(nbytes / nodes)] * nodes))
-        return run(exchanges.reduce(nodes, 0, nbytes, slices))
+            return scatter + run(gather(0, [int(nbytes / nodes)] * nodes))
+        return run(reduce(nodes, 0, nbytes, slices))
     if kind == "dp-central-ps":
-        return run(exchanges.reduce(nodes, 0, nbytes, slices)) + run(exchanges.broadcast(nodes, 0, nbytes, slices))
+        return run(reduce(nodes, 0, nbytes, slices)) + run(broadcast(nodes, 0, nbytes, slices))
     if kind == "dp-sharded-ps":
         return run(collectives.schedule("colocated-parameter-server", _dense(nodes, nbytes), Duration(0.0), Options()))
     raise SimgmcError(f"measured collective {kind!r} is unknown: must be one of {', '.join(MODELLED)}")

@@ -1,4 +1,4 @@
-"""Exchanges that are no averages of everybody: with neighbours, in pairs, from or to one rank."""
+"""Collectives with a root, which measured rows are compared with: broadcast, reduce, gather."""
 
 from __future__ import annotations
 
@@ -7,49 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from simgmc.core.errors import SimgmcError
 from simgmc.network.collectives.schedule import Schedule, Structure, StructureBuilder
-from simgmc.network.collectives.sliced_ring import slices_of
-from simgmc.network.conditions.work import Cost
-
-
-@cache
-def _neighbours(links: tuple[tuple[int, ...], ...], adding: bool) -> tuple[Structure, np.ndarray]:
-    workers = len(links)
-    build = StructureBuilder(workers)
-    received: list[list[int]] = [[] for _ in range(workers)]
-    senders = []
-    for rank, targets in enumerate(links):
-        for other in targets:
-            if other == rank or not 0 <= other < workers:
-                raise SimgmcError(
-                    f"worker {rank} cannot send to {other}: neighbours are other workers, 0 to {workers - 1}"
-                )
-            received[other].append(build.flow(rank, other, gates=(rank,)))
-            senders.append(rank)
-    for rank in range(workers):
-        if adding and received[rank]:
-            received[rank] = [build.local(rank, received[rank], (rank,))]
-        build.finish(rank, received[rank])
-    return build.build(), np.array(senders, dtype=np.int64)
-
-
-def gossip(links: Sequence[Sequence[int]], up: Sequence[int] | np.ndarray, aggregation: Cost | None = None) -> Schedule:
-    """Every worker sends its message to each of its neighbours, all at once, and is done when
-    all its neighbours' messages have arrived (D-PSGD, Lian et al. 2017, and its kin) and it
-    has added them to its own.
-
-    ``links[k]``: whom worker k sends to; ``up[k]``: its message's bytes.
-    """
-    structure, senders = _neighbours(tuple(tuple(targets) for targets in links), aggregation is not None)
-    sizes = np.asarray(up, dtype=float)
-    nbytes, delay = np.zeros(structure.flows), np.zeros(structure.flows)
-    nbytes[: len(senders)] = sizes[senders]
-    source, destination = structure.endpoints
-    for added in range(len(senders), structure.flows):
-        arrived = nbytes[: len(senders)][destination[: len(senders)] == source[added]].sum()
-        delay[added] = aggregation.of(float(sizes[source[added]] + arrived))
-    return Schedule(structure, nbytes, delay)
 
 
 @cache
@@ -78,22 +36,20 @@ def _chain(workers: int, root: int, slices: int, towards_root: bool) -> Structur
     return build.build()
 
 
-def broadcast(workers: int, root: int, nbytes: float, slices: int | None = None) -> Schedule:
+def broadcast(workers: int, root: int, nbytes: float, slices: int) -> Schedule:
     """The root's message goes down a chain through all workers, in slices (NCCL's ring broadcast).
 
     Time with equal hosts and m slices: (m + K - 2) n/(m B) + (K-1) L.
     """
-    slices = slices or slices_of(nbytes)
     structure = _chain(workers, root, slices, False)
     return _chain_schedule(structure, nbytes / slices)
 
 
-def reduce(workers: int, root: int, nbytes: float, slices: int | None = None) -> Schedule:
+def reduce(workers: int, root: int, nbytes: float, slices: int) -> Schedule:
     """Sums travel up a chain of all workers to the root, in slices (NCCL's ring reduce).
 
     Time with equal hosts and m slices: (m + K - 2) n/(m B) + (K-1) L.
     """
-    slices = slices or slices_of(nbytes)
     return _chain_schedule(_chain(workers, root, slices, True), nbytes / slices)
 
 
