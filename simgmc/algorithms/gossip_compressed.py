@@ -252,7 +252,7 @@ class QuantizedPRSGDGossip(Algorithm):
     def round(self, worker: Worker) -> Program:
         begin = worker.params if self.steps_from == "own" else worker.public_sum
         at = begin
-        for _ in range(self.period):
+        for _ in range(worker.steps_left(self.period)):
             at = at - worker.lr * (yield Gradient(at=at))
         wanted = worker.public_sum + (at - begin) - worker.params
         message = self.compressor(wanted, worker.randomness())

@@ -44,7 +44,7 @@ class LocalSGD(Algorithm):
 
     def local_steps(self, worker: Worker) -> Program:
         """Take the round's momentum steps from the worker's parameters."""
-        for _ in range(self.steps(worker)):
+        for _ in range(worker.steps_left(self.steps(worker))):
             gradient = yield Gradient(at=worker.params)
             worker.momentum_buffer = self.momentum * worker.momentum_buffer + gradient
             step = worker.momentum_buffer
@@ -151,7 +151,7 @@ class QuantizedPRSGD(Algorithm):
 
     def round(self, worker: Worker) -> Program:
         common = worker.params
-        for _ in range(self.period):
+        for _ in range(worker.steps_left(self.period)):
             worker.params = worker.params - worker.lr * (yield Gradient(at=worker.params))
         message = self.compressor(common - worker.params, worker.randomness())
         again = (lambda mean: self.compressor(mean, worker.server_randomness())) if self.requantise else None
@@ -256,7 +256,7 @@ class DiLoCo(Algorithm):
 
     def round(self, worker: Worker) -> Program:
         common = worker.params
-        for _ in range(self.period):
+        for _ in range(worker.steps_left(self.period)):
             gradient = yield Gradient(at=worker.params, weight_decay=False)
             worker.params = self._adamw(worker, gradient)
         moved = yield Average(common - worker.params)

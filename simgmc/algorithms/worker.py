@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import math
 import typing
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
@@ -32,9 +33,11 @@ class Worker:
     params: Vector
     """Tensor ``(..., d)``: the model, in one flat vector."""
     lr: float
-    """Learning rate of this round."""
+    """Learning rate of this step: that of the round's start until the first gradient, then that of the last gradient."""
     previous_lr: float
-    """Learning rate of the round before (of this one, in the first)."""
+    """Learning rate of the last step before this round (of this round's start, in the first)."""
+    gradients_left: float
+    """Gradients of each worker until the training ends; infinite where its length is not stated in gradients."""
     weight_decay: float
     """Coefficient of the L2 term."""
     round: int
@@ -63,6 +66,7 @@ class Worker:
         {
             "lr",
             "previous_lr",
+            "gradients_left",
             "weight_decay",
             "round",
             "epoch",
@@ -81,6 +85,7 @@ class Worker:
         self.neighbours = ()
         self.sources = ()
         self.components = 0
+        self.gradients_left = math.inf
         self._seed = seed
         self._ranks = ranks
         self._calls = 0
@@ -102,6 +107,10 @@ class Worker:
         self.round, self.epoch = round, epoch
         self.lr, self.previous_lr, self.weight_decay = lr, previous_lr, weight_decay
         self._calls = 0
+
+    def steps_left(self, steps: int) -> int:
+        """So many local steps of a round, or as many of them as the training still has: its last round is cut short."""
+        return int(min(steps, self.gradients_left))
 
     def zeros(self) -> Vector:
         """A zero vector like the parameters: where every residual and momentum starts."""

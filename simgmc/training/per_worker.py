@@ -50,7 +50,8 @@ class _Run:
     start: dict[str, Any] = field(default_factory=dict)
     """The worker's state and context when its round began."""
     since: list[tuple[Any, ...]] = field(default_factory=list)
-    """What has happened to it since: ("answer", value), ("arrivals", list) or ("serve", asker, content)."""
+    """What has happened to it since: ("answer", value), ("arrivals", list), ("lr", rate) or
+    ("serve", asker, content)."""
     gradients: int = 0
     """Gradients finished."""
     rounds: int = 0
@@ -166,7 +167,7 @@ class PerWorkerTrainer:
         partners = self.algorithm.partners(self._graph(run.rounds))
         worker.neighbours = tuple(partners[worker.rank])
         worker.sources = tuple(rank for rank, others in enumerate(partners) if worker.rank in others)
-        run.previous_lr, run.started = lr, 0
+        run.started = 0
         run.start, run.since = _kept(worker), []
         return self.algorithm.round(worker)
 
@@ -195,7 +196,16 @@ class PerWorkerTrainer:
             run.program, run.effect = None, None
             run.rounds += 1
             return RoundOver()
+        if isinstance(run.effect, effects.Gradient):
+            self._at_rate(run, self._lr_at(self.epoch))
         return self._posted(run.worker, run.effect)
+
+    def _at_rate(self, run: _Run, lr: float) -> None:
+        """The step that a gradient is for has the learning rate of the moment at which it is begun."""
+        run.previous_lr = lr
+        if lr != run.worker.lr:
+            run.worker.lr = lr
+            run.since.append(("lr", lr))
 
     def _posted(self, worker: Worker, effect: Effect) -> Step:
         """An effect as the clock sees it: its message is posted."""
@@ -340,6 +350,8 @@ class PerWorkerTrainer:
             for what, *values in run.since:
                 if what == "serve":
                     self.algorithm.serve(run.worker, *values)
+                elif what == "lr":
+                    (run.worker.lr,) = values
                 else:
                     answer = [Arrival(*one) for one in values[0]] if what == "arrivals" else values[0]
                     run.effect = run.program.send(answer)

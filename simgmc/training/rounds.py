@@ -54,14 +54,19 @@ class Stack:
         self,
         algorithm: Algorithm,
         workload: Any,
+        lr_at: Callable[[float], float],
         weight_decay: float = 0.0,
         seed: int = 0,
         mixing: Mixing | None = None,
         participation: costs.Participation = "all",
     ):
-        """``mixing`` says who mixes with whom, for methods that do; ``participation`` who is in a mean."""
+        """``lr_at(epoch)``: the learning rate; ``mixing`` says who mixes with whom, for methods that do;
+        ``participation`` who is in a mean."""
         self.algorithm = algorithm
         self.workload = workload
+        self.lr_at = lr_at
+        self.last_lr: float | None = None
+        """Learning rate of the last step so far."""
         self.weight_decay = weight_decay
         self.mixing = mixing
         self.participation = participation
@@ -108,7 +113,7 @@ class StackedRound:
     Raises DivergenceError where a message is no longer finite.
     """
 
-    def __init__(self, stack: Stack, lr: float, previous_lr: float):
+    def __init__(self, stack: Stack, gradients_left: float):
         self._stack = stack
         self._workers = frozenset(range(stack.workload.workers))
         self.steps: list[costs.Step] = []
@@ -130,7 +135,10 @@ class StackedRound:
             self._before = dict(stack.worker.state())
             self._buffers = stack.workload.state_dict()
             self._missing |= set(stack.held)
-        stack.worker.begin(stack.rounds, stack.epoch, lr, previous_lr, stack.weight_decay)
+        lr = stack.lr_at(stack.epoch)
+        previous = lr if stack.last_lr is None else stack.last_lr
+        stack.worker.begin(stack.rounds, stack.epoch, lr, previous, stack.weight_decay)
+        stack.worker.gradients_left = gradients_left
         self._program = stack.algorithm.round(stack.worker)
         self._run()
 
@@ -203,6 +211,7 @@ class StackedRound:
         stack = self._stack
         match effect:
             case effects.Gradient(at=point, weight_decay=decays):
+                stack.worker.lr = stack.last_lr = stack.lr_at(stack.epoch)
                 gradients, losses = stack.workload.gradients(point, stack.gradients)
                 if stack.weight_decay and decays:
                     gradients.add_(point, alpha=stack.weight_decay)

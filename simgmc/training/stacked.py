@@ -5,6 +5,7 @@ Vectors that all workers share keep a leading dimension of 1 and broadcast.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,7 +23,8 @@ class StackedTrainer(Stack):
     """Trains all workers with one algorithm, round by round.
 
     ``workload`` gives gradients and evaluations; ``lr_at(epoch)`` the learning rate;
-    ``mixing`` says who mixes with whom, for methods that do; ``participation`` who is in a mean.
+    ``mixing`` says who mixes with whom, for methods that do; ``participation`` who is in a mean;
+    ``gradients``: how many of each worker the training has, where that is known: its last round is cut there.
     """
 
     def __init__(
@@ -34,20 +36,17 @@ class StackedTrainer(Stack):
         seed: int = 0,
         mixing: Mixing | None = None,
         participation: Participation = "all",
+        gradients: float = math.inf,
     ):
-        super().__init__(algorithm, workload, weight_decay, seed, mixing, participation)
-        self._lr_at = lr_at
-        self._previous_lr: float | None = None
+        super().__init__(algorithm, workload, lr_at, weight_decay, seed, mixing, participation)
+        self._in_all = gradients
 
     def next_round(self) -> StackedRound:
         """The next round of all workers; it is to be finished before the one after it.
 
         Raises :class:`DivergenceError` when a message is no longer finite.
         """
-        lr = self._lr_at(self.epoch)
-        previous = lr if self._previous_lr is None else self._previous_lr
-        self._previous_lr = lr
-        return StackedRound(self, lr, previous)
+        return StackedRound(self, self._in_all - self.gradients)
 
     def model(self) -> Tensor:
         """(d,): the mean over workers of the point at which the method is evaluated."""
@@ -78,7 +77,7 @@ class StackedTrainer(Stack):
             "workload": self.workload.state_dict(),
             "rounds": self.rounds,
             "gradients": self.gradients,
-            "previous_lr": self._previous_lr,
+            "last_lr": self.last_lr,
             "losses": self.losses.state(),
             "held": self.held,
         }
@@ -98,6 +97,6 @@ class StackedTrainer(Stack):
         for name, value in saved.items():
             setattr(self.worker, name, value)
         self.workload.load_state_dict(state["workload"])
-        self.rounds, self.gradients, self._previous_lr = state["rounds"], state["gradients"], state["previous_lr"]
+        self.rounds, self.gradients, self.last_lr = state["rounds"], state["gradients"], state["last_lr"]
         self.losses.load(state["losses"])
         self.held = dict(state.get("held", {}))

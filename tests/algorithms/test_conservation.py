@@ -53,9 +53,9 @@ def gradient(one: Round) -> Tensor:
 def local_movement(one: Round) -> Tensor:
     """Of all local momentum steps of the round."""
     m, moved = one.state["momentum_buffer"], 0.0
-    for g in one.gradients:
+    for g, lr in zip(one.gradients, one.rates, strict=True):
         m = BETA * m + g
-        moved = moved + one.lr * m
+        moved = moved + lr * m
     return moved
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from simgmc.algorithms.error_feedback import EFSGDM
+from simgmc.algorithms.gossip import PDSGDM
 from simgmc.algorithms.local import (
     DiLoCo,
     LocalSGD,
@@ -18,6 +19,8 @@ from simgmc.algorithms.local import (
 )
 from simgmc.algorithms.sgd import DMSGD, SGD
 from simgmc.compression import build
+from simgmc.mixing import everybody
+from simgmc.training.stacked import StackedTrainer
 from tests.algorithms.noisy_quadratic import Quadratic
 from tests.algorithms.trajectories import (
     COMPRESSORS,
@@ -44,11 +47,11 @@ def by_torch(make, trajectory, average=True, decay=WEIGHT_DECAY) -> float:
     optimizers = [make([model]) for model in models]
     step, error = 0, 0.0
     for t, one in enumerate(trajectory.rounds):
-        for _ in one.gradients:
+        for lr in one.rates:
             g = PROBLEM.gradients(torch.stack([model.data for model in models]), step)[0]
             for k in range(K):
                 models[k].grad = g[k]
-                optimizers[k].param_groups[0].update(lr=one.lr, weight_decay=decay)
+                optimizers[k].param_groups[0].update(lr=lr, weight_decay=decay)
                 optimizers[k].step()
             step += 1
         if average:
@@ -65,6 +68,32 @@ def test_local_sgd_is_torch_sgd_on_every_worker_and_an_average(identity, nestero
     trajectory = local(LocalSGD(period=PERIOD, nesterov=nesterov))
     error = by_torch(lambda p: torch.optim.SGD(p, lr=1.0, momentum=0.9, nesterov=nesterov), trajectory)
     identity("    local SGD = torch.optim.SGD on every worker + average", error)
+
+
+LOCAL = [LocalSGD, PRSGDMomentum, SlowMo, DiLoCo, OverlapLocalSGD, PDSGDM]
+
+
+@pytest.mark.parametrize("method", LOCAL, ids=lambda method: method.__name__)
+def test_the_last_round_is_cut_where_the_training_ends(method):
+    """32 gradients in rounds of 10: three rounds and two steps, as all methods get 32."""
+    trainer = StackedTrainer(method(period=10), PROBLEM, constant, mixing=everybody(K), gradients=32)
+    steps = []
+    while trainer.gradients < 32:
+        before = trainer.gradients
+        trainer.next_round().with_everybody()
+        steps.append(trainer.gradients - before)
+    assert steps == [10, 10, 10, 2]
+
+
+@pytest.mark.parametrize("method", LOCAL, ids=lambda method: method.__name__)
+def test_a_local_step_has_the_rate_of_its_own_epoch(method):
+    """Ten gradients an epoch, rounds of 7: the rate falls in the middle of a round."""
+    rates = [lr for one in run(method(period=7), falling, 5, mixing=everybody(K)).rounds for lr in one.rates]
+    assert rates == [falling(step / PROBLEM.batches_per_epoch) for step in range(35)]
+
+
+def falling(epoch: float) -> float:
+    return 0.1 / (1 + int(epoch + 1e-9))
 
 
 def test_local_sgd_that_averages_every_step_is_dmsgd(identity):
@@ -131,9 +160,9 @@ def formula(trajectory, sync) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]
     models, momenta = [], []
     for one in trajectory.rounds:
         x, m = one.state["params"], one.state["momentum_buffer"]
-        for g in one.gradients:
+        for g, lr in zip(one.gradients, one.rates, strict=True):
             m = 0.9 * m + g
-            x = x - one.lr * m
+            x = x - lr * m
         models.append(x)
         momenta.append(m)
     return torch.stack(models), torch.stack(momenta)

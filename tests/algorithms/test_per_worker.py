@@ -115,7 +115,8 @@ class PerWorker:
         epoch = self.gradients / WORKLOAD.batches_per_epoch
         lr = varying(epoch)
         for worker in self.workers:
-            worker.begin(self.rounds, epoch, lr, self.previous_lr or lr, WEIGHT_DECAY)
+            previous = lr if self.previous_lr is None else self.previous_lr
+            worker.begin(self.rounds, epoch, lr, previous, WEIGHT_DECAY)
         programs = [self.algorithm.round(worker) for worker in self.workers]
         answers: list[Any] = [None] * K
         running = True
@@ -130,7 +131,7 @@ class PerWorker:
             running = not ended
             if running:
                 answers = self.perform(asked)
-        self.rounds, self.previous_lr = self.rounds + 1, lr
+        self.rounds, self.previous_lr = self.rounds + 1, self.workers[0].lr
 
     def perform(self, asked: list[Any]) -> list[Any]:
         kind = type(asked[0])
@@ -138,6 +139,8 @@ class PerWorker:
         if kind is effects.Gradient:
             points = torch.stack([effect.at for effect in asked])
             assert points.shape == (K, D)
+            for worker in self.workers:
+                worker.lr = varying(self.gradients / WORKLOAD.batches_per_epoch)
             gradients = WORKLOAD.gradients(points, self.gradients)[0]
             self.gradients += 1
             return list(gradients + WEIGHT_DECAY * points if asked[0].weight_decay else gradients)

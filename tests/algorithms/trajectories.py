@@ -62,12 +62,15 @@ class Round:
     """What happened in one round."""
 
     lr: float
+    """Learning rate at its start."""
     state: dict[str, Any]
     """The workers' state before it."""
     points: list[Tensor] = field(default_factory=list)
     """Where gradients were taken, in order."""
     gradients: list[Tensor] = field(default_factory=list)
     """(K, d) each, with weight decay where it belongs."""
+    rates: list[float] = field(default_factory=list)
+    """Learning rate of each gradient's step."""
     messages: list[Any] = field(default_factory=list)
     """Messages averaged or mixed, of all workers."""
     answers: list[Tensor] = field(default_factory=list)
@@ -130,6 +133,7 @@ class _Recorded:
                     case effects.Gradient(at=point):
                         self.record.points.append(point)
                         self.record.gradients.append(answer.clone())
+                        self.record.rates.append(worker.lr)
                     case effects.Average() | effects.Mix():
                         self.record.answers.append(answer)
                     case effects.Start(effect=effects.Average()):
