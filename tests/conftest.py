@@ -34,6 +34,12 @@ def _digits_are_read_once():
         yield
 
 
+@pytest.fixture
+def without_pictures(monkeypatch):
+    """Figures are made, but not drawn into files, which takes longest."""
+    monkeypatch.setattr("simgmc.results.figures.panels.save", lambda *arguments, **options: [])
+
+
 @pytest.fixture(scope="module")
 def without_plots():
     """Runs draw none, while a module's tests run: they take seconds a run and have tests of their own."""

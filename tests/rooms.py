@@ -33,9 +33,8 @@ class Rules:
     """Room -> rooms that come before it and that it may not import all the same."""
     held_in: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Package from elsewhere -> the rooms that may import it."""
-    light: tuple[str, ...] = ()
-    """Modules that load no ``heavy`` package when they are imported, nor does anything that they import."""
-    heavy: str = "torch"
+    light: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Module -> packages that neither it nor anything that it imports loads when it is imported."""
     root_files: tuple[str, ...] = ("__init__", "__main__", "api", "cli")
     max_folders: int = 14
     """At the root."""
@@ -70,15 +69,20 @@ SIMGMC = Rules(
         "simpy": ("network",),
         "torch": ("compression", "training", "workloads", "experiment", "distributed", "commands", "api"),
     },
-    light=(
-        "cli",
-        "commands.list",
-        "commands.replay",
-        "commands.timeline",
-        "commands.why",
-        "scenario",
-        "results.report",
-    ),
+    light={
+        **dict.fromkeys(("commands.replay", "commands.timeline", "commands.why", "results.report"), ("torch",)),
+        **dict.fromkeys(("cli", "commands.list", "scenario"), ("torch", "matplotlib", "sklearn")),
+        "core.registry": ("torch", "simpy", "networkx", "numpy", "pydantic"),
+        "compression": ("torch",),
+        "workloads.models.catalogue": ("torch", "simpy", "sklearn", "pydantic", "click"),
+        "workloads.data.catalogue": ("torch", "simpy", "sklearn", "pydantic", "click"),
+        "workloads.partitions.catalogue": ("torch", "simpy", "sklearn", "pydantic", "click"),
+        "workloads.classification": ("simpy", "pydantic", "click"),
+        "results.directory.checkpoint": ("torch", "simpy", "matplotlib", "rich"),
+        "results.series.summary": ("torch", "simpy", "matplotlib", "rich"),
+        "results.tables.tables": ("torch", "simpy", "matplotlib"),
+        "results.figures.plots": ("torch", "simpy", "matplotlib.pyplot"),
+    },
 )
 
 
@@ -208,18 +212,19 @@ class House:
                     yield f"{_place(self, module, one)} imports {one.name}: {module.room} may not import {other}"
 
     def _loads(self, rules: Rules) -> Iterator[str]:
-        for start in rules.light:
+        for start, heavy in rules.light.items():
             came, waiting = {start: ""}, [start]
             while waiting:
                 module = self.modules[waiting.pop()]
                 for one in module.imports:
                     if one.inside or not one.runs:
                         continue
-                    if one.name.split(".")[0] == rules.heavy:
-                        chain = [module.name]
-                        while came[chain[-1]]:
-                            chain.append(came[chain[-1]])
-                        yield f"{' -> '.join(reversed(chain))} loads {rules.heavy}"
+                    for package in heavy:
+                        if f"{one.name}.".startswith(f"{package}."):
+                            chain = [module.name]
+                            while came[chain[-1]]:
+                                chain.append(came[chain[-1]])
+                            yield f"{' -> '.join(reversed(chain))} loads {package}"
                     for name in self._loaded(self.target(one.name)):
                         if name not in came:
                             came[name] = module.name

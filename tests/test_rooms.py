@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import textwrap
 
 import pytest
@@ -13,8 +15,7 @@ RULES = Rules(
     order=("low", "middle", "high", "__init__"),
     forbidden={"high": ("low",)},
     held_in={"heavy": ("middle",)},
-    light=("high.a",),
-    heavy="heavy",
+    light={"high.a": ("heavy",), "high.b": ("numpy.linalg",)},
     root_files=("__init__",),
     max_folders=3,
     max_files=2,
@@ -47,6 +48,12 @@ def test_the_rooms_of_simgmc_are_in_order():
     simgmc = House(ROOT / "simgmc")
     print(f"{len(simgmc.longest_chain)} floors, {len(simgmc.inside)} imports inside functions")
     assert simgmc.faults(SIMGMC) == []
+
+
+def test_what_loads_no_torch_by_its_source_loads_none():
+    light = [f"simgmc.{name}" for name, heavy in SIMGMC.light.items() if "torch" in heavy]
+    code = f"import sys, {', '.join(light)}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_sound_house_has_no_faults(tmp_path):
@@ -84,6 +91,7 @@ def test_a_sound_house_has_no_faults(tmp_path):
         ({"high/b": "import heavy.part"}, "house/high/b.py:1 imports heavy.part: high may not import heavy"),
         ({"high/b": "def f():\n    import heavy  # slow"}, "high/b.py:2 imports heavy: high may not import heavy"),
         ({"high/a": "import house.middle"}, "high.a -> middle -> middle.a loads heavy"),
+        ({"high/b": "from numpy import linalg"}, "high.b loads numpy.linalg"),
         ({"high/a": "from house.high.b import f", "high/b": "import house.high.a"}, "high.a -> high.b -> high.a"),
         (
             {"high/a": "from house.high.b import f", "high/b": "def f():\n    import house.high.a  # late"},

@@ -21,7 +21,7 @@ from simgmc.algorithms.local import QsparseLocalSGD
 from simgmc.algorithms.quantized import PowerSGD
 from simgmc.compression import build
 from tests.algorithms.noisy_quadratic import Quadratic
-from tests.algorithms.trajectories import COMPRESSORS, PROBLEM, Round, difference, run
+from tests.algorithms.trajectories import COMPRESSORS, PROBLEM, ROUNDS, Round, difference, run
 
 BETA = 0.9
 
@@ -66,7 +66,7 @@ class Law:
     algorithm: Callable[[Any], Any]
     put_in: Callable[[Round], Tensor]
     residual: str = "residual"
-    rounds: int = 210
+    rounds: int = ROUNDS
 
 
 LAWS = {
@@ -82,7 +82,7 @@ LAWS = {
     "DEF": Law(DEF, rate_times_momentum),
     "DEF-A": Law(DEFA, rate_times_momentum),
     "DoubleSqueeze, worker": Law(DoubleSqueeze, gradient),
-    "Qsparse-local-SGD": Law(lambda c: QsparseLocalSGD(period=3, compressor=c), local_movement, rounds=70),
+    "Qsparse-local-SGD": Law(lambda c: QsparseLocalSGD(period=3, compressor=c), local_movement, rounds=ROUNDS // 3),
 }
 
 

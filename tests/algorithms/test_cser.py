@@ -11,7 +11,7 @@ from simgmc.algorithms.sgd import DMSGD, SGD
 from simgmc.compression import build
 from simgmc.core.errors import SimgmcError
 from simgmc.core.randomness import Randomness
-from tests.algorithms.trajectories import COMPRESSORS, IDENTITY, PROBLEM, constant, difference, in_steps, run
+from tests.algorithms.trajectories import COMPRESSORS, IDENTITY, PROBLEM, ROUNDS, constant, difference, in_steps, run
 
 K, D = PROBLEM.workers, PROBLEM.d
 PAIRS = {
@@ -36,7 +36,7 @@ def test_resetting_the_whole_error_every_round_is_dmsgd(identity):
 @pytest.mark.parametrize("momentum, nesterov", [(0.9, False), (0.9, True), (0.0, False)])
 def test_resetting_the_whole_error_every_period_is_local_sgd(identity, momentum, nesterov):
     reset = run(MCSER(IDENTITY, compressor=None, period=5, momentum=momentum, nesterov=nesterov), in_steps)
-    local = run(LocalSGD(period=5, momentum=momentum, nesterov=nesterov), in_steps, rounds=42)
+    local = run(LocalSGD(period=5, momentum=momentum, nesterov=nesterov), in_steps, rounds=ROUNDS // 5)
     identity("9   M-CSER(C1 = 0, C2 = I, H) = local SGD", difference(reset.mean[::5], local.common))
 
 

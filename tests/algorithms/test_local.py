@@ -26,6 +26,7 @@ from tests.algorithms.trajectories import (
     COMPRESSORS,
     IDENTITY,
     PROBLEM,
+    ROUNDS,
     WEIGHT_DECAY,
     constant,
     difference,
@@ -34,11 +35,11 @@ from tests.algorithms.trajectories import (
 )
 
 K, D = PROBLEM.workers, PROBLEM.d
-PERIOD, ROUNDS = 5, 42  # 210 steps
+PERIOD = 5
 
 
 def local(algorithm, lr_at=in_steps, **how):
-    return run(algorithm, lr_at, **{"rounds": ROUNDS, **how})
+    return run(algorithm, lr_at, **{"rounds": ROUNDS // PERIOD, **how})
 
 
 def by_torch(make, trajectory, average=True, decay=WEIGHT_DECAY) -> float:
@@ -111,7 +112,9 @@ def test_local_sgd_that_averages_every_step_without_momentum_is_sgd(identity):
 def test_a_single_worker_does_not_notice_the_period(identity, period):
     alone = Quadratic(workers=1)
     every = run(DMSGD(), in_steps, workload=alone).common[::period]
-    seldom = run(LocalSGD(period=period), in_steps if period == 5 else constant, 210 // period, workload=alone).common
+    seldom = run(
+        LocalSGD(period=period), in_steps if period == 5 else constant, ROUNDS // period, workload=alone
+    ).common
     if period == 2:
         every = run(DMSGD(), constant, workload=alone).common[::2]
     identity("    local SGD(K = 1, H) = serial momentum SGD", difference(seldom, every))

@@ -13,7 +13,7 @@ from simgmc.compression import build
 from simgmc.core.layout import Layout
 from simgmc.core.randomness import Randomness, generator
 from tests.algorithms.noisy_quadratic import Quadratic, RankOne
-from tests.algorithms.trajectories import IDENTITY, PROBLEM, WEIGHT_DECAY, difference, run, varying
+from tests.algorithms.trajectories import IDENTITY, PROBLEM, ROUNDS, WEIGHT_DECAY, difference, run, varying
 
 K, D = PROBLEM.workers, PROBLEM.d
 MATRIX = Quadratic(shapes=((6, 6), (4,)))
@@ -142,7 +142,7 @@ def sgd_momentum_form(workload, weight_decay=0.0) -> torch.Tensor:
     """m = 0.9 m + g; x = x - lr (g + m), with g the mean gradient."""
     x, m = workload.initial_parameters(), 0.0
     points = [x]
-    for t in range(210):
+    for t in range(ROUNDS):
         g = workload.gradients(x[None], t)[0].mean(0) + weight_decay * x
         m = 0.9 * m + g
         x = x - varying(t / workload.batches_per_epoch) * (g + m)

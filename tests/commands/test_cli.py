@@ -30,12 +30,9 @@ def test_quick_commands_load_neither_torch_nor_matplotlib(arguments):
     assert done.returncode == 0, done.stderr
 
 
-def test_replay_loads_no_torch(tmp_path):
-    assert (
-        call("run", QUICKSTART, "--seed", "1", "--set", "workload.epochs=0.5", "--out", str(tmp_path / "run")).exit_code
-        == 0
-    )
-    arguments = ["replay", str(tmp_path / "run"), "--set", "cluster.bandwidth=50 Mbit/s"]
+def test_replay_loads_no_torch(short_run, tmp_path):
+    replayed = tmp_path / "replayed"
+    arguments = ["replay", short_run, "--set", "cluster.bandwidth=50 Mbit/s", "--out", str(replayed)]
     code = (
         "import sys\nfrom simgmc.cli import main\n"
         f"try: main({arguments!r})\nexcept SystemExit as end: assert not end.code, end.code\n"
@@ -43,7 +40,7 @@ def test_replay_loads_no_torch(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "run-replay" / "plots" / "accuracy_vs_time.png").is_file()
+    assert (replayed / "plots" / "accuracy_vs_time.png").is_file()
 
 
 @pytest.mark.parametrize(
@@ -61,15 +58,13 @@ def test_a_replay_names_the_key_that_it_cannot_change(short_run, setting, says):
     assert result.exit_code == 2 and f"scenario.toml: {says}" in result.output
 
 
+SHORT = ["run", QUICKSTART, "--seed", "1", "--method", "DMSGD", "--set", "workload.epochs=0.1", "--device", "cpu"]
+
+
 @pytest.fixture(scope="module")
 def short_run(tmp_path_factory):
     path = str(tmp_path_factory.mktemp("short") / "run")
-    assert (
-        call(
-            "run", QUICKSTART, "--seed", "1", "--method", "DMSGD", "--set", "workload.epochs=0.1", "--out", path
-        ).exit_code
-        == 0
-    )
+    assert call(*SHORT, "--out", path).exit_code == 0
     return path
 
 
@@ -124,14 +119,13 @@ def test_a_missing_dataset_is_named_before_anything_runs(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_directory_of_another_scenario_is_not_overwritten(tmp_path):
-    short = ["--seed", "1", "--set", "workload.epochs=0.5", "--out", str(tmp_path), "--device", "cpu"]
-    assert call("run", QUICKSTART, *short).exit_code == 0
-    before = (tmp_path / "metrics.csv").read_bytes()
-    result = call("run", QUICKSTART, *short, "--set", "optimizer.momentum=0.5")
+def test_a_run_directory_of_another_scenario_is_not_overwritten(short_run):
+    run = Path(short_run)
+    before = (run / "metrics.csv").read_bytes()
+    result = call(*SHORT, "--out", short_run, "--set", "optimizer.momentum=0.5")
     assert result.exit_code == 2 and "--overwrite" in result.output
-    assert (tmp_path / "metrics.csv").read_bytes() == before
-    assert {path.stem for path in (tmp_path / "plots").glob("*.png")} >= {
+    assert (run / "metrics.csv").read_bytes() == before
+    assert {path.stem for path in (run / "plots").glob("*.png")} >= {
         "accuracy_vs_time",
         "accuracy_vs_bytes",
         "accuracy_vs_epoch",

@@ -82,7 +82,7 @@ def test_a_series_that_there_is_not_is_refused_with_what_there_is(finished, opti
         watch(finished, **options)
 
 
-def test_several_methods_may_be_asked_for(finished, tmp_path):
+def test_several_methods_may_be_asked_for(finished, tmp_path, without_pictures):
     names = [one.get("name", one["algorithm"]) for one in SMALL["methods"][:2]]
     files = watch(finished, methods=names, rounds="0", out=tmp_path)
     assert sorted(file.name for file in files if file.suffix == ".json") == sorted(

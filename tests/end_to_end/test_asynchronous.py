@@ -108,17 +108,18 @@ def test_every_cluster_of_a_grid_gives_a_training_of_its_own(tmp_path):
     assert losses["Swarm"][:half] != losses["Swarm"][half:]
 
 
-def test_a_timeline_is_drawn_from_the_journal(finished, tmp_path):
+def test_a_timeline_is_drawn_from_the_journal_and_what_is_under_way_at_its_end_is_no_waiting(finished, tmp_path):
+    """Workers of an asynchronous server compute or communicate, they never wait for each other."""
     command("timeline", finished, "--method", "Async", "--rounds", "2:4", "--out", tmp_path)
-    events = json.loads((tmp_path / "Async.trace.json").read_text())
-    events = events["traceEvents"] if isinstance(events, dict) else events
-    assert {"compute", "transfer"} <= {event.get("name") for event in events}
+    events = json.loads((tmp_path / "Async.trace.json").read_text())["traceEvents"]
+    names = {event["name"] for event in events}
+    assert {"compute", "transfer"} <= names and "wait" not in names
     assert (tmp_path / "Async.gantt.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize("left", [0, 100, None], ids=["empty", "cut", "gone"])
-def test_a_journal_that_cannot_be_read_is_restored_by_the_same_command(left, tmp_path):
-    file = write(tmp_path, methods=METHODS[-1:], seeds=[3], report={"baseline": "Async"})
+def test_a_journal_that_cannot_be_read_is_restored_by_the_same_command(left, tmp_path, without_pictures):
+    file = write(tmp_path, methods=METHODS[-1:], seeds=[3], report={"baseline": "Async"}, workload={"rounds": 10})
     command("run", file, "--out", tmp_path / "run")
     (journal,) = (tmp_path / "run" / "costs").glob("*.journal")
     content, metrics = journal.read_bytes(), (tmp_path / "run" / "metrics.csv").read_bytes()
@@ -127,14 +128,6 @@ def test_a_journal_that_cannot_be_read_is_restored_by_the_same_command(left, tmp
     command("run", file, "--out", tmp_path / "run")
     assert journal.read_bytes() == content and (tmp_path / "run" / "metrics.csv").read_bytes() == metrics
     command("timeline", tmp_path / "run")
-
-
-def test_what_is_under_way_when_a_timeline_ends_is_not_shown_as_waiting(finished, tmp_path):
-    """Workers of an asynchronous server compute or communicate, they never wait for each other."""
-    command("timeline", finished, "--method", "Async", "--rounds", "2:4", "--out", tmp_path)
-    events = json.loads((tmp_path / "Async.trace.json").read_text())["traceEvents"]
-    names = {event["name"] for event in events}
-    assert "compute" in names and "wait" not in names
 
 
 def test_why_says_that_another_network_would_train_anew(finished):

@@ -79,13 +79,19 @@ def last_rows(out):
     return {row["method"]: row for row in csv.DictReader((Path(out) / "metrics.csv").open())}
 
 
-def test_the_same_run_twice_and_a_replay_have_the_metrics_of_a_full_run_to_the_last_digit(tmp_path):
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The run of the scenario as it is, and what it printed."""
+    return run(scenario(), tmp_path_factory.mktemp("gossip") / "run")
+
+
+def test_the_same_run_twice_and_a_replay_have_the_metrics_of_a_full_run_to_the_last_digit(finished, tmp_path):
     changes = [
         ("cluster.topology", {"name": "ring", "latency": "7 ms"}),
         ("cluster.bandwidth", "0.7 Mbit/s"),
         ("cluster.stragglers.sigma", 0.1),
     ]
-    trained, text = run(scenario(), tmp_path / "trained")
+    trained, text = finished
     again, _ = run(scenario(), tmp_path / "again")
     expected, _ = run(scenario(*changes), tmp_path / "expected")
     replay(trained, settings=changes, out=tmp_path / "replayed", console=Console(file=StringIO()))
@@ -100,8 +106,8 @@ def test_the_same_run_twice_and_a_replay_have_the_metrics_of_a_full_run_to_the_l
     assert "sgp: one-peer-exponential with push-sum weights, 8 messages a round, spectral gap 1 of one period" in text
 
 
-def test_bytes_and_relative_cost_of_gossip_equal_their_formulas(tmp_path):
-    out, _ = run(scenario(), tmp_path / "run")
+def test_bytes_and_relative_cost_of_gossip_equal_their_formulas(finished):
+    out, _ = finished
     d, rows = 64 * 16 + 16 + 16 * 10 + 10, last_rows(out)
     sent = {method: int(row["bytes_up"]) for method, row in rows.items()}
     assert sent["d-psgd"] == sent["pd-sgdm"] == 12 * 16 * 4 * d

@@ -80,7 +80,14 @@ def folder(tmp_path):
     return tmp_path
 
 
-def run(folder, *settings):
+def run(folder, *settings, plots=False):
+    with pytest.MonkeyPatch.context() as patch:
+        if not plots:
+            patch.setattr("simgmc.results.report.draw_plots", lambda *arguments, **options: [])
+        return _run(folder, *settings)
+
+
+def _run(folder, *settings):
     arguments = [part for setting in settings for part in ("--set", setting)]
     return CliRunner().invoke(
         main, ["run", str(folder / "mine.toml"), "--out", str(folder / "run"), "--overwrite", *arguments]
@@ -88,7 +95,7 @@ def run(folder, *settings):
 
 
 def test_data_and_model_by_import_path_relative_to_the_scenario(folder):
-    done = run(folder)
+    done = run(folder, plots=True)
     assert done.exit_code == 0, done.output
     assert ": 1 method x 1 seed x 1 grid point\n" in done.output
     assert "my_task:Net (66 parameters) on my_task:samples, iid" in done.output

@@ -217,7 +217,7 @@ def test_replays_are_refused_with_the_reason_in_both_directions(tmp_path):
 
 
 @pytest.mark.parametrize("late", ["dropped", "carried"])
-def test_timeline_and_why_come_from_the_stored_memberships(tmp_path, late):
+def test_timeline_and_why_come_from_the_stored_memberships(tmp_path, without_pictures, late):
     out, _ = run(scenario(*k(3, late), ("methods", METHODS[:1]), *SHORT), tmp_path / "run")
     console = Console(file=StringIO(), width=160)
     written = timeline(out, rounds="2:4", out=tmp_path / "timeline", console=console)

@@ -1,7 +1,5 @@
 import math
 import os
-import subprocess
-import sys
 import tracemalloc
 from io import BytesIO
 
@@ -261,11 +259,3 @@ def test_zero_seconds_mean_always_and_infinitely_many_never(tmp_path):
     assert always.due() and not never.due()
     with pytest.raises(SimgmcError, match="at least 0"):
         Checkpoints(tmp_path, KEY, every=-1)
-
-
-def test_checkpoints_need_no_heavy_library():
-    code = (
-        "import sys, simgmc.results.directory.checkpoint; sys.exit(bool({'torch', 'simpy', 'matplotlib', 'rich'} & "
-        "set(sys.modules)))"
-    )
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

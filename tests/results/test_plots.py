@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -269,14 +266,6 @@ def test_only_keys_with_three_quantities_of_one_kind_are_swept(tmp_path):
         results.label(ComparisonPoint(Transport("collective", "ring"), results.points[0].grid))
         == "ring, 1 Gbit/s, model cnn, workers 4"
     )
-
-
-def test_drawing_needs_no_torch_and_opens_no_window():
-    code = (
-        "import sys, simgmc.results.figures.plots; sys.exit(bool({'torch', 'simpy', 'matplotlib.pyplot'} & "
-        "set(sys.modules)))"
-    )
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_the_legend_holds_every_name_as_it_is(tmp_path):

@@ -1,6 +1,4 @@
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -219,14 +217,6 @@ def test_a_breakdown_is_read_back_exactly(tmp_path):
     written = breakdown(100, math.pi, 12345, "ring")
     directory.finish(SeriesKey("GMC", RING, 0), written)
     assert directory.breakdowns() == {SeriesKey("GMC", RING, 0): written}
-
-
-def test_writing_and_reading_runs_needs_no_heavy_library():
-    code = (
-        "import sys, simgmc.results.tables.tables, simgmc.results.series.summary;"
-        "sys.exit(bool({'torch', 'simpy', 'matplotlib', 'rich'} & set(sys.modules)))"
-    )
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_results_without_their_scenario_are_not_taken_for_an_empty_directory(tmp_path):

@@ -1,8 +1,5 @@
 """Registered models: published parameter counts, seeded initial parameters, clear refusals."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 
@@ -147,22 +144,3 @@ def test_every_model_maps_a_batch_to_one_logit_per_class(name):
 def test_wrong_models_are_refused(name, shape, options, message):
     with pytest.raises(SimgmcError, match=message):
         check_model(name, shape, **options)
-
-
-def test_registries_load_neither_torch_nor_simpy_nor_sklearn():
-    program = (
-        "import sys, simgmc.workloads.models.catalogue, simgmc.workloads.data.catalogue, "
-        "simgmc.workloads.partitions.catalogue\nprint([m for m in ('torch', 'simpy', 'sklearn', 'pydantic', 'click') "
-        "if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
-def test_the_engine_loads_neither_simpy_nor_pydantic_nor_click():
-    program = (
-        "import sys, simgmc.workloads.classification\n"
-        "print([m for m in ('simpy', 'pydantic', 'click') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
