@@ -7,7 +7,7 @@ What is exact about those who do not:
 - A worker that misses a round (it is absent, or gives its gradient up as the server has closed
   the round) does not advance: its rows of the state are put back to the round's start, those
   of the workload's running statistics too. Vectors that all workers share (a leading dimension
-  of 1) advance for everybody: they are what it fetches when it is back.
+  of 1) advance for everybody; the worker fetches them when it is back.
 - Every gradient takes the next minibatch of each worker, whether it takes part or not: a
   minibatch of a missed round is passed over. Its loss does not count.
 - A message that was sent and came too late is lost with ``late = "dropped"``: the worker's
@@ -21,7 +21,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ from simgmc.core.errors import DivergenceError, SimgmcError
 from simgmc.costs import steps as costs
 from simgmc.mixing import Mixing
 from simgmc.training.losses import LossSum
+from simgmc.workloads.workload import Workload
 
 
 class HeldMessage(TypedDict):
@@ -44,7 +45,9 @@ class HeldMessage(TypedDict):
     vector: Tensor
     """(d,), as decoded."""
     nbytes: int
+    """Of its encoding."""
     floats: int
+    """The papers' count."""
 
 
 class Stack:
@@ -53,7 +56,7 @@ class Stack:
     def __init__(
         self,
         algorithm: Algorithm,
-        workload: Any,
+        workload: Workload,
         lr_at: Callable[[float], float],
         weight_decay: float = 0.0,
         seed: int = 0,
@@ -210,7 +213,7 @@ class StackedRound:
         """The answer to an effect, whose costs are written down; of an average it is not known yet."""
         stack = self._stack
         match effect:
-            case effects.Gradient(at=point, weight_decay=decays):
+            case effects.Gradient(at=Tensor() as point, weight_decay=decays):
                 stack.worker.lr = stack.last_lr = stack.lr_at(stack.epoch)
                 gradients, losses = stack.workload.gradients(point, stack.gradients)
                 if stack.weight_decay and decays:
@@ -230,7 +233,7 @@ class StackedRound:
             case effects.Start(effect=effects.Mix(message=content)):
                 answer = self._mix(content, background=True)
                 return len(self.steps) - 1, answer
-            case effects.Wait(handle=(step, answer)):
+            case effects.Wait(handle=(int() as step, answer)):
                 self.steps.append(costs.Wait(step))
                 return answer
             case _:

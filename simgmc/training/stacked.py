@@ -17,6 +17,7 @@ from simgmc.costs.steps import Participation
 from simgmc.mixing import Mixing
 from simgmc.training.rounds import Stack, StackedRound
 from simgmc.training.trainer import Progress
+from simgmc.workloads.workload import Workload
 
 
 class StackedTrainer(Stack):
@@ -30,7 +31,7 @@ class StackedTrainer(Stack):
     def __init__(
         self,
         algorithm: Algorithm,
-        workload: Any,
+        workload: Workload,
         lr_at: Callable[[float], float],
         weight_decay: float = 0.0,
         seed: int = 0,

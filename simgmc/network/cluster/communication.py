@@ -43,10 +43,10 @@ _KEPT_SIZE = 1_000_000
 
 
 class RoundExchange:
-    """One exchange of a round: several workers take part in it, each from when it is ready.
+    """One exchange of a round. Each member takes part from when its message is ready.
 
-    Its ``resolve`` is told who they are as soon as all that are there are ready, and says what the
-    average costs then; before, its size is not known.
+    Members may crash before they are ready. So ``resolve``, where it is given, is told who takes part
+    as soon as all that are left are ready; only then is it known what the average costs.
     """
 
     def __init__(
@@ -64,19 +64,19 @@ class RoundExchange:
         self._communication = communication
         self._cost = cost
         self.number = number
-        """Of its round."""
+        """The round's number."""
         self.apart = apart
         """Whether no other exchange of its round is under way at the same time."""
         self.members = members
         self.done: dict[int, simpy.Event] = {worker: communication.clock.event() for worker in members}
         self.finished: dict[int, float] = {}
-        """When each worker that has finished did so."""
+        """When members finished, of those that have."""
         self._ready: list[int] = []
         self.flows = create(self)
 
     @property
     def cost(self) -> Average | Mix:
-        """The messages of those that take part."""
+        """What it costs, with the messages of its members alone."""
         cost = self._cost
         if isinstance(cost, Mix) or len(self.members) == len(self._communication.settings.workers):
             return cost
@@ -90,7 +90,7 @@ class RoundExchange:
         self.flows.ready(self.members.index(worker), now)
 
     def _resolved(self) -> bool:
-        """Whether it has turned out just now who takes part."""
+        """Resolve the average if all members are ready now; returns whether it did."""
         if self._resolve is None or len(self._ready) < len(self.members):
             return False
         self._cost = self._resolve(Membership(frozenset(self.members), len(self.members)))
@@ -112,7 +112,7 @@ class RoundExchange:
             clock.call_at(time, tell)
 
     def drop(self, worker: int) -> None:
-        """A worker that was to take part is gone before it was ready: begin anew without it."""
+        """A member is gone before it was ready: the others begin anew without it."""
         if worker not in self.members or worker in self._ready:
             return
         self.execution.abort()
@@ -125,12 +125,12 @@ class RoundExchange:
 
     @property
     def execution(self) -> Execution:
-        """Its flows, where they are simulated one by one."""
+        """The flows, where they are simulated as they go."""
         assert isinstance(self.flows, LiveFlows)
         return self.flows.execution
 
     def back(self, worker: int, ready: float, end: float) -> tuple[Parts, int, float]:
-        """See :meth:`simgmc.network.cluster.exchange.LiveFlows.back`, in workers."""
+        """As :meth:`simgmc.network.cluster.exchange.LiveFlows.back`, with workers in place of participants."""
         parts, origin, time = self.flows.back(self.members.index(worker), ready, end)
         return parts, self.members[origin], time
 
@@ -179,9 +179,11 @@ class Communication:
         number: int,
         resolve: Resolve,
     ) -> RoundExchange:
-        """An exchange of these messages in round ``number``, among the workers that are there: not
-        ``gone`` from this round, nor crashed just now. ``apart``: no other exchange of its round is
-        under way meanwhile. ``resolve`` is told who takes part, where that is not known from the start.
+        """Open an exchange of these messages in round ``number``, among the workers that are there.
+
+        Not there are those that are ``gone`` from this round, and those that have crashed just now.
+        ``apart``: no other exchange of its round is under way meanwhile. ``resolve`` is told who takes
+        part, where that is not known from the start.
 
         Raises :class:`~simgmc.core.errors.SimgmcError` for gossip among those that are left, and for
         gossip after an exchange that was solved on the ground that it had the network to itself.
@@ -206,7 +208,7 @@ class Communication:
         return RoundExchange(self, cost, there, number, apart, self.create, resolve)
 
     def create(self, exchange: RoundExchange) -> LiveFlows | SolvedFlows:
-        """How an exchange is simulated."""
+        """The flows of an exchange: solved at once where that is exact, otherwise simulated as they go."""
         if isinstance(exchange.cost, Mix):
             return self._live(exchange, self._gossip(exchange.cost), self._connections)
         name, schedule = self._schedule(exchange.cost, exchange.members)
@@ -235,7 +237,7 @@ class Communication:
         return self._live(exchange, schedule)
 
     def _first_k(self, exchange: RoundExchange, resolve: Resolve) -> FirstKFlows:
-        """How it is where a server waits for the first k messages."""
+        """The flows where a server waits for the first k messages."""
         assert self._server_of_first_k is not None and isinstance(exchange.cost, Average)
         _, schedule = self._schedule(exchange.cost, exchange.members)
         placement = self._placement(schedule.structure, exchange.members)
@@ -246,7 +248,7 @@ class Communication:
         return FirstKFlows(execution)
 
     def resize(self, exchange: RoundExchange) -> None:
-        """It is known now what a server sends back."""
+        """Take the size of the average, which is known now, for what a server sends back."""
         if self.settings.collective == "auto" or collectives.COLLECTIVES[self.settings.collective].sends_average:
             assert isinstance(exchange.cost, Average)
             exchange.execution.resize(self._schedule(exchange.cost, exchange.members)[1])

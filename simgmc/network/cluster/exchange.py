@@ -19,7 +19,7 @@ from simgmc.network.topology.routing import Links
 Parts = tuple[float, float, float, float]
 """Seconds of transfer, latency, adding, waiting for others."""
 Finish = Callable[[int, float], None]
-"""Told which participant has finished, and when."""
+"""Is told which participant has finished, and when (s)."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,11 @@ class LiveFlows:
         network.wake(now)
 
     def back(self, participant: int, ready: float, end: float) -> tuple[Parts, int, float]:
-        """Where the time from ``ready`` to ``end``, when a participant finished, went; waiting
-        is left out: instead, whose readiness the chain starts from, and when that was."""
+        """Where a participant's time went from ``ready`` to ``end``, when it finished.
+
+        Waiting is left out of the seconds. Instead, the participant is returned that was waited for,
+        and when it was ready.
+        """
         finisher = self.execution.finisher[participant]
         transfer, latency, aggregate, origin, time = chain(self.execution, finisher, ready, end)
         return (transfer, latency, aggregate, 0.0), participant if origin < 0 else origin, time
@@ -82,7 +85,7 @@ class LiveFlows:
         return moved(execution.schedule, execution.placement, np.array(execution.landed) >= 0)
 
     def check(self, capacity: Sequence[float]) -> None:
-        """Assert the bounds: everything delivered, no link faster than it can be."""
+        """Assert that everything was delivered, and that no link carried more than it can."""
         execution = self.execution
         if execution.open:
             waiting = next(flow for flow, time in enumerate(execution.landed) if time < 0)
@@ -98,8 +101,8 @@ class LiveFlows:
 
 
 def check_bounds(links: np.ndarray, capacity: Sequence[float], seconds: float, names: Links, latency: float) -> None:
-    """Raise if some link would have carried more than it can in that time, or bytes would have
-    arrived sooner than the least latency allows."""
+    """Raise CapacityError where a link carried more than it can in that time, or bytes arrived sooner than the
+    least latency allows."""
     if seconds < latency * (1 - 1e-9):
         raise CapacityError(f"internal error: an exchange took {seconds:.9g} s, less than its latency, {latency:.9g} s")
     with np.errstate(invalid="ignore"):
@@ -116,7 +119,7 @@ def check_bounds(links: np.ndarray, capacity: Sequence[float], seconds: float, n
 
 @dataclass(frozen=True)
 class Solution:
-    """An exchange solved at once: everything relative to the first participant's readiness."""
+    """An exchange solved at once; its times are relative to when the first participant was ready."""
 
     finish: np.ndarray
     """(participants,) seconds."""

@@ -46,7 +46,7 @@ def _check_pairs(links: Links, pairs: Iterable[tuple[str, str]], what: str) -> N
 def _joined(graph: nx.DiGraph, hosts: Sequence[str]) -> bool:
     """Whether all hosts hang on switches that all reach each other: quick, and nearly always so."""
     switches = graph.subgraph([node for node in graph if forwards(graph, node)])
-    inner = next(nx.strongly_connected_components(switches), set())
+    inner: set[str] = next(nx.strongly_connected_components(switches), set())
     if len(inner) != len(switches):
         return False
     return all(

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from simgmc.network.cluster.breakdown import chain
 from simgmc.network.collectives.schedule import Execution
 from simgmc.network.flows.fluid import FluidNetwork, Transfer
@@ -95,12 +97,11 @@ class Recorder:
             return
         segments: list[tuple[str, float, float]] = []
         chain(execution, execution.finisher[participant], ready, end, segments)
-        merged: list[list] = []
+        merged: list[tuple[str, float, float]] = []
         for what, start, stop in reversed(segments):
             if merged and merged[-1][0] == what and merged[-1][2] == start:
-                merged[-1][2] = stop
-            else:
-                merged.append([what, start, stop])
+                start = merged.pop()[1]
+            merged.append((what, start, stop))
         self._blocked += ((worker, what, start, stop) for what, start, stop in merged)
 
     def exchange(self, number: int, execution: Execution) -> None:
@@ -121,7 +122,7 @@ class Recorder:
         else:
             network.trace = None
 
-    def timeline(self, workers: Sequence[str], round_end) -> Timeline:
+    def timeline(self, workers: Sequence[str], round_end: np.ndarray) -> Timeline:
         """Everything kept, once the simulation is over.
 
         ``workers``: their host names; ``round_end``: (R, K) seconds, as in a Timing.
@@ -179,7 +180,10 @@ class Recorder:
                     carried.append(Span(f"{a} -> {b}", "carry", start, stop, label, nbytes))
         return list(actions), carried
 
-    def _link_rates(self, begin: float, end: float) -> tuple[dict, dict]:
+    def _link_rates(
+        self, begin: float, end: float
+    ) -> tuple[dict[str, tuple[tuple[float, float], ...]], dict[str, float]]:
+        """Load over time, and bandwidth, of every link that carried something; see :class:`Timeline`."""
         if self._network is None:
             return {}, {}
         links = self._network.links

@@ -35,8 +35,8 @@ class Timing:
     communication: np.ndarray
     """(R, K) seconds in which a collective of the worker was under way, hidden or not."""
     absent: np.ndarray
-    """(R, K) rounds that a worker missed: it had crashed; or the server had the first k messages
-    before it had its own, so that it gave that up; or it was busy with a late message throughout."""
+    """(R, K) rounds that a worker missed: it had crashed; or it gave its gradient up, as the server had
+    the first k messages before; or it was busy with a late message throughout."""
     link_bytes: np.ndarray
     """(links,) bytes over each link in the whole run (of collectives)."""
     link_messages: np.ndarray
@@ -52,10 +52,10 @@ class Timing:
     background_bytes: float = 0.0
     """Bytes of background traffic delivered meanwhile."""
     lost: np.ndarray | None = None
-    """(R, K) messages that were sent and came too late, so that they were thrown away; None where
-    no server waits for the first k."""
+    """(R, K) messages that were sent, came too late and were thrown away; None where no server waits
+    for the first k."""
     carried: np.ndarray | None = None
-    """(R, K) averages that a late message of an earlier round went into; None likewise."""
+    """(R, K) averages that a worker's late message of an earlier round went into; None as before."""
     categories: tuple[str, ...] = CATEGORIES
 
     @property
@@ -109,8 +109,7 @@ class TimingBuilder:
     on_round: Callable[[int, float], None] | None
     chosen: dict[str, int]
     notes: bool
-    """Whether it is noted which workers the server's averages are without; otherwise those are absent that finish no
-    round."""
+    """Whether :meth:`note` says who is absent; otherwise it is whoever does not finish a round."""
     stopped: str | None = None
     background_bytes: float = 0.0
     _ends: list[np.ndarray] = field(default_factory=list)
@@ -139,7 +138,7 @@ class TimingBuilder:
         self._communication[number][worker] = communication
 
     def note(self, what: str, number: int, worker: int) -> None:
-        """Of a worker in a round: that it was absent, its message lost, or carried into the round's average."""
+        """Note of a worker in a round that it was absent, or its message lost, or carried into the average."""
         self._noted[what].append((number, worker))
 
     def rejoin(self, number: int, worker: int, time: float) -> None:
@@ -160,7 +159,7 @@ class TimingBuilder:
             self.on_round(number, time)
 
     def timing(self) -> Timing:
-        """Everything recorded, rounds that were not finished by all left out."""
+        """Everything collected, of the rounds that all have finished."""
         rounds, workers = self._closed, self.workers
         ends = np.array(self._ends[:rounds]).reshape(rounds, workers)
         breakdown = np.array(self._breakdown[:rounds]).reshape(rounds, workers, len(CATEGORIES))
