@@ -9,7 +9,7 @@ __all__ = ["run"]
 def __getattr__(name: str) -> Any:
     """``simgmc.run`` (see :func:`simgmc.api.run`), loaded when it is asked for."""
     if name == "run":
-        from simgmc.api import run
+        from simgmc.api import run  # loads torch
 
         return run
     raise AttributeError(f"module 'simgmc' has no attribute {name!r}")

@@ -5,15 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from torch import nn
+from torch.utils.data import Dataset as TorchDataset
 
 from simgmc.core.errors import SimgmcError
+from simgmc.core.reading_progress import reading_progress
+from simgmc.experiment.assembly import Given
+from simgmc.experiment.run import run as run_file
+from simgmc.scenario import ScenarioFile
+from simgmc.workloads.data.catalogue import Dataset
+from simgmc.workloads.data.own_data import read_own
 
-if TYPE_CHECKING:
-    from torch import nn
-    from torch.utils.data import Dataset as TorchDataset
-
-    from simgmc.workloads.data.catalogue import Dataset
+Numbers = float | Sequence[float]
+Model = nn.Module | Callable[[], nn.Module]
 
 
 def run(
@@ -22,9 +28,9 @@ def run(
     out: str | Path,
     train: TorchDataset | None = None,
     test: TorchDataset | None = None,
-    model: nn.Module | Callable[[], nn.Module] | None = None,
-    mean: float | Sequence[float] | None = None,
-    std: float | Sequence[float] | None = None,
+    model: Model | None = None,
+    mean: Numbers | None = None,
+    std: Numbers | None = None,
     settings: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Path:
@@ -49,10 +55,6 @@ def run(
     Raises:
         SimgmcError: anything in the scenario, the data or the model that is not right.
     """
-    from simgmc.experiment.assembly import Given
-    from simgmc.experiment.run import run as run_file
-    from simgmc.scenario import ScenarioFile
-
     dataset, digest = _dataset(train, test, mean, std)
     changes = dict(settings or {})
     if dataset is not None:
@@ -66,14 +68,13 @@ def run(
     return run_file(file, out=out, given=Given(dataset, model), **options)
 
 
-def _dataset(train: Any, test: Any, mean: Any, std: Any) -> tuple[Dataset | None, str]:
+def _dataset(
+    train: TorchDataset | None, test: TorchDataset | None, mean: Numbers | None, std: Numbers | None
+) -> tuple[Dataset | None, str]:
     if (train is None) != (test is None):
         raise SimgmcError("give both train and test, or neither")
-    if train is None:
+    if train is None or test is None:
         return None, ""
-    from simgmc.core.reading_progress import reading_progress
-    from simgmc.workloads.data.own_data import read_own
-
     with reading_progress() as progress:
         data = read_own("given", train, test, mean=mean, std=std, progress=progress)
     digest = hashlib.sha256(repr((data.mean.tolist(), data.std.tolist())).encode())
@@ -83,13 +84,10 @@ def _dataset(train: Any, test: Any, mean: Any, std: Any) -> tuple[Dataset | None
     return data, digest.hexdigest()[:16]
 
 
-def _what(model: Any) -> str:
+def _what(model: Model) -> str:
     """The class and the size of a model, for the resolved scenario."""
-    import torch
-
-    from simgmc.experiment.assembly import Given
-
-    if not isinstance(model, torch.nn.Module) and not callable(model):
+    if not isinstance(model, nn.Module) and not callable(model):
         raise SimgmcError(f"model: {type(model).__name__} is neither a torch.nn.Module nor a function that makes one")
-    model = Given(model=model).build(0)
-    return f"{type(model).__name__}, {sum(p.numel() for p in model.parameters() if p.requires_grad):,} parameters"
+    made = Given(model=model).build(0)
+    trained = sum(p.numel() for p in made.parameters() if p.requires_grad)
+    return f"{type(made).__name__}, {trained:,} parameters"

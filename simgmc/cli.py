@@ -92,7 +92,7 @@ def _toml_value(text: str) -> Any:
 
 
 def _read(scenario: str, settings: list[tuple[str, Any]], seeds: tuple[int, ...], methods: tuple[str, ...] = ()) -> Any:
-    from simgmc.scenario import ScenarioFile
+    from simgmc.scenario import ScenarioFile  # --help does without it, as without all that commands import
 
     if seeds and any(key == "seeds" for key, _ in settings):
         raise click.UsageError("--seed and --set seeds=... say the same thing: give one of them")
@@ -184,15 +184,15 @@ def run(
     if resume and overwrite:
         raise click.UsageError("--resume goes on with a run, --overwrite removes it: give one of them")
     file = _read(scenario, settings, seeds, methods)
-    from simgmc.workloads.data.catalogue import require_files
+    from simgmc.workloads.data.catalogue import require_files  # loaded with the scenario
 
     require_files({name for point in file.points for name in point.scenario.workload.datasets}, data_dir)
     if dry_run:
-        from simgmc.commands.dry_run import dry_run as predict_run
+        from simgmc.commands.dry_run import dry_run as predict_run  # loads torch
 
         predict_run(file, device=device, data_dir=data_dir, threads=threads)
     else:
-        from simgmc.experiment.run import run as run_file
+        from simgmc.experiment.run import run as run_file  # loads torch
 
         run_file(
             file,
@@ -220,7 +220,7 @@ def replay(run: str, settings: Any, cluster: str | None, out: str | None, overwr
     """
     if cluster and any(key == "cluster" for key, _ in settings):
         raise click.UsageError("--cluster and --set cluster=... both replace the whole table: give one of them")
-    from simgmc.commands.replay import replay as replay_run
+    from simgmc.commands.replay import replay as replay_run  # loads the whole network
 
     replay_run(run, settings=settings, cluster=cluster, out=out, overwrite=overwrite)
 
@@ -230,7 +230,7 @@ def replay(run: str, settings: Any, cluster: str | None, out: str | None, overwr
 @_friendly
 def why(run: str) -> None:
     """What bound each method of a run, and what twice the bandwidth or half the latency would change."""
-    from simgmc.commands.why import why as explain_run
+    from simgmc.commands.why import why as explain_run  # loads the whole network
     from simgmc.core.terminal import plain_console
 
     explain_run(run, plain_console())
@@ -256,7 +256,7 @@ def timeline(
     run: str, methods: tuple[str, ...], seed: int | None, at: Any, rounds: str | None, out: str | None
 ) -> None:
     """Watch a window of a run's rounds: Chrome trace (Perfetto), Gantt picture, links, topology."""
-    from simgmc.commands.timeline import timeline as watch
+    from simgmc.commands.timeline import timeline as watch  # loads the whole network
 
     watch(run, methods=methods, seed=seed, at=at, rounds=rounds, out=out)
 
@@ -269,7 +269,7 @@ def timeline(
 def check(scenario: str, settings: Any, seeds: Any) -> None:
     """Validate a scenario and print it with every default written out; run nothing."""
     file = _read(scenario, settings, seeds)
-    from simgmc.experiment.header import gossip_lines
+    from simgmc.experiment.header import gossip_lines  # loads the whole network
     from simgmc.experiment.preflight.checks import check_counts, late_milestones
 
     check_counts(file)
@@ -294,7 +294,7 @@ def validate(files: tuple[str, ...], json_out: str | None, picture: str | None) 
     Exact cases (max-min flows, sliced rings) must hold to 1e-9, or the exit status is 1;
     measured collectives are tabulated beside what is simulated.
     """
-    from simgmc.commands import validate as validating
+    from simgmc.commands import validate as validating  # loads the whole network
 
     if not validating.run(files, json_out=json_out, picture=picture):
         raise SystemExit(1)
@@ -306,7 +306,7 @@ def validate(files: tuple[str, ...], json_out: str | None, picture: str | None) 
 @_friendly
 def list_(kind: str | None, name: str | None) -> None:
     """What scenarios can name: one line on each entry, and its source; with NAME, an entry's options."""
-    from simgmc.commands import list as listing
+    from simgmc.commands import list as listing  # loads what it lists
 
     listing.show(kind, name)
 

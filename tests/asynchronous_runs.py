@@ -10,7 +10,7 @@ from torch import nn
 
 from simgmc.algorithms import ALGORITHMS
 from simgmc.compression import build as build_compressor
-from simgmc.experiment.events import EventLoop
+from simgmc.experiment.under_way.event_loop import EventLoop
 from simgmc.network import ClusterSettings, ComputeTime, Duration, Host, Throughput
 from simgmc.network.cluster.peers import Peers
 from simgmc.network.conditions.stragglers import Stragglers

@@ -18,7 +18,6 @@ from simgmc.compression.rows import set_threads
 from simgmc.core.errors import SimgmcError, out_of_memory, show_value
 from simgmc.core.imports import guarded
 from simgmc.costs.steps import Participation
-from simgmc.experiment.preflight.memory import require_model_memory
 from simgmc.experiment.training import Training
 from simgmc.mixing import everybody
 from simgmc.scenario import Scenario
@@ -29,6 +28,7 @@ from simgmc.training.stacked import StackedTrainer
 from simgmc.workloads.classification import ClassificationWorkload
 from simgmc.workloads.data.catalogue import Dataset, load_dataset
 from simgmc.workloads.gradients.engine import usable_cores
+from simgmc.workloads.memory import require_model_memory
 from simgmc.workloads.models.catalogue import build_model, ready, seeded
 from simgmc.workloads.partitions.catalogue import partition
 from simgmc.workloads.workload import Workload

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simgmc.core.errors import DivergenceError, SimgmcError
-from simgmc.experiment.events import EventLoop
-from simgmc.experiment.series import Series
+from simgmc.experiment.series import Series, series_of_events
 from simgmc.experiment.stored import Stored
 from simgmc.experiment.training import Care, CostPrediction, Finished, NotKept, Training, Watched
 from simgmc.experiment.under_way.evaluations import Outcome
+from simgmc.experiment.under_way.event_loop import EventLoop
 from simgmc.experiment.under_way.events import EventsUnderWay
 from simgmc.network.cluster.peers import LAST_OF_INSTANT, Peers
 from simgmc.network.cluster.timeline import Recorder, Span
@@ -66,7 +66,12 @@ class AsynchronousTraining(Training):
         if under_way.resumed:
             care.progress.resumed(self, under_way.resumed, f"{under_way.resumed} gradients a worker")
         under_way.run()
-        finished = EventsFinished(self, under_way.outcome, under_way.series(), under_way.journal())
+        finished = EventsFinished(
+            self,
+            under_way.outcome,
+            series_of_events(under_way.outcome, under_way.loop, trainer.algorithm.stale),
+            under_way.journal(),
+        )
         trainer.close()
         return finished
 
@@ -115,10 +120,10 @@ class AsynchronousTraining(Training):
         return peers, sum(loop.gradients) / workers
 
     def rehearse(self, workload: Workload) -> Needed:
-        from simgmc.experiment.preflight import rehearsal  # loads torch
+        from simgmc.experiment.under_way import rehearsal  # loads torch
 
         return rehearsal.of_events(
-            lambda noise: rehearsal.smaller(self, noise.d / workload.d).trainer(noise),
+            lambda noise: self.smaller(noise.d / workload.d).trainer(noise),
             workload,
             self.scenario,
             self.method,

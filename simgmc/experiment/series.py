@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from simgmc.costs.steps import Compute, RoundCosts
 from simgmc.experiment.under_way.evaluations import Outcome, State
+from simgmc.experiment.under_way.event_loop import EventLoop
 from simgmc.network import Timing
+from simgmc.network.cluster.breakdown import CATEGORIES
 from simgmc.results.directory.details import Details, ParticipationRow, traffic
 from simgmc.results.directory.run_directory import Breakdown, Evaluation, RunDirectory, SeriesKey
 
@@ -73,6 +76,27 @@ def series_of_rounds(outcome: Outcome, timing: Timing, left_out: bool = False) -
         stopped=timing.stopped,
     )
     return Series(states, breakdown, details_of_rounds(outcome.rounds, timing, left_out))
+
+
+def series_of_events(outcome: Outcome, loop: EventLoop, stale: Literal["gradients", "messages"]) -> Series:
+    """An asynchronous training whose events are over; ``stale``: what has a staleness in it."""
+    peers, spent = loop.peers, loop.spent()
+    breakdown = Breakdown(
+        rounds=int(sum(loop.gradients) / len(loop.gradients)),
+        sim_time_s=peers.now,
+        **seconds_by_part(CATEGORIES, spent.mean(axis=0)),
+        bytes_sent_by_workers=peers.sent_by_workers,
+        bytes_received_by_workers=peers.received_by_workers,
+        bytes_into_server=peers.into_server,
+        bytes_out_of_server=peers.out_of_server,
+        rcc=None,
+        diverged=outcome.diverged_round,
+        evaluations=len(outcome.states),
+        stopped=peers.stopped,
+    )
+    links = traffic(peers.fabric.links.names, peers.link_bytes, peers.link_messages)
+    details = Details(spent, np.array(loop.gradients), links, dict(loop.staleness), stale=stale)
+    return Series(outcome.states, breakdown, details)
 
 
 def seconds_by_part(parts: Sequence[str], seconds: Sequence[float] | np.ndarray) -> dict[str, float]:

@@ -175,10 +175,10 @@ class SynchronousTraining(Training):
         trainer.next_round().with_everybody()
 
     def rehearse(self, workload: Workload) -> Needed:
-        from simgmc.experiment.preflight import rehearsal  # loads torch
+        from simgmc.experiment.under_way import rehearsal  # loads torch
 
         return rehearsal.of_rounds(
-            lambda noise: rehearsal.smaller(self, noise.d / workload.d).trainer(noise), workload, self.scenario
+            lambda noise: self.smaller(noise.d / workload.d).trainer(noise), workload, self.scenario
         )
 
     def record_bytes(self) -> float:

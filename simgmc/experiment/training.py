@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from simgmc.algorithms import ALGORITHMS
 from simgmc.core.errors import SimgmcError, show_value
@@ -246,6 +246,21 @@ class Training(abc.ABC):
     @abc.abstractmethod
     def rehearse(self, workload: Workload) -> Needed:
         """The memory that it needs beside its passes."""
+
+    def smaller(self, share: float) -> Self:
+        """The same with a model of this share of the parameters, where compressors state a number of coordinates."""
+
+        def scaled(options: Any) -> Any:
+            if not isinstance(options, Mapping):
+                return options
+            counts = {key: max(1, int(n * share)) for key, n in options.items() if key == "count" and n is not None}
+            return {key: scaled(one) for key, one in options.items()} | counts
+
+        chosen = {
+            key: one.model_copy(update={"options": scaled(one.options)})
+            for key, one in self.method.compressors().items()
+        }
+        return replace(self, method=self.method.model_copy(update=chosen))
 
     @abc.abstractmethod
     def record_bytes(self) -> float:

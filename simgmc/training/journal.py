@@ -1,6 +1,6 @@
 """What an asynchronous training says to the clock, effect by effect, and the journal of it.
 
-The event loop (:mod:`simgmc.experiment.events`) hears the effects that programs yield, with a
+The event loop (:mod:`simgmc.experiment.under_way.event_loop`) hears the effects that programs yield, with a
 :class:`Parcel` in the place of each message: its content stays with the trainer. Plain integers are
 left of an effect then, so that a journal can keep it and give it again.
 """

@@ -1,6 +1,6 @@
 """The per-worker interpreter: one program a worker, in the order of simulated time.
 
-It performs effects of which the clock says when (see :mod:`simgmc.experiment.events`), and never sees
+It performs effects of which the clock says when (see :mod:`simgmc.experiment.under_way.event_loop`), and never sees
 the clock. A gradient's point is fixed when the program asks for it; its value is needed only
 when the simulated computing is over, so all gradients that are under way by then are computed
 in one call.

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from simgmc.core.randomness import generator
-from simgmc.experiment.events import EventLoop
+from simgmc.experiment.under_way.event_loop import EventLoop
 from simgmc.network import ClusterSettings, ComputeTime, Duration, Host
 from simgmc.network.cluster.peers import Peers
 from simgmc.network.conditions.stragglers import Stragglers

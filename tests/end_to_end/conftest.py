@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from simgmc.experiment import saved_training
 from simgmc.experiment.synchronous import SynchronousTraining
+from simgmc.experiment.under_way import saved_training
 from tests.end_to_end.stopping import Killed
 
 

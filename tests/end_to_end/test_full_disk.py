@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from simgmc.cli import main
 from simgmc.experiment import run as running
-from simgmc.experiment import saved_training
+from simgmc.experiment.under_way import saved_training
 from simgmc.results.directory.checkpoint import Checkpoints
 from simgmc.results.directory.run_directory import open_run
 from tests.end_to_end.killing import results

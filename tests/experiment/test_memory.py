@@ -19,6 +19,7 @@ from simgmc.experiment.preflight import memory
 from simgmc.experiment.preflight.memory import needed_by
 from simgmc.experiment.preflight.prediction import wire_format
 from simgmc.scenario import ScenarioFile
+from simgmc.workloads import memory as machine
 from simgmc.workloads.classification import ClassificationWorkload, PassBytes
 from simgmc.workloads.gradients import rehearsal
 from simgmc.workloads.gradients.rehearsal import LiveTensors
@@ -175,11 +176,11 @@ def test_what_does_not_fit_is_refused_with_the_figure_before_anything_is_written
 
 
 def test_a_model_that_does_not_fit_at_all_is_refused(monkeypatch):
-    monkeypatch.setattr(memory, "available", lambda device: 1e6)
+    monkeypatch.setattr(machine, "available", lambda device: 1e6)
     with pytest.raises(
         SimgmcError, match="1,000,000 parameters need at least 24.0 MB for one worker; 1.00 MB are free"
     ):
-        memory.require_model_memory(1_000_000, 4, "cpu")
+        machine.require_model_memory(1_000_000, 4, "cpu")
 
 
 def test_the_limit_of_a_container_counts_and_its_files_in_memory_are_free(tmp_path):
@@ -187,10 +188,10 @@ def test_the_limit_of_a_container_counts_and_its_files_in_memory_are_free(tmp_pa
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     paths = [str(tmp_path / name) for name in files]
-    assert memory._container(*paths) == 400
+    assert machine._container(*paths) == 400
     (tmp_path / "max").write_text("max\n")
-    assert memory._container(*paths) is None
-    assert memory._container("/nowhere", "/nowhere", "/nowhere") is None
+    assert machine._container(*paths) is None
+    assert machine._container("/nowhere", "/nowhere", "/nowhere") is None
 
 
 def test_activations_are_counted_on_a_gradient():

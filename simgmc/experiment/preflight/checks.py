@@ -11,6 +11,7 @@ from simgmc.core.errors import DivergenceError, SimgmcError
 from simgmc.experiment.training import training_values
 from simgmc.scenario import GridPoint, Scenario, ScenarioFile
 from simgmc.scenario.workload import DataWorkload, Method, Workload
+from simgmc.workloads.data.catalogue import DATASETS
 
 
 def check_counts(file: ScenarioFile) -> None:
@@ -45,14 +46,12 @@ def parameters(scenario: Scenario) -> int | None:
     workload = scenario.workload
     if not isinstance(workload, DataWorkload):
         return None
-    from simgmc.workloads.data.catalogue import DATASETS
-
     facts = DATASETS[workload.dataset.name].facts(workload.dataset.options)
     if facts.sample_shape is None or facts.classes is None:
         return None
-    import torch
+    import torch  # a check does without it where no compressor states a count
 
-    from simgmc.workloads.models.catalogue import build_model
+    from simgmc.workloads.models.catalogue import build_model  # loads torch
 
     with torch.device("meta"):
         model = build_model(

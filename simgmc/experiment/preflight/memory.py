@@ -8,9 +8,7 @@ for each thread: activations grow with those and never with the workers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -20,6 +18,7 @@ from simgmc.core.quantities import bytes_text
 from simgmc.experiment.preflight.checks import counts_of, keys_named, require_count
 from simgmc.experiment.training import Training
 from simgmc.workloads.gradients.rehearsal import Needed
+from simgmc.workloads.memory import available, resident
 from simgmc.workloads.workload import Workload
 
 PICTURES = 25e6
@@ -125,56 +124,3 @@ def require_memory(prediction: MemoryPrediction, workers: int) -> None:
         f"Most of it is for the {largest}: {smaller} would need less",
         min(threads, prediction.threads - 1) if threads >= 1 and prediction.threads > 1 else None,
     )
-
-
-def resident(device: str) -> float:
-    """Bytes that this process holds now."""
-    if device == "cuda":
-        return float(torch.cuda.memory_reserved())
-    return heap.held()
-
-
-def available(device: str) -> float | None:
-    """Bytes that can still be allocated: of the machine or of the container, whichever is less; None if unknown."""
-    if device == "cuda":
-        return float(torch.cuda.mem_get_info()[0])
-    found = [_machine(), *(_container(*files) for files in _CONTAINERS)]
-    return min((one for one in found if one is not None), default=None)
-
-
-_CONTAINERS: Sequence[tuple[str, str, str]] = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat"),
-    (
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-        "/sys/fs/cgroup/memory/memory.stat",
-    ),
-)  # fmt: skip
-"""Limit, use and its parts, of control groups of version 2 and 1."""
-
-
-def _machine() -> float | None:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration, ValueError, IndexError):
-        return None
-
-
-def _container(limit: str, use: str, parts: str) -> float | None:
-    """Free in a control group; files that it keeps in memory count as free."""
-    try:
-        most, used = Path(limit).read_text().strip(), float(Path(use).read_text())
-        stat = dict(line.split()[:2] for line in Path(parts).read_text().splitlines())
-        return max(0.0, float(most) - used + float(stat.get("inactive_file", stat.get("total_inactive_file", 0))))
-    except (OSError, ValueError):  # none, or "max": no limit
-        return None
-
-
-def require_model_memory(parameters: int, item: int, device: str) -> None:
-    """Raises SimgmcError where not even one worker's copies of a model would fit: six, before anything else."""
-    free, least = available(device), 6.0 * parameters * item
-    if free is not None and least > free:
-        raise SimgmcError(
-            f"workload.model: {parameters:,} parameters need at least {bytes_text(least)} for one worker; "
-            f"{bytes_text(free)} are free: a smaller model would need less"
-        )

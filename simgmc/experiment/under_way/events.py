@@ -11,15 +11,11 @@ import numpy as np
 
 from simgmc.core.errors import DivergenceError, SimgmcError
 from simgmc.core.interruption import Interruption
-from simgmc.experiment.events import EventLoop
-from simgmc.experiment.series import Series, seconds_by_part
 from simgmc.experiment.under_way.evaluations import Evaluations, Milestones, Outcome, State
+from simgmc.experiment.under_way.event_loop import EventLoop
 from simgmc.network import ClusterSettings
-from simgmc.network.cluster.breakdown import CATEGORIES
 from simgmc.network.cluster.peers import LAST_OF_INSTANT, Peers
 from simgmc.results.directory.checkpoint import Checkpoints
-from simgmc.results.directory.details import Details, traffic
-from simgmc.results.directory.run_directory import Breakdown
 from simgmc.scenario import Scenario
 from simgmc.training.journal import Journal, Programs
 
@@ -65,7 +61,7 @@ class EventsUnderWay:
         self._evaluations = Evaluations(trainer.workload, self.outcome, factor, single, on_evaluation)
         self._load(on_evaluation)
         self._peers = Peers(settings)
-        self._loop = EventLoop(self._peers, self._journal, self._after)
+        self.loop = EventLoop(self._peers, self._journal, self._after)
         self._before = 0.0
         self._evaluated = -1
         self._awaited = False
@@ -77,8 +73,8 @@ class EventsUnderWay:
         """Train to the end (or until it diverges)."""
         self._peers.clock.call_at(0.0, lambda _: self._evaluate(), LAST_OF_INSTANT)
         try:
-            self._loop.run()
-            if self._loop.diverged:
+            self.loop.run()
+            if self.loop.diverged:
                 raise DivergenceError(self._trainer.diverged)
             if self._peers.stopped:
                 self._evaluate()
@@ -102,7 +98,7 @@ class EventsUnderWay:
 
     @property
     def _mean_gradients(self) -> float:
-        return sum(self._loop.gradients) / len(self._loop.gradients)
+        return sum(self.loop.gradients) / len(self.loop.gradients)
 
     def _after(self, loop: EventLoop) -> None:
         """The end of an instant at which gradients were finished."""
@@ -145,29 +141,6 @@ class EventsUnderWay:
             bytes_down=peers.received_by_workers,
         )
 
-    def series(self) -> Series:
-        """What it gave, when it is over."""
-        peers, loop = self._peers, self._loop
-        spent = loop.spent()
-        breakdown = Breakdown(
-            rounds=int(self._mean_gradients),
-            sim_time_s=peers.now,
-            **seconds_by_part(CATEGORIES, spent.mean(axis=0)),
-            bytes_sent_by_workers=peers.sent_by_workers,
-            bytes_received_by_workers=peers.received_by_workers,
-            bytes_into_server=peers.into_server,
-            bytes_out_of_server=peers.out_of_server,
-            rcc=None,
-            diverged=self.outcome.diverged_round,
-            evaluations=len(self.outcome.states),
-            stopped=peers.stopped,
-        )
-        links = traffic(peers.fabric.links.names, peers.link_bytes, peers.link_messages)
-        details = Details(
-            spent, np.array(loop.gradients), links, dict(loop.staleness), stale=self._trainer.algorithm.stale
-        )
-        return Series(self.outcome.states, breakdown, details)
-
     def journal(self) -> np.ndarray:
         """What its programs said to the event loop, see :class:`simgmc.training.journal.Journal`."""
         return self._journal.to_array()
@@ -176,7 +149,7 @@ class EventsUnderWay:
 
     def save(self) -> None:
         """Write a checkpoint of this instant."""
-        from simgmc.training.saved_state import to_arrays
+        from simgmc.training.saved_state import to_arrays  # loads torch
 
         arrays, plain = to_arrays(self._trainer.state_dict())
         states = [dataclasses.asdict(state) for state in self.outcome.states]
@@ -189,7 +162,7 @@ class EventsUnderWay:
         found = None if self._checkpoints is None else self._checkpoints.load()
         if found is None:
             return
-        from simgmc.training.saved_state import from_arrays
+        from simgmc.training.saved_state import from_arrays  # loads torch
 
         arrays, plain = found
         if "journal" not in arrays:

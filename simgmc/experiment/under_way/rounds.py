@@ -12,8 +12,8 @@ from simgmc.core.errors import DivergenceError
 from simgmc.core.heap import Holes
 from simgmc.core.interruption import Interruption
 from simgmc.costs.steps import Average, Compute, Membership, Mix, Round, RoundCosts, Step, with_everybody
-from simgmc.experiment.saved_training import SavedTraining
 from simgmc.experiment.under_way.evaluations import Evaluations, Milestones, Outcome, State
+from simgmc.experiment.under_way.saved_training import SavedTraining
 from simgmc.results.directory.checkpoint import Checkpoints
 from simgmc.scenario import Scenario
 from simgmc.training.trainer import Progress

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
 
 from simgmc.algorithms.effects import Exchange, Request, Send, Start
-from simgmc.experiment.training import Training
 from simgmc.experiment.under_way.evaluations import Evaluations, Milestones, Outcome
 from simgmc.experiment.under_way.events import EventsUnderWay
 from simgmc.network import ClusterSettings
@@ -27,24 +25,6 @@ REQUESTS = 150
 """requests a worker, on average."""
 EVALUATED = (0, 1, 3)
 """Gradients a worker after which there is an evaluation, and at the end."""
-
-T = TypeVar("T", bound=Training)
-
-
-def smaller(training: T, share: float) -> T:
-    """The training with the same share of a smaller model's coordinates, where compressors state their number."""
-
-    def scaled(options: Any) -> Any:
-        if not isinstance(options, Mapping):
-            return options
-        counts = {key: max(1, int(one * share)) for key, one in options.items() if key == "count" and one is not None}
-        return {key: scaled(one) for key, one in options.items()} | counts
-
-    chosen = {
-        key: one.model_copy(update={"options": scaled(one.options)})
-        for key, one in training.method.compressors().items()
-    }
-    return dataclasses.replace(training, method=training.method.model_copy(update=chosen))
 
 
 def of_rounds(trainer_on: Callable[[NoiseWorkload], StackedTrainer], workload: Workload, scenario: Scenario) -> Needed:

@@ -19,8 +19,8 @@ class SavedTraining:
     comes to the same point.
     """
 
-    def __init__(self, checkpoints: Checkpoints, trainer: Any, record: Outcome):
-        self._checkpoints, self._trainer, self._record = checkpoints, trainer, record
+    def __init__(self, checkpoints: Checkpoints, trainer: Any, outcome: Outcome):
+        self._checkpoints, self._trainer, self._outcome = checkpoints, trainer, outcome
 
     def due(self) -> bool:
         """Whether it is time to save."""
@@ -29,12 +29,12 @@ class SavedTraining:
     def save(self, waiting: dict[int, Any], losses: dict[int, tuple[float, int]]) -> None:
         """Save the state after a round, its evaluation (where one was due) included, and those that
         wait to be evaluated, with the losses until then."""
-        from simgmc.training.saved_state import to_arrays
+        from simgmc.training.saved_state import to_arrays  # loads torch
 
-        rounds = self._record.rounds
+        rounds = self._outcome.rounds
         state = {
             "trainer": self._trainer.state_dict(),
-            "states": [dataclasses.asdict(state) | {"others": dict(state.others)} for state in self._record.states],
+            "states": [dataclasses.asdict(state) | {"others": dict(state.others)} for state in self._outcome.states],
             "costs": [np.frombuffer(piece, np.uint8) for piece in rounds.pieces()],
             "waiting": waiting,
             "losses": losses,
@@ -47,7 +47,7 @@ class SavedTraining:
 
         Raises SimgmcError where the state is not one of this trainer's.
         """
-        from simgmc.training.saved_state import from_arrays
+        from simgmc.training.saved_state import from_arrays  # loads torch
 
         found = self._checkpoints.load()
         if found is None:
@@ -56,8 +56,8 @@ class SavedTraining:
         state = from_arrays(arrays, plain["state"], self._trainer.workload.device)
         self._trainer.load_state_dict(state["trainer"])
         pieces = [stored_costs.from_bytes(piece.tobytes(), str(self._checkpoints.file)) for piece in state["costs"]]
-        self._record.rounds[:] = [costs for piece in pieces for costs in piece]
-        self._record.states[:] = [State(**one) for one in state["states"]]
+        self._outcome.rounds[:] = [costs for piece in pieces for costs in piece]
+        self._outcome.states[:] = [State(**one) for one in state["states"]]
         waiting |= state["waiting"]
         losses |= state["losses"]
         return True
