@@ -1,4 +1,4 @@
-"""Who holds what in a run: one table for each partition of its grid."""
+"""Partition tables of a run: how many samples of each label every worker has, one for each partition of its grid."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def write_partition_tables(directory: RunDirectory, points: Sequence[GridPoint],
     ``load(name, **options)`` reads a data set. Problems that have none have nothing to tell.
     """
     found = {repr(held): held for held in (_chosen(point.scenario) for point in points) if held}
-    write_partition_table(directory, [_holdings(*held, points[0].scenario.seeds, load) for held in found.values()])
+    write_partition_table(directory, [_table(*held, points[0].scenario.seeds, load) for held in found.values()])
 
 
 def copy_partition_tables(source: RunDirectory, directory: RunDirectory) -> None:
@@ -54,7 +54,7 @@ def _chosen(scenario: Scenario) -> tuple | None:
     return (*chosen, workload.workers)
 
 
-def _holdings(
+def _table(
     called: str,
     dataset: str,
     dataset_options: dict,

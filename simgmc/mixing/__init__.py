@@ -1,7 +1,7 @@
 """Gossip: which workers exchange models (graphs), and with which weights (mixing matrices).
 
 Plain numpy and networkx: the trainer multiplies with the weights, the cluster sends along
-the edges, scenarios are checked without loading torch.
+the edges, scenarios are checked without loading torch. May import core.
 """
 
 from simgmc.mixing.graphs import GRAPHS, MAX_NODES, GossipGraph, gossip_graph

@@ -37,7 +37,7 @@ def run(out):
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory):
     """A run that was stopped before its report."""
-    out = tmp_path_factory.mktemp("holdings") / "run"
+    out = tmp_path_factory.mktemp("partition") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("simgmc.results.report.draw_plots", lambda *arguments, **options: [])
         run(out)
@@ -50,8 +50,8 @@ def test_the_seed_whose_partition_is_shown_is_named_where_there_are_several(tmp_
     points = ScenarioFile({**ONE, "seeds": seeds, "workload": workload}, "small.toml").points
     directory = create(tmp_path / "run", "x")
     write_partition_tables(directory, points, load_dataset)
-    (held,) = read_partition_table(directory)
-    assert held.name == f"digits, iid, {end}"
+    (table,) = read_partition_table(directory)
+    assert table.name == f"digits, iid, {end}"
 
 
 def test_partitions_of_different_labels_and_units_are_read_back(tmp_path):
@@ -79,8 +79,8 @@ def test_a_damaged_table_is_named(tmp_path, damage):
 
 
 def test_a_run_without_plots_has_the_table_and_no_picture(stopped):
-    (held,) = read_partition_table(open_run(stopped))
-    assert held.counts.shape[0] == SMALL["workload"]["workers"]
+    (table,) = read_partition_table(open_run(stopped))
+    assert table.counts.shape[0] == SMALL["workload"]["workers"]
     assert not list((stopped / "plots").glob("*"))
 
 
@@ -98,7 +98,7 @@ def test_a_run_that_goes_on_mends_the_table(stopped, tmp_path, monkeypatch, dama
 def test_whoever_reports_on_it_draws_the_picture_once(stopped, tmp_path, monkeypatch):
     drawn = []
     figures = plots.partition_figures
-    monkeypatch.setattr(plots, "partition_figures", lambda held: drawn.append(held) or figures(held))
+    monkeypatch.setattr(plots, "partition_figures", lambda table: drawn.append(table) or figures(table))
     monkeypatch.setattr(plots, "figures_of", lambda *arguments: {})
     console = Console(file=StringIO(), width=200)
     reporting.report(console, open_run(stopped), ScenarioFile(ONE, "small.toml").points)
@@ -113,4 +113,4 @@ def test_overwriting_a_run_removes_every_table_of_it(tmp_path):
     for name in ("participation.csv", "workers.csv", "partition.csv"):
         (directory.path / name).write_text("left from before\n")
     create(tmp_path / "run", "x", overwrite=True)
-    assert sorted(file.name for file in directory.path.iterdir()) == ["breakdown.csv", "metrics.csv", "scenario.toml"]
+    assert sorted(file.name for file in directory.path.iterdir()) == [".pictures", "breakdown.csv", "metrics.csv", "scenario.toml"]

@@ -103,8 +103,11 @@ def test_overwriting_removes_what_a_run_wrote_and_nothing_else(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "plots" / "mine.png").write_text("mine")
     (tmp_path / "plots" / "mine.partial").write_text("mine")
+    (tmp_path / "plots" / "loss_vs_time.png").write_text("mine, though a run could call one so")
     create(tmp_path, "other", overwrite=True)
     assert set(map(str, files(tmp_path))) == {
+        ".pictures",
+        "plots/loss_vs_time.png",
         "scenario.toml",
         "metrics.csv",
         "breakdown.csv",
@@ -127,6 +130,60 @@ def test_overwriting_removes_the_timelines_of_the_run_before_and_no_other_files(
     assert [file.name for file in (tmp_path / "timeline").glob("*")] == left and (
         tmp_path / "timeline"
     ).exists() == bool(left)
+
+
+def pictures(path):
+    return sorted(str(file.relative_to(path)) for folder in ("plots", "timeline") for file in (path / folder).glob("*"))
+
+
+def test_any_picture_that_a_run_writes_is_its_own_whatever_it_is_called(tmp_path):
+    directory = small_run(tmp_path)
+    for name in ("plots/a new figure_2.svg", "timeline/GMC, seed 1.html", "plots/é.png"):
+        directory.replace(tmp_path / name, b"")
+    directory.replace(tmp_path / "plots" / "é.png", b"again")
+    assert (tmp_path / ".pictures").read_text().count("\n") == 3
+    create(tmp_path, "other", overwrite=True)
+    assert pictures(tmp_path) == []
+
+
+@pytest.mark.parametrize("killed", ["before the picture", "in the picture", "in the list"])
+def test_a_run_killed_while_it_draws_leaves_no_picture_that_is_not_listed(tmp_path, killed):
+    directory = small_run(tmp_path)
+    directory.replace(tmp_path / "plots" / "one.png", b"1")
+    listed = tmp_path / ".pictures"
+    listed.write_text(listed.read_text() + ("plots/tw" if killed == "in the list" else "plots/two.png\n"))
+    if killed == "in the picture":
+        (tmp_path / "plots" / "two.png.partial").write_bytes(b"half")
+    (tmp_path / "plots" / "mine.png").write_text("mine")
+    directory = create(tmp_path, directory.scenario_text(), grid_keys=tuple(POINTS[0]))
+    directory.replace(tmp_path / "plots" / "three.png", b"3")
+    create(tmp_path, "other", overwrite=True)
+    assert pictures(tmp_path) == ["plots/mine.png"]
+
+
+def test_a_damaged_list_removes_nothing_that_is_no_picture(tmp_path):
+    directory = small_run(tmp_path / "run")
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "run" / "plots").mkdir()
+    lines = ("../notes.txt", "plots/../../notes.txt", str(tmp_path / "notes.txt"), "plots/..", "plots", "", "costs/x")
+    (tmp_path / "run" / ".pictures").write_text("\n".join(lines) + "\n")
+    create(directory.path, "other", overwrite=True)
+    assert (tmp_path / "notes.txt").read_text() == "mine" and (tmp_path / "run" / "plots").is_dir()
+
+
+@pytest.mark.parametrize("draws_more", [False, True])
+def test_a_directory_from_before_there_was_a_list_is_overwritten_with_its_pictures(tmp_path, draws_more):
+    directory = small_run(tmp_path)
+    earlier = ["plots/gap_vs_bytes_2.pdf", "plots/time_to_target_vs_bandwidth.png", "timeline/GMC-ring.gantt.png"]
+    for name in earlier:
+        directory.replace(tmp_path / name, b"")
+    (tmp_path / ".pictures").unlink()
+    (tmp_path / "plots" / "mine.png").write_text("mine")
+    directory = create(tmp_path, directory.scenario_text(), grid_keys=tuple(POINTS[0]))
+    if draws_more:
+        directory.replace(tmp_path / "plots" / "new.png", b"")
+    create(tmp_path, "other", overwrite=True)
+    assert pictures(tmp_path) == ["plots/mine.png"]
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "scenario.toml", "plots"])
@@ -191,6 +248,7 @@ def test_a_run_killed_at_any_byte_and_continued_equals_one_never_killed(tmp_path
     (base / "run" / "metrics.csv").write_bytes(metrics[:cut])
     (base / "run" / "breakdown.csv").write_bytes(b"".join(lines[: kept + 1]) + torn)
     (base / "run" / "scenario.toml").write_text("# synthetic\n")
+    (base / "run" / ".pictures").write_text("")
     continued(base / "run")
     assert files(base / "run") == files(whole)
 

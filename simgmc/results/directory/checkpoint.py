@@ -22,7 +22,8 @@ from urllib.parse import quote
 import numpy as np
 
 from simgmc.core.errors import SimgmcError, reason
-from simgmc.results.directory.own_files import PARTIAL, STATE_ENDS
+from simgmc.results.directory.own_files import STATE_ENDS
+from simgmc.results.directory.rows import PARTIAL
 
 CHECKPOINTS = "checkpoint"
 """Where they lie in a run directory."""
@@ -44,7 +45,8 @@ def check_interval(every: float) -> None:
     """Refuses seconds between two checkpoints that are none (SimgmcError)."""
     if not isinstance(every, (int, float)) or not every >= 0:
         raise SimgmcError(
-            f"checkpoint_every = {every}: must be a number of seconds of at least 0 (0: whenever there is something new)"
+            f"checkpoint_every = {every}: must be a number of seconds of at least 0 "
+            "(0: whenever there is something new)"
         )
 
 
@@ -197,9 +199,8 @@ def encoded(key: str, arrays: Mapping[str, np.ndarray], plain: Any) -> Iterator[
     _check_plain(plain, "plain")
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray) or array.dtype.kind not in _KINDS:
-            raise TypeError(
-                f"{name}: a checkpoint holds numpy arrays of numbers, not {getattr(array, 'dtype', type(array).__name__)}"
-            )
+            kind = getattr(array, "dtype", type(array).__name__)
+            raise TypeError(f"{name}: a checkpoint holds numpy arrays of numbers, not {kind}")
     table = [[name, array.dtype.str, list(array.shape)] for name, array in arrays.items()]
     text = json.dumps({"key": key, "plain": plain, "arrays": table}).encode()
     digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)

@@ -4,7 +4,7 @@
 
     workers.csv     one row per worker: gradients computed, and the seconds of each part of its time
     links.csv       one row per link that carried something: bytes and messages
-    staleness.csv   one row per staleness that occurred, with its count, of gradients or messages; only where there is any
+    staleness.csv   one row per staleness that gradients or messages had, with their count; only where there is any
     participation.csv  one row per worker: rounds missed, messages lost and carried; only where workers can be left out
 
 Each row starts with the columns of its series, as in ``breakdown.csv``.

@@ -1,29 +1,34 @@
-"""What in a directory is a run's own: whether one may be written there, and what overwriting it removes."""
+"""What in a directory is a run's own: whether one may be written there, and what overwriting it removes.
+
+Tables, costs and checkpoints have names that nobody else's files have. In ``plots`` and ``timeline`` the user's own
+pictures may lie beside the run's: there the run's own are those that ``.pictures`` lists, a name a line. A name is
+added before its file is written, so a run that is killed at any moment leaves no file that is not listed.
+"""
 
 from __future__ import annotations
 
 import re
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from simgmc.core.errors import SimgmcError, reason
 from simgmc.results.directory.details import FILES
-from simgmc.results.directory.rows import read_text
+from simgmc.results.directory.rows import PARTIAL, append, read_text, replace
 from simgmc.results.directory.run_lock import LOCK_NAME
 from simgmc.results.directory.scenario_changes import changes, refusal, same
 
 _TABLES = ("breakdown.csv", "other_metrics.csv", *FILES, "partition.csv", "summary.csv")
-_OWN_NAMES = {"scenario.toml", "metrics.csv", *_TABLES, "costs", "checkpoint", "plots", "timeline"}
-PARTIAL = ".partial"
+_PICTURES = ("plots", "timeline")
+LIST_NAME = ".pictures"
+_OWN_NAMES = {"scenario.toml", "metrics.csv", *_TABLES, "costs", "checkpoint", *_PICTURES}
 STATE_ENDS = (".state", ".before")
 """How the names of a training's newest checkpoint and of the one before it end."""
-_PLOT = re.compile(
+_EARLIER_PLOT = re.compile(
     r"((accuracy|loss|gap|distance)_vs_(time|bytes|epoch)|time_to_target(_vs_\w+)?|time_per_round|trajectory"
     r"|partition|first_to_target_map|speedup_map|idle_per_worker|staleness|consensus_vs_time|single_workers_vs_time)(_\d+)?\.(png|pdf)"
 )
-"""The names of the plots that a run writes, see plots.py."""
-_TIMELINE = re.compile(r".+\.(trace\.json|(gantt|links|topology)\.(png|pdf))")
-"""The names of the files that ``simgmc timeline`` writes, see watching.py."""
+_EARLIER_TIMELINE = re.compile(r".+\.(trace\.json|(gantt|links|topology)\.(png|pdf))")
+"""What runs wrote before there was a list of it, in directories without one. Nothing is ever added to these two."""
 
 
 def check_free(path: str | Path, scenario_text: str, *, overwrite: bool = False) -> bool:
@@ -38,7 +43,7 @@ def check_free(path: str | Path, scenario_text: str, *, overwrite: bool = False)
         raise SimgmcError(f"cannot make the run directory {path}: {reason(error)}") from None
     ours = _OWN_NAMES if "metrics.csv" in present else set()
     partial = {name + PARTIAL for name in _OWN_NAMES}
-    strangers = sorted(present - ours - partial - {LOCK_NAME})
+    strangers = sorted(present - ours - partial - {LOCK_NAME, LIST_NAME, LIST_NAME + PARTIAL})
     if {"scenario.toml", "metrics.csv"} <= present:
         if overwrite:
             return False
@@ -66,6 +71,45 @@ def _holds_results(path: Path) -> bool:
     )
 
 
+def begin(path: Path) -> None:
+    """Begins the list of pictures, in a directory that has none."""
+    replace(path / LIST_NAME, b"")
+
+
+def note(path: Path, file: Path) -> None:
+    """Lists a file of the run in ``path`` that is about to be written, unless it is no picture."""
+    if not file.is_relative_to(path) or file.relative_to(path).parts[0] not in _PICTURES:
+        return
+    pictures, name = path / LIST_NAME, file.relative_to(path).as_posix()
+    if not pictures.is_file():
+        replace(pictures, "".join(f"{one}\n" for one in _earlier(path)).encode())
+    text = read_text(pictures)
+    if name not in text.splitlines():
+        # A line that a kill left unfinished stands for a file that was not begun.
+        append(pictures, f"{name}\n" if text.endswith("\n") or not text else f"\n{name}\n")
+
+
+def _pictures(path: Path) -> list[str]:
+    """The run's own files in ``plots`` and ``timeline``."""
+    if not (path / LIST_NAME).is_file():
+        return _earlier(path)
+    return [name for name in read_text(path / LIST_NAME).splitlines() if _is_picture(PurePosixPath(name))]
+
+
+def _is_picture(name: PurePosixPath) -> bool:
+    """Whether a listed name can be a picture's: a damaged list removes nothing elsewhere."""
+    return len(name.parts) == 2 and name.parts[0] in _PICTURES and name.parts[1] != ".."
+
+
+def _earlier(path: Path) -> list[str]:
+    """The pictures in a directory from before there was a list."""
+    found = []
+    for folder, names in zip(_PICTURES, (_EARLIER_PLOT, _EARLIER_TIMELINE), strict=True):
+        there = (file.name.removesuffix(PARTIAL) for file in sorted((path / folder).glob("*")))
+        found += [f"{folder}/{name}" for name in there if names.fullmatch(name)]
+    return found
+
+
 def clear(path: Path) -> None:
     """Removes what a run wrote, the mark that a run is here first, and nothing else.
 
@@ -81,16 +125,9 @@ def clear(path: Path) -> None:
             for file in sorted((path / "costs").glob(kind + end))
         ]
         found += [file for end in STATE_ENDS for file in sorted((path / "checkpoint").glob(f"*{end}*"))]
-        found += [
-            file for file in sorted((path / "plots").glob("*")) if _PLOT.fullmatch(file.name.removesuffix(PARTIAL))
-        ]
-        found += [
-            file
-            for file in sorted((path / "timeline").glob("*"))
-            if _TIMELINE.fullmatch(file.name.removesuffix(PARTIAL))
-        ]
+        found += [path / (name + end) for name in _pictures(path) for end in ("", PARTIAL)]
         found += [path / (name + PARTIAL) for name in (*names, "metrics.csv")]
-        found += [path / "metrics.csv"]
+        found += [path / (LIST_NAME + PARTIAL), path / LIST_NAME, path / "metrics.csv"]
     except OSError as error:
         raise SimgmcError(f"cannot read {path}: {reason(error)}") from None
     for file in found:

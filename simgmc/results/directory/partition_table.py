@@ -1,4 +1,4 @@
-"""``partition.csv``: who holds what in a run, a row per worker of each partition, a column per label.
+"""``partition.csv``: how many samples of each label every worker has, a row per worker of each partition.
 
 It is written when the run begins, so that whoever reports on it later can draw the picture
 without the data.
@@ -56,23 +56,26 @@ class PartitionTable:
         )
 
 
-def write_partition_table(directory: RunDirectory, holdings: Sequence[PartitionTable]) -> None:
+def write_partition_table(directory: RunDirectory, tables: Sequence[PartitionTable]) -> None:
     """The file, where there is anything to tell; partitions with fewer labels than others leave the rest empty."""
-    if not holdings:
+    if not tables:
         return
-    labels = max(held.counts.shape[1] for held in holdings)
+    labels = max(table.counts.shape[1] for table in tables)
     lines = [line([*_COLUMNS, *(f"label {number}" for number in range(labels))])]
-    for held in holdings:
-        rest = [""] * (labels - held.counts.shape[1])
-        for worker, row in enumerate(held.counts.tolist()):
-            lines.append(line([held.name, held.unit, str(worker), *map(str, row), *rest]))
+    for table in tables:
+        rest = [""] * (labels - table.counts.shape[1])
+        for worker, row in enumerate(table.counts.tolist()):
+            lines.append(line([table.name, table.unit, str(worker), *map(str, row), *rest]))
     file, content = directory.path / FILE, "".join(lines).encode()
     if not file.is_file() or file.read_bytes() != content:
         directory.replace(file, content)
 
 
 def read_partition_table(directory: RunDirectory) -> list[PartitionTable]:
-    """What :func:`write_partition_table` wrote; nothing where there is no such file. Raises SimgmcError where it is damaged."""
+    """What :func:`write_partition_table` wrote; nothing where there is no such file.
+
+    Raises SimgmcError where it is damaged.
+    """
     file = directory.path / FILE
     if not file.is_file():
         return []
@@ -82,12 +85,13 @@ def read_partition_table(directory: RunDirectory) -> list[PartitionTable]:
         for name, unit, worker, *counts in rows:
             if worker == "0":
                 found.append((name, unit, []))
-            *same, held = found[-1]
-            held.append([int(count) for count in counts if count])
-            if same != [name, unit] or int(worker) != len(held) - 1:
+            *same, rows_so_far = found[-1]
+            rows_so_far.append([int(count) for count in counts if count])
+            if same != [name, unit] or int(worker) != len(rows_so_far) - 1:
                 raise ValueError(worker)
         return [PartitionTable(name, np.array(counts), unit) for name, unit, counts in found]
     except (ValueError, IndexError):
         raise SimgmcError(
-            f"{file} is damaged: its rows are not those of workers 0, 1, 2 ... of a partition; remove it to report without it"
+            f"{file} is damaged: its rows are not those of workers 0, 1, 2 ... of a partition; "
+            "remove it to report without it"
         ) from None

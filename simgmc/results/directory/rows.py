@@ -1,4 +1,4 @@
-"""Rows of the CSV files in a run directory: exact numbers, one write each, never half a row read."""
+"""Text files in a run directory: rows of CSV files, exact numbers, one write each, never half a row read."""
 
 from __future__ import annotations
 
@@ -35,6 +35,30 @@ def line(texts: Iterable[str]) -> str:
     quoting = csv.QUOTE_ALL if any("\r" in text for text in texts) else csv.QUOTE_MINIMAL
     csv.writer(stream, lineterminator="\n", quoting=quoting).writerow(texts)
     return stream.getvalue()
+
+
+PARTIAL = ".partial"
+"""How the name of a file ends that is being written."""
+
+
+def replace(file: Path, content: bytes) -> Path:
+    """Writes a whole file at once: readers see the old one or the new one, never a part."""
+    partial = file.with_name(file.name + PARTIAL)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with partial.open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(partial, file)
+        except OSError:
+            if partial.is_file():
+                partial.unlink()
+            raise
+    except (OSError, ValueError) as error:
+        raise SimgmcError(f"cannot write {file}: {reason(error)}") from None
+    return file
 
 
 def append(file: Path, lines: str) -> None:

@@ -8,26 +8,27 @@
     breakdown.csv     one row per finished series: bytes, and where its time went
     workers.csv       one row per worker of a finished series; also links.csv, staleness.csv: see details.py
     costs/KEY.npz     what every round of one training cost (see simgmc.costs.log)
-    costs/KEY.journal the requests of one that the clock drove (see requests.py)
+    costs/KEY.journal the requests of an asynchronous one (see simgmc.costs.journal)
     checkpoint/       the states of a training under way (see checkpoint.py), gone when it is finished
-    partition.csv     who holds what (see holdings.py)
+    partition.csv     samples of each label that every worker has (see partition_table.py)
     summary.csv       one row per method and grid point (see summary.py)
-    plots/
+    plots/            pictures; timeline/ holds those of simgmc timeline
+    .pictures         which files in plots/ and timeline/ are the run's own (see own_files.py)
 
 A *series* is one (method, grid point, seed). Rows are appended with one write each, whole
 files are replaced atomically, and the row in ``breakdown.csv`` is written last: a series
 without one is unfinished. ``other_metrics.csv`` (gap and distance to a known optimum, values
 at a second point that a method reports, the point itself where there are two parameters) has
 the columns method, collective, seed, round, name, value and then the grid's keys: the first
-four and the grid's join it to ``metrics.csv``. It exists only where something was written. Numbers are written so that reading them gives the same bits
-(``repr`` of floats), an unknown value is an empty cell: the same run gives the same bytes.
+four and the grid's join it to ``metrics.csv``. It exists only where something was written.
+Numbers are written so that reading them gives the same bits (``repr`` of floats), an unknown
+value is an empty cell: the same run gives the same bytes. Columns: see series_tables.py.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,9 +42,9 @@ from simgmc.costs import log as stored_costs
 from simgmc.costs.steps import RoundCosts
 from simgmc.results.directory import details as of_details
 from simgmc.results.directory.details import Details
-from simgmc.results.directory.own_files import PARTIAL, check_free, clear
+from simgmc.results.directory.own_files import begin, check_free, clear, note
 from simgmc.results.directory.records import COLLECTIVE_KEY, Breakdown, Evaluation, OtherMetric, SeriesKey
-from simgmc.results.directory.rows import append, line, read_header, read_table, read_text
+from simgmc.results.directory.rows import append, line, read_header, read_table, read_text, replace
 from simgmc.results.directory.series_tables import (
     BREAKDOWN,
     METRICS,
@@ -169,23 +170,9 @@ class RunDirectory:
         return True
 
     def replace(self, file: Path, content: bytes) -> Path:
-        """Writes a whole file at once: readers see the old one or the new one, never a part."""
-        partial = file.with_name(file.name + PARTIAL)
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with partial.open("wb") as stream:
-                    stream.write(content)
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                os.replace(partial, file)
-            except OSError:
-                if partial.is_file():
-                    partial.unlink()
-                raise
-        except (OSError, ValueError) as error:
-            raise SimgmcError(f"cannot write {file}: {reason(error)}") from None
-        return file
+        """Writes a whole file at once, see :func:`rows.replace`; a picture is noted as the run's own before."""
+        note(self.path, file)
+        return replace(file, content)
 
     # What a reader asks.
 
@@ -329,6 +316,7 @@ class RunDirectory:
         return found
 
     def _start(self, scenario_text: str) -> None:
+        begin(self.path)
         for table in (METRICS, BREAKDOWN):
             self.replace(self.path / table.file, line(table.header(self.grid_keys)).encode())
         self.replace(self.path / "scenario.toml", scenario_text.encode())

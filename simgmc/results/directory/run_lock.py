@@ -58,7 +58,8 @@ def _held(path: Path, file: Path) -> int:
         except BlockingIOError:
             os.close(descriptor)
             raise SimgmcError(
-                f"{path}: another simgmc run or replay is writing there now; wait for it, or choose another directory with --out"
+                f"{path}: another simgmc run or replay is writing there now; wait for it, "
+                "or choose another directory with --out"
             ) from None
         except OSError as error:
             os.close(descriptor)

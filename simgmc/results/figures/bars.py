@@ -50,7 +50,7 @@ def target_bars(results: Results, target: float, baseline: str | None) -> list[F
 def _draw_bars(
     results: Results, page: Page, group: list[Panel], reaches: dict, names: list[str], log: bool, name: str
 ) -> None:
-    """Draws the panels of a group, which have the same horizontal limits: long enough for the times at the bars' ends."""
+    """Draws the panels of a group. They have the same horizontal limits, with room for the times at the bars' ends."""
     here = [reach for panel in group for reach in reaches[panel.points[0]].values()]
     longest = max(reach.at_least for reach in here) or 1.0
     left = min([reach.at_least for reach in here if reach.at_least > 0], default=longest) / 3 if log else 0.0

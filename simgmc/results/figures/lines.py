@@ -144,7 +144,7 @@ def measure_name(measure: Measure) -> str:
 
 
 def linear_limits(axis: Axes, measure: Measure, here: list[curves.Curve], target: float | None = None) -> None:
-    """Vertical limits that show these curves, shares in percent, and are not set by the start where nothing is trained yet."""
+    """Vertical limits that show these curves (shares in percent). The untrained start does not set them."""
     share = measure.higher_is_better
     low, high = curves.without_start(here, 100.0 if share else 1.0, target, axis.get_ylim())
     axis.set_ylim((max(low, 0.0), min(high, 102.0)) if share else (low, high))

@@ -1,4 +1,4 @@
-"""Pictures of single workers: what each one's time is made of, how stale gradients were, and how far apart workers are."""
+"""Pictures of single workers: what their time is made of, how stale gradients were, how far apart models are."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _FEW = 16
 """Workers that have room for gaps between their bars and for error bars."""
 _MAX_BINS = 40
 _SHOWN = 0.99
-"""The part of a method's gradients that the axis of staleness has room for where the rest lies farther out than as far again."""
+"""The axis of staleness ends at this share of a method's gradients if it would be over twice as long for all."""
 CONSENSUS = Measure("consensus distance", "consensus distance", False, "consensus distance", log=True)
 _SINGLE = {
     "mean worker": {"linestyle": "--", "linewidth": 1.0},
@@ -164,7 +164,10 @@ def _started(one: Series) -> Series:
 
 
 def single_worker_figure(results: Results) -> list[Figure]:
-    """The averaged model beside single workers' (their mean, the worst), along simulated time, a panel per method that has them."""
+    """The averaged model beside single workers' (their mean, the worst), along simulated time.
+
+    A panel for each method that has them.
+    """
     measure = results.measure
     columns = {name: f"{measure.column} {name}" for name in _SINGLE}
     results = dataclasses.replace(

@@ -15,8 +15,9 @@ _BLUE, _VERMILION, _GREEN, _PURPLE, _BLACK, _ORANGE, _SKY, _GREY = range(8)
 _PREFERRED = {
     "dmsgd": _GREY, "dsgd": _GREY, "sgd": _GREY, "all-reduce": _GREY,
     "gmc": _BLUE, "gmc+": _SKY, "dgc": _VERMILION, "dgc w/o": _ORANGE, "def": _PURPLE, "def-a": _GREEN, "cser": _GREEN,
-    "momentum on the server": _PURPLE, "local sgd": _GREEN, "pr-sgd": _GREEN, "quantized-pr-sgd": _BLUE, "qsgd": _PURPLE,
-    "d-psgd": _ORANGE, "choco-sgd": _SKY, "pd-sgdm": _GREEN, "cpd-sgdm": _PURPLE, "lead": _BLACK, "dcd-psgd": _SKY, "ecd-psgd": _BLUE,
+    "momentum on the server": _PURPLE, "local sgd": _GREEN, "pr-sgd": _GREEN, "quantized-pr-sgd": _BLUE,
+    "qsgd": _PURPLE, "d-psgd": _ORANGE, "choco-sgd": _SKY, "pd-sgdm": _GREEN, "cpd-sgdm": _PURPLE, "lead": _BLACK,
+    "dcd-psgd": _SKY, "ecd-psgd": _BLUE,
     "swarmsgd": _BLUE, "ad-psgd": _VERMILION, "sgp": _SKY, "overlap sgp": _PURPLE, "adsaga": _VERMILION,
 }  # fmt: skip
 """Colours of well-known names, those that are compared with each other unlike, what is dense and central grey."""

@@ -24,24 +24,24 @@ MAX_PICTURES = 6
 """Partitions of one run that are drawn."""
 
 
-def partition_figures(holdings: Sequence[PartitionTable]) -> list[Figure]:
+def partition_figures(tables: Sequence[PartitionTable]) -> list[Figure]:
     """One figure per partition. To be called, and the figures saved, within :func:`panels.style`."""
-    return [_figure(one) for one in holdings[:MAX_PICTURES]]
+    return [_figure(one) for one in tables[:MAX_PICTURES]]
 
 
-def _figure(held: PartitionTable) -> Figure:
-    workers, labels = held.counts.shape
+def _figure(table: PartitionTable) -> Figure:
+    workers, labels = table.counts.shape
     width = panels.COLUMN_WIDTH if workers <= 16 else panels.PAGE_WIDTH
     mapped = labels > MAX_COLOURS
     height = 2.1 + (min(3.4, max(1.2, 0.035 * labels)) if mapped else 0)
     figure = Figure(figsize=(width, height))
     if mapped:
         sizes, shares = figure.subplots(2, 1, sharex=True, height_ratios=[1, max(1.0, 0.025 * labels)])
-        _bars(sizes, held, stacked=False)
-        _map(figure, (sizes, shares), held)
+        _bars(sizes, table, stacked=False)
+        _map(figure, (sizes, shares), table)
     else:
         sizes = shares = figure.subplots()
-        _bars(sizes, held, stacked=labels > 1)
+        _bars(sizes, table, stacked=labels > 1)
     shares.set_xlabel("worker")
     shares.set_xlim(-0.5, workers - 0.5)
     if workers <= 16:
@@ -52,12 +52,12 @@ def _figure(held: PartitionTable) -> Figure:
         axis.grid(False, axis="x")
         axis.tick_params(axis="x", length=0 if workers <= 16 else 2)
     room = width - (1.1 if labels > 1 else 0.6)
-    folded = panels.fold(held.finding(), 7.5, room)
+    folded = panels.fold(table.finding(), 7.5, room)
     above = {"xy": (0, 1), "xycoords": "axes fraction", "textcoords": "offset points", "annotation_clip": False}
     lines = 3 + 1.23 * 7.5 * len(folded)
     sizes.annotate("\n".join(folded), xytext=(0, lines), va="top", fontsize=7.5, linespacing=1.15, **above)
     sizes.annotate(
-        "\n".join(panels.fold(held.name, 8, room, "bold")),
+        "\n".join(panels.fold(table.name, 8, room, "bold")),
         xytext=(0, lines + 2),
         va="bottom",
         fontsize=8,
@@ -78,22 +78,22 @@ def _colour(label: int, labels: int):
     return matplotlib.colormaps["tab10"](label)
 
 
-def _bars(axis: Axes, held: PartitionTable, *, stacked: bool) -> None:
+def _bars(axis: Axes, table: PartitionTable, *, stacked: bool) -> None:
     """A bar per worker; a gap between bars only where there is room for one."""
-    workers, labels = held.counts.shape
+    workers, labels = table.counts.shape
     places = np.arange(workers)
     wide = 0.8 if workers <= 40 else 1.0
-    alike = held.sizes.min() == held.sizes.max()
+    alike = table.sizes.min() == table.sizes.max()
     gap = {"linewidth": 0.3, "edgecolor": "white"} if workers <= 40 and alike else {"linewidth": 0}
     if stacked:
         below = np.zeros(workers)
         for label in range(labels):
-            axis.bar(places, held.counts[:, label], wide, below, color=_colour(label, labels), **gap)
-            below += held.counts[:, label]
+            axis.bar(places, table.counts[:, label], wide, below, color=_colour(label, labels), **gap)
+            below += table.counts[:, label]
     else:
-        axis.bar(places, held.sizes, wide, color="0.45", **gap)
+        axis.bar(places, table.sizes, wide, color="0.45", **gap)
     if workers <= 16 and not alike:
-        for place, size in zip(places, held.sizes, strict=True):
+        for place, size in zip(places, table.sizes, strict=True):
             axis.annotate(
                 f"{size:,}",
                 (place, size),
@@ -104,16 +104,16 @@ def _bars(axis: Axes, held: PartitionTable, *, stacked: bool) -> None:
                 fontsize=5.5 if workers > 8 else 6,
             )
         axis.margins(y=0.1)
-    axis.set_ylabel(held.unit)
+    axis.set_ylabel(table.unit)
     axis.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
 
 
-def _map(figure: Figure, axes: tuple[Axes, Axes], held: PartitionTable) -> None:
+def _map(figure: Figure, axes: tuple[Axes, Axes], table: PartitionTable) -> None:
     """Samples by label and worker on the lower of two axes, white where there are none."""
     axis = axes[1]
-    counts = np.ma.masked_equal(held.counts.T, 0)
-    workers, labels = held.counts.shape
+    counts = np.ma.masked_equal(table.counts.T, 0)
+    workers, labels = table.counts.shape
     image = axis.imshow(
         counts,
         aspect="auto",
@@ -126,12 +126,12 @@ def _map(figure: Figure, axes: tuple[Axes, Axes], held: PartitionTable) -> None:
     axis.grid(False)
     axis.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     bar = figure.colorbar(image, ax=axes, pad=0.02, aspect=18, shrink=0.6, anchor=(0.0, 0.0))
-    bar.set_label(held.unit)
+    bar.set_label(table.unit)
     bar.outline.set_linewidth(0.4)
 
 
 def _from_light():
     """A sequential map whose least colour still differs from the white of nothing."""
     return matplotlib.colors.LinearSegmentedColormap.from_list(
-        "held", matplotlib.colormaps["viridis_r"](np.linspace(0.1, 1, 64))
+        "light to dark", matplotlib.colormaps["viridis_r"](np.linspace(0.1, 1, 64))
     )

@@ -8,9 +8,10 @@
 - ``time_to_target_vs_KEY``: along a numeric key of the grid with at least three values.
 - ``time_per_round``: what a worker's round is made of.
 - ``trajectory``: for problems of two parameters, each method's path over the contours of the objective.
-- ``idle_per_worker``: what every worker's time is made of, where workers differ; ``staleness``: of methods that have it.
+- ``idle_per_worker``: what every worker's time is made of, where workers differ.
+- ``staleness``: how many gradients (or messages) had which staleness, of methods that have it.
 - ``consensus_vs_time``, ``single_workers_vs_time``: of methods whose workers have models of their own.
-- ``partition``: who holds what.
+- ``partition``: how many samples of each label every worker has.
 - ``first_to_target_map``, ``speedup_map``: over two numeric keys with at least three values each.
 
 No figure has more than 12 panels (grids.MAX_POINTS): where it would, it is not drawn.

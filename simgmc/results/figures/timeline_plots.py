@@ -255,4 +255,5 @@ def _loads_finding(timeline: Timeline, links: list[str], others: int) -> str:
     if not links:
         return "no link carries bytes"
     left = f"; the busiest {len(links)} of {len(links) + others} links that carry bytes are shown" if others else ""
-    return f"the busiest link, {_arrow(links[0])}, uses {percent_text(round(timeline.mean_load(links[0]), 3))} of its bandwidth{left}"
+    load = percent_text(round(timeline.mean_load(links[0]), 3))
+    return f"the busiest link, {_arrow(links[0])}, uses {load} of its bandwidth{left}"

@@ -18,7 +18,7 @@ _MIDDLE = object()
 
 
 @dataclass(frozen=True)
-class Layout:
+class TopologyLayout:
     """Places and names of nodes."""
 
     places: dict[str, tuple[float, float]]
@@ -40,7 +40,7 @@ class Layout:
         return 0.075 if self.roomy else 0.035
 
 
-def lay_out(graph: nx.DiGraph) -> Layout:
+def lay_out(graph: nx.DiGraph) -> TopologyLayout:
     """Layers for a fat-tree, rows for a torus, circles around the middle for everything whose
     hosts hang on switches, and springs for the rest."""
     hosts = [node for node in graph if graph.nodes[node].get("kind") == "host"]
@@ -59,7 +59,7 @@ def lay_out(graph: nx.DiGraph) -> Layout:
     return _springs(wires, hosts)
 
 
-def _tree(wires: nx.Graph, hosts: list[str]) -> Layout:
+def _tree(wires: nx.Graph, hosts: list[str]) -> TopologyLayout:
     inner = wires.subgraph([node for node in wires if node not in hosts])
     center = list(nx.center(inner)) if len(inner) else list(nx.center(wires))[:1]
     tree = nx.DiGraph()
@@ -76,7 +76,7 @@ def _tree(wires: nx.Graph, hosts: list[str]) -> Layout:
     return _around(tree, root, hosts, halves=root is _MIDDLE)
 
 
-def _circles(wires: nx.Graph, core: list[str], hosts: list[str]) -> Layout:
+def _circles(wires: nx.Graph, core: list[str], hosts: list[str]) -> TopologyLayout:
     tree = nx.DiGraph()
     for node in core:
         tree.add_edge(_MIDDLE, node)
@@ -84,7 +84,7 @@ def _circles(wires: nx.Graph, core: list[str], hosts: list[str]) -> Layout:
     return _around(tree, _MIDDLE, hosts, halves=False)
 
 
-def _around(tree: nx.DiGraph, root: object, hosts: list[str], halves: bool) -> Layout:
+def _around(tree: nx.DiGraph, root: object, hosts: list[str], halves: bool) -> TopologyLayout:
     """Leaves evenly around an ellipse, clockwise, with a gap between groups; the others between
     them and the middle, each at the mean angle of its leaves."""
     tree.add_node(root)
@@ -128,7 +128,7 @@ def _around(tree: nx.DiGraph, root: object, hosts: list[str], halves: bool) -> L
     if root in places:
         places[root] = (0.0, 0.0)
     height = 2 * (axes[1] + (0.62 if turned else 0.3))
-    return Layout(places, directions, height, not turned, turned, 6.0 if len(angles) <= 80 else 4.5)
+    return TopologyLayout(places, directions, height, not turned, turned, 6.0 if len(angles) <= 80 else 4.5)
 
 
 def _reach(depth: float, halves: bool) -> float:
@@ -136,7 +136,7 @@ def _reach(depth: float, halves: bool) -> float:
     return 0.85 * depth if halves else 0.95 * depth
 
 
-def _layers(graph: nx.DiGraph, hosts: list[str]) -> Layout:
+def _layers(graph: nx.DiGraph, hosts: list[str]) -> TopologyLayout:
     """Core, aggregation, edge and hosts of a fat-tree, one below the other."""
     layers = [[node for node in graph if node.startswith(name)] for name in ("core", "aggregation", "edge")] + [hosts]
     half = 2.75
@@ -152,7 +152,7 @@ def _layers(graph: nx.DiGraph, hosts: list[str]) -> Layout:
         for host, x in _spread(own, width if len(own) > 1 else 0.0):
             places[host] = (places[edge][0] + x, heights[3])
     roomy = len(graph) <= 24
-    return Layout(
+    return TopologyLayout(
         places,
         dict.fromkeys(hosts, -math.pi / 2),
         4.0,
@@ -168,7 +168,7 @@ def _spread(nodes: list[str], half: float) -> Iterator[tuple[str, float]]:
         yield node, half * ((2 * place + 1) / len(nodes) - 1)
 
 
-def _rows(graph: nx.DiGraph, hosts: list[str]) -> Layout:
+def _rows(graph: nx.DiGraph, hosts: list[str]) -> TopologyLayout:
     """The switches of a torus row by row, slightly askew so that the wires around do not lie on
     the others, each with its host beside it."""
     ports = [node for node in graph if node not in hosts]
@@ -191,14 +191,14 @@ def _rows(graph: nx.DiGraph, hosts: list[str]) -> Layout:
                 places[host] = (x + 0.28 * step, y + 0.28 * step)
                 directions[host] = math.pi / 4
     roomy = len(ports) <= 20
-    return Layout(places, directions, 4.4, roomy, False, 6.0 if roomy else 4.5)
+    return TopologyLayout(places, directions, 4.4, roomy, False, 6.0 if roomy else 4.5)
 
 
 def _arch(place: int, count: int) -> float:
     return 1 - (2 * place / (count - 1) - 1) ** 2 if count > 2 else 0.0
 
 
-def _springs(wires: nx.Graph, hosts: list[str]) -> Layout:
+def _springs(wires: nx.Graph, hosts: list[str]) -> TopologyLayout:
     """Any other network: distances as close as possible to the numbers of wires between."""
     found = nx.kamada_kawai_layout(wires)
     points = np.array(list(found.values()))
@@ -211,4 +211,4 @@ def _springs(wires: nx.Graph, hosts: list[str]) -> Layout:
         near = np.mean([places[node] for node in wires[host]] or [(0.0, 0.0)], axis=0)
         directions[host] = math.atan2(y - near[1], x - near[0])
     roomy = len(wires) <= 24
-    return Layout(places, directions, 4.2, roomy, False, 6.0 if roomy else 4.5)
+    return TopologyLayout(places, directions, 4.2, roomy, False, 6.0 if roomy else 4.5)

@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from simgmc.core.quantities import bandwidth_text, percent_text, time_text
 from simgmc.results.figures import panels
 from simgmc.results.figures.panels import PAGE_WIDTH, Page, Panel
-from simgmc.results.figures.topology_layout import Layout, lay_out
+from simgmc.results.figures.topology_layout import TopologyLayout, lay_out
 
 _COLORS = ListedColormap(colormaps["YlOrRd"](np.linspace(0.22, 1.0, 256)))
 _IDLE, _UNLIMITED = "#D4D4D4", "#8FB6CF"
@@ -64,7 +64,7 @@ def _ceiling(load: float) -> float:
     return next(step * power for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if load <= step * power * (1 + 1e-9))
 
 
-def _links(axis: Axes, graph: nx.DiGraph, loads: Mapping, layout: Layout, norm: Normalize) -> None:
+def _links(axis: Axes, graph: nx.DiGraph, loads: Mapping, layout: TopologyLayout, norm: Normalize) -> None:
     width = 1.7 if layout.roomy else 0.9
     offset = 0.028 if layout.roomy else 0.014
     lines, colors, widths, heads, head_colors = [], [], [], [], []
@@ -102,7 +102,7 @@ def _named(graph: nx.DiGraph, node: str) -> bool:
     return graph.nodes[node].get("kind") != "host" and switches <= _NAMED_SWITCHES and not node.startswith("port of ")
 
 
-def _size(graph: nx.DiGraph, node: str, layout: Layout, along: np.ndarray) -> float:
+def _size(graph: nx.DiGraph, node: str, layout: TopologyLayout, along: np.ndarray) -> float:
     """How far from a node's middle its mark reaches in a direction, in inches."""
     if not _named(graph, node):
         return layout.radius(graph, node)
@@ -123,7 +123,7 @@ _LOOKS = {
 }
 
 
-def _nodes(axis: Axes, graph: nx.DiGraph, servers: Sequence[str], layout: Layout) -> None:
+def _nodes(axis: Axes, graph: nx.DiGraph, servers: Sequence[str], layout: TopologyLayout) -> None:
     for kind, look in _LOOKS.items():
         nodes = [node for node in graph if _kind(graph, node, servers) == kind and not _named(graph, node)]
         if nodes:
@@ -132,14 +132,15 @@ def _nodes(axis: Axes, graph: nx.DiGraph, servers: Sequence[str], layout: Layout
             axis.plot(x, y, linestyle="", markersize=size, markeredgewidth=0, zorder=3, **look)
 
 
-def _names(axis: Axes, graph: nx.DiGraph, servers: Sequence[str], layout: Layout) -> None:
+def _names(axis: Axes, graph: nx.DiGraph, servers: Sequence[str], layout: TopologyLayout) -> None:
     switches = [node for node in graph if _kind(graph, node, servers) == "switch"]
     for node in graph:
         x, y = layout.places[node]
         if node in switches:
             if _named(graph, node):
                 axis.annotate(
-                    node, (x, y), xytext=(0, -0.5), textcoords="offset points", ha="center", va="center", fontsize=6, zorder=4,
+                    node, (x, y), xytext=(0, -0.5), textcoords="offset points", ha="center", va="center",
+                    fontsize=6, zorder=4,
                     bbox={"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": _SWITCH, "linewidth": 0.8},
                 )  # fmt: skip
             continue
@@ -184,7 +185,8 @@ def _finding(graph: nx.DiGraph, loads: Mapping[tuple[str, str], float], seconds:
     same = [edge for edge in used if round(loads[edge], 9) == most]
     a, b = same[0]
     others = f" and {len(same) - 1} more" if len(same) > 1 else ""
+    whole = bandwidth_text(graph.edges[a, b]["bandwidth"])
     return (
-        f"busiest: {a} → {b}{others}, {percent_text(round(most, 4))} of {bandwidth_text(graph.edges[a, b]['bandwidth'])} "
+        f"busiest: {a} → {b}{others}, {percent_text(round(most, 4))} of {whole} "
         f"over {time_text(seconds)}; {len(used)} of {graph.number_of_edges()} links carry bytes"
     )

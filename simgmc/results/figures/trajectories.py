@@ -38,7 +38,8 @@ class Surface(Protocol):
 def trajectory_figures(results: Results, surfaces: Mapping[ComparisonPoint, Surface]) -> list[Figure]:
     """For every problem two panels: each method's path (its first seed's), and its last tenth close up.
 
-    None where they would need more than 12 panels (grids.MAX_POINTS). Networks do not change paths: of grid points that differ in ``cluster`` keys only, the first is drawn.
+    None where they would need more than 12 panels (grids.MAX_POINTS). Networks do not change paths, so of points
+    that differ in ``cluster`` keys alone one is drawn.
     """
     drawn: dict[tuple, ComparisonPoint] = {}
     for point in results.points:
@@ -149,4 +150,5 @@ def _finding(results: Results, panel: Panel, surfaces: Mapping[ComparisonPoint, 
     if not far:
         return "every method diverges"
     nearest, farthest = min(far, key=far.get), max(far, key=far.get)
-    return f"last tenth: {nearest} stays nearest (mean distance {number(far[nearest], 2)}), {farthest} farthest ({number(far[farthest], 2)})"
+    near, distant = (number(far[method], 2) for method in (nearest, farthest))
+    return f"last tenth: {nearest} stays nearest (mean distance {near}), {farthest} farthest ({distant})"

@@ -22,7 +22,7 @@ LOG_BARS_FROM = 30.0
 LOG_LOSS_FROM = 30.0
 """A loss axis is logarithmic when the largest mean loss is 30 times the smallest, all positive."""
 MIN_HEIGHT = 2 / 3
-"""The start, where nothing is trained yet, is left out of a linear axis's limits where it would leave the rest less of the height."""
+"""The untrained start does not set the limits of a linear axis if it left the rest less of the height than this."""
 LOWEST_SHARE = 1e-12
 """A logarithmic axis of a gap or distance ends at this part of its upper end: below is rounding."""
 
@@ -71,7 +71,7 @@ def curve(results: Results, method: str, point: ComparisonPoint, along: str) -> 
 def without_start(
     lines: Sequence[Curve], scale: float, target: float | None, limits: tuple[float, float]
 ) -> tuple[float, float]:
-    """Limits of a measure's axis (``limits``: with the start), so that the start does not squeeze what comes after it."""
+    """Limits of a measure's axis (``limits``: with the start) in which the start does not squeeze what comes later."""
     parts = [np.array([] if target is None else [target])]
     for line in lines:
         after, spread = line.x > 0, 0.0 if line.std is None else line.std

@@ -66,7 +66,10 @@ class Load:
 
     @cached_property
     def busiest_link(self) -> tuple[str, str, float, float] | None:
-        """Source, destination, bytes and messages of the link with most bytes, means over seeds; None where nothing is sent."""
+        """Source, destination, bytes and messages (means over seeds) of the link with most bytes.
+
+        None where nothing is sent.
+        """
         totals: dict[tuple[str, str], np.ndarray] = {}
         for one in self.details:
             for link in one.links:
@@ -85,7 +88,10 @@ class Load:
 
     @cached_property
     def staleness(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Staleness 0, 1 ... (largest) and (S, those) share of each seed's gradients (or messages) that had it; None where there is none."""
+        """Staleness 0, 1 ... (largest), and the (S, those) share of each seed's gradients (or messages) with it.
+
+        None where there is none.
+        """
         if not all(one.staleness for one in self.details):
             return None
         values = np.arange(1 + max(max(one.staleness) for one in self.details))
@@ -94,7 +100,10 @@ class Load:
 
     @cached_property
     def staleness_summary(self) -> tuple[Spread, float, int] | None:
-        """Mean (over seeds), 95th percentile and largest (of all seeds' gradients together); None where there is none."""
+        """Mean (over seeds), 95th percentile and largest (of all seeds' gradients together).
+
+        None where there is none.
+        """
         if self.staleness is None:
             return None
         values, shares = self.staleness

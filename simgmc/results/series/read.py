@@ -133,7 +133,10 @@ class Results:
         return Reach(needed, spent, before)
 
     def resolution(self, method: str, point: ComparisonPoint, target: float) -> float | None:
-        """Seconds between the evaluation that first met the target and the one before, the mean over seeds; None where none met it later than at once."""
+        """Seconds between the evaluation that first met the target and the one before, the mean over seeds.
+
+        None where no seed met it after its first evaluation.
+        """
         gaps = []
         for one in self.at(method, point):
             index = one.first_reaching(self.measure, target)
@@ -142,7 +145,7 @@ class Results:
         return float(np.mean(gaps)) if gaps else None
 
     def equal_time(self, point: ComparisonPoint) -> float:
-        """The latest simulated time that every series at this grid point has lived to see, those that diverged left out."""
+        """The latest simulated time that every series at this point reached, those that diverged left out."""
         return self._equal_times[point]
 
     def at_equal_time(self, method: str, point: ComparisonPoint) -> Spread | None:

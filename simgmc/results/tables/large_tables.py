@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+from rich.console import Console
 
 from simgmc.core.quantities import time_text
 from simgmc.results.series.grids import MAX_POINTS, Group, axes_of, group_count, groups, lines_of
 from simgmc.results.series.read import Results
 from simgmc.results.series.summary import Row
 from simgmc.results.tables.tables import heading_of, measure_text, print_notes, print_sections, speedup_text
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 
 @dataclass(frozen=True)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+
+from rich.console import Console
 
 from simgmc.core.quantities import bytes_text, number, with_spread
 from simgmc.results.series.loads import Load
 from simgmc.results.series.read import Results
 from simgmc.results.tables.tables import print_sections
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
 
 def print_loads(console: Console, results: Results, loads: Sequence[Load]) -> None:
-    """Idle shares, the busiest link, staleness; nothing of a single worker, and no column that no method has something for."""
+    """Idle shares, the busiest link, staleness. A column that no method fills is left out; so is a single worker."""
     if not loads or all(len(load.details[0].gradients) == 1 for load in loads):
         return
     columns: dict[str, Callable[[Load], str]] = {

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.segment import Segment, Segments
+from rich.table import Table
+from rich.text import Text
 
 from simgmc.core.output import in_encoding
 from simgmc.core.quantities import bytes_text, percent_text, time_text, with_spread
@@ -12,11 +19,6 @@ from simgmc.results.directory.details import PARTS
 from simgmc.results.series.reach import Spread
 from simgmc.results.series.read import Results
 from simgmc.results.series.summary import Row
-
-if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
-    from rich.padding import Padding
-    from rich.text import Text
 
 
 def print_summary(
@@ -29,8 +31,6 @@ def print_summary(
     if not rows:
         console.print("No evaluations yet.")
         return
-    from rich.text import Text
-
     columns = _result_columns(results, target, baseline)
     sections = {point: [] for point in dict.fromkeys(row.point for row in rows)}
     for row in rows:
@@ -130,8 +130,6 @@ def heading_of(results: Results, target: float | None, baseline: str | None) -> 
 
 def print_notes(console: Console, rows: list[Row], target: float | None) -> None:
     """What the signs in the results mean, those that are there, and how well times to the target are known."""
-    from rich.text import Text
-
     for note in _notes(rows, target):
         _lines(console, Text(f"  {note}", "dim"))
 
@@ -150,7 +148,8 @@ def _notes(rows: list[Row], target: float | None) -> list[str]:
         notes.append("> and <: bounds, from counting a seed that never reached the target with all the time it ran.")
     if any(row.too_close for row in rows):
         notes.append(
-            "~: too close to tell who is sooner: times between two evaluations, means ± std or the seeds themselves leave it open."
+            "~: too close to tell who is sooner: times between two evaluations, means ± std or the seeds themselves "
+            "leave it open."
         )
     open_ones = [
         row for row in rows if row.speedup and row.speedup.bound == "=" and row.speedup.least < row.speedup.most
@@ -158,11 +157,13 @@ def _notes(rows: list[Row], target: float | None) -> list[str]:
     if open_ones:
         row = min(open_ones, key=lambda row: row.speedup.least / row.speedup.most)
         notes.append(
-            f"speed-up: with evaluations in between, the least certain, {row.speedup.text} ({row.method}), could be {row.speedup.between_text}."
+            f"speed-up: with evaluations in between, the least certain, {row.speedup.text} ({row.method}), "
+            f"could be {row.speedup.between_text}."
         )
     if any(row.diverged for row in rows):
         notes.append(
-            "diverged: training ended there, as a number was not finite or the loss above workload.divergence_factor times the start's."
+            "diverged: training ended there, as a number was not finite or the loss above workload.divergence_factor "
+            "times the start's."
         )
     stops = dict.fromkeys(_stop(row, why) for row in rows for why in dict.fromkeys(row.stopped))
     notes += list(stops)[:_MAX_STOPS]
@@ -214,8 +215,6 @@ def print_sections(
     A row has a ``method`` and what ``columns`` (by header) make texts of; ``stress`` says which
     are bold, ``notes`` are lines under a section, ``called`` what methods are called, if not as they are.
     """
-    from rich.text import Text
-
     columns = {"method": lambda row: called.get(row.method, row.method), **columns}
     names = list(columns)
     widths = _widths([row for rows in sections.values() for row in rows], columns)
@@ -237,8 +236,6 @@ def _cells(rows: Sequence, columns: Mapping[str, Callable[[Any], str]]) -> list[
 
 
 def _widths(rows: Sequence, columns: Mapping[str, Callable[[Any], str]]) -> list[int]:
-    from rich.cells import cell_len
-
     lines = [*zip(*(name.split("\n") for name in _two_lines(list(columns))), strict=True), *_cells(rows, columns)]
     return [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
 
@@ -253,8 +250,6 @@ def _fits(console: Console, widths: list[int]) -> bool:
 
 
 def _table(console: Console, widths: list[int], lines: list[list[Text]]) -> Padding:
-    from rich.padding import Padding
-    from rich.table import Table
 
     fits = _fits(console, widths)
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
@@ -267,8 +262,6 @@ def _table(console: Console, widths: list[int], lines: list[list[Text]]) -> Padd
 
 def _lines(console: Console, renderable: RenderableType) -> None:
     """Prints without folding where nobody's window is too narrow: into a file or a pipe."""
-    from rich.segment import Segment, Segments
-
     width = console.width if console.is_terminal else 10_000
     wide = []
     for line in console.render_lines(renderable, console.options.update(width=width), pad=False):
