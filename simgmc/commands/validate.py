@@ -96,7 +96,7 @@ def _print_measured(console: Console, report: FileReport) -> None:
     )
     if report.fit:
         console.print(
-            f"fitted: overheads from the 4-node rows, on the 8-node rows: mean error {report.fit.mean_error:.2%}, largest {report.fit.largest_error:.2%}; {report.fit.transport}",
+            f"fitted: overheads from the 4-node rows, on the 8-node rows: mean error {report.fit.mean_error:.2%}, largest {report.fit.largest_error:.2%}; {report.fit.overheads}",
             markup=False,
             highlight=False,
         )

@@ -13,7 +13,7 @@ from simgmc.core.quantities import time_text
 from simgmc.core.units import Quantity, is_rate
 from simgmc.experiment.training import Training
 from simgmc.network.collectives import FIRST_K
-from simgmc.network.conditions.transport import IDEAL
+from simgmc.network.conditions.overheads import IDEAL
 from simgmc.results.directory.checkpoint import CHECKPOINTS, Checkpoints
 from simgmc.results.directory.run_directory import RunDirectory
 from simgmc.results.directory.scenario_changes import heading

@@ -21,7 +21,7 @@ from simgmc.network.collectives import check as check_collective
 from simgmc.network.conditions.catalogue import CONDITIONS
 from simgmc.network.conditions.condition import Condition
 from simgmc.network.conditions.crashes import Crashes
-from simgmc.network.conditions.transport import IDEAL, Transport
+from simgmc.network.conditions.overheads import IDEAL, Overheads
 from simgmc.network.topology.catalogue import TOPOLOGIES
 from simgmc.network.topology.catalogue import build as build_topology
 from simgmc.network.topology.routing import Links
@@ -117,7 +117,7 @@ class _Network(Table):
     server_position: Annotated[int, Field(ge=0)] | None = None
     collective: str
     collective_options: CollectiveOptions = CollectiveOptions()
-    transport: declared_table(Transport) = IDEAL
+    transport: declared_table(Overheads) = IDEAL
     compute: Annotated[Any, BeforeValidator(_compute)]
 
 

@@ -269,7 +269,7 @@ def test_gather_queues_everybody_else_at_the_root():
 
 def test_gossip_shares_a_senders_uplink_among_its_neighbours():
     ring = [[1, 3], [0, 2], [1, 3], [0, 2]]
-    execution = execute(gossip(ring, [1000] * 4), uniform(4, 1e6, 0.01), [0, 0, 0, 1])
+    execution = execute(gossip(ring, [1000] * 4, FREE), uniform(4, 1e6, 0.01), [0, 0, 0, 1])
     assert finish_times(execution)[1] == pytest.approx(0.012, rel=EXACT)
     assert finish_times(execution)[0] == pytest.approx(1.012, rel=EXACT)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -10,12 +11,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simgmc.core.errors import SimgmcError
+from simgmc.costs.steps import Compute, RoundCosts
+from simgmc.network.cluster.cluster import Cluster, ClusterSettings
+from simgmc.network.collectives import FIRST_K
+from simgmc.network.conditions.catalogue import CONDITIONS
+from simgmc.network.conditions.changes import NetworkChanges
 from simgmc.network.conditions.compute import ComputeTime
+from simgmc.network.conditions.condition import Condition
+from simgmc.network.conditions.crashes import Crash, Crashes
+from simgmc.network.conditions.failures import LinkFailure
+from simgmc.network.conditions.overheads import Overheads
 from simgmc.network.conditions.overlap import Overlap
 from simgmc.network.conditions.pauses import Pauses
 from simgmc.network.conditions.stragglers import Stragglers
-from simgmc.network.conditions.transport import Transport
+from simgmc.network.conditions.traffic import Traffic
 from simgmc.network.conditions.wandering import Wandering
+from simgmc.network.conditions.work import Duration, Throughput
+from simgmc.network.topology.catalogue import star, worker_names
+from tests.network.exchanges import message, uniform
 
 
 def stood_still(pauses, start, end, offset):
@@ -71,10 +84,112 @@ def test_draws_depend_on_seed_round_and_worker_only():
         (lambda: Pauses(0.0, 1.0), "Pauses: period = 0.0 must be a finite number of seconds, above 0"),
         (lambda: Wandering(1e-4, 1.0), 'interval = 0.0001 must be a finite number of seconds, at least "1 ms"'),
         (lambda: Overlap(0), "buckets = 0"),
-        (lambda: Transport(efficiency=0.0), "efficiency = 0.0"),
-        (lambda: Transport(rate_cap=0.0), "rate_cap = 0.0 must be a finite number of bytes/s, above 0"),
+        (lambda: Overheads(efficiency=0.0), "efficiency = 0.0"),
+        (lambda: Overheads(rate_cap=0.0), "rate_cap = 0.0 must be a finite number of bytes/s, above 0"),
     ],
 )
 def test_impossible_conditions_are_refused_by_their_field(build, says):
     with pytest.raises(SimgmcError, match=re.escape(says)):
         build()
+
+
+EXAMPLES = {
+    "transport": Overheads(0.9, 1e-4, 1.5, 4e5),
+    "stragglers": Stragglers(sigma=0.4),
+    "pauses": Pauses(0.3, 0.05),
+    "overlap": Overlap(3),
+    "changes": NetworkChanges(
+        failures=(LinkFailure(0.1, 0.15, source="worker1"),),
+        wandering=(Wandering(0.02, 0.5),),
+        traffic=(Traffic(2, 1e4, 0.02),),
+    ),
+    "crashes": Crashes((Crash(1, 0.03, 0.3),), "wait"),
+}
+
+
+def cluster(*conditions, collective="ring", **more):
+    machines = uniform(4, 1e6, 0.005)
+    return ClusterSettings(
+        star(machines), worker_names(4), "server", collective, ComputeTime(0.02), Duration(0.003), Throughput(1e6),
+        seed=3, conditions=conditions, **more,
+    )  # fmt: skip
+
+
+def walk(settings_):
+    """The times of six rounds, and whether an exchange was solved at once."""
+    run = Cluster(settings_)
+    timing = run.run([RoundCosts((Compute(1), message([4000] * 4)))] * 6, None)
+    return timing, run.communication._solved
+
+
+def test_every_condition_has_an_example_here():
+    assert list(EXAMPLES) == [kind.key for kind in CONDITIONS]
+
+
+@pytest.mark.parametrize("collective", ["ring", "parameter-server", "halving-doubling"])
+@pytest.mark.parametrize("key", EXAMPLES)
+def test_what_a_condition_says_of_itself_is_true(key, collective):
+    """Where it says that exchanges may be solved at once, the times are those of the events; else all is events."""
+    condition = EXAMPLES[key]
+    (found, solved), (events, never) = (
+        walk(cluster(condition, collective=collective, fast=fast)) for fast in (True, False)
+    )
+    assert len(found.round_end) == 6 and not never
+    assert found.round_end == pytest.approx(events.round_end, rel=1e-9)
+    assert found.breakdown.sum(axis=2) == pytest.approx(events.breakdown.sum(axis=2), rel=1e-6, abs=1e-9)
+    assert not solved or (condition.static and condition.whole)
+    if collective == "ring":
+        assert solved == (condition.static and condition.whole)
+        assert found.total != walk(cluster())[0].total, "the example must change something"
+
+
+@dataclass(frozen=True)
+class Invented(Condition):
+    """A condition of one's own: all links are slower for a while."""
+
+    key = "invented"
+
+    def begin(self, network):
+        factor, links = network.new_factor(), range(len(network.network.links))
+        network.network.at(0.05, lambda _: network.set_factor(factor, links, 0.1))
+        network.network.at(0.15, lambda _: network.set_factor(factor, links, 1.0))
+
+
+def test_a_condition_that_says_nothing_of_itself_is_simulated_event_by_event():
+    (found, solved), (events, _) = (walk(cluster(Invented(), fast=fast)) for fast in (True, False))
+    assert not solved and found.round_end.tobytes() == events.round_end.tobytes()
+    assert found.total > 1.1 * walk(cluster())[0].total
+
+
+@pytest.mark.parametrize(("static", "whole"), [(False, False), (True, False), (False, True), (True, True)])
+def test_exchanges_are_solved_at_once_only_where_a_condition_states_both(static, whole):
+    kind = type("Stated", (Condition,), {"key": "stated", "static": static, "whole": whole})
+    assert walk(cluster(kind()))[1] == (static and whole)
+
+
+def test_conditions_that_divide_an_average_are_not_combined():
+    overlap, crashes = EXAMPLES["overlap"], EXAMPLES["crashes"]
+    for conditions, collective, says in (
+        ((overlap, crashes), "ring", "overlap: overlap and crashes together are not supported"),
+        ((overlap, Invented()), "ring", "overlap and invented together are not supported"),
+        ((overlap,), FIRST_K, "overlap: first-k-parameter-server takes whole messages"),
+        ((crashes,), FIRST_K, "crashes: first-k-parameter-server takes whole messages"),
+        ((Pauses(1.0, 0.1), Pauses(2.0, 0.1)), "ring", "pauses: stated twice"),
+    ):
+        with pytest.raises(SimgmcError, match=says):
+            cluster(*conditions, collective=collective)
+    cluster(overlap, EXAMPLES["stragglers"], EXAMPLES["changes"])
+
+
+def test_several_conditions_slow_a_worker_together():
+    """Factors multiply, and a second condition may interrupt what the first has made longer."""
+    both = cluster(Stragglers(sigma=0.5), Pauses(1.0, 0.25))
+    assert (both.compute_times(2, 0, 3) == 3 * 0.02 * Stragglers(sigma=0.5).factors(3, 2, 0, 4)).all()
+    assert both.done(1, 0.7, 2.0) == Pauses(1.0, 0.25).done(3, 1, 0.7, 2.0)
+
+    class Longer(Pauses):
+        key = "longer"
+
+    longer = cluster(Pauses(1.0, 0.25), Longer(10.0, 5.0))
+    first = Pauses(1.0, 0.25).done(3, 1, 0.7, 20.0)
+    assert longer.done(1, 0.7, 20.0) == Pauses(10.0, 5.0).done(3, 1, 0.7, first - 0.7) > first

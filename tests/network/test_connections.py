@@ -11,7 +11,7 @@ from simgmc.network.cluster.cluster import ClusterSettings, simulate
 from simgmc.network.cluster.peers import Peers
 from simgmc.network.cluster.timeline import Recorder
 from simgmc.network.conditions.compute import ComputeTime
-from simgmc.network.conditions.transport import Transport
+from simgmc.network.conditions.overheads import Overheads
 from simgmc.network.conditions.work import Duration
 from simgmc.network.topology.catalogue import star, worker_names
 from tests.network.exchanges import uniform
@@ -95,7 +95,7 @@ def test_the_other_way_round_is_another_connection():
 
 
 def test_a_message_that_waited_says_when_it_was_ready_to_go():
-    peers = Peers(cluster(2, conditions=(Transport(software=0.02),)))
+    peers = Peers(cluster(2, conditions=(Overheads(software=0.02),)))
     flights = []
     peers.at_once(0, lambda: [peers.send(0, 1, NBYTES, flights.append) for _ in range(2)])
     peers.clock.call_at(10.0, lambda _: peers.stop())

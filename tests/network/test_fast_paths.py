@@ -16,8 +16,8 @@ from simgmc.network.collectives.ring import Ring
 from simgmc.network.collectives.schedule import Execution, Placement
 from simgmc.network.collectives.sliced_ring import all_gather_chunks, all_reduce_chunks, ring_schedule
 from simgmc.network.conditions.compute import ComputeTime
+from simgmc.network.conditions.overheads import Overheads
 from simgmc.network.conditions.stragglers import Stragglers
-from simgmc.network.conditions.transport import Transport
 from simgmc.network.conditions.work import Duration, Throughput
 from simgmc.network.flows.fluid import FluidNetwork
 from simgmc.network.shortcuts.fast_ring import solve
@@ -67,7 +67,7 @@ def test_ring_recurrence_equals_the_events(case):
             assert begin == pytest.approx(ready[origin], rel=EXACT, abs=1e-12)
 
 
-def settings_of(name, fast, seed, sigma, transport, slowdown):
+def settings_of(name, fast, seed, sigma, overheads, slowdown):
     rng = np.random.default_rng(seed)
     workers = len(slowdown)
     speeds = rng.uniform(1e5, 1e6, workers)
@@ -81,7 +81,7 @@ def settings_of(name, fast, seed, sigma, transport, slowdown):
         Duration(0.003),
         Throughput(1e6),
         seed=seed,
-        conditions=(transport, Stragglers(sigma=sigma)),
+        conditions=(overheads, Stragglers(sigma=sigma)),
         fast=fast,
     )
 
@@ -90,11 +90,11 @@ def settings_of(name, fast, seed, sigma, transport, slowdown):
     st.sampled_from([name for name, entry in collectives.COLLECTIVES.items() if not entry.servers < 0]),
     st.integers(0, 2**32),
     st.sampled_from([0.0, 0.4]),
-    st.sampled_from([Transport(), Transport(0.9, 1e-4, 1.5, 4e5)]),
+    st.sampled_from([Overheads(), Overheads(0.9, 1e-4, 1.5, 4e5)]),
     st.lists(st.floats(0.5, 3), min_size=1, max_size=5),
 )
 @settings(max_examples=80, deadline=None)
-def test_whole_runs_are_the_same_with_and_without_the_fast_paths(name, seed, sigma, transport, slowdown):
+def test_whole_runs_are_the_same_with_and_without_the_fast_paths(name, seed, sigma, overheads, slowdown):
     rng = np.random.default_rng(seed)
     workers = len(slowdown)
     rounds = []
@@ -107,7 +107,7 @@ def test_whole_runs_are_the_same_with_and_without_the_fast_paths(name, seed, sig
         up = np.full(workers, 4 * rng.integers(1, 5000)) if summable else rng.integers(1, 20000, workers)
         rounds.append(RoundCosts((Compute(1), Compress(4000), message(up, summable=summable))))
     fast, slow = (
-        simulate(settings_of(name, which, seed, sigma, transport, tuple(slowdown)), rounds) for which in (True, False)
+        simulate(settings_of(name, which, seed, sigma, overheads, tuple(slowdown)), rounds) for which in (True, False)
     )
     assert fast.round_end == pytest.approx(slow.round_end, rel=EXACT)
     assert fast.breakdown.sum(axis=2) == pytest.approx(slow.breakdown.sum(axis=2), rel=1e-6, abs=1e-12)
@@ -158,19 +158,19 @@ def test_where_exchanges_are_proved_apart_no_flows_of_two_rounds_ever_meet(worke
     st.integers(2, 9),
     st.integers(0, 2**32),
     st.booleans(),
-    st.sampled_from([Transport(), Transport(0.9, 0.01, 1.5, 2e5)]),
+    st.sampled_from([Overheads(), Overheads(0.9, 0.01, 1.5, 2e5)]),
 )
 @settings(max_examples=120, deadline=None)
-def test_the_server_in_arrays_equals_the_events(workers, seed, ties, transport):
+def test_the_server_in_arrays_equals_the_events(workers, seed, ties, overheads):
     rng = np.random.default_rng(seed)
     up, down = (rng.choice([1e5, 2e5, 1e6], workers) if ties else rng.uniform(1e4, 1e6, workers) for _ in range(2))
     sizes = rng.choice([0, 1000, 4000], workers) if ties else rng.integers(0, 10**5, workers)
     gates = np.round(rng.uniform(0, 0.3, workers), 1 if ties else 9)
-    links = Links(transport.seen(star(hosts(up, down, rng.uniform(0, 0.1, workers)))))
+    links = Links(overheads.seen(star(hosts(up, down, rng.uniform(0, 0.1, workers)))))
     schedule = collectives.schedule(
         "parameter-server", message(sizes, down=int(rng.integers(0, 10**5)), summable=False), Duration(0.2)
     )
-    placement = Placement(schedule.structure, [*worker_names(workers), "server"], links, transport)
+    placement = Placement(schedule.structure, [*worker_names(workers), "server"], links, overheads)
     way = ServerLinks(placement)
     assert way.simple
     fast, slow = solve_server(schedule, placement, way, gates), solve_events(schedule, placement, gates)
@@ -188,7 +188,7 @@ def test_a_large_server_round_takes_the_fast_path_and_is_the_same():
     rng = np.random.default_rng(1)
     rounds = [RoundCosts((Compute(1), message(rng.integers(1, 20000, workers), summable=False))) for _ in range(3)]
     fast, slow = (
-        simulate(settings_of("parameter-server", which, 5, 0.3, Transport(), (1.0,) * workers), rounds)
+        simulate(settings_of("parameter-server", which, 5, 0.3, Overheads(), (1.0,) * workers), rounds)
         for which in (True, False)
     )
     assert fast.round_end == pytest.approx(slow.round_end, rel=EXACT)

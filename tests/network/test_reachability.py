@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 
 from simgmc.core.errors import SimgmcError
-from simgmc.network.cluster.reachability import check_reachable
+from simgmc.network.cluster.reachability import check_reachable, pairs
+from simgmc.network.collectives import COLLECTIVES, Options, schedule
+from simgmc.network.conditions.work import Duration
 from simgmc.network.flows.fluid import StuckError
 from simgmc.network.topology.graph import Host, worker_names
 from simgmc.network.topology.routing import Links
 from simgmc.network.topology.shapes import star, torus
+from tests.network.exchanges import message
 
 WORKERS = worker_names(4)
 
@@ -44,6 +47,21 @@ def test_hosts_do_not_forward():
     graph.nodes["switch"]["kind"] = "host"
     with pytest.raises(SimgmcError, match="no route worker0 -> worker1"):
         check_reachable(Links(graph), WORKERS, ("server",), "ring")
+
+
+@pytest.mark.parametrize("collective", COLLECTIVES)
+def test_a_collective_sends_to_those_alone_that_it_says(collective):
+    """What :func:`check_reachable` asks for covers every flow; of a ring and of a server it is no more than that."""
+    entry, options = COLLECTIVES[collective], Options(groups=((0, 1, 2), (3, 4, 5, 6)))
+    workers = [f"worker{rank}" for rank in range(7)]
+    servers = [f"server{rank}" for rank in range(entry.servers_needed(options))]
+    structure = schedule(collective, message([8400] * 7), Duration(0.0), options).structure
+    names = [*workers, *servers]
+    sent = {(names[a], names[b]) for a, b in zip(structure.source, structure.destination, strict=True) if a != b}
+    stated = set(pairs(workers, servers, collective))
+    assert sent <= stated
+    if entry.round_a_ring or entry.servers:
+        assert sent == stated
 
 
 def test_a_stuck_error_is_rebuilt_from_its_arguments():

@@ -325,7 +325,7 @@ class Communication:
         if found is None:
             hosts = [self.settings.workers[worker] for worker in members]
             servers = self.settings.server_hosts[: structure.hosts - structure.participants]
-            found = Placement(structure, (*hosts, *servers), self.network.links, self.settings.transport)
+            found = Placement(structure, (*hosts, *servers), self.network.links, self.settings.overheads)
             self._placements[key] = found
             self._structures.append(structure)
         return found
@@ -366,7 +366,7 @@ class Communication:
         key = tuple(members)
         if key not in self._ways:
             hosts = [self.settings.workers[worker] for worker in members]
-            self._ways[key] = RingLinks(hosts, self.network.links, self.settings.transport)
+            self._ways[key] = RingLinks(hosts, self.network.links, self.settings.overheads)
         return self._ways[key]
 
     def _solve(self, schedule: Schedule, members: list[int], gates: np.ndarray) -> Solution:

@@ -10,7 +10,7 @@ import numpy as np
 from simgmc.network.cluster.breakdown import chain
 from simgmc.network.collectives.ring import Ring
 from simgmc.network.collectives.schedule import Execution, Placement, Schedule
-from simgmc.network.conditions.transport import IDEAL, Transport
+from simgmc.network.conditions.overheads import IDEAL, Overheads
 from simgmc.network.flows.fluid import CapacityError, FluidNetwork
 from simgmc.network.shortcuts.fast_ring import RingTimes, solve
 from simgmc.network.shortcuts.fast_server import ServerLinks, incast
@@ -197,7 +197,7 @@ def solve_events(schedule: Schedule, placement: Placement, gates: np.ndarray) ->
 class RingLinks:
     """The routes of a ring: from every host to the next."""
 
-    def __init__(self, hosts: Sequence[str], links: Links, transport: Transport = IDEAL):
+    def __init__(self, hosts: Sequence[str], links: Links, overheads: Overheads = IDEAL):
         self.links = links
         self.routes = [links.route(a, b) for a, b in zip(hosts, (*hosts[1:], hosts[0]))]
         self.latency = np.array([links.delay(a, b) for a, b in zip(hosts, (*hosts[1:], hosts[0]))])
@@ -208,10 +208,10 @@ class RingLinks:
             and all(links.bandwidth[link] > 0 for link in every)
         )
         """Whether the routes share no link, and all have bandwidth: what the fast path needs."""
-        cap = float("inf") if transport.rate_cap is None else float(transport.rate_cap)
+        cap = float("inf") if overheads.rate_cap is None else float(overheads.rate_cap)
         self.rate = np.array([min([cap, *(links.bandwidth[link] for link in route or ())]) for route in self.routes])
-        self.extra = np.full(len(hosts), transport.software)
-        self.first = self.extra + transport.startup * self.latency
+        self.extra = np.full(len(hosts), overheads.software)
+        self.first = self.extra + overheads.startup * self.latency
 
     def moved(self, ring: Ring) -> Moved:
         """Bytes that one exchange moves."""

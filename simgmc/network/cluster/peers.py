@@ -197,7 +197,7 @@ class Peers:
         pair = (source, destination)
         if pair not in self._placements:
             hosts = [self._host(source), self._host(destination)]
-            self._placements[pair] = Placement(_MESSAGE, hosts, fabric.links, self.settings.transport)
+            self._placements[pair] = Placement(_MESSAGE, hosts, fabric.links, self.settings.overheads)
         placement = self._placements[pair]
         number = self._numbers[pair] = self._numbers.get(pair, 0) + 1
 

@@ -18,7 +18,7 @@ def check_reachable(links: Links, workers: Sequence[str], servers: Sequence[str]
         return
     if all(links.bandwidth) and _joined(links.graph, (*workers, *servers)):
         return
-    _check_pairs(links, _pairs(workers, servers, collective), collective)
+    _check_pairs(links, pairs(workers, servers, collective), collective)
 
 
 def check_edges(links: Links, workers: Sequence[str], edges: Iterable[tuple[int, int]], graph: str) -> None:
@@ -28,8 +28,8 @@ def check_edges(links: Links, workers: Sequence[str], edges: Iterable[tuple[int,
     _check_pairs(links, ((workers[a], workers[b]) for a, b in edges), graph)
 
 
-def _check_pairs(links: Links, pairs: Iterable[tuple[str, str]], what: str) -> None:
-    for source, destination in pairs:
+def _check_pairs(links: Links, wanted: Iterable[tuple[str, str]], what: str) -> None:
+    for source, destination in wanted:
         route = links.route(source, destination)
         if route is None:
             raise SimgmcError(
@@ -56,7 +56,7 @@ def _joined(graph: nx.DiGraph, hosts: Sequence[str]) -> bool:
     )
 
 
-def _pairs(workers: Sequence[str], servers: Sequence[str], collective: str) -> Iterator[tuple[str, str]]:
+def pairs(workers: Sequence[str], servers: Sequence[str], collective: str) -> Iterator[tuple[str, str]]:
     """Who sends to whom; where that depends on sizes and sites, every worker to every other."""
     entry = COLLECTIVES.get(collective)
     if entry is not None and entry.servers:

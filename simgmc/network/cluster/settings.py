@@ -16,7 +16,7 @@ from simgmc.network.collectives.options import Options
 from simgmc.network.conditions.compute import ComputeTime
 from simgmc.network.conditions.condition import Condition
 from simgmc.network.conditions.crashes import NO_CRASHES, Crashes
-from simgmc.network.conditions.transport import IDEAL, Transport
+from simgmc.network.conditions.overheads import IDEAL, Overheads
 from simgmc.network.conditions.work import Cost
 
 C = TypeVar("C", bound=Condition)
@@ -114,9 +114,9 @@ class ClusterSettings:
         return next((one for one in self.conditions if isinstance(one, kind)), None)
 
     @cached_property
-    def transport(self) -> Transport:
+    def overheads(self) -> Overheads:
         """What the transport costs beyond the wire."""
-        return self.condition(Transport) or IDEAL
+        return self.condition(Overheads) or IDEAL
 
     @cached_property
     def crashes(self) -> Crashes:

@@ -13,7 +13,7 @@ from simgmc.network.conditions.work import Cost
 
 
 @cache
-def _neighbours(links: tuple[tuple[int, ...], ...], adding: bool) -> tuple[Structure, np.ndarray]:
+def _neighbours(links: tuple[tuple[int, ...], ...]) -> tuple[Structure, np.ndarray]:
     workers = len(links)
     build = StructureBuilder(workers)
     received: list[list[int]] = [[] for _ in range(workers)]
@@ -27,20 +27,20 @@ def _neighbours(links: tuple[tuple[int, ...], ...], adding: bool) -> tuple[Struc
             received[other].append(build.flow(rank, other, gates=(rank,)))
             senders.append(rank)
     for rank in range(workers):
-        if adding and received[rank]:
+        if received[rank]:
             received[rank] = [build.local(rank, received[rank], (rank,))]
         build.finish(rank, received[rank])
     return build.build(), np.array(senders, dtype=np.int64)
 
 
-def gossip(links: Sequence[Sequence[int]], up: Sequence[int] | np.ndarray, aggregation: Cost | None = None) -> Schedule:
+def gossip(links: Sequence[Sequence[int]], up: Sequence[int] | np.ndarray, aggregation: Cost) -> Schedule:
     """Every worker sends its message to each of its neighbours, all at once, and is done when
     all its neighbours' messages have arrived (D-PSGD, Lian et al. 2017, and its kin) and it
     has added them to its own.
 
     ``links[k]``: whom worker k sends to; ``up[k]``: its message's bytes.
     """
-    structure, senders = _neighbours(tuple(tuple(targets) for targets in links), aggregation is not None)
+    structure, senders = _neighbours(tuple(tuple(targets) for targets in links))
     sizes = np.asarray(up, dtype=float)
     nbytes, delay = np.zeros(structure.flows), np.zeros(structure.flows)
     nbytes[: len(senders)] = sizes[senders]

@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from simgmc.network.collectives.ring import Ring
-from simgmc.network.conditions.transport import IDEAL, Transport
+from simgmc.network.conditions.overheads import IDEAL, Overheads
 from simgmc.network.flows.connections import Connections
 from simgmc.network.flows.fluid import FluidNetwork, Transfer
 from simgmc.network.topology.routing import Links
@@ -154,22 +154,22 @@ class Schedule:
 class Placement:
     """A structure's flows laid onto the links of one network."""
 
-    def __init__(self, structure: Structure, hosts: Sequence[str], links: Links, transport: Transport = IDEAL):
+    def __init__(self, structure: Structure, hosts: Sequence[str], links: Links, overheads: Overheads = IDEAL):
         if len(hosts) != structure.hosts:
             raise ValueError(f"{structure.hosts} hosts needed, {len(hosts)} given")
         self.structure = structure
         self.hosts = tuple(hosts)
         self.links = links
-        self.transport = transport
+        self.overheads = overheads
         self.local = [a == b for a, b in zip(structure.source, structure.destination)]
         self.routes = [links.route(hosts[a], hosts[b]) for a, b in zip(structure.source, structure.destination)]
-        self.cap = _INFINITY if transport.rate_cap is None else float(transport.rate_cap)
+        self.cap = _INFINITY if overheads.rate_cap is None else float(overheads.rate_cap)
         self.latency = [links.delay(hosts[a], hosts[b]) for a, b in zip(structure.source, structure.destination)]
         self.extra: list[float] | None = None
-        """Seconds each flow's start is held up by the transport."""
-        if transport.software or transport.startup:
+        """Seconds each flow's start is held up by the overheads."""
+        if overheads.software or overheads.startup:
             self.extra = [
-                0.0 if local else transport.software + (transport.startup * latency if gates else 0.0)
+                0.0 if local else overheads.software + (overheads.startup * latency if gates else 0.0)
                 for local, latency, gates in zip(self.local, self.latency, structure.gates)
             ]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from simgmc.network.conditions.changes import NetworkChanges
 from simgmc.network.conditions.condition import Condition
 from simgmc.network.conditions.crashes import Crashes
+from simgmc.network.conditions.overheads import Overheads
 from simgmc.network.conditions.overlap import Overlap
 from simgmc.network.conditions.pauses import Pauses
 from simgmc.network.conditions.stragglers import Stragglers
-from simgmc.network.conditions.transport import Transport
 
-CONDITIONS: tuple[type[Condition], ...] = (Transport, Stragglers, Pauses, Overlap, NetworkChanges, Crashes)
+CONDITIONS: tuple[type[Condition], ...] = (Overheads, Stragglers, Pauses, Overlap, NetworkChanges, Crashes)

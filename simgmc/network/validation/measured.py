@@ -26,7 +26,7 @@ from simgmc.costs.steps import Average
 from simgmc.network import collectives
 from simgmc.network.collectives.options import Options
 from simgmc.network.collectives.schedule import Execution, Placement, Schedule, StructureBuilder
-from simgmc.network.conditions.transport import IDEAL, Transport
+from simgmc.network.conditions.overheads import IDEAL, Overheads
 from simgmc.network.conditions.work import Duration
 from simgmc.network.flows.fluid import FluidNetwork
 from simgmc.network.topology.graph import Host, worker_names
@@ -49,7 +49,7 @@ GLOO_SEGMENT = 2**20
 class Fit:
     """Overheads fitted on some rows and what they do to the others."""
 
-    transport: Transport
+    overheads: Overheads
     fitted_on: tuple[int, ...]
     """Rows (their places in the file)."""
     tested_on: tuple[int, ...]
@@ -60,7 +60,7 @@ class Fit:
     largest_error: float
 
 
-def simulated_seconds(row: dict, transport: Transport = IDEAL) -> float:
+def simulated_seconds(row: dict, overheads: Overheads = IDEAL) -> float:
     """What the simulated network takes for one measured row.
 
     ``row``: collective, lib ("nccl" or "gloo"), nodes, bytes, latency_s, bandwidth_Bps.
@@ -72,11 +72,11 @@ def simulated_seconds(row: dict, transport: Transport = IDEAL) -> float:
     slices = max(1, round(nbytes / NCCL_BUFFER))
 
     def run(schedule: Schedule) -> float:
-        return _makespan(schedule, bandwidth, latency, transport)
+        return _makespan(schedule, bandwidth, latency, overheads)
 
     if kind in ("allreduce", "dp-allreduce"):
         if lib == "gloo":
-            return _segmented_ring(nodes, nbytes, bandwidth * transport.efficiency, latency, 2 * (nodes - 1), transport)
+            return _segmented_ring(nodes, nbytes, bandwidth * overheads.efficiency, latency, 2 * (nodes - 1), overheads)
         return run(collectives.schedule("ring", _dense(nodes, nbytes), Duration(0.0)))
     if kind == "p2p":
         return run(broadcast(2, 0, nbytes, slices=1))
@@ -84,7 +84,7 @@ def simulated_seconds(row: dict, transport: Transport = IDEAL) -> float:
         return run(_binomial_broadcast(nodes, nbytes) if lib == "gloo" else broadcast(nodes, 0, nbytes, slices))
     if kind == "reduce":
         if lib == "gloo":
-            scatter = _segmented_ring(nodes, nbytes, bandwidth * transport.efficiency, latency, nodes - 1, transport)
+            scatter = _segmented_ring(nodes, nbytes, bandwidth * overheads.efficiency, latency, nodes - 1, overheads)
             return scatter + run(gather(0, [int(nbytes / nodes)] * nodes))
         return run(reduce(nodes, 0, nbytes, slices))
     if kind == "dp-central-ps":
@@ -99,24 +99,24 @@ def _dense(nodes: int, nbytes: float) -> Average:
     return Average(up, int(nbytes), True, 4, np.zeros(nodes, dtype=np.int64), 0)
 
 
-def _makespan(schedule: Schedule, bandwidth: float, latency: float, transport: Transport) -> float:
+def _makespan(schedule: Schedule, bandwidth: float, latency: float, overheads: Overheads) -> float:
     structure = schedule.structure
     names = worker_names(structure.hosts)
-    links = Links(transport.seen(star([Host(name, bandwidth, bandwidth, latency / 2) for name in names])))
+    links = Links(overheads.seen(star([Host(name, bandwidth, bandwidth, latency / 2) for name in names])))
     network = FluidNetwork(links)
-    execution = Execution(network, schedule, Placement(structure, names, links, transport))
+    execution = Execution(network, schedule, Placement(structure, names, links, overheads))
     for participant in range(structure.participants):
         execution.ready(participant)
     network.run()
     return max(execution.landed)
 
 
-def _segmented_ring(nodes: int, nbytes: float, rate: float, latency: float, steps: int, transport: Transport) -> float:
+def _segmented_ring(nodes: int, nbytes: float, rate: float, latency: float, steps: int, overheads: Overheads) -> float:
     """A ring that sends a segment only after the one before has arrived: every rank does the
     same at the same time, so the time is the number of segments times that of one."""
     chunk = nbytes / nodes
     segments = max(1, round(chunk / GLOO_SEGMENT))
-    return transport.startup * latency + steps * segments * (chunk / segments / rate + latency + transport.software)
+    return overheads.startup * latency + steps * segments * (chunk / segments / rate + latency + overheads.software)
 
 
 def _binomial_broadcast(nodes: int, nbytes: float) -> Schedule:
@@ -160,7 +160,7 @@ def fit_overheads(rows: Sequence[dict], nodes: int = 4) -> Fit | None:
     steps = np.full(len(inside), 2.0 * (nodes - 1))
     columns = np.stack([ideal - latency, latency, steps], axis=1)
     (slower, startup, software), _ = nnls(columns / measured[:, None], (measured - ideal) / measured)
-    transport = Transport(float(1.0 / (1.0 + slower)), float(software), float(startup))
-    seconds = {index: simulated_seconds(rows[index], transport) for index in (*inside, *outside)}
+    overheads = Overheads(float(1.0 / (1.0 + slower)), float(software), float(startup))
+    seconds = {index: simulated_seconds(rows[index], overheads) for index in (*inside, *outside)}
     errors = [abs(seconds[index] / rows[index]["measured_s"] - 1.0) for index in outside]
-    return Fit(transport, inside, outside, seconds, float(np.mean(errors)), float(max(errors)))
+    return Fit(overheads, inside, outside, seconds, float(np.mean(errors)), float(max(errors)))

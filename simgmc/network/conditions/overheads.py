@@ -13,8 +13,8 @@ from simgmc.network.conditions.condition import Condition
 
 
 @dataclass(frozen=True)
-class Transport(Condition):
-    """Applies to every message; the default is an ideal transport."""
+class Overheads(Condition):
+    """What the transport adds to every message; by default nothing."""
 
     key = "transport"
     static = True
@@ -57,5 +57,5 @@ class Transport(Condition):
         return payload
 
 
-IDEAL = Transport()
+IDEAL = Overheads()
 """A transport that costs nothing."""
