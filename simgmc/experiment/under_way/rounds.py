@@ -129,7 +129,7 @@ class RoundsUnderWay:
         self._waiting: dict[int, Held] = {}
         """What an evaluation needs of states whose time is not known yet, by the rounds finished."""
         self._losses: dict[int, tuple[float, int]] = {}
-        """Sum and number of all minibatch losses after so many rounds: of the states that wait, and of those evaluated then."""
+        """Sum and number of all minibatch losses after so many rounds: for states that wait, and those evaluated."""
         self._holes = Holes()
         self._time = 0.0
         self._diverged: DivergenceError | None = None
@@ -180,7 +180,7 @@ class RoundsUnderWay:
                 with_everybody(left, self._trainer.workload.workers)
 
     def diverged_in(self, number: int, error: DivergenceError) -> None:
-        """Training has diverged in a round that some have begun, if not all take part in it, or nobody."""
+        """Training has diverged in a round. Where the clock says who takes part, some workers may have begun it."""
         self.diverged_within = self._trainer.participation != "all"
         self.outcome.diverged, self.outcome.diverged_round = str(error), number
 

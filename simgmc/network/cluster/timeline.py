@@ -197,7 +197,7 @@ class Recorder:
             rate = rate if rate < float("inf") else 0.0
             before = now.get(transfer, 0.0)
             now[transfer] = rate
-            for link in transfer.route or ():
+            for link in transfer.route:
                 flows[link] = flows.get(link, 0) + (rate > 0) - (before > 0)
                 load[link] = load.get(link, 0.0) + rate - before if flows[link] else 0.0
                 changes.setdefault(link, {})[max(time, begin)] = load[link]

@@ -253,4 +253,6 @@ def check(name: str, summable: bool) -> None:
 def schedule(name: str, average: Average, aggregation: Cost, options: Options = Options()) -> Schedule:
     """The flows of one exchange. ``aggregation``: what adding messages costs."""
     check(name, average.summable)
-    return COLLECTIVES[name].build(average, aggregation, options)
+    build = COLLECTIVES[name].build
+    assert build is not None
+    return build(average, aggregation, options)

@@ -46,6 +46,7 @@ def gossip(links: Sequence[Sequence[int]], up: Sequence[int] | np.ndarray, aggre
     nbytes[: len(senders)] = sizes[senders]
     source, destination = structure.endpoints
     for added in range(len(senders), structure.flows):
+        assert aggregation is not None
         arrived = nbytes[: len(senders)][destination[: len(senders)] == source[added]].sum()
         delay[added] = aggregation.of(float(sizes[source[added]] + arrived))
     return Schedule(structure, nbytes, delay)

@@ -51,7 +51,7 @@ def ring_structure(workers: int, steps: int, slices: int, adding_steps: int, loc
         for j in range(slices):
             row = []
             for rank in range(workers):
-                after = (arrived[j][rank],) if step else ()
+                after: tuple[int, ...] = (arrived[j][rank],) if step else ()
                 gates = () if last[rank] >= 0 else (rank,)
                 behind = last[rank]
                 if lock_step and behind >= 0:
@@ -67,10 +67,10 @@ def ring_structure(workers: int, steps: int, slices: int, adding_steps: int, loc
                     usable[j][rank] = added[rank]
         arrived = usable
     for rank in range(workers):
-        after = [*(row[rank] for row in arrived[-1:]), *([added[rank]] if added[rank] >= 0 else [])]
+        after = (*(row[rank] for row in arrived[-1:]), *((added[rank],) if added[rank] >= 0 else ()))
         behind = last[rank]
         if lock_step:
-            after, behind = [*after, behind], -1
+            after, behind = (*after, behind), -1
         build.finish(rank, [build.flow(rank, rank, after, behind)])
     return build.build()
 
@@ -83,7 +83,8 @@ def ring_schedule(ring: Ring) -> Schedule:
 def _flows(ring: Ring) -> tuple[Structure, np.ndarray, np.ndarray]:
     steps, workers = ring.chunk.shape
     slices = ring.slices
-    adding_steps = 0 if ring.adding is None else len(ring.adding)
+    adding = np.zeros((0, workers)) if ring.adding is None else ring.adding
+    adding_steps = len(adding)
     structure = ring_structure(workers, steps, slices, adding_steps, ring.lock_step)
     nbytes, delay = [], []
     for step in range(steps):
@@ -92,7 +93,7 @@ def _flows(ring: Ring) -> tuple[Structure, np.ndarray, np.ndarray]:
         delay.append(np.zeros_like(size))
         if step < adding_steps:
             nbytes.append(np.zeros_like(size))
-            delay.append(np.tile(ring.adding[step] / slices, slices))
+            delay.append(np.tile(adding[step] / slices, slices))
     nbytes.append(np.zeros(workers))
     delay.append(np.zeros(workers) if ring.final is None else np.asarray(ring.final, dtype=float))
     return structure, np.concatenate(nbytes), np.concatenate(delay)

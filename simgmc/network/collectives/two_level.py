@@ -71,8 +71,8 @@ def _structure(workers: int, groups: Groups) -> tuple[Structure, tuple, tuple, i
         shards = [(g * sites, (g + 1) * sites) for g in range(inside)]
         before: list[list[int]] = [[] for _ in range(workers)]
         for group in groups:
-            for rank, state in zip(group, record.ring_reduce_scatter(group, shards, [[] for _ in group])):
-                before[rank] = state
+            for rank, after in zip(group, record.ring_reduce_scatter(group, shards, [[] for _ in group])):
+                before[rank] = after
         for place in range(inside):
             across = [group[place] for group in groups]
             low = shards[(place + 1) % inside][0] if inside > 1 else 0
@@ -89,12 +89,12 @@ def _structure(workers: int, groups: Groups) -> tuple[Structure, tuple, tuple, i
         pieces = sites
         whole = (0, pieces)
         leaders = [group[0] for group in groups]
-        state = []
+        added: list[list[int]] = []
         for group in groups:
             arrived = [record.send(rank, group[0], (), whole, (rank,)) for rank in group[1:]]
-            state.append([record.add(group[0], arrived, whole, (group[0],))] if arrived else [])
+            added.append([record.add(group[0], arrived, whole, (group[0],))] if arrived else [])
         parts = [(site, site + 1) for site in range(sites)]
-        state = record.ring_reduce_scatter(leaders, parts, state)
+        state = record.ring_reduce_scatter(leaders, parts, added)
         state = record.ring_all_gather(leaders, parts, state)
         for group, after in zip(groups, state):
             record.build.finish(group[0], after)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from heapq import heappush
 
 import simpy
+from simpy.events import EventPriority
 
 from simgmc.network.flows.fluid import FluidNetwork
 
@@ -18,13 +19,13 @@ class Clock(simpy.Environment):
         event = simpy.Event(self)
         event._ok, event._value = True, None
         event.callbacks.append(action)
-        heappush(self._queue, (max(time, self._now), priority, next(self._eid), event))
+        heappush(self._queue, (max(time, self._now), EventPriority(priority), next(self._eid), event))
 
     def until(self, time: float) -> simpy.Event:
         """An event at a simulated time (now, if that has passed)."""
         event = simpy.Event(self)
         event._ok, event._value = True, None
-        heappush(self._queue, (max(time, self._now), 1, next(self._eid), event))
+        heappush(self._queue, (max(time, self._now), EventPriority(1), next(self._eid), event))
         return event
 
 

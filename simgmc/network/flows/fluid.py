@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
+from typing import Any
 
 from simgmc.core.errors import SimgmcError
 from simgmc.network.flows.sharing import CapacityError, MaxMin, Transfer
@@ -42,9 +43,9 @@ class FluidNetwork:
     ``latency_first``: a flow pays its route's latency before it takes bandwidth, instead
     of after its last byte has left (the default).
 
-    A *run* owns transfers and is told what happens to them: ``run.started(index, time)``
-    when a flow takes bandwidth, ``run.left(index, time)`` when its last byte has left the sender and ``run.arrived(index, time)`` when it has
-    arrived; it names them by ``run.describe(index)``.
+    A *run* owns transfers and is told what happens to them: ``run.started(index, time)`` when a flow
+    takes bandwidth, ``run.left(index, time)`` when its last byte has left the sender and
+    ``run.arrived(index, time)`` when it has arrived; it names them by ``run.describe(index)``.
     """
 
     def __init__(self, links: Links, latency_first: bool = False):
@@ -57,7 +58,8 @@ class FluidNetwork:
         self.delivered = 0
         """Flows that have arrived so far."""
         self._on = self._sharing.on
-        self._heap: list[tuple[float, int, Callable[[Transfer], None] | None, object]] = []
+        self._heap: list[tuple[float, int, Callable[[Any], None] | None, Any]] = []
+        """(time, number, action, what it is called with); without an action a flow whose last byte leaves then."""
         self._order = 0
         self._touched: dict[int, None] = {}
         self.trace: list[tuple[float, Transfer, float]] | None = None
@@ -93,7 +95,7 @@ class FluidNetwork:
             transfer.prediction = -1
             heapq.heappop(self._heap)
 
-    def at(self, time: float, action: Callable, payload: object = None) -> None:
+    def at(self, time: float, action: Callable[[Any], None], payload: object = None) -> None:
         """Call ``action(payload)`` at a simulated time, before rates are computed there."""
         self._order += 1
         heapq.heappush(self._heap, (time, self._order, action, payload))
@@ -127,9 +129,10 @@ class FluidNetwork:
 
     def start(self, transfer: Transfer) -> None:
         """A flow is ready: it takes bandwidth now (or, latency first, one latency later)."""
-        if transfer.route is None:
+        if not transfer.routed:
             raise StuckError(
-                f"{transfer.run.describe(transfer.index)} is stuck at t = {self.now:.9g} s: the network has no route between them",
+                f"{transfer.run.describe(transfer.index)} is stuck at t = {self.now:.9g} s: "
+                "the network has no route between them",
                 self.now,
             )
         if self.latency_first and transfer.latency > 0:

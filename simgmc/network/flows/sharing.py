@@ -23,13 +23,16 @@ class Transfer:
     """One flow under way. ``run`` and ``index`` say whose and which flow it is."""
 
     __slots__ = (
-        "run", "index", "route", "both", "latency", "cap", "remaining", "rate", "updated", "end", "noted", "prediction", "mark",
+        "run", "index", "route", "routed", "both", "latency", "cap", "remaining", "rate", "updated", "end", "noted",
+        "prediction", "mark",
     )  # fmt: skip
 
     def __init__(self, run, index: int, route: tuple[int, ...] | None, latency: float, nbytes: float, cap: float):
         self.run = run
         self.index = index
-        self.route = route
+        self.route = route or ()
+        """The links it takes, none where it has no route or stays on its host."""
+        self.routed = route is not None
         self.both = sum(route) if route and len(route) == 2 and cap == _INFINITY else -1
         """For the usual flow, over two links and without a cap: the sum of their numbers."""
         self.latency = latency

@@ -54,6 +54,7 @@ class RingTimes:
         if what == "arrival":
             rank = (rank - 1) % workers
         elif what == "adding":
+            assert ring.adding is not None
             place = len(ring.adding) * slices - 1
         while end > ready:
             begin, late, left, add_begin, add_late = self.trail[place]
@@ -121,7 +122,7 @@ def solve(
     never = np.zeros(workers, dtype=bool)
     for step in range(len(ring.chunk)):
         take = ring.chunk[step] / ring.slices / rate
-        work = ring.adding[step] / ring.slices if step < adding_steps else None
+        work = ring.adding[step] / ring.slices if ring.adding is not None and step < adding_steps else None
         arrived = []
         for j in range(ring.slices):
             if step:

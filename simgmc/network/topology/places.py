@@ -47,8 +47,8 @@ def geo(hosts: Sequence[Host], sites: Sequence[str] = (), table: str | None = No
             bandwidth = read_number(row, "bandwidth_mbit_s", name) * _MEGABIT
             add_link(graph, row["sender"], row["receiver"], bandwidth, read_number(row, "round_trip_ms", name) / 2e3)
     for number, host in enumerate(hosts):
-        site = number * len(chosen) // len(hosts)
-        add_host(graph, host, chosen[site], group=site)
+        place = number * len(chosen) // len(hosts)
+        add_host(graph, host, chosen[place], group=place)
     return graph
 
 

@@ -18,7 +18,7 @@ def _chain(workers: int, root: int, slices: int, towards_root: bool) -> Structur
     if towards_root:
         hops = [(b, a) for a, b in reversed(hops)]
     arrived: list[int] = []
-    last = {}
+    last: dict[int, int] = {}
     for source, destination in hops:
         row = []
         for j in range(slices):

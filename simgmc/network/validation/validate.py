@@ -159,7 +159,7 @@ def _max_min(file: str, document: dict) -> FileReport:
 
 def _case(case: dict, latency: str) -> dict[str, float | None]:
     try:
-        return max_min_case(case, latency)
+        return dict(max_min_case(case, latency))
     except StuckError:
         return {flow["id"]: None for flow in case["flows"]}
 

@@ -32,7 +32,7 @@ def draw(report: FileReport, path: str | Path) -> None:
     for row in report.rows:
         groups.setdefault((row.library, row.collective), []).append(row)
     order = sorted(groups, key=lambda key: (key[0] != "nccl", key[1] != "allreduce", key))
-    colours = dict(zip(order, pyplot.get_cmap("tab20").colors * 2))
+    colours = dict(zip(order, [pyplot.get_cmap("tab20")(place % 20) for place in range(40)]))
     figure, (times, errors) = pyplot.subplots(1, 2, figsize=(7.2, 3.6), width_ratios=(1, 1.25), layout="constrained")
     seconds = [value for row in report.rows for value in (row.measured, row.simulated)]
     span = (min(seconds) * 0.8, max(seconds) * 1.25)
