@@ -1,4 +1,7 @@
-"""The command line: ``simgmc run | replay | why | timeline | check | list | validate``. Torch and matplotlib load only where they are needed."""
+"""The command line: ``simgmc run | replay | why | timeline | check | list | validate``.
+
+Torch and matplotlib load only where they are needed.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ import os
 import signal
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,8 +21,14 @@ from simgmc.core import output
 from simgmc.core.errors import SimgmcError
 from simgmc.results.directory.checkpoint import DEFAULT_EVERY
 
+if TYPE_CHECKING:  # for annotations alone: --help does without it
+    from simgmc.scenario import ScenarioFile
 
-def _friendly(command: Any) -> Any:
+Settings = list[tuple[str, Any]]
+"""Keys of a scenario and the values that they get, as TOML has them."""
+
+
+def _friendly(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         output.prepare()
@@ -67,7 +77,7 @@ class _Group(click.Group):
     command_class = _Command
 
 
-def _settings(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> list[tuple[str, Any]]:
+def _settings(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> Settings:
     settings: dict[str, Any] = {}
     for text in values:
         key, separator, value = text.partition("=")
@@ -91,7 +101,7 @@ def _toml_value(text: str) -> Any:
         return text
 
 
-def _read(scenario: str, settings: list[tuple[str, Any]], seeds: tuple[int, ...], methods: tuple[str, ...] = ()) -> Any:
+def _read(scenario: str, settings: Settings, seeds: tuple[int, ...], methods: tuple[str, ...] = ()) -> ScenarioFile:
     from simgmc.scenario import ScenarioFile  # --help does without it, as without all that commands import
 
     if seeds and any(key == "seeds" for key, _ in settings):
@@ -173,9 +183,19 @@ def main() -> None:
 )
 @_friendly
 def run(
-    scenario: str, settings: Any, seeds: Any, methods: Any, data_dir: str | None, out: str | None, device: str, threads: int | None,
-    dry_run: bool, overwrite: bool, resume: bool, checkpoint_every: float,
-) -> None:  # fmt: skip
+    scenario: str,
+    settings: Settings,
+    seeds: tuple[int, ...],
+    methods: tuple[str, ...],
+    data_dir: str | None,
+    out: str | None,
+    device: str,
+    threads: int | None,
+    dry_run: bool,
+    overwrite: bool,
+    resume: bool,
+    checkpoint_every: float,
+) -> None:
     """Train and simulate a scenario; write tables and plots into a run directory.
 
     A run that was stopped or killed goes on when the same command is given again, with or
@@ -213,7 +233,7 @@ def run(
 @click.option("--out", type=_Path(file_okay=False), help="New run directory.  [default: RUN-replay]")
 @click.option("--overwrite", is_flag=True, help="Replace another run in the new run directory.")
 @_friendly
-def replay(run: str, settings: Any, cluster: str | None, out: str | None, overwrite: bool) -> None:
+def replay(run: str, settings: Settings, cluster: str | None, out: str | None, overwrite: bool) -> None:
     """Put a finished run on another network, topology or collective; train nothing.
 
     For instance: simgmc replay runs/quickstart --set cluster.bandwidth='10 Mbit/s'
@@ -253,7 +273,7 @@ def why(run: str) -> None:
 @click.option("--out", type=_Path(file_okay=False), help="Where to write.  [default: RUN/timeline]")
 @_friendly
 def timeline(
-    run: str, methods: tuple[str, ...], seed: int | None, at: Any, rounds: str | None, out: str | None
+    run: str, methods: tuple[str, ...], seed: int | None, at: Settings, rounds: str | None, out: str | None
 ) -> None:
     """Watch a window of a run's rounds: Chrome trace (Perfetto), Gantt picture, links, topology."""
     from simgmc.commands.timeline import timeline as watch  # loads the whole network
@@ -266,7 +286,7 @@ def timeline(
 @_set
 @_seed
 @_friendly
-def check(scenario: str, settings: Any, seeds: Any) -> None:
+def check(scenario: str, settings: Settings, seeds: tuple[int, ...]) -> None:
     """Validate a scenario and print it with every default written out; run nothing."""
     file = _read(scenario, settings, seeds)
     from simgmc.experiment.header import gossip_lines  # loads the whole network
@@ -275,7 +295,8 @@ def check(scenario: str, settings: Any, seeds: Any) -> None:
     check_counts(file)
     click.echo(output.escaped(file.resolved(), sys.stdout.encoding), nl=False)
     click.echo(
-        f"# valid: {len(file.points)} grid point(s), {len(file.points[0].scenario.methods)} method(s), {len(file.points[0].scenario.seeds)} seed(s)"
+        f"# valid: {len(file.points)} grid point(s), {len(file.points[0].scenario.methods)} method(s), "
+        f"{len(file.points[0].scenario.seeds)} seed(s)"
     )
     for gossip in gossip_lines(file.points[0].scenario, spectral_gap=False):
         click.echo(output.escaped(f"# gossip: {gossip}", sys.stdout.encoding))

@@ -93,8 +93,8 @@ def _replayable(file: ScenarioFile, before: ScenarioFile) -> tuple[ScenarioFile,
     scenario = file.points[0].scenario
     if scenario.workload.evaluation_interval()[1] == "seconds":
         raise SimgmcError(
-            f"{file.place}: workload.evaluate_every = {show_value(scenario.workload.evaluate_every)}: on another network other rounds "
-            "would be evaluated at these times; run it there with simgmc run"
+            f"{file.place}: workload.evaluate_every = {show_value(scenario.workload.evaluate_every)}: "
+            "on another network other rounds would be evaluated at these times; run it there with simgmc run"
         )
     points = (*file.points, *before.points)
     left_out = [method.name for method in scenario.methods if any(bound(point, method) for point in points)]

@@ -92,11 +92,13 @@ def _print_measured(console: Console, report: FileReport) -> None:
         )  # fmt: skip
     console.print(table)
     console.print(
-        f"* NCCL all-reduce on a stated network, default ring, nothing calibrated: mean error {report.mean_error:.2%}, largest {report.largest_error:.2%}"
+        f"* NCCL all-reduce on a stated network, default ring, nothing calibrated: "
+        f"mean error {report.mean_error:.2%}, largest {report.largest_error:.2%}"
     )
     if report.fit:
         console.print(
-            f"fitted: overheads from the 4-node rows, on the 8-node rows: mean error {report.fit.mean_error:.2%}, largest {report.fit.largest_error:.2%}; {report.fit.overheads}",
+            f"fitted: overheads from the 4-node rows, on the 8-node rows: "
+            f"mean error {report.fit.mean_error:.2%}, largest {report.fit.largest_error:.2%}; {report.fit.overheads}",
             markup=False,
             highlight=False,
         )

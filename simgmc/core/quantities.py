@@ -37,11 +37,12 @@ def axis_unit(kind: str, low: float, high: float, *, log: bool) -> tuple[float, 
     if not log:
         return (time_unit if kind == "time" else bytes_unit)(high)
 
-    def unwieldy(unit: tuple) -> tuple[float, float]:
+    def unwieldy(unit: tuple[float, str]) -> tuple[float, float]:
         first, last = math.log10(low / unit[0]), math.log10(high / unit[0])
         return max(0.0, -1 - first) + max(0.0, last - 4), abs((first + last) / 2 - 1)
 
-    return min(_TIME if kind == "time" else _BYTES, key=unwieldy)[:2]
+    units = [(scale, name) for scale, name, *_ in (_TIME if kind == "time" else _BYTES)]
+    return min(units, key=unwieldy)
 
 
 def number(value: float, digits: int = 3) -> str:

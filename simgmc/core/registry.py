@@ -180,7 +180,7 @@ class Entry:
         return read_options(self.options, self.named(given), f"{self.name}: ")
 
 
-E = TypeVar("E")
+E = TypeVar("E", bound=Any)
 
 
 class Registry(dict[str, E]):

@@ -44,11 +44,11 @@ class Given:
     def build(self, seed: int) -> nn.Module:
         """The model with initial parameters from the seed, if it is a function that makes one."""
         model = self.model
-        return (
-            ready(model)
-            if isinstance(model, torch.nn.Module)
-            else seeded(lambda: guarded("model", "making it failed", model), seed)
-        )
+        if model is None:
+            raise ValueError("no model was handed over")
+        if isinstance(model, nn.Module):
+            return ready(model)
+        return seeded(lambda: guarded("model", "making it failed", model), seed)
 
 
 def choose_device(name: str) -> str:
@@ -63,7 +63,10 @@ def choose_device(name: str) -> str:
 
 
 class WorkloadFactory:
-    """Builds workloads on one device and, on the CPU, so many threads (None: all cores); datasets are read once. ``given``: what was handed over in Python."""
+    """Builds workloads on one device and, on the CPU, so many threads (None: all cores); data sets are read once.
+
+    ``given``: what was handed over in Python.
+    """
 
     def __init__(self, device: str, data_dir: str | None, threads: int | None, given: Given | None = None):
         self.device = choose_device(device)
@@ -89,7 +92,8 @@ class WorkloadFactory:
             if not out_of_memory(error):
                 raise
             raise SimgmcError(
-                f"workload: its model, data and {scenario.workload.workers} workers do not fit into the memory of the {self.device} device"
+                f"workload: its model, data and {scenario.workload.workers} workers do not fit "
+                f"into the memory of the {self.device} device"
             ) from None
 
     def load(self, name: str, **options: Any) -> Dataset:
@@ -102,7 +106,9 @@ class WorkloadFactory:
         chosen = scenario.workload
         if isinstance(chosen, ProblemWorkload):
             return chosen.entry.build(chosen.problem.options, chosen.workers, seed, self.device, self.load)
-        return self._classification(chosen, seed)
+        if isinstance(chosen, DataWorkload):
+            return self._classification(chosen, seed)
+        raise TypeError(f"nothing is known of how to build a {type(chosen).__name__}")
 
     def _classification(self, chosen: DataWorkload, seed: int) -> ClassificationWorkload:
         data = self.load(chosen.dataset.name, **chosen.dataset.options)
@@ -110,8 +116,8 @@ class WorkloadFactory:
         least = min(range(len(owned)), key=lambda worker: len(owned[worker]))
         if len(owned[least]) < chosen.batch_per_worker:
             raise SimgmcError(
-                f"workload.batch_per_worker = {chosen.batch_per_worker}: worker {least} holds only {len(owned[least])} samples "
-                f"({chosen.partition.name}, seed {seed})"
+                f"workload.batch_per_worker = {chosen.batch_per_worker}: worker {least} holds only "
+                f"{len(owned[least])} samples ({chosen.partition.name}, seed {seed})"
             )
         if chosen.model.name == "given" and self._given.model is not None:
             model = self._given.build(seed)

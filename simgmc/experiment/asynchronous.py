@@ -144,7 +144,7 @@ class AsynchronousTraining(Training):
         found: Sequence[tuple[GridPoint, Breakdown]],
         details: Callable[[], Mapping[SeriesKey, Details]],
     ) -> Iterator[Explanation]:
-        """From the time of its workers and the bytes over its links: on another cluster it would be another training."""
+        """From the time of its workers and the bytes over its links: elsewhere it would be another training."""
         for point, breakdown in found:
             settings, known = self.settings(point), details().get(self.series(point))
             network = settings.payload_graph.edges

@@ -99,5 +99,6 @@ def require_stated_times(points: list[GridPoint], place: str) -> None:
     if not times_are_stated(points):
         raise SimgmcError(
             f"{place}: cluster.compute: nothing is trained here, so no time can be measured or taken from a profile; "
-            'state the times, such as cluster.compute = { gradient = "10 ms", compression = "1 ms", aggregation = "1 GB/s" }'
+            "state the times, such as "
+            'cluster.compute = { gradient = "10 ms", compression = "1 ms", aggregation = "1 GB/s" }'
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 from rich.console import Console
@@ -40,8 +41,7 @@ class RunProgress:
         )
         self._whole = self._bars.add_task("all trainings", total=trainings, state="", left="")
         self._task: TaskID | None = None
-        self._value: float | None = 0.0
-        self._epoch = 0.0
+        self._value = self._epoch = 0.0
         self._sim_time = 0.0
         self._began = self._started = self._paced = self._printed = time.monotonic()
         self._rounds = self._total = self._from = 0
@@ -94,6 +94,8 @@ class RunProgress:
 
     def _say(self) -> None:
         """A line on the latest evaluation, off a terminal, if the one before is long ago."""
+        if self._unsaid is None:
+            return
         training, _ = self._unsaid
         self._unsaid = None
         if not self._live and time.monotonic() - self._printed >= LINE_SECONDS:
@@ -120,12 +122,14 @@ class RunProgress:
             self._line(training, f"diverged: {outcome.diverged}")
         else:
             self._line(training, f"{self._state()}, took {time_text(time.monotonic() - self._started)}")
-        self._bars.remove_task(self._task)
+        if self._task is not None:
+            self._bars.remove_task(self._task)
         self._bars.update(self._whole, completed=self._number)
 
     def _noted(self, state: State) -> None:
         own = {"accuracy": state.test_accuracy, "loss": state.test_loss}
-        self._value, self._epoch = own.get(self._metric, state.others.get(self._metric)), state.epoch
+        value = own.get(self._metric, state.others.get(self._metric))
+        self._value, self._epoch = math.nan if value is None else value, state.epoch
 
     def _state(self) -> str:
         value = f"{self._value:.2%}" if self._metric == "accuracy" else number(self._value)

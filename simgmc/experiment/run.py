@@ -159,6 +159,6 @@ def _memory_named(training: Training) -> Iterator[None]:
         if not out_of_memory(error):
             raise
         raise SimgmcError(
-            f"{training.title}: the memory ran out; what was finished or saved is kept, and the same command goes on from there, "
-            "once other programs leave more or with fewer --threads"
+            f"{training.title}: the memory ran out; what was finished or saved is kept, and the same command goes "
+            "on from there, once other programs leave more or with fewer --threads"
         ) from None

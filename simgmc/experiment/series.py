@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypedDict
 
 import numpy as np
 
@@ -65,7 +65,7 @@ def series_of_rounds(outcome: Outcome, timing: Timing, left_out: bool = False) -
     breakdown = Breakdown(
         rounds=rounds,
         sim_time_s=timing.total,
-        **seconds_by_part(timing.categories, seconds),
+        **_seconds(timing.categories, seconds),
         bytes_sent_by_workers=int(timing.sent_by_workers.sum()),
         bytes_received_by_workers=int(timing.received_by_workers.sum()),
         bytes_into_server=int(timing.into_server.sum()),
@@ -84,7 +84,7 @@ def series_of_events(outcome: Outcome, loop: EventLoop, stale: Literal["gradient
     breakdown = Breakdown(
         rounds=int(sum(loop.gradients) / len(loop.gradients)),
         sim_time_s=peers.now,
-        **seconds_by_part(CATEGORIES, spent.mean(axis=0)),
+        **_seconds(CATEGORIES, spent.mean(axis=0)),
         bytes_sent_by_workers=peers.sent_by_workers,
         bytes_received_by_workers=peers.received_by_workers,
         bytes_into_server=peers.into_server,
@@ -99,9 +99,26 @@ def series_of_events(outcome: Outcome, loop: EventLoop, stale: Literal["gradient
     return Series(outcome.states, breakdown, details)
 
 
-def seconds_by_part(parts: Sequence[str], seconds: Sequence[float] | np.ndarray) -> dict[str, float]:
+class _Seconds(TypedDict):
+    compute_s: float
+    compress_s: float
+    transfer_s: float
+    latency_s: float
+    aggregate_s: float
+    wait_s: float
+
+
+def _seconds(parts: Sequence[str], seconds: np.ndarray) -> _Seconds:
     """Mean seconds of a worker, under the names of the breakdown."""
-    return {f"{part}_s": float(one) for part, one in zip(parts, seconds, strict=True)}
+    of = dict(zip(parts, seconds.tolist(), strict=True))
+    return {
+        "compute_s": of["compute"],
+        "compress_s": of["compress"],
+        "transfer_s": of["transfer"],
+        "latency_s": of["latency"],
+        "aggregate_s": of["aggregate"],
+        "wait_s": of["wait"],
+    }
 
 
 def details_of_rounds(rounds: Sequence[RoundCosts], timing: Timing, left_out: bool = False) -> Details:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from simgmc.experiment.under_way.evaluations import State
 from simgmc.results.directory.run_directory import COLLECTIVE_KEY, Breakdown, Evaluation, RunDirectory, SeriesKey
@@ -42,7 +43,7 @@ class Stored:
                 row.round,
                 row.epoch,
                 row.train_loss,
-                row.test_loss,
+                cast(float, row.test_loss),
                 row.test_accuracy,
                 row.rcc,
                 others.get(row.round, {}),

@@ -24,6 +24,7 @@ from simgmc.network import ClusterSettings
 from simgmc.network.cluster.timeline import Timeline
 from simgmc.results.directory.checkpoint import Checkpoints
 from simgmc.results.directory.details import Details
+from simgmc.results.directory.records import grid_texts
 from simgmc.results.directory.run_directory import COLLECTIVE_KEY, Breakdown, RunDirectory, SeriesKey
 from simgmc.results.tables.explanations import Explanation
 from simgmc.scenario import GridPoint, Scenario
@@ -106,7 +107,7 @@ class CostPrediction:
     upper_bound: bool
     """Whether real supports overlap more, so that the truth is below this."""
     stopped: str | None = None
-    """Why the cluster ends the run within the rounds that are looked at, if it does; the rest is then of those finished."""
+    """Why the cluster ends the run within the rounds that are looked at, if it does; the rest is of those finished."""
 
 
 @dataclass(frozen=True)
@@ -317,7 +318,7 @@ def participation(scenario: Scenario, method: Method) -> Participation:
 
 
 def bound(point: GridPoint, method: Method) -> bool:
-    """Whether every cluster gives another training: the clock drives it, says who takes part in it, or when it is evaluated."""
+    """Whether every cluster gives another training: time drives it, or says who takes part, or when it is evaluated."""
     timed = point.scenario.workload.evaluation_interval()[1] == "seconds"
     return timed or is_asynchronous(method) or participation(point.scenario, method) != "all"
 
@@ -335,7 +336,7 @@ def cluster_keys(point: GridPoint, method: Method) -> list[str]:
 
 def series_key(point: GridPoint, method: Method, seed: int) -> SeriesKey:
     """The series of a method on a point's cluster."""
-    return SeriesKey(method.name, point.scenario.transport(method), seed, point.values)
+    return SeriesKey(method.name, point.scenario.transport(method), seed, grid_texts(point.values))
 
 
 def _of_cluster(key: str) -> bool:

@@ -49,7 +49,8 @@ def report(console: Console, directory: RunDirectory, points: Sequence[GridPoint
     if missing := left_out(results, target, plots):
         _line(
             console,
-            f"not drawn, since they would need more than {MAX_POINTS} panels: {', '.join(missing)}; every grid point is in {directory.path / 'summary.csv'}",
+            f"not drawn, since they would need more than {MAX_POINTS} panels: {', '.join(missing)}; "
+            f"every grid point is in {directory.path / 'summary.csv'}",
         )
 
 

@@ -42,6 +42,10 @@ class Workload(Table):
         self.evaluation_interval()
         return self
 
+    def describe(self, d: int) -> str:
+        """A few words for the header of a run; ``d`` is the number of parameters."""
+        raise NotImplementedError
+
     def evaluation_interval(self) -> tuple[float, Literal["epochs", "rounds", "seconds"]]:
         """How often to evaluate: a number of epochs, of rounds or of simulated seconds."""
         if self.evaluate_every.strip().partition(" ")[2].strip() in DURATION:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from simgmc.core.errors import DivergenceError, SimgmcError
 from simgmc.experiment.training import training_values
@@ -15,7 +15,7 @@ from simgmc.workloads.data.catalogue import DATASETS
 
 
 def check_counts(file: ScenarioFile) -> None:
-    """Refuse a compressor's ``count`` above the model's number of parameters, where that follows from the scenario alone."""
+    """Refuse a compressor's ``count`` above the model's number of parameters, where the scenario alone says so."""
     for point in _distinct(file):
         counts = [found for method in point.scenario.methods for found in counts_of(method)]
         if counts and (d := parameters(point.scenario)) is not None:
@@ -42,7 +42,7 @@ def keys_named(method: Method) -> Iterator[None]:
 
 
 def parameters(scenario: Scenario) -> int | None:
-    """The number of a model's parameters, without its data and without memory for it; None where the data must be read."""
+    """The number of a model's parameters, without memory for it; None where its data must be read first."""
     workload = scenario.workload
     if not isinstance(workload, DataWorkload):
         return None
@@ -70,29 +70,38 @@ def late_milestones(file: ScenarioFile, batches_per_epoch: float | None = None) 
         for method in point.scenario.methods:
             schedule, times = method.schedule or point.scenario.optimizer.schedule, method.epoch_multiplier
             length = _length(point.scenario.workload, method, batches_per_epoch, schedule.per)
-            late = [one * times for one in schedule.milestones if length is not None and one * times >= length[0]]
+            if length is None:
+                continue
+            late = [one * times for one in schedule.milestones if one * times >= length.end]
             if late:
                 place = f"methods.{method.name}.schedule" if method.schedule else "optimizer.schedule"
-                names = found.setdefault((place, ", ".join(f"{one:g}" for one in late), length[1]), [])
+                names = found.setdefault((place, ", ".join(f"{one:g}" for one in late), length.words), [])
                 names += [] if method.name in names else [method.name]
     lines, every = [], len(file.points[0].scenario.methods)
-    for (place, late, length), names in found.items():
+    for (place, milestones, words), names in found.items():
         whose = "" if len(names) == every or place != "optimizer.schedule" else f" of {', '.join(names)}"
-        lines.append(f"{place}.milestones: {late} past the end of training{whose} ({length}), so without effect")
+        lines.append(f"{place}.milestones: {milestones} past the end of training{whose} ({words}), so without effect")
     return lines
 
 
-def _length(workload: Workload, method: Method, per_epoch: float | None, per: str) -> tuple[float, str] | None:
-    """The first epoch at which a milestone has no effect, and the training's length in words; None where it is not known."""
+class _Length(NamedTuple):
+    """Of a training."""
+
+    end: float
+    """The first epoch at which a milestone has no effect."""
+    words: str
+
+
+def _length(workload: Workload, method: Method, per_epoch: float | None, per: str) -> _Length | None:
+    """None where it is not known."""
     epochs = method.epochs(workload)
     if per_epoch is None:
-        return epochs and (epochs, f"{epochs:.4g} epochs")
+        return _Length(epochs, f"{epochs:.4g} epochs") if epochs else None
     gradients, before_last = method.gradients(workload, per_epoch)
     last = before_last / per_epoch  # where the last round begins, with the rate that it keeps
     last = math.floor(last + 1e-9) if per == "epoch" else last
-    return math.nextafter(
-        last, math.inf
-    ), f"{epochs or gradients / per_epoch:.4g} epochs, the last rate is that of epoch {last:.4g}"
+    words = f"{epochs or gradients / per_epoch:.4g} epochs, the last rate is that of epoch {last:.4g}"
+    return _Length(math.nextafter(last, math.inf), words)
 
 
 def _distinct(file: ScenarioFile) -> list[GridPoint]:

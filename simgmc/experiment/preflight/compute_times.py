@@ -77,8 +77,8 @@ def state_times(file: ScenarioFile, workload_of: Callable[[Scenario, int], Workl
     varying += list(training_values(file.points[0]))
     if varying:
         raise SimgmcError(
-            f"{file.place}: cluster.compute: times that are measured or taken from a profile cannot be used with a grid "
-            f"over {varying[0]}, as each of its points would have its own; state the times"
+            f"{file.place}: cluster.compute: times that are measured or taken from a profile cannot be used with "
+            f"a grid over {varying[0]}, as each of its points would have its own; state the times"
         )
     workload = workload_of(scenario, scenario.seeds[0])
     if isinstance(compute, DeviceProfile):

@@ -170,7 +170,8 @@ class Evaluations:
         start = self._outcome.states[0].test_loss
         if 0 < start * self._divergence_factor < found.loss:
             raise DivergenceError(
-                f"round {round}: the loss is {found.loss:.3g}, more than {self._divergence_factor:g} times that of the start, {start:.3g}"
+                f"round {round}: the loss is {found.loss:.3g}, "
+                f"more than {self._divergence_factor:g} times that of the start, {start:.3g}"
             )
 
     def _of_workers(self, workers: Sequence[Tensor]) -> dict[str, float]:

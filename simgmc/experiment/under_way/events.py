@@ -116,7 +116,7 @@ class EventsUnderWay:
             return
         asked = self._interruption.asked
         if self._checkpoints is not None and not self._journal.replaying and (asked or self._checkpoints.due()):
-            self.save()
+            self._save(self._checkpoints)
         self._interruption.obey()
 
     def _evaluate(self) -> None:
@@ -147,20 +147,19 @@ class EventsUnderWay:
 
     # checkpoints ----------------------------------------------------------------------
 
-    def save(self) -> None:
+    def _save(self, checkpoints: Checkpoints) -> None:
         """Write a checkpoint of this instant."""
         from simgmc.training.saved_state import to_arrays  # loads torch
 
         arrays, plain = to_arrays(self._trainer.state_dict())
         states = [dataclasses.asdict(state) for state in self.outcome.states]
         where = f"{int(self._mean_gradients)} gradients a worker"
-        self._checkpoints.save(
+        checkpoints.save(
             {**arrays, "journal": self._journal.to_array()}, {"at": where, "trainer": plain, "states": states}
         )
 
     def _load(self, on_evaluation: Callable[[State], None]) -> None:
-        found = None if self._checkpoints is None else self._checkpoints.load()
-        if found is None:
+        if self._checkpoints is None or (found := self._checkpoints.load()) is None:
             return
         from simgmc.training.saved_state import from_arrays  # loads torch
 

@@ -1,4 +1,4 @@
-"""Rehearsals of a training on a small model: what counts its memory, see :mod:`simgmc.workloads.gradients.rehearsal`."""
+"""Rehearsals of a training on a small model, which count its memory."""
 
 from __future__ import annotations
 

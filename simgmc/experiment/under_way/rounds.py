@@ -6,37 +6,24 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, TypedDict, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from simgmc.core.errors import DivergenceError
 from simgmc.core.heap import Holes
 from simgmc.core.interruption import Interruption
+from simgmc.costs.log import RoundLog
 from simgmc.costs.steps import Average, Compute, Membership, Mix, Round, RoundCosts, Step, with_everybody
 from simgmc.experiment.under_way.evaluations import Evaluations, Milestones, Outcome, State
-from simgmc.experiment.under_way.saved_training import SavedTraining
+from simgmc.experiment.under_way.saved_training import Held, SavedTraining
 from simgmc.results.directory.checkpoint import Checkpoints
 from simgmc.scenario import Scenario
 from simgmc.training.trainer import Progress
 
 if TYPE_CHECKING:  # for annotations alone, as they load torch
-    from torch import Tensor
-
     from simgmc.training.rounds import StackedRound
     from simgmc.training.stacked import StackedTrainer
 
 T = TypeVar("T")
-
-
-class Held(TypedDict):
-    """What an evaluation needs of a state."""
-
-    round: int
-    epoch: float
-    train_loss: float | None
-    model: Tensor
-    points: dict[str, Tensor]
-    workers: list[Tensor]
-    rcc: float | None
 
 
 class CommunicationCost:
@@ -121,10 +108,11 @@ class RoundsUnderWay:
         self._trainer = trainer
         self._milestones = milestones
         self._communication = CommunicationCost(trainer.workload.workers, trainer.workload.d)
-        self.outcome = Outcome()
+        log = RoundLog()
+        self.outcome = Outcome(log)
         factor, single = scenario.workload.divergence_factor, scenario.report.single_workers
         self._evaluations = Evaluations(trainer.workload, self.outcome, factor, single, on_evaluation)
-        self._saved = SavedTraining(checkpoints, trainer, self.outcome) if checkpoints else None
+        self._saved = SavedTraining(checkpoints, trainer, self.outcome, log) if checkpoints else None
         self._interruption = interruption or Interruption()
         self._waiting: dict[int, Held] = {}
         """What an evaluation needs of states whose time is not known yet, by the rounds finished."""

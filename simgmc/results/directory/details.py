@@ -121,7 +121,7 @@ def idle_share(seconds: np.ndarray) -> np.ndarray:
 
 
 def traffic(
-    links: Sequence[tuple[str, str]], nbytes: Sequence[float], messages: Sequence[float]
+    links: Sequence[tuple[str, str]], nbytes: Sequence[float] | np.ndarray, messages: Sequence[float] | np.ndarray
 ) -> tuple[LinkTraffic, ...]:
     """The links that carried something, in the network's order; bytes are whole up to rounding, and rounded."""
     return tuple(
