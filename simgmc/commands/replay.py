@@ -9,7 +9,8 @@ from typing import Any
 
 from rich.console import Console
 
-from simgmc.core.errors import SimgmcError, reason, show_value
+from simgmc.core.errors import SimgmcError, show_value
+from simgmc.core.files import read_text
 from simgmc.core.terminal import plain_console
 from simgmc.experiment.explanation import explain
 from simgmc.experiment.header import line, print_cluster
@@ -114,10 +115,8 @@ def _replayable(file: ScenarioFile, before: ScenarioFile) -> tuple[ScenarioFile,
 
 def _cluster_table(path: str | Path) -> dict[str, Any]:
     try:
-        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SimgmcError(f"{path}: cannot be read: {reason(error)}") from None
-    except tomllib.TOMLDecodeError as error:
+        content = tomllib.loads(read_text(path, "scenario"))
+    except (ValueError, RecursionError) as error:
         raise SimgmcError(f"{path}: not valid TOML: {error}") from None
     if not isinstance(content.get("cluster"), dict):
         raise SimgmcError(f"{path}: has no [cluster] table")

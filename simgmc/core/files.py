@@ -1,81 +1,70 @@
-"""Text from outside: CSV tables, and graphs as GraphML or edge lists."""
+"""Files from outside: one reader for all of them, which takes regular files of a bounded size and nothing else."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
+import os
+import stat
 from pathlib import Path
-
-import networkx as nx
 
 from simgmc.core.errors import SimgmcError, reason
 
-
-def read_text(file: str | Path) -> str:
-    try:
-        return Path(file).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise SimgmcError(f"cannot read the network file {file}: it must be text in UTF-8") from None
-    except (OSError, ValueError) as error:
-        raise SimgmcError(f"cannot read the network file {str(file)!r}: {reason(error)}") from None
+MAX_BYTES = 32 * 2**20
+"""What a file may hold that is read as a whole and taken apart: no network, trace or matrix in text comes near it."""
+_KINDS = {
+    stat.S_IFDIR: "a directory", stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}  # fmt: skip
 
 
-def read_table(text: str, name: str, columns: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of a CSV table with these columns; lines that begin with # are comments. ``name``: the file,
-    for errors.
+def read_bytes(file: str | Path, what: str, limit: int | None = MAX_BYTES) -> bytes:
+    """The content of a regular file.
+
+    Args:
+        what: what it is for the user, such as ``network file``; errors say it.
+        limit: bytes that it may have; None: as many as it says that it has.
+
+    Raises:
+        SimgmcError: it cannot be read, is no regular file (a device, a pipe: they may never end), or is larger.
     """
-    reader = csv.DictReader(
-        (line for line in text.splitlines() if line.strip() and not line.startswith("#")), strict=True
-    )
-    rows = []
+    path = Path(file)
     try:
-        missing = [column for column in columns if column not in (reader.fieldnames or ())]
-        if missing:
-            raise SimgmcError(
-                f"{name} has no column {missing[0]!r}; its first line must name the columns {', '.join(columns)}"
-            )
-        for row in reader:
-            if any(row[column] is None for column in columns):
-                raise SimgmcError(
-                    f"{name}: the line {','.join(filter(None, map(str, row.values())))!r} has too few columns"
-                )
-            rows.append(row)
-    except csv.Error as error:
-        raise SimgmcError(f"{name}: not a CSV file of columns {', '.join(columns)}: {error}") from None
-    if not rows:
-        raise SimgmcError(f"{name} has no line below its header; each line gives {', '.join(columns)}")
-    return rows
+        # Neither the look before nor the opening waits for a pipe's other end; the open file is looked at again.
+        _refuse_unless_regular(os.stat(path), file, what, limit)
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
+            found = os.fstat(stream.fileno())
+            _refuse_unless_regular(found, file, what, limit)
+            content = stream.read((found.st_size if limit is None else limit) + 1)
+    except (OSError, ValueError) as error:
+        raise unreadable(file, what, reason(error)) from None
+    if limit is not None and len(content) > limit:
+        raise unreadable(file, what, f"it must be at most {limit / 2**20:g} MiB")
+    return content
 
 
-def read_number(row: dict[str, str], column: str, name: str) -> float:
+def read_text(file: str | Path, what: str, limit: int = MAX_BYTES) -> str:
+    """The text of a regular file in UTF-8, with or without a mark of it. Raises as :func:`read_bytes`."""
     try:
-        value = float(row[column])
-    except ValueError:
-        raise SimgmcError(f"{name}: {column} = {row[column]!r} must be a number") from None
-    if not 0 <= value < float("inf"):
-        raise SimgmcError(f"{name}: {column} = {row[column]!r} must be finite and at least 0")
-    return value
+        return read_bytes(file, what, limit).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise unreadable(file, what, f"it must be text in UTF-8; byte {error.start} is not") from None
 
 
-def drawn_nodes(file: str) -> list[str]:
-    """The nodes of a network file, in its order."""
-    return drawn_graph(file)[0]
+def unreadable(file: str | Path, what: str, why: str) -> SimgmcError:
+    """The error that a file cannot be read."""
+    return SimgmcError(f"cannot read the {what} {shown(file)}: {why}")
 
 
-def drawn_graph(file: str) -> tuple[list[str], list[tuple[str, str, dict]]]:
-    """The nodes and the directed edges of a network file."""
-    if Path(file).suffix.lower() in (".graphml", ".xml"):
-        read_text(file)
-        try:
-            drawn = nx.read_graphml(file)
-        except (nx.NetworkXError, SyntaxError, KeyError, ValueError, TypeError, AttributeError) as error:
-            raise SimgmcError(f"{file} is not a GraphML file that can be read: {error}") from None
-        edges = [(a, b, data) for a, b, data in drawn.edges(data=True)]
-        if not drawn.is_directed():
-            edges = [*edges, *((b, a, data) for a, b, data in edges)]
-        nodes = list(drawn)
-    else:
-        rows = read_table(read_text(file), str(file), ("source", "destination"))
-        edges = [(row["source"].strip(), row["destination"].strip(), row) for row in rows]
-        nodes = list(dict.fromkeys(node for a, b, _ in edges for node in (a, b)))
-    return nodes, edges
+def shown(file: str | Path) -> str:
+    """A file's name on one line."""
+    name = str(file)
+    return name if name.isprintable() else repr(name)
+
+
+def _refuse_unless_regular(found: os.stat_result, file: str | Path, what: str, limit: int | None) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
+        raise unreadable(file, what, f"it is {kind}, and must be a regular file")
+    if limit is not None and found.st_size > limit:
+        raise unreadable(
+            file, what, f"it has {found.st_size / 2**20:,.0f} MiB, and must be at most {limit / 2**20:g} MiB"
+        )

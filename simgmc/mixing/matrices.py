@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from simgmc.core.errors import SimgmcError, reason
+from simgmc.core.files import read_bytes
 from simgmc.core.registry import Entry, Numbers, Option, Registry
 from simgmc.mixing.graphs import MAX_NODES, GossipGraph
 
@@ -253,16 +254,13 @@ def stated_mixing(matrix: Sequence[Sequence[float]] | np.ndarray, name: str = "t
 
 def read_matrix(file: str) -> np.ndarray:
     """The matrix in a ``.npy`` file, or in a text file with a row a line and commas between numbers."""
+    content = read_bytes(file, "matrix", _MAX_FILE)
     try:
-        size = os.stat(file).st_size
-        if not Path(file).is_file() or size > _MAX_FILE:
-            raise SimgmcError(f"{file}: must be a file of at most {_MAX_FILE // 2**20} MiB")
         if Path(file).suffix.lower() == ".npy":
-            matrix = np.load(file, allow_pickle=False)
+            matrix = np.load(io.BytesIO(content), allow_pickle=False)
         else:
-            matrix = np.loadtxt(file, delimiter=",", ndmin=2, encoding="utf-8-sig") if size else np.empty(0)
-    except FileNotFoundError:
-        raise SimgmcError(f"{file}: no such file") from None
+            text = io.StringIO(content.decode("utf-8-sig"))
+            matrix = np.loadtxt(text, delimiter=",", ndmin=2) if content else np.empty(0)
     except (OSError, ValueError, EOFError, MemoryError) as error:
         raise SimgmcError(f"{file}: is not a matrix that can be read: {reason(error)}") from None
     if matrix.ndim != 2 or matrix.dtype.kind not in "iuf":

@@ -17,7 +17,8 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
-from simgmc.core.errors import SimgmcError, reason, show_key, show_value, suggestion
+from simgmc.core.errors import SimgmcError, show_key, show_value, suggestion
+from simgmc.core.files import read_text, shown
 from simgmc.scenario.point import Scenario, reads_shared_weights
 from simgmc.scenario.relative_paths import anchor
 
@@ -97,12 +98,14 @@ class ScenarioFile:
         """Read and validate a TOML file."""
         path = Path(path)
         try:
-            text = path.read_text(encoding="utf-8-sig")
-        except FileNotFoundError:
+            text = read_text(path, "scenario")
+        except SimgmcError:
+            if path.exists() or "\0" in str(path):
+                raise
             near = sorted(p.name for p in path.parent.glob("*.toml")) if path.parent.is_dir() else []
-            raise SimgmcError(f"{path}: no such file" + (f"; there: {', '.join(near)}" if near else "")) from None
-        except (OSError, ValueError) as error:
-            raise SimgmcError(f"{str(path)!r}: cannot be read: {reason(error)}") from None
+            raise SimgmcError(
+                f"{shown(path)}: no such file" + (f"; there: {', '.join(near)}" if near else "")
+            ) from None
         try:
             content = tomllib.loads(text)
         except (ValueError, RecursionError) as error:

@@ -46,7 +46,7 @@ def test_text_that_cannot_be_cut_or_read_is_refused():
         read_text_blocks(b"x" * 20, "a.txt", 8)
     with pytest.raises(SimgmcError, match="a.txt: not UTF-8 text: byte 3"):
         read_text_blocks(b"abc\xff" * 20, "a.txt", 8)
-    with pytest.raises(SimgmcError, match="cannot read /nowhere/a.txt: No such file"):
+    with pytest.raises(SimgmcError, match="cannot read the file of dataset 'text' /nowhere/a.txt: No such file"):
         load_dataset("text", path="/nowhere/a.txt")
 
 

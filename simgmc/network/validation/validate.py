@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from simgmc.core.errors import SimgmcError, reason
+from simgmc.core.errors import SimgmcError
+from simgmc.core.files import read_text
 from simgmc.network.flows.fluid import StuckError
 from simgmc.network.validation.measured import MODELLED, Fit, fit_overheads, headline, simulated_seconds
 from simgmc.network.validation.reference import max_min_case, sliced_ring_case
@@ -100,12 +101,7 @@ def validate(files: Sequence[str | Path]) -> Validation:
 
 def validate_file(file: str | Path) -> FileReport:
     """Compute one reference file."""
-    try:
-        text = Path(file).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise SimgmcError(f"cannot read the reference file {file}: it must be text in UTF-8") from None
-    except (OSError, ValueError) as error:
-        raise SimgmcError(f"cannot read the reference file {str(file)!r}: {reason(error)}") from None
+    text = read_text(file, "reference file")
     try:
         document = json.loads(text)
     except ValueError as error:

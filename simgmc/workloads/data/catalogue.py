@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from simgmc.core.errors import SimgmcError, reason
+from simgmc.core.errors import SimgmcError
+from simgmc.core.files import read_bytes
 from simgmc.core.imports import ImportPath, call
 from simgmc.core.randomness import generator
 from simgmc.core.registry import Entry, Option, Registry
@@ -114,11 +115,16 @@ def load_dataset(name: str, data_dir: str | os.PathLike | None = None, **options
     return entry.read(options, contents)
 
 
+_MAX_FILE = 8 * 2**30
+"""Bytes of a data file of one's own."""
+
+
 def _read_file(name: str, path: str) -> bytes:
     try:
-        return Path(path).expanduser().read_bytes()
-    except (OSError, ValueError, RuntimeError) as error:
-        raise SimgmcError(f"dataset {name!r}: cannot read {path}: {reason(error)}") from None
+        place = Path(path).expanduser()
+    except RuntimeError as error:
+        raise SimgmcError(f"dataset {name!r}: {path}: {error}") from None
+    return read_bytes(place, f"file of dataset {name!r}", _MAX_FILE)
 
 
 @dataclass(frozen=True)

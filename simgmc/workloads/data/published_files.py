@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simgmc.core.errors import SimgmcError, reason
+from simgmc.core.errors import SimgmcError
+from simgmc.core.files import read_bytes
 
 DATA_VARIABLE = "SIMGMC_DATA"
 """The environment variable that names the data directory."""
@@ -110,10 +111,7 @@ def read_form(name: str, form: Form, directory: Path, obtain: str) -> Any:
     contents = {}
     for file in form.files:
         path = directory / file.path
-        try:
-            contents[file.path] = content = path.read_bytes()
-        except OSError as error:
-            raise SimgmcError(f"dataset {name!r}: cannot read {path}: {reason(error)}") from error
+        contents[file.path] = content = read_bytes(path, f"file of dataset {name!r}", None)
         if file.checksum:
             found = hashlib.new(file.algorithm, content).hexdigest()
             if found != file.checksum:

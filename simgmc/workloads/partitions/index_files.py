@@ -21,8 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from simgmc.core.errors import SimgmcError, reason
+from simgmc.core.errors import SimgmcError
+from simgmc.core.files import read_bytes
 
+_MAX_FILE = 2**30
+"""Bytes of a file: a hundred million indices."""
 _DAMAGE = (ValueError, KeyError, EOFError, RuntimeError, MemoryError, csv.Error, zipfile.BadZipFile, zlib.error)
 """What readers raise for content that is none of theirs. RuntimeError: encrypted, deeply nested, an unknown compression."""
 
@@ -42,10 +45,7 @@ def read_index_file(path: str | Path, workers: int, samples: int) -> list[np.nda
     read = _READERS.get(path.suffix.lower())
     if read is None:
         raise SimgmcError(f"partition file {path}: its name must end in one of {', '.join(_READERS)}")
-    try:
-        content = path.read_bytes()
-    except (OSError, ValueError) as error:
-        raise SimgmcError(f"partition file {path}: cannot be read: {reason(error)}") from None
+    content = read_bytes(path, "partition file", _MAX_FILE)
     try:
         lists = read(content)
     except _DAMAGE as error:
@@ -122,6 +122,9 @@ def _read_npz(content: bytes) -> list[np.ndarray]:
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         if not isinstance(arrays, np.lib.npyio.NpzFile):
             raise ValueError("not an .npz file of one array per worker")
+        unpacked = sum(member.file_size for member in arrays.zip.infolist())
+        if unpacked > _MAX_FILE:
+            raise ValueError(f"unpacks to {unpacked / 2**20:,.0f} MiB, and must be at most {_MAX_FILE / 2**20:g} MiB")
         return [arrays[name] for name in _by_number(arrays.files)]
 
 
