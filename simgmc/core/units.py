@@ -17,8 +17,8 @@ _BITS = {"bit": 1 / 8, "kbit": 1e3 / 8, "Mbit": 1e6 / 8, "Gbit": 1e9 / 8, "Tbit"
 SIZE = {**_BYTES, **_BITS}
 BANDWIDTH = {f"{unit}/s": factor for unit, factor in SIZE.items()}
 DURATION = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
-_MAX_SECONDS = 1e9
-_MAX_RATE = 1e18
+MAX_SECONDS = 1e9
+MAX_RATE = 1e18
 _SLOWEST = 1e-3
 """Limits beyond any real network, within which sums and quotients stay finite: seconds, bytes (or bytes/s), bytes/s."""
 
@@ -61,10 +61,10 @@ def parse(text: Any, units: Mapping[str, float], example: str, *, positive: bool
     if unit not in units:
         raise ValueError(f"unknown unit {unit!r}; {_nearest_unit(unit, units)}")
     value = float(number) * units[unit]
-    if unit in DURATION and not abs(value) <= _MAX_SECONDS:
-        raise ValueError(f"is too large: a duration is at most {_MAX_SECONDS:g} s")
-    if not abs(value) <= _MAX_RATE:
-        raise ValueError(f"is too large: at most {_MAX_RATE:g} {'B/s' if unit in BANDWIDTH else 'B'}")
+    if unit in DURATION and not abs(value) <= MAX_SECONDS:
+        raise ValueError(f"is too large: a duration is at most {MAX_SECONDS:g} s")
+    if not abs(value) <= MAX_RATE:
+        raise ValueError(f"is too large: at most {MAX_RATE:g} {'B/s' if unit in BANDWIDTH else 'B'}")
     if unit in BANDWIDTH and 0 < value < _SLOWEST:
         raise ValueError(f"is too small: a rate is at least {_SLOWEST:g} B/s")
     if value < 0 or (positive and value == 0):

@@ -13,7 +13,7 @@ from typing import Any
 import networkx as nx
 
 from simgmc.core.errors import SimgmcError
-from simgmc.core.files import drawn_graph
+from simgmc.core.graph_files import read_graph
 from simgmc.core.randomness import generator
 from simgmc.core.registry import Entry, Option, Registry
 
@@ -165,9 +165,9 @@ def _erdos_renyi(workers: int, p: float, seed: int) -> list[Edges]:
 
 
 def _file(workers: int, file: str) -> list[Edges]:
-    nodes, edges = drawn_graph(file)
+    drawn = read_graph(file)
     numbers = {}
-    for node in nodes:
+    for node in drawn.nodes:
         named = re.fullmatch(r"(?:worker)?(\d{1,6})", node)
         if named is None or int(named[1]) >= workers:
             raise SimgmcError(
@@ -176,7 +176,7 @@ def _file(workers: int, file: str) -> list[Edges]:
         numbers[node] = int(named[1])
     if len(set(numbers.values())) < len(numbers):
         raise SimgmcError(f"{file}: names a worker both as a number and in full; use one of the two")
-    return [frozenset((numbers[a], numbers[b]) for a, b, _ in edges if a != b)]
+    return [frozenset((numbers[a], numbers[b]) for a, b in drawn.ways() if a != b)]
 
 
 _SEED = Option("draws the graph; the same seed, the same graph", int, 0, at_least=0, at_most=2**63 - 1)

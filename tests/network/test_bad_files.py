@@ -10,8 +10,9 @@ from simgmc.network.conditions.failures import LinkFailure
 from simgmc.network.conditions.traces import BandwidthSteps, BandwidthTrace
 from simgmc.network.conditions.traffic import Traffic
 from simgmc.network.conditions.wandering import Wandering
+from simgmc.network.topology.drawn import from_file
 from simgmc.network.topology.graph import Host, worker_names
-from simgmc.network.topology.places import from_file, geo, home_broadband
+from simgmc.network.topology.places import geo, home_broadband
 from simgmc.network.topology.routing import Links
 from simgmc.network.topology.shapes import fat_tree, star, torus
 
@@ -21,14 +22,15 @@ HOSTS = [Host(name, 10.0, 10.0, 0.1) for name in worker_names(4)]
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"time_s,factor\n0,1\nnan,0.5\n", "finite and rise"),
-        (b"time_s,factor\n0,1\ninf,0.5\n", "finite and rise"),
-        (b"0,1\nperiod,inf\n", "period inf s"),
-        (b"0,1\nperiod,nan\n", "period nan s"),
+        (b"time_s,factor\n0,1\nnan,0.5\n", 'line 3: time_s = "nan": must be a finite number'),
+        (b"time_s,factor\n0,1\ninf,0.5\n", 'line 3: time_s = "inf": must be a finite number'),
+        (b"time_s,factor\n0,1\nperiod,inf\n", "period inf s"),
+        (b"time_s,factor\n0,1\nperiod,nan\n", "period nan s"),
         (b'0,"1\n2,3\n', "CSV"),
         (b"0," + b"1" * 200_000, "CSV"),
         ("0,1 # für".encode("latin-1"), "UTF-8"),
-        (b"", "as many times"),
+        (b"", "empty; its first line must name the columns"),
+        (b"0,1\n1,0.5\n", 'line 1: "0,1" where the columns must be named'),
     ],
 )
 def test_a_broken_trace_is_refused_by_name(tmp_path, content, says):

@@ -11,8 +11,10 @@ import networkx as nx
 
 from simgmc.core.registry import REQUIRED, Entry, Option, Registry
 from simgmc.core.units import BANDWIDTH, DURATION, QuantityOption
+from simgmc.network.topology.drawn import from_file
+from simgmc.network.topology.formats import FILE_FORMATS, GEO_TABLES, HOME_TABLES
 from simgmc.network.topology.graph import Host, add_link, add_wire, worker_names
-from simgmc.network.topology.places import from_file, geo, home_broadband
+from simgmc.network.topology.places import geo, home_broadband
 from simgmc.network.topology.shapes import dumbbell, fat_tree, full_mesh, ring, star, torus, two_tier
 
 
@@ -92,8 +94,15 @@ TOPOLOGIES: Registry[Topology] = Registry(
             "geo",
             "sites joined by links of measured bandwidth and round-trip time (ten cloud regions, or a table)",
             "github.com/BinhangYuan/tc_cluster_setting, results/p2p.md",
-            {"sites": Option("which sites of the table, in order; all unless given", list[str], None), "table": _TABLE},
+            {
+                "sites": Option("which sites of the table, in order; all unless given", list[str], None),
+                "table": _TABLE,
+                "bandwidth": replace(_LINKS["bandwidth"], summary="of pairs for which the table gives none"),
+                "symmetric": Option("a pair that is stated one way holds both ways", bool, False),
+                "relay": Option("traffic takes the quickest way, over third sites too", bool, False),
+            },
             geo,
+            details=GEO_TABLES,
         ),
         Topology(
             "home-broadband",
@@ -101,8 +110,36 @@ TOPOLOGIES: Registry[Topology] = Registry(
             "Ofcom, UK Home Broadband Performance, 2016 and 2023",
             {"table": _TABLE},
             home_broadband,
+            details=HOME_TABLES,
         ),
-        Topology("file", "a GraphML file or an edge list", "GraphML", {"file": Option("the file", Path)}, from_file),
+        Topology(
+            "file",
+            "a network from a GraphML or GML file, an edge list, a SimGrid platform",
+            "GraphML; Himsolt 1997 (GML); Knight et al., IEEE JSAC 2011 (Topology Zoo); simgrid.org",
+            {
+                "file": Option("the file", Path),
+                "bandwidth": replace(_LINKS["bandwidth"], summary="of links for which the file gives none"),
+                "latency": replace(_LINKS["latency"], summary="of links for which the file gives none, one way"),
+                "parallel": Option(
+                    "wires between the same two nodes: one of their summed bandwidth, or each its own, chosen by hash",
+                    str,
+                    "bundle",
+                    ("bundle", "hash"),
+                ),
+                "nodes": Option(
+                    'the file\'s nodes that are the workers, then the servers; ["*"]: all; those of their names unless given',
+                    list[str],
+                    None,
+                ),
+                "attach": Option(
+                    'nodes onto which hosts that the file lacks are hung in turn, each by its access link; ["*"]: all',
+                    list[str],
+                    None,
+                ),
+            },
+            from_file,
+            details=FILE_FORMATS,
+        ),
     ),
 )
 
@@ -118,11 +155,11 @@ def build(name: str, hosts: Sequence[Host], **options: Any) -> nx.DiGraph:
 
 
 def groups(graph: nx.DiGraph, hosts: Sequence[str]) -> tuple[tuple[int, ...], ...]:
-    """The hosts' places in the sequence, by rack, pod or site; one group where there are none."""
+    """The hosts' places in the sequence, by rack, pod or site; empty where the network has none."""
     found: dict[object, list[int]] = {}
     for number, host in enumerate(hosts):
-        found.setdefault(graph.nodes[host].get("group", 0), []).append(number)
-    return tuple(tuple(members) for members in found.values())
+        found.setdefault(graph.nodes[host].get("group"), []).append(number)
+    return () if None in found else tuple(tuple(members) for members in found.values())
 
 
 __all__ = [

@@ -19,12 +19,12 @@ class Host:
     """A machine and its access link."""
 
     name: str
-    up: float
-    """Bytes/s towards the network."""
-    down: float
-    """Bytes/s from the network."""
-    latency: float
-    """Seconds, one way, over the access link; two hosts' latencies add."""
+    up: float | None
+    """Bytes/s towards the network; None where it is not stated, as for a host that a file draws with its links."""
+    down: float | None
+    """Bytes/s from the network; None likewise."""
+    latency: float | None
+    """Seconds, one way, over the access link; two hosts' latencies add. None likewise."""
 
 
 def worker_names(workers: int) -> tuple[str, ...]:
@@ -49,10 +49,26 @@ def add_wire(graph: nx.DiGraph, a: str, b: str, bandwidth: float, latency: float
     add_link(graph, b, a, bandwidth, latency)
 
 
-def add_host(graph: nx.DiGraph, host: Host, switch: str, group: int = 0) -> None:
-    """Wait a host to a switch by its access link. ``group``: its rack, pod or site."""
+class AccessMissing(SimgmcError):
+    """A host hangs on a switch, and nobody said by which link: ``key`` (bandwidth or latency) is missing."""
+
+    def __init__(self, key: str, host: str, switch: str):
+        super().__init__(f"missing; {host} is joined to {switch} by an access link, which needs it")
+        self.key = key
+
+
+def add_host(graph: nx.DiGraph, host: Host, switch: str, group: object = None) -> None:
+    """Join a host to a switch by its access link. ``group``: its rack, pod or site; None where there is none.
+
+    Raises:
+        SimgmcError: the host is there already, or its link is not stated (:class:`AccessMissing`).
+    """
     if host.name in graph:
         raise SimgmcError(f"host {host.name!r} appears twice; every host needs its own name")
+    if host.up is None or host.down is None or host.latency is None:
+        raise AccessMissing(
+            "latency" if host.latency is None and host.up is not None else "bandwidth", host.name, switch
+        )
     graph.add_node(host.name, kind="host", group=group)
     add_link(graph, host.name, switch, host.up, host.latency)
     add_link(graph, switch, host.name, host.down, host.latency)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+from collections.abc import Iterable
 
 import networkx as nx
 
@@ -45,6 +46,13 @@ class Links:
         self._routes: dict[tuple[str, str], tuple[int, ...] | None] = {}
         self._delays: dict[tuple[str, str], float] = {}
         self._trees: dict[str, dict[str, list[tuple[str, int]]]] = {}
+        self._stated: dict[tuple[str, str], list[str]] | None = graph.graph.get("routes")
+        """Routes that the network comes with, as nodes; None: they are found."""
+        self._changing: set[int] = set()
+        self._ends = {node for node, data in graph.nodes(data=True) if not data.get("relays", True)}
+        """Sites that pass nothing on from one link between sites to the next."""
+        self._wires = {node for node, data in graph.nodes(data=True) if data.get("wire")}
+        """Nodes that stand for one of several wires between two others: a hop no more."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -55,6 +63,11 @@ class Links:
             return self._index[source, destination]
         except KeyError:
             raise SimgmcError(f"there is no link {source} -> {destination} in the network") from None
+
+    def watch(self, links: Iterable[int]) -> None:
+        """Keep these links in routes although they are unlimited: they change. To be said before routes are asked for."""
+        assert not self._routes
+        self._changing.update(links)
 
     def along(self, nodes: tuple[str, ...]) -> tuple[int, ...]:
         """The links of an explicit route given by its nodes."""
@@ -83,7 +96,8 @@ class Links:
 
     def limiting(self, path: tuple[int, ...]) -> tuple[int, ...]:
         """The links of a path that can limit a flow."""
-        return tuple(link for link in path if self.bandwidth[link] != float("inf"))
+        changing = self._changing
+        return tuple(link for link in path if self.bandwidth[link] != float("inf") or link in changing)
 
     def _find(self, source: str, destination: str) -> tuple[int, ...] | None:
         for node in (source, destination):
@@ -91,6 +105,9 @@ class Links:
                 raise SimgmcError(f"there is no host {node!r} in the network")
         if source == destination:
             return ()
+        if self._stated is not None:
+            nodes = self._stated.get((source, destination))
+            return None if nodes is None else self.along(tuple(nodes))
         # A host with one way out shares the routes of the switch it hangs on.
         root, way_out = source, []
         if len(self._out[source]) == 1 and forwards(self.graph, self._out[source][0][0]):
@@ -130,8 +147,11 @@ class Links:
             done.add(node)
             if node != source and not forwards(self.graph, node):
                 continue
+            only_hosts = node in self._ends and node != source and before[node][0][0] in self._ends
             for neighbour, link in self._out[node]:
-                length, steps = distance + self.latency[link], hops + 1
+                if only_hosts and forwards(self.graph, neighbour):
+                    continue
+                length, steps = distance + self.latency[link], hops + (node not in self._wires)
                 known = best.get(neighbour)
                 if known is not None:
                     close = 1e-12 * max(length, known[0])

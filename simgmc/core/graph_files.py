@@ -1,0 +1,270 @@
+"""Graphs from outside as nodes and edges with what the file says of them: GraphML, GML, and edge lists in CSV."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from simgmc.core.errors import SimgmcError, show_value
+from simgmc.core.files import read_text, shown
+from simgmc.core.link_measures import OF_LINK
+from simgmc.core.tables import read_rows
+from simgmc.core.xml_tree import Element, read_xml
+
+
+@dataclass(frozen=True)
+class Edge:
+    """An edge as it is drawn."""
+
+    source: str
+    destination: str
+    directed: bool
+    """False: it counts both ways."""
+    attributes: dict[str, str]
+    place: str
+    """The file, the line and the edge's ends, for errors."""
+
+
+@dataclass(frozen=True)
+class DrawnGraph:
+    """The nodes and edges of a file, nothing left out; edges from a node to itself are among them."""
+
+    nodes: dict[str, dict[str, str]]
+    """What the file says of each node, by its name."""
+    edges: list[Edge]
+
+    def ways(self) -> list[tuple[str, str]]:
+        """Every direction of every edge."""
+        return [way for edge in self.edges for way in _ways(edge)]
+
+
+def _ways(edge: Edge) -> list[tuple[str, str]]:
+    forth = (edge.source, edge.destination)
+    return [forth] if edge.directed else [forth, forth[::-1]]
+
+
+def read_graph(file: str) -> DrawnGraph:
+    """The graph of a ``.graphml`` (or ``.xml``) or ``.gml`` file, or of an edge list.
+
+    An edge list may say of its edges what networks need (:mod:`simgmc.core.link_measures`) beside ``source`` and ``destination``.
+
+    Raises:
+        SimgmcError: naming the file, the line and what would be right.
+    """
+    text, suffix, name = read_text(file, "network file"), Path(file).suffix.lower(), shown(file)
+    if suffix in (".graphml", ".xml"):
+        return graph_of_graphml(read_xml(text, name), name)
+    if suffix == ".gml":
+        return _gml(text, name)
+    rows = read_rows(text, name, ("source", "destination"), OF_LINK)
+    edges = [
+        Edge(
+            row.cells["source"],
+            row.cells["destination"],
+            True,
+            {key: cell for key, cell in row.cells.items() if key not in ("source", "destination") and cell},
+            f"{row.place} ({row.cells['source']} -> {row.cells['destination']})",
+        )
+        for row in rows
+    ]
+    for edge in edges:
+        if not edge.source or not edge.destination:
+            raise SimgmcError(f"{edge.place}: a link needs both its ends, source and destination")
+    return DrawnGraph({node: {} for edge in edges for node in (edge.source, edge.destination)}, edges)
+
+
+# GraphML ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Key:
+    name: str | None
+    domain: str
+    default: str | None
+
+
+def graph_of_graphml(root: Element, name: str) -> DrawnGraph:
+    """The one graph of a GraphML document, with the graphs that are nested in its nodes.
+
+    As the format says (graphml.graphdrawing.org): a key's default holds wherever no value is given; an edge may
+    say its own direction; ports are places on their node. A node that only holds a graph is no machine.
+    """
+    if root.tag != "graphml":
+        raise SimgmcError(f"{name}, line {root.line}: begins with <{root.tag}>, a GraphML file with <graphml>")
+    graphs = list(root.all("graph"))
+    if len(graphs) != 1:
+        raise SimgmcError(f"{name}: holds {len(graphs)} graphs side by side; a network is one")
+    keys: dict[str, _Key] = {}
+    for key in root.all("key"):
+        default = next((child.text.strip() for child in key.all("default")), None)
+        named = key.attributes.get("attr.name")
+        keys[_attribute(key, "id", name)] = _Key(named, key.attributes.get("for", "all"), default)
+    nodes: dict[str, dict[str, str]] = {}
+    edges: list[Edge] = []
+    holders: set[str] = set()
+    waiting = [graphs[0]]
+    while waiting:
+        graph = waiting.pop(0)
+        default = graph.attributes.get("edgedefault", "undirected")
+        if default not in ("directed", "undirected"):
+            raise SimgmcError(
+                f"{name}, line {graph.line}: edgedefault = {show_value(default)}: must be directed or undirected"
+            )
+        for node in graph.all("node"):
+            ident = _attribute(node, "id", name)
+            if ident in nodes:
+                raise SimgmcError(f"{name}, line {node.line}: node {show_value(ident)} is there twice")
+            nodes[ident] = _data(node, keys, "node", name)
+            for inner in node.all("graph"):
+                holders.add(ident)
+                waiting.append(inner)
+        for one in graph.children:
+            if one.tag == "hyperedge":
+                raise SimgmcError(
+                    f"{name}, line {one.line}: a hyperedge joins many nodes at once; draw a node with an edge to each instead"
+                )
+            if one.tag == "edge":
+                edges.append(_edge(one, keys, default == "directed", name))
+                waiting += one.all("graph")
+    for edge in edges:
+        for end in (edge.source, edge.destination):
+            if end not in nodes:
+                raise SimgmcError(f"{edge.place}: there is no node {show_value(end)} in the file")
+    used = {end for edge in edges for end in (edge.source, edge.destination)}
+    return DrawnGraph({node: data for node, data in nodes.items() if node in used or node not in holders}, edges)
+
+
+def _edge(element: Element, keys: dict[str, _Key], directed: bool, name: str) -> Edge:
+    source, target = (_attribute(element, end, name) for end in ("source", "target"))
+    own = element.attributes.get("directed")
+    if own not in (None, "true", "false", "0", "1"):
+        raise SimgmcError(f"{name}, line {element.line}: directed = {show_value(own)}: must be true or false")
+    return Edge(
+        source,
+        target,
+        directed if own is None else own in ("true", "1"),
+        _data(element, keys, "edge", name),
+        f"{name}, line {element.line} ({source} - {target})",
+    )
+
+
+def _data(element: Element, keys: dict[str, _Key], domain: str, name: str) -> dict[str, str]:
+    """What the file says of a node or an edge, defaults included, by the names of its attributes."""
+    found = {
+        key.name: key.default
+        for key in keys.values()
+        if key.name and key.default is not None and key.domain in (domain, "all")
+    }
+    given: set[str] = set()
+    for data in element.all("data"):
+        ident = _attribute(data, "key", name)
+        if ident not in keys:
+            raise SimgmcError(f"{name}, line {data.line}: there is no <key> of id {show_value(ident)}")
+        if ident in given:
+            raise SimgmcError(f"{name}, line {data.line}: gives {show_value(ident)} twice")
+        given.add(ident)
+        if keys[ident].name:
+            found[keys[ident].name] = data.text.strip()
+    return found
+
+
+def _attribute(element: Element, key: str, name: str) -> str:
+    try:
+        return element.attributes[key]
+    except KeyError:
+        raise SimgmcError(f"{name}, line {element.line}: <{element.tag}> has no {key}") from None
+
+
+# GML ----------------------------------------------------------------------------------------------
+
+_TOKEN = re.compile(r'\s*(?:#[^\n]*|(?P<text>"[^"]*")|(?P<mark>[\[\]])|(?P<word>[^\s\[\]"]+)|(?P<wrong>"))')
+_DEEPEST = 32
+
+
+@dataclass
+class _List:
+    """Keys and values between brackets, in order; a key may come often."""
+
+    line: int
+    items: list[tuple[str, str | _List, int]]
+
+    def lists(self, key: str) -> Iterable[_List]:
+        return (value for name, value, _ in self.items if name == key and isinstance(value, _List))
+
+    def plain(self) -> dict[str, str]:
+        return {name: value for name, value, _ in self.items if isinstance(value, str)}
+
+
+def _gml(text: str, name: str) -> DrawnGraph:
+    """The graph of a GML file (Himsolt, 1997). A node is called by its label where no other node has the same, else by its id."""
+    graphs = list(_gml_list(text, name).lists("graph"))
+    if len(graphs) != 1:
+        raise SimgmcError(f"{name}: holds {len(graphs)} graphs; a network is one: graph [ ... ]")
+    (graph,) = graphs
+    idents: dict[str, dict[str, str]] = {}
+    for node in graph.lists("node"):
+        data = node.plain()
+        if "id" not in data:
+            raise SimgmcError(f"{name}, line {node.line}: a node has no id")
+        if data["id"] in idents:
+            raise SimgmcError(f"{name}, line {node.line}: node {data['id']} is there twice")
+        idents[data["id"]] = data
+    labels = [data.get("label", "") for data in idents.values()]
+    taken = {label for label in labels if labels.count(label) > 1} | set(idents) | {""}
+    names = {ident: ident if data.get("label", "") in taken else data["label"] for ident, data in idents.items()}
+    directed = graph.plain().get("directed", "0") == "1"
+    edges = []
+    for edge in graph.lists("edge"):
+        data, place = edge.plain(), f"{name}, line {edge.line}"
+        for end in ("source", "target"):
+            if data.get(end) not in idents:
+                raise SimgmcError(f"{place}: an edge's {end} = {data.get(end)} is no node's id")
+        source, target = names[data["source"]], names[data["target"]]
+        own = {key: value for key, value in data.items() if key not in ("source", "target")}
+        edges.append(Edge(source, target, directed, own, f"{place} ({source} - {target})"))
+    return DrawnGraph({names[ident]: data for ident, data in idents.items()}, edges)
+
+
+def _gml_list(text: str, name: str) -> _List:
+    top = _List(1, [])
+    open_lists, key = [top], None
+    line, at = 1, 0
+    end = len(text.rstrip())
+    while at < end:
+        token = _TOKEN.match(text, at)
+        if token is None or token["wrong"]:
+            raise SimgmcError(f"{name}, line {line}: not GML: a text without its closing quote")
+        line += text.count("\n", at, token.end())
+        at = token.end()
+        mark, word = token["mark"], token["word"]
+        if token["text"] is not None:
+            word = html.unescape(token["text"][1:-1])
+            if key is None:
+                raise SimgmcError(f"{name}, line {line}: not GML: the text {show_value(word)} has no key before it")
+        if mark == "]":
+            if key is not None or len(open_lists) == 1:
+                raise SimgmcError(f"{name}, line {line}: not GML: a bracket closes where none is open")
+            open_lists.pop()
+        elif mark == "[":
+            if key is None or len(open_lists) > _DEEPEST:
+                why = "a bracket opens without a key before it" if key is None else f"nested deeper than {_DEEPEST}"
+                raise SimgmcError(f"{name}, line {line}: not GML: {why}")
+            inner = _List(line, [])
+            open_lists[-1].items.append((key, inner, line))
+            open_lists.append(inner)
+            key = None
+        elif word is not None:
+            if key is None:
+                key = word
+            else:
+                open_lists[-1].items.append((key, word, line))
+                key = None
+    if len(open_lists) > 1 or key is not None:
+        raise SimgmcError(f"{name}, line {line}: not GML: ends within graph [ ... ]")
+    return top
+
+
+__all__ = ["DrawnGraph", "Edge", "graph_of_graphml", "read_graph"]
