@@ -64,7 +64,7 @@ class Measure:
             units, example = _UNITS[self.kind]
             if _BARE.fullmatch(value):
                 raise ValueError(f'has no unit; write {key} = "{example}", or a bare number under {self._usual}')
-            return parse(value, units, example).value * self.scale
+            return float(parse(value, units, example)) * self.scale
         try:
             number = float(value)
         except ValueError:

@@ -178,7 +178,8 @@ class Training(abc.ABC):
     def settings(self, point: GridPoint) -> ClusterSettings:
         """A point's cluster; compute times must be stated (resolved) by now."""
         scenario = point.scenario
-        return scenario.cluster.settings(scenario.workload.workers, self.seed, self.method.compression_time)
+        workers, exchange = scenario.workload.workers, scenario.exchange(self.method)
+        return scenario.cluster.settings(workers, self.seed, self.method.compression_time, exchange)
 
     def milestones(self, batches_per_epoch: float) -> Milestones:
         """When it ends and when it is evaluated."""

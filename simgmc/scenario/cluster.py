@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, Literal
 
 import networkx as nx
 from pydantic import BeforeValidator, Field, create_model, model_validator
 
 from simgmc.core.errors import SimgmcError, suggestion
-from simgmc.core.files import drawn_nodes
 from simgmc.core.units import Quantity, is_rate
 from simgmc.costs.steps import MAX_UNITED, Participation
 from simgmc.network import ClusterSettings, ComputeTime, Throughput, worker_names
@@ -22,8 +22,9 @@ from simgmc.network.conditions.catalogue import CONDITIONS
 from simgmc.network.conditions.condition import Condition
 from simgmc.network.conditions.crashes import Crashes
 from simgmc.network.conditions.overheads import IDEAL, Overheads
-from simgmc.network.topology.catalogue import TOPOLOGIES
+from simgmc.network.topology.catalogue import TOPOLOGIES, groups
 from simgmc.network.topology.catalogue import build as build_topology
+from simgmc.network.topology.graph import AccessMissing
 from simgmc.network.topology.routing import Links
 from simgmc.scenario.components import PositiveReal, Real, component, option_type, plain
 from simgmc.scenario.conditions import declared_table
@@ -31,6 +32,9 @@ from simgmc.scenario.devices import DEVICES
 from simgmc.scenario.quantities import Bandwidth, Duration, parse_duration_or_rate, parse_positive_duration
 from simgmc.scenario.tables import Table, mistake
 
+Exchange = Literal["collective", "server", "neighbours"]
+"""How a method exchanges messages: by the cluster's collective, each worker with a server on its own, or with
+neighbours."""
 MEASURED = "measured"
 
 
@@ -102,18 +106,31 @@ class CollectiveOptions(Table):
     servers: option_type(OPTIONS["servers"]) = 1
     k: option_type(OPTIONS["k"]) = None
     late: option_type(OPTIONS["late"]) = None
+    groups: option_type(OPTIONS["groups"]) = None
 
     def network_options(self) -> Options:
         """As the network simulation takes them."""
-        return Options(self.slices, self.servers, k=self.k, late=self.late or "dropped")
+        groups = tuple(tuple(int(worker) for worker in group) for group in self.groups or ())
+        return Options(self.slices, self.servers, groups, self.k, self.late or "dropped")
+
+    def check_groups(self, workers: int) -> None:
+        """Refuse groups that do not hold every worker once."""
+        if self.groups is None:
+            return
+        named = [worker for group in self.groups for worker in group]
+        if sorted(named) != list(range(workers)):
+            raise mistake(
+                f"every worker, 0 to {workers - 1}, belongs to exactly one group",
+                "collective_options", "groups", value=self.groups,
+            )  # fmt: skip
 
 
 class _Network(Table):
     """The network, the collective and the machines; what makes them imperfect is added from its own declarations."""
 
     topology: component(TOPOLOGIES) = "star"
-    bandwidth: Bandwidth
-    latency: Duration
+    bandwidth: Bandwidth | None = None
+    latency: Duration | None = None
     server_position: Annotated[int, Field(ge=0)] | None = None
     collective: str
     collective_options: CollectiveOptions = CollectiveOptions()
@@ -182,8 +199,11 @@ class Cluster(_WithConditions):
             return "all"
         return options.late
 
-    def check(self, workers: int) -> None:
-        """What only shows once the number of workers is known; all that a run would refuse."""
+    def check(self, workers: int, exchanges: Collection[Exchange] = ("collective",)) -> None:
+        """What only shows once the number of workers is known; all that a run would refuse.
+
+        ``exchanges``: how its methods exchange messages.
+        """
         if (self.collective_options.k or 0) > workers:
             raise mistake(
                 f"a server cannot wait for more messages than there are workers: at most {workers}",
@@ -197,62 +217,62 @@ class Cluster(_WithConditions):
                 "server_position",
                 value=self.server_position,
             )
-        known = self.host_names(workers)
+        self.collective_options.check_groups(workers)
+        # A server's own link may be stated where some point of a grid has no server.
+        known = (*worker_names(workers), *(self.server_names() or ("server",)))
         for name, own in self.hosts.items():
             if name not in known:
                 raise mistake(f"no such host; {suggestion(name, known)}", "hosts", name, value=name)
-            self._check_host(name, own)
+            if name not in worker_names(workers) and own.slowdown != 1.0:
+                raise mistake(
+                    "a server computes no gradients; slow its link (bandwidth, latency) instead",
+                    "hosts", name, "slowdown", value=own.slowdown,
+                )  # fmt: skip
+        graphs = {exchange: self._checked_graph(workers, exchange) for exchange in exchanges}
+        for condition in self.conditions:
+            self._check_condition(condition, graphs, workers)
+        if "collective" not in graphs:
+            return
+        graph, names = graphs["collective"], worker_names(workers)
+        if "groups" in CHOICES[self.collective].options and workers > 1 and self.collective_options.groups is None:
+            found = groups(graph, names)
+            if len(found) < 2:
+                where = "has no sites, racks or pods" if not found else "has all workers at one site"
+                raise mistake(
+                    f"needs groups of workers, and topology {self.topology.name} {where}; state them, such as "
+                    "collective_options.groups = [[0, 1], [2, 3]]",
+                    "collective", value=self.collective,
+                )  # fmt: skip
         try:
-            graph = self.graph(workers)
+            check_reachable(Links(graph), names, self.server_names(), self.collective)
         except SimgmcError as error:
             raise mistake(str(error), "topology", value=plain(self.topology)) from None
-        links = Links(graph)
-        for condition in self.conditions:
+
+    def _checked_graph(self, workers: int, exchange: Exchange) -> nx.DiGraph:
+        """The network of one way of exchanging. Refuses one that cannot be, and what of ``hosts`` nothing would read."""
+        try:
+            graph = self.graph(workers, exchange)
+        except AccessMissing as missing:
+            raise mistake(str(missing), missing.key, value=None) from None
+        except SimgmcError as error:
+            raise mistake(str(error), "topology", value=plain(self.topology)) from None
+        for name, own in self.hosts.items():
+            given = [key for key in ("bandwidth", "up", "down", "latency") if getattr(own, key) is not None]
+            if given and name in graph and "drawn" in graph.nodes[name]:
+                raise mistake(graph.nodes[name]["drawn"], "hosts", name, given[0], value=str(getattr(own, given[0])))
+        return graph
+
+    def _check_condition(self, condition: Condition, graphs: Mapping[Exchange, nx.DiGraph], workers: int) -> None:
+        """Refuse what a condition says of something that no network has in which it should be."""
+        # What concerns a server is for those who have one; where none has, the first says that there is none.
+        served = any(name in graph for graph in graphs.values() for name in self.server_names("server"))
+        for number, graph in enumerate(graphs.values()):
+            hosts = sum(data.get("kind") == "host" for _, data in graph.nodes(data=True))
             try:
-                condition.check(links, workers, len(known))
+                part = condition.within(graph) if served or number else condition
+                part.check(Links(graph), workers, hosts)
             except SimgmcError as error:
                 raise mistake(str(error), condition.key, value=plain(condition)) from None
-        try:
-            check_reachable(links, worker_names(workers), self.server_names(), self.collective)
-        except SimgmcError as error:
-            raise mistake(str(error), "topology", value=plain(self.topology)) from None
-
-    def _check_host(self, name: str, own: Host) -> None:
-        """Refuse what would be read by nothing."""
-        serves = name in self.server_names()
-        if serves and own.slowdown != 1.0:
-            raise mistake(
-                "a server computes no gradients; slow its link (bandwidth, latency) instead",
-                "hosts",
-                name,
-                "slowdown",
-                value=own.slowdown,
-            )
-        if self.topology.name == "home-broadband" and not serves:
-            given = [key for key in ("bandwidth", "up", "down", "latency") if getattr(own, key) is not None]
-            if given:
-                raise mistake(
-                    "home-broadband gives every worker a line from its table, which this would not change; "
-                    "leave it out, or give the topology a table of your own",
-                    "hosts", name, given[0], value=str(getattr(own, given[0])),
-                )  # fmt: skip
-        if self.topology.name == "file":
-            self._check_drawn(name, own)
-
-    def _check_drawn(self, name: str, own: Host) -> None:
-        given = [key for key in ("bandwidth", "up", "down", "latency") if getattr(own, key) is not None]
-        if not given:
-            return
-        try:
-            drawn = name in drawn_nodes(self.topology.options["file"])
-        except SimgmcError as error:
-            raise mistake(str(error), "topology", value=plain(self.topology)) from None
-        if drawn:
-            raise mistake(
-                f"{self.topology.options['file']} draws this host with its links, which this would not change; change "
-                "them in the file",
-                "hosts", name, given[0], value=str(getattr(own, given[0])),
-            )  # fmt: skip
 
     def refusal(self, summable: bool, unites: bool) -> str | None:
         """Why the collective cannot carry such messages and what would be right, or None.
@@ -273,40 +293,44 @@ class Cluster(_WithConditions):
             return str(error)
         return None
 
-    def server_names(self) -> tuple[str, ...]:
-        """The hosts that serve."""
-        count = CHOICES[self.collective].servers_needed(self.collective_options.network_options())
-        return tuple(f"server{number}" for number in range(count)) if count > 1 else ("server",)
+    def server_names(self, exchange: Exchange = "collective") -> tuple[str, ...]:
+        """The hosts that serve where messages are exchanged that way; none where nothing needs a server."""
+        needed = CHOICES[self.collective].servers_needed(self.collective_options.network_options())
+        count = {"collective": needed, "server": max(needed, 1), "neighbours": 0}[exchange]
+        return tuple(f"server{number}" for number in range(count)) if count > 1 else ("server",)[:count]
 
-    def host_names(self, workers: int) -> tuple[str, ...]:
+    def host_names(self, workers: int, exchange: Exchange = "collective") -> tuple[str, ...]:
         """The hosts in the order in which the topology places them: servers last, or at their position."""
         names = list(worker_names(workers))
         at = len(names) if self.server_position is None else self.server_position
-        return (*names[:at], *self.server_names(), *names[at:])
+        return (*names[:at], *self.server_names(exchange), *names[at:])
 
-    def graph(self, workers: int) -> nx.DiGraph:
-        """The network of so many workers and the servers."""
+    def graph(self, workers: int, exchange: Exchange = "collective") -> nx.DiGraph:
+        """The network of so many workers and the servers that they need."""
         hosts = []
-        for name in self.host_names(workers):
+        for name in self.host_names(workers, exchange):
             own = self.hosts.get(name, Host())
             both = own.bandwidth or self.bandwidth
             latency = self.latency if own.latency is None else own.latency
-            hosts.append(NetworkHost(name, float(own.up or both), float(own.down or both), float(latency)))
+            hosts.append(NetworkHost(name, _base(own.up or both), _base(own.down or both), _base(latency)))
         options = {
             key: float(value) if isinstance(value, Quantity) else value for key, value in self.topology.options.items()
         }
         return build_topology(self.topology.name, hosts, **options)
 
-    def settings(self, workers: int, seed: int, compression: Quantity | None = None) -> ClusterSettings:
+    def settings(
+        self, workers: int, seed: int, compression: Quantity | None = None, exchange: Exchange = "collective"
+    ) -> ClusterSettings:
         """Everything that simulated time depends on, once times are stated.
 
-        ``compression`` is a method's own time per message, where it has one.
+        ``compression`` is a method's own time per message, where it has one; ``exchange``: how it exchanges them.
         """
-        names, times, servers = worker_names(workers), self.compute, self.server_names()
+        names, times, servers = worker_names(workers), self.compute, self.server_names(exchange)
+        graph = self.graph(workers, exchange)
         return ClusterSettings(
-            graph=self.graph(workers),
+            graph=graph,
             workers=names,
-            server=servers[0],
+            server=servers[0] if servers else None,
             servers=servers,
             # With k = n it is the plain server, and needs nothing of its own.
             collective="parameter-server"
@@ -320,8 +344,12 @@ class Cluster(_WithConditions):
             compression=_cost(times.compression if compression is None else compression),
             aggregation=_cost(times.aggregation),
             seed=seed,
-            conditions=self.conditions,
+            conditions=tuple(condition.within(graph) for condition in self.conditions),
         )
+
+
+def _base(quantity: Quantity | None) -> float | None:
+    return None if quantity is None else float(quantity)
 
 
 def _cost(quantity: Quantity) -> StatedDuration | Throughput:

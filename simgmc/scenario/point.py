@@ -15,7 +15,7 @@ from simgmc.mixing import Mixing
 from simgmc.network import worker_names
 from simgmc.network.cluster.reachability import check_edges
 from simgmc.network.topology.routing import Links
-from simgmc.scenario.cluster import Cluster
+from simgmc.scenario.cluster import Cluster, Exchange
 from simgmc.scenario.components import Real, plain
 from simgmc.scenario.gossip import Gossip
 from simgmc.scenario.tables import Table, mistake
@@ -88,7 +88,7 @@ class Scenario(Table):
             )
         self._check_measured()
         try:
-            self.cluster.check(self.workload.workers)
+            self.cluster.check(self.workload.workers, dict.fromkeys(map(self.exchange, self.methods)))
         except ValidationError as error:
             one = error.errors(include_url=False)[0]
             raise mistake(one["msg"], "cluster", *one["loc"], value=one["input"]) from None
@@ -191,7 +191,7 @@ class Scenario(Table):
             found = self.mixing(method)
             edges = (edge for one in found.edges for edge in one.tolist())
             workers = self.workload.workers
-            check_edges(Links(self.cluster.graph(workers)), worker_names(workers), edges, found.name)
+            check_edges(Links(self.cluster.graph(workers, "neighbours")), worker_names(workers), edges, found.name)
         except SimgmcError as error:
             raise mistake(f"does not fit method {method.name!r}: {error}", *place, value=plain(table)) from None
 
@@ -208,7 +208,8 @@ class Scenario(Table):
         own = table is not None and method.gossip is not None
         place = ("methods", index, "gossip") if own else ("cluster", "topology") if table is None else ("gossip",)
         try:
-            links, names = Links(self.cluster.graph(workers)), (*worker_names(workers), self.cluster.server_names()[0])
+            links = Links(self.cluster.graph(workers, self.exchange(method)))
+            names = (*worker_names(workers), *self.cluster.server_names(self.exchange(method))[:1])
             if algorithm.centralised:
                 edges = [(rank, workers) for rank in range(workers)]
             else:
@@ -219,7 +220,7 @@ class Scenario(Table):
                 )
                 edges = (edge for one in rounds for edge in sorted(one))
             there_and_back = (edge for a, b in edges for edge in ((a, b), (b, a)))
-            check_edges(links, names if algorithm.centralised else names[:-1], there_and_back, method.algorithm)
+            check_edges(links, names, there_and_back, method.algorithm)
         except SimgmcError as error:
             raise mistake(
                 f"does not fit method {method.name!r}: {error}", *place, value=plain(table or self.cluster.topology)
@@ -228,6 +229,11 @@ class Scenario(Table):
     def gossip_of(self, method: Method) -> Gossip | None:
         """A method's own table, or the one that all share."""
         return self.gossip if method.gossip is None else method.gossip
+
+    def exchange(self, method: Method) -> Exchange:
+        """How a method exchanges messages, and so whether there is a server in its network."""
+        kinds: dict[str, Exchange] = {"collective": "collective", "asynchronous server": "server"}
+        return kinds.get(self.transport(method).kind, "neighbours")
 
     def transport(self, method: Method) -> Transport:
         """What carries a method's messages: the cluster's collective, a graph that it gossips on, or a server."""

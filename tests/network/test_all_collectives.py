@@ -150,6 +150,11 @@ def test_double_binary_tree_exposes_twice_its_depth_in_latencies(workers):
     assert depth <= int(np.ceil(np.log2(workers))) + 1
 
 
+def in_two_groups(workers):
+    """Options with the groups that two-level needs."""
+    return collectives.Options(groups=(tuple(range(workers // 2)), tuple(range(workers // 2, workers))))
+
+
 def test_double_binary_tree_of_two_ranks_is_pipelined_by_halves():
     n, bandwidth, slices = 64000, 1e6, 8
     found = makespan("double-binary-tree", message([n] * 2), bandwidth, 0.0, collectives.Options(slices=slices))
@@ -169,7 +174,7 @@ def test_double_binary_tree_of_two_ranks_is_pipelined_by_halves():
 @settings(max_examples=80, deadline=None)
 def test_no_all_reduce_beats_its_lower_bound(name, workers, items, bandwidth, latency):
     n = 4 * items * workers
-    found = makespan(name, message([n] * workers), bandwidth, latency)
+    found = makespan(name, message([n] * workers), bandwidth, latency, in_two_groups(workers))
     assert found >= lower_bound(workers, n, bandwidth, latency) * (1 - EXACT)
 
 
@@ -279,7 +284,7 @@ def test_gossip_shares_a_senders_uplink_among_its_neighbours():
 def test_every_collective_runs_on_uneven_networks_and_delivers_everything(name, workers):
     speeds = [1e5 * (1 + k) for k in range(workers)]
     average = Average(np.full(workers, 4004), 4004, True, 4, np.zeros(workers, dtype=int), 0)
-    schedule = collectives.schedule(name, average, Duration(0.01))
+    schedule = collectives.schedule(name, average, Duration(0.01), in_two_groups(workers))
     execution = execute(schedule, hosts(speeds, speeds[::-1], [0.001] * workers), [0.1 * k for k in range(workers)])
     assert execution.open == 0 and min(execution.landed) > 0
     assert all(worker <= end for worker, end in zip(execution.gate, finish_times(execution)))

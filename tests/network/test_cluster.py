@@ -175,14 +175,17 @@ def test_a_dead_link_ends_the_run_and_is_reported_with_its_hosts_and_time():
 
 def test_impossible_settings_are_refused():
     with pytest.raises(SimgmcError, match="needs 1 server host; none named"):
-        ClusterSettings(
-            star(uniform(2, 1e6, 0.0)),
-            worker_names(2),
-            None,
-            "parameter-server",
-            ComputeTime(1),
-            Duration(0),
-            Duration(0),
+        simulate(
+            ClusterSettings(
+                star(uniform(2, 1e6, 0.0)),
+                worker_names(2),
+                None,
+                "parameter-server",
+                ComputeTime(1),
+                Duration(0),
+                Duration(0),
+            ),
+            [round_of([1000] * 2)],
         )
     with pytest.raises(SimgmcError, match="worker2.*not in the network"):
         ClusterSettings(

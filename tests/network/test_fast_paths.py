@@ -81,6 +81,9 @@ def settings_of(name, fast, seed, sigma, overheads, slowdown):
         Duration(0.003),
         Throughput(1e6),
         seed=seed,
+        options=collectives.Options(
+            groups=(tuple(range(0, workers, 2)), *[tuple(range(1, workers, 2))][: workers - 1])
+        ),
         conditions=(overheads, Stragglers(sigma=sigma)),
         fast=fast,
     )

@@ -79,7 +79,7 @@ def test_what_a_run_would_refuse_the_scenario_refuses(settings, says):
 def test_hosts_that_cannot_reach_each_other_are_refused(tmp_path):
     file = tmp_path / "net.csv"
     names = [*(f"worker{k}" for k in range(8)), "server"]
-    file.write_text("source,destination,bandwidth,latency\n" + "".join(f"{name},switch,1e6,0.01\n" for name in names))
+    file.write_text("source,destination,bandwidth_bytes_s,latency_s\n" + "".join(f"{name},switch,1e6,0.01\n" for name in names))
     assert "no route worker0 -> server" in refusal(("cluster.topology", {"name": "file", "file": str(file)}))
 
 
@@ -89,7 +89,7 @@ def test_a_gossip_graph_is_held_against_the_network_in_all_of_its_rounds(tmp_pat
     file = tmp_path / "net.csv"
     wires = [*((f"worker{k}", f"worker{(k + 1) % 8}") for k in range(8)), ("worker0", "server")]
     file.write_text(
-        "source,destination,bandwidth,latency\n"
+        "source,destination,bandwidth_bytes_s,latency_s\n"
         + "".join(f"{end},{other},1e6,0.01\n{other},{end},1e6,0.01\n" for end, other in wires)
     )
     network = ("cluster.topology", {"name": "file", "file": str(file)}), ("cluster.collective", "ring")
@@ -102,7 +102,7 @@ def test_a_drawn_host_takes_no_link_of_its_own(tmp_path):
     file = tmp_path / "net.csv"
     names = [*(f"worker{k}" for k in range(8)), "server"]
     file.write_text(
-        "source,destination,bandwidth,latency\n"
+        "source,destination,bandwidth_bytes_s,latency_s\n"
         + "".join(f"{name},switch,1e6,0.01\nswitch,{name},1e6,0.01\n" for name in names)
     )
     topology = ("cluster.topology", {"name": "file", "file": str(file)})
@@ -177,5 +177,5 @@ def test_a_scenario_file_may_begin_with_a_byte_order_mark(tmp_path):
 
 
 def test_a_file_name_with_a_nul_is_refused():
-    with pytest.raises(SimgmcError, match="cannot be read"):
+    with pytest.raises(SimgmcError, match="cannot read the scenario"):
         ScenarioFile.read("a\0.toml")

@@ -11,7 +11,7 @@ import tomli_w
 from simgmc.scenario import ScenarioFile
 from tests.places import QUICKSTART
 
-NETWORK = "source,destination,bandwidth,latency\n" + "".join(
+NETWORK = "source,destination,bandwidth_bytes_s,latency_s\n" + "".join(
     f"{host},switch,1e6,0\nswitch,{host},1e6,0\n" for host in ["server", *(f"worker{k}" for k in range(8))]
 )
 RING = "source,destination\n" + "".join(

@@ -295,6 +295,8 @@ class Communication:
         return found
 
     def _build(self, name: str, average: Average, members: list[int]) -> Schedule:
+        if len(members) > 1:
+            self.settings.require_servers(name)
         options = self._options
         if len(members) < len(self.settings.workers) and options.groups:
             place = {worker: rank for rank, worker in enumerate(members)}
@@ -309,6 +311,8 @@ class Communication:
             if entry.carries == "summable" and not average.summable:
                 continue
             if entry.servers_needed(self._options) > len(self.settings.server_hosts) or entry.changes_average:
+                continue
+            if "groups" in entry.options and not self._options.groups:
                 continue
             if entry.needs_unions and average.partial is None and not average.summable:
                 continue

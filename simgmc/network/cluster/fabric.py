@@ -24,7 +24,7 @@ class Fabric:
         for condition in settings.conditions:
             condition.check(self.links, len(settings.workers), len(hosts))
         if not settings.static:
-            self._changing = ChangingNetwork(self.network, hosts, settings.seed)
+            self._changing = ChangingNetwork(self.network, hosts, settings.seed, settings.overheads.efficiency)
             for condition in settings.conditions:
                 if not condition.static:
                     condition.begin(self._changing)

@@ -45,6 +45,12 @@ def _check_pairs(links: Links, wanted: Iterable[tuple[str, str]], what: str) -> 
 
 def _joined(graph: nx.DiGraph, hosts: Sequence[str]) -> bool:
     """Whether all hosts hang on switches that all reach each other: quick, and nearly always so."""
+    if "routes" in graph.graph:
+        return False
+    if any(not data.get("relays", True) for _, data in graph.nodes(data=True)):
+        above = {node for host in hosts for node in graph.successors(host)}
+        below = {node for host in hosts for node in graph.predecessors(host)}
+        return all(here == there or graph.has_edge(here, there) for here in above for there in below)
     switches = graph.subgraph([node for node in graph if forwards(graph, node)])
     inner: set[str] = next(nx.strongly_connected_components(switches), set())
     if len(inner) != len(switches):

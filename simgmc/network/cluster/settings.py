@@ -55,7 +55,7 @@ class ClusterSettings:
     workers: tuple[str, ...]
     """Host of each worker."""
     server: str | None
-    """Host of the server; None where the collective needs none."""
+    """Host of the server; None where nothing needs one: averages are made without, or none are."""
     collective: str
     """Name of the collective, see :mod:`simgmc.network.collectives`; ``"auto"``: for each
     message the one that is fastest when simulated alone."""
@@ -78,12 +78,6 @@ class ClusterSettings:
         if not self.workers:
             raise SimgmcError("a cluster needs at least one worker")
         entry = CHOICES[self.collective]
-        needed = entry.servers_needed(self.options) if entry.build is not None else 0
-        if needed > len(self.server_hosts) and len(self.workers) > 1:
-            raise SimgmcError(
-                f"collective {self.collective!r} needs {needed} server host{'s' if needed > 1 else ''}; "
-                f"{len(self.server_hosts) or 'none'} named"
-            )
         for host in (*self.workers, *self.server_hosts):
             if host not in self.graph:
                 raise SimgmcError(f"host {host!r} is not in the network")
@@ -95,6 +89,15 @@ class ClusterSettings:
     def server_hosts(self) -> tuple[str, ...]:
         """Every host that serves."""
         return self.servers or (() if self.server is None else (self.server,))
+
+    def require_servers(self, name: str) -> None:
+        """Raises SimgmcError where the network has too few servers for the collective of that name."""
+        needed = CHOICES[name].servers_needed(self.options)
+        if needed > len(self.server_hosts):
+            raise SimgmcError(
+                f"collective {name!r} needs {needed} server host{'s' if needed > 1 else ''}; "
+                f"{len(self.server_hosts) or 'none'} named"
+            )
 
     @property
     def waits_for_first(self) -> bool:

@@ -9,7 +9,7 @@ from simgmc.core.errors import SimgmcError
 from simgmc.core.registry import Entry, Registry
 from simgmc.costs.steps import Average
 from simgmc.network.collectives.lock_step_ring import lock_step_all_gather, lock_step_all_reduce
-from simgmc.network.collectives.options import K_OF_N, SERVERS, SLICES, Options
+from simgmc.network.collectives.options import GROUPS, K_OF_N, SERVERS, SLICES, Options
 from simgmc.network.collectives.recursive import doubling_all_gather, halving_doubling
 from simgmc.network.collectives.schedule import Schedule
 from simgmc.network.collectives.servers import (
@@ -202,7 +202,7 @@ COLLECTIVES: Registry[Collective] = Registry(
             "two-level",
             "all-reduce inside each site, between the sites, inside again",
             "hierarchical all-reduce; Cho et al., BlueConnect, MLSys 2019",
-            {},
+            GROUPS,
             "summable",
             two_level,
             one_structure=True,

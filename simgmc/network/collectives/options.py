@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from simgmc.core.errors import SimgmcError
-from simgmc.core.registry import Option, read_options
+from simgmc.core.registry import Numbers, Option, read_options
 
 SLICES = {
     "slices": Option(
@@ -20,7 +20,15 @@ K_OF_N = {
         str, None, ("dropped", "carried"),
     ),
 }  # fmt: skip
-OPTIONS = SLICES | SERVERS | K_OF_N
+GROUPS = {
+    "groups": Numbers(
+        "workers of each site, by number; those of the topology's sites, racks or pods unless given",
+        default=None,
+        depth=2,
+        shape="a list of lists of workers' numbers, such as [[0, 1], [2, 3]]",
+    )
+}
+OPTIONS = SLICES | SERVERS | K_OF_N | GROUPS
 """All of them by name; each collective reads its own."""
 
 
@@ -44,7 +52,10 @@ class Options:
         ranks = [rank for group in self.groups for rank in group]
         if len(set(ranks)) != len(ranks) or any(not group for group in self.groups):
             raise SimgmcError(f"groups = {self.groups}: every worker belongs to exactly one group, none is empty")
-        read_options(OPTIONS, {name: getattr(self, name) for name in OPTIONS})
+        read_options(
+            OPTIONS,
+            {name: getattr(self, name) or None if name == "groups" else getattr(self, name) for name in OPTIONS},
+        )
 
     def first(self, workers: int) -> int:
         """How many of so many workers' messages a first-k-of-n server waits for. Raises SimgmcError for more than there are."""

@@ -114,7 +114,11 @@ def two_level(average: Average, aggregation: Cost, options: Options) -> Schedule
     workers = len(average.up)
     if workers == 1:
         return alone()
-    groups = options.groups or (tuple(range(workers)),)
+    groups = options.groups
+    if not groups:
+        raise SimgmcError(
+            "two-level needs groups of workers: the network has no sites, racks or pods, and none were stated"
+        )
     if sorted(rank for group in groups for rank in group) != list(range(workers)):
         raise SimgmcError(f"groups = {groups}: every one of the {workers} workers belongs to exactly one group")
     structure, carries, adds, pieces = _structure(workers, groups)

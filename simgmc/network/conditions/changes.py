@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import networkx as nx
 
 from simgmc.core.declared import Tables, declared
-from simgmc.network.conditions.changing import Change, ChangingNetwork
+from simgmc.core.errors import SimgmcError
+from simgmc.network.conditions.changing import Change, ChangingNetwork, LinkChange
 from simgmc.network.conditions.condition import Condition
 from simgmc.network.conditions.failures import LinkFailure
 from simgmc.network.conditions.traces import BandwidthTrace
 from simgmc.network.conditions.traffic import Traffic
 from simgmc.network.conditions.wandering import Wandering
 from simgmc.network.topology.routing import Links
+
+_SERVER = re.compile(r"(?:port of )?server\d*")
+"""Nodes of a server."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,24 @@ class NetworkChanges(Condition):
         for kind in self.options():
             yield from enumerate(getattr(self, kind))
 
+    def within(self, graph: nx.DiGraph) -> NetworkChanges:
+        """Without what befalls the links of a server, where the network has none."""
+
+        def there(change: Change) -> bool:
+            ends = (change.source, change.destination) if isinstance(change, LinkChange) else ()
+            return all(end in graph for end in ends if _SERVER.fullmatch(end))
+
+        kept = {kind: tuple(filter(there, getattr(self, kind))) for kind in self.options()}
+        return replace(self, **kept)
+
     def check(self, links: Links, workers: int, hosts: int) -> None:
+        followed: set[int] = set()
+        for trace in self.traces:
+            chosen = trace.chosen(links) if trace.file.absolute else ()
+            if twice := followed.intersection(chosen):
+                ends = " -> ".join(links.names[min(twice)])
+                raise SimgmcError(f"two traces say what bandwidth the link {ends} has; keep one of them")
+            followed.update(chosen)
         for _, change in self._all():
             change.check(links, hosts)
 

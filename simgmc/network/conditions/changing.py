@@ -21,11 +21,13 @@ MAX_EVENTS = 1e7
 class ChangingNetwork:
     """A network and what changes it, now and to come."""
 
-    def __init__(self, network: FluidNetwork, hosts: Sequence[str], seed: int):
-        """``hosts``: those that may send other traffic; ``seed`` of all that is drawn."""
+    def __init__(self, network: FluidNetwork, hosts: Sequence[str], seed: int, efficiency: float = 1.0):
+        """``hosts``: those that may send other traffic; ``seed`` of all that is drawn; ``efficiency``: what of a
+        stated bandwidth is left for payload."""
         self.network = network
         self.hosts = hosts
         self.seed = seed
+        self._efficiency = efficiency
         self.background_bytes = 0.0
         """Bytes of other traffic delivered so far."""
         self._nominal = list(network.links.bandwidth)
@@ -46,6 +48,19 @@ class ChangingNetwork:
             self._apply(link)
         self.look_out()
 
+    def watch(self, links: Sequence[int]) -> None:
+        """These links may change: their flows are held to them even where they have no limit of their own."""
+        self.network.links.watch(links)
+
+    def set_bandwidth(self, links: Sequence[int], bandwidth: float) -> None:
+        """From now on these links have another bandwidth (bytes/s), before all factors."""
+        for link in links:
+            self._nominal[link] = bandwidth * self._efficiency
+            # No bandwidth now is not for ever: another one may follow.
+            self._forever.discard(link)
+            self._apply(link)
+        self.look_out()
+
     def fail(self, link: int, forever: bool) -> None:
         """A link is down from now on, once more if it is already."""
         self._down[link] += 1
@@ -59,9 +74,8 @@ class ChangingNetwork:
         self._apply(link)
 
     def _apply(self, link: int) -> None:
-        if self._nominal[link] == INFINITY:
-            return
-        bandwidth = 0.0 if self._down[link] else self._nominal[link] * float(np.prod(self._factors[link]))
+        factor = float(np.prod(self._factors[link]))
+        bandwidth = 0.0 if self._down[link] or not factor else self._nominal[link] * factor
         self.network.set_bandwidth((link, bandwidth))
 
     def look_out(self) -> None:

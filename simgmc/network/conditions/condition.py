@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import networkx as nx
 import numpy as np
@@ -21,6 +21,10 @@ class Condition(Declared):
 
     key: ClassVar[str]
     """Its name in the ``[cluster]`` table of a scenario."""
+
+    def within(self, graph: nx.DiGraph) -> Self:
+        """What of it concerns this network, of those that a scenario's methods have."""
+        return self
 
     @property
     def static(self) -> bool:

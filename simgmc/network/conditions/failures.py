@@ -34,6 +34,7 @@ class LinkFailure(LinkChange):
         return 0.0, "a link failure"
 
     def begin(self, network: ChangingNetwork, number: int) -> None:
+        network.watch(self.chosen(network.network.links))
         for link in self.chosen(network.network.links):
             network.network.at(float(self.down), lambda link: network.fail(link, self.up is None), link)
             if self.up is not None:

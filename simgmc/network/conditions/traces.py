@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from simgmc.core.declared import declared
-from simgmc.core.errors import SimgmcError, reason
+from simgmc.core.errors import SimgmcError
+from simgmc.core.files import shown
 from simgmc.core.registry import Option
 from simgmc.network.conditions.changing import INFINITY, ChangingNetwork, LinkChange
+from simgmc.network.conditions.trace_files import read_trace
 from simgmc.network.topology.routing import Links
 
 
 @dataclass(frozen=True)
 class BandwidthSteps:
-    """Factors of a link's nominal bandwidth, each from a time on."""
+    """A link's bandwidth, or the factor of its nominal one, each from a time on."""
 
     times: tuple[float, ...]
     """Seconds, rising, from 0."""
     factors: tuple[float, ...]
-    """From each time on: this many times the nominal bandwidth."""
+    """From each time on: this many times the nominal bandwidth, or with ``absolute`` so many bytes/s."""
     period: float | None = None
     """Seconds after which the steps start again; None: the last factor stays."""
+    absolute: bool = False
     file: str = field(default="", compare=False)
     """Where they were read from."""
 
@@ -45,36 +47,12 @@ class BandwidthSteps:
 
     @classmethod
     def from_file(cls, path: str | Path) -> BandwidthSteps:
-        """A CSV file with columns time_s and factor; a last line may give the period as
-        ``period,<seconds>``. Raises SimgmcError, which names the file."""
+        """Steps from a file, see :mod:`simgmc.network.conditions.trace_files`. Raises SimgmcError, naming file and line."""
+        times, values, period, absolute = read_trace(path)
         try:
-            text = Path(path).read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError:
-            raise SimgmcError(f"cannot read the bandwidth trace {path}: it must be text in UTF-8") from None
-        except (OSError, ValueError) as error:
-            raise SimgmcError(f"cannot read the bandwidth trace {str(path)!r}: {reason(error)}") from None
-        try:
-            rows = list(
-                csv.reader((line for line in text.splitlines() if line.strip()[:1] not in ("", "#")), strict=True)
-            )
-        except csv.Error as error:
-            raise SimgmcError(f"bandwidth trace {path}: not a CSV file of columns time_s and factor: {error}") from None
-        times: list[float] = []
-        factors: list[float] = []
-        period = None
-        for row in rows[1:] if rows and rows[0][0].strip() == "time_s" else rows:
-            try:
-                if row[0].strip() == "period":
-                    period = float(row[1])
-                else:
-                    times.append(float(row[0]))
-                    factors.append(float(row[1]))
-            except (ValueError, IndexError):
-                raise SimgmcError(f"{path}: the line {','.join(row)[:60]!r} is not a time and a factor") from None
-        try:
-            return cls(tuple(times), tuple(factors), period, str(path))
+            return cls(times, values, period, absolute, str(path))
         except SimgmcError as error:
-            raise SimgmcError(f"{path}: {error}") from None
+            raise SimgmcError(f"{shown(path)}: {error}") from None
 
     def changes(self) -> Iterator[tuple[float, float]]:
         """(time, factor) for ever, or until the last."""
@@ -111,17 +89,24 @@ class _StepsOption(Option):
 class BandwidthTrace(LinkChange):
     """Bandwidth that follows the steps in a file."""
 
-    file: BandwidthSteps = declared(_StepsOption("a CSV file with columns time_s and factor (of the nominal value)"))
+    file: BandwidthSteps = declared(_StepsOption("a CSV file with columns time_s and factor (of the nominal value) or bandwidth_mbit_s, or a mahimahi trace"))
 
     def events_per_second(self, links: Links, hosts: int) -> tuple[float, str]:
-        chosen, steps = len(self.chosen(links)), self.file
+        chosen, steps = self.chosen(links), self.file
+        if not steps.absolute and all(links.bandwidth[link] == INFINITY for link in chosen):
+            if not set(steps.factors) <= {0.0, 1.0}:
+                raise SimgmcError(
+                    f"a trace of factors for {self.source} -> {self.destination}, which has no limit that they could be "
+                    "of; give the link a bandwidth, or the trace a column bandwidth_mbit_s"
+                )
         if steps.period is None:
             return 0.0, "a bandwidth trace"
-        return chosen * len(steps.times) / steps.period, f"a bandwidth trace of period {steps.period:g} s"
+        return len(chosen) * len(steps.times) / steps.period, f"a bandwidth trace of period {steps.period:g} s"
 
     def begin(self, network: ChangingNetwork, number: int) -> None:
-        factor = network.new_factor()
         links, changes = self.chosen(network.network.links), self.file.changes()
+        factor = None if self.file.absolute else network.new_factor()
+        network.watch(links)
 
         def follow() -> None:
             upcoming = next(changes, None)
@@ -129,7 +114,10 @@ class BandwidthTrace(LinkChange):
                 network.network.at(upcoming[0], change, upcoming[1])
 
         def change(value: float) -> None:
-            network.set_factor(factor, links, value)
+            if factor is None:
+                network.set_bandwidth(links, value)
+            else:
+                network.set_factor(factor, links, value)
             follow()
 
         follow()

@@ -219,7 +219,7 @@ class FluidNetwork:
         """Flows go on at new rates from now."""
         now, heap, trace = self.now, self._heap, self.trace
         for transfer, rate in changes:
-            if transfer.rate > 0.0:
+            if transfer.rate > 0.0 and now > transfer.updated:
                 transfer.remaining -= transfer.rate * (now - transfer.updated)
                 if transfer.remaining < 0.0:
                     transfer.remaining = 0.0
