@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 from rich import box
 from rich.table import Table
@@ -11,7 +12,7 @@ from simgmc.core.errors import show_value
 from simgmc.core.registry import REQUIRED, Entry, Option, Registry
 from simgmc.core.terminal import plain_console
 
-KINDS = Registry(
+KINDS: Registry[Any] = Registry(
     "kind of part",
     {
         "algorithms": "simgmc.algorithms:ALGORITHMS",
