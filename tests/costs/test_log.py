@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simgmc.costs import log as stored_costs
@@ -68,6 +68,7 @@ def test_equal_rounds_are_kept_once(workers):
     assert len(log) == 50 and len({id(one) for one in log._rounds}) == 1
 
 
+@settings(deadline=None)
 @given(rounds, st.lists(steps, max_size=2).map(tuple), st.integers(1, 4))
 def test_the_pieces_of_a_log_are_its_rounds_whatever_was_changed_in_between(given_rounds, last, size):
     with pytest.MonkeyPatch.context() as patch:
