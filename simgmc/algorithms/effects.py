@@ -1,7 +1,7 @@
-"""What a worker's program may ask of the world outside it.
+"""Effects: what a worker's program may ask of the world outside it.
 
-An algorithm's round is a generator that yields these requests and receives the
-answer (DESIGN: the same program runs stacked, per worker, or on a process group).
+An algorithm's round is a generator. It yields one of these and is sent the answer, so the same
+program runs for all workers at once, for each by itself, or for one process of a group.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
+
+from simgmc.costs.steps import SERVER as SERVER
 
 if typing.TYPE_CHECKING:
     from simgmc.compression.compressor import Vector
@@ -50,8 +52,8 @@ class Average:
     """A compressor's message, or a tensor ``(..., d)``, which travels dense."""
     reply: Callable[[Vector], Content] | None = None
     """What a server makes of the mean (tensor ``(1, d)``) before it sends it back: a message
-    or a tensor, which is then the answer. Without a server everybody computes it alike, so
-    it draws from :meth:`Worker.server_randomness`."""
+    or a tensor, which is then the answer. Without a server every worker computes it, and must get
+    the same: random numbers come from :meth:`Worker.server_randomness`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +77,7 @@ class Addressed(Generic[M]):
     """
 
     to: int
-    """A worker's rank, or :data:`SERVER`."""
+    """A worker's rank, or :data:`~simgmc.costs.steps.SERVER`."""
     message: M
 
 
@@ -105,9 +107,10 @@ class Send(Addressed[M]):
 
 @dataclass(frozen=True, eq=False)
 class Collect:
-    """What has landed in the inbox and was not collected yet, in the order (round sent, sender).
+    """Take the messages that have landed in the inbox, in the order (round sent, sender).
 
-    Waits until the inbox has received, ever, at least ``at_least`` messages (0: does not wait).
+    Waits until at least ``at_least`` of them have landed since the training's start, those that
+    were taken before included (0: does not wait).
     Only where the simulated clock drives the training. Answer: list of :class:`Arrival`.
     """
 
@@ -115,7 +118,7 @@ class Collect:
 
 
 class Arrival(NamedTuple):
-    """A message from an inbox, with what its envelope says."""
+    """A message from an inbox, with its sender."""
 
     round: int
     """The sender's round in which it was sent."""
@@ -137,10 +140,6 @@ class Wait:
 
     handle: object
     """What the answer to :class:`Start` was."""
-
-
-SERVER = -1
-"""The server, as one that can be asked."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,10 +24,10 @@ if typing.TYPE_CHECKING:
 
 
 class Worker:
-    """One worker's state, or all workers' stacked: the program cannot tell.
+    """One worker's state, or all workers' stacked: the program cannot tell which.
 
-    An algorithm adds its own named tensors as attributes, so a run can be
-    checkpointed between any two rounds by storing :meth:`state`.
+    An algorithm keeps its tensors as attributes of the worker; :meth:`state` has all of them, so
+    that a run can be saved between any two rounds.
     """
 
     params: Vector
@@ -51,10 +51,10 @@ class Worker:
     neighbours: tuple[int, ...]
     """Whom this worker can send to in this round, or exchange messages with (one worker's run only)."""
     sources: tuple[int, ...]
-    """Whose neighbour this worker is in this round: who may send to it (one worker's run only)."""
+    """Who may send to this worker in this round: those whose neighbour it is (one worker's run only)."""
     components: int
-    """How many components the worker's own loss is the mean of, where it is a finite sum: equally
-    many for all workers. On the server those of all together."""
+    """Where losses are means of a finite number of components: how many the worker's own has, the
+    same for all workers; on the server those of all workers together."""
 
     if typing.TYPE_CHECKING:  # a method's own tensors are attributes of their own
 
@@ -93,7 +93,7 @@ class Worker:
 
     @property
     def rank(self) -> int:
-        """This worker's number (one worker's run only); the server's is :data:`~simgmc.algorithms.effects.SERVER`."""
+        """This worker's number (one worker's run only); the server's is :data:`~simgmc.costs.steps.SERVER`."""
         (rank,) = self._ranks
         return rank if rank < self.workers else SERVER
 
@@ -122,14 +122,14 @@ class Worker:
         return Randomness(self._seed, self.round, self._calls, self._ranks)
 
     def draws(self, purpose: str) -> np.random.Generator:
-        """This worker's own draws for one purpose in this round, the same whenever it asks
+        """This worker's own random numbers for one purpose in this round, the same at every call
         (one worker's run only)."""
         return generator(self._seed, purpose, self.round, *self._ranks)
 
     def server_randomness(self) -> Randomness:
         """Randomness for what a server compresses: the same draws on every worker.
 
-        Without a server everybody computes the server's part, and must get the same.
+        Without a server every worker computes the server's part, and must get the same.
         """
         self._calls += 1
         return Randomness(self._seed, self.round, self._calls, (self.workers,))
@@ -158,7 +158,7 @@ class CompressorOption(Option):
 def option(summary: str, default: Any = REQUIRED, kw_only: bool = False, **bounds: Any) -> Any:
     """A field of an algorithm: what it means, its default and its bounds, as of :class:`~simgmc.core.registry.Option`.
 
-    ``kw_only``: of one without a default, after those of a base class that have some.
+    ``kw_only``: it has to be given by name; for one without a default where the base class has fields with one.
     """
     given = {} if default is REQUIRED else {"default": default}
     return dataclasses.field(**given, kw_only=kw_only, metadata={"summary": summary, **bounds})
@@ -168,7 +168,7 @@ MixingKind = Literal["none", "doubly-stochastic", "symmetric", "push-sum"]
 
 
 def momentum() -> Any:
-    """The field of that name."""
+    """The field ``momentum``."""
     return option("factor of the momentum; the optimizer's unless given", 0.9, at_least=0, below=1)
 
 
@@ -185,8 +185,8 @@ class Algorithm:
     summable: ClassVar[bool] = True
     """Whether the messages of a method without a compressor can be added in flight."""
     mixing: ClassVar[MixingKind] = "none"
-    """What a gossip method needs its mixing matrix to be: symmetric says the same in every round
-    as well; push-sum methods need column-stochastic ones. "none": it does not mix."""
+    """What a gossip method needs its mixing matrices to be. "symmetric": the same in every round
+    too. "push-sum": column-stochastic. "none": it does not mix."""
     centralised: ClassVar[bool] = False
     """Whether the model that counts is the server's (only where the clock drives the training)."""
     finite_sum: ClassVar[bool] = False

@@ -16,6 +16,9 @@ import numpy as np
 
 from simgmc.core.errors import SimgmcError
 
+SERVER = -1
+"""The server, where ranks of workers are given."""
+
 MAX_UNITED = 64
 """Workers up to which it is recorded how the supports of sparse messages unite: workers x workers numbers a round."""
 

@@ -1,9 +1,8 @@
 """The per-worker interpreter: one program a worker, in the order of simulated time.
 
-It performs effects of which the clock says when (see :mod:`simgmc.experiment.under_way.event_loop`), and never sees
-the clock. A gradient's point is fixed when the program asks for it; its value is needed only
-when the simulated computing is over, so all gradients that are under way by then are computed
-in one call.
+The event loop (:mod:`simgmc.experiment.under_way.event_loop`) says which program goes on when; the trainer never
+sees the clock. A gradient's point is fixed when the program asks for it, but its value is needed
+only when its simulated computation ends: all gradients under way by then are computed in one call.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _NO_DRAWS = Randomness(0, 0, 0, [0])
 
 @dataclass
 class _Ahead:
-    """A gradient whose value is known before the simulated computing is over."""
+    """A gradient whose value is known before its simulated computation ends."""
 
     gradient: Tensor
     loss: Tensor
@@ -64,9 +63,9 @@ class _Run:
 class PerWorkerTrainer:
     """Trains with one program per worker, each at its own pace.
 
-    ``graph(round)`` gives everybody's neighbours in a worker's own round of that number (by
-    default all others). State of a worker: the algorithm's (d,) vectors; while a round is under way also its
-    state at the round's start and the answers since, from which a stopped run goes on.
+    ``graph(round)`` gives every worker's neighbours in rounds of that number (by default all
+    others). State of a worker: the algorithm's (d,) vectors. While a round is under way, also these
+    as they were at its start, and the answers since: a stopped run gives them to the program again.
     """
 
     def __init__(
@@ -79,7 +78,7 @@ class PerWorkerTrainer:
         graph: Callable[[int], Sequence[tuple[int, ...]]] | None = None,
         together: bool = True,
     ):
-        """``together``: compute gradients that are under way in one call; False: each alone, when it is due."""
+        """``together``: compute all gradients under way in one call; False: each alone, when it is needed."""
         self.algorithm, self.workload = algorithm, workload
         self._lr_at, self._weight_decay, self._together = lr_at, weight_decay, together
         self._seed = seed
@@ -95,7 +94,7 @@ class PerWorkerTrainer:
         """Hears of every message that is sent."""
         self._losses = LossSum()
         self._messages: dict[int, Arrival] = {}
-        """What has been sent and not been taken yet."""
+        """What has been sent and no program has got yet, by number."""
         self._next_message = 0
         initial = workload.initial_parameters()
         self.runs = [_Run(self._worker(initial, rank)) for rank in range(workers)]
@@ -364,7 +363,7 @@ _CONTEXT = ("round", "epoch", "lr", "previous_lr", "neighbours", "sources")
 
 
 def _kept(worker: Worker) -> dict[str, Any]:
-    """A worker's state and context; lists and tables are copied, tensors never change in place."""
+    """A worker's state and context. Lists and dicts are copied; tensors are not, as programs make new ones."""
     state = {
         name: copy.copy(value) if isinstance(value, (list, dict)) else value for name, value in worker.state().items()
     }

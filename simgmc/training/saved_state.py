@@ -1,8 +1,8 @@
-"""State of tensors and plain values, to and from what a checkpoint file holds.
+"""A trainer's state, to and from what a checkpoint file holds.
 
-Dicts, lists and tuples of tensors, numpy arrays, numbers, text and None, nested as they are,
-become named numpy arrays and one plain value (see :class:`simgmc.results.directory.checkpoint.Checkpoints`)
-and come back equal: types, dtypes, shapes and bits.
+The file holds named numpy arrays and one plain value. Any nesting of dicts, lists and tuples of
+tensors, numpy arrays, numbers, text and None becomes such a pair, and comes back equal: types,
+dtypes, shapes and bits.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def to_arrays(state: Any) -> tuple[dict[str, np.ndarray], Any]:
-    """Arrays and plain value that :func:`from_arrays` makes the same state of.
+    """The arrays and the plain value from which :func:`from_arrays` makes the same state.
 
     Arrays may share memory with the state. Raises TypeError, with its place, for what cannot be stored.
     """

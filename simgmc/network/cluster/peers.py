@@ -1,10 +1,9 @@
-"""Workers on a network, each on its own: they work and send each other messages, and nobody
-waits for a round of all.
+"""Workers on a network that work and send messages on their own, without rounds of all.
 
-Everything that happens at one instant is handled together, in an order of its own that does
-not depend on the order in which the events were made: messages that arrive come first (by
-receiver, sender, number), then requests whose turn it is to be served (by host, asker), then
-work that is done (by worker).
+What happens at one instant is handled together. Its order does not depend on the order in which
+the simulation made the events: first come messages that arrive (by receiver, sender, number), then
+requests whose turn it is to be served (by the rank that serves, then by the one that has asked),
+then work that is done (by worker).
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from simgmc.costs.steps import SERVER
 from simgmc.network.cluster.breakdown import CATEGORIES
 from simgmc.network.cluster.fabric import Fabric
 from simgmc.network.cluster.settings import ClusterSettings
@@ -22,11 +22,9 @@ from simgmc.network.collectives.schedule import Execution, Placement, Schedule, 
 from simgmc.network.flows.connections import Connections
 from simgmc.network.flows.fluid import CapacityError, StuckError
 
-SERVER = -1
-"""The server's rank."""
 _LANDED, _SERVED, _DONE = range(3)
-_SETTLE, LAST_OF_INSTANT = 10, 20
-"""Priorities at one instant: after the network's own events, and after all that follows."""
+_AFTER_FLOWS, LAST_OF_INSTANT = 10, 20
+"""Priorities at one instant: after the events of the network's flows, and after all that follows from these."""
 
 
 def _one_flow():
@@ -40,15 +38,16 @@ _MESSAGE = _one_flow()
 
 @dataclass(frozen=True)
 class Flight:
-    """A message that has arrived: when it was handed over, was first on its way out, left and landed (s).
-
-    It may then have waited for those before it on its connection.
-    """
+    """When a message went its way, in simulated seconds."""
 
     sent: float
+    """It was handed to the network."""
     begun: float
+    """It was ready to leave; messages before it on its connection may have had to leave first."""
     departed: float
+    """Its last byte left."""
     landed: float
+    """Its last byte arrived."""
 
     def segments(self) -> list[tuple[str, float, float]]:
         """(category, start, end) of its way."""
@@ -69,7 +68,7 @@ class Peers:
         recorder: Recorder | None = None,
         round_at: Callable[[float], int] = lambda time: 0,
     ):
-        """``round_at``: to which of the recorder's rounds a message belongs that is sent at that time."""
+        """``round_at``: the recorder's round to which a message that is sent at this time belongs."""
         self.settings = settings
         self._round_at = round_at
         self.fabric = Fabric(settings)
@@ -127,7 +126,7 @@ class Peers:
     # work -------------------------------------------------------------------------
 
     def compute(self, worker: int, number: int, then: Callable[[], None]) -> None:
-        """A worker computes its gradient ``number`` (from 0), which decides its straggler draw."""
+        """A worker computes its gradient ``number`` (from 0), whose random time is drawn by that number."""
         times = self._draws.get(number)
         if times is None:
             times = self._draws[number] = self.settings.compute_times(number, 0, 1)
@@ -159,9 +158,9 @@ class Peers:
         self.clock.call_at(end, lambda _: self._happens((_DONE, worker), done))
 
     def blocked(self, worker: int, since: float, segments: list[tuple[str, float, float]]) -> None:
-        """A worker could not go on from ``since`` until now: what that time went into.
+        """Add up what a worker's time from ``since`` until now went into.
 
-        Segments (category, start, end) may overlap the beginning; what is in none is waiting.
+        Of the segments (category, start, end) only what lies in that time counts; the rest of it is waiting.
         """
         now = self.now
         waited = now - since
@@ -175,9 +174,9 @@ class Peers:
         self.spent[worker, CATEGORIES.index("wait")] += max(waited, 0.0)
 
     def close(self, waiting: dict[int, float]) -> np.ndarray:
-        """(K, categories) seconds until now: what is over, and what each worker is at.
+        """(K, categories) seconds until now, work and waiting that are not over yet included.
 
-        ``waiting``: since when workers that are not at work have waited.
+        ``waiting``: since when those workers wait that do.
         """
         spent = self.spent.copy()
         for worker, since in waiting.items():
@@ -192,7 +191,7 @@ class Peers:
     # messages ---------------------------------------------------------------------
 
     def send(self, source: int, destination: int, nbytes: int, then: Callable[[Flight], None]) -> None:
-        """A message between two ranks, after those sent before it between them; ``then`` hears of its arrival."""
+        """Send a message from one rank to another; it arrives after those sent before it between the two."""
         fabric, sent = self.fabric, self.now
         pair = (source, destination)
         if pair not in self._placements:
@@ -228,7 +227,7 @@ class Peers:
         return self.settings.server_hosts[0] if rank == SERVER else self.settings.workers[rank]
 
     def _return(self, rank: int) -> float:
-        """When a rank that may be gone now is there (0: it is; infinity: never again)."""
+        """When a crashed rank is back (0: it is not gone; infinity: never)."""
         if rank == SERVER or not self.settings.crashes.workers:
             return 0.0
         now = self.now
@@ -263,8 +262,8 @@ class Peers:
         if too_fast or flight.landed - flight.departed + rounding < placement.latency[0] * (1 - 1e-9):
             source, destination = placement.hosts
             raise CapacityError(
-                f"internal error: {nbytes} bytes {source} -> {destination} took {seconds:.9g} s from t = {begun:.9g} s, "
-                f"less than {limit:.9g} bytes/s allow"
+                f"internal error: {nbytes} bytes {source} -> {destination} took {seconds:.9g} s "
+                f"from t = {begun:.9g} s, less than {limit:.9g} bytes/s allow"
             )
 
     # instants ---------------------------------------------------------------------
@@ -274,16 +273,16 @@ class Peers:
         self._happens((_DONE, worker), action)
 
     def later(self, time: float, host: int, other: int, action: Callable[[], None]) -> None:
-        """Do something for a rank at a later instant; ``other`` decides the order among ties."""
+        """Do something for a rank at a later instant; of several things for it then, in the order of ``other``."""
         self.clock.call_at(time, lambda _: self._happens((_SERVED, host, other), action))
 
     def _happens(self, key: tuple[int, ...], action: Callable[[], None]) -> None:
-        """Something happens at this instant; all that does is handled together, in the order of the keys."""
+        """Handle something at this instant, after whatever else happens at it with a smaller key."""
         self._due.append((key, action))
         if len(self._due) == 1:
-            self.clock.call_at(self.now, lambda _: self._settle(), _SETTLE)
+            self.clock.call_at(self.now, lambda _: self._handle_instant(), _AFTER_FLOWS)
 
-    def _settle(self) -> None:
+    def _handle_instant(self) -> None:
         due, self._due = self._due, []
         for _, action in sorted(due, key=lambda one: one[0]):
             action()
