@@ -5,7 +5,6 @@ from __future__ import annotations
 import bisect
 import math
 import re
-import types
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, create_model, model_validator
@@ -272,7 +271,7 @@ class Method(Table):
         if parameters.get("momentum", 0.0) is None:
             del parameters["momentum"]
         for name, chosen in self.compressors().items():
-            parameters[name] = types.SimpleNamespace(**chosen.options)
+            parameters[name] = chosen.options  # it is built with the training
         return ALGORITHMS[self.algorithm](**parameters)
 
     @model_validator(mode="after")

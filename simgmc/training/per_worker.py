@@ -125,7 +125,7 @@ class PerWorkerTrainer:
         return sum(run.gradients for run in self.runs)
 
     def close(self) -> None:
-        """Let go of every state, message and the workload: the events still to come refer to the trainer, and it to them."""
+        """Let go of states, messages and the workload: events still to come refer to the trainer, and it to these."""
         self.runs.clear()
         self._messages.clear()
         del self.server, self.workload

@@ -68,7 +68,7 @@ def test_who_meets_has_the_same_model_afterwards():
 
 
 def test_workers_wait_only_for_the_one_they_exchange_with():
-    """Worker 2 takes 100 times as long. Non-blocking it delays nobody; blocking, those that want to exchange with it."""
+    """Worker 2 takes 100 times as long. Non-blocking it delays nobody; blocking, those that wait for it."""
     ends = {}
     for algorithm in (NonBlockingSwarmSGD(period=1), SwarmSGD(period=1)):
         ends[algorithm] = {}

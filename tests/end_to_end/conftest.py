@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from simgmc.experiment.synchronous import SynchronousTraining
-from simgmc.experiment.under_way import saved_training
+from simgmc.experiment.under_way.rounds import RoundsUnderWay
 from tests.end_to_end.stopping import Killed
 
 
@@ -22,7 +22,7 @@ def trainers(monkeypatch):
 @pytest.fixture
 def kill(monkeypatch):
     """``kill(n)``: the process is gone when the n-th state has been saved; None: never."""
-    save = saved_training.SavedTraining.save
+    save = RoundsUnderWay.save
 
     def kill(after):
         count = itertools.count(1)
@@ -32,6 +32,6 @@ def kill(monkeypatch):
             if next(count) == after:
                 raise Killed
 
-        monkeypatch.setattr(saved_training.SavedTraining, "save", saved)
+        monkeypatch.setattr(RoundsUnderWay, "save", saved)
 
     return kill

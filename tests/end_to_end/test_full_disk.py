@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from simgmc.cli import main
 from simgmc.experiment import run as running
-from simgmc.experiment.under_way import saved_training
+from simgmc.experiment.under_way.rounds import RoundsUnderWay
 from simgmc.results.directory.checkpoint import Checkpoints
 from simgmc.results.directory.run_directory import open_run
 from tests.end_to_end.killing import results
@@ -133,7 +133,7 @@ def test_rows_that_are_cut_off_in_the_middle_are_taken_back(scenario, tmp_path, 
 
 def test_a_checkpoint_that_does_not_fit_ends_the_run_with_the_one_before(scenario, tmp_path, never, monkeypatch):
     out = tmp_path / "run"
-    save, rounds = saved_training.SavedTraining.save, []
+    save, rounds = RoundsUnderWay.save, []
 
     def grown(self, *arguments):
         rounds.append(1)
@@ -143,7 +143,7 @@ def test_a_checkpoint_that_does_not_fit_ends_the_run_with_the_one_before(scenari
             return save(self, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(saved_training.SavedTraining, "save", grown)
+        patch.setattr(RoundsUnderWay, "save", grown)
         found = call(scenario, out)
     assert found.exit_code == 2
     assert (
@@ -202,7 +202,7 @@ def test_a_directory_that_became_read_only_is_a_clear_error(scenario, tmp_path, 
 
 def stopped(scenario, out):
     """A run that was stopped after five rounds, with both generations of its state."""
-    save, rounds = saved_training.SavedTraining.save, []
+    save, rounds = RoundsUnderWay.save, []
 
     def asked(self, *arguments):
         save(self, *arguments)
@@ -211,7 +211,7 @@ def stopped(scenario, out):
             signal.raise_signal(signal.SIGINT)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(saved_training.SavedTraining, "save", asked)
+        patch.setattr(RoundsUnderWay, "save", asked)
         found = call(scenario, out)
     assert found.exit_code == 130 and "the same command goes on from there" in found.stderr
     return [out / "checkpoint" / f"DMSGD, seed 3{end}" for end in (".state", ".before")]
@@ -282,10 +282,10 @@ def test_overwriting_removes_the_checkpoints_too(scenario, tmp_path, never):
 def test_a_stopped_run_goes_on_with_the_times_that_it_measured(scenario, tmp_path, monkeypatch):
     compute = ("--set", 'cluster.compute={gradient="10 ms", compression="measured", aggregation="measured"}')
     call_ = lambda *more: call(scenario, tmp_path / "run", *compute, *more)  # noqa: E731
-    save = saved_training.SavedTraining.save
+    save = RoundsUnderWay.save
     with monkeypatch.context() as patch:
         patch.setattr(
-            saved_training.SavedTraining,
+            RoundsUnderWay,
             "save",
             lambda self, *arguments: (save(self, *arguments), signal.raise_signal(signal.SIGINT)),
         )

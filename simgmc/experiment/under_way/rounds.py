@@ -6,24 +6,39 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypedDict, TypeVar
+
+import numpy as np
 
 from simgmc.core.errors import DivergenceError
 from simgmc.core.heap import Holes
 from simgmc.core.interruption import Interruption
-from simgmc.costs.log import RoundLog
+from simgmc.costs.log import RoundLog, from_bytes
 from simgmc.costs.steps import Average, Compute, Membership, Mix, Round, RoundCosts, Step, with_everybody
 from simgmc.experiment.under_way.evaluations import Evaluations, Milestones, Outcome, State
-from simgmc.experiment.under_way.saved_training import Held, SavedTraining
 from simgmc.results.directory.checkpoint import Checkpoints
 from simgmc.scenario import Scenario
 from simgmc.training.trainer import Progress
 
 if TYPE_CHECKING:  # for annotations alone, as they load torch
+    from torch import Tensor
+
     from simgmc.training.rounds import StackedRound
     from simgmc.training.stacked import StackedTrainer
 
 T = TypeVar("T")
+
+
+class Held(TypedDict):
+    """What an evaluation needs of a state between two rounds."""
+
+    round: int
+    epoch: float
+    train_loss: float | None
+    model: Tensor
+    points: dict[str, Tensor]
+    workers: list[Tensor]
+    rcc: float | None
 
 
 class CommunicationCost:
@@ -108,16 +123,16 @@ class RoundsUnderWay:
         self._trainer = trainer
         self._milestones = milestones
         self._communication = CommunicationCost(trainer.workload.workers, trainer.workload.d)
-        log = RoundLog()
-        self.outcome = Outcome(log)
+        self._log = RoundLog()
+        self.outcome = Outcome(self._log)
         factor, single = scenario.workload.divergence_factor, scenario.report.single_workers
         self._evaluations = Evaluations(trainer.workload, self.outcome, factor, single, on_evaluation)
-        self._saved = SavedTraining(checkpoints, trainer, self.outcome, log) if checkpoints else None
+        self._checkpoints = checkpoints
         self._interruption = interruption or Interruption()
         self._waiting: dict[int, Held] = {}
         """What an evaluation needs of states whose time is not known yet, by the rounds finished."""
         self._losses: dict[int, tuple[float, int]] = {}
-        """Sum and number of all minibatch losses after so many rounds: for states that wait, and those evaluated."""
+        """Sum and number of all minibatch losses by the rounds finished, for states that wait or were evaluated."""
         self._holes = Holes()
         self._time = 0.0
         self._diverged: DivergenceError | None = None
@@ -125,12 +140,45 @@ class RoundsUnderWay:
         """Whether training diverged in the middle of a round, as it was told who takes part."""
 
     def resume(self) -> int:
-        """Go on from the last checkpoint, if there is one; returns the rounds that are finished."""
-        if self._saved is not None and self._saved.restore(self._waiting, self._losses):
-            for costs in self.outcome.rounds:
-                self._communication.add(costs)
-            self.outcome.rcc = self._communication.ratio
-        return len(self.outcome.rounds)
+        """Go on from the last checkpoint, if there is one; returns the rounds that are finished.
+
+        Raises SimgmcError where the saved state is not one of this trainer's.
+        """
+        from simgmc.training.saved_state import from_arrays  # loads torch
+
+        found = None if self._checkpoints is None else self._checkpoints.load()
+        if found is None:
+            return 0
+        arrays, plain = found
+        state = from_arrays(arrays, plain["state"], self._trainer.workload.device)
+        self._trainer.load_state_dict(state["trainer"])
+        for piece in state["costs"]:
+            self._log.extend(from_bytes(piece.tobytes(), str(self._checkpoints.file)))
+        self.outcome.states[:] = [State(**one) for one in state["states"]]
+        self._waiting |= state["waiting"]
+        self._losses |= state["losses"]
+        for costs in self._log:
+            self._communication.add(costs)
+        self.outcome.rcc = self._communication.ratio
+        return len(self._log)
+
+    def save(self) -> None:
+        """Write a checkpoint after a round: its evaluation is in it, where one was due.
+
+        The simulated cluster is not saved: it is given the costs of the finished rounds again and
+        comes to the same point.
+        """
+        from simgmc.training.saved_state import to_arrays  # loads torch
+
+        state = {
+            "trainer": self._trainer.state_dict(),
+            "states": [dataclasses.asdict(state) | {"others": dict(state.others)} for state in self.outcome.states],
+            "costs": [np.frombuffer(piece, np.uint8) for piece in self._log.pieces()],
+            "waiting": self._waiting,
+            "losses": self._losses,
+        }
+        arrays, plain = to_arrays(state)
+        self._checkpoints.save(arrays, {"at": f"round {len(self._log)}", "state": plain})
 
     def rounds(self) -> Iterator[Round]:
         """The costs of every round, computed when they are asked for; first those of finished ones.
@@ -138,9 +186,9 @@ class RoundsUnderWay:
         Each is to be over before the next is asked for.
         """
         trainer, milestones, outcome = self._trainer, self._milestones, self.outcome
-        for number in range(len(outcome.rounds)):
+        for number in range(len(self._log)):
             self._interruption.obey()
-            yield outcome.rounds[number]
+            yield self._log[number]
         number = trainer.rounds
         try:
             if not outcome.states:
@@ -174,7 +222,7 @@ class RoundsUnderWay:
 
     def count(self, costs: RoundCosts, number: int) -> None:
         """Keep what a round cost."""
-        self.outcome.rounds.append(costs)
+        self._log.append(costs)
         self._communication.add(costs)
         self.outcome.rcc = self._communication.ratio
         if self._milestones.seconds is not None:
@@ -191,7 +239,7 @@ class RoundsUnderWay:
         middle of one, rounds and evaluations that some workers never finished are not kept."""
         states = self.outcome.states
         if self.diverged_within:
-            del self.outcome.rounds[rounds:]
+            del self._log[rounds:]
             states[:] = [state for state in states if state.round <= rounds]
         states.sort(key=lambda state: state.round)
         if self._milestones.seconds is not None:
@@ -204,8 +252,8 @@ class RoundsUnderWay:
                     before = self._losses[state.round]
 
     def _keep(self) -> None:
-        if self._saved is not None and (self._interruption.asked or self._saved.due()):
-            self._saved.save(self._waiting, self._losses)
+        if self._checkpoints is not None and (self._interruption.asked or self._checkpoints.due()):
+            self.save()
         self._holes.look()
         self._interruption.obey()
 
