@@ -15,8 +15,6 @@ from simgmc.experiment.plan import of_one_seed
 from simgmc.experiment.preflight.compute_times import state_times
 from simgmc.experiment.preflight.prediction import predict
 from simgmc.experiment.preflight.trial import print_trial, try_out
-from simgmc.results.directory.rows import cell
-from simgmc.results.directory.run_directory import COLLECTIVE_KEY
 from simgmc.results.series.read import value_text
 from simgmc.scenario import ScenarioFile
 
@@ -38,7 +36,7 @@ def dry_run(
     print_cluster(console, file)
     print_trial(console, file, trial, workload_of)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="prediction (nothing is trained)", title_justify="left")
-    keys = tuple(file.grid) or (COLLECTIVE_KEY,)
+    keys = tuple(file.grid) or tuple(plan[0].series(plan[0].points[0]).texts)
     for column in ("method", *keys):
         table.add_column(column.removeprefix("cluster."), no_wrap=True)
     for column in ("rounds", "simulated time", "sent by workers", "through the server"):
@@ -49,12 +47,10 @@ def dry_run(
         for found in predict(training, workload.layout, workload.batches_per_epoch):
             bounded |= found.upper_bound
             sign = "≤ " if found.upper_bound else ""
-            transport = str(training.series(found.point).transport)
-            values = {key: value_text(cell(value)) for key, value in found.point.values.items()} | {
-                COLLECTIVE_KEY: transport
-            }
+            series = training.series(found.point)
+            values = {key: value_text(text) for key, text in series.texts.items()}
             if found.stopped:
-                where = ", ".join([transport, *(values[key] for key in keys if key != COLLECTIVE_KEY)])
+                where = ", ".join([str(series.transport), *(values[key] for key, _ in series.grid)])
                 stops.append(f"{found.method} ({where}) ends early: {found.stopped}")
             through = sign + bytes_text(found.bytes_server) if found.bytes_server else "-"
             numbers = str(found.rounds), sign + time_text(found.sim_time_s), bytes_text(found.bytes_up), through

@@ -25,7 +25,7 @@ from simgmc.experiment.training import Training, Watched
 from simgmc.network import ClusterSettings
 from simgmc.network.cluster.chrome_trace import chrome_trace
 from simgmc.results.directory.rows import cell
-from simgmc.results.directory.run_directory import COLLECTIVE_KEY, RunDirectory, open_run
+from simgmc.results.directory.run_directory import RunDirectory, open_run
 from simgmc.scenario import GridPoint, ScenarioFile
 
 DEFAULT_ROUNDS = 5
@@ -86,8 +86,9 @@ def timeline(
 
 
 def _name(training: Training, point: GridPoint) -> str:
-    where = [f"{key.removeprefix('cluster.')} {value}" for key, value in point.values.items() if key != COLLECTIVE_KEY]
-    return ", ".join([training.method.name, str(training.series(point).transport), *where, f"seed {training.seed}"])
+    series = training.series(point)
+    where = [f"{key.removeprefix('cluster.')} {text}" for key, text in series.grid]
+    return ", ".join([series.method, str(series.transport), *where, f"seed {series.seed}"])
 
 
 def write(watched: Watched, settings: ClusterSettings, name: str, directory: RunDirectory, stem: Path) -> list[Path]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from simgmc.experiment.under_way.evaluations import State
-from simgmc.results.directory.run_directory import COLLECTIVE_KEY, Breakdown, Evaluation, RunDirectory, SeriesKey
+from simgmc.results.directory.run_directory import Breakdown, Evaluation, RunDirectory, SeriesKey
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,7 @@ class Stored:
         """The finished series of most rounds among those of a method and a seed that have these grid values."""
         found: SeriesKey | None = None
         for key, breakdown in self.finished.items():
-            own = {**dict(key.grid), COLLECTIVE_KEY: str(key.transport)}
-            same = (key.method, key.seed) == (method, seed) and all(own.get(k) == v for k, v in values.items())
+            same = (key.method, key.seed) == (method, seed) and values.items() <= key.texts.items()
             if same and (found is None or breakdown.rounds > self.finished[found].rounds):
                 found = key
         return found

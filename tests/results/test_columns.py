@@ -4,13 +4,14 @@ import csv
 import math
 import re
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import pytest
 
 from simgmc.core.errors import SimgmcError
 from simgmc.core.transport import Transport
 from simgmc.results.directory import run_directory
-from simgmc.results.directory.columns import column, columns_of
+from simgmc.results.directory.columns import columns_of
 from simgmc.results.directory.records import Evaluation
 from simgmc.results.directory.run_directory import SeriesKey, create, open_run
 from simgmc.results.directory.series_tables import METRICS, TABLES, SeriesTable
@@ -26,7 +27,7 @@ TORN = SeriesKey("torn", Transport("collective", "ring"), 0, POINTS[0])
 
 @dataclass(frozen=True)
 class LaterEvaluation(Evaluation):
-    energy_j: float | None = column("J", None)
+    energy_j: Annotated[float | None, "J"] = None
 
 
 @pytest.fixture

@@ -1,24 +1,26 @@
-"""Columns of the CSV files in a run directory: each is a field of the dataclass that a row of the file is."""
+"""Columns of the CSV files in a run directory: each is a field of the dataclass that a row of the file is.
+
+The field's name is the column's, its type says how a cell is read (``int``, a count; ``float``; ``str``; ``| None``:
+an empty cell where the value is unknown), and ``Annotated[type, unit]`` its unit. A field with a default is a column
+that may be missing: in run directories from before there was the column its value is the default. So a new column is
+one field, with a default, at the end of its dataclass.
+"""
 
 from __future__ import annotations
 
 import typing
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from types import NoneType
-from typing import Any
+from typing import Annotated, Any
 
 from simgmc.core.errors import show_value
 from simgmc.results.directory.rows import cell
 
-
-def column(unit: str = "", default: Any = MISSING) -> Any:
-    """A field of a row, and so a column of its file: called as the field, in ``unit``, read by the field's type.
-
-    A field ``| None`` may be unknown, an empty cell. A column with a ``default`` may be missing: that is what it
-    is in run directories from before there was the column. A new one therefore has a default and comes last.
-    """
-    return field(default=default, metadata={"unit": unit})
+Seconds = Annotated[float, "s"]
+"""The type of a column in seconds."""
+Bytes = Annotated[int, "bytes"]
+"""The type of a column that counts bytes."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,12 @@ class Column:
 @cache
 def columns_of(row: type) -> tuple[Column, ...]:
     """The columns that a row's dataclass declares."""
-    hints = typing.get_type_hints(row)
     found = []
+    hints = typing.get_type_hints(row, include_extras=True)
     for one in fields(row):
-        options = typing.get_args(hints[one.name]) or (hints[one.name],)
+        whole = hints[one.name]
+        hint, *units = typing.get_args(whole) if typing.get_origin(whole) is Annotated else (whole,)
+        options = typing.get_args(hint) or (hint,)
         kind = next(option for option in options if option is not NoneType)
-        found.append(Column(one.name, one.metadata.get("unit", ""), kind, NoneType in options, one.default))
+        found.append(Column(one.name, "".join(units), kind, NoneType in options, one.default))
     return tuple(found)

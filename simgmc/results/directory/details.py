@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from simgmc.results.directory.columns import column
+from simgmc.results.directory.columns import Bytes, Seconds
 
 PARTS = ("compute", "compress", "transfer", "latency", "aggregate", "wait")
 """What a worker's time is made of."""
@@ -32,12 +32,12 @@ class WorkerRow:
 
     worker: int
     gradients: int
-    compute_s: float = column("s")
-    compress_s: float = column("s")
-    transfer_s: float = column("s")
-    latency_s: float = column("s")
-    aggregate_s: float = column("s")
-    wait_s: float = column("s")
+    compute_s: Seconds
+    compress_s: Seconds
+    transfer_s: Seconds
+    latency_s: Seconds
+    aggregate_s: Seconds
+    wait_s: Seconds
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class LinkTraffic:
 
     source: str
     destination: str
-    bytes: int = column("bytes")
+    bytes: Bytes
     messages: int
     """Transfers; where a collective cuts its messages into slices, each slice counts."""
 
@@ -59,7 +59,7 @@ class StalenessRow:
     """Of a gradient: updates of the model that it was applied to since the model that it was computed at.
     Of a message: rounds that its receiver was ahead of the one that it was sent in when it was added."""
     count: int
-    of: str = column(default="gradients")
+    of: str = "gradients"
     """What has it: gradients or messages."""
 
     def __post_init__(self) -> None:

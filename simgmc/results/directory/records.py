@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 from simgmc.core.transport import Transport
-from simgmc.results.directory.columns import column
+from simgmc.results.directory.columns import Bytes, Seconds
 from simgmc.results.directory.rows import cell
 
 COLLECTIVE_KEY = "cluster.collective"
@@ -40,6 +40,11 @@ class SeriesKey:
         object.__setattr__(self, "seed", int(self.seed))
 
     @property
+    def texts(self) -> dict[str, str]:
+        """The values of all keys that tell it from others of its method and seed: the grid's, and the collective."""
+        return {**dict(self.grid), COLLECTIVE_KEY: str(self.transport)}
+
+    @property
     def words(self) -> str:
         """The series as people write it: method, transport, the grid's values, seed."""
         return ", ".join([self.method, str(self.transport), *(value for _, value in self.grid), f"seed {self.seed}"])
@@ -50,17 +55,17 @@ class Evaluation:
     """One row of ``metrics.csv``. Bytes are summed over workers and over the run so far."""
 
     round: int
-    epoch: float = column("passes over the training data")
-    sim_time_s: float = column("s")
+    epoch: Annotated[float, "passes over the training data"]
+    sim_time_s: Seconds
     """Simulated time at which the evaluated model existed; evaluating takes none."""
     train_loss: float | None
     """Mean minibatch loss since the evaluation before; unknown at round 0."""
     test_loss: float | None
     test_accuracy: float | None
     """In [0, 1]; unknown for a task that has only a loss."""
-    bytes_up: int = column("bytes")
+    bytes_up: Bytes
     """Sent by workers, onto the network."""
-    bytes_down: int = column("bytes")
+    bytes_down: Bytes
     """Received by workers, from the network."""
     rcc: float | None
     """Relative communication cost so far; unknown at round 0."""
@@ -84,25 +89,25 @@ class Breakdown:
     """
 
     rounds: int
-    sim_time_s: float = column("s")
-    compute_s: float = column("s")
-    compress_s: float = column("s")
-    transfer_s: float = column("s")
-    latency_s: float = column("s")
-    aggregate_s: float = column("s")
-    wait_s: float = column("s")
-    bytes_sent_by_workers: int = column("bytes")
-    bytes_received_by_workers: int = column("bytes")
-    bytes_into_server: int = column("bytes")
-    bytes_out_of_server: int = column("bytes")
+    sim_time_s: Seconds
+    compute_s: Seconds
+    compress_s: Seconds
+    transfer_s: Seconds
+    latency_s: Seconds
+    aggregate_s: Seconds
+    wait_s: Seconds
+    bytes_sent_by_workers: Bytes
+    bytes_received_by_workers: Bytes
+    bytes_into_server: Bytes
+    bytes_out_of_server: Bytes
     rcc: float | None
-    diverged: int | None = column(default=None)
+    diverged: int | None = None
     """The round in which training left the finite numbers or the loss grew too large, and so ended."""
-    evaluations: int | None = column(default=None)
+    evaluations: int | None = None
     """Rows that the series has in ``metrics.csv``; unknown in runs from before this was written."""
-    stopped: str | None = column(default=None)
+    stopped: str | None = None
     """Why the cluster ended it before its end, if it did: a crash, a link that is dead for good."""
-    rows: str | None = column(default=None)
+    rows: str | None = None
     """Rows that the series has in ``other_metrics.csv`` and the files of details, as ``workers.csv 8; links.csv 16``;
     unknown in runs from before this was written."""
 
