@@ -101,14 +101,14 @@ class RoundExchange:
         """A participant has everything, at a time that is now or still to come."""
         worker = self.members[participant]
         self.finished[worker] = time
-        clock = self._communication.clock
-
-        def tell(_: object) -> None:
-            self.done[worker].succeed(time)
-
+        clock, done = self._communication.clock, self.done[worker]
         if time <= clock.now:
-            tell(None)
+            done.succeed(time)
         else:
+
+            def tell(_: object) -> None:
+                done.succeed(time)
+
             clock.call_at(time, tell)
 
     def drop(self, worker: int) -> None:

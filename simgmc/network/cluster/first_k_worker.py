@@ -70,7 +70,9 @@ class FirstKWorker(WorkerProcess):
         """Compute, compress, send; unless the answer comes first and the work is over."""
         clock = self._clock
         for step in range(average):
-            category, seconds = self._own_work(work.turn, step)
+            cost = work.turn.current.costs.step(step)
+            assert isinstance(cost, Compute | Compress)
+            category, seconds = self._own_work(work.turn, step, cost)
             began = clock.now
             end = self._settings.done(self._worker, began, seconds)
             work.pieces.append((category, began, end))

@@ -17,6 +17,7 @@ from simgmc.network.conditions.crashes import Crash
 from simgmc.network.conditions.overlap import Overlap
 
 _COMPUTE, _COMPRESS, _TRANSFER, _LATENCY, _AGGREGATE, _WAIT = range(len(CATEGORIES))
+_OWN_WORK, _EXCHANGES = (Compute, Compress), (Average, Mix)
 
 
 class Stop(Exception):
@@ -71,17 +72,18 @@ class WorkerProcess:
         step = 0
         while (cost := costs.step(step)) is not None:
             began = clock.now
-            if isinstance(cost, Compute | Compress):
-                category, seconds = self._own_work(turn, step)
-                cut = self._cut(turn, step + 1) if category == _COMPUTE else None
-                if cut is not None:
-                    step += 1
-                    yield from self._overlapped(turn, step, cut, seconds)
-                else:
-                    crash = yield from self._work(turn, category, seconds)
-                    if crash is not None:
-                        return crash
-            elif isinstance(cost, Average | Mix):
+            if isinstance(cost, _OWN_WORK):
+                category, seconds = self._own_work(turn, step, cost)
+                if self._overlap is not None and category == _COMPUTE:
+                    cut = self._cut(turn, step + 1)
+                    if cut is not None:
+                        yield from self._overlapped(turn, step + 1, cut, seconds)
+                        step += 2
+                        continue
+                crash = yield from self._work(turn, category, seconds)
+                if crash is not None:
+                    return crash
+            elif isinstance(cost, _EXCHANGES):
                 exchange = self._exchange(turn, step)
                 if worker not in exchange.members:
                     return Crash(worker, began, began)  # it was gone when the others began, and is back already
@@ -111,12 +113,10 @@ class WorkerProcess:
 
     # work -----------------------------------------------------------------------------
 
-    def _own_work(self, turn: Turn, step: int) -> tuple[int, float]:
+    def _own_work(self, turn: Turn, step: int, cost: Compute | Compress) -> tuple[int, float]:
         """The category and the seconds of a step that the worker does alone."""
-        cost = turn.current.costs.step(step)
         if isinstance(cost, Compress):
             return _COMPRESS, self._settings.compression.of(cost.nbytes)
-        assert isinstance(cost, Compute)
         times = turn.current.compute.get(step)
         if times is None:
             times = self._settings.compute_times(turn.number, turn.computed, cost.gradients)
@@ -128,19 +128,20 @@ class WorkerProcess:
     def _work(self, turn: Turn, category: int, seconds: float) -> Generator[simpy.Event, object, Crash | None]:
         """Work through pauses and crashes; returns the crash that ended it, if one did."""
         clock, settings, worker = self._clock, self._settings, self._worker
+        crashes = settings.crashes
         while True:
             began = clock.now
             end = settings.done(worker, began, seconds)
-            crash = settings.crashes.during(worker, began, end)
+            crash = crashes.during(worker, began, end) if crashes.workers else None
             if crash is None:
                 yield clock.until(end)
                 self._worked(turn, category, began, clock.now)
                 return None
             if crash.at > began:
                 yield clock.until(crash.at)
-            if settings.crashes.policy == "stop":
+            if crashes.policy == "stop":
                 raise Stop(f"worker{worker} crashed at t = {crash.at:.9g} s")
-            if settings.crashes.policy == "without" or crash.back is None:
+            if crashes.policy == "without" or crash.back is None:
                 return crash
             yield clock.until(crash.back)
             turn.spent[_WAIT] += clock.now - began
@@ -206,10 +207,9 @@ class WorkerProcess:
 
     def _cut(self, turn: Turn, step: int) -> Average | None:
         """The average that is this step, where its message is sent in buckets while the gradient before is computed."""
-        if self._overlap is None or len(self._settings.workers) == 1:
-            return None
         cost = turn.current.costs.step(step)
-        return cost if isinstance(cost, Average) and not cost.background else None
+        several = len(self._settings.workers) > 1
+        return cost if several and isinstance(cost, Average) and not cost.background else None
 
     def _overlapped(
         self, turn: Turn, step: int, average: Average, seconds: float
