@@ -1,94 +1,33 @@
-"""Work on the rows of a stacked tensor: one row, one task, on a pool of threads.
-
-Every row is computed by the same single-threaded code whatever the size of the
-pool, so the results never depend on it.
-"""
+"""Work on the rows of a stacked tensor: one row, one task."""
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-import os
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from simgmc.compression.threads import Pool, usable_cores
 from simgmc.core.errors import DivergenceError, SimgmcError
 
 T = TypeVar("T")
 
-_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-_pool: ThreadPoolExecutor | None = None
-_lock = threading.Lock()
+POOL = Pool(usable_cores())
+"""What rows are spread over; whoever runs a training says how many threads it has."""
 _local = threading.local()
 
 
-def set_threads(threads: int) -> None:
-    """Size of the pool that rows are spread over (default: the cores this process may use)."""
-    global _threads, _pool
-    if threads < 1:
-        raise SimgmcError(f"compression threads: {threads} is not a number of threads, at least 1 is needed")
-    with _lock:
-        _threads = threads
-        if _pool is not None:
-            _pool.shutdown(wait=True)
-            _pool = None
-
-
 def for_each_row(task: Callable[[int], T], rows: int, device: torch.device | None = None) -> list[T]:
-    """``[task(0), ..., task(rows - 1)]``, computed on the pool.
+    """``[task(0), ..., task(rows - 1)]``, spread over the threads of :data:`POOL`.
 
-    The calling thread takes its share; everyone takes the next row that nobody has
-    begun. A single row, a call from inside one of the pool's own tasks, and rows that
-    live on a ``device`` other than the CPU are computed by the calling thread alone. Of
-    several errors the one of the lowest row is raised.
+    Rows that live on a ``device`` other than the CPU are computed by the calling thread.
     """
-    global _pool
-    alone = rows <= 1 or _threads == 1 or getattr(_local, "inside", False)
-    if alone or (device is not None and device.type != "cpu"):
+    if device is not None and device.type != "cpu":
         return [task(row) for row in range(rows)]
-    with _lock:
-        if _pool is None:
-            _pool = ThreadPoolExecutor(_threads - 1, thread_name_prefix="compression", initializer=_mark)
-        pool = _pool
-    results: dict[int, T] = {}
-    errors: dict[int, Exception] = {}
-    next_row = itertools.count()  # its steps are atomic
-
-    def work() -> None:
-        while (row := next(next_row)) < rows:
-            try:
-                results[row] = task(row)
-            except Exception as error:  # raised below, by the calling thread
-                errors[row] = error
-
-    others = [pool.submit(work) for _ in range(min(_threads, rows) - 1)]
-    work()
-    for other in others:
-        if not other.cancel():
-            other.result()
-    if errors:
-        raise errors[min(errors)]
-    return [results[row] for row in range(rows)]
-
-
-@contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """As long as it lasts, rows are computed by the thread that calls."""
-    before, _local.inside = getattr(_local, "inside", False), True
-    try:
-        yield
-    finally:
-        _local.inside = before
-
-
-def _mark() -> None:
-    _local.inside = True
+    return POOL.map(task, rows)
 
 
 def scratch(name: str, size: int, dtype: np.dtype | type) -> np.ndarray:

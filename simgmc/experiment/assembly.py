@@ -14,7 +14,8 @@ from torch import nn
 from simgmc.algorithms import ALGORITHMS
 from simgmc.algorithms.worker import Algorithm
 from simgmc.compression import build as build_compressor
-from simgmc.compression.rows import set_threads
+from simgmc.compression import rows
+from simgmc.compression.threads import usable_cores
 from simgmc.core.errors import SimgmcError, out_of_memory, show_value
 from simgmc.core.imports import guarded
 from simgmc.costs.steps import Participation
@@ -27,7 +28,6 @@ from simgmc.training.schedules import Schedule
 from simgmc.training.stacked import StackedTrainer
 from simgmc.workloads.classification import ClassificationWorkload
 from simgmc.workloads.data.catalogue import Dataset, load_dataset
-from simgmc.workloads.gradients.engine import usable_cores
 from simgmc.workloads.memory import require_model_memory
 from simgmc.workloads.models.catalogue import build_model, ready, seeded
 from simgmc.workloads.partitions.catalogue import partition
@@ -82,7 +82,7 @@ class WorkloadFactory:
     def use_threads(self, threads: int) -> None:
         """Build on so many from now on; compressors use them too."""
         self.threads = threads
-        set_threads(threads)
+        rows.POOL.threads = threads
 
     def __call__(self, scenario: Scenario, seed: int) -> Workload:
         """The workload of one training."""

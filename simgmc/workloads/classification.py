@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from simgmc.compression.rows import on_device
+from simgmc.compression.threads import usable_cores
 from simgmc.core.errors import SimgmcError
 from simgmc.core.imports import guarded
 from simgmc.core.layout import Layout
@@ -26,7 +27,6 @@ from simgmc.workloads.gradients.engine import (
     ReplicaEngine,
     cross_entropy,
     own_generator,
-    usable_cores,
 )
 from simgmc.workloads.gradients.precision import autocast, check_precision, kernels
 from simgmc.workloads.gradients.rehearsal import LiveTensors, PassMemory

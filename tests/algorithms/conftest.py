@@ -10,9 +10,9 @@ from simgmc.compression import rows
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread():
-    before = torch.get_num_threads(), rows._threads
+    before = torch.get_num_threads(), rows.POOL.threads
     torch.set_num_threads(1)
-    rows.set_threads(1)
+    rows.POOL.threads = 1
     yield
     torch.set_num_threads(before[0])
-    rows.set_threads(before[1])
+    rows.POOL.threads = before[1]

@@ -217,9 +217,9 @@ def test_mixing_gives_the_same_bits_on_any_number_of_threads():
     workload, ring = Quadratic(workers=8, shapes=((63, 17),)), graph("ring", 8)
     ends = []
     for threads in (1, 3):
-        rows.set_threads(threads)
+        rows.POOL.threads = threads
         ends.append(run.__wrapped__(DmSGD(), rounds=20, workload=workload, mixing=ring).end["params"])
-    rows.set_threads(1)
+    rows.POOL.threads = 1
     assert torch.equal(*ends)
 
 

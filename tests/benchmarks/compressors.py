@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from simgmc.compression import build
-from simgmc.compression.rows import set_threads
+from simgmc.compression.rows import POOL
 from simgmc.compression.wire.indices import INDEX_FORMATS, size
 from simgmc.core.layout import Layout
 from simgmc.core.randomness import Randomness
@@ -176,7 +176,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.threads:
-        set_threads(arguments.threads)
+        POOL.threads = arguments.threads
     if "cost" in arguments.tables:
         cost(arguments.sizes, arguments.repeats, arguments.device)
     if "wire" in arguments.tables:

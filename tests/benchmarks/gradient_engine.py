@@ -28,9 +28,10 @@ import time
 import numpy as np
 import torch
 
+from simgmc.compression.threads import usable_cores
 from simgmc.workloads.classification import ClassificationWorkload
 from simgmc.workloads.data.catalogue import Dataset
-from simgmc.workloads.gradients.engine import cross_entropy, usable_cores
+from simgmc.workloads.gradients.engine import cross_entropy
 from simgmc.workloads.gradients.precision import PRECISIONS, autocast
 from simgmc.workloads.models.catalogue import build_model
 from simgmc.workloads.partitions.catalogue import partition

@@ -61,13 +61,14 @@ def measure(content: dict) -> None:
     import torch
     from rich.console import Console
 
+    from simgmc.compression.threads import usable_cores
     from simgmc.experiment import run as running
     from simgmc.experiment.assembly import Given
     from simgmc.experiment.preflight import trial
     from simgmc.scenario import ScenarioFile
     from simgmc.workloads.classification import ClassificationWorkload
     from simgmc.workloads.data.catalogue import Dataset
-    from simgmc.workloads.gradients.engine import cross_entropy, usable_cores
+    from simgmc.workloads.gradients.engine import cross_entropy
     from simgmc.workloads.models.catalogue import build_model
 
     workload = content["workload"]

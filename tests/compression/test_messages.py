@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 
 from simgmc.compression import COMPRESSORS, build
-from simgmc.compression.rows import set_threads
+from simgmc.compression.rows import POOL
 from simgmc.compression.sparsification.message import SparseMessage
 from simgmc.core.errors import SimgmcError
 from simgmc.core.randomness import Randomness
@@ -92,10 +92,10 @@ def test_results_do_not_depend_on_the_number_of_threads(case):
     vector = gaussian(7, LAYOUT.d, seed=9)
     outcomes = []
     for threads in (1, 2, 4):
-        set_threads(threads)
+        POOL.threads = threads
         message = compressor(case)(vector, randomness())
         outcomes.append((message.dense(), message.mean().dense(), message.nbytes, message.encode(3)))
-    set_threads(2)
+    POOL.threads = 2
     for dense, mean, nbytes, payload in outcomes[1:]:
         assert torch.equal(dense, outcomes[0][0]) and torch.equal(mean, outcomes[0][1])
         assert np.array_equal(nbytes, outcomes[0][2]) and payload == outcomes[0][3]

@@ -8,17 +8,16 @@ and no time goes into forking and joining around every small operation.
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from simgmc.compression import threads
+from simgmc.compression.threads import one_intraop_thread
 from simgmc.workloads.gradients.precision import autocast, kernels
 from simgmc.workloads.gradients.replicas import ParameterSet, Replicas
 
@@ -47,55 +46,19 @@ def cross_entropy(logits: Tensor, labels: Tensor, reduction: str = "mean") -> Te
     return F.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction=reduction)
 
 
-def usable_cores() -> int:
-    """Cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def one_intraop_thread() -> None:
-    """Let every torch operation run in the thread that calls it."""
-    if torch.get_num_threads() != 1:
-        torch.set_num_threads(1)
-
-
 def own_generator(device: torch.device):
     """A context after which torch's default generators are as they were."""
     return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
-class Pool:
-    """Threads that share tasks; the calling thread is one of them."""
+class Pool(threads.Pool):
+    """Threads that compute gradients."""
 
     def __init__(self, threads: int):
-        self.threads = threads
-        self._others = (
-            ThreadPoolExecutor(threads - 1, "gradient", initializer=one_intraop_thread) if threads > 1 else None
-        )
+        super().__init__(threads)
         # glibc returns freed memory to the system, and faults it in again page by page, above twice
         # the largest block freed so far: with this one it keeps what the next pass needs
         torch.empty(31 * 2**20, dtype=torch.uint8)
-
-    def map(self, task: Callable[[int], None], count: int) -> None:
-        """Do ``task(0)`` .. ``task(count - 1)``, each in some thread."""
-        waiting = deque(range(count))
-
-        def work() -> None:
-            while waiting:
-                try:
-                    number = waiting.popleft()
-                except IndexError:  # another thread took the last one
-                    return
-                task(number)
-
-        others = min(self.threads, count) - 1
-        running = [self._others.submit(work) for _ in range(others)] if others > 0 else []
-        try:
-            work()
-        finally:
-            for future in running:
-                future.result()
 
 
 class ReplicaEngine:

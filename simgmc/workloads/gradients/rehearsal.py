@@ -20,7 +20,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from simgmc.compression.rows import alone
+from simgmc.compression.threads import alone
 from simgmc.core.errors import DivergenceError
 from simgmc.core.heap import give_back
 from simgmc.core.layout import Layout

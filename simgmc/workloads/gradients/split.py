@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from simgmc.compression.threads import one_intraop_thread
 from simgmc.core.layout import Layout
-from simgmc.workloads.gradients.engine import Batch, Pool, one_intraop_thread
+from simgmc.workloads.gradients.engine import Batch, Pool
 
 ELEMENTWISE = (
     nn.Identity,

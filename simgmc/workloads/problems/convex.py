@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from simgmc.compression.rows import on_device
+from simgmc.compression.threads import one_intraop_thread
 from simgmc.core.errors import SimgmcError
 from simgmc.core.layout import Layout
 from simgmc.workloads.data.catalogue import Dataset
 from simgmc.workloads.data.minibatches import Minibatches
-from simgmc.workloads.gradients.engine import one_intraop_thread
 from simgmc.workloads.workload import Evaluation, PassBytes
 
 ACCURACY = 1e-13
