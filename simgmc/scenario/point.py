@@ -97,7 +97,7 @@ class Scenario(Table):
             algorithm = ALGORITHMS[method.algorithm]
             self._check_left_out(index, method)
             if algorithm.asynchronous:
-                self._check_clocked(index, method)
+                self._check_asynchronous(index, method)
             elif algorithm.mixing == "none":
                 self._check_carried(method)
             else:
@@ -195,7 +195,7 @@ class Scenario(Table):
         except SimgmcError as error:
             raise mistake(f"does not fit method {method.name!r}: {error}", *place, value=plain(table)) from None
 
-    def _check_clocked(self, index: int, method: Method) -> None:
+    def _check_asynchronous(self, index: int, method: Method) -> None:
         """Workers of such a method talk to the server, or to their neighbours, there and back."""
         algorithm, workers = ALGORITHMS[method.algorithm], self.workload.workers
         if algorithm.finite_sum and not isinstance(self.workload, ProblemWorkload):

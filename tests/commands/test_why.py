@@ -53,7 +53,7 @@ def test_auto_says_what_it_picked(tmp_path):
     assert sum(one.chosen.values()) == 4
 
 
-CLOCKED = {
+ASYNCHRONOUS = {
     "Swarm": {"name": "Swarm", "algorithm": "swarm-sgd"},
     "Gossip": {"name": "Gossip", "algorithm": "d-psgd"},
     "OSGP": {"name": "OSGP", "algorithm": "osgp"},
@@ -82,7 +82,7 @@ SLOW = ("cluster.hosts", {"worker0": {"slowdown": 20.0}})
 )
 def test_what_bound_gossip_and_what_the_clock_drives_is_named(tmp_path, name, settings, on, bound_by):
     (one,) = explanations(
-        tmp_path, ("methods", [CLOCKED[name]]), ("report.baseline", name), ("gossip", {"graph": "ring"}), *settings
+        tmp_path, ("methods", [ASYNCHRONOUS[name]]), ("report.baseline", name), ("gossip", {"graph": "ring"}), *settings
     )
     assert one.on == on
     assert re.fullmatch(bound_by, one.bound_by), one.bound_by
