@@ -75,8 +75,8 @@ def _computed(scenario: Scenario, number: int) -> str:
 
 
 def _shares(points: list[GridPoint], method: Method) -> list[list[GridPoint]]:
-    """Points at which a method computes the same: those on whose clusters it can be replayed, and each
-    cluster for itself where it cannot. Of points that it has the same series for the first."""
+    """Points at which a method computes the same: all on whose clusters it can be replayed are one share, and each
+    cluster on which it cannot is one. Several points can have the same series: then the first of them is in a share."""
     own = list({series_key(point, method, 0): point for point in reversed(points)}.values())[::-1]
     shares: dict[str | None, list[GridPoint]] = {}
     for point in own:

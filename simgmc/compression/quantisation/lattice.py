@@ -31,8 +31,7 @@ class Lattice:
 
     ``dither`` shifts the lattice by a random vector that the shared seed gives to all.
     The message's own numbers are the lattice points nearest to x (what every receiver
-    without a wrap-around gets); a receiver decodes with :meth:`LatticeValues.at`, or
-    :meth:`received` where it was given the numbers.
+    without a wrap-around gets); what a receiver makes of them gives :meth:`received`.
     """
 
     side: float
@@ -84,22 +83,12 @@ class LatticeValues(Values):
 
     @cached_property
     def flat(self) -> Tensor:
-        return decode(self.colours, self.reference, self.side, self.bits, self._shifts)
+        return decode(self.colours, self.reference, self.side, self.bits, self.shifts)
 
     @property
-    def _shifts(self) -> Tensor | None:
+    def shifts(self) -> Tensor | None:
+        """(total,): the lattice's shift at each number; None without one."""
         return None if self.shift is None else self.shift.repeat(len(self.offsets) - 1)
-
-    def at(self, reference: Tensor) -> LatticeValues:
-        """The same colours decoded at another reference, ``(..., d)`` (a leading 1 serves all rows)."""
-        rows = len(self.offsets) - 1
-        reference = reference.reshape(-1, len(self.colours) // rows).expand(rows, -1)
-        return LatticeValues(self.colours, self.offsets, self.side, self.bits, reference.reshape(-1), self.shift)
-
-    def wrapped(self, reference: Tensor) -> np.ndarray:
-        """(rows,) int64: coordinates that decode to another lattice point at this reference than here."""
-        wrong = self.at(reference).flat != self.flat
-        return wrong.view(len(self.offsets) - 1, -1).sum(1).cpu().numpy()
 
     @property
     def wire(self) -> str:
