@@ -2,6 +2,7 @@
 
 ``ALGORITHMS`` maps the name used in scenario files to the class. Nothing here
 imports torch: programs only do arithmetic on the tensors they are given.
+May import compression, costs and core.
 """
 
 from simgmc.algorithms import (

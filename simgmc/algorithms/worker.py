@@ -33,7 +33,7 @@ class Worker:
     params: Vector
     """Tensor ``(..., d)``: the model, in one flat vector."""
     lr: float
-    """Learning rate of this step: until the first gradient that of the round's start, then that of the last gradient."""
+    """Learning rate of this step: that of the last gradient, or of the round's start before its first."""
     previous_lr: float
     """Learning rate of the last step before this round (of this round's start, in the first)."""
     gradients_left: float

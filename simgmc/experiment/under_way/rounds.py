@@ -146,8 +146,7 @@ class RoundsUnderWay:
         """
         from simgmc.training.saved_state import from_arrays  # loads torch
 
-        found = None if self._checkpoints is None else self._checkpoints.load()
-        if found is None:
+        if self._checkpoints is None or (found := self._checkpoints.load()) is None:
             return 0
         arrays, plain = found
         state = from_arrays(arrays, plain["state"], self._trainer.workload.device)
@@ -162,7 +161,7 @@ class RoundsUnderWay:
         self.outcome.rcc = self._communication.ratio
         return len(self._log)
 
-    def save(self) -> None:
+    def save(self, checkpoints: Checkpoints) -> None:
         """Write a checkpoint after a round: its evaluation is in it, where one was due.
 
         The simulated cluster is not saved: it is given the costs of the finished rounds again and
@@ -178,7 +177,7 @@ class RoundsUnderWay:
             "losses": self._losses,
         }
         arrays, plain = to_arrays(state)
-        self._checkpoints.save(arrays, {"at": f"round {len(self._log)}", "state": plain})
+        checkpoints.save(arrays, {"at": f"round {len(self._log)}", "state": plain})
 
     def rounds(self) -> Iterator[Round]:
         """The costs of every round, computed when they are asked for; first those of finished ones.
@@ -253,7 +252,7 @@ class RoundsUnderWay:
 
     def _keep(self) -> None:
         if self._checkpoints is not None and (self._interruption.asked or self._checkpoints.due()):
-            self.save()
+            self.save(self._checkpoints)
         self._holes.look()
         self._interruption.obey()
 
