@@ -24,7 +24,6 @@ from simgmc.mixing import everybody
 from simgmc.scenario import Scenario
 from simgmc.scenario.workload import DataWorkload, ProblemWorkload
 from simgmc.training.per_worker import PerWorkerTrainer
-from simgmc.training.schedules import Schedule
 from simgmc.training.stacked import StackedTrainer
 from simgmc.workloads.classification import ClassificationWorkload
 from simgmc.workloads.data.catalogue import Dataset, load_dataset
@@ -187,8 +186,7 @@ def learning_rate(training: Training, workload: Workload) -> Callable[[float], f
     """The method's learning rate as a function of the epoch."""
     scenario, method = training.scenario, training.method
     optimizer = scenario.optimizer
-    stated = method.schedule or optimizer.schedule
-    schedule = Schedule(**{**dict(stated), "milestones": tuple(stated.milestones)}).stretched(method.epoch_multiplier)
+    schedule = (method.schedule or optimizer.schedule).stretched(method.epoch_multiplier)
     base = optimizer.learning_rate if method.learning_rate is None else method.learning_rate
     per_epoch = workload.batches_per_epoch
     epochs = method.epochs(scenario.workload) or method.gradients(scenario.workload, per_epoch)[0] / per_epoch

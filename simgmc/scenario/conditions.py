@@ -8,9 +8,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, create_model
 
 from simgmc.core.declared import Declared, Tables
 from simgmc.core.errors import SimgmcError
-from simgmc.core.registry import REQUIRED
+from simgmc.core.registry import REQUIRED, OptionError
 from simgmc.scenario.components import option_type
-from simgmc.scenario.tables import Table
+from simgmc.scenario.tables import Table, mistake
 
 
 def declared_table(kind: type[Declared]) -> Any:
@@ -27,6 +27,8 @@ def declared_table(kind: type[Declared]) -> Any:
         read = table.model_validate(value)
         try:
             return kind(**{name: getattr(read, name) for name in keys})
+        except OptionError as error:
+            raise mistake(error.problem, error.key, value=error.value) from None
         except SimgmcError as error:
             raise ValueError(str(error)) from None
 

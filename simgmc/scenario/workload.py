@@ -15,9 +15,11 @@ from simgmc.compression import COMPRESSORS
 from simgmc.core.errors import SimgmcError, suggestion
 from simgmc.core.registry import REQUIRED
 from simgmc.scenario.components import Component, PositiveReal, Real, component, option_type, plain
+from simgmc.scenario.conditions import declared_table
 from simgmc.scenario.gossip import Gossip
 from simgmc.scenario.quantities import DURATION, DurationOrRate, parse_positive_duration
 from simgmc.scenario.tables import Table, mistake
+from simgmc.training.schedules import LearningRateSchedule
 from simgmc.workloads.data.catalogue import DATASETS
 from simgmc.workloads.models.catalogue import MODELS, check_model
 from simgmc.workloads.partitions.catalogue import PARTITIONS
@@ -186,29 +188,8 @@ def workload_table(value: Any) -> Any:
     return ProblemWorkload.model_validate(value)
 
 
-class Schedule(Table):
-    """How the learning rate changes; see :class:`simgmc.training.schedules.Schedule`."""
-
-    kind: Literal["constant", "cosine", "multi-step", "polynomial"] = "constant"
-    milestones: list[PositiveReal] = []
-    gamma: Annotated[PositiveReal, Field(le=1000)] = 0.1
-    power: Annotated[PositiveReal, Field(le=1000)] = 1.0
-    per: Literal["epoch", "round"] = "epoch"
-    warmup_epochs: Annotated[Real, Field(ge=0)] = 0.0
-    warmup_from: Annotated[Real, Field(ge=0, le=1)] = 0.1
-
-    @model_validator(mode="after")
-    def _milestones(self) -> Schedule:
-        if (self.kind == "multi-step") != bool(self.milestones):
-            raise mistake(
-                "multi-step needs milestones, in epochs, and no other kind takes them",
-                "milestones",
-                value=self.milestones,
-            )
-        return self
-
-
-ScheduleOrKind = Annotated[Schedule, BeforeValidator(lambda v: {"kind": v} if isinstance(v, str) else v)]
+_SCHEDULE = declared_table(LearningRateSchedule)
+ScheduleOrKind = Annotated[_SCHEDULE, BeforeValidator(lambda v: {"kind": v} if isinstance(v, str) else v)]
 """A schedule, or the name of its kind where that says all."""
 
 
@@ -218,7 +199,7 @@ class Optimizer(Table):
     learning_rate: Annotated[PositiveReal, Field(le=1e30)]
     momentum: Annotated[Real, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[Real, Field(ge=0, le=1000)] = 0.0
-    schedule: ScheduleOrKind = {}
+    schedule: ScheduleOrKind = LearningRateSchedule()
 
 
 COMPRESSOR = component(COMPRESSORS)

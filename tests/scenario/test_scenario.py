@@ -66,7 +66,7 @@ def test_the_resolved_scenario_is_a_scenario_that_resolves_to_itself(path):
         ("workload.partition.alpha", -1, "workload.partition.alpha = -1: must be a number above 0"),
         ("optimizer.momentum", 1.0, "optimizer.momentum = 1.0"),
         ("optimizer.learning_rate", float("nan"), "optimizer.learning_rate = nan"),
-        ("optimizer.schedule", "cosin", "'cosine'"),
+        ("optimizer.schedule", "cosin", 'did you mean "cosine"?'),
         ("optimizer.schedule", {"kind": "multi-step"}, "milestones"),
         ("methods.GMC.algorithm", "gmcc", 'did you mean "gmc"?'),
         ("methods.GMC.compressor", "top_k", 'did you mean "top-k"?'),

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 
 from simgmc.core.errors import SimgmcError
-from simgmc.training.schedules import Schedule
+from simgmc.training.schedules import LearningRateSchedule
 from simgmc.workloads.data.published_files import data_directory
 
 
-def test_a_rate_that_overflows_is_infinite_not_an_error():
-    assert Schedule("multi-step", (1.0, 2.0), 1e308).factor(3.0, 4.0) == math.inf
-    assert Schedule("multi-step", (1.0, 2.0), 0.5).factor(3.0, 4.0) == 0.25
+def test_the_rate_after_as_many_and_as_large_steps_as_there_may_be_is_finite():
+    steps = LearningRateSchedule("multi-step", tuple(n / 100 for n in range(1, 101)), 1000.0)
+    assert steps.factor(3.0, 4.0) == pytest.approx(1e300)
+    assert LearningRateSchedule("multi-step", (1.0, 2.0), 0.5).factor(3.0, 4.0) == 0.25
 
 
 def test_the_home_of_an_unknown_user_is_refused():
