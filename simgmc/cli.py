@@ -290,7 +290,7 @@ def check(scenario: str, settings: Settings, seeds: tuple[int, ...]) -> None:
     """Validate a scenario and print it with every default written out; run nothing."""
     file = _read(scenario, settings, seeds)
     from simgmc.experiment.header import gossip_lines  # loads the whole network
-    from simgmc.experiment.preflight.checks import check_counts, late_milestones
+    from simgmc.experiment.preflight.checks import check_counts, notes
 
     check_counts(file)
     click.echo(output.escaped(file.resolved(), sys.stdout.encoding), nl=False)
@@ -300,8 +300,8 @@ def check(scenario: str, settings: Settings, seeds: tuple[int, ...]) -> None:
     )
     for gossip in gossip_lines(file.points[0].scenario, spectral_gap=False):
         click.echo(output.escaped(f"# gossip: {gossip}", sys.stdout.encoding))
-    for late in late_milestones(file):
-        click.echo(f"# note: {late}")
+    for note in notes(file):
+        click.echo(output.escaped(f"# note: {note}", sys.stdout.encoding))
 
 
 @main.command(short_help="Check the network simulation against reference files.")

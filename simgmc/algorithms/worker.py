@@ -110,7 +110,7 @@ class Worker:
 
     def steps_left(self, steps: int) -> int:
         """So many local steps of a round, or as many of them as the training still has: its last round is cut short."""
-        return int(min(steps, self.gradients_left))
+        return int(min(steps, self.gradients_left)) if self.gradients_left > 0 else steps
 
     def zeros(self) -> Vector:
         """A zero vector like the parameters: where every residual and momentum starts."""

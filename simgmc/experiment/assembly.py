@@ -152,6 +152,7 @@ def build_stacked_trainer(training: Training, workload: Workload, participation:
         training.seed,
         scenario.mixing(method) if workload.workers == scenario.workload.workers else everybody(workload.workers),
         participation,
+        training.milestones(workload.batches_per_epoch).gradients,
     )
 
 
@@ -189,7 +190,7 @@ def learning_rate(training: Training, workload: Workload) -> Callable[[float], f
     schedule = (method.schedule or optimizer.schedule).stretched(method.epoch_multiplier)
     base = optimizer.learning_rate if method.learning_rate is None else method.learning_rate
     per_epoch = workload.batches_per_epoch
-    epochs = method.epochs(scenario.workload) or method.gradients(scenario.workload, per_epoch)[0] / per_epoch
+    epochs = method.epochs(scenario.workload) or method.gradients(scenario.workload, per_epoch) / per_epoch
     return lambda epoch: base * schedule.factor(epoch, epochs)
 
 

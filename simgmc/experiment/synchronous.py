@@ -135,19 +135,20 @@ class SynchronousTraining(Training):
     sends_first_alone = True
 
     def predict(self, noise: Workload) -> list[CostPrediction]:
-        trainer = self.trainer(noise)
+        trainer, milestones = self.trainer(noise), self.milestones(noise.batches_per_epoch)
         rounds: list[RoundCosts] = []
-        gradients = 0.0
+        gradients, whole = 0.0, False
         try:
-            while len(rounds) < PREDICTED:
+            while len(rounds) < PREDICTED and not whole:
                 rounds.append(trainer.next_round().with_everybody())
                 gradients = trainer.gradients / len(rounds)
+                whole = milestones.over(len(rounds), trainer.gradients)
         except DivergenceError as error:  # at a huge rate noise diverges, too; what went before was sent
             if not rounds:
                 raise SimgmcError(f"methods.{self.method.name}: {error}") from None
-        total = self.milestones(noise.batches_per_epoch).total(gradients)
+        total = len(rounds) if whole else milestones.total(gradients)
         # The first round of a method with memory differs from the steady state.
-        steady = rounds[len(rounds) // 2 :]
+        steady = rounds if whole else rounds[len(rounds) // 2 :]
         sparse = any(isinstance(step, Average) and not step.summable for costs in steady for step in costs)
         predictions = []
         for point in self.points:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 import math
 import re
 from typing import Annotated, Any, Literal
@@ -227,16 +226,16 @@ class Method(Table):
         """The length of the method's training in epochs, where the workload's is stated in epochs."""
         return workload.epochs and workload.epochs * self.epoch_multiplier
 
-    def gradients(self, workload: Workload, per_epoch: float) -> tuple[int, int]:
-        """Gradients of a worker in the method's training, ``per_epoch`` of them being a pass over the data, and those
-        before its last round. Where the clock drives it a round is a gradient."""
-        algorithm = self._algorithm()
-        of = (lambda rounds, _: rounds) if algorithm.asynchronous else algorithm.gradients
-        rounds = self.rounds(workload)
+    def gradients(self, workload: Workload, per_epoch: float) -> int:
+        """Gradients of each worker in the method's training, ``per_epoch`` of them being a pass over the data.
+
+        Where the length is stated in epochs all methods have the same. Where the clock drives the training a
+        round is a gradient.
+        """
+        rounds, algorithm = self.rounds(workload), self._algorithm()
         if rounds is None:
-            total = max(1, round(self.epochs(workload) * per_epoch))
-            rounds = bisect.bisect_left(range(total), total, key=lambda number: of(number, per_epoch))
-        return of(rounds, per_epoch), of(rounds - 1, per_epoch)
+            return max(1, round(self.epochs(workload) * per_epoch))
+        return rounds if algorithm.asynchronous else algorithm.gradients(rounds, per_epoch)
 
     def parameters(self) -> dict[str, Any]:
         """The algorithm's own parameters (momentum is filled in from the optimizer)."""

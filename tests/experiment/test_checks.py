@@ -12,7 +12,7 @@ from simgmc.cli import main
 from simgmc.core.errors import SimgmcError
 from simgmc.experiment import run as running
 from simgmc.experiment.plan import trainings
-from simgmc.experiment.preflight.checks import check_counts, late_milestones, parameters
+from simgmc.experiment.preflight.checks import check_counts, late_milestones, notes, parameters
 from simgmc.scenario import ScenarioFile
 from tests.small_runs import SMALL
 
@@ -118,11 +118,12 @@ def test_local_steps_count_towards_the_epochs_of_a_training_stated_in_rounds():
     )
 
 
-def test_a_milestone_within_the_last_round_comes_too_late():
-    assert milestones(5, epochs=10, Local={**LOCAL, "period": 50}) == []
-    (found,) = milestones(5, 6, epochs=10, Local={**LOCAL, "period": 50})
+def test_a_milestone_after_the_last_step_comes_too_late():
+    """Each local step has the rate of its own epoch, so a long round hides no milestone."""
+    assert milestones(5, 9, epochs=10, Local={**LOCAL, "period": 50}) == []
+    (found,) = milestones(5, 10, epochs=10, Local={**LOCAL, "period": 50})
     assert found.startswith(
-        "optimizer.schedule.milestones: 6 past the end of training (10 epochs, the last rate is that of epoch 5)"
+        "optimizer.schedule.milestones: 10 past the end of training (10 epochs, the last rate is that of epoch 9)"
     )
 
 
@@ -143,17 +144,52 @@ def test_a_methods_own_length_and_schedule_decide_over_its_milestones():
 
 
 @pytest.mark.parametrize(("period", "per_epoch", "epochs"), [(1, 10.0, 3), (4, 9.6, 2.5), (7, 3.2, 4), (50, 10.0, 10)])
-def test_the_last_round_begins_where_a_training_begins_it(period, per_epoch, epochs):
+def test_a_training_stated_in_epochs_has_the_same_gradients_whatever_its_rounds(period, per_epoch, epochs):
     content = {**BASE, "methods": [{**LOCAL, "period": period, "name": "L"}], "report": {"baseline": "L"}}
     content["workload"] = {
         **{key: value for key, value in BASE["workload"].items() if key != "rounds"},
         "epochs": epochs,
     }
     (training,) = trainings(ScenarioFile(content, "small.toml", [("seeds", [1])]).points)
-    when, gradients, rounds = training.milestones(per_epoch), [0], 0
-    while not when.over(rounds, gradients[-1]):
-        rounds, gradients = rounds + 1, [*gradients, gradients[-1] + period]
-    assert training.method.gradients(training.scenario.workload, per_epoch) == (gradients[-1], gradients[-2])
+    when, gradients, rounds = training.milestones(per_epoch), 0, 0
+    while not when.over(rounds, gradients):
+        rounds, gradients = rounds + 1, gradients + min(period, int(when.gradients) - gradients)
+    assert gradients == round(epochs * per_epoch) == training.method.gradients(training.scenario.workload, per_epoch)
+    assert rounds == when.total(period)
+
+
+def noted(*settings, methods, **workload):
+    """Notes on these methods, each {algorithm: options}, with 10 minibatches a pass over the data."""
+    kept = {key: value for key, value in BASE["workload"].items() if key not in ("rounds", "epochs")}
+    named = [{"name": name, **options} for name, options in methods.items()]
+    content = {**BASE, "workload": kept | workload, "methods": named, "report": {"baseline": [*methods][0]}}
+    return notes(ScenarioFile(content, "small.toml", settings), 10.0)
+
+
+def test_a_schedule_that_stays_constant_is_said():
+    cosine = ("optimizer.schedule", "cosine")
+    (found,) = noted(cosine, methods={"A": {"algorithm": "dmsgd"}}, epochs=1)
+    assert found.startswith("optimizer.schedule = cosine: the rate changes between epochs, and training has 1 of them")
+    assert "it stays constant" in found
+    (found,) = noted(cosine, methods={"A": {"algorithm": "dmsgd"}}, rounds=9)
+    assert "0.9 of them" in found
+    assert not noted(cosine, methods={"A": {"algorithm": "dmsgd"}}, epochs=2)
+    assert not noted(
+        ("optimizer.schedule", {"kind": "cosine", "per": "round"}), methods={"A": {"algorithm": "dmsgd"}}, epochs=1
+    )
+
+
+def test_rounds_of_unequal_length_are_said():
+    (found,) = noted(methods={"A": {"algorithm": "dmsgd"}, "L": LOCAL}, rounds=20)
+    assert "(A: 20; L: 100)" in found
+    assert not noted(methods={"A": {"algorithm": "dmsgd"}, "L": LOCAL}, epochs=2)
+
+
+def test_methods_without_use_for_the_shared_momentum_are_said():
+    quiet = {"algorithm": "async-sgd"}
+    (found,) = noted(("optimizer.momentum", 0.5), methods={"A": {"algorithm": "dmsgd"}, "B": quiet}, epochs=2)
+    assert found == "optimizer.momentum = 0.5 is not used by B"
+    assert not noted(("optimizer.momentum", 0), methods={"B": quiet}, epochs=2)
 
 
 def test_check_says_all_of_this(tmp_path):

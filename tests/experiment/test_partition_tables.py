@@ -113,4 +113,9 @@ def test_overwriting_a_run_removes_every_table_of_it(tmp_path):
     for name in ("participation.csv", "workers.csv", "partition.csv"):
         (directory.path / name).write_text("left from before\n")
     create(tmp_path / "run", "x", overwrite=True)
-    assert sorted(file.name for file in directory.path.iterdir()) == [".pictures", "breakdown.csv", "metrics.csv", "scenario.toml"]
+    assert sorted(file.name for file in directory.path.iterdir()) == [
+        ".pictures",
+        "breakdown.csv",
+        "metrics.csv",
+        "scenario.toml",
+    ]

@@ -60,6 +60,72 @@ def parameters(scenario: Scenario) -> int | None:
     return sum(one.numel() for one in model.parameters())
 
 
+def notes(file: ScenarioFile, batches_per_epoch: float | None = None) -> list[str]:
+    """A line on everything in a scenario that will have no effect, or another one than it seems.
+
+    Without ``batches_per_epoch`` only what can be said without the data.
+    """
+    lines = [*late_milestones(file, batches_per_epoch), *constant_schedules(file, batches_per_epoch)]
+    if batches_per_epoch is not None:
+        lines += unequal_gradients(file, batches_per_epoch)
+    return [*lines, *unused_momentum(file)]
+
+
+def constant_schedules(file: ScenarioFile, batches_per_epoch: float | None) -> list[str]:
+    """A line on schedules that go by whole epochs, where the training is over within the first."""
+    found: dict[tuple[str, str, float], list[str]] = {}
+    for point in _distinct(file):
+        for method in point.scenario.methods:
+            schedule, workload = method.schedule or point.scenario.optimizer.schedule, point.scenario.workload
+            epochs = method.epochs(workload)
+            if epochs is None and batches_per_epoch is not None:
+                epochs = method.gradients(workload, batches_per_epoch) / batches_per_epoch
+            falls = schedule.kind in ("cosine", "polynomial") and schedule.per == "epoch"
+            if falls and epochs is not None and epochs <= 1 + 1e-9:
+                place = f"methods.{method.name}.schedule" if method.schedule else "optimizer.schedule"
+                names = found.setdefault((place, schedule.kind, epochs), [])
+                names += [] if method.name in names else [method.name]
+    every = len(file.points[0].scenario.methods)
+    return [
+        f"{place} = {kind}: the rate changes between epochs, and training{_whose(place, names, every)} has "
+        f'{epochs:.4g} of them: it stays constant; per = "round" lets it follow the rounds'
+        for (place, kind, epochs), names in found.items()
+    ]
+
+
+def unequal_gradients(file: ScenarioFile, batches_per_epoch: float) -> list[str]:
+    """A line where methods compute unequally many gradients, as the length is stated in rounds."""
+    lines: dict[str, None] = {}
+    for point in _distinct(file):
+        workload = point.scenario.workload
+        if workload.rounds is None:
+            continue
+        by_count: dict[int, list[str]] = {}
+        for method in point.scenario.methods:
+            by_count.setdefault(method.gradients(workload, batches_per_epoch), []).append(method.name)
+        if len(by_count) > 1:
+            said = "; ".join(f"{', '.join(names)}: {count:,}" for count, names in sorted(by_count.items()))
+            lines[
+                f"workload.rounds = {workload.rounds}: rounds differ in length, so do the gradients of each worker "
+                f"({said}); stated in epochs all would have the same"
+            ] = None
+    return list(lines)
+
+
+def unused_momentum(file: ScenarioFile) -> list[str]:
+    """A line on methods that have no use for the momentum that all share."""
+    scenario = file.points[0].scenario
+    names = [method.name for method in scenario.methods if "momentum" not in method.parameters()]
+    if not names or not scenario.optimizer.momentum:
+        return []
+    return [f"optimizer.momentum = {scenario.optimizer.momentum:g} is not used by {', '.join(names)}"]
+
+
+def _whose(place: str, names: list[str], every: int) -> str:
+    """Whose setting it is, where not all share it and its place does not say so."""
+    return "" if len(names) == every or place != "optimizer.schedule" else f" of {', '.join(names)}"
+
+
 def late_milestones(file: ScenarioFile, batches_per_epoch: float | None = None) -> list[str]:
     """A line on each schedule with milestones that no round of a method's training comes after.
 
@@ -79,8 +145,8 @@ def late_milestones(file: ScenarioFile, batches_per_epoch: float | None = None) 
                 names += [] if method.name in names else [method.name]
     lines, every = [], len(file.points[0].scenario.methods)
     for (place, milestones, words), names in found.items():
-        whose = "" if len(names) == every or place != "optimizer.schedule" else f" of {', '.join(names)}"
-        lines.append(f"{place}.milestones: {milestones} past the end of training{whose} ({words}), so without effect")
+        end = f"past the end of training{_whose(place, names, every)} ({words})"
+        lines.append(f"{place}.milestones: {milestones} {end}, so without effect")
     return lines
 
 
@@ -97,8 +163,8 @@ def _length(workload: Workload, method: Method, per_epoch: float | None, per: st
     epochs = method.epochs(workload)
     if per_epoch is None:
         return _Length(epochs, f"{epochs:.4g} epochs") if epochs else None
-    gradients, before_last = method.gradients(workload, per_epoch)
-    last = before_last / per_epoch  # where the last round begins, with the rate that it keeps
+    gradients = method.gradients(workload, per_epoch)
+    last = (gradients - 1) / per_epoch  # where the last step begins
     last = math.floor(last + 1e-9) if per == "epoch" else last
     words = f"{epochs or gradients / per_epoch:.4g} epochs, the last rate is that of epoch {last:.4g}"
     return _Length(math.nextafter(last, math.inf), words)

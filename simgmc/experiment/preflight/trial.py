@@ -14,7 +14,7 @@ from simgmc.core.heap import give_back
 from simgmc.experiment.assembly import WorkloadFactory
 from simgmc.experiment.header import gossip_lines, line
 from simgmc.experiment.plan import of_one_seed
-from simgmc.experiment.preflight.checks import late_milestones
+from simgmc.experiment.preflight.checks import notes
 from simgmc.experiment.preflight.memory import MemoryPrediction, TooLarge, predict_memory, require_memory
 from simgmc.experiment.preflight.prediction import wire_format
 from simgmc.experiment.training import Training, training_values
@@ -84,8 +84,8 @@ def print_trial(console: Console, file: ScenarioFile, trial: Trial, workload_of:
     """The header's lines on workload, memory, wire formats and gossip."""
     scenario = file.points[0].scenario
     workload = workload_of(scenario, scenario.seeds[0])
-    for late in late_milestones(file, workload.batches_per_epoch):
-        line(console, "note", late)
+    for note in notes(file, workload.batches_per_epoch):
+        line(console, "note", note)
     what = scenario.workload.describe(workload.d)
     line(console, "workload", f"{what}; gradients {gradient_route(workload)}")
     if trial.memory is not None:

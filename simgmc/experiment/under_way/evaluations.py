@@ -25,21 +25,19 @@ class Milestones:
         workload = scenario.workload
         self._per_epoch = batches_per_epoch
         self._rounds = method.rounds(workload)
-        self._gradients = (method.epochs(workload) or 0.0) * batches_per_epoch
-        """Of every worker, where the length is stated in epochs."""
+        self.gradients = math.inf if self._rounds else method.gradients(workload, batches_per_epoch)
+        """Of every worker, where the length is stated in epochs; else infinite."""
         self._every, self._unit = workload.evaluation_interval()
 
     def total(self, gradients_per_round: float = 1.0) -> int:
         """Rounds in all (an estimate where rounds differ in their number of gradients)."""
         if self._rounds:
             return self._rounds
-        return max(1, round(self._gradients / gradients_per_round))
+        return math.ceil(self.gradients / gradients_per_round - 1e-9)
 
     def over(self, rounds: int, gradients: int) -> bool:
         """Whether training has ended."""
-        if self._rounds:
-            return rounds >= self._rounds
-        return gradients >= max(1, round(self._gradients))
+        return rounds >= self._rounds if self._rounds else gradients >= self.gradients
 
     def due(self, rounds: int, gradients: int, gradients_before: int) -> bool:
         """Whether the state after this round is to be evaluated."""

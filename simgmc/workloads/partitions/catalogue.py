@@ -4,8 +4,8 @@ No sample belongs to two workers. Unless a partition says otherwise all workers 
 n // K; the n mod K samples that are left over belong to nobody, and which ones they are is
 drawn anew for every seed, so no label is favoured.
 
-Where sizes differ (``quantity-skew``, ``file``, ``dirichlet`` per class), every worker still draws minibatches of the same
-size and weighs the same in the average, as in the methods' papers: a sample of a worker
+Where sizes differ (``quantity-skew``, ``file``, ``dirichlet`` per class), every worker still draws
+minibatches of the same size and weighs the same in the average, as in the methods' papers: a sample of a worker
 that holds few counts for more. An epoch is then as many gradients as give n samples in all.
 """
 
@@ -69,7 +69,7 @@ def dirichlet(
 
 
 def _chances(wish: np.ndarray, left: np.ndarray) -> np.ndarray:
-    """(labels,): a worker's proportions among the labels that are left; as they are left, where it wants none of them."""
+    """(labels,): a worker's proportions among the labels that are left; theirs, where it wants none of them."""
     chance = wish * (left > 0)
     if chance.sum() < 1e-12:
         chance = left.astype(float)
@@ -114,8 +114,8 @@ def _divided_by_class(
         if counts.sum(axis=1).min() >= (minimum or 1):
             return counts
     raise SimgmcError(
-        f"dirichlet: alpha = {alpha:g}, minimum = {minimum}: in {_MAX_DRAWS} draws there was always a worker of {workers} "
-        f"that holds fewer samples; give a larger alpha, a smaller minimum, or another definition"
+        f"dirichlet: alpha = {alpha:g}, minimum = {minimum}: in {_MAX_DRAWS} draws there was always a "
+        f"worker of {workers} that holds fewer samples; give a larger alpha, a smaller minimum, or another definition"
     )
 
 
@@ -231,8 +231,8 @@ PARTITIONS: Registry[Partition] = Registry(
             {
                 "alpha": Option("concentration; small means few labels per worker", float, 0.1, above=0),
                 "definition": Option(
-                    "sequential: equal sizes, workers draw in turn (Hsu et al. 2019); equal-size: all draw at once, which is "
-                    "milder (Acar et al. 2021); per-class: each label is divided, sizes differ (Yurochkin et al. 2019)",
+                    "sequential: equal sizes, workers draw in turn (Hsu et al. 2019); equal-size: all draw at once, "
+                    "which is milder (Acar et al. 2021); per-class: each label is divided, sizes differ (Yurochkin et al. 2019)",
                     str,
                     "sequential",
                     ("sequential", "equal-size", "per-class"),
