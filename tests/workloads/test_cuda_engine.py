@@ -50,8 +50,8 @@ def built(case):
         )
         return nn.Sequential(*layers), images()
     if name in ("gpt", "lstm"):
-        blocks = np.random.default_rng(0).integers(0, CLASSES, (60, 6))
-        return build_model(name, (6,), CLASSES, 1, True, **options), Dataset(
+        blocks = np.random.default_rng(0).integers(0, CLASSES, (60, 3))
+        return build_model(name, (3,), CLASSES, 1, True, **options), Dataset(
             "text", blocks, blocks, blocks[:9], blocks[:9], CLASSES, tokens=True
         )
     return build_model(name, (3, 8, 8), CLASSES, 1, **options), images()
