@@ -210,7 +210,8 @@ def test_on_cuda_the_passes_of_a_captured_round_are_there_already_and_all_worker
         training = trainings(ScenarioFile(scenario(workers=3, algorithm=algorithm), "run", ()).points)[0]
         layout = Layout.flat(1000)
         workload = SimpleNamespace(
-            workers=3, d=1000, layout=layout, dtype=torch.float32, device=torch.device("cuda"), route=route, at_once=2, threads=1, components=0,
+            workers=3, d=1000, layout=layout, dtype=torch.float32, device=torch.device("cuda"), route=route, at_once=2,
+            threads=1, components=0,
             pass_bytes=PassBytes(10**8, 10**6, 10**5, 0),
         )  # fmt: skip
         return memory.predict_memory(training, workload)

@@ -55,7 +55,8 @@ def read_cifar_pickle(
         or labels.dtype.kind not in "iu"
     ):
         raise SimgmcError(
-            f"{name}: 'data' {images.dtype} {images.shape} and {key!r} {labels.shape} are not n rows of 3072 bytes and n whole numbers"
+            f"{name}: 'data' {images.dtype} {images.shape} and {key!r} {labels.shape} are not n rows of 3072 bytes and "
+            "n whole numbers"
         )
     return images.reshape(-1, 3, 32, 32), _checked(labels, name, classes)
 

@@ -73,7 +73,8 @@ CIFAR100 = (
     ),
     *_cifar(
         "cifar-100-python",
-        {"train": (None, "md5", "16019d7e3df5f24257cddd939b257f8d"), "test": (None, "md5", "f0ef6b0ae62326f3e7ffdfab6717acfc")},
+        {"train": (None, "md5", "16019d7e3df5f24257cddd939b257f8d"),
+        "test": (None, "md5", "f0ef6b0ae62326f3e7ffdfab6717acfc")},
         File("cifar-100-python.tar.gz", 169_001_437, "md5", "eb9058c3a382ffc7106e4002c42a8d85"),
         partial(read_cifar_pickle, key="fine_labels", classes=100),
     ),

@@ -39,7 +39,8 @@ def read_text_blocks(
         blocks = (len(part) - 1) // block
         if blocks < 1:
             raise SimgmcError(
-                f"{name}: {len(numbers)} characters; its {split} part needs at least block + 1 = {block + 1}, it has {len(part)}"
+                f"{name}: {len(numbers)} characters; its {split} part needs at least block + 1 = {block + 1}, it has "
+                f"{len(part)}"
             )
         parts += [part[: blocks * block].reshape(blocks, block), part[1 : blocks * block + 1].reshape(blocks, block)]
     return *parts, len(characters)

@@ -29,7 +29,8 @@ def check_precision(name: str, device: torch.device) -> None:
         raise SimgmcError(f"precision {name!r} is unknown; valid: {', '.join(PRECISIONS)}")
     if name == "tf32" and device.type != "cuda":
         raise SimgmcError(
-            f"workload.precision = 'tf32': a {device.type} device has none; choose 'float32' or 'bfloat16', or run on CUDA (--device cuda)"
+            f"workload.precision = 'tf32': a {device.type} device has none; choose 'float32' or 'bfloat16', or run on "
+            "CUDA (--device cuda)"
         )
 
 

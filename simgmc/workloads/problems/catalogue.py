@@ -82,8 +82,8 @@ class LogisticProblem(Problem):
         samples = DATASETS[options["dataset"]].train
         if workers * options["batch_per_worker"] > samples:
             raise SimgmcError(
-                f"{self.name}: batch_per_worker = {options['batch_per_worker']}: {workers} workers would need more than the {samples} "
-                f"training samples of {options['dataset']}; at most {samples // workers} per worker"
+                f"{self.name}: batch_per_worker = {options['batch_per_worker']}: {workers} workers would need more "
+                f"than the {samples} training samples of {options['dataset']}; at most {samples // workers} per worker"
             )
 
     def datasets(self, options: Mapping[str, Any]) -> tuple[str, ...]:

@@ -153,7 +153,8 @@ class LogisticWorkload:
         """
         if data.classes != 2 or len(data.sample_shape) != 1:
             raise SimgmcError(
-                f"logistic-regression needs 2 classes and flat samples; {data.name} has {data.classes} of shape {data.sample_shape}"
+                f"logistic-regression needs 2 classes and flat samples; {data.name} has {data.classes} of shape "
+                f"{data.sample_shape}"
             )
         self.device, self.dtype = torch.device(device), dtype
         self.workers, self.batch, self.regularisation = len(owned), batch, regularisation
@@ -200,7 +201,9 @@ class LogisticWorkload:
 
     @property
     def components(self) -> int:
-        """Into how many fixed minibatches of at most ``batch`` samples, as even as can be, every worker's own are cut."""
+        """Into how many fixed minibatches of at most ``batch`` samples, as even as can be, every worker's own
+        are cut.
+        """
         return -(-len(self._minibatches.owned[0]) // self.batch)
 
     def component_gradient(self, worker: int, at: Tensor, index: int) -> tuple[Tensor, Tensor]:

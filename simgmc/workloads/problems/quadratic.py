@@ -105,7 +105,8 @@ def from_numbers(
     smallest = float(mean.min() if diagonal else np.linalg.eigvalsh(mean).min())
     if not smallest > 0:
         raise SimgmcError(
-            f"matrices: their mean must be positive definite, so that there is one optimum; its smallest eigenvalue is {smallest:g}"
+            "matrices: their mean must be positive definite, so that there is one optimum; its smallest eigenvalue is "
+            f"{smallest:g}"
         )
     return Quadratics(stacked, np.array(minimisers, float), np.array(start, float), float(noise))
 
