@@ -102,7 +102,7 @@ def _simgmc(task: Task, rounds: int, algorithm_of: Callable) -> Tensor:
     from simgmc.network.conditions.stragglers import Stragglers
     from simgmc.training.stacked import StackedTrainer
     from simgmc.workloads.classification import ClassificationWorkload
-    from simgmc.workloads.data.catalogue import Dataset
+    from simgmc.workloads.data.dataset import Dataset
 
     images, labels = task.bytes.reshape(-1, 1, 28, 28), task.labels.flatten().numpy()
     data = Dataset("random", images, labels, images, labels, CLASSES, np.array([MEAN]), np.array([STD]))

@@ -15,7 +15,7 @@ from simgmc.core.reading_progress import reading_progress
 from simgmc.experiment.assembly import Given
 from simgmc.experiment.run import run as run_file
 from simgmc.scenario import ScenarioFile
-from simgmc.workloads.data.catalogue import Dataset
+from simgmc.workloads.data.dataset import Dataset
 from simgmc.workloads.data.own_data import read_own
 
 Numbers = float | Sequence[float]

@@ -18,7 +18,7 @@ from simgmc.network.topology.catalogue import build as build_topology
 from simgmc.training.journal import Journal
 from simgmc.training.per_worker import PerWorkerTrainer
 from simgmc.workloads.classification import ClassificationWorkload
-from simgmc.workloads.data.catalogue import Dataset
+from simgmc.workloads.data.dataset import Dataset
 from simgmc.workloads.problems.quadratic import Quadratics
 from simgmc.workloads.problems.quadratic_workload import QuadraticWorkload
 

@@ -303,14 +303,13 @@ def _imports(tree: ast.Module, folder: tuple[str, ...], package: str, comments: 
             block: list[ast.Import | ast.ImportFrom] = []
             for child in value if isinstance(value, list) else [value]:
                 if isinstance(child, ast.Import | ast.ImportFrom):
-                    if block and child.lineno > (block[-1].end_lineno or 0) + 1:
-                        block = []
                     block.append(child)
                     lines = {line for one in block for line in range(one.lineno, (one.end_lineno or 0) + 1)}
                     explained = bool(comments & (lines | {block[0].lineno - 1}))
                     for name in _names(child, folder):
                         yield Import(name, child.lineno, inside, runs, explained)
                 elif isinstance(child, ast.AST):
+                    block = []
                     function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
                     checked = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
                     yield from visit(child, inside or function, runs and not checked)

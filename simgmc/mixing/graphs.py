@@ -13,7 +13,7 @@ from typing import Any
 import networkx as nx
 
 from simgmc.core.errors import SimgmcError
-from simgmc.core.graph_files import read_graph
+from simgmc.core.outside.graph_files import read_graph
 from simgmc.core.randomness import generator
 from simgmc.core.registry import Entry, Option, Registry
 

@@ -1,4 +1,6 @@
-"""The scenario file: what a user writes, validated before anything runs."""
+"""The scenario file: what a user writes, validated before anything runs. Loads no torch.
+May import workloads, network, algorithms, mixing, compression, costs and core.
+"""
 
 from simgmc.scenario.file import GridPoint, ScenarioFile
 from simgmc.scenario.point import Scenario

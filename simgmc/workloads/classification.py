@@ -19,7 +19,7 @@ from simgmc.core.errors import SimgmcError
 from simgmc.core.imports import guarded
 from simgmc.core.layout import Layout
 from simgmc.core.randomness import generator
-from simgmc.workloads.data.catalogue import Dataset
+from simgmc.workloads.data.dataset import Dataset
 from simgmc.workloads.data.minibatches import Minibatches, Samples, crop_draws
 from simgmc.workloads.gradients.cuda import GraphEngine, streams
 from simgmc.workloads.gradients.engine import (

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from simgmc.algorithms.asynchronous_server import ADSAGA, AsyncSGD
 from simgmc.core.errors import SimgmcError
 from simgmc.core.randomness import generator
-from simgmc.workloads.data.catalogue import Dataset
+from simgmc.workloads.data.dataset import Dataset
 from simgmc.workloads.partitions.catalogue import partition
 from simgmc.workloads.problems.convex import LogisticWorkload
 from tests.algorithms.small_scheduler import Schedule, quadratic, times

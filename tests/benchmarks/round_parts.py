@@ -34,7 +34,7 @@ from simgmc.results import report as reporting
 from simgmc.scenario import ScenarioFile
 from simgmc.training.rounds import StackedRound
 from simgmc.workloads.classification import ClassificationWorkload
-from simgmc.workloads.data.catalogue import Dataset
+from simgmc.workloads.data.dataset import Dataset
 
 PARTS = ("gradient", "compress", "aggregate", "update", "simulate", "evaluate")
 WARM_UP = 3

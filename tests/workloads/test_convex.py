@@ -6,7 +6,8 @@ import torch
 
 from simgmc.core.errors import SimgmcError
 from simgmc.core.randomness import generator
-from simgmc.workloads.data.catalogue import DATASETS, Dataset, load_dataset, require_files
+from simgmc.workloads.data.catalogue import DATASETS, load_dataset, require_files
+from simgmc.workloads.data.dataset import Dataset
 from simgmc.workloads.partitions.catalogue import partition
 from simgmc.workloads.problems.catalogue import PROBLEMS
 from simgmc.workloads.problems.convex import ACCURACY, LogisticObjective, LogisticWorkload, minimise

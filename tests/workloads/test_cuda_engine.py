@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from simgmc.workloads.classification import ClassificationWorkload, _StepBatch
-from simgmc.workloads.data.catalogue import Dataset
+from simgmc.workloads.data.dataset import Dataset
 from simgmc.workloads.gradients.cuda import GraphEngine
 from simgmc.workloads.models.catalogue import build_model
 from tests.workloads.pretend_cuda import PretendCUDA

@@ -6,7 +6,7 @@ import torch
 
 from simgmc.core.errors import SimgmcError
 from simgmc.workloads.classification import ClassificationWorkload
-from simgmc.workloads.data.catalogue import Dataset
+from simgmc.workloads.data.dataset import Dataset
 from simgmc.workloads.gradients.precision import PRECISIONS, kernels
 from simgmc.workloads.models.catalogue import build_model
 from simgmc.workloads.partitions.catalogue import partition

@@ -10,7 +10,8 @@ from torch import nn
 
 from simgmc.core.errors import SimgmcError
 from simgmc.workloads.classification import ClassificationWorkload
-from simgmc.workloads.data.catalogue import DATASETS, Dataset, load_dataset
+from simgmc.workloads.data.catalogue import DATASETS, load_dataset
+from simgmc.workloads.data.dataset import Dataset
 from simgmc.workloads.data.text import read_text_blocks
 from simgmc.workloads.models.catalogue import build_model
 from simgmc.workloads.partitions.catalogue import partition

@@ -19,7 +19,7 @@ from simgmc.workloads.classification import (
     _device,
     _generator_state,
 )
-from simgmc.workloads.data.catalogue import Dataset
+from simgmc.workloads.data.dataset import Dataset
 from simgmc.workloads.models.catalogue import build_model, ready, seeded
 from simgmc.workloads.partitions.catalogue import partition
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from simgmc.experiment.preflight.compute_times import gradient_seconds
 from simgmc.workloads.classification import ClassificationWorkload
-from simgmc.workloads.data.catalogue import Dataset
+from simgmc.workloads.data.dataset import Dataset
 from simgmc.workloads.models.catalogue import build_model
 from simgmc.workloads.partitions.catalogue import partition
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from simgmc.core.errors import SimgmcError, show_value
 from simgmc.core.files import read_text, shown
-from simgmc.core.tables import Measure, read_lines, read_number, read_rows
+from simgmc.core.outside.tables import Measure, read_lines, read_number, read_rows
 
 PACKET = 1500
 """Bytes that every line of a mahimahi trace lets pass (Netravali et al., USENIX ATC 2015)."""
@@ -39,7 +39,9 @@ def read_trace(path: str | Path) -> Trace:
         try:
             period = float(cells[1])
         except (IndexError, ValueError):
-            raise SimgmcError(f"{name}, line {number}: {show_value(','.join(cells))} must be period,<seconds>") from None
+            raise SimgmcError(
+                f"{name}, line {number}: {show_value(','.join(cells))} must be period,<seconds>"
+            ) from None
     if lines and lines[0][1][0].replace(".", "", 1).isdigit():
         raise SimgmcError(
             f"{name}, line {lines[0][0]}: {show_value(','.join(lines[0][1]))} where the columns must be named, such as time_s,factor"
@@ -48,7 +50,9 @@ def read_trace(path: str | Path) -> Trace:
     for row in read_rows(text, name, (), (_TIME, _BANDWIDTH), ("factor",)):
         time, bandwidth = _TIME.among(row.cells, row.place), _BANDWIDTH.among(row.cells, row.place)
         if time is None:
-            raise SimgmcError(f"{row.place}: gives no time; a trace needs the column time_s (or time, in cells with a unit)")
+            raise SimgmcError(
+                f"{row.place}: gives no time; a trace needs the column time_s (or time, in cells with a unit)"
+            )
         if (bandwidth is None) == (not row.cells.get("factor")):
             raise SimgmcError(f"{row.place}: must give either factor (of the nominal value) or bandwidth_mbit_s")
         times.append(time)
@@ -66,7 +70,9 @@ def _packets(lines: list[tuple[int, list[str]]], name: str) -> Trace:
     stamps = []
     for number, (text,) in lines:
         if not text.isdigit() or len(text) > 12 or (stamps and int(text) < stamps[-1]):
-            raise SimgmcError(f"{name}, line {number}: {show_value(text)} must be a whole number of milliseconds, never falling")
+            raise SimgmcError(
+                f"{name}, line {number}: {show_value(text)} must be a whole number of milliseconds, never falling"
+            )
         stamps.append(int(text))
     if not stamps[-1]:
         raise SimgmcError(f"{name}: all packets pass at 0 ms; the last must come later, it is the trace's period")

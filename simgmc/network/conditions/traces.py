@@ -89,7 +89,11 @@ class _StepsOption(Option):
 class BandwidthTrace(LinkChange):
     """Bandwidth that follows the steps in a file."""
 
-    file: BandwidthSteps = declared(_StepsOption("a CSV file with columns time_s and factor (of the nominal value) or bandwidth_mbit_s, or a mahimahi trace"))
+    file: BandwidthSteps = declared(
+        _StepsOption(
+            "a CSV file with columns time_s and factor (of the nominal value) or bandwidth_mbit_s, or a mahimahi trace"
+        )
+    )
 
     def events_per_second(self, links: Links, hosts: int) -> tuple[float, str]:
         chosen, steps = self.chosen(links), self.file

@@ -11,9 +11,9 @@ import networkx as nx
 
 from simgmc.core.errors import SimgmcError, show_value, suggestion
 from simgmc.core.files import read_text, shown
-from simgmc.core.graph_files import DrawnGraph, Edge, graph_of_graphml, read_graph
-from simgmc.core.link_measures import BANDWIDTH_OF_LINK, OF_LINK, latency_of
-from simgmc.core.xml_tree import read_xml
+from simgmc.core.outside.graph_files import DrawnGraph, Edge, graph_of_graphml, read_graph
+from simgmc.core.outside.link_measures import BANDWIDTH_OF_LINK, OF_LINK, latency_of
+from simgmc.core.outside.xml_tree import read_xml
 from simgmc.network.topology.graph import Host, add_host, add_link
 
 SPEED_OF_LIGHT_IN_FIBRE = 2e8

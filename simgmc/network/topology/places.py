@@ -10,8 +10,8 @@ import networkx as nx
 
 from simgmc.core.errors import SimgmcError, show_value, suggestion
 from simgmc.core.files import read_text, shown
-from simgmc.core.link_measures import BANDWIDTH_OF_LINK, LATENCY_OF_LINK, OF_LINK, latency_of
-from simgmc.core.tables import Measure, Row, read_lines, read_number, read_rows
+from simgmc.core.outside.link_measures import BANDWIDTH_OF_LINK, LATENCY_OF_LINK, OF_LINK, latency_of
+from simgmc.core.outside.tables import Measure, Row, read_lines, read_number, read_rows
 from simgmc.network.topology.graph import Host, add_host, add_link
 
 _SHARES = 1000

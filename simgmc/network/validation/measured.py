@@ -147,7 +147,7 @@ def fit_overheads(rows: Sequence[dict], nodes: int = 4) -> Fit | None:
     Least squares of relative errors in three numbers, none negative: the payload share,
     latencies lost at start-up, and seconds of software per message. None where there are too few rows.
     """
-    from scipy.optimize import nnls
+    from scipy.optimize import nnls  # takes half a second to load; only fits need it
 
     chosen = [index for index, row in enumerate(rows) if headline(row) and row.get("measured_s") is not None]
     inside = tuple(index for index in chosen if rows[index]["nodes"] == nodes)

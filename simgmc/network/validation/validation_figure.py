@@ -23,10 +23,11 @@ def draw(report: FileReport, path: str | Path) -> None:
     """Write a picture of one measured file: simulated over measured seconds on the left, the
     relative errors by collective and library on the right."""
     check_place(path)
+    # Only pictures need it, and it takes a second to load.
     import matplotlib
+    from matplotlib import pyplot
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
 
     groups: dict[tuple[str, str], list] = {}
     for row in report.rows:

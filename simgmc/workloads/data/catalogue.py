@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,35 +21,10 @@ from simgmc.core.imports import ImportPath, call
 from simgmc.core.randomness import generator
 from simgmc.core.registry import Entry, Option, Registry
 from simgmc.workloads.data import published_images
+from simgmc.workloads.data.dataset import Dataset
 from simgmc.workloads.data.libsvm import class_numbers, count_features, read_libsvm
 from simgmc.workloads.data.published_files import File, Form, find_form, read_form
 from simgmc.workloads.data.text import read_text_blocks
-
-
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """A classification data set in memory.
-
-    ``train_images`` and ``test_images`` are (n, channels, height, width) or (n, features), bytes or
-    floats; a model sees ``(image - mean) / std`` with ``mean`` and ``std`` (channels,) or scalar,
-    in the units of the images. Labels are (n,) int64 in 0 .. classes - 1. ``tokens`` are whole numbers
-    (n, block) int64 that a model sees as they are; labels may then be (n, block), one each.
-    """
-
-    name: str
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
-    classes: int
-    mean: np.ndarray = field(default_factory=lambda: np.zeros(1))
-    std: np.ndarray = field(default_factory=lambda: np.ones(1))
-    tokens: bool = False
-
-    @property
-    def sample_shape(self) -> tuple[int, ...]:
-        """Shape of one sample, e.g. (3, 32, 32)."""
-        return self.train_images.shape[1:]
 
 
 @dataclass(frozen=True)
@@ -132,7 +107,7 @@ class DigitsEntry(DatasetEntry):
     """The digits that come with scikit-learn."""
 
     def read(self, options: Mapping[str, Any], contents: None) -> Dataset:
-        from sklearn.datasets import load_digits
+        from sklearn.datasets import load_digits  # takes a second to load
 
         bunch = load_digits()
         images, labels = bunch.images.astype(np.uint8)[:, None], bunch.target.astype(np.int64)
@@ -225,6 +200,7 @@ class ImportEntry(DatasetEntry):
         return Facts(None, options["classes"], None, None)
 
     def read(self, options: Mapping[str, Any], contents: None) -> Dataset:
+        # They load torch and rich, which scenarios are checked without.
         from simgmc.core.reading_progress import reading_progress
         from simgmc.workloads.data.own_data import read_own
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from simgmc.core.errors import SimgmcError
 from simgmc.core.imports import guarded
-from simgmc.workloads.data.catalogue import Dataset
+from simgmc.workloads.data.dataset import Dataset
 
 MAX_CLASSES = 1_000_000
 """Labels and tokens are below it."""

@@ -240,7 +240,7 @@ def build_model(
         SimgmcError: as :func:`check_model`.
     """
     resolved = check_model(name, sample_shape, tokens, **options)
-    from simgmc.workloads.models.architectures import ARCHITECTURES
+    from simgmc.workloads.models.architectures import ARCHITECTURES  # loads torch
 
     if name == "given":
         raise SimgmcError("workload.model: it was given from Python; give it again: simgmc.run(scenario, model=...)")
@@ -263,7 +263,7 @@ def seeded(build: Callable[[], Any], seed: int) -> nn.Module:
     Raises:
         SimgmcError: it makes something else, or a module that cannot be trained as it is.
     """
-    import torch
+    import torch  # not at the top: scenarios are checked without it
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(generator(seed, "initial parameters").integers(2**63)))
@@ -280,7 +280,7 @@ def ready(model: nn.Module) -> nn.Module:
         SimgmcError: some are complex, on the meta device, or wait for a first batch (lazy modules); parts
             whose parameters cannot be exchanged (TorchScript) or whose gradients are sparse.
     """
-    import torch
+    import torch  # not at the top: scenarios are checked without it
 
     for place, part in model.named_modules():
         where = f"workload.model: {type(model).__name__}" + (f": {place}" if place else "")

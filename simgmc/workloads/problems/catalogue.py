@@ -11,7 +11,8 @@ from typing import Any
 
 from simgmc.core.errors import SimgmcError
 from simgmc.core.registry import Entry, Numbers, Option, Part, Registry, nested
-from simgmc.workloads.data.catalogue import DATASETS, Dataset
+from simgmc.workloads.data.catalogue import DATASETS
+from simgmc.workloads.data.dataset import Dataset
 from simgmc.workloads.partitions.catalogue import PARTITIONS, partition
 from simgmc.workloads.problems import quadratic
 from simgmc.workloads.problems.quadratic import Quadratics
@@ -69,7 +70,7 @@ class QuadraticProblem(Problem):
     def build(
         self, options: Mapping[str, Any], workers: int, seed: int, device: str, load: Callable[[str], Dataset]
     ) -> Any:
-        from simgmc.workloads.problems.quadratic_workload import QuadraticWorkload
+        from simgmc.workloads.problems.quadratic_workload import QuadraticWorkload  # loads torch
 
         return QuadraticWorkload(self.numbers(**options), seed, device)
 
@@ -97,6 +98,7 @@ class LogisticProblem(Problem):
     def build(
         self, options: Mapping[str, Any], workers: int, seed: int, device: str, load: Callable[[str], Dataset]
     ) -> Any:
+        # Scenarios are checked without torch.
         import torch
 
         from simgmc.workloads.problems.convex import LogisticWorkload

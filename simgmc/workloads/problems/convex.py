@@ -15,7 +15,7 @@ from simgmc.compression.rows import on_device
 from simgmc.compression.threads import one_intraop_thread
 from simgmc.core.errors import SimgmcError
 from simgmc.core.layout import Layout
-from simgmc.workloads.data.catalogue import Dataset
+from simgmc.workloads.data.dataset import Dataset
 from simgmc.workloads.data.minibatches import Minibatches
 from simgmc.workloads.workload import Evaluation, PassBytes
 
@@ -70,7 +70,7 @@ def minimise(objective: LogisticObjective) -> Optimum:
         SimgmcError: the value cannot be guaranteed to :data:`ACCURACY`, as the regularisation
             is too small.
     """
-    from scipy.optimize import minimize
+    from scipy.optimize import minimize  # takes half a second to load; an optimum that is kept needs none
 
     def both(w: np.ndarray) -> tuple[float, np.ndarray]:
         at = torch.from_numpy(w)

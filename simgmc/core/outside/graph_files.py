@@ -10,9 +10,9 @@ from pathlib import Path
 
 from simgmc.core.errors import SimgmcError, show_value
 from simgmc.core.files import read_text, shown
-from simgmc.core.link_measures import OF_LINK
-from simgmc.core.tables import read_rows
-from simgmc.core.xml_tree import Element, read_xml
+from simgmc.core.outside.link_measures import OF_LINK
+from simgmc.core.outside.tables import read_rows
+from simgmc.core.outside.xml_tree import Element, read_xml
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def _ways(edge: Edge) -> list[tuple[str, str]]:
 def read_graph(file: str) -> DrawnGraph:
     """The graph of a ``.graphml`` (or ``.xml``) or ``.gml`` file, or of an edge list.
 
-    An edge list may say of its edges what networks need (:mod:`simgmc.core.link_measures`) beside ``source`` and ``destination``.
+    An edge list may say of its edges what networks need (:mod:`simgmc.core.outside.link_measures`) beside ``source`` and ``destination``.
 
     Raises:
         SimgmcError: naming the file, the line and what would be right.

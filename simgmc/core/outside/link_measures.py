@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from simgmc.core.errors import SimgmcError
-from simgmc.core.tables import Measure
+from simgmc.core.outside.tables import Measure
 
 BANDWIDTH_OF_LINK = Measure("bandwidth", "bandwidth", others={"LinkSpeedRaw": 1 / 8})
 """``LinkSpeedRaw`` is the Internet Topology Zoo's, in bit/s."""
