@@ -26,7 +26,8 @@ from simgmc.scenario.workload import DataWorkload, ProblemWorkload
 from simgmc.training.per_worker import PerWorkerTrainer
 from simgmc.training.stacked import StackedTrainer
 from simgmc.workloads.classification import ClassificationWorkload
-from simgmc.workloads.data.catalogue import Dataset, load_dataset
+from simgmc.workloads.data.catalogue import load_dataset
+from simgmc.workloads.data.dataset import Dataset
 from simgmc.workloads.memory import require_model_memory
 from simgmc.workloads.models.catalogue import build_model, ready, seeded
 from simgmc.workloads.partitions.catalogue import partition

@@ -12,7 +12,7 @@ from simgmc.results.directory.partition_table import FILE, PartitionTable, write
 from simgmc.results.directory.run_directory import RunDirectory
 from simgmc.scenario import GridPoint, Scenario
 from simgmc.scenario.workload import DataWorkload, ProblemWorkload
-from simgmc.workloads.data.catalogue import Dataset
+from simgmc.workloads.data.dataset import Dataset
 from simgmc.workloads.partitions.catalogue import label_counts, partition
 
 

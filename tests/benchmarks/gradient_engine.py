@@ -30,7 +30,7 @@ import torch
 
 from simgmc.compression.threads import usable_cores
 from simgmc.workloads.classification import ClassificationWorkload
-from simgmc.workloads.data.catalogue import Dataset
+from simgmc.workloads.data.dataset import Dataset
 from simgmc.workloads.gradients.engine import cross_entropy
 from simgmc.workloads.gradients.precision import PRECISIONS, autocast
 from simgmc.workloads.models.catalogue import build_model

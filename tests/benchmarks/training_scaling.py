@@ -67,7 +67,7 @@ def measure(content: dict) -> None:
     from simgmc.experiment.preflight import trial
     from simgmc.scenario import ScenarioFile
     from simgmc.workloads.classification import ClassificationWorkload
-    from simgmc.workloads.data.catalogue import Dataset
+    from simgmc.workloads.data.dataset import Dataset
     from simgmc.workloads.gradients.engine import cross_entropy
     from simgmc.workloads.models.catalogue import build_model
 
