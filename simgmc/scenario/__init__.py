@@ -1,5 +1,5 @@
 """The scenario file: what a user writes, validated before anything runs. Loads no torch.
-May import workloads, network, algorithms, mixing, compression, costs and core.
+May import training, workloads, network, algorithms, mixing, compression, costs and core.
 """
 
 from simgmc.scenario.file import GridPoint, ScenarioFile
