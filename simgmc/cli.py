@@ -313,7 +313,7 @@ def validate(files: tuple[str, ...], json_out: str | None, picture: str | None) 
     """Check the network simulation against reference files (those shipped, if none is named).
 
     Exact cases (max-min flows, sliced rings) must hold to 1e-9, or the exit status is 1;
-    measured collectives are tabulated beside what is simulated.
+    measured collectives are tabulated beside what is simulated; what could not be compared is named.
     """
     from simgmc.commands import validate as validating  # loads the whole network
 

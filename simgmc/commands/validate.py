@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def run(
     picture: str | None = None,
     console: Console | None = None,
 ) -> bool:
-    """Compute every case of the files (of the shipped ones if none is named); whether all exact cases hold."""
+    """Compute every case of the files (of the shipped ones if none is named); whether all exact cases hold and each file could be compared."""
     console = console or plain_console()
     if picture:
         check_place(picture)
@@ -47,6 +48,8 @@ def run(
     _print_files(console, result.reports)
     for report in measured:
         _print_measured(console, report)
+    for report in result.reports:
+        _print_left_out(console, report)
     return result.passed
 
 
@@ -65,11 +68,15 @@ def _print_files(console: Console, reports: Sequence[FileReport]) -> None:
         )
     for report in reports:
         error = f"{report.largest_error:.1e}" if report.exact else f"{report.largest_error:.1%}"
-        verdict = ("ok" if report.passed else "FAILED") if report.exact else f"mean {report.mean_error:.2%}"
+        verdict = ("ok" if report.passed else "FAILED") if report.exact else _mean(report)
         table.add_row(
             escape(Path(report.file).name), report.kind, str(len(report.values)), error, escape(report.worst), verdict
         )
     console.print(table)
+
+
+def _mean(report: FileReport) -> str:
+    return f"mean {report.mean_error:.2%}" if any(row.headline for row in report.rows) else ""
 
 
 def _print_measured(console: Console, report: FileReport) -> None:
@@ -91,14 +98,29 @@ def _print_measured(console: Console, report: FileReport) -> None:
             time_text(row.measured), time_text(row.simulated), f"{row.error:+.1%}", fitted,
         )  # fmt: skip
     console.print(table)
-    console.print(
-        f"* NCCL all-reduce on a stated network, default ring, nothing calibrated: "
-        f"mean error {report.mean_error:.2%}, largest {report.largest_error:.2%}"
-    )
-    if report.fit:
-        console.print(
-            f"fitted: overheads from the 4-node rows, on the 8-node rows: "
-            f"mean error {report.fit.mean_error:.2%}, largest {report.fit.largest_error:.2%}; {report.fit.overheads}",
-            markup=False,
-            highlight=False,
+    say = partial(console.print, markup=False, highlight=False)
+    if any(row.headline for row in report.rows):
+        say(
+            "* NCCL all-reduce on a stated network, default ring, nothing calibrated: "
+            f"mean error {report.mean_error:.2%}, largest {report.largest_error:.2%}"
         )
+    if report.fit:
+        fitted, tested = (_nodes(report.document_nodes, places) for places in (report.fit.fitted_on, report.fit.tested_on))
+        say(
+            f"fitted: overheads from the {fitted} rows, on the {tested} rows: mean error {report.fit.mean_error:.2%}, "
+            f"largest {report.fit.largest_error:.2%}; {report.fit.overheads}"
+        )
+
+
+def _nodes(nodes: Sequence[int], places: Sequence[int]) -> str:
+    """How many nodes the rows at some places of a file have: ``2- and 4-node``."""
+    counts = sorted({nodes[place] for place in places})
+    return " and ".join([*(f"{count}-" for count in counts[:-1]), f"{counts[-1]}-node"])
+
+
+def _print_left_out(console: Console, report: FileReport) -> None:
+    name = Path(report.file).name
+    for line in report.left_out:
+        console.print(f"{name}: not compared: {line}", markup=False, highlight=False)
+    if not report.compared:
+        console.print(f"{name}: nothing could be compared", markup=False, highlight=False)

@@ -166,8 +166,8 @@ def _data(element: Element, keys: dict[str, _Key], domain: str, name: str) -> di
         if ident in given:
             raise SimgmcError(f"{name}, line {data.line}: gives {show_value(ident)} twice")
         given.add(ident)
-        if keys[ident].name:
-            found[keys[ident].name] = data.text.strip()
+        if named := keys[ident].name:
+            found[named] = data.text.strip()
     return found
 
 

@@ -67,7 +67,7 @@ def _packets(lines: list[tuple[int, list[str]]], name: str) -> Trace:
     """Bytes/s in every millisecond of a mahimahi trace, equal ones that follow each other as one."""
     if len(lines) > _MAX_PACKETS:
         raise SimgmcError(f"{name}: has {len(lines):,} packets, and must have at most {_MAX_PACKETS:,}")
-    stamps = []
+    stamps: list[int] = []
     for number, (text,) in lines:
         if not text.isdigit() or len(text) > 12 or (stamps and int(text) < stamps[-1]):
             raise SimgmcError(
@@ -78,7 +78,8 @@ def _packets(lines: list[tuple[int, list[str]]], name: str) -> Trace:
         raise SimgmcError(f"{name}: all packets pass at 0 ms; the last must come later, it is the trace's period")
     # What passes at a millisecond passes in the one that ends there; what passes at 0 at the period's end.
     counts = Counter((stamp or stamps[-1]) - 1 for stamp in stamps)
-    times, values = [], []
+    times: list[float] = []
+    values: list[float] = []
     for at in sorted({0, *counts, *(one + 1 for one in counts if one + 1 < stamps[-1])}):
         rate = counts.get(at, 0) * PACKET / 1e-3
         if not values or rate != values[-1]:

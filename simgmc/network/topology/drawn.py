@@ -146,10 +146,10 @@ def _values(edge: Edge, drawn: DrawnGraph, bandwidth: float | None, latency: flo
 
 def _by_distance(source: Mapping[str, str], destination: Mapping[str, str], place: str) -> float | None:
     """Seconds of light in fibre along the great circle; None where an end has no coordinates."""
-    ends = [_coordinates(end, place) for end in (source, destination)]
-    if None in ends:
+    here, there = (_coordinates(end, place) for end in (source, destination))
+    if here is None or there is None:
         return None
-    (south, west), (north, east) = ((math.radians(one) for one in end) for end in ends)
+    (south, west), (north, east) = (map(math.radians, end) for end in (here, there))
     haversine = (
         math.sin((north - south) / 2) ** 2 + math.cos(south) * math.cos(north) * math.sin((east - west) / 2) ** 2
     )

@@ -86,8 +86,9 @@ def geo(
         site = chosen[number * len(chosen) // len(hosts)]
         add_host(graph, host, site, group=site)
         if into[site] != site:
+            down = graph.edges[site, host.name]
             graph.remove_edge(site, host.name)
-            add_link(graph, into[site], host.name, host.down, host.latency)
+            graph.add_edge(into[site], host.name, **down)
     return graph
 
 
@@ -143,11 +144,12 @@ def _matrix(lines: list[tuple[int, list[str]]], name: str, bandwidth: float | No
 
 
 def _rate(rate: float | None, fallback: float | None, place: str) -> float:
-    if rate is None and fallback is None:
+    found = fallback if rate is None else rate
+    if found is None:
         raise SimgmcError(
             f"{place}: gives no bandwidth; add {BANDWIDTH_OF_LINK.words}, or state one for such pairs: topology.bandwidth"
         )
-    return fallback if rate is None else rate
+    return found
 
 
 def home_broadband(hosts: Sequence[Host], table: str | None = None) -> nx.DiGraph:

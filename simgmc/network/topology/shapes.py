@@ -73,7 +73,7 @@ def two_tier(
         graph.add_node(switch, kind="switch")
         for host in members:
             add_host(graph, host, switch, group=rack // per_rack)
-        total = sum(max(host.up, host.down) for host in members) / oversubscription
+        total = sum(max(host.up or 0.0, host.down or 0.0) for host in members) / oversubscription
         add_wire(graph, switch, "core", total if uplink is None else uplink, latency)
     return graph
 

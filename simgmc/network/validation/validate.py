@@ -11,13 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from simgmc.core.errors import SimgmcError
+from simgmc.core.errors import SimgmcError, show_value, suggestion
 from simgmc.core.files import read_text
 from simgmc.network.flows.fluid import StuckError
 from simgmc.network.validation.measured import MODELLED, Fit, fit_overheads, headline, simulated_seconds
 from simgmc.network.validation.reference import max_min_case, sliced_ring_case
 from simgmc.network.validation.reference_format import check_document
 
+_SHOWN = 10
+"""Cases that a line names."""
 TOLERANCE = 1e-9
 """Largest relative error an exact case may have."""
 
@@ -64,6 +66,12 @@ class FileReport:
     """Where that is."""
     mean_error: float = 0.0
     """Mean absolute relative error of a measured file's headline rows."""
+    compared: int = 0
+    """Values that the file states and that were computed too."""
+    left_out: tuple[str, ...] = ()
+    """What of the file was not compared, and why, a line each."""
+    document_nodes: tuple[int, ...] = ()
+    """Nodes of every row of a measured file, those left out too."""
     rows: tuple[MeasuredRow, ...] = ()
     fit: Fit | None = None
 
@@ -74,8 +82,8 @@ class FileReport:
 
     @property
     def passed(self) -> bool:
-        """False only for an exact file with an error above the tolerance."""
-        return not self.exact or self.largest_error <= TOLERANCE
+        """False for an exact file with an error above the tolerance, and where nothing could be compared."""
+        return self.compared > 0 and (not self.exact or self.largest_error <= TOLERANCE)
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,7 @@ class Validation:
 
     @property
     def passed(self) -> bool:
-        """False if any exact case is off by more than the tolerance."""
+        """False if any exact case is off by more than the tolerance, or a file holds nothing that could be compared."""
         return all(report.passed for report in self.reports)
 
     def as_json(self) -> dict:
@@ -138,7 +146,8 @@ def _relative(found: float, expected: float) -> float:
 
 def _max_min(file: str, document: dict) -> FileReport:
     values: dict[str, dict] = {}
-    largest, worst = 0.0, ""
+    largest, worst, compared = 0.0, "", 0
+    silent = [case["name"] for case in document["cases"] if not _expects(case)]
     for case in document["cases"]:
         values[case["name"]] = {latency: _case(case, latency) for latency in ("first", "last")}
         expected = {"first": case.get("expected")}
@@ -148,9 +157,22 @@ def _max_min(file: str, document: dict) -> FileReport:
                 found = values[case["name"]][latency][flow]
                 # A flow that cannot finish has no time; a case may expect just that.
                 error = _relative(found, seconds) if None not in (found, seconds) else float(found is not seconds)
+                compared += 1
                 if error >= largest:
                     largest, worst = error, f"{case['name']}, {flow}, latency {latency}"
-    return FileReport(file, "max-min", values, largest, worst)
+    return FileReport(file, "max-min", values, largest, worst, compared=compared, left_out=_without("expected times", silent))
+
+
+def _expects(case: dict) -> bool:
+    return bool(case.get("expected") or case.get("expected_latency_last"))
+
+
+def _without(what: str, names: Sequence[object]) -> tuple[str, ...]:
+    """The line on cases that state nothing."""
+    if not names:
+        return ()
+    shown = ", ".join(map(str, names[:_SHOWN])) + (" ..." if len(names) > _SHOWN else "")
+    return (f"{len(names)} of them without {what}: {shown}",)
 
 
 def _case(case: dict, latency: str) -> dict[str, float | None]:
@@ -162,17 +184,19 @@ def _case(case: dict, latency: str) -> dict[str, float | None]:
 
 def _rings(file: str, document: dict) -> FileReport:
     values: list[float] = []
-    largest, worst = 0.0, ""
+    largest, worst, compared = 0.0, "", 0
+    silent = [number for number, case in enumerate(document["cases"]) if case.get("makespan") is None]
     for number, case in enumerate(document["cases"]):
         values.append(sliced_ring_case(case))
         if case.get("makespan") is not None:
             error = _relative(values[-1], case["makespan"])
+            compared += 1
             if error >= largest:
                 largest, worst = (
                     error,
                     f"case {number} ({case.get('kind', 'ring')}, {case['nodes']} nodes, {case['slices']} slices)",
                 )
-    return FileReport(file, "rings", values, largest, worst)
+    return FileReport(file, "rings", values, largest, worst, compared=compared, left_out=_without("a makespan", silent))
 
 
 def _measured(file: str, document: dict) -> FileReport:
@@ -180,7 +204,13 @@ def _measured(file: str, document: dict) -> FileReport:
     fit = fit_overheads(rows)
     table = []
     values: list[float | None] = []
+    unknown: dict[str, list[int]] = {}
+    unmeasured = []
     for number, row in enumerate(rows):
+        if row["collective"] not in MODELLED:
+            unknown.setdefault(row["collective"], []).append(number)
+        elif row.get("measured_s") is None:
+            unmeasured.append(number)
         if row["collective"] not in MODELLED or row.get("measured_s") is None:
             values.append(None)
             continue
@@ -210,6 +240,15 @@ def _measured(file: str, document: dict) -> FileReport:
         if worst
         else "no NCCL all-reduce rows",
         sum(abs(row.error) for row in held) / len(held) if held else 0.0,
+        len(table),
+        (*(_not_modelled(name, numbers) for name, numbers in unknown.items()), *_without("measured_s", unmeasured)),
+        tuple(row.get("nodes", 0) for row in rows),
         tuple(table),
         fit,
     )
+
+
+def _not_modelled(name: str, numbers: Sequence[int]) -> str:
+    """The line on rows of a collective that there is no model of."""
+    many = f"{len(numbers)} row{'s' * (len(numbers) > 1)}"
+    return f"{many} of {show_value(name)}, of which there is no model; {suggestion(name, MODELLED)}"
