@@ -105,7 +105,9 @@ def _print_measured(console: Console, report: FileReport) -> None:
             f"mean error {report.mean_error:.2%}, largest {report.largest_error:.2%}"
         )
     if report.fit:
-        fitted, tested = (_nodes(report.document_nodes, places) for places in (report.fit.fitted_on, report.fit.tested_on))
+        fitted, tested = (
+            _nodes(report.document_nodes, places) for places in (report.fit.fitted_on, report.fit.tested_on)
+        )
         say(
             f"fitted: overheads from the {fitted} rows, on the {tested} rows: mean error {report.fit.mean_error:.2%}, "
             f"largest {report.fit.largest_error:.2%}; {report.fit.overheads}"

@@ -28,6 +28,8 @@ class Fabric:
             for condition in settings.conditions:
                 if not condition.static:
                     condition.begin(self._changing)
+            if settings.note_full_links:
+                self.network.note_full_links()
 
     @property
     def background_bytes(self) -> float:

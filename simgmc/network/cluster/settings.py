@@ -71,6 +71,8 @@ class ClusterSettings:
     """Hosts of the servers where there are several; empty: ``server`` alone."""
     conditions: tuple[Condition, ...] = ()
     """What makes the cluster imperfect, at most one of each kind."""
+    note_full_links: bool = False
+    """Note how long each link of a changing network is full, see :attr:`Timing.full`."""
     fast: bool = True
     """Solve exchanges at once where that is provably exact; False: every event."""
 

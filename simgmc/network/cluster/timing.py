@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -49,6 +49,11 @@ class Timing:
     """With ``collective = "auto"``: how many exchanges each collective carried."""
     stopped: str | None = None
     """Why the run ended before its last round, if it did: a crash, or a flow that can never finish."""
+    full: Sequence[float] | None = None
+    """(links,) seconds in which each link was full with messages on it; None where its bandwidth never changes, or
+    nobody asked."""
+    dead: Sequence[float] = ()
+    """(links,) seconds of these in which it had no bandwidth at all."""
     background_bytes: float = 0.0
     """Bytes of background traffic delivered meanwhile."""
     lost: np.ndarray | None = None
@@ -82,21 +87,35 @@ class Timing:
     def bottleneck(self, waiting: str = "waiting for slower workers") -> str:
         """What bound the run, in words: the compute, or the busiest link, or latency, or ``waiting``."""
         mean = dict(zip(self.categories, self.breakdown.mean(axis=(0, 1)))) if len(self.round_end) else {}
-        return bottleneck_of(mean, dict(zip(self.links, self.utilisation.tolist())), waiting)
+        if self.full is None or not any(self.full):
+            return bottleneck_of(mean, dict(zip(self.links, self.utilisation.tolist())), waiting)
+        share = dict(zip(self.links, (seconds / self.total for seconds in self.full)))
+        return bottleneck_of(mean, share, waiting, "full", dict(zip(self.links, self.dead)))
 
 
-def bottleneck_of(parts: Mapping[str, float], used: Mapping[tuple[str, str], float], waiting: str) -> str:
+def bottleneck_of(
+    parts: Mapping[str, float],
+    used: Mapping[tuple[str, str], float],
+    waiting: str,
+    share: str = "used",
+    dead: Mapping[tuple[str, str], float] | None = None,
+) -> str:
     """The largest of the seconds of each category, in words.
 
     ``used``: the share of its bandwidth that each link used, of which the largest is named where
-    it is the transfer; ``waiting``: what waiting is for.
+    it is the transfer; ``waiting``: what waiting is for; ``share``: of what ``used`` is in truth; ``dead``: seconds
+    in which a link had no bandwidth.
     """
     if not sum(parts.values()):
         return "nothing took time"
     largest = max(parts, key=lambda name: parts[name])
     if largest == "transfer" and used:
         source, destination = max(used, key=lambda link: used[link])
-        return f"link {source} -> {destination} ({used[source, destination]:.0%} used)"
+        stood = (dead or {}).get((source, destination), 0.0)
+        down = f", {stood:.4g} s of it without bandwidth" if stood else ""
+        whole = f"{used[source, destination]:.0%}"
+        said = f"{whole} used" if share == "used" else f"{share} {whole} of the time{down}"
+        return f"link {source} -> {destination} ({said})"
     return {"wait": waiting, "aggregate": "adding messages"}.get(largest, largest)
 
 
@@ -112,6 +131,8 @@ class TimingBuilder:
     """Whether :meth:`note` says who is absent; otherwise it is whoever does not finish a round."""
     stopped: str | None = None
     background_bytes: float = 0.0
+    full: list[float] | None = None
+    dead: list[float] = field(default_factory=list)
     _ends: list[np.ndarray] = field(default_factory=list)
     _breakdown: list[np.ndarray] = field(default_factory=list)
     _communication: list[np.ndarray] = field(default_factory=list)
@@ -186,9 +207,11 @@ class TimingBuilder:
             np.array(self.links.bandwidth),
             dict(self.chosen),
             self.stopped,
-            self.background_bytes,
-            lost,
-            carried,
+            background_bytes=self.background_bytes,
+            lost=lost,
+            carried=carried,
+            full=self.full,
+            dead=self.dead,
         )
 
     def _table(self, pairs: list[tuple[int, int]], rounds: int) -> np.ndarray:

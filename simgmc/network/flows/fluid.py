@@ -55,6 +55,10 @@ class FluidNetwork:
         self._sharing = MaxMin(links)
         self.capacity = self._sharing.capacity
         """Bytes/s of each link now."""
+        self.full: list[float] | None = None
+        """Seconds in which each link was full with messages on it; None: not noted."""
+        self.dead: list[float] = []
+        """Of these, seconds in which it had no bandwidth."""
         self.delivered = 0
         """Flows that have arrived so far."""
         self._on = self._sharing.on
@@ -178,7 +182,7 @@ class FluidNetwork:
             time = self.next_time
         if time == _INFINITY:
             return
-        self.now = time
+        self._pass(time)
         on, touched = self._on, self._touched
         while heap and heap[0][0] == time:
             _, order, action, payload = heap[0]
@@ -197,10 +201,27 @@ class FluidNetwork:
         if touched:
             self._refill()
 
+    def _pass(self, time: float) -> None:
+        """Time goes on; where it is asked for, links that held flows up are noted."""
+        if self.full is not None and time > self.now:
+            for link, flows in enumerate(self._on):
+                if not flows or all(getattr(flow.run, "background", False) for flow in flows):
+                    continue
+                room = self.capacity[link]
+                if room < _INFINITY and sum(flow.rate for flow in flows) >= room * (1 - 1e-9):
+                    self.full[link] += time - self.now
+                    if room == 0.0:
+                        self.dead[link] += time - self.now
+        self.now = time
+
+    def note_full_links(self) -> None:
+        """Note from now on how long each link is full, or dead, while messages are on it."""
+        self.full, self.dead = [0.0] * len(self._on), [0.0] * len(self._on)
+
     def catch_up(self, time: float) -> None:
         """Move the clock to a time before the next event, to make changes from outside there."""
         if time > self.now:
-            self.now = time
+            self._pass(time)
 
     def settle(self) -> None:
         """Share anew after changes made from outside, at the present time."""

@@ -160,7 +160,9 @@ def _max_min(file: str, document: dict) -> FileReport:
                 compared += 1
                 if error >= largest:
                     largest, worst = error, f"{case['name']}, {flow}, latency {latency}"
-    return FileReport(file, "max-min", values, largest, worst, compared=compared, left_out=_without("expected times", silent))
+    return FileReport(
+        file, "max-min", values, largest, worst, compared=compared, left_out=_without("expected times", silent)
+    )
 
 
 def _expects(case: dict) -> bool:
