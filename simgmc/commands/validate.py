@@ -33,7 +33,9 @@ def run(
     picture: str | None = None,
     console: Console | None = None,
 ) -> bool:
-    """Compute every case of the files (of the shipped ones if none is named); whether all exact cases hold and each file could be compared."""
+    """Compute every case of the files (of the shipped ones if none is named); whether all exact cases hold and each
+    file could be compared.
+    """
     console = console or plain_console()
     if picture:
         check_place(picture)

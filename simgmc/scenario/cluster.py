@@ -249,7 +249,9 @@ class Cluster(_WithConditions):
             raise mistake(str(error), "topology", value=plain(self.topology)) from None
 
     def _checked_graph(self, workers: int, exchange: Exchange) -> nx.DiGraph:
-        """The network of one way of exchanging. Refuses one that cannot be, and what of ``hosts`` nothing would read."""
+        """The network of one way of exchanging. Refuses one that cannot be, and what of ``hosts`` nothing would
+        read.
+        """
         try:
             graph = self.graph(workers, exchange)
         except AccessMissing as missing:

@@ -124,7 +124,8 @@ def graph_of_graphml(root: Element, name: str) -> DrawnGraph:
         for one in graph.children:
             if one.tag == "hyperedge":
                 raise SimgmcError(
-                    f"{name}, line {one.line}: a hyperedge joins many nodes at once; draw a node with an edge to each instead"
+                    f"{name}, line {one.line}: a hyperedge joins many nodes at once; draw a node with an edge to each "
+                    "instead"
                 )
             if one.tag == "edge":
                 edges.append(_edge(one, keys, default == "directed", name))
@@ -199,7 +200,9 @@ class _List:
 
 
 def _gml(text: str, name: str) -> DrawnGraph:
-    """The graph of a GML file (Himsolt, 1997). A node is called by its label where no other node has the same, else by its id."""
+    """The graph of a GML file (Himsolt, 1997). A node is called by its label where no other node has the same, else by
+    its id.
+    """
     graphs = list(_gml_list(text, name).lists("graph"))
     if len(graphs) != 1:
         raise SimgmcError(f"{name}: holds {len(graphs)} graphs; a network is one: graph [ ... ]")

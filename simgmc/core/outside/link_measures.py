@@ -16,7 +16,9 @@ OF_LINK = (BANDWIDTH_OF_LINK, *LATENCY_OF_LINK)
 
 
 def latency_of(row: Mapping[str, str], place: str) -> float | None:
-    """Seconds one way that a row gives, as such or as half of a round trip; None where it gives neither. Raises SimgmcError."""
+    """Seconds one way that a row gives, as such or as half of a round trip; None where it gives neither. Raises
+    SimgmcError.
+    """
     one_way, half = (measure.among(row, place) for measure in LATENCY_OF_LINK)
     if one_way is not None and half is not None:
         raise SimgmcError(f"{place}: gives both a latency and a round trip; one of them is enough")

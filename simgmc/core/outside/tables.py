@@ -27,7 +27,9 @@ _BARE = re.compile(r"[-+]?[\d.]+(?:[eE][-+]?\d+)?")
 
 @dataclass(frozen=True)
 class Measure:
-    """A bandwidth or a duration that a file gives: ``name`` with a unit in the value, or ``name_<unit>`` and a number."""
+    """A bandwidth or a duration that a file gives: ``name`` with a unit in the value, or ``name_<unit>``
+    and a number.
+    """
 
     name: str
     kind: str
@@ -151,7 +153,8 @@ def read_rows(
         if len(cells) != len(header):
             more = "many" if len(cells) > len(header) else "few"
             raise SimgmcError(
-                f"{name}, line {number}: {show_value(','.join(cells))} has too {more} columns: {len(cells)} for {len(header)}"
+                f"{name}, line {number}: {show_value(','.join(cells))} has too {more} columns: {len(cells)} for "
+                f"{len(header)}"
             )
         rows.append(Row(dict(zip(header, cells)), f"{name}, line {number}"))
     if not rows:

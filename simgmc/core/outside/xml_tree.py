@@ -1,4 +1,6 @@
-"""XML from outside: read by defusedxml, without entities, without anything from elsewhere, and never deeper than people nest."""
+"""XML from outside: read by defusedxml, without entities, without anything from elsewhere, and never deeper than people
+nest.
+"""
 
 from __future__ import annotations
 

@@ -58,7 +58,9 @@ class Options:
         )
 
     def first(self, workers: int) -> int:
-        """How many of so many workers' messages a first-k-of-n server waits for. Raises SimgmcError for more than there are."""
+        """How many of so many workers' messages a first-k-of-n server waits for. Raises SimgmcError for more than there
+        are.
+        """
         first = max(workers - 1, 1) if self.k is None else self.k
         if first > workers:
             raise SimgmcError(f"k = {first}: a server cannot wait for more messages than there are workers, {workers}")

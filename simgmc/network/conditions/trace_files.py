@@ -15,14 +15,17 @@ _MAX_PACKETS = 5_000_000
 _TIME, _BANDWIDTH = Measure("time", "duration"), Measure("bandwidth", "bandwidth")
 
 Trace = tuple[tuple[float, ...], tuple[float, ...], float | None, bool]
-"""Seconds, values from each on, the period (None: the last value stays), and whether values are bytes/s, not factors."""
+"""Seconds, values from each on, the period (None: the last value stays), and whether values are
+bytes/s, not factors.
+"""
 
 
 def read_trace(path: str | Path) -> Trace:
     """The trace in a file.
 
     A CSV table has the columns time_s and either factor (of the nominal value) or bandwidth_mbit_s, in these or other
-    units, or units within the cells; a last line ``period,<seconds>`` says when it starts again. A file of whole numbers
+    units,
+    or units within the cells; a last line ``period,<seconds>`` says when it starts again. A file of whole numbers
     alone, one a line, is mahimahi's: at each of these milliseconds a packet of 1,500 bytes may pass, over and over.
 
     Raises:
@@ -44,7 +47,8 @@ def read_trace(path: str | Path) -> Trace:
             ) from None
     if lines and lines[0][1][0].replace(".", "", 1).isdigit():
         raise SimgmcError(
-            f"{name}, line {lines[0][0]}: {show_value(','.join(lines[0][1]))} where the columns must be named, such as time_s,factor"
+            f"{name}, line {lines[0][0]}: {show_value(','.join(lines[0][1]))} where the columns must be named, such as "
+            "time_s,factor"
         )
     times, values, kinds = [], [], set()
     for row in read_rows(text, name, (), (_TIME, _BANDWIDTH), ("factor",)):

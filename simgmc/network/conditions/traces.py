@@ -47,7 +47,9 @@ class BandwidthSteps:
 
     @classmethod
     def from_file(cls, path: str | Path) -> BandwidthSteps:
-        """Steps from a file, see :mod:`simgmc.network.conditions.trace_files`. Raises SimgmcError, naming file and line."""
+        """Steps from a file, see :mod:`simgmc.network.conditions.trace_files`. Raises SimgmcError, naming file and
+        line.
+        """
         times, values, period, absolute = read_trace(path)
         try:
             return cls(times, values, period, absolute, str(path))
@@ -100,8 +102,8 @@ class BandwidthTrace(LinkChange):
         if not steps.absolute and all(links.bandwidth[link] == INFINITY for link in chosen):
             if not set(steps.factors) <= {0.0, 1.0}:
                 raise SimgmcError(
-                    f"a trace of factors for {self.source} -> {self.destination}, which has no limit that they could be "
-                    "of; give the link a bandwidth, or the trace a column bandwidth_mbit_s"
+                    f"a trace of factors for {self.source} -> {self.destination}, which has no limit that they could "
+                    "be of; give the link a bandwidth, or the trace a column bandwidth_mbit_s"
                 )
         if steps.period is None:
             return 0.0, "a bandwidth trace"

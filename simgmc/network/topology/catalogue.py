@@ -127,7 +127,8 @@ TOPOLOGIES: Registry[Topology] = Registry(
                     ("bundle", "hash"),
                 ),
                 "nodes": Option(
-                    'the file\'s nodes that are the workers, then the servers; ["*"]: all; those of their names unless given',
+                    'the file\'s nodes that are the workers, then the servers; ["*"]: all; those of their names '
+                    "unless given",
                     list[str],
                     None,
                 ),

@@ -114,13 +114,16 @@ def _node(wanted: str, drawn: DrawnGraph, name: str) -> str:
         return labelled[0]
     if labelled:
         raise SimgmcError(
-            f"{name}: {len(labelled)} nodes have the label {show_value(wanted)}; name one by its id: {', '.join(labelled)}"
+            f"{name}: {len(labelled)} nodes have the label {show_value(wanted)}; name one by its id: "
+            f"{', '.join(labelled)}"
         )
     raise SimgmcError(f"{name} has no node {show_value(wanted)}; {suggestion(wanted, drawn.nodes)}")
 
 
 def _values(edge: Edge, drawn: DrawnGraph, bandwidth: float | None, latency: float | None) -> tuple[float, float]:
-    """Bytes/s and seconds of an edge: what it says, else by its ends' coordinates (latency), else what the topology states."""
+    """Bytes/s and seconds of an edge: what it says, else by its ends' coordinates (latency), else what the topology
+    states.
+    """
     known = [name for measure in OF_LINK for name in measure.names]
     for key in edge.attributes:
         near = difflib.get_close_matches(key, known, 1, cutoff=0.85)
@@ -130,7 +133,8 @@ def _values(edge: Edge, drawn: DrawnGraph, bandwidth: float | None, latency: flo
     rate = bandwidth if rate is None else rate
     if rate is None:
         raise SimgmcError(
-            f"{edge.place}: has no bandwidth; give it {BANDWIDTH_OF_LINK.words}, or state one for such links: topology.bandwidth"
+            f"{edge.place}: has no bandwidth; give it {BANDWIDTH_OF_LINK.words}, or state one for such links: "
+            "topology.bandwidth"
         )
     seconds = latency_of(edge.attributes, edge.place)
     if seconds is None:
@@ -138,7 +142,8 @@ def _values(edge: Edge, drawn: DrawnGraph, bandwidth: float | None, latency: flo
     seconds = latency if seconds is None else seconds
     if seconds is None:
         raise SimgmcError(
-            f'{edge.place}: has no latency; give it latency ("5 ms") or latency_ms, or its nodes Latitude and Longitude, '
+            f'{edge.place}: has no latency; give it latency ("5 ms") or latency_ms, or its nodes Latitude and '
+            "Longitude, "
             "or state one for such links: topology.latency"
         )
     return rate, seconds
@@ -188,7 +193,8 @@ def _add_wires(
     latencies = {seconds for _, seconds, _ in wires}
     if len(latencies) > 1:
         raise SimgmcError(
-            f"{wires[1][2]}: a link parallel to it ({wires[0][2]}) has another latency, so that they are no bundle of links; "
+            f"{wires[1][2]}: a link parallel to it ({wires[0][2]}) has another latency, so that they are no bundle of "
+            "links; "
             'topology.parallel = "hash" keeps each for itself'
         )
     add_link(graph, source, destination, sum(rate for rate, _, _ in wires), latencies.pop())
@@ -206,7 +212,8 @@ def _hang(
     if waiting and not attach:
         raise SimgmcError(
             f"{name} has no node for host {show_value(waiting[0].name)}; draw it, say which of its nodes are the hosts "
-            'with topology.nodes = [...], or hang hosts onto nodes with topology.attach = [...] (["*"]: onto all in turn)'
+            'with topology.nodes = [...], or hang hosts onto nodes with topology.attach = [...] (["*"]: onto all in '
+            "turn)"
         )
     chosen = list(drawn.nodes) if list(attach) == [EVERY_NODE] else [_node(one, drawn, name) for one in attach]
     places = [node for node in chosen if node not in placed]

@@ -104,7 +104,8 @@ def _pairs(text: str, name: str, bandwidth: float | None) -> Pairs:
             raise SimgmcError(f"{row.place}: a row needs both a sender and a receiver")
         if pair in found:
             raise SimgmcError(
-                f"{row.place}: the pair {','.join(pair)} is there twice ({found[pair][2]} is the other); keep one of the rows"
+                f"{row.place}: the pair {','.join(pair)} is there twice ({found[pair][2]} is the other); keep one of "
+                "the rows"
             )
         rate, seconds = BANDWIDTH_OF_LINK.among(row.cells, row.place), latency_of(row.cells, row.place)
         if seconds is None:
@@ -122,8 +123,8 @@ def _matrix(lines: list[tuple[int, list[str]]], name: str, bandwidth: float | No
     known = {key: measure for measure in LATENCY_OF_LINK for key in measure.names}
     if corner and corner not in known:
         raise SimgmcError(
-            f"{name}, line {number}: {show_value(corner)} in the corner of a matrix must say what it holds and its unit, "
-            "such as round_trip_ms"
+            f"{name}, line {number}: {show_value(corner)} in the corner of a matrix must say what it holds and its "
+            "unit, such as round_trip_ms"
         )
     if len(set(names)) < len(names) or "" in names:
         raise SimgmcError(f"{name}, line {number}: every site needs a name of its own: {show_value(','.join(names))}")
@@ -147,7 +148,8 @@ def _rate(rate: float | None, fallback: float | None, place: str) -> float:
     found = fallback if rate is None else rate
     if found is None:
         raise SimgmcError(
-            f"{place}: gives no bandwidth; add {BANDWIDTH_OF_LINK.words}, or state one for such pairs: topology.bandwidth"
+            f"{place}: gives no bandwidth; add {BANDWIDTH_OF_LINK.words}, or state one for such pairs: "
+            "topology.bandwidth"
         )
     return found
 
@@ -189,7 +191,9 @@ def home_broadband(hosts: Sequence[Host], table: str | None = None) -> nx.DiGrap
 
 
 def _homes(rows: Sequence[Row], name: str) -> list[int]:
-    """How many homes have each line: as stated where all are whole numbers, else their shares of a number that fits them."""
+    """How many homes have each line: as stated where all are whole numbers, else their shares of a number that fits
+    them.
+    """
     stated = [read_number(row, "homes") for row in rows]
     total = sum(stated)
     if all(one == int(one) for one in stated):
@@ -208,6 +212,7 @@ def _homes(rows: Sequence[Row], name: str) -> list[int]:
     for row, share, count in zip(rows, stated, counts):
         if share and not count:
             raise SimgmcError(
-                f"{row.place}: homes = {row.cells['homes']}: is a share of less than one in {_SHARES:,}; give whole numbers of homes"
+                f"{row.place}: homes = {row.cells['homes']}: is a share of less than one in {_SHARES:,}; give whole "
+                "numbers of homes"
             )
     return counts

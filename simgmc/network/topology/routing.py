@@ -32,7 +32,8 @@ class Links:
                 bandwidth, latency = float(data["bandwidth"]), float(data["latency"])
             except KeyError as missing:
                 raise SimgmcError(
-                    f"link {source} -> {destination} has no {missing}; every link needs a bandwidth (bytes/s) and a latency (s)"
+                    f"link {source} -> {destination} has no {missing}; every link needs a bandwidth (bytes/s) and a "
+                    "latency (s)"
                 ) from None
             if not bandwidth >= 0 or not 0 <= latency < float("inf"):
                 raise SimgmcError(
@@ -65,7 +66,9 @@ class Links:
             raise SimgmcError(f"there is no link {source} -> {destination} in the network") from None
 
     def watch(self, links: Iterable[int]) -> None:
-        """Keep these links in routes although they are unlimited: they change. To be said before routes are asked for."""
+        """Keep these links in routes although they are unlimited: they change. To be said before routes are
+        asked for.
+        """
         assert not self._routes
         self._changing.update(links)
 

@@ -47,7 +47,9 @@ class DatasetEntry(Entry):
     train: int = 0
     test: int = 0
     forms: tuple[Form, ...] = ()
-    """In which files it is published; the first form that is there is read, and ``details`` says where they come from."""
+    """In which files it is published; the first form that is there is read, and ``details`` says where they
+    come from.
+    """
     mean: tuple[float, ...] = (0.0,)
     """Of the training images' channels, black 0 and white 1."""
     std: tuple[float, ...] = (1 / 255,)
@@ -182,7 +184,8 @@ class LibsvmEntry(DatasetEntry):
         lines = max(content.count(b"\n") for content in contents.values())
         if features * lines > 2e9:
             raise SimgmcError(
-                f"{options['train']}: {lines:,} samples of {features:,} features would need {4e-9 * features * lines:.0f} GB as a dense matrix"
+                f"{options['train']}: {lines:,} samples of {features:,} features would need "
+                f"{4e-9 * features * lines:.0f} GB as a dense matrix"
             )
         parts = [read_libsvm(contents[options[key]], options[key], features) for key in ("train", "test")]
         known = np.unique(np.concatenate([labels for _, labels in parts]))
@@ -224,7 +227,8 @@ class GivenEntry(DatasetEntry):
 
     def read(self, options: Mapping[str, Any], contents: None) -> Dataset:
         raise SimgmcError(
-            "workload.dataset: its data were given from Python; give them again: simgmc.run(scenario, train=..., test=...)"
+            "workload.dataset: its data were given from Python; give them again: simgmc.run(scenario, train=..., "
+            "test=...)"
         )
 
 
@@ -271,8 +275,8 @@ DATASETS: Registry[DatasetEntry] = Registry(
             sample_shape=(1, 28, 28), train=60_000, test=10_000,
             forms=published_images.MNIST, mean=(0.1307,), std=(0.3081,),
             details=(
-                "To get it: the four files that yann.lecun.com/exdb/mnist lists (mirrored with torchvision and TensorFlow), "
-                "compressed or not, into the folder mnist of the data directory."
+                "To get it: the four files that yann.lecun.com/exdb/mnist lists (mirrored with torchvision and "
+                "TensorFlow), compressed or not, into the folder mnist of the data directory."
             ),
         ),
         DatasetEntry(
@@ -312,7 +316,8 @@ DATASETS: Registry[DatasetEntry] = Registry(
         ),
         TextEntry(
             "tiny-shakespeare",
-            "1,115,394 characters of Shakespeare's plays, 65 different; next-character prediction, the last tenth for the test",
+            "1,115,394 characters of Shakespeare's plays, 65 different; next-character prediction, the last tenth for "
+            "the test",
             "Karpathy 2015, The Unreasonable Effectiveness of Recurrent Neural Networks; public domain",
             {"block": _BLOCK},
             classes=65, train=1_115_394, test=111_539,
@@ -353,7 +358,8 @@ DATASETS: Registry[DatasetEntry] = Registry(
                 "classes": Option("classes, equally frequent", int, 10, at_least=2),
                 "train": Option("training samples", int, 2000),
                 "test": Option("test samples", int, 500),
-                "noise": Option("standard deviation around a centre; centres are standard normal", float, 1.0, at_least=0),
+                "noise": Option("standard deviation around a centre; centres are standard normal", float, 1.0,
+                at_least=0),
             },
         ),
         LibsvmEntry(

@@ -70,7 +70,8 @@ def _read_split(split: str, data: Any, progress: Callable[[str, int, int], None]
     what = f"dataset, {split}"
     if not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
         raise SimgmcError(
-            f"{what}: {type(data).__name__} is not a torch.utils.data.Dataset with a length (it needs __len__ and __getitem__)"
+            f"{what}: {type(data).__name__} is not a torch.utils.data.Dataset with a length (it needs __len__ and "
+            "__getitem__)"
         )
     total = guarded(what, "its length failed", lambda: len(data))
     if total < 1:
@@ -87,7 +88,8 @@ def _read_split(split: str, data: Any, progress: Callable[[str, int, int], None]
             if values is None:
                 if y.ndim and (y.shape != x.shape or x.dtype.kind not in "iu"):
                     raise SimgmcError(
-                        f"{place}: its label has shape {y.shape}; needed is one whole number, or for a block of whole numbers as many"
+                        f"{place}: its label has shape {y.shape}; needed is one whole number, or for a block of whole "
+                        "numbers as many"
                     )
                 dtype = np.uint8 if x.dtype == np.uint8 else np.int64 if x.dtype.kind in "iu" else np.float32
                 shape = (total, *x.shape)

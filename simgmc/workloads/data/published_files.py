@@ -78,7 +78,8 @@ def find_form(name: str, forms: tuple[Form, ...], data_dir: str | os.PathLike | 
     directory = data_directory(data_dir)
     if directory is None:
         raise SimgmcError(
-            f"dataset {name!r} needs a data directory: give --data-dir or set {DATA_VARIABLE}. It must hold {'; or '.join(map(str, forms))}. {obtain}"
+            f"dataset {name!r} needs a data directory: give --data-dir or set {DATA_VARIABLE}. It must hold "
+            f"{'; or '.join(map(str, forms))}. {obtain}"
         )
     missing = {form: [file for file in form.files if not (directory / file.path).is_file()] for form in forms}
     form = next((form for form in forms if not missing[form]), None)

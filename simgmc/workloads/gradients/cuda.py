@@ -84,7 +84,9 @@ class GraphEngine:
 
     @contextlib.contextmanager
     def branches(self) -> Iterator[None]:
-        """Lets the streams begin after what came before; what comes afterwards waits for them, also where something failed."""
+        """Lets the streams begin after what came before; what comes afterwards waits for them, also where something
+        failed.
+        """
         here = torch.cuda.current_stream()
         for stream in self.streams:
             stream.wait_stream(here)

@@ -232,7 +232,8 @@ PARTITIONS: Registry[Partition] = Registry(
                 "alpha": Option("concentration; small means few labels per worker", float, 0.1, above=0),
                 "definition": Option(
                     "sequential: equal sizes, workers draw in turn (Hsu et al. 2019); equal-size: all draw at once, "
-                    "which is milder (Acar et al. 2021); per-class: each label is divided, sizes differ (Yurochkin et al. 2019)",
+                    "which is milder (Acar et al. 2021); per-class: each label is divided, sizes differ (Yurochkin et "
+                    "al. 2019)",
                     str,
                     "sequential",
                     ("sequential", "equal-size", "per-class"),

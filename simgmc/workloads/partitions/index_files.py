@@ -27,7 +27,9 @@ from simgmc.core.files import read_bytes
 _MAX_FILE = 2**30
 """Bytes of a file: a hundred million indices."""
 _DAMAGE = (ValueError, KeyError, EOFError, RuntimeError, MemoryError, csv.Error, zipfile.BadZipFile, zlib.error)
-"""What readers raise for content that is none of theirs. RuntimeError: encrypted, deeply nested, an unknown compression."""
+"""What readers raise for content that is none of theirs. RuntimeError: encrypted, deeply nested, an unknown
+compression.
+"""
 
 
 def read_index_file(path: str | Path, workers: int, samples: int) -> list[np.ndarray]:
@@ -59,7 +61,8 @@ def _whole_numbers(path: Path, worker: int, indices: Any) -> np.ndarray:
     if not isinstance(indices, np.ndarray):
         if not isinstance(indices, list):
             raise SimgmcError(
-                f"partition file {path}: worker {worker} has {type(indices).__name__} {str(indices)[:40]!r}, not a list of indices"
+                f"partition file {path}: worker {worker} has {type(indices).__name__} {str(indices)[:40]!r}, not a "
+                "list of indices"
             )
         wrong = next(
             (
@@ -76,7 +79,8 @@ def _whole_numbers(path: Path, worker: int, indices: Any) -> np.ndarray:
         indices = np.array(indices, np.int64)
     if indices.ndim != 1 or indices.dtype.kind not in "iu":
         raise SimgmcError(
-            f"partition file {path}: worker {worker}: an array of {indices.dtype} of shape {indices.shape}, not a list of whole numbers"
+            f"partition file {path}: worker {worker}: an array of {indices.dtype} of shape {indices.shape}, not a list "
+            "of whole numbers"
         )
     if not len(indices):
         raise SimgmcError(f"partition file {path}: worker {worker} holds no samples")
