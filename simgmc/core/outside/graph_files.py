@@ -49,7 +49,8 @@ def _ways(edge: Edge) -> list[tuple[str, str]]:
 def read_graph(file: str) -> DrawnGraph:
     """The graph of a ``.graphml`` (or ``.xml``) or ``.gml`` file, or of an edge list.
 
-    An edge list may say of its edges what networks need (:mod:`simgmc.core.outside.link_measures`) beside ``source`` and ``destination``.
+    An edge list may say of its edges what networks need (:mod:`simgmc.core.outside.link_measures`) beside ``source``
+    and ``destination``.
 
     Raises:
         SimgmcError: naming the file, the line and what would be right.

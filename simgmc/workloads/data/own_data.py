@@ -5,6 +5,7 @@ Random transforms are drawn once, from a fixed seed, and then stay as they are.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -96,8 +97,8 @@ def _read_split(split: str, data: Any, progress: Callable[[str, int, int], None]
                 values, labels = guarded(
                     f"{what}: {total:,} samples of shape {x.shape}",
                     "making room failed",
-                    lambda: (np.empty(shape, dtype), np.empty((total, *y.shape), np.int64)),
-                )  # noqa: B023
+                    functools.partial(_room, shape, dtype, (total, *y.shape)),
+                )
             if x.shape != values.shape[1:]:
                 raise SimgmcError(f"{place}: has shape {x.shape}, sample 0 has {values.shape[1:]}")
             if y.shape != labels.shape[1:]:
@@ -115,6 +116,10 @@ def _read_split(split: str, data: Any, progress: Callable[[str, int, int], None]
         if not finite.all():
             raise SimgmcError(f"{what} sample {int(np.argmin(finite))}: holds a value that is not finite")
     return values, labels
+
+
+def _room(values: tuple[int, ...], dtype: type, labels: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    return np.empty(values, dtype), np.empty(labels, np.int64)
 
 
 def _values(place: str, x: Any) -> np.ndarray:

@@ -190,7 +190,8 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 
 class PassMemory:
-    """Bytes that a pass takes at its worst moment: ``tensors``, and what the process takes ``beside`` them, where that can be seen.
+    """Bytes that a pass takes at its worst moment: ``tensors``, and what the process takes ``beside`` them, where that
+    can be seen.
 
     Libraries take workspaces that are no tensors (convolutions on the CPU), and the allocator leaves gaps.
     """
