@@ -113,11 +113,14 @@ class LARS(Algorithm):
         offsets = worker.layout.offsets
         for start, end, shape in zip(offsets, offsets[1:], worker.layout.shapes):
             own, given = worker.params[..., start:end], mean[..., start:end]
+            decay = worker.weight_decay
             if self.exempt_vectors and len(shape) < 2:
                 step[..., start:end] = given
             else:
                 step[..., start:end] *= self._ratio(
-                    own.norm(dim=-1, keepdim=True), given.norm(dim=-1, keepdim=True), worker.weight_decay
+                    own.norm(dim=-1, keepdim=True),
+                    given.norm(dim=-1, keepdim=True),
+                    decay if isinstance(decay, float) else float(decay[start]),
                 )
         worker.velocity = self.momentum * worker.velocity + worker.lr * step
         worker.params = worker.params - worker.velocity

@@ -38,8 +38,8 @@ class Worker:
     """Learning rate of the last step before this round (of this round's start, in the first)."""
     gradients_left: float
     """Gradients of each worker until the training ends; infinite where its length is not stated in gradients."""
-    weight_decay: float
-    """Coefficient of the L2 term."""
+    weight_decay: float | Vector
+    """Coefficient of the L2 term; a tensor (d,) where it leaves some parameters alone, as they get no gradient."""
     round: int
     """Rounds finished so far."""
     epoch: float
@@ -102,7 +102,7 @@ class Worker:
         since it was read (or that a message was added so many rounds late, see :attr:`Algorithm.stale`)."""
         self._applied.append(staleness)
 
-    def begin(self, round: int, epoch: float, lr: float, previous_lr: float, weight_decay: float) -> None:
+    def begin(self, round: int, epoch: float, lr: float, previous_lr: float, weight_decay: float | Vector) -> None:
         """Set the context of the round about to run."""
         self.round, self.epoch = round, epoch
         self.lr, self.previous_lr, self.weight_decay = lr, previous_lr, weight_decay

@@ -21,6 +21,7 @@ from simgmc.algorithms.worker import Algorithm, Program, Worker
 from simgmc.compression.identity import Identity
 from simgmc.core.errors import DivergenceError
 from simgmc.core.randomness import Randomness
+from simgmc.training import weight_decay
 from simgmc.training.journal import NOTHING, Asked, Diverged, Parcel, RoundOver, Served, Step
 from simgmc.training.losses import LossSum
 from simgmc.training.trainer import Progress
@@ -162,7 +163,8 @@ class PerWorkerTrainer:
     def _begin(self, run: _Run) -> Program:
         worker, epoch = run.worker, self.epoch
         lr = self._lr_at(epoch)
-        worker.begin(run.rounds, epoch, lr, lr if run.previous_lr is None else run.previous_lr, self._weight_decay)
+        decay = weight_decay.of_worker(self._weight_decay, self.workload, [worker.rank])
+        worker.begin(run.rounds, epoch, lr, lr if run.previous_lr is None else run.previous_lr, decay)
         partners = self.algorithm.partners(self._graph(run.rounds))
         worker.neighbours = tuple(partners[worker.rank])
         worker.sources = tuple(rank for rank, others in enumerate(partners) if worker.rank in others)
@@ -271,17 +273,23 @@ class PerWorkerTrainer:
         points = torch.stack([self.runs[rank].effect.at for rank in ranks])
         before = self.workload.state_dict()
         gradients, losses = self.workload.gradients_of(ranks, points, [self.runs[rank].gradients for rank in ranks])
+        if points._version:  # parameters that the model itself has changed: rows that an embedding scales
+            for row, rank in enumerate(ranks):
+                self.runs[rank].effect.at.copy_(points[row])
         after = self.workload.state_dict() if before else {}
         if before:
             self.workload.load_state_dict(before)
         self.batch_calls += 1
         for row, rank in enumerate(ranks):
-            buffers = {name: rows[rank].clone() for name, rows in after.items()}
+            buffers = {
+                name: rows[rank].clone() if isinstance(rows, Tensor) else rows[rank] for name, rows in after.items()
+            }
             self._ahead(self.runs[rank], gradients[row], losses[row], buffers)
 
     def _ahead(self, run: _Run, gradient: Tensor, loss: Tensor, buffers: dict[str, Tensor]) -> None:
         if self._weight_decay and run.effect.weight_decay:
             gradient = gradient + self._weight_decay * run.effect.at
+            weight_decay.spare(gradient[None], self.workload, [run.worker.rank])
         run.ahead = _Ahead(gradient, loss, buffers)
 
     # between instants -----------------------------------------------------------------------

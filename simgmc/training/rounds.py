@@ -35,6 +35,7 @@ from simgmc.compression.rows import for_each_row
 from simgmc.core.errors import DivergenceError, SimgmcError
 from simgmc.costs import steps as costs
 from simgmc.mixing import Mixing
+from simgmc.training import weight_decay
 from simgmc.training.losses import LossSum
 from simgmc.workloads.workload import Workload
 
@@ -140,7 +141,8 @@ class StackedRound:
             self._missing |= set(stack.held)
         lr = stack.lr_at(stack.epoch)
         previous = lr if stack.last_lr is None else stack.last_lr
-        stack.worker.begin(stack.rounds, stack.epoch, lr, previous, stack.weight_decay)
+        decay = weight_decay.of_worker(stack.weight_decay, stack.workload, range(stack.workload.workers))
+        stack.worker.begin(stack.rounds, stack.epoch, lr, previous, decay)
         stack.worker.gradients_left = gradients_left
         self._program = stack.algorithm.round(stack.worker)
         self._run()
@@ -218,6 +220,7 @@ class StackedRound:
                 gradients, losses = stack.workload.gradients(point, stack.gradients)
                 if stack.weight_decay and decays:
                     gradients.add_(point, alpha=stack.weight_decay)
+                    weight_decay.spare(gradients, stack.workload, range(stack.workload.workers))
                 self._losses.append(losses)
                 stack.gradients += 1
                 self.steps.append(costs.Compute())
@@ -282,7 +285,8 @@ class StackedRound:
                 setattr(stack.worker, name, _put_back(value, self._before[name], missing))
             buffers = stack.workload.state_dict()
             for name, rows in buffers.items():
-                rows[missing] = self._buffers[name][missing]
+                for rank in missing:
+                    rows[rank] = self._buffers[name][rank]
             stack.workload.load_state_dict(buffers)
         stack.rounds += 1
         there = sorted(self._workers - self._missing)

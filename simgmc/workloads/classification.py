@@ -5,13 +5,12 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from simgmc.compression.rows import on_device
 from simgmc.compression.threads import usable_cores
@@ -22,14 +21,12 @@ from simgmc.core.randomness import generator
 from simgmc.workloads.data.dataset import Dataset
 from simgmc.workloads.data.minibatches import Minibatches, Samples, crop_draws
 from simgmc.workloads.gradients.cuda import GraphEngine, streams
-from simgmc.workloads.gradients.engine import (
-    POOL_FLOPS,
-    ReplicaEngine,
-    cross_entropy,
-    own_generator,
-)
-from simgmc.workloads.gradients.precision import autocast, check_precision, kernels
-from simgmc.workloads.gradients.rehearsal import LiveTensors, PassMemory
+from simgmc.workloads.gradients.engine import POOL_FLOPS, ReplicaEngine, cross_entropy
+from simgmc.workloads.gradients.plain import PlainEngine, PrivateCopies
+from simgmc.workloads.gradients.precision import check_precision, kernels
+from simgmc.workloads.gradients.private_copy import Template
+from simgmc.workloads.gradients.proof import Reference, proven, reference
+from simgmc.workloads.gradients.rehearsal import PassMemory
 from simgmc.workloads.gradients.replicas import Replicas
 from simgmc.workloads.gradients.split import GROUP, SplitEngine, linear_stack
 from simgmc.workloads.workload import Evaluation, PassBytes
@@ -56,10 +53,11 @@ class ClassificationWorkload:
         batches_per_epoch: steps of all workers in which as many samples are drawn as the workers
             hold together; with unequal sizes some workers have then gone through theirs more often.
         at_once: workers whose activations are held at the same time; the others wait.
-        route: how gradients are computed, a rule on the model and the device, never a timing:
-            "split" (chains of linear layers), "pool", "loop" (small models, the same bits; models
-            with dropout), "cuda graph", "cuda streams".
-        fallback: why a CUDA graph could not be captured, else None.
+        route: how gradients are computed, a rule on the model and the device, never a timing: "split" (chains of
+            linear layers), "pool", "loop" (small models, the same bits), "cuda graph", "cuda streams"; "plain" (a
+            private copy of the model for every worker) where none of them gives what plain PyTorch gives.
+        reasons: why faster routes were not taken; empty where the first was.
+        notes: what a user should know of how the model is taken.
     """
 
     components = 0
@@ -83,8 +81,7 @@ class ClassificationWorkload:
         """
         Args:
             model: maps (batch, *sample shape) to (batch, classes), or tokens (batch, block) to
-                (batch, block, classes); copied, not changed. Buffers must be updated in place
-                (as batch norm does).
+                (batch, block, classes); copied, not changed.
             data: the training and test samples.
             owned: K arrays of indices into the training samples, from ``partition``.
             batch: samples per worker and gradient.
@@ -92,7 +89,7 @@ class ClassificationWorkload:
             augment: random crop after padding by 4 and horizontal flip, for images.
             threads: of the pool on the CPU; all usable cores if None. Results do not depend on it.
             precision: of the products inside a gradient, see :data:`simgmc.workloads.gradients.precision.PRECISIONS`.
-            route: another route than the rule's ("pool", "loop", "cuda streams"), to compare them.
+            route: another route than the rule's ("plain", "pool", "loop", "cuda streams"), to compare them.
 
         Raises:
             SimgmcError: no such device or precision on it, no images to augment, an empty worker, no parameters.
@@ -103,23 +100,23 @@ class ClassificationWorkload:
         self._minibatches = Minibatches(owned, batch, seed)
         if augment and len(data.sample_shape) != 3:
             raise SimgmcError(f"augmentation needs images (channels, height, width), samples have {data.sample_shape}")
-        channels_last = any(isinstance(module, nn.Conv2d) for module in model.modules())
         self._train, self._test = (
-            Samples(images, labels, data.mean, data.std, self.device, dtype, channels_last, data.tokens)
+            Samples(images, labels, data.mean, data.std, self.device, dtype, False, data.tokens)
             for images, labels in (
                 (data.train_images, data.train_labels),
                 (data.test_images, data.test_labels),
             )
         )
-        self._replicas = Replicas(model, self.workers, self.device, dtype, channels_last)
-        self.layout: Layout = self._replicas.layout
+        self._classes = data.classes
+        self._template = Template(model, self.device, dtype)
+        self._refuse_synchronised()
+        self.layout: Layout = self._template.layout
         self.d = self.layout.d
         self.batches_per_epoch = sum(map(len, owned)) / (self.workers * batch)
-        self._classes = data.classes
-        self.flops, seeded, held = self._try_gradient()
-        self._evaluated = self._replicas.parameter_set()
         self.threads = (threads or usable_cores()) if self.device.type == "cpu" else 1
-        self._choose_engine(model, route, self.threads, seeded, held)
+        self.reasons: list[str] = []
+        self._choose_route(route)
+        self.notes = self._template.notes + self._remarks()
 
     @property
     def route(self) -> str:
@@ -129,11 +126,15 @@ class ClassificationWorkload:
     @property
     def fallback(self) -> str | None:
         """Why the preferred route was not taken, else None."""
-        return getattr(self._engine, "fallback", None)
+        return "; ".join(self.reasons) or None
+
+    def absent(self, worker: int) -> tuple[int, ...]:
+        """Numbers of the layout's tensors that got no gradient in the worker's latest pass (torch's ``None``)."""
+        return self._holder.absent.get(worker, ())
 
     def initial_parameters(self) -> Tensor:
         """(d,): the parameters that the model came with."""
-        return self._replicas.initial.clone()
+        return self._template.initial.clone()
 
     def gradients(self, at: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Every worker's gradient on its step-th minibatch, without weight decay.
@@ -187,12 +188,10 @@ class ClassificationWorkload:
 
         Running statistics are averaged over the workers; nothing of the training state changes.
         """
-        self._evaluated.load(point.detach())
-        module = self._replicas.bind_evaluation(self._evaluated)
         parts = torch.arange(len(self._test), device=self.device).split(self._evaluation_batch())
         sums = torch.zeros(len(parts), 2, dtype=torch.float64, device=self.device)
 
-        def task(number: int) -> None:
+        def task(module: nn.Module, number: int) -> None:
             with torch.no_grad():
                 x, y = self._test.take(parts[number])
                 logits = self._fitting(module, x, y)
@@ -200,7 +199,10 @@ class ClassificationWorkload:
                 sums[number, 1] = (logits.argmax(-1) == y).sum()
 
         with kernels("float32", self.device):
-            self._guarded("its evaluation failed", lambda: self._evaluator.map(task, len(parts)))
+            self._guarded(
+                "its evaluation failed",
+                lambda: self._evaluator.evaluate(point.detach(), task, len(parts), mean_over_workers),
+            )
         loss, right = (sums.sum(0) / self._test.labels.numel()).tolist()
         if self._test.labels.ndim == 1:
             return Evaluation(loss, right)
@@ -220,13 +222,14 @@ class ClassificationWorkload:
         with PassMemory(self.device.type) as gradient:
             self._engine.gradient(0, at, batch, out, torch.empty((), device=self.device, dtype=self.dtype))
         self.load_state_dict(state)
-        self._evaluated.load(self._replicas.initial)
-        module = self._replicas.bind_evaluation(self._evaluated)
-        with PassMemory(self.device.type) as evaluation, torch.no_grad():
-            self._fitting(
-                module,
-                *self._test.take(torch.arange(min(self._evaluation_batch(), len(self._test)), device=self.device)),
-            )
+        first = torch.arange(min(self._evaluation_batch(), len(self._test)), device=self.device)
+        evaluation = PassMemory(self.device.type)
+
+        def task(module: nn.Module, number: int) -> None:
+            with evaluation, torch.no_grad():
+                self._fitting(module, *self._test.take(first))
+
+        self._evaluator.evaluate(at, task, 1, mean_over_workers)
         return PassBytes(gradient.tensors, evaluation.tensors, taken.tensors, max(gradient.beside, evaluation.beside))
 
     def _evaluation_batch(self) -> int:
@@ -234,83 +237,85 @@ class ClassificationWorkload:
             return max(1, EVALUATION_TOKENS[self.device.type] // self._test.shape[0])
         return EVALUATION_BATCH[self.device.type]
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """What changes besides the parameters: every buffer as (K, ...), copied."""
-        return {name: rows.clone() for name, rows in self._replicas.buffers.items()}
+    def state_dict(self) -> dict[str, Any]:
+        """What changes besides the parameters: every buffer as (K, ...), copied; of some models lists of K values."""
+        return self._holder.state_dict()
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go back to a state from :meth:`state_dict`."""
-        buffers = self._replicas.buffers
-        if state.keys() != buffers.keys():
-            raise SimgmcError(f"saved state holds {sorted(state)}, this model's buffers are {sorted(buffers)}")
-        for name, rows in state.items():
-            buffers[name].copy_(rows)
+        own = self._holder.state_dict()
+        if state.keys() != own.keys():
+            raise SimgmcError(f"saved state holds {sorted(state)}, this model's buffers are {sorted(own)}")
+        self._holder.load_state_dict(state)
 
-    def _choose_engine(self, model: nn.Module, route: str | None, threads: int, seeded: bool, held: int) -> None:
-        layers = linear_stack(model) if self.precision == "float32" else None
-        if self.device.type == "cuda":
-            routes = ["loop"] if seeded else ["cuda graph", "cuda streams", "loop"]
-        else:
-            routes = ["loop"] if seeded or self.flops < POOL_FLOPS else ["pool", "loop"]
-            routes = (["split"] if layers else []) + routes + (["pool"] if not seeded else [])
-        chosen = route or routes[0]
-        if chosen not in routes:
-            raise SimgmcError(
-                f"route {chosen!r} does not fit this model and device; possible: {', '.join(dict.fromkeys(routes))}"
-            )
-        if chosen == "split":
-            self._engine = SplitEngine(layers, self.layout, threads)
-            self.at_once = min(threads * GROUP, self.workers)
-        elif chosen in ("pool", "loop"):
-            self._engine = ReplicaEngine(self._replicas, chosen, threads, seeded, self.precision)
-            self.at_once = min(self._engine.threads, self.workers)
-        else:
-            self.at_once = streams(self.workers, held, self.device)
-            self._engine = GraphEngine(
-                self._replicas, _StepBatch(self, 0), self.at_once, self.precision, capture=chosen == "cuda graph"
-            )
-        if isinstance(self._engine, ReplicaEngine):
-            self._evaluator = self._engine
-        else:
-            evaluation = "pool" if self.device.type == "cpu" else "loop"
-            self._evaluator = ReplicaEngine(self._replicas, evaluation, threads, seeded=False, precision="float32")
-
-    def _try_gradient(self) -> tuple[int, bool, int]:
-        """The operations of one gradient, whether the model draws random numbers in it (dropout), its bytes at once.
-
-        Raises:
-            SimgmcError: the model does not do what is asked of it; what and how is said.
-        """
-        module = self._replicas.evaluated.train()
-        buffers = dict(module.named_buffers())
-        x, y = self._train.take(torch.zeros(self.batch, dtype=torch.int64, device=self.device))
-        counter = FlopCounterMode(display=False)
-        with own_generator(self.device), torch.enable_grad():
-            before = _generator_state(self.device)
-            with counter, LiveTensors(self.device.type) as held:
-                with autocast(self.precision, self.device):
-                    logits = self._fitting(module, x, y)
-                    if not logits.requires_grad:
-                        raise SimgmcError(
-                            f"{self._model}: its output does not depend on its parameters by differentiable operations"
-                        )
-                    loss = self._guarded("the cross-entropy of its output failed", lambda: cross_entropy(logits, y))
-                # not autograd.grad, which the counter's hooks do not go with where a parametrisation takes parameters
-                self._guarded("its backward pass failed", loss.backward)
-            seeded = not torch.equal(before, _generator_state(self.device))
-        module.zero_grad(set_to_none=True)
-        for name, buffer in module.named_buffers():
-            if buffer is not buffers.get(name):
+    def _refuse_synchronised(self) -> None:
+        for name, part in self._template.module.named_modules():
+            if isinstance(part, nn.SyncBatchNorm) and part.training and self.workers > 1:
                 raise SimgmcError(
-                    f"model {type(module).__name__} replaces its buffer {name!r} in forward; "
-                    "it must update it in place, as batch norm does"
+                    f"{self._model}: {name or 'it'} is SyncBatchNorm, which takes its statistics over all "
+                    "workers' samples at every layer: that is not simulated. BatchNorm takes each worker's own, GroupNorm needs none"
                 )
-        module.eval()
-        return counter.get_total_flops(), seeded, held.peak
+
+    def _choose_route(self, wanted: str | None) -> None:
+        """Takes the first route that proves itself, see :mod:`simgmc.workloads.gradients.proof`; else the plain one."""
+        parts = torch.arange(min(max(4, self.batch), len(self._test)), device=self.device)
+        parts = parts.split(max(2, -(-len(parts) // 2)))
+
+        def test(module: nn.Module, number: int) -> Tensor:
+            return self._fitting(module, *self._test.take(parts[number]))
+
+        found = reference(self._template, _StepBatch(self, 0), test, len(parts), self._fitting, self.precision)
+        self.flops = found.flops
+        names = self._routes(found)
+        chosen = [wanted] if wanted else names[:1]
+        if chosen[0] not in names:
+            raise SimgmcError(
+                f"route {wanted!r} does not fit this model and device; possible: {', '.join(dict.fromkeys(names))}"
+            )
+        route, self.reasons = None, found.findings.all()
+        if chosen[0] != "plain":
+            route, self.reasons = proven(found, self._candidates(chosen[0], found), test)
+        if route is not None:
+            self._engine, self._evaluator, self._holder = route.engine, route.evaluator, route.replicas
+            if getattr(route.engine, "fallback", None):
+                self.reasons.append(f"no graph: {route.engine.fallback}")
+            self.at_once = route.at_once
+        else:
+            if wanted not in (None, "plain"):
+                raise SimgmcError(f"route {wanted!r} does not fit this model: {'; '.join(self.reasons)}")
+            self._train.channels_last = self._test.channels_last = False
+            self._holder = PrivateCopies(self._template, self.workers, found.units, found.frozen)
+            threads = self.threads if found.flops >= POOL_FLOPS else 1
+            self._engine = PlainEngine(self._holder, threads, bool(found.findings.alone), self.precision, self.seed)
+            self._evaluator = self._engine
+            self.at_once = min(self._engine.threads, self.workers)
+        self._holder.absent = dict.fromkeys(range(self.workers), found.absent)
+
+    def _routes(self, found: Reference) -> list[str]:
+        """Routes that may be tried, the one to begin with first."""
+        if found.findings:
+            return ["plain"]
+        if self.device.type == "cuda":
+            return ["cuda graph", "cuda streams", "loop", "plain"]
+        routes = ["loop", "pool"] if self.flops < POOL_FLOPS else ["pool", "loop"]
+        return (["split"] if self._linear_layers() else []) + routes + ["plain"]
+
+    def _linear_layers(self) -> list[nn.Module] | None:
+        return linear_stack(self._template.module, self._test.shape) if self.precision == "float32" else None
+
+    def _candidates(self, first: str, found: Reference) -> Iterator[Callable[[], _FastRoute]]:
+        """Ways to compute gradients by that route, in the order in which they are tried."""
+        names = [first]
+        if first == "split":
+            names += [name for name in self._routes(found) if name in ("loop", "pool")][:1]
+        convolutions = any(isinstance(module, nn.Conv2d) for module in self._template.module.modules())
+        for name in names:
+            for channels_last in (True, False) if convolutions else (False,):
+                yield functools.partial(_FastRoute, self, name, channels_last, found.held)
 
     @property
     def _model(self) -> str:
-        return f"model {type(self._replicas.evaluated).__name__}"
+        return f"model {type(self._template.module).__name__}"
 
     def _guarded(self, failed: str, task: Callable[[], T]) -> T:
         """What a pass through the model gives; its errors, if it is not ours, in one line."""
@@ -326,6 +331,74 @@ class ClassificationWorkload:
                 f"{self._model} made of {takes} {gave}; needed are logits of shape {(*y.shape, self._classes)}"
             )
         return logits
+
+    def _remarks(self) -> list[str]:
+        """Parameters that training leaves as they are."""
+        names = [self.layout.names[number] for number in self.absent(0)]
+        if not names:
+            return []
+        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        them = "it" if len(names) == 1 else "them"
+        return [f"no gradient reaches {shown}: not trained, and weight decay leaves {them} alone"]
+
+
+def mean_over_workers(rows: Tensor) -> Tensor:
+    """A buffer of the model that is evaluated, from those of the workers (K, ...)."""
+    return rows.mean(0)
+
+
+class _FastRoute:
+    """An engine with what it works on, and how it takes part in the proof."""
+
+    def __init__(self, workload: ClassificationWorkload, name: str, channels_last: bool, held: int):
+        self._workload, self.channels_last = workload, channels_last
+        self.name = name + (", channels-last" if channels_last else "")
+        template, workers, threads, device = workload._template, workload.workers, workload.threads, workload.device
+        workload._train.channels_last = workload._test.channels_last = channels_last
+        self.replicas = Replicas(template, workers, channels_last)
+        if name == "split":
+            self.engine = SplitEngine(workload._linear_layers(), workload.layout, threads)
+            self.at_once = min(threads * GROUP, workers)
+        elif name in ("pool", "loop"):
+            self.engine = ReplicaEngine(self.replicas, name, threads, workload.precision)
+            self.at_once = min(self.engine.threads, workers)
+        else:
+            self.at_once = streams(workers, held, device)
+            self.engine = GraphEngine(
+                self.replicas, _StepBatch(workload, 0), self.at_once, workload.precision, capture=name == "cuda graph"
+            )
+        self.evaluator = self.engine
+        if not isinstance(self.engine, ReplicaEngine):
+            evaluation = "pool" if device.type == "cpu" else "loop"
+            self.evaluator = ReplicaEngine(self.replicas, evaluation, threads, precision="float32")
+
+    def several(self, workers: Sequence[int], at: Tensor, out: Tensor, losses: Tensor) -> None:
+        """See :class:`simgmc.workloads.gradients.proof.Route`."""
+        batch = _StepBatch(self._workload, 0)
+        if isinstance(self.engine, GraphEngine):  # which computes whole rounds
+            every, each = (torch.empty(self._workload.workers, *one.shape[1:]).to(one) for one in (out, losses))
+            self.engine.gradients(at[:1], batch, every, each)
+            out.copy_(every[workers])
+            losses.copy_(each[workers])
+        else:
+            self.engine.several(workers, at, [batch] * len(workers), out, losses)
+
+    def evaluate(self, point: Tensor, task: Callable[[nn.Module, int], None], count: int, alone: bool) -> None:
+        """See :class:`simgmc.workloads.gradients.proof.Route`."""
+        with kernels("float32", self._workload.device):
+            if not alone:
+                self.evaluator.evaluate(point, task, count, mean_over_workers)
+                return
+            one_by_one = lambda module, _: [task(module, number) for number in range(count)]  # noqa: E731
+            self.evaluator.evaluate(point, one_by_one, 1, mean_over_workers)
+
+    def buffers(self) -> dict[str, Tensor]:
+        """See :class:`simgmc.workloads.gradients.proof.Route`."""
+        return self.replicas.state_dict()
+
+    def restore(self, buffers: dict[str, Tensor]) -> None:
+        """See :class:`simgmc.workloads.gradients.proof.Route`."""
+        self.replicas.load_state_dict(buffers)
 
 
 class _StepBatch:
@@ -352,12 +425,6 @@ class _StepBatch:
 
     def _on_device(self, drawn: np.ndarray) -> Tensor:
         return on_device(drawn, self._workload.device)
-
-
-def _generator_state(device: torch.device) -> Tensor:
-    """Of every generator that a model on the device may draw from: the CPU's too."""
-    state = torch.get_rng_state()
-    return torch.cat([state, torch.cuda.get_rng_state(device)]) if device.type == "cuda" else state
 
 
 def _device(name: str | torch.device) -> torch.device:

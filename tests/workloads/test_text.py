@@ -138,7 +138,7 @@ def test_dropout_is_drawn_from_the_seed_and_found_wherever_it_is(data):
 
     owned = partition("iid", data.train_labels, 2, 0)
     task = ClassificationWorkload(Hidden(), data, owned, batch=4, seed=1)
-    assert task.route == "loop"
+    assert task.route == "plain"
     first, again, later = (task.gradients(task.initial_parameters()[None], step)[0] for step in (0, 0, 1))
     assert torch.equal(first, again) and not torch.equal(first, later)
 

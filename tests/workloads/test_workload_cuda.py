@@ -147,7 +147,7 @@ def test_a_model_that_cannot_be_captured_runs_on_streams_and_says_why():
 def test_dropout_runs_worker_by_worker_with_seeds_of_its_own():
     model = nn.Sequential(nn.Flatten(), nn.Linear(768, 32), nn.Dropout(0.5), nn.Linear(32, CLASSES))
     first, second = make(model, "cuda"), make(model, "cuda")
-    assert first.route == "loop"
+    assert first.route == "plain"
     at, state = points(first, 1), torch.cuda.get_rng_state()
     gradients, _ = first.gradients(at, 2)
     assert torch.equal(state, torch.cuda.get_rng_state())

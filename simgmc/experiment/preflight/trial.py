@@ -73,11 +73,13 @@ def _try_each(plan: list[Training], workload_of: WorkloadFactory) -> Trial:
 
 
 def gradient_route(workload: Workload) -> str:
-    """How gradients are computed: device, route, precision."""
+    """How gradients are computed: device, route and why not a faster one, precision."""
     device = str(workload.device)
     if workload.device.type == "cuda":
         device = f"{device} ({torch.cuda.get_device_name(workload.device)})"
-    return f"on {device}, route: {workload.route}, {workload.precision}"
+    reasons = [one if len(one) <= 160 else one[:157] + "..." for one in getattr(workload, "reasons", ())]
+    why = f" ({'; '.join(reasons[:3])}{'; and more' if len(reasons) > 3 else ''})" if reasons else ""
+    return f"on {device}, route: {workload.route}{why}, {workload.precision}"
 
 
 def print_trial(console: Console, file: ScenarioFile, trial: Trial, workload_of: WorkloadFactory) -> None:
@@ -88,6 +90,8 @@ def print_trial(console: Console, file: ScenarioFile, trial: Trial, workload_of:
         line(console, "note", note)
     what = scenario.workload.describe(workload.d)
     line(console, "workload", f"{what}; gradients {gradient_route(workload)}")
+    for note in getattr(workload, "notes", ()):
+        line(console, "note", note)
     if trial.memory is not None:
         line(console, "memory", str(trial.memory))
     if workload_of.threads < workload_of.threads_wanted:

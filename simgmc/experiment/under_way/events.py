@@ -151,7 +151,10 @@ class EventsUnderWay:
         """Write a checkpoint of this instant."""
         from simgmc.training.saved_state import to_arrays  # loads torch
 
-        arrays, plain = to_arrays(self._trainer.state_dict())
+        try:
+            arrays, plain = to_arrays(self._trainer.state_dict())
+        except TypeError:  # a model that keeps what no file can hold: an interrupted training begins again
+            return
         states = [dataclasses.asdict(state) for state in self.outcome.states]
         where = f"{int(self._mean_gradients)} gradients a worker"
         checkpoints.save(

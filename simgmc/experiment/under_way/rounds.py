@@ -176,7 +176,10 @@ class RoundsUnderWay:
             "waiting": self._waiting,
             "losses": self._losses,
         }
-        arrays, plain = to_arrays(state)
+        try:
+            arrays, plain = to_arrays(state)
+        except TypeError:  # a model that keeps what no file can hold: an interrupted training begins again
+            return
         checkpoints.save(arrays, {"at": f"round {len(self._log)}", "state": plain})
 
     def rounds(self) -> Iterator[Round]:

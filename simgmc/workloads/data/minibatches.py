@@ -83,16 +83,22 @@ class Samples:
         self.labels = labels.to(device, torch.int64)
         self.shape = tuple(images.shape[1:])
         mean, scale = (torch.as_tensor(np.asarray(v), dtype=dtype) for v in (mean, 1 / np.asarray(std)))
-        if len(self.shape) == 3:
+        if len(self.shape) == 3 and not tokens:
             images = images.permute(0, 2, 3, 1)
         self._stored_shape = tuple(images.shape[1:])
         self.values = images.to(device).contiguous().flatten(1)
         self.channels_last, self.tokens = channels_last, tokens
         # one value per stored value: broadcasting over a last dimension of 3 is slow
-        self.mean, self.scale = (v.expand(self._stored_shape).flatten().contiguous().to(device) for v in (mean, scale))
+        self.mean, self.scale = (self._of_each(v).to(device) for v in (mean, scale))
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def _of_each(self, channels: Tensor) -> Tensor:
+        """A number, or one for each channel, as one for each value of a sample as it is stored."""
+        if len(self.shape) != 3 and channels.numel() > 1:
+            channels = channels.view(-1, *[1] * (len(self.shape) - 1))
+        return channels.expand(self._stored_shape).flatten().contiguous()
 
     def take(self, index: Tensor, crop: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Gather, augment and normalise, all workers at once.
@@ -105,7 +111,7 @@ class Samples:
             inputs (..., batch, *sample shape) and labels (..., batch), or (..., batch, block) of tokens.
         """
         if self.tokens:
-            return self.values[index].long(), self.labels[index]
+            return self.values[index].long().view(*index.shape, *self.shape), self.labels[index]
         if crop is None:
             x = self.values.index_select(0, index.flatten())
         else:

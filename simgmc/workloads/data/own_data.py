@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from simgmc.core.errors import SimgmcError
 from simgmc.core.imports import guarded
 from simgmc.workloads.data.dataset import Dataset
+from simgmc.workloads.seeding import drawing_from
 
 MAX_CLASSES = 1_000_000
 """Labels and tokens are below it."""
@@ -36,8 +36,8 @@ def read_own(
     """Two torch data sets as training and test set.
 
     A sample is a pair: values of one shape (tensor, array or image), and a class as a whole number
-    from 0. The model sees floats and bytes as floats, other whole numbers (tokens) as they are; a
-    block of tokens may have a label for each of them.
+    from 0. The model sees floats, and bytes of two dimensions or more (images), as floats; other whole numbers
+    of any type (tokens) as they are; a block of tokens may have a label for each of them.
 
     Args:
         mean, std: what a model sees is ``(value - mean) / std``: numbers, or one for each channel; the
@@ -54,9 +54,20 @@ def read_own(
             raise SimgmcError(
                 f"{name}: {one} of train samples have shape {first.shape[1:]}, those of test samples {second.shape[1:]}"
             )
-    tokens = parts[0].dtype == np.int64
-    if tokens and (mean is not None or std is not None):
-        parts[::2], tokens = [values.astype(np.float32) for values in parts[::2]], False
+    tokens = _whole(parts[0])
+    if tokens != _whole(parts[2]):
+        kinds = [
+            f"{split} samples are {'tokens' if _whole(one) else 'values'}"
+            for split, one in zip(("train", "test"), parts[::2])
+        ]
+        raise SimgmcError(f"{name}: {kinds[0]} ({parts[0].dtype}), {kinds[1]} ({parts[2].dtype})")
+    if tokens and mean is None and std is None:
+        parts[::2] = [values.astype(np.int64, copy=False) for values in parts[::2]]
+    elif tokens:
+        parts[::2], tokens = (
+            [values if values.dtype == np.uint8 else values.astype(np.float32) for values in parts[::2]],
+            False,
+        )
     least = max(int(array.max()) for array in (parts if tokens and parts[1].ndim == 2 else parts[1::2])) + 1
     if classes is not None and least > classes:
         raise SimgmcError(f"{name}: a label or token is {least - 1}, not in 0 .. {classes - 1}")
@@ -65,6 +76,11 @@ def read_own(
     if not (scale > 1 / MAX_SCALE).all():
         raise SimgmcError(f"{name}: std = {std}: must be above 0, and above {1 / MAX_SCALE:g}")
     return Dataset(name, *parts, classes or least, shift, scale, tokens)
+
+
+def _whole(values: np.ndarray) -> bool:
+    """Whether samples (n, ...) are tokens: whole numbers, but no images of bytes."""
+    return values.dtype == np.int64 or (values.dtype == np.uint8 and values.ndim == 2)
 
 
 def _read_split(split: str, data: Any, progress: Callable[[str, int, int], None]) -> tuple[np.ndarray, np.ndarray]:
@@ -78,8 +94,7 @@ def _read_split(split: str, data: Any, progress: Callable[[str, int, int], None]
     if total < 1:
         raise SimgmcError(f"{what}: holds no samples")
     values = labels = None
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with drawing_from(0):
         for index in range(total):
             place = f"{what} sample {index}"
             pair = guarded(place, "reading it failed", lambda: data[index])  # noqa: B023 - called at once
@@ -165,6 +180,6 @@ def _per_channel(
             f"dataset: {what} = {str(given)[:40]}: give one number, or one for each channel, of less than {MAX_SCALE:g}"
         )
     channels = shape[1]
-    if len(found) not in (1, channels) or (len(found) > 1 and len(shape) not in (2, 4)):
+    if len(found) not in (1, channels):
         raise SimgmcError(f"dataset: {what} = {given}: give one number, or one for each of the {channels} channels")
     return found

@@ -71,7 +71,9 @@ class GraphEngine:
         """Fill ``out`` (d,) and ``loss`` () with one worker's gradient and loss at ``at`` (d,)."""
         parameters = self.replicas.parameter_set()
         parameters.load(at)
-        one_pass(self.replicas.bind(worker, parameters), parameters, *batch.worker(worker), out, loss, self.precision)
+        module = self.replicas.bind(worker, parameters)
+        absent = one_pass(module, parameters, *batch.worker(worker), out, loss, self.precision)
+        self.replicas.absent[worker] = absent
 
     def several(
         self, workers: Sequence[int], at: Tensor, batches: Sequence[Batch], out: Tensor, losses: Tensor
@@ -162,7 +164,7 @@ class _Round:
         with engine.branches():
             for worker, leaves in enumerate(self.leaves):
                 with torch.cuda.stream(engine.streams[worker % len(engine.streams)]):
-                    one_pass(
+                    engine.replicas.absent[worker] = one_pass(
                         engine.replicas.bind(worker, leaves),
                         leaves,
                         engine.x[worker],

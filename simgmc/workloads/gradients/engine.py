@@ -36,7 +36,7 @@ class Batch(Protocol):
         """Inputs (K, b, ...) and labels (K, b)."""
 
     def seed(self, worker: int) -> int:
-        """For what a model draws while it computes (dropout)."""
+        """For what a model draws while it computes (dropout), below 2^63."""
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
@@ -44,11 +44,6 @@ def cross_entropy(logits: Tensor, labels: Tensor, reduction: str = "mean") -> Te
     if logits.dtype == torch.bfloat16:  # autocast does this on CUDA alone
         logits = logits.float()
     return F.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction=reduction)
-
-
-def own_generator(device: torch.device):
-    """A context after which torch's default generators are as they were."""
-    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
 class Pool(threads.Pool):
@@ -64,16 +59,16 @@ class Pool(threads.Pool):
 class ReplicaEngine:
     """One worker's forward and backward pass at a time per thread, any ``nn.Module``.
 
-    Routes: ``pool`` (one worker per task), ``loop`` (in the calling thread, the same bits),
-    chosen by :func:`cpu_route`.
+    Routes: ``pool`` (one worker per task), ``loop`` (in the calling thread, the same bits).
     """
 
-    def __init__(self, replicas: Replicas, route: str, threads: int, seeded: bool, precision: str):
+    def __init__(self, replicas: Replicas, route: str, threads: int, precision: str):
         self.replicas = replicas
         self.route = route
         self.threads = threads if route == "pool" else 1
-        self._seeded, self._precision = seeded, precision
+        self._precision = precision
         self._shared = replicas.parameter_set()
+        self._evaluated: ParameterSet | None = None
         self._free: queue.SimpleQueue = queue.SimpleQueue()
         self._pool = Pool(self.threads)
 
@@ -93,7 +88,7 @@ class ReplicaEngine:
         rows, values = out.unbind(0), losses.unbind(0)
 
         def compute(worker: int, parameters: ParameterSet) -> None:
-            self._gradient(worker, parameters, x[worker], y[worker], batch, rows[worker], values[worker])
+            self._gradient(worker, parameters, x[worker], y[worker], rows[worker], values[worker])
 
         if len(at) == 1:
             self._shared.load(at[0])
@@ -131,7 +126,7 @@ class ReplicaEngine:
         def task(row: int) -> None:
             worker, batch = workers[row], batches[row]
             with self._own_set(at[row]) as parameters:
-                self._gradient(worker, parameters, *batch.worker(worker), batch, out[row], losses[row])
+                self._gradient(worker, parameters, *batch.worker(worker), out[row], losses[row])
 
         self.map(task, len(workers))
 
@@ -139,7 +134,17 @@ class ReplicaEngine:
         """Fill ``out`` (d,) and ``loss`` () with one worker's gradient and loss at ``at`` (d,)."""
         one_intraop_thread()
         self._shared.load(at)
-        self._gradient(worker, self._shared, *batch.worker(worker), batch, out, loss)
+        self._gradient(worker, self._shared, *batch.worker(worker), out, loss)
+
+    def evaluate(
+        self, point: Tensor, task: Callable[[nn.Module, int], None], count: int, averaged: Callable[[Tensor], Tensor]
+    ) -> None:
+        """Do ``task(module, 0)`` .. ``task(module, count - 1)`` on one module at ``point``, which threads share."""
+        if self._evaluated is None:
+            self._evaluated = self.replicas.parameter_set()
+        self._evaluated.load(point)
+        module = self.replicas.bind_evaluation(self._evaluated, averaged)
+        self.map(lambda number: task(module, number), count)
 
     def _gradient(
         self,
@@ -147,25 +152,25 @@ class ReplicaEngine:
         parameters: ParameterSet,
         x: Tensor,
         y: Tensor,
-        batch: Batch,
         out: Tensor,
         loss: Tensor,
     ) -> None:
-        with contextlib.ExitStack() as context:
-            if self._seeded:
-                context.enter_context(own_generator(out.device))
-                torch.manual_seed(batch.seed(worker))
-            one_pass(self.replicas.bind(worker, parameters), parameters, x, y, out, loss, self._precision)
+        module = self.replicas.bind(worker, parameters)
+        self.replicas.absent[worker] = one_pass(module, parameters, x, y, out, loss, self._precision)
 
 
 def one_pass(
     module: nn.Module, parameters: ParameterSet, x: Tensor, y: Tensor, out: Tensor, loss: Tensor, precision: str
-) -> None:
-    """One minibatch forward and backward: fills ``out`` (d,) and ``loss`` ()."""
+) -> tuple[int, ...]:
+    """One minibatch forward and backward: fills ``out`` (d,) and ``loss`` (); the parameters without a gradient."""
     with kernels(precision, x.device), torch.enable_grad():
         with autocast(precision, x.device):
             value = cross_entropy(module(x), y)
-        grads = torch.autograd.grad(value, parameters.tensors, allow_unused=True, materialize_grads=True)
+        grads = torch.autograd.grad(value, parameters.tensors, allow_unused=True)
+    absent = tuple(number for number, one in enumerate(grads) if one is None)
+    if absent:
+        grads = [torch.zeros_like(p) if one is None else one for one, p in zip(grads, parameters.tensors, strict=True)]
     with torch.no_grad():
         torch._foreach_copy_(parameters.views(out), grads)
         loss.copy_(value)
+    return absent

@@ -5,15 +5,13 @@ from __future__ import annotations
 import copy
 import warnings
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch._utils import _unflatten_dense_tensors
 
-from simgmc.core.errors import SimgmcError
-from simgmc.core.imports import guarded
-from simgmc.core.layout import Layout
+from simgmc.workloads.gradients.private_copy import Template, trained
 
 # On CUDA, at every pass: its parameters lie where each set of them has them.
 warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk of memory")
@@ -69,44 +67,46 @@ class Replicas:
     the running statistics of batch norm, updated in place by each worker's own batches.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        workers: int,
-        device: torch.device,
-        dtype: torch.dtype,
-        channels_last: bool,
-    ):
-        model = (
-            guarded(f"model {type(model).__name__}", "copying it failed", lambda: copy.deepcopy(model))
-            .to(device=device, dtype=dtype)
-            .train()
-        )
-        trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        if not sum(p.numel() for p in trained.values()):
-            raise SimgmcError(f"model {type(model).__name__} has no parameters to train")
-        self.layout = Layout(tuple(trained), tuple(tuple(p.shape) for p in trained.values()))
-        self.channels_last = channels_last
-        self._like = [p.detach() for p in trained.values()]
-        self.initial = torch.cat([p.detach().reshape(-1) for p in trained.values()])
+    def __init__(self, template: Template, workers: int, channels_last: bool):
+        model, parameters = template.module, trained(template.module)
+        self.layout, self.initial, self.channels_last = template.layout, template.initial, channels_last
+        self._like = [p.detach() for p in parameters.values()]
+        self.absent: dict[int, tuple[int, ...]] = {}
+        """Worker to the numbers of the parameters that got no gradient in its latest pass."""
         self.buffers = {
             name: buffer.detach().clone().unsqueeze(0).repeat(workers, *[1] * buffer.ndim)
             for name, buffer in model.named_buffers()
         }
-        number = {id(p): i for i, p in enumerate(trained.values())}
+        # a buffer that two modules hold has two places
+        first = {id(buffer): name for name, buffer in model.named_buffers()}
+        self._places = {
+            path: first[id(buffer)]
+            for path, buffer in model.named_buffers(remove_duplicate=False)
+            if buffer is not None
+        }
+        number = {id(p): i for i, p in enumerate(parameters.values())}
         # a parameter used in two places (tied weights) has two owners
         self._owners = [
             (path, number[id(p)]) for path, p in model.named_parameters(remove_duplicate=False) if id(p) in number
         ]
         self._bound: list[ParameterSet | None] = [None] * workers
         # parameters are replaced when a copy is bound: no need for K copies of them
-        same = {id(p): p for p in model.parameters()}
-        self.modules = [copy.deepcopy(model, dict(same)) for _ in range(workers)]
+        same = list(model.parameters())
+        self.modules = [template.copy(kept=same) for _ in range(workers)]
         self._holders = [self._find_holders(module) for module in self.modules]
         for worker, module in enumerate(self.modules):
             self._hold_buffers(module, {name: rows[worker] for name, rows in self.buffers.items()})
-        self.evaluated = copy.deepcopy(model, dict(same)).eval()
+        self.evaluated = template.copy(kept=same).eval()
         self._evaluated_holders = self._find_holders(self.evaluated)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Every buffer as (K, ...), copied."""
+        return {name: rows.clone() for name, rows in self.buffers.items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go back to a state from :meth:`state_dict`."""
+        for name, rows in state.items():
+            self.buffers[name].copy_(rows)
 
     def parameter_set(self) -> ParameterSet:
         """A new set of parameters that the copies can hold."""
@@ -119,15 +119,15 @@ class Replicas:
             self._bound[worker] = parameters
         return self.modules[worker]
 
-    def bind_evaluation(self, parameters: ParameterSet) -> nn.Module:
-        """A module in evaluation mode: these parameters, buffers averaged over the workers.
+    def bind_evaluation(self, parameters: ParameterSet, averaged: Callable[[Tensor], Tensor]) -> nn.Module:
+        """A module in evaluation mode: these parameters, buffers averaged over the workers by ``averaged``.
 
         Buffers that are not floating point (counters, masks) are those of worker 0.
         """
         self._hold(self._evaluated_holders, parameters)
         self._hold_buffers(
             self.evaluated,
-            {name: rows.mean(0) if rows.is_floating_point() else rows[0] for name, rows in self.buffers.items()},
+            {name: averaged(rows) if rows.is_floating_point() else rows[0] for name, rows in self.buffers.items()},
         )
         return self.evaluated
 
@@ -147,8 +147,7 @@ class Replicas:
         for held, name, index in holders:
             held[name] = parameters.tensors[index]
 
-    @staticmethod
-    def _hold_buffers(module: nn.Module, tensors: dict[str, Tensor]) -> None:
-        for path, _ in list(module.named_buffers()):
+    def _hold_buffers(self, module: nn.Module, tensors: dict[str, Tensor]) -> None:
+        for path, first in self._places.items():
             parent, _, name = path.rpartition(".")
-            module.get_submodule(parent)._buffers[name] = tensors[path]
+            module.get_submodule(parent)._buffers[name] = tensors[first]

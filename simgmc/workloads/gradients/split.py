@@ -34,19 +34,17 @@ GROUP = 4
 (and so the bits) do not depend on the number of threads, which take one group each."""
 
 
-def linear_stack(model: nn.Module) -> list[nn.Module] | None:
-    """The layers of a model that is a chain of linear and elementwise layers, else None."""
-    if type(model) is not nn.Sequential:
+def linear_stack(model: nn.Module, sample_shape: tuple[int, ...]) -> list[nn.Module] | None:
+    """The layers of a model that is a chain of linear and elementwise layers on flat samples, else None."""
+    layers, flat = _chain(model), len(sample_shape) == 1
+    if layers is None:
         return None
-    layers: list[nn.Module] = []
-    for module in model:
-        inner = linear_stack(module) if type(module) is nn.Sequential else [module]
-        if inner is None:
-            return None
-        layers += inner
     for layer in layers:
         if type(layer) is nn.Flatten and (layer.start_dim, layer.end_dim) == (1, -1):
+            flat = True
             continue
+        if type(layer) is nn.Linear and not flat:  # works on the last dimension alone
+            return None
         if type(layer) is not nn.Linear and type(layer) not in ELEMENTWISE:
             return None
         if not all(p.requires_grad for p in layer.parameters()):
@@ -54,6 +52,14 @@ def linear_stack(model: nn.Module) -> list[nn.Module] | None:
     parameters = [p for layer in layers for p in layer.parameters()]
     tied = len({id(p) for p in parameters}) < len(parameters)
     return None if tied or not parameters else layers
+
+
+def _chain(model: nn.Module) -> list[nn.Module] | None:
+    """The layers of a sequence, those of sequences in it one by one; None for another module."""
+    if type(model) is not nn.Sequential:
+        return None
+    inner = [_chain(module) if type(module) is nn.Sequential else [module] for module in model]
+    return [layer for layers in inner for layer in layers]
 
 
 class _Linear(torch.autograd.Function):
@@ -85,6 +91,7 @@ class SplitEngine:
     """The route ``split``: groups of workers through the layers, weight gradients split by worker."""
 
     route = "split"
+    channels_last = False
 
     def __init__(self, layers: list[nn.Module], layout: Layout, threads: int):
         self.threads = threads

@@ -265,8 +265,9 @@ def seeded(build: Callable[[], Any], seed: int) -> nn.Module:
     """
     import torch  # not at the top: scenarios are checked without it
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(generator(seed, "initial parameters").integers(2**63)))
+    from simgmc.workloads.seeding import drawing_from
+
+    with drawing_from(int(generator(seed, "initial parameters").integers(2**63))):
         model = build()
     if not isinstance(model, torch.nn.Module):
         raise SimgmcError(f"workload.model: {model!r:.60} ({type(model).__name__}) is not a torch.nn.Module")
@@ -274,7 +275,7 @@ def seeded(build: Callable[[], Any], seed: int) -> nn.Module:
 
 
 def ready(model: nn.Module) -> nn.Module:
-    """The module itself, if all of its parameters are real numbers that are there.
+    """The module itself, if all of its parameters are there, and real numbers where they are trained.
 
     Raises:
         SimgmcError: some are complex, on the meta device, or wait for a first batch (lazy modules); parts
@@ -299,7 +300,7 @@ def ready(model: nn.Module) -> nn.Module:
             )
         if parameter.is_meta and not torch.empty(0).is_meta:  # else only its size is asked for
             raise SimgmcError(f"{where} has no values: it is on the meta device")
-        if not parameter.is_floating_point():
+        if parameter.requires_grad and not parameter.is_floating_point():
             raise SimgmcError(
                 f"{where} is {str(parameter.dtype).removeprefix('torch.')}: only real parameters can be trained"
             )

@@ -1,0 +1,278 @@
+"""What a module has that comparing numbers on a few minibatches can miss.
+
+Part of it is seen without running the module (hooks, replaced methods, parametrisations), part of it by looking at
+everything that the module can reach before and after a pass (state outside buffers, also in closures, at module level and
+in classes), and by looking at the generators and the graph of the pass.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import random
+import types
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from simgmc.workloads.gradients.private_copy import Template, module_names
+
+_PASS_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_OWN = ("_parameters", "_buffers", "_modules", "training")
+"""Attributes of every module that are looked at as what they are, not as plain attributes."""
+
+
+@dataclass
+class Findings:
+    """Why a module is taken the plain way: ``reasons``, and ``alone``, those for which also only one thread may do it."""
+
+    reasons: list[str] = field(default_factory=list)
+    alone: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.reasons or self.alone)
+
+    def all(self) -> list[str]:
+        """Every reason, once."""
+        return list(dict.fromkeys((*self.reasons, *self.alone)))
+
+
+def standing(template: Template) -> Findings:
+    """What is seen without running the module."""
+    found, module = Findings(), template.module
+    names = module_names(module)
+    for part in module.modules():
+        where = names[id(part)]
+        for kind in _PASS_HOOKS:
+            if vars(part).get(kind):
+                found.reasons.append(f"{kind.strip('_').removesuffix('s').replace('_', ' ')} on {where}")
+        found.reasons += [
+            f"{name} of {where} is replaced"
+            for name, value in vars(part).items()
+            if callable(value) and not isinstance(value, nn.Module) and callable(getattr(type(part), name, None))
+        ]
+        if parametrize.is_parametrized(part):
+            found.reasons.append(f"parametrisation of {where}")
+        if type(part).forward.__module__ != type(part).__module__ and type(part).__module__.startswith("torch.nn"):
+            if not type(part).forward.__module__.startswith("torch."):
+                found.reasons.append(f"forward of {type(part).__name__} is replaced")
+    if any(getattr(nn.modules.module, f"_global{kind}", None) for kind in _PASS_HOOKS):
+        found.reasons.append("hook on all modules")
+    for name, parameter in module.named_parameters():
+        if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
+            found.reasons.append(f"hook on parameter {name}")
+    inside = {id(tensor): name for name, tensor in (*module.named_buffers(), *module.named_parameters())}
+    for path, value in _reached(module):
+        if id(value) in inside:
+            found.reasons.append(f"{inside[id(value)]} is reached through {path} too")
+            break
+    found.alone += [f"holds {kind}, which cannot be copied" for kind in template.shared]
+    return found
+
+
+def _reached(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Tensors that plain attributes hold. Recurrent layers keep a list of their own parameters, which replicas know of."""
+    seen = Snapshot()
+    seen._met |= {id(part) for part in module.modules()}
+    for name, part in module.named_modules():
+        for key, value in vars(part).items():
+            if key not in _OWN and not (isinstance(part, nn.RNNBase) and key.startswith("_flat_weight")):
+                seen.look(_joined(name, key) or key, value, (name, key))
+    yield from ((path, value) for path, value in seen.tensors.items())
+
+
+def _joined(name: str, key: str) -> str:
+    return f"{name}.{key}" if name else key
+
+
+class Snapshot:
+    """All that a module can reach and change in a pass, apart from its buffers' and parameters' values.
+
+    ``units``: which attribute (module, name) a path belongs to; None for what all copies share.
+    """
+
+    def __init__(self, module: nn.Module | None = None):
+        self.tokens: dict[str, Any] = {}
+        self.tensors: dict[str, Tensor] = {}
+        self.units: dict[str, tuple[str, str] | None] = {}
+        self._alive: list[Any] = []
+        self._met: set[int] = set()
+        if module is None:
+            return
+        parts = dict(module.named_modules())
+        self._met |= {id(part) for part in parts.values()}
+        for name, part in parts.items():
+            for key, tensor in (*part._parameters.items(), *part._buffers.items()):
+                if tensor is not None:
+                    self._met.add(id(tensor))
+                    self._alive.append(tensor)
+            for key, value in vars(part).items():
+                if key not in _OWN:
+                    self.look(_joined(name, key), value, (name, key))
+        for path, value in _around(module):
+            self.look(path, value, None)
+
+    def changed(self, after: Snapshot) -> list[str]:
+        """Paths that differ, the attribute's alone where it has several."""
+        missing = object()
+        return [
+            path
+            for path in dict.fromkeys((*self.tokens, *after.tokens))
+            if self.tokens.get(path, missing) != after.tokens.get(path, missing)
+        ]
+
+    def look(self, path: str, value: Any, unit: tuple[str, str] | None) -> None:
+        """Note a value and all that it holds."""
+        waiting = deque([(path, value)])
+        while waiting:
+            path, value = waiting.popleft()
+            self.units[path] = unit
+            self.tokens[path] = _token(value)
+            if isinstance(value, _PLAIN):
+                continue
+            if id(value) in self._met:
+                continue
+            self._met.add(id(value))
+            self._alive.append(value)
+            if isinstance(value, Tensor):
+                self.tensors[path] = value
+                continue
+            waiting.extend(_parts(path, value))
+
+
+_PLAIN = (
+    type, type(None), bool, int, float, complex, str, bytes, types.ModuleType, types.CodeType, torch.dtype, torch.device,
+)  # fmt: skip
+
+
+def _token(value: Any) -> Any:
+    """What tells a value from what it was: itself where it is plain, else which object it is, and its version."""
+    if isinstance(value, _PLAIN):
+        return type(value), repr(value) if isinstance(value, float) else value if _hashable(value) else id(value)
+    if isinstance(value, Tensor):
+        return Tensor, id(value), value._version if not value.is_inference() else 0
+    if isinstance(value, np.ndarray):
+        return np.ndarray, value.shape, value.tobytes() if value.dtype != object else repr(value)
+    if isinstance(value, (dict, list, tuple, set, frozenset, deque)):
+        return type(value), len(value)
+    if isinstance(value, torch.Generator):
+        return torch.Generator, bytes(value.get_state().numpy())
+    if isinstance(value, np.random.Generator):
+        return np.random.Generator, repr(value.bit_generator.state)
+    if isinstance(value, np.random.RandomState):
+        return np.random.RandomState, repr(value.get_state()[1:3]), value.get_state()[1].tobytes()
+    if isinstance(value, random.Random):
+        return random.Random, value.getstate()
+    if isinstance(value, (types.MethodType, types.BuiltinMethodType)):
+        return type(value), value.__name__  # made anew whenever it is asked for
+    return type(value), id(value)
+
+
+def _hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _parts(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        yield from ((f"{path}[{key!r:.30}]", one) for key, one in list(value.items()))
+    elif isinstance(value, (list, tuple, set, frozenset, deque)):
+        yield from ((f"{path}[{number}]", one) for number, one in enumerate(value))
+    elif isinstance(value, types.FunctionType):
+        for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
+            yield f"{path}'s {name}", _content(cell)
+        if value.__defaults__ or value.__kwdefaults__:
+            yield f"{path}'s defaults", (value.__defaults__, value.__kwdefaults__)
+        if not (value.__module__ or "").startswith(_LIBRARIES):
+            yield from ((f"{name} of {value.__module__}", one) for name, one in _globals_of(value))
+    elif isinstance(value, types.MethodType):
+        yield path, value.__func__
+        yield path, value.__self__
+    elif isinstance(value, types.BuiltinMethodType):
+        yield path, value.__self__
+    elif isinstance(value, functools.partial):
+        yield path, (value.func, value.args, value.keywords)
+    elif isinstance(value, nn.Module):
+        yield from ((_joined(path, key), one) for key, one in vars(value).items())
+    elif not isinstance(value, np.ndarray) and not (type(value).__module__ or "").startswith("torch."):
+        yield from ((f"{path}.{key}", one) for key, one in getattr(value, "__dict__", {}).items())
+        for kind in type(value).__mro__:
+            slots = kind.__dict__.get("__slots__", ())
+            for key in (slots,) if isinstance(slots, str) else slots:
+                if hasattr(value, key) and not key.startswith("__"):
+                    yield f"{path}.{key}", getattr(value, key)
+
+
+def _content(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
+
+
+_LIBRARIES = ("torch.", "numpy", "builtins", "simgmc.", "transformers.", "torchvision.", "timm.")
+"""Packages whose module-level objects are not looked at."""
+
+
+def _around(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """What is no copy's own: attributes of the user's classes, and the module-level objects that their methods read."""
+    kinds = dict.fromkeys(kind for part in module.modules() for kind in type(part).__mro__)
+    for kind in kinds:
+        if kind.__module__ in ("builtins", "typing", "abc") or kind.__module__.startswith(_LIBRARIES):
+            continue
+        for name, value in list(vars(kind).items()):
+            inner = _unwrapped(value)
+            if isinstance(inner, types.FunctionType):
+                for key, one in _globals_of(inner):
+                    yield f"{key} of {inner.__module__}", one
+                yield from _parts(f"{kind.__name__}.{name}", inner)
+            elif not (name.startswith("__") and name.endswith("__")) and name != "_abc_impl":
+                yield f"{kind.__name__}.{name}", value
+
+
+def _unwrapped(value: Any) -> Any:
+    """The function in a class's attribute."""
+    if isinstance(value, (staticmethod, classmethod)):
+        return value.__func__
+    return value.fget if isinstance(value, property) else value
+
+
+def _globals_of(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    """Module-level objects that a function names, its inner functions too."""
+    for name in _global_names(function.__code__):
+        if name in function.__globals__:
+            value = function.__globals__[name]
+            if not isinstance(value, (type, types.ModuleType)):
+                yield name, value
+
+
+@functools.lru_cache(maxsize=4096)
+def _global_names(code: types.CodeType) -> tuple[str, ...]:
+    names = [one.argval for one in dis.get_instructions(code) if one.opname in ("LOAD_GLOBAL", "STORE_GLOBAL")]
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names += _global_names(constant)
+    return tuple(dict.fromkeys(names))
+
+
+def reentrant(loss: Tensor) -> bool:
+    """Whether the graph of a loss holds a checkpoint that calls ``backward`` within the backward pass."""
+    waiting, seen = [loss.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        if node.name() == "CheckpointFunctionBackward":
+            return True
+        seen.add(node)
+        waiting.extend(before for before, _ in node.next_functions)
+    return False

@@ -1,0 +1,233 @@
+"""The definition of right: call the module, call ``backward``, on a copy of the module that is the worker's alone.
+
+Whatever a module does (hooks, closures, counters, parameters that it changes itself, several backward passes in one), a
+worker's copy does it as the module would in plain PyTorch. All other routes are held against this one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._utils import _unflatten_dense_tensors
+
+from simgmc.compression.threads import one_intraop_thread
+from simgmc.core.imports import guarded
+from simgmc.core.randomness import generator
+from simgmc.workloads.gradients.engine import Batch, Pool, cross_entropy
+from simgmc.workloads.gradients.precision import autocast, kernels
+from simgmc.workloads.gradients.private_copy import Copier, Template, trained
+from simgmc.workloads.seeding import drawing_from
+
+
+class PrivateCopy:
+    """One worker's module, with parameters and everything else of its own."""
+
+    def __init__(self, module: nn.Module):
+        self.module = module
+        self.parameters = list(trained(module).values())
+
+    def load(self, point: Tensor) -> None:
+        """Take the values of a flat vector (d,), in place: whoever holds a parameter sees them."""
+        with torch.no_grad():
+            torch._foreach_copy_(self.parameters, self.views(point))
+
+    def views(self, vector: Tensor) -> tuple[Tensor, ...]:
+        """The parts of a flat vector (d,), shaped as the parameters."""
+        return _unflatten_dense_tensors(vector, tuple(self.parameters))
+
+    def versions(self) -> list[int]:
+        """They grow whenever a parameter is changed in place."""
+        return [parameter._version for parameter in self.parameters]
+
+    def pass_(self, x: Tensor, y: Tensor, precision: str, forward: Callable[..., Tensor] | None = None) -> Tensor:
+        """One minibatch forward and backward; gradients lie in the parameters. Returns the loss ().
+
+        ``forward(module, x, y)`` gives the logits (the module's call, unless stated).
+        """
+        for parameter in self.parameters:
+            parameter.grad = None
+        what = f"model {type(self.module).__name__}"
+        with kernels(precision, x.device), torch.enable_grad():
+            with autocast(precision, x.device):
+                logits = self.module(x) if forward is None else forward(self.module, x, y)
+                loss = guarded(what, "the cross-entropy of its output failed", lambda: cross_entropy(logits, y))
+            guarded(what, "its backward pass failed", loss.backward)
+        return loss
+
+    def take_gradients(self, out: Tensor) -> tuple[int, ...]:
+        """Fill ``out`` (d,), zero where there is no gradient; the numbers of those parameters."""
+        grads = [parameter.grad for parameter in self.parameters]
+        with torch.no_grad():
+            there = [one if one is not None else torch.zeros_like(p) for one, p in zip(grads, self.parameters)]
+            torch._foreach_copy_(self.views(out), there)
+        for parameter in self.parameters:
+            parameter.grad = None
+        return tuple(number for number, one in enumerate(grads) if one is None)
+
+    def put(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take values of buffers, in place where the shape is the same."""
+        for path, tensor in tensors.items():
+            parent, _, name = path.rpartition(".")
+            owner = self.module.get_submodule(parent)
+            held = owner._buffers[name]
+            if held is not None and held.shape == tensor.shape and held.dtype == tensor.dtype:
+                with torch.no_grad():
+                    held.copy_(tensor)
+            else:
+                owner._buffers[name] = tensor.detach().clone()
+
+
+class PrivateCopies:
+    """Every worker's copy, and what of it changes beside the parameters that are trained.
+
+    ``units``: attributes (module, name) that change in a pass, ``frozen``: parameters that do without being trained.
+    """
+
+    def __init__(
+        self,
+        template: Template,
+        workers: int,
+        units: Sequence[tuple[str, str]] = (),
+        frozen: Sequence[str] = (),
+    ):
+        self.layout, self._units, self._frozen = template.layout, tuple(units), tuple(frozen)
+        self.copies = [PrivateCopy(template.copy()) for _ in range(workers)]
+        self.initial = template.initial
+        self.absent: dict[int, tuple[int, ...]] = {}
+        """Worker to the numbers of the parameters that got no gradient in its latest pass."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """By name (K, ...), copied; lists of K where the workers' differ in shape, and of attributes."""
+        of_each = [self._state(copy) for copy in self.copies]
+        state: dict[str, Any] = {}
+        for name in dict.fromkeys(name for one in of_each for name in one):
+            rows = [one.get(name) for one in of_each]
+            alike = all(isinstance(row, Tensor) and row.shape == rows[0].shape for row in rows)
+            state[name] = torch.stack(rows) if alike else rows
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go back to a state from :meth:`state_dict`."""
+        for worker, copy in enumerate(self.copies):
+            mine = {name: rows[worker] for name, rows in state.items()}
+            attributes = mine.pop(ATTRIBUTES, None)
+            frozen = {name: mine.pop(name) for name in self._frozen if name in mine}
+            copy.put({name: tensor for name, tensor in mine.items() if tensor is not None})
+            with torch.no_grad():
+                for name, tensor in frozen.items():
+                    copy.module.get_parameter(name).copy_(tensor)
+            if attributes is not None:
+                self._put_attributes(copy.module, attributes)
+
+    def evaluation_copy(self, averaged: Callable[[Tensor], Tensor]) -> PrivateCopy:
+        """A copy of worker 0's module in evaluation mode, buffers averaged over the workers by ``averaged``."""
+        copy = PrivateCopy(Copier()(self.copies[0].module))
+        buffers = {name: rows for name, rows in self.state_dict().items() if name != ATTRIBUTES}
+        copy.module.eval()
+        copy.put({
+            name: averaged(rows) for name, rows in buffers.items()
+            if isinstance(rows, Tensor) and rows.is_floating_point() and name not in self._frozen
+        })  # fmt: skip
+        return copy
+
+    def _state(self, copy: PrivateCopy) -> dict[str, Any]:
+        tensors = {name: buffer.detach().clone() for name, buffer in copy.module.named_buffers()}
+        tensors |= {name: copy.module.get_parameter(name).detach().clone() for name in self._frozen}
+        if self._units:
+            attributes = [
+                (module, name, vars(copy.module.get_submodule(module)).get(name)) for module, name in self._units
+            ]
+            tensors[ATTRIBUTES] = Copier(_own_parts(copy.module))(attributes)
+        return tensors
+
+    @staticmethod
+    def _put_attributes(module: nn.Module, attributes: Any) -> None:
+        for place, name, value in Copier(_own_parts(module))(attributes):
+            vars(module.get_submodule(place))[name] = value
+
+
+ATTRIBUTES = "attributes outside buffers"
+"""Under this name they are part of a state."""
+
+
+def _own_parts(module: nn.Module) -> list[Any]:
+    return [*module.modules(), *module.parameters(), *module.buffers()]
+
+
+class PlainEngine:
+    """The route ``plain``: every worker's pass on its own copy.
+
+    ``alone``: one worker after the other, in the calling thread and in order, as there is something that they share.
+    """
+
+    route = "plain"
+    channels_last = False
+
+    def __init__(self, copies: PrivateCopies, threads: int, alone: bool, precision: str, seed: int):
+        """``seed``: of what a model draws in evaluation."""
+        self.copies, self._alone, self._precision, self._seed = copies, alone, precision, seed
+        self.threads = 1 if alone else threads
+        self._pool = Pool(self.threads)
+
+    def gradients(self, at: Tensor, batch: Batch, out: Tensor, losses: Tensor) -> None:
+        """Fill ``out`` (K, d) and ``losses`` (K,); ``at`` is (1, d) or (K, d)."""
+        x, y = (part.unbind(0) for part in batch.all())
+        rows = at.expand(len(out), -1)
+
+        def task(worker: int) -> None:
+            self._gradient(worker, rows[worker], x[worker], y[worker], batch, out[worker], losses[worker])
+
+        self._map(task, len(out))
+
+    def several(
+        self, workers: Sequence[int], at: Tensor, batches: Sequence[Batch], out: Tensor, losses: Tensor
+    ) -> None:
+        """See :meth:`simgmc.workloads.gradients.engine.ReplicaEngine.several`."""
+        self._map(lambda row: self.gradient(workers[row], at[row], batches[row], out[row], losses[row]), len(workers))
+
+    def gradient(self, worker: int, at: Tensor, batch: Batch, out: Tensor, loss: Tensor) -> None:
+        """Fill ``out`` (d,) and ``loss`` () with one worker's gradient and loss at ``at`` (d,)."""
+        one_intraop_thread()
+        self._gradient(worker, at, *batch.worker(worker), batch, out, loss)
+
+    def evaluate(
+        self, point: Tensor, task: Callable[[nn.Module, int], None], count: int, averaged: Callable[[Tensor], Tensor]
+    ) -> None:
+        """Do ``task(module, 0)`` .. ``task(module, count - 1)`` on a module at ``point``, a copy for each thread."""
+        here = threading.local()
+        first = self.copies.evaluation_copy(averaged)
+        first.load(point)
+        copying = threading.Lock()
+
+        def one(number: int) -> None:
+            if self._alone:
+                draws = generator(self._seed, "evaluation", number)
+                with drawing_from(int(draws.integers(2**63)), point.device):
+                    task(first.module, number)
+                return
+            if not hasattr(here, "module"):
+                with copying:
+                    here.module = Copier()(first.module)
+            task(here.module, number)
+
+        self._map(one, count)
+
+    def _map(self, task: Callable[[int], None], count: int) -> None:
+        one_intraop_thread()
+        self._pool.map(task, count)
+
+    def _gradient(self, worker: int, at: Tensor, x: Tensor, y: Tensor, batch: Batch, out: Tensor, loss: Tensor) -> None:
+        copy = self.copies.copies[worker]
+        copy.load(at)
+        before = copy.versions()
+        with drawing_from(batch.seed(worker), out.device) if self._alone else contextlib.nullcontext():
+            loss.copy_(copy.pass_(x.contiguous(), y, self._precision).detach())
+        self.copies.absent[worker] = copy.take_gradients(out)
+        if copy.versions() != before:  # rows that an embedding scales are scaled for good
+            with torch.no_grad():
+                torch._foreach_copy_(copy.views(at), copy.parameters)
