@@ -25,6 +25,7 @@ from simgmc.training import weight_decay
 from simgmc.training.journal import NOTHING, Asked, Diverged, Parcel, RoundOver, Served, Step
 from simgmc.training.losses import LossSum
 from simgmc.training.trainer import Progress
+from simgmc.workloads.workload import Workload
 
 _NO_DRAWS = Randomness(0, 0, 0, [0])
 
@@ -72,7 +73,7 @@ class PerWorkerTrainer:
     def __init__(
         self,
         algorithm: Algorithm,
-        workload: Any,
+        workload: Workload,
         lr_at: Callable[[float], float],
         weight_decay: float = 0.0,
         seed: int = 0,
@@ -106,7 +107,7 @@ class PerWorkerTrainer:
 
     def _worker(self, initial: Tensor, rank: int) -> Worker:
         worker = Worker(initial.clone(), self.workload.layout, self._seed, [rank], self.workload.workers)
-        own = getattr(self.workload, "components", 0)
+        own = self.workload.components
         worker.components = own if rank < self.workload.workers else own * self.workload.workers
         worker.begin(0, 0.0, self._lr_at(0.0), self._lr_at(0.0), self._weight_decay)
         return worker
