@@ -1,0 +1,354 @@
+"""SimGrid platforms (simgrid.org, version 4 of the format): the subset that networks here have.
+
+Zones of Full and Cluster routing, nested, with routes and zoneRoutes; links SHARED (one capacity for both directions),
+SPLITDUPLEX (each direction its own) and FATPIPE where it never limits. Routes are those of the file, not the shortest.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import networkx as nx
+
+from simgmc.core.errors import SimgmcError, show_value, suggestion
+from simgmc.core.outside.xml_tree import Element
+from simgmc.network.topology.graph import Host, add_link
+
+_BANDWIDTH = re.compile(r"([\d.]+(?:[eE][-+]?\d+)?)\s*(?:([kMGT]i?)?([bB])ps)?")
+_TIME = re.compile(r"([\d.]+(?:[eE][-+]?\d+)?)\s*(ps|ns|us|ms|s|m|h)?")
+_PREFIXES = {None: 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+_SECONDS = {None: 1.0, "ps": 1e-12, "ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_POLICIES = ("SHARED", "SPLITDUPLEX", "FATPIPE")
+_IGNORED = ("prop", "disk", "storage", "config", "random", "actor", "process")
+"""What says nothing of the network."""
+_MAX_MEMBERS = 10_000
+
+Step = tuple[str, str]
+"""A link and the direction in which it is used: UP or DOWN (SPLITDUPLEX), else empty."""
+
+
+@dataclass
+class _Link:
+    bandwidth: float
+    latency: float
+    policy: str
+    place: str
+
+
+@dataclass
+class _Zone:
+    """What a zone holds: its hosts and routers, zones within it, and the ways between them."""
+
+    name: str
+    parent: _Zone | None
+    points: list[str] = field(default_factory=list)
+    zones: list[_Zone] = field(default_factory=list)
+    routes: dict[tuple[str, str], list[Step]] = field(default_factory=dict)
+    """Between points of this zone."""
+    between: dict[tuple[str, str], tuple[str, str, list[Step]]] = field(default_factory=dict)
+    """Between zones within this one: the gateways of either, and the links between these."""
+
+
+class _Platform:
+    """A platform as it is read."""
+
+    def __init__(self, root: Element, name: str):
+        self.name = name
+        version = root.attributes.get("version", "")
+        if not version.startswith("4"):
+            raise SimgmcError(
+                f"{name}, line {root.line}: version {show_value(version)} of the format; version 4 is read"
+            )
+        self.links: dict[str, _Link] = {}
+        self.hosts: list[str] = []
+        self.home: dict[str, _Zone] = {}
+        tops = list(root.all("zone", "AS", "cluster"))
+        if len(tops) != 1:
+            raise SimgmcError(f"{name}: holds {len(tops)} zones side by side; a platform has one")
+        self._refuse_others(root, ("zone", "AS", "cluster"))
+        self.top = self._zone(tops[0], None)
+
+    # reading --------------------------------------------------------------------
+
+    def _zone(self, element: Element, parent: _Zone | None) -> _Zone:
+        if element.tag == "cluster":
+            return self._cluster(element, parent)
+        zone = _Zone(self._get(element, "id"), parent)
+        routing = element.attributes.get("routing", "Full")
+        if routing not in ("Full", "None"):
+            raise self._refusal(element, f"routing {show_value(routing)} is not read; Full is, and <cluster>")
+        self._refuse_others(
+            element, ("zone", "AS", "cluster", "host", "router", "link", "route", "zoneRoute", "ASroute")
+        )
+        for child in element.all("link"):
+            self._link(child)
+        for child in element.all("host", "router"):
+            self._point(child, zone, self._get(child, "id"), child.tag == "host")
+        for child in element.all("zone", "AS", "cluster"):
+            zone.zones.append(self._zone(child, zone))
+        for child in element.all("route"):
+            pair = self._get(child, "src"), self._get(child, "dst")
+            for end in pair:
+                if end not in zone.points:
+                    raise self._refusal(
+                        child, f"{show_value(end)} is no host or router of zone {show_value(zone.name)}"
+                    )
+            self._both(child, zone.routes, pair, self._steps(child))
+        names = [inner.name for inner in zone.zones]
+        for child in element.all("zoneRoute", "ASroute"):
+            pair = self._get(child, "src"), self._get(child, "dst")
+            gates = self._get(child, "gw_src"), self._get(child, "gw_dst")
+            for end, gate in zip(pair, gates):
+                if end not in names:
+                    raise self._refusal(child, f"{show_value(end)} is no zone within {show_value(zone.name)}")
+                if gate not in self.home:
+                    raise self._refusal(child, f"there is no host or router {show_value(gate)}")
+            steps = self._steps(child)
+            self._once(child, zone.between, pair)
+            zone.between[pair] = (*gates, steps)
+            if self._symmetric(child):
+                zone.between[pair[::-1]] = (*gates[::-1], _reversed(steps))
+        return zone
+
+    def _cluster(self, element: Element, parent: _Zone | None) -> _Zone:
+        """Hosts with a link each, over a backbone if there is one."""
+        kind = element.attributes.get("topology", "FLAT")
+        if kind != "FLAT":
+            raise self._refusal(element, f"topology {show_value(kind)} of a cluster is not read; FLAT is")
+        zone = _Zone(self._get(element, "id"), parent)
+        self._refuse_others(element, ())
+        rate, seconds = self._rate(element, "bw"), self._time(element, "lat")
+        policy = self._policy(element, "sharing_policy", "SPLITDUPLEX")
+        place = f"{self.name}, line {element.line}"
+        bone: list[Step] = []
+        if "bb_bw" in element.attributes:
+            bone = [(f"{zone.name} backbone", "")]
+            shared = self._policy(element, "bb_sharing_policy", "SHARED")
+            if shared == "SPLITDUPLEX":
+                raise self._refusal(element, "a backbone has no directions; SHARED and FATPIPE are read")
+            self.links[bone[0][0]] = _Link(
+                self._rate(element, "bb_bw"), self._time(element, "bb_lat", "0"), shared, place
+            )
+        prefix, suffix = element.attributes.get("prefix", ""), element.attributes.get("suffix", "")
+        members = [f"{prefix}{number}{suffix}" for number in self._radical(element)]
+        for member in members:
+            self._point(element, zone, member, True)
+            self.links[f"{member} link"] = _Link(rate, seconds, policy, place)
+        router = element.attributes.get("router_id") or f"{prefix}{zone.name}_router{suffix}"
+        self._point(element, zone, router, False)
+        split = policy == "SPLITDUPLEX"
+        out = {member: [(f"{member} link", "UP" if split else "")] for member in members}
+        for member in members:
+            zone.routes[member, router] = out[member] + bone
+            zone.routes[router, member] = bone + _reversed(out[member])
+            for other in members:
+                if other != member:
+                    zone.routes[member, other] = out[member] + bone + _reversed(out[other])
+        return zone
+
+    def _radical(self, element: Element) -> list[int]:
+        text, numbers = self._get(element, "radical"), []
+        for part in text.split(","):
+            found = re.fullmatch(r"\s*(\d{1,7})(?:-(\d{1,7}))?\s*", part)
+            if found is None or int(found[2] or found[1]) < int(found[1]):
+                raise self._refusal(element, f"radical = {show_value(text)}: must be numbers and ranges, such as 0-3,8")
+            numbers += range(int(found[1]), int(found[2] or found[1]) + 1)
+            if len(numbers) > _MAX_MEMBERS:
+                raise self._refusal(element, f"radical = {show_value(text)}: more than {_MAX_MEMBERS:,} hosts")
+        return numbers
+
+    def _link(self, element: Element) -> None:
+        name = self._get(element, "id")
+        if name in self.links:
+            raise self._refusal(element, f"link {show_value(name)} is there twice")
+        for key in ("bandwidth_file", "latency_file", "state_file"):
+            if key in element.attributes:
+                raise self._refusal(element, f"{key} is not read; a trace of one's own is cluster.changes.traces")
+        policy = self._policy(element, "sharing_policy", "SHARED")
+        rate, seconds = self._rate(element, "bandwidth"), self._time(element, "latency", "0")
+        self.links[name] = _Link(rate, seconds, policy, f"{self.name}, line {element.line}")
+
+    def _policy(self, element: Element, key: str, default: str) -> str:
+        policy = element.attributes.get(key, default)
+        policy = {"FULLDUPLEX": "SPLITDUPLEX"}.get(policy, policy)
+        if policy not in _POLICIES:
+            raise self._refusal(element, f"{key} {show_value(policy)} is not read; {', '.join(_POLICIES)} are")
+        return policy
+
+    def _point(self, element: Element, zone: _Zone, name: str, host: bool) -> None:
+        if name in self.home:
+            raise self._refusal(element, f"host or router {show_value(name)} is there twice")
+        self.home[name] = zone
+        zone.points.append(name)
+        if host:
+            self.hosts.append(name)
+
+    def _steps(self, element: Element) -> list[Step]:
+        self._refuse_others(element, ("link_ctn",))
+        steps = []
+        for one in element.all("link_ctn"):
+            name, way = self._get(one, "id"), one.attributes.get("direction", "NONE").upper()
+            if name not in self.links:
+                raise self._refusal(one, f"there is no link {show_value(name)}; {suggestion(name, self.links)}")
+            split = self.links[name].policy == "SPLITDUPLEX"
+            if way not in (("UP", "DOWN") if split else ("NONE", "UP", "DOWN")):
+                raise self._refusal(one, f"link {name} is SPLITDUPLEX: direction must be UP or DOWN")
+            steps.append((name, way if split else ""))
+        return steps
+
+    def _symmetric(self, element: Element) -> bool:
+        return element.attributes.get("symmetrical", "YES").upper() in ("YES", "TRUE", "1")
+
+    def _once(self, element: Element, known: Iterable[tuple[str, str]], pair: tuple[str, str]) -> None:
+        if pair in known:
+            raise self._refusal(element, f"the route {pair[0]} -> {pair[1]} is there twice")
+
+    def _both(
+        self, element: Element, routes: dict[tuple[str, str], list[Step]], pair: tuple[str, str], steps: list[Step]
+    ) -> None:
+        self._once(element, routes, pair)
+        routes[pair] = steps
+        if self._symmetric(element) and pair[0] != pair[1]:
+            self._once(element, routes, pair[::-1])
+            routes[pair[::-1]] = _reversed(steps)
+
+    def _rate(self, element: Element, key: str) -> float:
+        text = self._get(element, key)
+        found = _BANDWIDTH.fullmatch(text.strip())
+        if found is None or not 0 <= float(found[1]) * _PREFIXES[found[2]] <= 1e18:
+            raise self._refusal(element, f'{key} = {show_value(text)}: must be such as "125MBps" or "1Gbps"')
+        return float(found[1]) * _PREFIXES[found[2]] / (8 if found[3] == "b" else 1)
+
+    def _time(self, element: Element, key: str, default: str | None = None) -> float:
+        text = element.attributes.get(key, default) or self._get(element, key)
+        found = _TIME.fullmatch(text.strip())
+        if found is None or not 0 <= float(found[1]) * _SECONDS[found[2]] <= 1e9:
+            raise self._refusal(element, f'{key} = {show_value(text)}: must be such as "50us"')
+        return float(found[1]) * _SECONDS[found[2]]
+
+    def _get(self, element: Element, key: str) -> str:
+        if not element.attributes.get(key):
+            raise self._refusal(element, f"has no {key}")
+        return element.attributes[key]
+
+    def _refuse_others(self, element: Element, known: Sequence[str]) -> None:
+        for child in element.children:
+            if child.tag not in known and child.tag not in _IGNORED:
+                raise self._refusal(child, "is not read here")
+
+    def _refusal(self, element: Element, problem: str) -> SimgmcError:
+        return SimgmcError(f"{self.name}, line {element.line}: <{element.tag}>: {problem}")
+
+    # routes ---------------------------------------------------------------------
+
+    def route(self, source: str, destination: str) -> list[Step] | None:
+        """The links from one point to another; None where the file gives no way."""
+        if source == destination:
+            return []
+        here, there = (self._above(point) for point in (source, destination))
+        common = next(zone for zone in here if zone in there)
+        if common is here[0] and common is there[0]:
+            return common.routes.get((source, destination))
+        if common is here[0] or common is there[0]:
+            return None
+        mine, yours = here[here.index(common) - 1], there[there.index(common) - 1]
+        found = common.between.get((mine.name, yours.name))
+        if found is None:
+            return None
+        leave, enter, steps = found
+        out, back = self.route(source, leave), self.route(enter, destination)
+        return None if out is None or back is None else out + steps + back
+
+    def _above(self, point: str) -> list[_Zone]:
+        """The zone of a point and those around it, outwards."""
+        zone: _Zone | None = self.home[point]
+        found = []
+        while zone is not None:
+            found.append(zone)
+            zone = zone.parent
+        return found
+
+
+def _reversed(steps: Sequence[Step]) -> list[Step]:
+    other = {"UP": "DOWN", "DOWN": "UP", "": ""}
+    return [(link, other[way]) for link, way in reversed(steps)]
+
+
+def from_platform(
+    root: Element, name: str, hosts: Sequence[Host], nodes: Sequence[str], attach: Sequence[str]
+) -> nx.DiGraph:
+    """A platform's network among some of its hosts.
+
+    Args:
+        nodes: which of the platform's hosts the hosts are, in order (``*``: as the file lists them); those of the same
+            names unless given.
+
+    Raises:
+        SimgmcError: naming the file, the line and what would be right.
+    """
+    if attach:
+        raise SimgmcError(
+            f"attach: {name} has routes between its own hosts alone; say which are yours with nodes = [...]"
+        )
+    platform = _Platform(root, name)
+    wanted = list(nodes) or [host.name for host in hosts]
+    chosen = platform.hosts if list(nodes) == ["*"] else wanted
+    if len(chosen) < len(hosts):
+        raise SimgmcError(f"nodes: {len(chosen)} hosts of {name} are too few for {len(hosts)}")
+    for one in chosen:
+        if one not in platform.hosts:
+            raise SimgmcError(
+                f"{name} has no host {show_value(one)}; name those that are yours with nodes = [...]; "
+                f"{suggestion(one, platform.hosts)}"
+            )
+    if len(set(chosen)) < len(chosen):
+        raise SimgmcError(f"nodes = {show_value(list(nodes))}: each may be named once")
+    place = {host.name: node for host, node in zip(hosts, chosen)}
+    graph = nx.DiGraph(topology=name, routes={})
+    for host, node in place.items():
+        group = platform.home[node].name if platform.home[node].parent is not None else None
+        graph.add_node(host, kind="host", group=group, drawn=f"{name} gives this host its links; change them there")
+    for source in place:
+        for destination in place:
+            if source == destination:
+                continue
+            steps = platform.route(place[source], place[destination])
+            if steps is not None:
+                _check_fat_pipes(platform, steps)
+                graph.graph["routes"][source, destination] = _lay(graph, platform, source, destination, steps)
+    return graph
+
+
+def _check_fat_pipes(platform: _Platform, steps: Sequence[Step]) -> None:
+    """A FATPIPE gives every flow its whole bandwidth: the same as no limit only where another link is no faster."""
+    links = [platform.links[name] for name, _ in steps]
+    shared = min((link.bandwidth for link in links if link.policy != "FATPIPE"), default=0.0)
+    for link in links:
+        if link.policy == "FATPIPE" and link.bandwidth < shared or shared == 0.0 and link.policy == "FATPIPE":
+            raise SimgmcError(
+                f"{link.place}: a FATPIPE that is the slowest link of a route caps every flow by itself, which networks "
+                "here do not; make it SHARED, or put a link beside it that is no faster"
+            )
+
+
+def _lay(graph: nx.DiGraph, platform: _Platform, source: str, destination: str, steps: Sequence[Step]) -> list[str]:
+    """A route's links in the graph; its nodes."""
+    nodes = [source]
+    for name, way in steps:
+        link = platform.links[name]
+        begin, end = (f"{end} of link {name}{' ' * bool(way)}{way.lower()}" for end in ("begin", "end"))
+        if begin in nodes:
+            raise SimgmcError(f"{link.place}: the route {source} -> {destination} takes link {name} twice")
+        if not graph.has_edge(begin, end):
+            for node in (begin, end):
+                graph.add_node(node, kind="switch")
+            add_link(graph, begin, end, math.inf if link.policy == "FATPIPE" else link.bandwidth, link.latency)
+        nodes += [begin, end]
+    nodes.append(destination)
+    for here, there in zip(nodes[::2], nodes[1::2]):
+        if not graph.has_edge(here, there):
+            add_link(graph, here, there, math.inf, 0.0)
+    return nodes
