@@ -99,19 +99,22 @@ def _compute(value: Any) -> Any:
     return (DeviceProfile if "profile" in value else ComputeTimes).model_validate(value)
 
 
-class CollectiveOptions(Table):
-    """What some collectives let one choose; see :class:`simgmc.network.collectives.Options`."""
+_CollectiveOptions = create_model(
+    "_CollectiveOptions",
+    __base__=Table,
+    **{key: (option_type(option), option.default) for key, option in OPTIONS.items()},
+)
 
-    slices: option_type(OPTIONS["slices"]) = None
-    servers: option_type(OPTIONS["servers"]) = 1
-    k: option_type(OPTIONS["k"]) = None
-    late: option_type(OPTIONS["late"]) = None
-    groups: option_type(OPTIONS["groups"]) = None
+
+class CollectiveOptions(_CollectiveOptions):
+    """What some collectives let one choose; see :class:`simgmc.network.collectives.Options`."""
 
     def network_options(self) -> Options:
         """As the network simulation takes them."""
-        groups = tuple(tuple(int(worker) for worker in group) for group in self.groups or ())
-        return Options(self.slices, self.servers, groups, self.k, self.late or "dropped")
+        stated = {key: value for key in OPTIONS if (value := getattr(self, key)) is not None}
+        if "groups" in stated:
+            stated["groups"] = tuple(tuple(int(worker) for worker in group) for group in stated["groups"])
+        return Options(**stated)
 
     def check_groups(self, workers: int) -> None:
         """Refuse groups that do not hold every worker once."""

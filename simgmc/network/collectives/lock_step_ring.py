@@ -7,6 +7,7 @@ that libraries run.
 from __future__ import annotations
 
 from simgmc.costs.steps import Average
+from simgmc.network.collectives.collective import THAKUR, Collective, either
 from simgmc.network.collectives.options import Options
 from simgmc.network.collectives.pieces import alone
 from simgmc.network.collectives.schedule import Schedule
@@ -34,3 +35,34 @@ def lock_step_all_gather(average: Average, aggregation: Cost, options: Options) 
     if len(average.up) == 1:
         return alone()
     return ring_schedule(all_gather_ring(average, aggregation, 1, lock_step=True))
+
+
+COLLECTIVES = (
+    Collective(
+        "lock-step-ring",
+        "the textbook ring, a latency at every step: all-reduce where possible, all-gather otherwise",
+        THAKUR,
+        {},
+        "any",
+        either(lock_step_all_reduce, lock_step_all_gather),
+        round_a_ring=True,
+    ),
+    Collective(
+        "lock-step-ring-all-reduce",
+        "reduce-scatter and all-gather round a ring, each step after the one before",
+        THAKUR,
+        {},
+        "summable",
+        lock_step_all_reduce,
+        round_a_ring=True,
+    ),
+    Collective(
+        "lock-step-ring-all-gather",
+        "every message goes round the ring, each step after the one before",
+        THAKUR,
+        {},
+        "any",
+        lock_step_all_gather,
+        round_a_ring=True,
+    ),
+)

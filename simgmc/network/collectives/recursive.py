@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 
 from simgmc.costs.steps import Average
+from simgmc.network.collectives.collective import THAKUR, Collective
 from simgmc.network.collectives.options import Options
 from simgmc.network.collectives.pieces import adding_times, alone, cut
 from simgmc.network.collectives.schedule import Schedule, Structure, StructureBuilder
@@ -134,3 +135,25 @@ def doubling_all_gather(average: Average, aggregation: Cost, options: Options) -
     delay = np.zeros(structure.flows)
     delay[len(carries) :] = aggregation.of(float(up.sum()))
     return Schedule(structure, nbytes, delay)
+
+
+COLLECTIVES = (
+    Collective(
+        "halving-doubling",
+        "reduce-scatter by recursive halving, all-gather by recursive doubling",
+        THAKUR,
+        {},
+        "summable",
+        halving_doubling,
+        one_structure=True,
+    ),
+    Collective(
+        "doubling-all-gather",
+        "all-gather by recursive doubling; each worker adds all messages",
+        "Bruck et al., IEEE TPDS 1997",
+        {},
+        "any",
+        doubling_all_gather,
+        one_structure=True,
+    ),
+)

@@ -7,10 +7,13 @@ from functools import cache
 import numpy as np
 
 from simgmc.costs.steps import Average
-from simgmc.network.collectives.options import Options
+from simgmc.network.collectives.collective import Collective
+from simgmc.network.collectives.options import K_OF_N, SERVERS, SLICES, Options
 from simgmc.network.collectives.pieces import alone, cut
 from simgmc.network.collectives.schedule import Schedule, Structure, StructureBuilder
 from simgmc.network.conditions.work import Cost
+
+FIRST_K = "first-k-parameter-server"
 
 
 @cache
@@ -112,3 +115,50 @@ def first_k_parameter_server(average: Average, aggregation: Cost, options: Optio
     if workers == 1:
         return alone()
     return _serve(average, aggregation, (workers,), 1)
+
+
+COLLECTIVES = (
+    Collective(
+        "parameter-server",
+        "one server: every worker pushes, the server adds, everyone pulls the encoded average",
+        "Li et al., OSDI 2014",
+        SLICES,
+        "any",
+        parameter_server,
+        servers=1,
+        one_structure=True,
+        sends_average=True,
+    ),
+    Collective(
+        "sharded-parameter-server",
+        "the parameters cut among several servers",
+        "Li et al., OSDI 2014",
+        SLICES | SERVERS,
+        "any",
+        sharded_parameter_server,
+        servers=-1,
+        one_structure=True,
+        sends_average=True,
+    ),
+    Collective(
+        "colocated-parameter-server",
+        "every worker also serves one shard",
+        "Jiang et al., OSDI 2020",
+        SLICES,
+        "any",
+        colocated_parameter_server,
+        one_structure=True,
+        sends_average=True,
+    ),
+    Collective(
+        FIRST_K,
+        "the server waits for the first k messages only; late ones are dropped or carried over",
+        "Chen et al., arXiv 1604.00981; Dutta et al., AISTATS 2018",
+        K_OF_N,
+        "any",
+        first_k_parameter_server,
+        servers=1,
+        sends_average=True,
+        changes_average=True,
+    ),
+)

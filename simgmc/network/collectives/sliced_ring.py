@@ -16,13 +16,14 @@ from functools import cache
 import numpy as np
 
 from simgmc.costs.steps import Average
-from simgmc.network.collectives.options import Options
+from simgmc.network.collectives.collective import THAKUR, Collective, either
+from simgmc.network.collectives.options import SLICES, Options
 from simgmc.network.collectives.pieces import alone, cut
 from simgmc.network.collectives.ring import Ring
 from simgmc.network.collectives.schedule import Schedule, Structure, StructureBuilder
 from simgmc.network.conditions.work import Cost
 
-SLICES = 8
+MAX_SLICES = 8
 """Slices a chunk is cut into, unless that makes them smaller than a packet."""
 PACKET = 1500.0
 """Bytes: no slice is made smaller than this."""
@@ -30,7 +31,7 @@ PACKET = 1500.0
 
 def slices_of(chunk: float) -> int:
     """How many slices the largest chunk of a ring is cut into."""
-    return int(min(SLICES, max(1.0, chunk // PACKET)))
+    return int(min(MAX_SLICES, max(1.0, chunk // PACKET)))
 
 
 @cache
@@ -140,3 +141,34 @@ def ring_all_gather(average: Average, aggregation: Cost, options: Options) -> Sc
     if len(average.up) == 1:
         return alone()
     return ring_schedule(all_gather_ring(average, aggregation, options.slices))
+
+
+COLLECTIVES = (
+    Collective(
+        "ring",
+        "sliced ring: all-reduce where messages can be summed on the way, all-gather otherwise",
+        "NCCL; Patarasuk & Yuan, JPDC 2009",
+        SLICES,
+        "any",
+        either(ring_all_reduce, ring_all_gather),
+        round_a_ring=True,
+    ),
+    Collective(
+        "ring-all-reduce",
+        "reduce-scatter and all-gather round a ring, in slices",
+        "NCCL; Patarasuk & Yuan, JPDC 2009",
+        SLICES,
+        "summable",
+        ring_all_reduce,
+        round_a_ring=True,
+    ),
+    Collective(
+        "ring-all-gather",
+        "every message goes round the ring in slices; each worker adds them all",
+        THAKUR,
+        SLICES,
+        "any",
+        ring_all_gather,
+        round_a_ring=True,
+    ),
+)

@@ -6,7 +6,8 @@ import numpy as np
 
 from simgmc.core.errors import SimgmcError
 from simgmc.costs.steps import Average
-from simgmc.network.collectives.options import Options
+from simgmc.network.collectives.collective import Collective
+from simgmc.network.collectives.options import SLICES, Options
 from simgmc.network.collectives.pieces import alone
 from simgmc.network.collectives.ring import Ring
 from simgmc.network.collectives.schedule import Schedule
@@ -38,3 +39,18 @@ def sparse_reduce_scatter(average: Average, aggregation: Cost, options: Options)
     adding = np.array([[aggregation.part(n, workers - 1) for n in np.roll(row, 1)] for row in chunk[: workers - 1]])
     slices = options.slices or slices_of(float(chunk.max()))
     return ring_schedule(Ring(chunk, slices, adding if adding.any() else None, None))
+
+
+COLLECTIVES = (
+    Collective(
+        "sparse-reduce-scatter",
+        "ring all-reduce of sparse messages; partial sums grow as supports unite",
+        "Li & Hoefler, Ok-Topk, PPoPP 2022",
+        SLICES,
+        "any",
+        sparse_reduce_scatter,
+        needs_unions=True,
+        round_a_ring=True,
+        needs_everybody="it needs to know how the supports of all workers' messages unite; use another collective",
+    ),
+)

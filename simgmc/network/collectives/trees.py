@@ -7,7 +7,8 @@ from functools import cache
 import numpy as np
 
 from simgmc.costs.steps import Average
-from simgmc.network.collectives.options import Options
+from simgmc.network.collectives.collective import Collective
+from simgmc.network.collectives.options import SLICES, Options
 from simgmc.network.collectives.pieces import alone, cut
 from simgmc.network.collectives.schedule import Schedule, Structure, StructureBuilder
 from simgmc.network.collectives.sliced_ring import slices_of
@@ -106,3 +107,15 @@ def tree_all_reduce(average: Average, aggregation: Cost, options: Options) -> Sc
     depth = max((workers - 1).bit_length(), 1)
     delay = np.array([aggregation.part(n, depth * slices) if adding else 0.0 for n, adding in zip(size, adds)])
     return Schedule(structure, np.where(adds, 0.0, size), delay)
+
+
+COLLECTIVES = (
+    Collective(
+        "double-binary-tree",
+        "reduce and broadcast on two complementary binary trees, in slices",
+        "Sanders, Speck & Traeff, Parallel Computing 2009; NCCL",
+        SLICES,
+        "summable",
+        tree_all_reduce,
+    ),
+)

@@ -8,7 +8,8 @@ import numpy as np
 
 from simgmc.core.errors import SimgmcError
 from simgmc.costs.steps import Average
-from simgmc.network.collectives.options import Options
+from simgmc.network.collectives.collective import Collective
+from simgmc.network.collectives.options import GROUPS, Options
 from simgmc.network.collectives.pieces import adding_times, alone, cut
 from simgmc.network.collectives.schedule import Schedule, Structure, StructureBuilder
 from simgmc.network.conditions.work import Cost
@@ -126,3 +127,16 @@ def two_level(average: Average, aggregation: Cost, options: Options) -> Schedule
     nbytes = np.array([ends[b] - ends[a] for a, b in carries], dtype=float)
     added = np.array([ends[b] - ends[a] for a, b in adds], dtype=float)
     return Schedule(structure, nbytes, adding_times(added, workers, aggregation))
+
+
+COLLECTIVES = (
+    Collective(
+        "two-level",
+        "all-reduce inside each site, between the sites, inside again",
+        "hierarchical all-reduce; Cho et al., BlueConnect, MLSys 2019",
+        GROUPS,
+        "summable",
+        two_level,
+        one_structure=True,
+    ),
+)
