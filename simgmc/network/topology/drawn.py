@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import networkx as nx
@@ -14,6 +15,9 @@ from simgmc.core.files import read_text, shown
 from simgmc.core.outside.graph_files import DrawnGraph, Edge, graph_of_graphml, read_graph
 from simgmc.core.outside.link_measures import BANDWIDTH_OF_LINK, OF_LINK, latency_of
 from simgmc.core.outside.xml_tree import read_xml
+from simgmc.core.registry import Option
+from simgmc.network.topology.entry import LINKS, Topology
+from simgmc.network.topology.formats import FILE_FORMATS
 from simgmc.network.topology.graph import Host, add_host, add_link
 
 SPEED_OF_LIGHT_IN_FIBRE = 2e8
@@ -223,3 +227,36 @@ def _hang(
         )
     for number, host in enumerate(waiting):
         add_host(graph, host, places[number % len(places)], group=places[number % len(places)])
+
+
+TOPOLOGIES = (
+    Topology(
+        "file",
+        "a network from a GraphML or GML file, an edge list, a SimGrid platform",
+        "GraphML; Himsolt 1997 (GML); Knight et al., IEEE JSAC 2011 (Topology Zoo); simgrid.org",
+        {
+            "file": Option("the file", Path),
+            "bandwidth": replace(LINKS["bandwidth"], summary="of links for which the file gives none"),
+            "latency": replace(LINKS["latency"], summary="of links for which the file gives none, one way"),
+            "parallel": Option(
+                "wires between the same two nodes: one of their summed bandwidth, or each its own, chosen by hash",
+                str,
+                "bundle",
+                ("bundle", "hash"),
+            ),
+            "nodes": Option(
+                'the file\'s nodes that are the workers, then the servers; ["*"]: all; those of their names '
+                "unless given",
+                list[str],
+                None,
+            ),
+            "attach": Option(
+                'nodes onto which hosts that the file lacks are hung in turn, each by its access link; ["*"]: all',
+                list[str],
+                None,
+            ),
+        },
+        build=from_file,
+        details=FILE_FORMATS,
+    ),
+)

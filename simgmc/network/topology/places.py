@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import resources
+from pathlib import Path
 
 import networkx as nx
 
@@ -12,6 +14,9 @@ from simgmc.core.errors import SimgmcError, show_value, suggestion
 from simgmc.core.files import read_text, shown
 from simgmc.core.outside.link_measures import BANDWIDTH_OF_LINK, LATENCY_OF_LINK, OF_LINK, latency_of
 from simgmc.core.outside.tables import Measure, Row, read_lines, read_number, read_rows
+from simgmc.core.registry import Option
+from simgmc.network.topology.entry import LINKS, Topology
+from simgmc.network.topology.formats import GEO_TABLES, HOME_TABLES
 from simgmc.network.topology.graph import Host, add_host, add_link
 
 _SHARES = 1000
@@ -216,3 +221,31 @@ def _homes(rows: Sequence[Row], name: str) -> list[int]:
                 "numbers of homes"
             )
     return counts
+
+
+_TABLE = Option("a CSV file in place of the table that comes with simgmc", Path, None)
+
+TOPOLOGIES = (
+    Topology(
+        "geo",
+        "sites joined by links of measured bandwidth and round-trip time (ten cloud regions, or a table)",
+        "github.com/BinhangYuan/tc_cluster_setting, results/p2p.md",
+        {
+            "sites": Option("which sites of the table, in order; all unless given", list[str], None),
+            "table": _TABLE,
+            "bandwidth": replace(LINKS["bandwidth"], summary="of pairs for which the table gives none"),
+            "symmetric": Option("a pair that is stated one way holds both ways", bool, False),
+            "relay": Option("traffic takes the quickest way, over third sites too", bool, False),
+        },
+        build=geo,
+        details=GEO_TABLES,
+    ),
+    Topology(
+        "home-broadband",
+        "workers behind asymmetric home lines (UK, or a table), the server in the internet",
+        "Ofcom, UK Home Broadband Performance, 2016 and 2023",
+        {"table": _TABLE},
+        build=home_broadband,
+        details=HOME_TABLES,
+    ),
+)

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 
 import networkx as nx
 
 from simgmc.core.errors import SimgmcError
+from simgmc.core.registry import REQUIRED, Option
+from simgmc.network.topology.entry import LINKS, Topology, links
 from simgmc.network.topology.graph import Host, add_host, add_wire
 
 UNLIMITED = float("inf")
@@ -152,3 +155,53 @@ def _ports(graph: nx.DiGraph, hosts: Sequence[Host]) -> list[str]:
 def _at_least(name: str, value: int, least: int) -> None:
     if value < least:
         raise SimgmcError(f"{name} = {value}: must be at least {least}")
+
+
+TOPOLOGIES = (
+    Topology("star", "every host on one switch", "one switch, or the hose model", build=star),
+    Topology("ring", "every host joined to its two neighbours", "textbook", LINKS, build=ring),
+    Topology("full-mesh", "a wire of its own between any two hosts", "textbook", LINKS, build=full_mesh),
+    Topology(
+        "two-tier",
+        "racks under one over-subscribed core",
+        "leaf-spine data centres",
+        {
+            "per_rack": Option("hosts in a rack", int),
+            "oversubscription": Option(
+                "bandwidth of a rack's hosts together over that of its uplink; 1 unless given",
+                float,
+                None,
+                at_least=1e-6,
+            ),
+            "uplink": replace(LINKS["bandwidth"], summary="of a rack's link to the core, in place of oversubscription"),
+            "latency": replace(LINKS["latency"], summary="of a rack's link to the core, one way; 0 unless given"),
+        },
+        build=two_tier,
+    ),
+    Topology(
+        "fat-tree",
+        "k pods, (k/2)^2 cores, many equal routes",
+        "Al-Fares et al., SIGCOMM 2008",
+        {"k": Option("ports of each switch, an even number; k^3/4 hosts fit", int), **LINKS},
+        build=fat_tree,
+    ),
+    Topology(
+        "torus",
+        "a two-dimensional torus",
+        "textbook",
+        {"columns": Option("hosts in a row; the last row may be shorter", int), **LINKS},
+        build=torus,
+    ),
+    Topology(
+        "dumbbell",
+        "two sites over one wide-area link",
+        "textbook",
+        {
+            "left": Option("hosts at the first site; the rest are at the other", int),
+            **links(
+                "of the link between the sites, each direction", "of the link between the sites, one way", REQUIRED
+            ),
+        },
+        build=dumbbell,
+    ),
+)
