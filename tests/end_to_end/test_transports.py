@@ -172,7 +172,7 @@ def test_finished_series_of_such_methods_are_kept_and_replayed(finished, tmp_pat
     }
 
 
-def test_a_timeline_at_any_collective_finds_a_method_that_uses_none(finished, tmp_path):
+def test_a_timeline_at_any_collective_finds_a_method_that_uses_none(finished, tmp_path, without_pictures):
     output = command(
         "timeline",
         finished,
