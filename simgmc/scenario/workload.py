@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, create_model, model_validator
 
@@ -187,8 +187,12 @@ def workload_table(value: Any) -> Any:
     return ProblemWorkload.model_validate(value)
 
 
-_SCHEDULE = declared_table(LearningRateSchedule)
-ScheduleOrKind = Annotated[_SCHEDULE, BeforeValidator(lambda v: {"kind": v} if isinstance(v, str) else v)]
+if TYPE_CHECKING:
+    ScheduleOrKind = LearningRateSchedule
+else:
+    ScheduleOrKind = Annotated[
+        declared_table(LearningRateSchedule), BeforeValidator(lambda v: {"kind": v} if isinstance(v, str) else v)
+    ]
 """A schedule, or the name of its kind where that says all."""
 
 

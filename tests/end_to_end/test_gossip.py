@@ -165,7 +165,7 @@ def test_everything_is_written_out_and_read_back():
         ),
         ([("gossip", {"weights": {"name": "stated", "matrix": [["a"]]}})], "rows of numbers"),
         ([("gossip", {"weights": "uniform"})], 'gossip.graph: missing; give one such as graph = "ring"'),
-        ([("gossip", {"weights": {"name": "stated", "file": "none.npy"}})], "none.npy: no such file"),
+        ([("gossip", {"weights": {"name": "stated", "file": "none.npy"}})], "none.npy: No such file or directory"),
         ([("gossip.graph", "exponential"), ("gossip.weights", "metropolis-hastings")], "needs an undirected graph"),
         ([("gossip.graph", "exponential")], "method 'cpd-sgdm': exponential with uniform weights is not symmetric"),
         ([("gossip.graph", "star"), ("gossip.weights", "push-sum")], "not doubly stochastic"),
