@@ -252,8 +252,9 @@ class ClassificationWorkload:
         for name, part in self._template.module.named_modules():
             if isinstance(part, nn.SyncBatchNorm) and part.training and self.workers > 1:
                 raise SimgmcError(
-                    f"{self._model}: {name or 'it'} is SyncBatchNorm, which takes its statistics over all "
-                    "workers' samples at every layer: that is not simulated. BatchNorm takes each worker's own, GroupNorm needs none"
+                    f"{self._model}: {name or 'it'} is SyncBatchNorm, which takes its statistics over all workers' "
+                    "samples at every layer: that is not simulated. BatchNorm takes each worker's own, GroupNorm "
+                    "needs none"
                 )
 
     def _choose_route(self, wanted: str | None) -> None:

@@ -131,7 +131,8 @@ def test_a_bare_number_must_be_one(value):
     ("text", "says"),
     [
         ("", "is empty"), ("# only\n\n", "is empty"), ("b\n1\n", "has no column 'a'"), ("a,a\n1,2\n", "is there twice"),
-        ("a,note\n1,2\n", 'line 1: column "note" is not read here'), ("a\n1,2\n", "line 2: .*too many columns: 2 for 1"),
+        ("a,note\n1,2\n", 'line 1: column "note" is not read here'),
+        ("a\n1,2\n", "line 2: .*too many columns: 2 for 1"),
         ("a,bandwidth\n\n# x\n1\n", "line 4: .*too few columns: 1 for 2"), ("a\n", "no line below its header"),
         ('a\n"1\n', "not a CSV file"),
     ],

@@ -150,7 +150,8 @@ class _Platform:
         return zone
 
     def _radical(self, element: Element) -> list[int]:
-        text, numbers = self._get(element, "radical"), []
+        text = self._get(element, "radical")
+        numbers: list[int] = []
         for part in text.split(","):
             found = re.fullmatch(r"\s*(\d{1,7})(?:-(\d{1,7}))?\s*", part)
             if found is None or int(found[2] or found[1]) < int(found[1]):
@@ -329,8 +330,8 @@ def _check_fat_pipes(platform: _Platform, steps: Sequence[Step]) -> None:
     for link in links:
         if link.policy == "FATPIPE" and link.bandwidth < shared or shared == 0.0 and link.policy == "FATPIPE":
             raise SimgmcError(
-                f"{link.place}: a FATPIPE that is the slowest link of a route caps every flow by itself, which networks "
-                "here do not; make it SHARED, or put a link beside it that is no faster"
+                f"{link.place}: a FATPIPE that is the slowest link of a route caps every flow by itself, which "
+                "networks here do not; make it SHARED, or put a link beside it that is no faster"
             )
 
 
