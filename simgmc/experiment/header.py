@@ -113,7 +113,8 @@ def describe(scenario: Scenario) -> str:
             for key, value in own
             if value is not None and value != type(own).model_fields[key].default
         ]
-        parts.append(f"{host}: {', '.join(said)}")
+        if said:
+            parts.append(f"{host}: {', '.join(said)}")
     also = [condition.heading for condition in cluster.conditions if condition != IDEAL]
     return "; ".join(parts) + (f"; with {', '.join(also)}" if also else "")
 
