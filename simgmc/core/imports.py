@@ -18,6 +18,9 @@ from typing import Any
 from simgmc.core.errors import SimgmcError, out_of_memory, suggestion
 from simgmc.core.registry import Option
 
+FRAMES = 3
+"""Of the user's own code that an error shows, at most."""
+
 
 @dataclass(frozen=True)
 class ImportPath(Option):
@@ -126,7 +129,7 @@ def guarded(what: str, failed: str, task: Callable[[], Any], passes: type[Except
 
 
 def described(error: BaseException) -> str:
-    """``type: message (file, line 3, in name)``: the innermost line that is not a library's."""
+    """``type: message (file, line 3, in name; file, line 9, in other)``: innermost lines, not a library's."""
     text = " ".join(str(error).split())
     text = f"{type(error).__name__}: {text}" if text else type(error).__name__
     if isinstance(error, SyntaxError) and error.filename:
@@ -141,7 +144,8 @@ def described(error: BaseException) -> str:
     ]
     if not frames:
         return text
-    return f"{text} ({frames[-1].filename}, line {frames[-1].lineno}, in {frames[-1].name})"
+    last = [f"{frame.filename}, line {frame.lineno}, in {frame.name}" for frame in frames[: -1 - FRAMES : -1]]
+    return f"{text} ({'; '.join(last)})"
 
 
 def _python_path() -> str:

@@ -1,9 +1,8 @@
 """What a module has that comparing numbers on a few minibatches can miss.
 
 Part of it is seen without running the module (hooks, replaced methods, parametrisations), part of it by looking at
-everything that the module can reach before and after a pass (state outside buffers, also in closures,
-at module level and
-in classes), and by looking at the generators and the graph of the pass.
+everything that the module can reach before and after a pass (state outside buffers, also in closures, at module
+level and in classes), and by looking at the generators and the graph of the pass.
 """
 
 from __future__ import annotations
@@ -31,9 +30,7 @@ _OWN = ("_parameters", "_buffers", "_modules", "training")
 
 @dataclass
 class Findings:
-    """Why a module is taken the plain way: ``reasons``, and ``alone``, those for which also only one thread
-    may do it.
-    """
+    """Why a module is taken the plain way: ``reasons``, and ``alone``, for which also only one thread may do it."""
 
     reasons: list[str] = field(default_factory=list)
     alone: list[str] = field(default_factory=list)
@@ -80,9 +77,7 @@ def standing(template: Template) -> Findings:
 
 
 def _reached(module: nn.Module) -> Iterator[tuple[str, Any]]:
-    """Tensors that plain attributes hold. Recurrent layers keep a list of their own parameters, which
-    replicas know of.
-    """
+    """Tensors that plain attributes hold; but recurrent layers' list of their parameters, which replicas know of."""
     seen = Snapshot()
     seen._met |= {id(part) for part in module.modules()}
     for name, part in module.named_modules():
@@ -152,8 +147,8 @@ class Snapshot:
 
 
 _PLAIN = (
-    type, type(None), bool, int, float, complex, str, bytes, types.ModuleType, types.CodeType, torch.dtype,
-    torch.device,
+    type, type(None), bool, int, float, complex, str, bytes, types.ModuleType, types.CodeType,
+    torch.dtype, torch.device,
 )  # fmt: skip
 
 

@@ -1,9 +1,8 @@
 """A fast route proves itself before it is used: it is held against plain PyTorch on the first minibatch.
 
 The reference is a plain pass on a private copy, and an evaluation, at a point beside the initial one, where a stale
-copy of a parameter would show. A candidate must give every gradient, the loss,
-the buffers afterwards and the evaluation,
-on one thread and on several, up to rounding. What a comparison of numbers can miss is looked for by
+copy of a parameter would show. A candidate must give every gradient, the loss, the buffers afterwards and the
+evaluation, on one thread and on several, up to rounding. What a comparison of numbers can miss is looked for by
 :mod:`simgmc.workloads.gradients.inspection`; where it finds something, no candidate is tried.
 """
 
@@ -279,6 +278,3 @@ def proven(
             return route, reasons
         reasons.append(f"{name}: {different}")
     return None, reasons
-
-
-__all__ = ["Operations", "Reference", "Route", "beside", "proven", "reference"]

@@ -1,0 +1,84 @@
+"""Whatever kind of module is handed over, it trains as in plain PyTorch, on one thread and on several."""
+
+import pytest
+import torch
+from torch import nn
+
+from simgmc.core.errors import SimgmcError
+from simgmc.workloads.classification import ClassificationWorkload
+from tests.workloads.module_kinds import KINDS, built, data, difference
+
+FAST = {
+    "plain chain": "split", "flatten inside a chain": "loop", "view after convolutions": "loop",
+    "convolutions and batch norm": "loop", "channels last by the user": "loop", "complex buffer": "loop",
+    "frozen backbone in evaluation mode": "loop", "group norm and residual": "loop", "whole number buffer": "loop",
+    "one buffer of two layers": "loop", "tied weights": "loop", "lora": "loop", "unused head": "loop",
+    "adapters on a frozen int8 base": "loop", "adapters on a frozen half precision base": "loop",
+    "checkpointing": "loop", "recurrent layers": "loop", "attention of torch": "loop",
+    "handed over in evaluation mode": "loop",
+    "parameters in a closure": "loop",
+    "parent by weak reference": "loop",
+}  # fmt: skip
+"""Which kinds prove themselves; the others go the plain way."""
+REFUSED = {"synchronised batch norm": "1 is SyncBatchNorm"}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", [name for name in KINDS if name not in REFUSED])
+def test_every_kind_trains_as_in_plain_torch(name, threads):
+    route, largest = difference(name, steps=6, threads=threads)
+    assert largest < 2e-5
+    assert route == FAST.get(name, "plain")
+
+
+@pytest.mark.parametrize(("name", "words"), REFUSED.items())
+def test_what_cannot_be_done_is_refused_in_one_line(name, words):
+    with pytest.raises(SimgmcError, match=words):
+        difference(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["dropout", "layers dropped by numpy", "layers dropped by python", "counter of python"]
+)
+def test_the_same_seed_gives_the_same_bytes_on_one_and_two_threads(name):
+    def results(threads):
+        torch.rand(3)  # whatever was drawn before
+        work = ClassificationWorkload(
+            built(name), data("features"), [range(45), range(45, 90)], batch=4, seed=1, threads=threads
+        )
+        at = work.initial_parameters()[None]
+        for step in range(5):
+            at = at - 0.1 * work.gradients(at, step)[0].mean(0, keepdim=True)
+        return at, work.evaluate(at[0]).loss
+
+    first, *others = (results(threads) for threads in (1, 2, 1))
+    assert all(torch.equal(first[0], at) and first[1] == loss for at, loss in others)
+
+
+@pytest.mark.parametrize(
+    "name", ["counter of python", "buffer replaced in forward", "teacher that follows", "kept on itself"]
+)
+def test_a_state_outside_buffers_goes_back_with_them(name):
+    def made():
+        return ClassificationWorkload(built(name), data("features"), [range(45), range(45, 90)], batch=4, seed=1)
+
+    work, anew = made(), made()
+    at = work.initial_parameters()[None]
+    work.gradients(at, 0)
+    state = work.state_dict()
+    expected = work.gradients(at, 1)[0]
+    anew.load_state_dict(state)
+    assert torch.equal(anew.gradients(at, 1)[0], expected)
+    work.load_state_dict(state)
+    assert torch.equal(work.gradients(at, 1)[0], expected)
+
+
+def test_why_the_plain_way_is_taken_is_said_and_parameters_without_a_gradient_are_named():
+    model = nn.Sequential(nn.Linear(20, 3))
+    model[0].register_forward_hook(lambda module, given, out: out)
+    owned = [range(90)]
+    assert ClassificationWorkload(model, data("features"), owned, batch=4, seed=1).reasons == [
+        "forward hook on layer 0"
+    ]
+    work = ClassificationWorkload(built("unused head"), data("features"), owned, batch=4, seed=1)
+    assert work.notes == ["no gradient reaches b.weight, b.bias: not trained, and weight decay leaves them alone"]
