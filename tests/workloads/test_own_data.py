@@ -1,12 +1,16 @@
 """Torch data sets of the user's own: read as they are, every mistake named with its sample."""
 
+import random
+
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import Dataset, TensorDataset
 
 from simgmc.core.errors import SimgmcError
+from simgmc.workloads.data.minibatches import Samples
 from simgmc.workloads.data.own_data import read_own
+from simgmc.workloads.seeding import drawn_so_far
 
 
 class Pairs(Dataset):
@@ -60,12 +64,38 @@ def test_whole_numbers_are_tokens_with_one_label_or_one_each():
 def test_what_a_data_set_draws_is_the_same_every_time_and_leaves_torch_alone():
     class Noisy(Pairs):
         def __getitem__(self, index):
-            return torch.rand(3), index
+            return torch.rand(3) + np.random.rand() + random.random(), index  # noqa: NPY002 - as users draw
 
-    before = torch.get_rng_state()
+    before = drawn_so_far(torch.device("cpu"))
     first, again = (read_own("own", Noisy(1, 2), Noisy(1, 2)) for _ in range(2))
     np.testing.assert_array_equal(first.train_images, again.train_images)
-    assert torch.equal(before, torch.get_rng_state())
+    assert before == drawn_so_far(torch.device("cpu"))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.uint16, np.int32, np.int64])
+def test_blocks_of_whole_numbers_of_every_type_are_tokens(dtype):
+    pairs = Pairs((np.array([1, 2, 3], dtype), 0), (np.array([4, 5, 6], dtype), 1))
+    data = read_own("own", pairs, pairs)
+    assert data.tokens and data.train_images.dtype == np.int64 and data.train_images[1].tolist() == [4, 5, 6]
+
+
+def test_tokens_and_values_are_not_mixed():
+    with pytest.raises(SimgmcError, match=r"train samples are tokens \(int64\), test samples are values \(float32\)"):
+        read_own("own", Pairs(([1, 2], 0)), Pairs(([1.0, 2.0], 0)))
+
+
+def test_every_channel_has_its_mean_and_deviation_whatever_the_shape():
+    for shape in ((4,), (4, 3), (4, 3, 2), (4, 2, 3, 2)):
+        x = torch.randn(5, *shape)
+        mean, std = [1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 4.0, 8.0]
+        pairs = TensorDataset(x, torch.zeros(5, dtype=torch.int64))
+        data = read_own("own", pairs, pairs, mean=mean, std=std)
+        samples = Samples(
+            data.train_images, data.train_labels, data.mean, data.std, torch.device("cpu"), torch.float32, False
+        )
+        broad = (-1, *[1] * (len(shape) - 1))
+        right = (x - torch.tensor(mean).view(broad)) / torch.tensor(std).view(broad)
+        torch.testing.assert_close(samples.take(torch.arange(5))[0], right)
 
 
 def test_progress_hears_of_every_sample():
@@ -110,7 +140,8 @@ class Endless(Pairs):
         (Pairs(([1, 2], 0), ([1.5, 2.0], 0)), "train sample 1: holds float64, sample 0 whole numbers"),
         (
             Failing(1),
-            r"sample 0: reading it failed: KeyError: 'no such picture' \(.*test_own_data.py, line \d+, in failing\)",
+            r"reading it failed: KeyError: 'no such picture' \(.*test_own_data.py, line \d+, in failing; "
+            r".*test_own_data.py, line \d+, in __getitem__\)",
         ),
         (
             Pairs(([1.0, 2.0], 10**30)),
