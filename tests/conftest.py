@@ -37,12 +37,14 @@ def _digits_are_read_once():
 @pytest.fixture
 def without_pictures(monkeypatch):
     """Figures are made, but not drawn into files, which takes longest."""
-    monkeypatch.setattr("simgmc.results.figures.panels.save", lambda *arguments, **options: [])
+    monkeypatch.setattr(
+        "simgmc.results.figures.panels.save", lambda figures, folder, name, *_: [folder / name] * len(figures)
+    )
 
 
 @pytest.fixture(scope="module")
 def without_plots():
     """Runs draw none, while a module's tests run: they take seconds a run and have tests of their own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("simgmc.results.report.draw_plots", lambda *arguments, **options: [])
+        patch.setattr("simgmc.results.report.draw_plots", lambda *arguments, **options: {})
         yield

@@ -9,7 +9,7 @@ from rich.console import Console
 from simgmc.results.directory.details import FILES
 from simgmc.results.directory.records import grid_texts
 from simgmc.results.directory.run_directory import RunDirectory
-from simgmc.results.figures.plots import draw_plots, left_out
+from simgmc.results.figures.plots import draw_plots
 from simgmc.results.figures.trajectories import Surface
 from simgmc.results.series.grids import MAX_POINTS, is_large
 from simgmc.results.series.loads import loads_of
@@ -41,12 +41,13 @@ def report(console: Console, directory: RunDirectory, points: Sequence[GridPoint
     plots = draw_plots(
         directory, target=target, baseline=baseline, surfaces=_surfaces(points, results), results=results
     )
+    drawn = sorted({file.stem for files in plots.values() for file in files})
     files = [name for name in _TABLES if (directory.path / name).is_file()]
     _line(
         console,
-        f"\n{directory.path}: {', '.join(files)}, and in plots/: " + ", ".join(sorted({plot.stem for plot in plots})),
+        f"\n{directory.path}: {', '.join(files)}, and in plots/: " + ", ".join(drawn),
     )
-    if missing := left_out(results, target, plots):
+    if missing := [name for name, pages in plots.items() if not pages]:
         _line(
             console,
             f"not drawn, since they would need more than {MAX_POINTS} panels: {', '.join(missing)}; "

@@ -83,7 +83,7 @@ def folder(tmp_path):
 def run(folder, *settings, plots=False):
     with pytest.MonkeyPatch.context() as patch:
         if not plots:
-            patch.setattr("simgmc.results.report.draw_plots", lambda *arguments, **options: [])
+            patch.setattr("simgmc.results.report.draw_plots", lambda *arguments, **options: {})
         return _run(folder, *settings)
 
 

@@ -112,7 +112,8 @@ def test_tables_and_pictures_say_what_a_method_used(finished, monkeypatch):
     figures = {}
     monkeypatch.setattr("simgmc.results.report.draw_plots", draw_plots)
     monkeypatch.setattr(
-        "simgmc.results.figures.panels.save", lambda made, folder, name, *rest: figures.update({name: made}) or []
+        "simgmc.results.figures.panels.save",
+        lambda made, folder, name, *rest: figures.update({name: made}) or [folder / name],
     )
     report(console, open_run(finished), ScenarioFile.read(finished / "scenario.toml").points)
     text = console.file.getvalue()

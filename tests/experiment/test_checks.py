@@ -76,7 +76,7 @@ LATE = ("optimizer.schedule", {"kind": "multi-step", "milestones": [0.001, 150, 
 
 
 def test_milestones_past_the_end_of_training_are_said(tmp_path, monkeypatch):
-    monkeypatch.setattr("simgmc.results.report.draw_plots", lambda *arguments, **options: [])
+    monkeypatch.setattr("simgmc.results.report.draw_plots", lambda *arguments, **options: {})
     note = "optimizer.schedule.milestones: 150, 225 past the end of training"
     assert note in run(tmp_path / "run", LATE)
     assert late_milestones(scenario(LATE)) == []  # rounds alone say nothing of epochs

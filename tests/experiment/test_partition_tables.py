@@ -39,7 +39,7 @@ def stopped(tmp_path_factory):
     """A run that was stopped before its report."""
     out = tmp_path_factory.mktemp("partition") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("simgmc.results.report.draw_plots", lambda *arguments, **options: [])
+        patch.setattr("simgmc.results.report.draw_plots", lambda *arguments, **options: {})
         run(out)
     return out
 
@@ -86,7 +86,7 @@ def test_a_run_without_plots_has_the_table_and_no_picture(stopped):
 
 @pytest.mark.parametrize("damage", [b"", b"partition,unit\n", None])
 def test_a_run_that_goes_on_mends_the_table(stopped, tmp_path, monkeypatch, damage):
-    monkeypatch.setattr("simgmc.results.report.draw_plots", lambda *arguments, **options: [])
+    monkeypatch.setattr("simgmc.results.report.draw_plots", lambda *arguments, **options: {})
     shutil.copytree(stopped, tmp_path / "run")
     file = tmp_path / "run" / "partition.csv"
     before = file.read_bytes()
@@ -99,7 +99,7 @@ def test_whoever_reports_on_it_draws_the_picture_once(stopped, tmp_path, monkeyp
     drawn = []
     figures = plots.partition_figures
     monkeypatch.setattr(plots, "partition_figures", lambda table: drawn.append(table) or figures(table))
-    monkeypatch.setattr(plots, "figures_of", lambda *arguments: {})
+    monkeypatch.setattr(plots, "FIGURES", [draw for draw in plots.FIGURES if draw is plots._partition])
     console = Console(file=StringIO(), width=200)
     reporting.report(console, open_run(stopped), ScenarioFile(ONE, "small.toml").points)
     assert len(drawn) == 1 and sorted(file.name for file in (stopped / "plots").iterdir()) == sorted(BEGUN)

@@ -4,6 +4,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from simgmc.core.transport import Transport
 from simgmc.results.figures import looks, panels
 from simgmc.results.figures.lines import measure_figure
+from simgmc.results.figures.material import Material
 from simgmc.results.figures.plots import draw_plots, figures_of
 from simgmc.results.series.curves import finding, numeric_keys, reach_label, sweep_finding, wide
 from simgmc.results.series.reach import Reach
@@ -70,7 +71,7 @@ def test_no_text_is_cut_off_or_covered_and_no_legend_lies_on_data(tmp_path, name
     directory, options = made(tmp_path, **RUNS[name])
     methods = options.pop("methods")
     with panels.style():
-        for file, figures in figures_of(read_results(directory, methods), **options).items():
+        for file, figures in figures_of(Material(read_results(directory, methods), **options)).items():
             for figure in figures:
                 figure.draw_without_rendering()
                 width, height = figure.bbox.width, figure.bbox.height
@@ -95,7 +96,7 @@ def test_no_text_is_cut_off_or_covered_and_no_legend_lies_on_data(tmp_path, name
 
 def test_every_plot_is_written_as_png_and_pdf(tmp_path):
     directory, options = made(tmp_path, points=grid(list(RATE)[:3], ["ring"]), evaluations=3, seeds=(0,))
-    names = {file.name for file in draw_plots(directory, **options)}
+    names = {file.name for files in draw_plots(directory, **options).values() for file in files}
     stems = [
         "accuracy_vs_time",
         "accuracy_vs_bytes",
@@ -120,7 +121,7 @@ def test_the_same_run_gives_the_same_picture_files(tmp_path):
 
 def test_a_run_without_evaluations_has_no_plots(tmp_path):
     directory, options = made(tmp_path, methods={}, baseline=None)
-    assert draw_plots(directory, **options) == []
+    assert draw_plots(directory, **options) == {}
 
 
 def test_more_than_four_rows_go_on_further_pages(tmp_path):
@@ -138,7 +139,7 @@ def test_more_than_four_rows_go_on_further_pages(tmp_path):
         round_s=lambda m, p, s: float(p["cluster.latency"][0]) + len(p["cluster.collective"]),
     )
     with panels.style():
-        figures = figures_of(read_results(directory), 0.5)
+        figures = figures_of(Material(read_results(directory), 0.5))
     assert [len(figure.axes) for figure in figures["accuracy_vs_time"]] == [8, 2]
 
 
@@ -152,7 +153,7 @@ def test_a_method_keeps_its_colour_in_every_plot_whatever_else_is_there(tmp_path
     results = read_results(directory, order)
     with panels.style():
         every = [looks.look(results.methods, method) for method in METHODS]
-        figures = figures_of(results, 0.5)
+        figures = figures_of(Material(results, 0.5))
         assert every[0]["color"] != looks.look(results.methods, "absent")["color"]
         for name in ("accuracy_vs_time", "accuracy_vs_bytes", "accuracy_vs_epoch", "time_to_target_vs_bandwidth"):
             for look in every:
@@ -171,7 +172,7 @@ def test_forty_methods_all_look_different():
 def test_panels_that_would_show_the_same_are_drawn_once(tmp_path):
     directory, _ = made(tmp_path, points=grid(RATE), seeds=(0,), evaluations=3)
     with panels.style():
-        figures = figures_of(read_results(directory))
+        figures = figures_of(Material(read_results(directory)))
     assert len(figures["accuracy_vs_epoch"][0].axes) == 1
     assert len(figures["accuracy_vs_time"][0].axes) == 8
 
@@ -180,7 +181,7 @@ def test_an_axis_is_logarithmic_where_the_shortest_series_would_be_squeezed(tmp_
     directory, _ = made(tmp_path, points=grid(["10 Mbit/s"]), seeds=(0,), evaluations=3)
     other, _ = made(tmp_path / "fast", points=grid(["10 Gbit/s"]), seeds=(0,), evaluations=3)
     with panels.style():
-        slow, fast = figures_of(read_results(directory)), figures_of(read_results(other))
+        slow, fast = figures_of(Material(read_results(directory))), figures_of(Material(read_results(other)))
     assert slow["accuracy_vs_time"][0].axes[0].get_xscale() == "log"
     assert fast["accuracy_vs_time"][0].axes[0].get_xscale() == "linear"
     assert slow["accuracy_vs_epoch"][0].axes[0].get_xscale() == "linear"
@@ -202,7 +203,7 @@ def test_the_untrained_start_does_not_squeeze_what_comes_after_it(tmp_path, loss
             loss_only=loss_only,
         )
         with panels.style():
-            (figure,) = figures_of(read_results(directory), target=None if loss_only else 0.96)[
+            (figure,) = figures_of(Material(read_results(directory), target=None if loss_only else 0.96))[
                 "loss_vs_epoch" if loss_only else "accuracy_vs_epoch"
             ]
         limits[name] = figure.axes[0].get_ylim()
@@ -278,6 +279,6 @@ def test_the_legend_holds_every_name_as_it_is(tmp_path):
         points=grid(["100 Mbit/s"], ["ring"]),
     )
     with panels.style():
-        (figure,) = figures_of(read_results(directory))["accuracy_vs_time"]
+        (figure,) = figures_of(Material(read_results(directory)))["accuracy_vs_time"]
         FigureCanvasAgg(figure).draw()
     assert [text.get_text() for text in figure.legends[0].get_texts()] == list(names)

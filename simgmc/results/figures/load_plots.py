@@ -40,10 +40,10 @@ _SINGLE = {
 """Values of single workers in ``other_metrics.csv``, after the measure's name, and how each is drawn."""
 
 
-def idle_bars(results: Results, loads: Sequence[Load]) -> list[Figure]:
-    """A bar per worker and a panel per method, stacked to the whole of its time; [] where all workers are alike."""
+def idle_bars(results: Results, loads: Sequence[Load]) -> list[Figure] | None:
+    """A bar per worker and a panel per method, stacked to the whole of its time; None where all workers are alike."""
     if not any(load.uneven for load in loads):
-        return []
+        return None
 
     def draw(axis: Axes, load: Load) -> None:
         workers = np.arange(len(load.details[0].gradients))
@@ -74,11 +74,11 @@ def idle_bars(results: Results, loads: Sequence[Load]) -> list[Figure]:
     return _grid(results, loads, draw, finding, "worker", "share of its time (%)", handles, list(_COLORS), note)
 
 
-def staleness_bars(results: Results, loads: Sequence[Load]) -> list[Figure]:
+def staleness_bars(results: Results, loads: Sequence[Load]) -> list[Figure] | None:
     """How many of a method's gradients (or messages) had which staleness, a panel per method where some is above 0."""
     stale = [load for load in loads if load.staleness is not None and load.staleness[0][-1] > 0]
     if not stale:
-        return []
+        return None
     most, nearly = (max(load.staleness_at_most(part) for load in stale) for part in (1.0, _SHOWN))
     longest = most if most <= 2 * nearly else nearly  # a few far out would squeeze all others
     bins = -(-(longest + 1) // _MAX_BINS)
@@ -132,11 +132,14 @@ def staleness_bars(results: Results, loads: Sequence[Load]) -> list[Figure]:
     )
 
 
-def consensus_figure(results: Results) -> list[Figure]:
-    """How far the workers' models are from their mean, along simulated time; of the methods that have it."""
+def consensus_figure(results: Results) -> list[Figure] | None:
+    """How far the workers' models are from their mean, along simulated time; of the methods that have it.
+
+    None where none has.
+    """
     series = tuple(_started(one) for one in results.series if CONSENSUS.column in one.columns)
     if not any(np.isfinite(one[CONSENSUS.column]).any() for one in series):
-        return []
+        return None
     own = Results(series, results.methods, compared_at(series), CONSENSUS)
 
     def finding(point: ComparisonPoint) -> str:
@@ -163,10 +166,10 @@ def _started(one: Series) -> Series:
     return dataclasses.replace(one, columns={**one.columns, CONSENSUS.column: distance})
 
 
-def single_worker_figure(results: Results) -> list[Figure]:
+def single_worker_figure(results: Results) -> list[Figure] | None:
     """The averaged model beside single workers' (their mean, the worst), along simulated time.
 
-    A panel for each method that has them.
+    A panel for each method that has them; None where none has, [] where they would be too many.
     """
     measure = results.measure
     columns = {name: f"{measure.column} {name}" for name in _SINGLE}
@@ -175,7 +178,9 @@ def single_worker_figure(results: Results) -> list[Figure]:
     )
     places = dict.fromkeys((one.key.method, one.point) for one in results.series)
     having = [(method, point) for method, point in places if _have(results, method, point, columns.values())]
-    if not having or len(having) > MAX_POINTS:
+    if not having:
+        return None
+    if len(having) > MAX_POINTS:
         return []
     scale = 100.0 if measure.higher_is_better else 1.0
     styles = {"averaged model": {"linestyle": "-"}, **_SINGLE}

@@ -1,4 +1,4 @@
-"""The plots of a run, from its run directory.
+"""The plots of a run, from its run directory; each is drawn by a function in :data:`FIGURES`.
 
 - ``accuracy_vs_time``, ``accuracy_vs_bytes``, ``accuracy_vs_epoch`` (or ``loss``, ``gap``, ``distance``: what
   the run is measured by; what else of these it holds is drawn along time): a panel per grid point; lines are
@@ -22,20 +22,19 @@ A method has one colour, line style and marker everywhere, see looks.py.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from simgmc.results.directory.details import Details
 from simgmc.results.directory.partition_table import read_partition_table
-from simgmc.results.directory.run_directory import RunDirectory, SeriesKey
+from simgmc.results.directory.run_directory import RunDirectory
 from simgmc.results.figures import bars, heat_maps, lines, load_plots, panels, trajectories
+from simgmc.results.figures.material import Figures, Material
 from simgmc.results.figures.partition_plot import partition_figures
 from simgmc.results.figures.trajectories import Surface
 from simgmc.results.series import curves, grids
-from simgmc.results.series.loads import loads_of
 from simgmc.results.series.read import ACCURACY, DISTANCE, GAP, ComparisonPoint, Results, read_results
 
 
@@ -48,81 +47,102 @@ def draw_plots(
     surfaces: Mapping[ComparisonPoint, Surface] | None = None,
     formats: Sequence[str] = ("png", "pdf"),
     results: Results | None = None,
-) -> list[Path]:
-    """Draws everything that the run's data allow into its ``plots`` folder; returns the files.
+) -> dict[str, list[Path]]:
+    """Draws everything that the run's data allow into its ``plots`` folder; returns the files of each figure.
 
-    ``methods`` gives the scenario's order, ``target`` the value to reach of what the run is measured
-    by, ``baseline`` the method that findings compare with, ``surfaces`` the objective of each grid
-    point where it has two parameters. ``results``: what the directory holds, if it has been read.
+    No file: the figure would need too many panels. ``methods`` gives the scenario's order; ``target``, ``baseline``
+    and ``surfaces`` are those of :class:`~simgmc.results.figures.material.Material`. ``results``: what the
+    directory holds, if it has been read.
     """
     results = results or read_results(directory, methods)
-    details = {} if grids.is_large(results) else directory.details()
-    files: list[Path] = []
     if not results.series:
-        return files
+        return {}
+    details = {} if grids.is_large(results) else directory.details()
+    material = Material(results, target, baseline, surfaces or {}, details, read_partition_table(directory))
     with panels.style():
-        drawn = figures_of(results, target, baseline, surfaces, details) | {
-            "partition": partition_figures(read_partition_table(directory))
+        return {
+            name: panels.save(figures, directory.plots, name, directory.replace, formats)
+            for name, figures in figures_of(material).items()
         }
-        for name, figures in drawn.items():
-            files += panels.save(figures, directory.plots, name, directory.replace, formats)
-    return files
 
 
-def figures_of(
-    results: Results,
-    target: float | None = None,
-    baseline: str | None = None,
-    surfaces: Mapping[ComparisonPoint, Surface] | None = None,
-    details: Mapping[SeriesKey, Details] | None = None,
-) -> dict[str, list[Figure]]:
-    """All figures by file name, none of those with too many panels.
+def figures_of(material: Material) -> dict[str, list[Figure]]:
+    """All figures by file name; an empty list where there would be too many panels.
 
     To be called, and the figures saved, within :func:`panels.style`.
     """
-    figures = {}
-    large = grids.is_large(results)
-    for column, along in _ALONG.items():
-        figures[f"{results.measure.name}_vs_{along}"] = lines.measure_figure(results, column, target, baseline)
+    drawn = {name: figures for draw in FIGURES for name, figures in draw(material).items()}
+    return {name: figures for name, figures in drawn.items() if figures is not None}
+
+
+def _measure(material: Material) -> Figures:
+    results = material.results
+    return {
+        f"{results.measure.name}_vs_{along}": lines.measure_figure(results, column, material.target, material.baseline)
+        for column, along in {"sim_time_s": "time", "bytes_up": "bytes", "epoch": "epoch"}.items()
+    }
+
+
+def _other_measures(material: Material) -> Figures:
+    results = material.results
+    figures: Figures = {}
     for other in (ACCURACY, GAP, DISTANCE) if results.measure.log else ():
-        if other != results.measure and all(
-            np.isfinite(one.columns.get(other.column, np.nan)).any() for one in results.series
-        ):
+        held = (np.isfinite(one.columns.get(other.column, np.nan)).any() for one in results.series)
+        if other != results.measure and all(held):
             measured = dataclasses.replace(results, measure=other)
-            figures[f"{other.name}_vs_time"] = lines.measure_figure(measured, "sim_time_s", None, baseline)
-    if surfaces:
-        figures["trajectory"] = trajectories.trajectory_figures(results, surfaces)
-    if target is not None:
-        figures["time_to_target"] = [] if large else bars.target_bars(results, target, baseline)
-        for key in curves.numeric_keys(results):
-            few = grids.group_count(results, [key]) <= grids.MAX_POINTS
-            figures[_sweep_name(key)] = lines.target_sweep(results, key, target, baseline) if few else []
-        figures |= heat_maps.heat_map_figures(results, target, baseline)
-    if all(one.breakdown is not None for one in results.series):
-        figures["time_per_round"] = [] if large else bars.round_bars(results)
-    loads = loads_of(results, details or {})
-    figures["idle_per_worker"] = load_plots.idle_bars(results, loads)
-    figures["staleness"] = load_plots.staleness_bars(results, loads)
-    figures["consensus_vs_time"] = load_plots.consensus_figure(results)
-    figures["single_workers_vs_time"] = load_plots.single_worker_figure(results)
+            figures[f"{other.name}_vs_time"] = lines.measure_figure(measured, "sim_time_s", None, material.baseline)
     return figures
 
 
-def left_out(results: Results, target: float | None, drawn: Sequence[Path]) -> list[str]:
-    """The figures that a small grid has and that this large one does not, having too many panels."""
-    if not grids.is_large(results):
-        return []
-    names = [f"{results.measure.name}_vs_{along}" for along in _ALONG.values()]
-    if target is not None:
-        names += ["time_to_target", *(_sweep_name(key) for key in curves.numeric_keys(results))]
-        names += ["first_to_target_map"] if grids.axes_of(results) else []
-    names.append("time_per_round")
-    there = {file.stem for file in drawn} | {file.stem.rpartition("_")[0] for file in drawn}
-    return [name for name in names if name not in there]
+def _trajectory(material: Material) -> Figures:
+    surfaces = material.surfaces
+    return {"trajectory": trajectories.trajectory_figures(material.results, surfaces) if surfaces else None}
 
 
-_ALONG = {"sim_time_s": "time", "bytes_up": "bytes", "epoch": "epoch"}
+def _time_to_target(material: Material) -> Figures:
+    results, target, baseline = material.results, material.target, material.baseline
+    if target is None:
+        return {}
+    figures: Figures = {"time_to_target": [] if material.large else bars.target_bars(results, target, baseline)}
+    for key in curves.numeric_keys(results):
+        few = grids.group_count(results, [key]) <= grids.MAX_POINTS
+        name = f"time_to_target_vs_{key.rpartition('.')[2]}"
+        figures[name] = lines.target_sweep(results, key, target, baseline) if few else []
+    return figures | heat_maps.heat_map_figures(results, target, baseline)
 
 
-def _sweep_name(key: str) -> str:
-    return f"time_to_target_vs_{key.rpartition('.')[2]}"
+def _time_per_round(material: Material) -> Figures:
+    if any(one.breakdown is None for one in material.results.series):
+        return {}
+    return {"time_per_round": [] if material.large else bars.round_bars(material.results)}
+
+
+def _loads(material: Material) -> Figures:
+    return {
+        "idle_per_worker": load_plots.idle_bars(material.results, material.loads),
+        "staleness": load_plots.staleness_bars(material.results, material.loads),
+    }
+
+
+def _workers_apart(material: Material) -> Figures:
+    return {
+        "consensus_vs_time": load_plots.consensus_figure(material.results),
+        "single_workers_vs_time": load_plots.single_worker_figure(material.results),
+    }
+
+
+def _partition(material: Material) -> Figures:
+    return {"partition": partition_figures(material.partitions) or None}
+
+
+FIGURES: tuple[Callable[[Material], Figures], ...] = (
+    _measure,
+    _other_measures,
+    _trajectory,
+    _time_to_target,
+    _time_per_round,
+    _loads,
+    _workers_apart,
+    _partition,
+)
+"""Everything that is drawn of a run."""

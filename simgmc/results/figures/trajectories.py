@@ -38,7 +38,7 @@ class Surface(Protocol):
 def trajectory_figures(results: Results, surfaces: Mapping[ComparisonPoint, Surface]) -> list[Figure]:
     """For every problem two panels: each method's path (its first seed's), and its last tenth close up.
 
-    None where they would need more than 12 panels (grids.MAX_POINTS). Networks do not change paths, so of points
+    [] where they would need more than 12 panels (grids.MAX_POINTS). Networks do not change paths, so of points
     that differ in ``cluster`` keys alone one is drawn.
     """
     drawn: dict[tuple, ComparisonPoint] = {}
