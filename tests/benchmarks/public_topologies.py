@@ -113,8 +113,10 @@ def difference(graph: nx.DiGraph, seed: int) -> float:
 def table(count: Counter, why: list[str], largest: dict[str, float]) -> str:
     """Markdown."""
     lines = [
-        "Public topologies: how many files load, and how many carry a ring of 8 workers and a server's round. Bandwidth by",
-        "LinkSpeedRaw, else 1 Gbit/s; latency by the distance of both ends at 2e8 m/s, else 1 ms. Workers and server hang on",
+        "Public topologies: how many files load, and how many carry a ring of 8 workers and a server's round. "
+        "Bandwidth by",
+        "LinkSpeedRaw, else 1 Gbit/s; latency by the distance of both ends at 2e8 m/s, else 1 ms. Workers and server "
+        "hang on",
         "nodes spread over the network's largest part.",
         "",
         "    python tests/benchmarks/public_topologies.py FOLDER",
@@ -130,7 +132,8 @@ def table(count: Counter, why: list[str], largest: dict[str, float]) -> str:
         "",
         f"Random flows ({FLOWS} each) on {len(largest)} of them, against exact rational arithmetic: largest relative "
         f"difference {max(largest.values(), default=0.0):.1e}.",
-        "The summed capacity of every GraphML file is that of its edges as networkx reads them, unless it is listed below.",
+        "The summed capacity of every GraphML file is that of its edges as networkx reads them, unless it is listed "
+        "below.",
         "",
         "What did not: " + ("nothing." if not why else ""),
         *(f"- {one}" for one in why),
