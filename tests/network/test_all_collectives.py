@@ -150,6 +150,13 @@ def test_double_binary_tree_exposes_twice_its_depth_in_latencies(workers):
     assert depth <= int(np.ceil(np.log2(workers))) + 1
 
 
+@pytest.mark.parametrize("workers", [8, 9, 17, 33, 64, 256])
+def test_double_binary_tree_takes_close_to_two_messages_by_default(workers):
+    n, bandwidth = 800_000, 1e6
+    found = makespan("double-binary-tree", message([n] * workers), bandwidth, 1e-6)
+    assert found <= 1.1 * 2 * n / bandwidth
+
+
 def in_two_groups(workers):
     """Options with the groups that two-level needs."""
     return collectives.Options(groups=(tuple(range(workers // 2)), tuple(range(workers // 2, workers))))

@@ -9,9 +9,10 @@ from simgmc.core.registry import Numbers, Option, read_options
 
 SLICES = {
     "slices": Option(
-        "slices that a chunk is cut into; unless given 8, none below a packet (servers: 1)", int, None, at_most=4096
+        "slices that a chunk is cut into; unless given 8 (trees: 10 a level; servers: 1), none below a packet",
+        int, None, at_most=4096,
     )
-}
+}  # fmt: skip
 SERVERS = {"servers": Option("servers among which the parameters are cut", int, 1, at_most=10_000)}
 K_OF_N = {
     "k": Option("messages that the server waits for; those of all workers but one unless given", int, None),
@@ -37,7 +38,8 @@ class Options:
     """Choices that only some collectives read; each has the usual value as its default."""
 
     slices: int | None = None
-    """Slices a chunk is cut into (sliced rings, trees); None: 8, but none below a packet."""
+    """Slices a chunk is cut into (sliced rings, trees); None: 8, of trees at least 10 per level, none below a
+    packet."""
     servers: int = 1
     """Servers among which the parameters are cut (sharded parameter server)."""
     groups: tuple[tuple[int, ...], ...] = ()
