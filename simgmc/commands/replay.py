@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from simgmc.core.errors import SimgmcError, show_value
-from simgmc.core.files import read_text
+from simgmc.core.files import read_text, reading_copies
 from simgmc.core.terminal import plain_console
 from simgmc.experiment.explanation import explain
 from simgmc.experiment.header import line, print_cluster
@@ -19,7 +19,8 @@ from simgmc.experiment.plan import require_stated_times, trainings
 from simgmc.experiment.series import write_series
 from simgmc.experiment.stored import Stored
 from simgmc.experiment.training import bound
-from simgmc.results.directory import run_directory
+from simgmc.results.directory import outside_files, run_directory
+from simgmc.results.directory.run_directory import RunDirectory
 from simgmc.results.directory.run_lock import writing
 from simgmc.results.directory.scenario_changes import differences, heading
 from simgmc.results.report import report
@@ -42,8 +43,19 @@ def replay(
     ``settings`` change ``cluster`` keys (or the grid's), ``cluster`` is a TOML file whose
     ``[cluster]`` table replaces the run's. The metrics are those of a full run there.
     """
-    console = console or plain_console()
     source = run_directory.open_run(Path(run) if Path(run).name not in ("", "..") else Path(run).resolve())
+    with reading_copies(outside_files.copies(source.path)):
+        return _replay(source, settings, cluster, out, overwrite, console or plain_console())
+
+
+def _replay(
+    source: RunDirectory,
+    settings: Iterable[tuple[str, Any]],
+    cluster: str | Path | None,
+    out: str | Path | None,
+    overwrite: bool,
+    console: Console,
+) -> Path:
     before = ScenarioFile.read(source.path / "scenario.toml")
     changes = list(settings)
     if cluster is not None:
@@ -65,6 +77,7 @@ def replay(
             kept.check(point)
     with writing(out):
         directory = run_directory.create(out, text, grid_keys=keys, overwrite=overwrite)
+        outside_files.keep(directory.path, after.outside_files(), directory.replace)
         print_cluster(console, after)
         for name in left_out:
             line(console, "left out", f"{name}: {_ANOTHER}; run it there with simgmc run")

@@ -17,6 +17,7 @@ from typing import Any
 from rich.console import Console
 
 from simgmc.core.errors import SimgmcError, reason, show_value, suggestion
+from simgmc.core.files import reading_copies
 from simgmc.core.quantities import percent_text, time_text
 from simgmc.core.terminal import plain_console
 from simgmc.core.units import grid_number
@@ -24,6 +25,7 @@ from simgmc.experiment.plan import require_stated_times, trainings
 from simgmc.experiment.training import Training, Watched
 from simgmc.network import ClusterSettings
 from simgmc.network.cluster.chrome_trace import chrome_trace
+from simgmc.results.directory.outside_files import copies
 from simgmc.results.directory.rows import cell
 from simgmc.results.directory.run_directory import RunDirectory, open_run
 from simgmc.scenario import GridPoint, ScenarioFile
@@ -47,11 +49,22 @@ def timeline(
     ``seed`` and ``at`` (grid keys and values) choose the series, by default the first of each;
     ``rounds`` is ``FIRST:LAST`` (both included) or one number.
     """
-    console = console or plain_console()
     directory = open_run(run)
+    with reading_copies(copies(directory.path)):
+        return _timeline(directory, methods, seed, list(at), rounds, out, console or plain_console())
+
+
+def _timeline(
+    directory: RunDirectory,
+    methods: Sequence[str],
+    seed: int | None,
+    at: list[tuple[str, Any]],
+    rounds: str | None,
+    out: str | Path | None,
+    console: Console,
+) -> list[Path]:
     file = ScenarioFile.read(directory.path / "scenario.toml")
     require_stated_times(file.points, file.place)
-    at = list(at)
     chosen = _choose(directory, file, methods, seed, at)
     folder = Path(out) if out else directory.path / "timeline"
     stems = _stems(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from simgmc.core.errors import SimgmcError, reason
@@ -16,6 +18,22 @@ _KINDS = {
 }  # fmt: skip
 
 
+_copies: dict[str, Path] = {}
+"""What is read in a file's place, by the file's absolute name."""
+
+
+@contextlib.contextmanager
+def reading_copies(copies: Mapping[str, Path]) -> Iterator[None]:
+    """For a while, these copies are read in place of the files of these absolute names."""
+    before = dict(_copies)
+    _copies.update(copies)
+    try:
+        yield
+    finally:
+        _copies.clear()
+        _copies.update(before)
+
+
 def read_bytes(file: str | Path, what: str, limit: int | None = MAX_BYTES) -> bytes:
     """The content of a regular file.
 
@@ -26,7 +44,7 @@ def read_bytes(file: str | Path, what: str, limit: int | None = MAX_BYTES) -> by
     Raises:
         SimgmcError: it cannot be read, is no regular file (a device, a pipe: they may never end), or is larger.
     """
-    path = Path(file)
+    path = _copies.get(os.path.abspath(file)) or Path(file) if _copies and "\0" not in str(file) else Path(file)
     try:
         # Neither the look before nor the opening waits for a pipe's other end; the open file is looked at again.
         _refuse_unless_regular(os.stat(path), file, what, limit)

@@ -28,7 +28,7 @@ from simgmc.experiment.progress import RunProgress
 from simgmc.experiment.series import write_series
 from simgmc.experiment.stored import Stored
 from simgmc.experiment.training import Care, Finished, Progress, Training
-from simgmc.results.directory import run_directory
+from simgmc.results.directory import outside_files, run_directory
 from simgmc.results.directory.checkpoint import CHECKPOINTS, DEFAULT_EVERY, Checkpoints, check_interval
 from simgmc.results.directory.run_directory import RunDirectory
 from simgmc.results.directory.run_lock import writing
@@ -66,12 +66,17 @@ def run(
     if not run_directory.check_free(out, text, overwrite=overwrite) and resume:
         raise SimgmcError(f"{out} holds no run that could go on: check --out, or leave --resume away to begin one")
 
+    outside = file.outside_files()
+    if not overwrite:
+        outside_files.check_unchanged(Path(out), outside)
+
     plan = trainings(file.points)
     trial = try_out(plan, workload_of)
 
     interruption = Interruption()
     with interruption.listening(), writing(out):
         directory = run_directory.create(out, trial.heading + text, grid_keys=tuple(file.grid), overwrite=overwrite)
+        outside_files.keep(directory.path, outside, directory.replace)
         print_cluster(console, file)
         print_trial(console, file, trial, workload_of)
         write_partition_tables(directory, file.points, workload_of.load)

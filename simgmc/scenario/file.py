@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from simgmc.core.errors import SimgmcError, show_key, show_value, suggestion
 from simgmc.core.files import read_text, shown
 from simgmc.scenario.point import Scenario, reads_shared_weights
-from simgmc.scenario.relative_paths import anchor
+from simgmc.scenario.relative_paths import anchor, outside_files
 
 _DEEPEST = 30
 """Tables and lists inside each other that a scenario may have."""
@@ -264,6 +264,10 @@ class ScenarioFile:
         if not key.startswith("methods.") or part == "*":
             return None
         return part if part in names else names[int(part)]
+
+    def outside_files(self) -> list[Path]:
+        """The files from outside that it names, data sets and models aside."""
+        return outside_files(tomllib.loads(self.resolved()), self.grid)
 
     def resolved(self) -> str:
         """The scenario as TOML with every default written out; the grid stays a grid."""

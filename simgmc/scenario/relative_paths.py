@@ -4,6 +4,7 @@ alone.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,29 @@ def anchor(content: dict[str, Any], grid: dict[str, list[Any]], folder: Path) ->
             grid[key] = [_absolute(value, folder) for value in values]
         for value in values:
             _anchor_table({last: value}, folder)
+
+
+def outside_files(content: dict[str, Any], grid: dict[str, list[Any]]) -> list[Path]:
+    """The files that a resolved scenario names, data sets and models aside: networks, traces, graphs, partitions."""
+    named = list(_named(content))
+    for key, values in grid.items():
+        *place, last = key.split(".")
+        part: Any = content
+        for step in place:
+            part = part.get(step) if isinstance(part, dict) else None
+        if place and last in _paths(place[-1], part):
+            named += values
+        named += [one for value in values for one in _named({last: value})]
+    paths = (Path(one).expanduser() for one in dict.fromkeys(one for one in named if isinstance(one, str)))
+    return [path for path in paths if path.is_file()]
+
+
+def _named(table: Any) -> Iterator[Any]:
+    for key, value in table.items() if isinstance(table, dict) else ():
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, dict) and key not in ("dataset", "model"):
+                yield from (one[path] for path in _paths(key, one) if path in one)
+                yield from _named(one)
 
 
 def _anchor_table(table: Any, folder: Path) -> None:

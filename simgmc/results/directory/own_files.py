@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from simgmc.core.errors import SimgmcError, reason
 from simgmc.results.directory.details import FILES
+from simgmc.results.directory.outside_files import FOLDER, LIST
 from simgmc.results.directory.rows import PARTIAL, append, read_text, replace
 from simgmc.results.directory.run_lock import LOCK_NAME
 from simgmc.results.directory.scenario_changes import changes, refusal, same
@@ -20,7 +21,7 @@ from simgmc.results.directory.scenario_changes import changes, refusal, same
 _TABLES = ("breakdown.csv", "other_metrics.csv", *FILES, "partition.csv", "summary.csv")
 _PICTURES = ("plots", "timeline")
 LIST_NAME = ".pictures"
-_OWN_NAMES = {"scenario.toml", "metrics.csv", *_TABLES, "costs", "checkpoint", *_PICTURES}
+_OWN_NAMES = {"scenario.toml", "metrics.csv", *_TABLES, "costs", "checkpoint", LIST, FOLDER, *_PICTURES}
 STATE_ENDS = (".state", ".before")
 """How the names of a training's newest checkpoint and of the one before it end."""
 _EARLIER_PLOT = re.compile(
@@ -124,6 +125,7 @@ def clear(path: Path) -> None:
             for kind in ("*.npz", "*.journal")
             for file in sorted((path / "costs").glob(kind + end))
         ]
+        found += [path / LIST, *sorted((path / FOLDER).glob("*-*"))]
         found += [file for end in STATE_ENDS for file in sorted((path / "checkpoint").glob(f"*{end}*"))]
         found += [path / (name + end) for name in _pictures(path) for end in ("", PARTIAL)]
         found += [path / (name + PARTIAL) for name in (*names, "metrics.csv")]
@@ -136,4 +138,6 @@ def clear(path: Path) -> None:
         except OSError as error:
             raise SimgmcError(f"cannot remove {file}: {reason(error)}") from None
     with suppress(OSError):  # it is not there, or holds files of somebody else's
+        (path / FOLDER).rmdir()
+    with suppress(OSError):  # likewise
         (path / "timeline").rmdir()
