@@ -20,7 +20,7 @@ from simgmc.network.conditions.traces import BandwidthSteps, BandwidthTrace
 from simgmc.network.conditions.traffic import Traffic
 from simgmc.network.conditions.wandering import Wandering
 from simgmc.network.conditions.work import Duration
-from simgmc.network.topology.catalogue import star, worker_names
+from simgmc.network.topology.catalogue import Host, ring, star, worker_names
 from tests.network.exchanges import message, uniform
 
 EXACT = 1e-9
@@ -164,3 +164,34 @@ def test_bytes_are_conserved_and_links_never_exceeded_under_faults_and_traces(se
     assert np.diff(timing.round_end, axis=0, prepend=0) == pytest.approx(
         timing.breakdown.sum(axis=2), rel=1e-9, abs=1e-9
     )
+
+
+def test_a_failure_holds_on_a_link_of_unlimited_bandwidth():
+    """Two hosts over a wire without a limit: down until 5 s, a message of 1 s goes afterwards."""
+    graph = ring([Host(name, 1e6, 1e6, 0.0) for name in worker_names(2)])
+    failure = LinkFailure(0.0, 5.0, source="port of worker0", destination="port of worker1")
+    for changes, seconds in ((NetworkChanges(), 2.0), (NetworkChanges(failures=(failure,)), 7.0)):
+        settings = ClusterSettings(
+            graph, worker_names(2), None, "lock-step-ring", ComputeTime(1e-9), Duration(0), Duration(0),
+            conditions=(changes,), note_full_links=True,
+        )  # fmt: skip
+        timing = simulate(settings, [RoundCosts((Compute(1), message([2_000_000] * 2)))])
+        assert timing.total == pytest.approx(seconds, rel=1e-6)
+    assert timing.bottleneck().startswith("link port of worker0 -> port of worker1")
+    assert "5 s of it without bandwidth" in timing.bottleneck()
+
+
+def test_a_mahimahi_trace_lets_a_packet_pass_in_every_stated_millisecond(tmp_path):
+    (tmp_path / "trace.txt").write_text("1\n1\n3\n4\n")
+    steps = BandwidthSteps.from_file(tmp_path / "trace.txt")
+    assert steps.absolute and steps.period == 0.004
+    assert steps.times == (0.0, 0.001, 0.002) and steps.factors == (3e6, 0.0, 1.5e6)
+    (tmp_path / "trace.txt").write_text("5\n3\n")
+    with pytest.raises(SimgmcError, match='line 2: "3" must be a whole number of milliseconds, never falling'):
+        BandwidthSteps.from_file(tmp_path / "trace.txt")
+
+
+def test_a_trace_of_bandwidths_replaces_the_nominal_one(tmp_path):
+    (tmp_path / "trace.csv").write_text("time_s,bandwidth_mbit_s\n0,8\n2,80\n")
+    steps = BandwidthSteps.from_file(tmp_path / "trace.csv")
+    assert steps.absolute and steps.factors == (1e6, 1e7) and steps.period is None

@@ -174,3 +174,18 @@ def test_the_picture_is_drawn(tmp_path, reference):
     reference("real_collectives.json")
     draw(validate_file(REFERENCE / "real_collectives.json"), tmp_path / "validation.png")
     assert (tmp_path / "validation.png").stat().st_size > 10_000
+
+
+def test_what_is_left_out_is_named_and_nothing_to_compare_is_a_failure(tmp_path):
+    row = {"lib": "nccl", "nodes": 2, "bytes": 8, "latency_s": 0.1, "bandwidth_Bps": 8.0, "measured_s": 1.0}
+    rows = [row | {"collective": name} for name in ("allgather", "all_reduce", "allreduce")]
+    some = validate_file(write(tmp_path, {"rows": rows}))
+    assert some.passed and some.compared == 1
+    assert any("allgather" in line for line in some.left_out)
+    assert any('did you mean "allreduce"' in line for line in some.left_out if "all_reduce" in line)
+    none = validate_file(write(tmp_path, {"rows": rows[:2] + [row | {"collective": "p2p", "measured_s": None}]}))
+    assert not none.passed and len(none.left_out) == 3
+    silent = validate_file(
+        write(tmp_path, {"cases": [{key: value for key, value in RING.items() if key != "makespan"}]})
+    )
+    assert not silent.passed and "makespan" in silent.left_out[0]
