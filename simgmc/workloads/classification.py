@@ -116,7 +116,7 @@ class ClassificationWorkload:
         self.threads = (threads or usable_cores()) if self.device.type == "cpu" else 1
         self.reasons: list[str] = []
         self._choose_route(route)
-        self.notes = self._template.notes + self._remarks()
+        self.notes = self._template.notes + self._remarks() + self._of_statistics()
 
     @property
     def route(self) -> str:
@@ -183,10 +183,11 @@ class ClassificationWorkload:
         """There are none, see :attr:`components`."""
         raise NotImplementedError("training on data has no components")
 
-    def evaluate(self, point: Tensor) -> Evaluation:
+    def evaluate(self, point: Tensor, worker: int | None = None) -> Evaluation:
         """Loss and accuracy on the whole test set at ``point`` (d,).
 
-        Running statistics are averaged over the workers; nothing of the training state changes.
+        Running statistics are those of a worker, or averaged over all (see
+        :mod:`simgmc.workloads.gradients.statistics`); nothing of the training state changes.
         """
         parts = torch.arange(len(self._test), device=self.device).split(self._evaluation_batch())
         sums = torch.zeros(len(parts), 2, dtype=torch.float64, device=self.device)
@@ -201,7 +202,7 @@ class ClassificationWorkload:
         with kernels("float32", self.device):
             self._guarded(
                 "its evaluation failed",
-                lambda: self._evaluator.evaluate(point.detach(), task, len(parts), mean_over_workers),
+                lambda: self._evaluator.evaluate(point.detach(), task, len(parts), worker),
             )
         loss, right = (sums.sum(0) / self._test.labels.numel()).tolist()
         if self._test.labels.ndim == 1:
@@ -229,7 +230,7 @@ class ClassificationWorkload:
             with evaluation, torch.no_grad():
                 self._fitting(module, *self._test.take(first))
 
-        self._evaluator.evaluate(at, task, 1, mean_over_workers)
+        self._evaluator.evaluate(at, task, 1)
         return PassBytes(gradient.tensors, evaluation.tensors, taken.tensors, max(gradient.beside, evaluation.beside))
 
     def _evaluation_batch(self) -> int:
@@ -291,6 +292,13 @@ class ClassificationWorkload:
             self._evaluator = self._engine
             self.at_once = min(self._engine.threads, self.workers)
         self._holder.absent = dict.fromkeys(range(self.workers), found.absent)
+        before = dict(self._template.module.named_buffers())
+        self._moving = sum(
+            after.numel()
+            for name, after in found.buffers.items()
+            if after.is_floating_point() and not (name in before and torch.equal(after, before[name]))
+        )
+        """Numbers in buffers that a pass changes."""
 
     def _routes(self, found: Reference) -> list[str]:
         """Routes that may be tried, the one to begin with first."""
@@ -342,10 +350,14 @@ class ClassificationWorkload:
         them = "it" if len(names) == 1 else "them"
         return [f"no gradient reaches {shown}: not trained, and weight decay leaves {them} alone"]
 
-
-def mean_over_workers(rows: Tensor) -> Tensor:
-    """A buffer of the model that is evaluated, from those of the workers (K, ...)."""
-    return rows.mean(0)
+    def _of_statistics(self) -> list[str]:
+        """How the workers' running statistics come together."""
+        if not self._moving or self.workers == 1:
+            return []
+        return [
+            f"running statistics ({self._moving} numbers) are each worker's own; for the evaluated model they are "
+            "averaged, with the variance between workers; that costs no bytes"
+        ]
 
 
 class _FastRoute:
@@ -388,10 +400,10 @@ class _FastRoute:
         """See :class:`simgmc.workloads.gradients.proof.Route`."""
         with kernels("float32", self._workload.device):
             if not alone:
-                self.evaluator.evaluate(point, task, count, mean_over_workers)
+                self.evaluator.evaluate(point, task, count)
                 return
             one_by_one = lambda module, _: [task(module, number) for number in range(count)]  # noqa: E731
-            self.evaluator.evaluate(point, one_by_one, 1, mean_over_workers)
+            self.evaluator.evaluate(point, one_by_one, 1)
 
     def buffers(self) -> dict[str, Tensor]:
         """See :class:`simgmc.workloads.gradients.proof.Route`."""

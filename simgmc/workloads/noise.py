@@ -74,7 +74,7 @@ class NoiseWorkload:
         """(d,) draws, and a loss of 0."""
         return self.gradient(worker, at, index)
 
-    def evaluate(self, point: Tensor) -> Evaluation:
+    def evaluate(self, point: Tensor, worker: int | None = None) -> Evaluation:
         """The same at every point."""
         self._observe("evaluation", point)
         return Evaluation(1.0, 0.5)

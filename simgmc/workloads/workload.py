@@ -110,8 +110,11 @@ class Workload(Protocol):
     def component_gradient(self, worker: int, at: Tensor, index: int) -> tuple[Tensor, Tensor]:
         """Gradient (d,) and loss () of one of a worker's :attr:`components` at ``at`` (d,)."""
 
-    def evaluate(self, point: Tensor) -> Evaluation:
-        """What a model (d,) is worth; nothing of the training state changes."""
+    def evaluate(self, point: Tensor, worker: int | None = None) -> Evaluation:
+        """What a model (d,) is worth; nothing of the training state changes.
+
+        Running statistics are those of ``worker``, or averaged over all.
+        """
 
     def state_dict(self) -> dict[str, Tensor]:
         """What changes besides the parameters, every tensor (K, ...), copied."""

@@ -15,6 +15,7 @@ from simgmc.core.errors import SimgmcError
 from simgmc.experiment.preflight.compute_times import gradient_seconds
 from simgmc.workloads.classification import ClassificationWorkload, _device
 from simgmc.workloads.data.dataset import Dataset
+from simgmc.workloads.gradients.statistics import averaged
 from simgmc.workloads.models.catalogue import build_model, ready, seeded
 from simgmc.workloads.partitions.catalogue import partition
 from simgmc.workloads.seeding import drawn_so_far
@@ -192,18 +193,26 @@ def test_gradients_work_where_the_caller_has_switched_gradients_off():
         assert torch.equal(off, workload.gradients(at, 0)[0]) and off.abs().sum() > 0
 
 
-def test_evaluation_is_the_mean_over_the_whole_test_set_with_averaged_statistics():
+@pytest.mark.parametrize("worker", [None, 2])
+@pytest.mark.parametrize("route", ["pool", "plain"])
+def test_evaluation_is_the_mean_over_the_whole_test_set_with_averaged_statistics_or_a_workers_own(route, worker):
     model, shape = build("resnet20-BN")
-    workload = make(model, shape, batch=8)
+    workload = make(model, shape, batch=8, route=route)
     at = workload.initial_parameters()
     for step in range(3):
         workload.gradients(at[None], step)
     before = workload.state_dict()
-    found = workload.evaluate(at)
+    found = workload.evaluate(at, worker)
     module = copy.deepcopy(model).double().eval()
     for name, buffer in module.named_buffers():
         rows = before[name]
-        buffer.copy_(rows.mean(0) if rows.is_floating_point() else rows[0])
+        if worker is not None:
+            buffer.copy_(rows[worker])
+        elif rows.is_floating_point():
+            between = before[name.replace("_var", "_mean")].var(0, correction=0) if name.endswith("_var") else 0
+            buffer.copy_(rows.mean(0) + between)
+        else:
+            buffer.copy_(rows[0])
     data = synthetic(shape)
     mean, std = (np.reshape(v, (-1, 1, 1)) for v in (data.mean, data.std))
     logits = module(torch.from_numpy((data.test_images - mean) / std))
@@ -212,6 +221,31 @@ def test_evaluation_is_the_mean_over_the_whole_test_set_with_averaged_statistics
     assert found.accuracy == (logits.argmax(1) == labels).double().mean().item()
     after = workload.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_averaged_statistics_are_those_of_all_samples_together():
+    samples = torch.randn(3, 50, 4, dtype=torch.float64) + torch.arange(3).reshape(3, 1, 1)
+    rows = {"a.running_mean": samples.mean(1), "a.running_var": samples.var(1, correction=0), "scale": samples[:, 0]}
+    found = averaged({**rows, "a.num_batches_tracked": torch.ones(3, dtype=torch.long)})
+    together = samples.reshape(150, 4)
+    assert found.keys() == rows.keys()
+    torch.testing.assert_close(found["a.running_mean"], together.mean(0))
+    torch.testing.assert_close(found["a.running_var"], together.var(0, correction=0))
+    torch.testing.assert_close(found["scale"], samples[:, 0].mean(0))
+
+
+def test_the_header_tells_of_statistics_that_are_averaged_and_of_no_others():
+    class Shifted(nn.Linear):
+        def __init__(self):
+            super().__init__(64, 10)
+            self.register_buffer("shift", torch.ones(10))
+
+        def forward(self, x):
+            return super().forward(x.flatten(1)) + self.shift
+
+    model, shape = build("resnet20-BN")
+    assert any("running statistics (1568 numbers)" in note for note in make(model, shape).notes)
+    assert not make(Shifted(), (1, 8, 8)).notes
 
 
 def test_a_restored_state_continues_with_the_same_bits():

@@ -179,7 +179,7 @@ class Evaluations:
         square = sum(float((point.double() - mean).square().sum()) for point in workers) / len(workers)
         values = {"consensus distance": math.sqrt(square)}
         if self._single_workers:
-            found = [self._workload.evaluate(point) for point in workers]
+            found = [self._workload.evaluate(point, worker) for worker, point in enumerate(workers)]
             losses = [one.loss for one in found]
             accuracies = [one.accuracy for one in found if one.accuracy is not None]
             values |= {"test_loss mean worker": sum(losses) / len(losses), "test_loss worst worker": max(losses)}

@@ -137,13 +137,16 @@ class ReplicaEngine:
         self._gradient(worker, self._shared, *batch.worker(worker), out, loss)
 
     def evaluate(
-        self, point: Tensor, task: Callable[[nn.Module, int], None], count: int, averaged: Callable[[Tensor], Tensor]
+        self, point: Tensor, task: Callable[[nn.Module, int], None], count: int, worker: int | None = None
     ) -> None:
-        """Do ``task(module, 0)`` .. ``task(module, count - 1)`` on one module at ``point``, which threads share."""
+        """Do ``task(module, 0)`` .. ``task(module, count - 1)`` on one module at ``point``, which threads share.
+
+        Its buffers are those of a worker, or averaged over all.
+        """
         if self._evaluated is None:
             self._evaluated = self.replicas.parameter_set()
         self._evaluated.load(point)
-        module = self.replicas.bind_evaluation(self._evaluated, averaged)
+        module = self.replicas.bind_evaluation(self._evaluated, worker)
         self.map(lambda number: task(module, number), count)
 
     def _gradient(

@@ -21,6 +21,7 @@ from simgmc.core.randomness import generator
 from simgmc.workloads.gradients.engine import Batch, Pool, cross_entropy
 from simgmc.workloads.gradients.precision import autocast, kernels
 from simgmc.workloads.gradients.private_copy import Copier, Template, trained
+from simgmc.workloads.gradients.statistics import averaged
 from simgmc.workloads.seeding import drawing_from
 
 
@@ -124,15 +125,15 @@ class PrivateCopies:
             if attributes is not None:
                 self._put_attributes(copy.module, attributes)
 
-    def evaluation_copy(self, averaged: Callable[[Tensor], Tensor]) -> PrivateCopy:
-        """A copy of worker 0's module in evaluation mode, buffers averaged over the workers by ``averaged``."""
-        copy = PrivateCopy(Copier()(self.copies[0].module))
-        buffers = {name: rows for name, rows in self.state_dict().items() if name != ATTRIBUTES}
+    def evaluation_copy(self, worker: int | None = None) -> PrivateCopy:
+        """A copy of a worker's module in evaluation mode; without one of worker 0's, buffers averaged over all."""
+        copy = PrivateCopy(Copier()(self.copies[worker or 0].module))
         copy.module.eval()
-        copy.put({
-            name: averaged(rows) for name, rows in buffers.items()
-            if isinstance(rows, Tensor) and rows.is_floating_point() and name not in self._frozen
-        })  # fmt: skip
+        if worker is None:
+            rows = self.state_dict().items()
+            copy.put(averaged({
+                name: rows for name, rows in rows if isinstance(rows, Tensor) and name not in self._frozen
+            }))  # fmt: skip
         return copy
 
     def _state(self, copy: PrivateCopy) -> dict[str, Any]:
@@ -196,11 +197,11 @@ class PlainEngine:
         self._gradient(worker, at, *batch.worker(worker), batch, out, loss)
 
     def evaluate(
-        self, point: Tensor, task: Callable[[nn.Module, int], None], count: int, averaged: Callable[[Tensor], Tensor]
+        self, point: Tensor, task: Callable[[nn.Module, int], None], count: int, worker: int | None = None
     ) -> None:
-        """Do ``task(module, 0)`` .. ``task(module, count - 1)`` on a module at ``point``, a copy for each thread."""
+        """See :meth:`simgmc.workloads.gradients.engine.ReplicaEngine.evaluate`; each thread has a copy of its own."""
         here = threading.local()
-        first = self.copies.evaluation_copy(averaged)
+        first = self.copies.evaluation_copy(worker)
         first.load(point)
         copying = threading.Lock()
 

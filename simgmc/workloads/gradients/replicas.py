@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import warnings
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch._utils import _unflatten_dense_tensors
 
 from simgmc.workloads.gradients.private_copy import Template, trained
+from simgmc.workloads.gradients.statistics import averaged
 
 # On CUDA, at every pass: its parameters lie where each set of them has them.
 warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk of memory")
@@ -119,16 +120,14 @@ class Replicas:
             self._bound[worker] = parameters
         return self.modules[worker]
 
-    def bind_evaluation(self, parameters: ParameterSet, averaged: Callable[[Tensor], Tensor]) -> nn.Module:
-        """A module in evaluation mode: these parameters, buffers averaged over the workers by ``averaged``.
+    def bind_evaluation(self, parameters: ParameterSet, worker: int | None = None) -> nn.Module:
+        """A module in evaluation mode: these parameters, buffers of a worker or averaged over all.
 
-        Buffers that are not floating point (counters, masks) are those of worker 0.
+        Buffers that cannot be averaged (counters, masks) are then those of worker 0.
         """
         self._hold(self._evaluated_holders, parameters)
-        self._hold_buffers(
-            self.evaluated,
-            {name: averaged(rows) if rows.is_floating_point() else rows[0] for name, rows in self.buffers.items()},
-        )
+        buffers = {name: rows[worker or 0].clone() for name, rows in self.buffers.items()}
+        self._hold_buffers(self.evaluated, buffers | (averaged(self.buffers) if worker is None else {}))
         return self.evaluated
 
     def _find_holders(self, module: nn.Module) -> list[tuple[dict | list | _Watched, str | int, int]]:

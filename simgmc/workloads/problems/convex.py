@@ -225,7 +225,7 @@ class LogisticWorkload:
         found = [self.gradient(*one) for one in zip(ranks, at, steps, strict=True)]
         return torch.stack([gradient for gradient, _ in found]), torch.stack([loss for _, loss in found])
 
-    def evaluate(self, point: Tensor) -> Evaluation:
+    def evaluate(self, point: Tensor, worker: int | None = None) -> Evaluation:
         """Test loss and accuracy at ``point`` (d,); objective, gap and distance beside them."""
         w = point.detach().double().cpu()
         objective = self._objective.value(w)

@@ -87,7 +87,7 @@ class QuadraticWorkload:
         found = [self.gradient(*one) for one in zip(ranks, at, steps, strict=True)]
         return torch.stack([gradient for gradient, _ in found]), torch.stack([loss for _, loss in found])
 
-    def evaluate(self, point: Tensor) -> Evaluation:
+    def evaluate(self, point: Tensor, worker: int | None = None) -> Evaluation:
         """F at ``point`` (d,), and beside it gap, distance and, for d = 2, where the point is."""
         w = point.detach().double().cpu().numpy()
         gap = float(self.problem.gap(w))
