@@ -1,4 +1,4 @@
-"""Files from outside that a run was read from (networks, traces ...): kept in its directory, and read there by a replay.
+"""Files from outside that a run was read from (networks, traces ...): kept with it, and read there by a replay.
 
 ``files.csv`` has a line for each: its path, its SHA-256, and its copy in ``files/``.
 """
@@ -26,7 +26,8 @@ def check_unchanged(directory: Path, files: Sequence[Path]) -> None:
         before = known.get(str(file.absolute()))
         if before is not None and _digest(read_bytes(file, "file", _LIMIT)) != before:
             raise SimgmcError(
-                f"{file} has changed since the run in {directory} began; put it back, or choose another --out (or --overwrite)"
+                f"{file} has changed since the run in {directory} began; put it back, or choose another --out "
+                "(or --overwrite)"
             )
 
 
