@@ -28,7 +28,8 @@ from simgmc.network.conditions.traffic import Traffic
 from simgmc.network.conditions.wandering import Wandering
 from simgmc.network.conditions.work import Duration, Throughput
 from simgmc.network.topology.catalogue import star, worker_names
-from tests.network.exchanges import message, uniform
+from simgmc.network.topology.routing import Links
+from tests.network.exchanges import hosts, message, uniform
 
 
 def stood_still(pauses, start, end, offset):
@@ -85,12 +86,39 @@ def test_draws_depend_on_seed_round_and_worker_only():
         (lambda: Wandering(1e-4, 1.0), 'interval = 0.0001 must be a finite number of seconds, at least "1 ms"'),
         (lambda: Overlap(0), "buckets = 0"),
         (lambda: Overheads(efficiency=0.0), "efficiency = 0.0"),
+        (lambda: Overheads(window=0.0), "window = 0.0"),
+        (lambda: Overheads(streams=2), "streams = 2 changes nothing where a connection has no limit"),
         (lambda: Overheads(rate_cap=0.0), "rate_cap = 0.0 must be a finite number of bytes/s, above 0"),
     ],
 )
 def test_impossible_conditions_are_refused_by_their_field(build, says):
     with pytest.raises(SimgmcError, match=re.escape(says)):
         build()
+
+
+@pytest.mark.parametrize("collective", ["parameter-server", "ring"])
+@pytest.mark.parametrize(("streams", "mbit"), [(1, 100), (4, 400), (20, 1000)])
+def test_a_connection_carries_its_window_once_per_round_trip(collective, streams, mbit):
+    """200 ms there and back and 2.5 MB under way are 100 Mbit/s, on a link of ten times that."""
+    latency, nbytes = 0.1, 50_000_000
+    settings_ = ClusterSettings(
+        star(uniform(2, 125e6, latency)), worker_names(2), "server", collective, ComputeTime(0.0), Duration(0.0),
+        Duration(0.0), conditions=(Overheads(window=2.5e6, streams=streams),),
+    )  # fmt: skip
+    found = Cluster(settings_).run([RoundCosts((Compute(1), message([nbytes] * 2)))], None).total
+    rate = mbit * 125e3
+    # Both workers' messages share the server's link; round the ring of two each half crosses twice, in 8 slices.
+    server, tau = 2 * (latency + nbytes / min(rate, 125e6 / 2)), nbytes / 2 / 8 / rate
+    ring = max(16 * tau + latency, 2 * (tau + latency) + 7 * tau)
+    assert found == pytest.approx(server if collective == "parameter-server" else ring, rel=1e-9)
+
+
+def test_the_window_is_held_against_the_round_trip_of_each_route():
+    machines = hosts([1e6] * 2, [1e6] * 2, [0.01, 0.04], servers=1)
+    links = Links(star(machines))
+    overheads = Overheads(window=1e3)
+    assert overheads.most(links, "worker0", "worker1") == pytest.approx(1e3 / 0.1)
+    assert overheads.most(links, "worker0", "server") == pytest.approx(1e3 / 0.04)
 
 
 EXAMPLES = {

@@ -93,7 +93,7 @@ def settings_of(name, fast, seed, sigma, overheads, slowdown):
     st.sampled_from([name for name, entry in collectives.COLLECTIVES.items() if not entry.servers < 0]),
     st.integers(0, 2**32),
     st.sampled_from([0.0, 0.4]),
-    st.sampled_from([Overheads(), Overheads(0.9, 1e-4, 1.5, 4e5)]),
+    st.sampled_from([Overheads(), Overheads(0.9, 1e-4, 1.5, 4e5), Overheads(window=3e3, streams=2)]),
     st.lists(st.floats(0.5, 3), min_size=1, max_size=5),
 )
 @settings(max_examples=80, deadline=None)
@@ -161,7 +161,7 @@ def test_where_exchanges_are_proved_apart_no_flows_of_two_rounds_ever_meet(worke
     st.integers(2, 9),
     st.integers(0, 2**32),
     st.booleans(),
-    st.sampled_from([Overheads(), Overheads(0.9, 0.01, 1.5, 2e5)]),
+    st.sampled_from([Overheads(), Overheads(0.9, 0.01, 1.5, 2e5), Overheads(window=2e4)]),
 )
 @settings(max_examples=120, deadline=None)
 def test_the_server_in_arrays_equals_the_events(workers, seed, ties, overheads):

@@ -199,8 +199,9 @@ class RingLinks:
 
     def __init__(self, hosts: Sequence[str], links: Links, overheads: Overheads = IDEAL):
         self.links = links
-        self.routes = [links.route(a, b) for a, b in zip(hosts, (*hosts[1:], hosts[0]))]
-        self.latency = np.array([links.delay(a, b) for a, b in zip(hosts, (*hosts[1:], hosts[0]))])
+        steps = list(zip(hosts, (*hosts[1:], hosts[0])))
+        self.routes = [links.route(a, b) for a, b in steps]
+        self.latency = np.array([links.delay(a, b) for a, b in steps])
         every = [link for route in self.routes for link in route or ()]
         self.apart = (
             None not in self.routes
@@ -208,8 +209,12 @@ class RingLinks:
             and all(links.bandwidth[link] > 0 for link in every)
         )
         """Whether the routes share no link, and all have bandwidth: what the fast path needs."""
-        cap = float("inf") if overheads.rate_cap is None else float(overheads.rate_cap)
-        self.rate = np.array([min([cap, *(links.bandwidth[link] for link in route or ())]) for route in self.routes])
+        self.rate = np.array(
+            [
+                min([overheads.most(links, a, b), *(links.bandwidth[link] for link in route or ())])
+                for (a, b), route in zip(steps, self.routes)
+            ]
+        )
         self.extra = np.full(len(hosts), overheads.software)
         self.first = self.extra + overheads.startup * self.latency
 

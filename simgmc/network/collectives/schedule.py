@@ -163,7 +163,11 @@ class Placement:
         self.overheads = overheads
         self.local = [a == b for a, b in zip(structure.source, structure.destination)]
         self.routes = [links.route(hosts[a], hosts[b]) for a, b in zip(structure.source, structure.destination)]
-        self.cap = _INFINITY if overheads.rate_cap is None else float(overheads.rate_cap)
+        self.cap = [
+            _INFINITY if local else overheads.most(links, hosts[a], hosts[b])
+            for local, a, b in zip(self.local, structure.source, structure.destination)
+        ]
+        """Bytes/s that each flow never exceeds, whatever its links could carry."""
         self.latency = [links.delay(hosts[a], hosts[b]) for a, b in zip(structure.source, structure.destination)]
         self.extra: list[float] | None = None
         """Seconds each flow's start is held up by the overheads."""
@@ -307,7 +311,9 @@ class Execution:
 
     def _transfer(self, flow: int) -> Transfer:
         placement = self.placement
-        return Transfer(self, flow, placement.routes[flow], placement.latency[flow], self._nbytes[flow], placement.cap)
+        return Transfer(
+            self, flow, placement.routes[flow], placement.latency[flow], self._nbytes[flow], placement.cap[flow]
+        )
 
     # what the network reports -------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""What real transports cost beyond the wire: headers, software, start-up, a cap per connection."""
+"""What real transports cost beyond the wire: headers, software, start-up, what a connection can carry."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from dataclasses import dataclass
 import networkx as nx
 
 from simgmc.core.declared import declared
+from simgmc.core.errors import SimgmcError
 from simgmc.core.registry import Option
-from simgmc.core.units import BANDWIDTH, DURATION, QuantityOption
+from simgmc.core.units import BANDWIDTH, DURATION, SIZE, QuantityOption
 from simgmc.network.conditions.condition import Condition
+from simgmc.network.topology.routing import Links
+
+_INFINITY = float("inf")
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,45 @@ class Overheads(Condition):
     )  # fmt: skip
     rate_cap: float | None = declared(
         QuantityOption(
-            "what one flow never exceeds (a single connection, an application limit)",
+            "what one connection never exceeds (a limit of its host or its application)",
             default=None, units=BANDWIDTH, example="100 Mbit/s", positive=True,
         )
     )  # fmt: skip
+    window: float | None = declared(
+        QuantityOption(
+            "bytes of one connection that may be under way unacknowledged: it carries at most window / round-trip time "
+            "of its route",
+            default=None, units=SIZE, example="4 MiB", positive=True,
+        )
+    )  # fmt: skip
+    streams: int = declared(
+        Option(
+            "connections that carry each message side by side: that many times rate_cap and window", int, 1,
+            at_most=10_000,
+        )
+    )  # fmt: skip
+
+    def check_fields(self) -> None:
+        """More streams than one are for connections that are limited."""
+        if self.streams > 1 and self.rate_cap is None and self.window is None:
+            raise SimgmcError(
+                f"streams = {self.streams} changes nothing where a connection has no limit: state window or rate_cap, "
+                "or leave it out"
+            )
+
+    def most(self, links: Links, source: str, destination: str) -> float:
+        """Bytes/s that a message from one host to another never exceeds, whatever its links could carry.
+
+        A window counts as a steady limit, also for messages that would fit into it.
+        """
+        most = _INFINITY if self.rate_cap is None else float(self.rate_cap)
+        if self.window is not None:
+            there = links.delay(source, destination)
+            # Where no route leads back, acknowledgements take as long as the bytes.
+            back = there if links.route(destination, source) is None else links.delay(destination, source)
+            if there + back > 0:
+                most = min(most, self.window / (there + back))
+        return self.streams * most
 
     def seen(self, graph: nx.DiGraph) -> nx.DiGraph:
         """Every bandwidth times the efficiency."""

@@ -79,7 +79,7 @@ class Shares:
             [
                 min(
                     [
-                        placement.cap,
+                        placement.cap[flow],
                         *(links.bandwidth[link] for link in placement.routes[flow] or () if uses[link] == 1),
                     ]
                 )
