@@ -5,7 +5,15 @@ from __future__ import annotations
 from simgmc.core.errors import SimgmcError
 from simgmc.core.registry import Registry
 from simgmc.costs.steps import Average
-from simgmc.network.collectives import lock_step_ring, recursive, servers, sliced_ring, sparse, trees, two_level
+from simgmc.network.collectives import (
+    lock_step_ring,
+    recursive,
+    servers,
+    sliced_ring,
+    sparse,
+    trees,
+    two_level,
+)
 from simgmc.network.collectives.collective import Collective
 from simgmc.network.collectives.options import SERVERS, SLICES, Options
 from simgmc.network.collectives.schedule import Schedule

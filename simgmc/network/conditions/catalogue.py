@@ -10,4 +10,11 @@ from simgmc.network.conditions.overlap import Overlap
 from simgmc.network.conditions.pauses import Pauses
 from simgmc.network.conditions.stragglers import Stragglers
 
-CONDITIONS: tuple[type[Condition], ...] = (Overheads, Stragglers, Pauses, Overlap, NetworkChanges, Crashes)
+CONDITIONS: tuple[type[Condition], ...] = (
+    Overheads,
+    Stragglers,
+    Pauses,
+    Overlap,
+    NetworkChanges,
+    Crashes,
+)

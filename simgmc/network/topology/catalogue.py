@@ -11,7 +11,11 @@ from typing import Any
 import networkx as nx
 
 from simgmc.core.registry import Registry
-from simgmc.network.topology import drawn, places, shapes
+from simgmc.network.topology import (
+    drawn,
+    places,
+    shapes,
+)
 from simgmc.network.topology.drawn import from_file
 from simgmc.network.topology.entry import Topology
 from simgmc.network.topology.graph import Host, add_link, add_wire, worker_names
