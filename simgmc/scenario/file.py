@@ -10,7 +10,7 @@ import itertools
 import math
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,8 @@ class ScenarioFile:
                 raise SimgmcError(f"{place} = {show_value(values)}: lists a value twice")
             if key.split(".")[0] in ("name", "seeds", "report"):
                 raise SimgmcError(f"{place}: {key.split('.')[0]} cannot vary within a grid")
+            if re.fullmatch(r"methods\.[^.]*\.name", key):
+                raise SimgmcError(f"{place}: the name of a method cannot vary within a grid")
         points = math.prod(map(len, flat.values()))
         if points > _MAX_POINTS:
             raise SimgmcError(f"{self.place}: grid: its lists combine to {points:,} points; at most {_MAX_POINTS:,}")
@@ -270,8 +272,67 @@ class ScenarioFile:
         return outside_files(tomllib.loads(self.resolved()), self.grid)
 
     def resolved(self) -> str:
-        """The scenario as TOML with every default written out; the grid stays a grid."""
-        content = self.points[0].scenario.written()
-        if self.grid:
-            content["grid"] = self.grid
-        return tomli_w.dumps(content)
+        """The scenario as TOML with every default written out; the grid stays a grid.
+
+        A default that some point does not share follows from the grid's values, and is left to them.
+        """
+        content = _shared([point.scenario.written() for point in self.points], set(self._paths()))
+        return tomli_w.dumps(content) + (f"\n{_grid_text(self.grid)}" if self.grid else "")
+
+    def _paths(self) -> Iterator[tuple[int | str, ...]]:
+        """Where the grid sets something: its keys, with the number of a method for its name."""
+        names = [method.name for method in self.points[0].scenario.methods]
+        for key in self.grid:
+            parts = key.split(".")
+            if parts[0] != "methods" or len(parts) == 1:
+                yield tuple(parts)
+                continue
+            own = self._method_of(key, names)
+            for number, name in enumerate(names):
+                if own in (None, name):
+                    yield ("methods", number, *parts[2:])
+
+
+def _grid_text(grid: dict[str, list[Any]]) -> str:
+    """The grid as TOML, its keys in their order, which is that of the points."""
+    text = tomli_w.dumps({"grid": grid})
+    if list(tomllib.loads(text)["grid"]) == list(grid):
+        return text
+    # The writer puts lists of long tables last: each list goes on one line instead.
+    return "[grid]\n" + "".join(f"{_inline(key)} = {_inline(values)}\n" for key, values in grid.items())
+
+
+def _inline(value: Any) -> str:
+    """A value, or a quoted key, on one line of TOML."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_inline(key)} = {_inline(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_inline, value)) + "]"
+    return tomli_w.dumps({"value": value}).removeprefix("value = ").rstrip("\n")
+
+
+def _shared(tables: Sequence[Any], grid: set[tuple[int | str, ...]], path: tuple[int | str, ...] = ()) -> Any:
+    """The first of these tables (or of these lists of as many tables) without what is not the same in all.
+
+    What the grid sets stays: it is set anew at every point.
+    """
+    first, *others = tables
+    if isinstance(first, list):
+        rows = enumerate(zip(*tables, strict=True))
+        return [_shared(rows_there, grid, (*path, number)) for number, rows_there in rows]
+    kept = {}
+    for key, value in first.items():
+        inside, there = (*path, key), [value, *(other[key] for other in others if key in other)]
+        everywhere = len(there) == len(tables)
+        if inside in grid or (everywhere and all(one == value for one in there)):
+            kept[key] = value
+        elif everywhere and _alike(there):
+            kept[key] = _shared(there, grid, inside)
+    return kept
+
+
+def _alike(values: Sequence[Any]) -> bool:
+    """Whether all are tables, or lists of as many tables."""
+    if all(isinstance(one, list) for one in values):
+        return len(set(map(len, values))) == 1 and all(isinstance(row, dict) for one in values for row in one)
+    return all(isinstance(one, dict) for one in values)

@@ -264,17 +264,20 @@ class Scenario(Table):
 
     def written(self) -> dict[str, Any]:
         """As nested plain values for TOML: every default written out, nothing None, and of gossip what is read."""
-        content = plain(self)
-        shared = [method for method in self.methods if self.has_graph(method) and method.gossip is None]
-        if shared and self.gossip is None:
-            content["gossip"] = {"graph": {"name": "complete"}}
-        elif shared and not self.weights_are_read and self.gossip.graph is not None:
-            del content["gossip"]["weights"]
+        shared = any(self.has_graph(method) and method.gossip is None for method in self.methods)
+        gossip = Gossip(graph="complete") if shared and self.gossip is None else self.gossip
+        content = plain(self.model_copy(update={"gossip": gossip}))  # in the order of the fields, whoever states it
+        if gossip is not None:
+            content["gossip"] = _written_gossip(gossip, self.weights_are_read or not shared)
         for method, written in zip(self.methods, content["methods"], strict=True):
-            if (
-                method.gossip is not None
-                and ALGORITHMS[method.algorithm].mixing == "none"
-                and method.gossip.graph is not None
-            ):
-                del written["gossip"]["weights"]
+            if method.gossip is not None:
+                written["gossip"] = _written_gossip(method.gossip, ALGORITHMS[method.algorithm].mixing != "none")
         return content
+
+
+def _written_gossip(table: Gossip, weights_are_read: bool) -> dict[str, Any]:
+    """Without weights that nobody reads, unless they bring the graph."""
+    written = plain(table)
+    if not weights_are_read and table.graph is not None:
+        del written["weights"]
+    return written
