@@ -43,12 +43,16 @@ def _or_measured(parse: Any) -> Any:
 
 
 class Host(Table):
-    """What one host has of its own; all else is as for every host."""
+    """What one host has of its own; all else is as for every host.
+
+    ``duplex``: "full", each direction has the link's bandwidth; "half", both share it, as over a radio channel.
+    """
 
     bandwidth: Bandwidth | None = None
     up: Bandwidth | None = None
     down: Bandwidth | None = None
     latency: Duration | None = None
+    duplex: Literal["full", "half"] = "full"
     slowdown: Annotated[Real, Field(ge=1e-6, le=1e6)] = 1.0
 
     @model_validator(mode="after")
@@ -57,6 +61,8 @@ class Host(Table):
             raise mistake(
                 "give either bandwidth (both directions) or up and down", "bandwidth", value=str(self.bandwidth)
             )
+        if self.duplex == "half" and (self.up or self.down):
+            raise mistake("both directions share one capacity: give bandwidth, not up and down", "duplex", value="half")
         return self
 
 
@@ -263,6 +269,7 @@ class Cluster(_WithConditions):
             raise mistake(str(error), "topology", value=plain(self.topology)) from None
         for name, own in self.hosts.items():
             given = [key for key in ("bandwidth", "up", "down", "latency") if getattr(own, key) is not None]
+            given += ["duplex"] if own.duplex == "half" else []
             if given and name in graph and "drawn" in graph.nodes[name]:
                 raise mistake(graph.nodes[name]["drawn"], "hosts", name, given[0], value=str(getattr(own, given[0])))
         return graph
@@ -317,7 +324,8 @@ class Cluster(_WithConditions):
             own = self.hosts.get(name, Host())
             both = own.bandwidth or self.bandwidth
             latency = self.latency if own.latency is None else own.latency
-            hosts.append(NetworkHost(name, _base(own.up or both), _base(own.down or both), _base(latency)))
+            up, down = _base(own.up or both), _base(own.down or both)
+            hosts.append(NetworkHost(name, up, down, _base(latency), own.duplex == "half"))
         options = {
             key: float(value) if isinstance(value, Quantity) else value for key, value in self.topology.options.items()
         }

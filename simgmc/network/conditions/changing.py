@@ -119,11 +119,13 @@ class LinkChange(Change):
     destination: str = declared(Option("the node that the links lead to", str, "*"), kw_only=True)
 
     def chosen(self, links: Links) -> list[int]:
-        """The links that it is about. Raises SimgmcError where there are none."""
+        """The links that it is about: those whose capacity changes. Raises SimgmcError where there are none."""
         named = (self.source, self.destination)
-        found = [
-            n for n, ends in enumerate(links.names) if all(a in ("*", b) for a, b in zip(named, ends, strict=True))
-        ]
+        found = {
+            links.capacity_of[n]: None
+            for n, ends in enumerate(links.names)
+            if all(a in ("*", b) for a, b in zip(named, ends, strict=True))
+        }
         if not found:
             raise SimgmcError(f"no link {self.source} -> {self.destination} in the network")
-        return found
+        return list(found)

@@ -71,9 +71,8 @@ def completion_times(
             raise SimgmcError(
                 f"bandwidth {change.bandwidth!r} of link {change.source} -> {change.destination} must be at least 0"
             )
-        network.at(
-            change.time, network.set_bandwidth, (links.index(change.source, change.destination), change.bandwidth)
-        )
+        link = links.capacity_of[links.index(change.source, change.destination)]
+        network.at(change.time, network.set_bandwidth, (link, change.bandwidth))
     network.run()
     run.check_complete()
     return run.completed

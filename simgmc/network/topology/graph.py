@@ -1,8 +1,8 @@
 """Hosts, switches and the links between them: what networks are wired from.
 
 A network is a :class:`networkx.DiGraph`. Every edge is one direction of a wire and
-carries ``bandwidth`` (bytes/s) and ``latency`` (s, one way). Hosts send and receive;
-switches only forward.
+carries ``bandwidth`` (bytes/s) and ``latency`` (s, one way). An edge that ``shares`` another one
+has no capacity of its own but uses that one's. Hosts send and receive; switches only forward.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ class Host:
     """Bytes/s from the network; None likewise."""
     latency: float | None
     """Seconds, one way, over the access link; two hosts' latencies add. None likewise."""
+    half_duplex: bool = False
+    """Whether what it sends and what it receives share one capacity, ``up``, as on a radio channel."""
 
 
 def worker_names(workers: int) -> tuple[str, ...]:
@@ -72,3 +74,5 @@ def add_host(graph: nx.DiGraph, host: Host, switch: str, group: object = None) -
     graph.add_node(host.name, kind="host", group=group)
     add_link(graph, host.name, switch, host.up, host.latency)
     add_link(graph, switch, host.name, host.down, host.latency)
+    if host.half_duplex:
+        graph.edges[switch, host.name]["shares"] = (host.name, switch)

@@ -44,6 +44,11 @@ class Links:
             self.names.append((source, destination))
             self.bandwidth.append(bandwidth)
             self.latency.append(latency)
+        self.capacity_of = list(range(len(self.names)))
+        """Per link: the one whose capacity it uses, mostly itself; of a half-duplex wire both use the same."""
+        for source, destination, other in graph.edges(data="shares"):
+            if other is not None:
+                self.capacity_of[self._index[source, destination]] = self.index(*other)
         self._routes: dict[tuple[str, str], tuple[int, ...] | None] = {}
         self._delays: dict[tuple[str, str], float] = {}
         self._trees: dict[str, dict[str, list[tuple[str, int]]]] = {}
@@ -98,9 +103,9 @@ class Links:
         return sum(self.latency[link] for link in path)
 
     def limiting(self, path: tuple[int, ...]) -> tuple[int, ...]:
-        """The links of a path that can limit a flow."""
-        changing = self._changing
-        return tuple(link for link in path if self.bandwidth[link] != float("inf") or link in changing)
+        """The links of a path that can limit a flow; for one that shares its capacity, the one that has it."""
+        changing, used = self._changing, (self.capacity_of[link] for link in path)
+        return tuple(link for link in used if self.bandwidth[link] != float("inf") or link in changing)
 
     def _find(self, source: str, destination: str) -> tuple[int, ...] | None:
         for node in (source, destination):
