@@ -27,13 +27,12 @@ class Tables(Option):
 
     kind: Any = tuple
     entries: type[Declared] = field(kw_only=True)
-    fewest: int = 0
-    """How many there must be at least."""
+    min_tables: int = 0
 
     @property
     def words(self) -> str:
         """What a valid value is."""
-        return f"a list of at least {self.fewest} table{'s' * (self.fewest != 1)}"
+        return f"a list of at least {self.min_tables} table{'s' * (self.min_tables != 1)}"
 
     def accepts(self, value: Any) -> bool:
         """Whether all entries are of the declared class."""

@@ -28,7 +28,7 @@ from simgmc.workloads.workload import Workload
 if TYPE_CHECKING:  # for annotations alone, as they load torch
     from simgmc.compression.message import Message
     from simgmc.training.per_worker import PerWorkerTrainer
-    from simgmc.workloads.gradients.rehearsal import Needed
+    from simgmc.workloads.gradients.live_memory import Needed
 
 PREDICTED = 10
 """Random gradients a worker that a prediction looks at."""
@@ -119,10 +119,10 @@ class AsynchronousTraining(Training):
             trainer.close()
         return peers, sum(loop.gradients) / workers
 
-    def rehearse(self, workload: Workload) -> Needed:
-        from simgmc.experiment.under_way import rehearsal  # loads torch
+    def memory_needed(self, workload: Workload) -> Needed:
+        from simgmc.experiment.under_way import memory_count  # loads torch
 
-        return rehearsal.of_events(
+        return memory_count.of_events(
             lambda noise: self.smaller(noise.d / workload.d).trainer(noise),
             workload,
             self.scenario,

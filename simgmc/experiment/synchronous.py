@@ -28,7 +28,7 @@ from simgmc.workloads.workload import Workload
 if TYPE_CHECKING:  # for annotations alone, as they load torch
     from simgmc.compression.message import Message
     from simgmc.training.stacked import StackedTrainer
-    from simgmc.workloads.gradients.rehearsal import Needed
+    from simgmc.workloads.gradients.live_memory import Needed
 
 PREDICTED = 10
 """Rounds on random gradients that a prediction looks at."""
@@ -175,10 +175,10 @@ class SynchronousTraining(Training):
         trainer.on_message = note
         trainer.next_round().with_everybody()
 
-    def rehearse(self, workload: Workload) -> Needed:
-        from simgmc.experiment.under_way import rehearsal  # loads torch
+    def memory_needed(self, workload: Workload) -> Needed:
+        from simgmc.experiment.under_way import memory_count  # loads torch
 
-        return rehearsal.of_rounds(
+        return memory_count.of_rounds(
             lambda noise: self.smaller(noise.d / workload.d).trainer(noise), workload, self.scenario
         )
 

@@ -34,7 +34,7 @@ from simgmc.workloads.workload import Workload
 
 if TYPE_CHECKING:  # for annotations alone, as they load torch
     from simgmc.compression.message import Message
-    from simgmc.workloads.gradients.rehearsal import Needed
+    from simgmc.workloads.gradients.live_memory import Needed
 
 
 class NotKept(SimgmcError):
@@ -246,7 +246,7 @@ class Training(abc.ABC):
         """
 
     @abc.abstractmethod
-    def rehearse(self, workload: Workload) -> Needed:
+    def memory_needed(self, workload: Workload) -> Needed:
         """The memory that it needs beside its passes."""
 
     def smaller(self, share: float) -> Self:

@@ -38,7 +38,7 @@ def declared_table(kind: type[Declared]) -> Any:
 def _list_of(option: Tables) -> Any:
     """One table or a list of them, as a tuple of objects."""
     entry = declared_table(option.entries)
-    listed = Annotated[list[entry], Field(min_length=option.fewest)]  # type: ignore[valid-type]
+    listed = Annotated[list[entry], Field(min_length=option.min_tables)]  # type: ignore[valid-type]
     return Annotated[listed, BeforeValidator(_as_list), AfterValidator(tuple)]
 
 

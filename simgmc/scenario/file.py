@@ -22,7 +22,7 @@ from simgmc.core.files import read_text, shown
 from simgmc.scenario.point import Scenario, reads_shared_weights
 from simgmc.scenario.relative_paths import anchor, outside_files
 
-_DEEPEST = 30
+_MAX_DEPTH = 30
 """Tables and lists inside each other that a scenario may have."""
 _MAX_POINTS = 10_000
 
@@ -59,8 +59,8 @@ class ScenarioFile:
         for key, value in overrides:
             self._check_plain({key: value})
             value = _unshared(value)
-            if key.count(".") >= _DEEPEST:
-                raise SimgmcError(f"{place}: {key[:57]}...: is nested deeper than {_DEEPEST} tables")
+            if key.count(".") >= _MAX_DEPTH:
+                raise SimgmcError(f"{place}: {key[:57]}...: is nested deeper than {_MAX_DEPTH} tables")
             if key.startswith("grid."):
                 content["grid"] = {**self._flat(content.get("grid", {})), key.removeprefix("grid."): value}
             else:
@@ -86,8 +86,8 @@ class ScenarioFile:
                 raise SimgmcError(
                     f"{self.place}: {show_key(place)} = {show_value(value)}: a whole number must fit into 64 bits"
                 )
-            if isinstance(value, (dict, list)) and len(place) > _DEEPEST:
-                raise SimgmcError(f"{self.place}: {show_key(place[:3])}...: is nested deeper than {_DEEPEST} tables")
+            if isinstance(value, (dict, list)) and len(place) > _MAX_DEPTH:
+                raise SimgmcError(f"{self.place}: {show_key(place[:3])}...: is nested deeper than {_MAX_DEPTH} tables")
             if isinstance(value, dict):
                 waiting += [((*place, str(key)), one) for key, one in value.items()]
             elif isinstance(value, list):

@@ -22,11 +22,11 @@ from simgmc.workloads.data.dataset import Dataset
 from simgmc.workloads.data.minibatches import Minibatches, Samples, crop_draws
 from simgmc.workloads.gradients.cuda import GraphEngine, streams
 from simgmc.workloads.gradients.engine import POOL_FLOPS, ReplicaEngine, cross_entropy
+from simgmc.workloads.gradients.live_memory import PassMemory
 from simgmc.workloads.gradients.plain import PlainEngine, PrivateCopies
 from simgmc.workloads.gradients.precision import check_precision, kernels
 from simgmc.workloads.gradients.private_copy import Template
 from simgmc.workloads.gradients.proof import Reference, proven, reference
-from simgmc.workloads.gradients.rehearsal import PassMemory
 from simgmc.workloads.gradients.replicas import Replicas
 from simgmc.workloads.gradients.split import GROUP, SplitEngine, linear_stack
 from simgmc.workloads.workload import Evaluation, PassBytes

@@ -87,7 +87,7 @@ class NoiseWorkload:
         """Nothing to go back to."""
 
     def _drawn(self, out: Tensor, *place: int) -> Tensor:
-        """Filled in place: no second copy, which a rehearsal of the memory would count."""
+        """Filled in place: a second copy would be counted as the method's memory."""
         generator(self._seed, "noise", *place).standard_normal(out=out.numpy(), dtype=np.float32)
         return out
 

@@ -1,4 +1,4 @@
-"""The memory that a run needs: counted right in a rehearsal, near what is measured, refused in time."""
+"""The memory that a run needs: counted right on a small model, near what is measured, refused in time."""
 
 import gc
 import json
@@ -21,8 +21,8 @@ from simgmc.experiment.preflight.prediction import wire_format
 from simgmc.scenario import ScenarioFile
 from simgmc.workloads import memory as machine
 from simgmc.workloads.classification import ClassificationWorkload, PassBytes
-from simgmc.workloads.gradients import rehearsal
-from simgmc.workloads.gradients.rehearsal import LiveTensors
+from simgmc.workloads.gradients import live_memory
+from simgmc.workloads.gradients.live_memory import LiveTensors
 
 pytestmark = pytest.mark.usefixtures("without_plots")
 
@@ -63,15 +63,15 @@ def test_live_tensors_are_counted_until_they_are_gone():
 
 
 @pytest.mark.parametrize(("algorithm", "rows"), [("dmsgd", 4), ("gmc", 4), ("dgc", 5)])
-def test_a_rehearsal_counts_the_stacked_tensors_of_a_method(algorithm, rows):
+def test_a_small_model_counts_the_stacked_tensors_of_a_method(algorithm, rows):
     # profiled with torch.profiler on full rounds: so many (workers, d) tensors at the worst moment
     method = {} if algorithm == "dmsgd" else SPARSE
-    needed, stacked = rehearsed(8, algorithm, **method)
+    needed, stacked = counted(8, algorithm, **method)
     assert needed.step / stacked == pytest.approx(rows, abs=0.4)
     assert needed.gradient <= needed.step and not needed.separate
 
 
-def rehearsed(workers, algorithm, report=None, content=None, **method):
+def counted(workers, algorithm, report=None, content=None, **method):
     """What is needed, and the bytes of one (workers, d) tensor, of 262,144 parameters."""
     content = content or scenario(workers, algorithm=algorithm, **method)
     content["report"] |= report or {}
@@ -86,39 +86,39 @@ def rehearsed(workers, algorithm, report=None, content=None, **method):
     ("algorithm", "method"),
     [("swarm-sgd", {"period": 3}), ("async-sgd", {}), ("swarm-sgd-non-blocking", {"compressor": {"name": "qsgd"}})],
 )
-def test_a_rehearsal_of_events_on_a_small_model_counts_what_the_whole_model_holds(monkeypatch, algorithm, method):
-    small, stacked = rehearsed(4, algorithm, **method)
-    monkeypatch.setattr(rehearsal, "SIZE", 2 * 512 * 256)
-    monkeypatch.setattr(rehearsal, "MAX_PARAMETERS", 4 * 2 * 512 * 256)
-    whole, _ = rehearsed(4, algorithm, **method)
+def test_events_on_a_small_model_count_what_the_whole_model_holds(monkeypatch, algorithm, method):
+    small, stacked = counted(4, algorithm, **method)
+    monkeypatch.setattr(live_memory, "SIZE", 2 * 512 * 256)
+    monkeypatch.setattr(live_memory, "MAX_PARAMETERS", 4 * 2 * 512 * 256)
+    whole, _ = counted(4, algorithm, **method)
     for moment in ("gradient", "step", "evaluation"):
         assert getattr(small, moment) == pytest.approx(getattr(whole, moment), rel=0.06)
     assert whole.gradient > 3 * stacked and small.separate
 
 
 def test_single_workers_that_are_evaluated_are_counted():
-    needed, stacked = rehearsed(4, "async-sgd")
-    server, _ = rehearsed(4, "async-sgd", report={"single_workers": False})
+    needed, stacked = counted(4, "async-sgd")
+    server, _ = counted(4, "async-sgd", report={"single_workers": False})
     assert (
         needed.evaluation >= stacked and server.evaluation == needed.evaluation
     )  # centralised: the server's model alone
     # evaluated at simulated times, models wait for the slowest worker
     content = scenario(4, algorithm="local-sgd")
     content["workload"]["evaluate_every"] = "1 s"
-    timed, _ = rehearsed(4, "local-sgd", content=content)
-    untimed, _ = rehearsed(4, "local-sgd")
+    timed, _ = counted(4, "local-sgd", content=content)
+    untimed, _ = counted(4, "local-sgd")
     assert timed.evaluation > untimed.evaluation
 
 
-def test_a_stated_count_is_the_same_share_of_the_rehearsed_model():
+def test_a_stated_count_is_the_same_share_of_the_small_model():
     count = 150_000  # more than the small model has
-    stated, _ = rehearsed(2, "gmc", compressor={"name": "top-k", "count": count})
-    share, _ = rehearsed(2, "gmc", compressor={"name": "top-k", "density": count / (2 * 512 * 256)})
+    stated, _ = counted(2, "gmc", compressor={"name": "top-k", "count": count})
+    share, _ = counted(2, "gmc", compressor={"name": "top-k", "density": count / (2 * 512 * 256)})
     assert stated.step == pytest.approx(share.step, rel=0.01)
     with pytest.raises(
         SimgmcError, match="methods.gmc.compressor.count = 300000: the model has only 262,144 parameters"
     ):
-        rehearsed(2, "gmc", compressor={"name": "top-k", "count": 300_000})
+        counted(2, "gmc", compressor={"name": "top-k", "count": 300_000})
 
 
 @pytest.mark.parametrize("algorithm", ["swarm-sgd", "async-sgd"])

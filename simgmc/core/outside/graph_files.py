@@ -183,7 +183,7 @@ def _attribute(element: Element, key: str, name: str) -> str:
 # GML ----------------------------------------------------------------------------------------------
 
 _TOKEN = re.compile(r'\s*(?:#[^\n]*|(?P<text>"[^"]*")|(?P<mark>[\[\]])|(?P<word>[^\s\[\]"]+)|(?P<wrong>"))')
-_DEEPEST = 32
+_MAX_DEPTH = 32
 
 
 @dataclass
@@ -253,8 +253,8 @@ def _gml_list(text: str, name: str) -> _List:
                 raise SimgmcError(f"{name}, line {line}: not GML: a bracket closes where none is open")
             open_lists.pop()
         elif mark == "[":
-            if key is None or len(open_lists) > _DEEPEST:
-                why = "a bracket opens without a key before it" if key is None else f"nested deeper than {_DEEPEST}"
+            if key is None or len(open_lists) > _MAX_DEPTH:
+                why = "a bracket opens without a key before it" if key is None else f"nested deeper than {_MAX_DEPTH}"
                 raise SimgmcError(f"{name}, line {line}: not GML: {why}")
             inner = _List(line, [])
             open_lists[-1].items.append((key, inner, line))

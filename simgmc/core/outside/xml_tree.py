@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from simgmc.core.errors import SimgmcError
 
-_DEEPEST = 64
-_MOST = 1_000_000
+_MAX_DEPTH = 64
+_MAX_ELEMENTS = 1_000_000
 """Elements of a document, and how deep they lie within each other."""
 
 
@@ -73,8 +73,12 @@ class _Tree:
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         """An element begins."""
         self._count += 1
-        if len(self._open) >= _DEEPEST or self._count > _MOST:
-            limit = f"is nested deeper than {_DEEPEST}" if self._count <= _MOST else f"has more than {_MOST:,} elements"
+        if len(self._open) >= _MAX_DEPTH or self._count > _MAX_ELEMENTS:
+            limit = (
+                f"is nested deeper than {_MAX_DEPTH}"
+                if self._count <= _MAX_ELEMENTS
+                else f"has more than {_MAX_ELEMENTS:,} elements"
+            )
             raise SimgmcError(f"{self.name}, line {self.line()}: {limit}; no network needs that")
         element = Element(_local(tag), {_local(key): value for key, value in attributes.items()}, self.line())
         if self._open:

@@ -1,7 +1,7 @@
 """The memory that a run will need, predicted before its state is allocated.
 
 What is there already (the program, the data, one model) is measured; what comes is counted: the state
-of N workers x d and a round's temporaries from a rehearsal on a small model (see rehearsal.py), the
+of N workers x d and a round's temporaries from a few rounds of a small model (see live_memory.py), the
 activations from one gradient. Only some workers' gradients are under way at once, on the CPU so many
 for each thread: activations grow with those and never with the workers.
 """
@@ -17,7 +17,7 @@ from simgmc.core.errors import SimgmcError
 from simgmc.core.quantities import bytes_text
 from simgmc.experiment.preflight.checks import counts_of, keys_named, require_count
 from simgmc.experiment.training import Training
-from simgmc.workloads.gradients.rehearsal import Needed
+from simgmc.workloads.gradients.live_memory import Needed
 from simgmc.workloads.memory import available, resident
 from simgmc.workloads.workload import Workload
 
@@ -69,7 +69,7 @@ def needed_by(training: Training, workload: Workload) -> Needed:
     for place, count in counts_of(training.method):
         require_count(place, count, workload.layout.d)
     with keys_named(training.method):
-        return training.rehearse(workload)
+        return training.memory_needed(workload)
 
 
 def predict_memory(training: Training, workload: Workload) -> MemoryPrediction:

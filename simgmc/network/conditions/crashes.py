@@ -44,7 +44,7 @@ class Crashes(Condition):
     static = True
     random = False
 
-    workers: tuple[Crash, ...] = declared(Tables("who crashes, and when", entries=Crash, fewest=1))
+    workers: tuple[Crash, ...] = declared(Tables("who crashes, and when", entries=Crash, min_tables=1))
     policy: str = declared(
         Option(
             "the others wait until the worker is back and has redone its step; or rounds go on without it, and it "

@@ -51,7 +51,7 @@ class NetworkTimer:
         if now < self._armed:
             return
         self._armed = float("inf")
-        network.settle()
+        network.update_rates()
         while network.next_time <= now:
             network.advance()
         upcoming = network.next_time

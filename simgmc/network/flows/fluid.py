@@ -223,14 +223,14 @@ class FluidNetwork:
         if time > self.now:
             self._pass(time)
 
-    def settle(self) -> None:
-        """Share anew after changes made from outside, at the present time."""
+    def update_rates(self) -> None:
+        """Share links anew after changes made from outside, at the present time."""
         if self._touched:
             self._refill()
 
     def run(self) -> None:
         """Advance until nothing is left to happen."""
-        self.settle()
+        self.update_rates()
         while self.next_time < _INFINITY:
             self.advance()
 

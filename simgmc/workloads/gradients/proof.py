@@ -22,9 +22,9 @@ from simgmc.core.layout import Layout
 from simgmc.core.randomness import generator
 from simgmc.workloads.gradients import inspection
 from simgmc.workloads.gradients.engine import Batch
+from simgmc.workloads.gradients.live_memory import LiveTensors
 from simgmc.workloads.gradients.plain import PrivateCopy
 from simgmc.workloads.gradients.private_copy import Template
-from simgmc.workloads.gradients.rehearsal import LiveTensors
 from simgmc.workloads.seeding import drawing_from, drawn_so_far
 
 ROUNDING = 1e-4

@@ -3,7 +3,7 @@
 What an algorithm holds at once, its state, messages and temporaries, grows in proportion to the
 number of parameters. It is counted here on random gradients of small layouts: for a stacked round,
 which costs so much for every worker and so much for each thread that compresses, on few
-workers; where the clock drives the training, which decides what is under way at once, on all of them.
+workers; of an asynchronous training, where the clock decides what is under way at once, on all of them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from simgmc.workloads.noise import NoiseWorkload
 SIZE = 40_000
 """Parameters of the small model, about."""
 MAX_PARAMETERS = 400_000
-"""Parameters of the small models of all workers together, about, where all are rehearsed."""
+"""Parameters of the small models of all workers together, about, where all of them run."""
 ROUNDS = 3
 
 
@@ -49,7 +49,7 @@ class Needed:
     """Whether workers compute gradients at points of their own."""
 
 
-def rehearse_rounds(begin: Callable[[NoiseWorkload], Callable[[], None]], layout: Layout, workers: int) -> Needed:
+def memory_of_rounds(begin: Callable[[NoiseWorkload], Callable[[], None]], layout: Layout, workers: int) -> Needed:
     """What a synchronous method needs; ``begin(workload)`` gives what runs a round and evaluates it."""
     small = _small(layout, SIZE)
     low, high = (_rounds(begin, few, small) for few in (2, 6))
@@ -66,8 +66,8 @@ def rehearse_rounds(begin: Callable[[NoiseWorkload], Callable[[], None]], layout
     return Needed(step * workers, per_thread, gradient, evaluation, high.separate)
 
 
-def rehearse_events(run: Callable[[NoiseWorkload], None], layout: Layout, workers: int, components: int = 0) -> Needed:
-    """What a method needs that the clock drives; ``run(workload)`` trains for a while, evaluations included."""
+def memory_of_events(run: Callable[[NoiseWorkload], None], layout: Layout, workers: int, components: int = 0) -> Needed:
+    """What an asynchronous method needs; ``run(workload)`` trains for a while, evaluations included."""
     size = min(SIZE, MAX_PARAMETERS // (workers * max(1, components)))
     less, more = _small(layout, size // 4), _small(layout, size)
     low, high = (_events(run, workers, one, components) for one in (less, more))
@@ -97,7 +97,7 @@ class _Held:
             self.gradients = max(self.gradients, self.live.now)
 
     def noise(self, workers: int, layout: Layout, components: int = 0) -> NoiseWorkload:
-        """Of an epoch that no rehearsal comes to the end of."""
+        """Random gradients, of an epoch that does not end meanwhile."""
         return NoiseWorkload(workers, layout, batches_per_epoch=100.0, components=components, observe=self.observe)
 
 

@@ -1,4 +1,4 @@
-"""Rehearsals of a training on a small model, which count its memory."""
+"""The memory that a training needs, counted while it runs for a moment on a small model."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from simgmc.scenario.workload import Method
 from simgmc.training.journal import Asked, Parcel, Served, Step
 from simgmc.training.per_worker import PerWorkerTrainer
 from simgmc.training.stacked import StackedTrainer
-from simgmc.workloads.gradients.rehearsal import Needed, rehearse_events, rehearse_rounds
+from simgmc.workloads.gradients.live_memory import Needed, memory_of_events, memory_of_rounds
 from simgmc.workloads.noise import NoiseWorkload
 from simgmc.workloads.workload import Workload
 
 ROUNDS = 2
-"""Rounds of every worker where the clock drives the training; of a method that does much in each, at most:"""
+"""Rounds of every worker in an asynchronous training."""
 REQUESTS = 150
-"""requests a worker, on average."""
+"""Requests a worker, on average, after which it ends even if some worker has not done its rounds."""
 EVALUATED = (0, 1, 3)
 """Gradients a worker after which there is an evaluation, and at the end."""
 
@@ -44,7 +44,7 @@ def of_rounds(trainer_on: Callable[[NoiseWorkload], StackedTrainer], workload: W
 
         return run_round
 
-    return rehearse_rounds(begin, workload.layout, workload.workers)
+    return memory_of_rounds(begin, workload.layout, workload.workers)
 
 
 def of_events(
@@ -54,7 +54,7 @@ def of_events(
     method: Method,
     settings: ClusterSettings,
 ) -> Needed:
-    """What a training under the clock needs in a while of it, at the pace of the whole model."""
+    """What an asynchronous training needs, at the pace of the whole model."""
 
     def run(noise: NoiseWorkload) -> None:
         enlarged = _Enlarged(trainer_on(noise), workload.d / noise.d)
@@ -62,7 +62,7 @@ def of_events(
         EventsUnderWay(enlarged.trainer, settings, milestones, scenario, programs=enlarged).run()
         enlarged.trainer.close()
 
-    return rehearse_events(run, workload.layout, workload.workers, workload.components)
+    return memory_of_events(run, workload.layout, workload.workers, workload.components)
 
 
 class _Enlarged:
