@@ -73,7 +73,7 @@ class Mix:
 class Addressed(Generic[M]):
     """A message to one worker or to the server: what the three effects below have in common.
 
-    Only where the simulated clock drives the training.
+    Only in asynchronous methods.
     """
 
     to: int
@@ -111,7 +111,7 @@ class Collect:
 
     Waits until at least ``at_least`` of them have landed since the training's start, those that
     were taken before included (0: does not wait).
-    Only where the simulated clock drives the training. Answer: list of :class:`Arrival`.
+    Only in asynchronous methods. Answer: list of :class:`Arrival`.
     """
 
     at_least: int = 0

@@ -188,11 +188,11 @@ class Algorithm:
     """What a gossip method needs its mixing matrices to be. "symmetric": the same in every round
     too. "push-sum": column-stochastic. "none": it does not mix."""
     centralised: ClassVar[bool] = False
-    """Whether the model that counts is the server's (only where the clock drives the training)."""
+    """Whether the model that counts is the server's (only of asynchronous methods)."""
     finite_sum: ClassVar[bool] = False
     """Whether it needs a loss that is a finite sum of fixed parts (:attr:`Worker.components`)."""
     exchange: ClassVar[Literal["pairwise", "asynchronous gossip"]] = "pairwise"
-    """How workers without a server exchange what they have, where the clock drives the training."""
+    """How workers without a server exchange what they have, of an asynchronous method."""
     stale: ClassVar[Literal["gradients", "messages"]] = "gradients"
     """What has a staleness: gradients, in updates of the model since they were computed, or
     messages, in rounds of the receiver after the one that they were sent in."""

@@ -158,7 +158,7 @@ def build_stacked_trainer(training: Training, workload: Workload, participation:
 
 
 def build_per_worker_trainer(training: Training, workload: Workload) -> PerWorkerTrainer:
-    """The trainer of a method that the simulated clock drives."""
+    """The trainer of an asynchronous method."""
     table = training.scenario.gossip_of(training.method)
     graph = None
     if table is not None:

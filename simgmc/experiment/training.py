@@ -309,7 +309,7 @@ _WAITING: dict[Kind, str] = {
 
 
 def is_asynchronous(method: Method) -> bool:
-    """Whether the simulated clock drives a method's training."""
+    """Whether a method is asynchronous: the simulated clock then drives its training."""
     return ALGORITHMS[method.algorithm].asynchronous
 
 

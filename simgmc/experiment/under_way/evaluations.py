@@ -53,11 +53,11 @@ class Milestones:
         return self._every if self._unit == "seconds" else None
 
     def over_by_clock(self, gradients: float) -> bool:
-        """Whether a training that the clock drives has ended; ``gradients`` per worker, on average."""
+        """Whether an asynchronous training has ended; ``gradients`` per worker, on average."""
         return gradients + 1e-9 >= self.total()
 
     def due_by_clock(self, gradients: float, before: float) -> bool:
-        """Whether a training that the clock drives is to be evaluated at this instant, by its gradients
+        """Whether an asynchronous training is to be evaluated at this instant, by its gradients
         per worker now and when it was last asked."""
         step = self._every * (self._per_epoch if self._unit == "epochs" else 1)
         return self._unit != "seconds" and self._crossed(gradients, before, step)

@@ -1,4 +1,4 @@
-"""Training that the simulated clock drives: what happens first, trains first.
+"""The event loop of an asynchronous training: what happens first on the simulated clock, trains first.
 
 Every worker's program runs on its own. :class:`EventLoop` takes the effects that programs yield to
 the simulated cluster, and brings back the answers at the simulated moment at which they are there.

@@ -1,4 +1,4 @@
-"""A training that the simulated clock drives: evaluated, checkpointed, and what it leaves."""
+"""An asynchronous training under way: evaluated, checkpointed, and what it leaves."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def check_unchanged(directory: Path, files: Sequence[Path]) -> None:
             )
 
 
-def keep(directory: Path, files: Sequence[Path], write: Callable[[Path, bytes], None]) -> None:
+def keep(directory: Path, files: Sequence[Path], write: Callable[[Path, bytes], object]) -> None:
     """Copies into a run directory what its scenario was read from. ``write``: replaces a file at once."""
     rows = {path: (path, digest, copy) for path, digest, copy in _listed(directory)}
     for file in files:

@@ -146,7 +146,7 @@ class RunDirectory:
         return self.replace(self._costs_path(training_key), stored_costs.to_bytes(rounds, training_key))
 
     def write_journal(self, training_key: str, journal: np.ndarray) -> Path:
-        """Stores the requests of a training that the clock drove: (n,) int64, see :mod:`simgmc.training.journal`."""
+        """Stores the requests of an asynchronous training: (n,) int64, see :mod:`simgmc.training.journal`."""
         buffer = io.BytesIO()
         np.savez_compressed(buffer, journal=journal)
         return self.replace(self._journal_path(training_key), buffer.getvalue())
