@@ -1,1 +1,3 @@
-"""Wire formats: bits, codes, indices and values, and their lengths."""
+"""Wire formats: how bits, indices and numbers are written, and how long that is. Every format encodes and decodes bit
+for bit; sizes are the lengths of these encodings. May import core.
+"""

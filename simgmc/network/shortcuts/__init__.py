@@ -1,1 +1,3 @@
-"""Rounds solved as array recurrences, and the proofs of when that is exact."""
+"""Exchanges solved as array recurrences, without events, and the proofs of when that is exact. May import
+collectives.
+"""

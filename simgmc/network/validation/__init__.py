@@ -1,1 +1,3 @@
-"""The simulation held against exact cases and published measurements."""
+"""The simulation held against exact cases and published measurements (``simgmc validate``). May import collectives,
+conditions, flows and topology, costs and core.
+"""

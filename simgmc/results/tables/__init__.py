@@ -1,1 +1,1 @@
-"""Tables for the terminal."""
+"""Tables for the terminal. May import the directory, the series and core."""

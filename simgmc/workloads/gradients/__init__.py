@@ -1,1 +1,3 @@
-"""Gradients of many workers at once: the routes, precision, devices, and the memory that they take."""
+"""Gradients of many workers at once: the plain way, the faster routes and their proof, devices, precision, and the
+memory that they take. May import seeding and noise, compression and core.
+"""

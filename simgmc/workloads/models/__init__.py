@@ -1,1 +1,1 @@
-"""Models by name, and those of one's own by import path."""
+"""Models by name, and those of one's own by import path. May import seeding and core."""

@@ -1,1 +1,1 @@
-"""Which worker holds which samples."""
+"""Which worker holds which samples: drawn by a rule, or read from a file. May import core."""
