@@ -20,6 +20,7 @@ from simgmc.network.conditions.compute import ComputeTime
 from simgmc.network.conditions.condition import Condition
 from simgmc.network.conditions.crashes import Crash, Crashes
 from simgmc.network.conditions.failures import LinkFailure
+from simgmc.network.conditions.jitter import Jitter
 from simgmc.network.conditions.overheads import Overheads
 from simgmc.network.conditions.overlap import Overlap
 from simgmc.network.conditions.pauses import Pauses
@@ -85,6 +86,8 @@ def test_draws_depend_on_seed_round_and_worker_only():
         (lambda: Pauses(0.0, 1.0), "Pauses: period = 0.0 must be a finite number of seconds, above 0"),
         (lambda: Wandering(1e-4, 1.0), 'interval = 0.0001 must be a finite number of seconds, at least "1 ms"'),
         (lambda: Overlap(0), "buckets = 0"),
+        (lambda: Jitter(0.0, 1.0), "mean = 0.0"),
+        (lambda: Jitter(0.1, 0.0), "interval = 0.0"),
         (lambda: Overheads(efficiency=0.0), "efficiency = 0.0"),
         (lambda: Overheads(window=0.0), "window = 0.0"),
         (lambda: Overheads(streams=2), "streams = 2 changes nothing where a connection has no limit"),
@@ -126,6 +129,7 @@ EXAMPLES = {
     "stragglers": Stragglers(sigma=0.4),
     "pauses": Pauses(0.3, 0.05),
     "overlap": Overlap(3),
+    "jitter": Jitter(0.002, 0.05),
     "changes": NetworkChanges(
         failures=(LinkFailure(0.1, 0.15, source="worker1"),),
         wandering=(Wandering(0.02, 0.5),),

@@ -307,7 +307,7 @@ class Execution:
             network.start(transfer)
         else:
             self.queued[flow] = network.now
-            self._connections.start(placement.pair(flow), transfer)
+            self._connections.start(self.pair(flow), transfer)
 
     def _transfer(self, flow: int) -> Transfer:
         placement = self.placement
@@ -324,7 +324,7 @@ class Execution:
         self.departed[flow] = now
         if flow in self.queued:
             assert self._connections is not None
-            self._connections.left(self.placement.pair(flow))
+            self._connections.left(self.pair(flow))
         behind = self._rules[1][flow]
         if behind:
             self._let_go(behind, self.schedule.structure.flows + flow, now)
@@ -347,10 +347,11 @@ class Execution:
             if self._on_finish is not None:
                 self._on_finish(participant, now)
 
+    def pair(self, flow: int) -> tuple[str, str]:
+        """The hosts that a flow leads from and to."""
+        return self.placement.pair(flow)
+
     def describe(self, flow: int) -> str:
         """A flow in words, for messages."""
-        structure, hosts = self.schedule.structure, self.placement.hosts
-        return (
-            f"flow {flow} ({hosts[structure.source[flow]]} -> {hosts[structure.destination[flow]]}, "
-            f"{self._nbytes[flow]:.9g} bytes)"
-        )
+        source, destination = self.pair(flow)
+        return f"flow {flow} ({source} -> {destination}, {self._nbytes[flow]:.9g} bytes)"

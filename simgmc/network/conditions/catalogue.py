@@ -5,6 +5,7 @@ from __future__ import annotations
 from simgmc.network.conditions.changes import NetworkChanges
 from simgmc.network.conditions.condition import Condition
 from simgmc.network.conditions.crashes import Crashes
+from simgmc.network.conditions.jitter import Jitter
 from simgmc.network.conditions.overheads import Overheads
 from simgmc.network.conditions.overlap import Overlap
 from simgmc.network.conditions.pauses import Pauses
@@ -15,6 +16,7 @@ CONDITIONS: tuple[type[Condition], ...] = (
     Stragglers,
     Pauses,
     Overlap,
+    Jitter,
     NetworkChanges,
     Crashes,
 )

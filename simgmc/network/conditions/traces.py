@@ -10,9 +10,9 @@ from typing import Any
 from simgmc.core.declared import declared
 from simgmc.core.errors import SimgmcError
 from simgmc.core.files import shown
+from simgmc.core.outside.bandwidth_traces import read_trace
 from simgmc.core.registry import Option
 from simgmc.network.conditions.changing import INFINITY, ChangingNetwork, LinkChange
-from simgmc.network.conditions.trace_files import read_trace
 from simgmc.network.topology.routing import Links
 
 
@@ -47,7 +47,7 @@ class BandwidthSteps:
 
     @classmethod
     def from_file(cls, path: str | Path) -> BandwidthSteps:
-        """Steps from a file, see :mod:`simgmc.network.conditions.trace_files`. Raises SimgmcError, naming file and
+        """Steps from a file, see :mod:`simgmc.core.outside.bandwidth_traces`. Raises SimgmcError, naming file and
         line.
         """
         times, values, period, absolute = read_trace(path)

@@ -68,6 +68,8 @@ class FluidNetwork:
         self._touched: dict[int, None] = {}
         self.trace: list[tuple[float, Transfer, float]] | None = None
         """Where to note every change of a flow's rate: (time, flow, bytes/s); None: nowhere."""
+        self.arrival: Callable[[Transfer, float], float] | None = None
+        """When a flow arrives whose last byte leaves now (s), the flow first; None: after its route's latency."""
         self.wake: Callable[[float], None] = lambda time: None
         """Called with the time of the next event whenever that may have become earlier."""
 
@@ -163,11 +165,12 @@ class FluidNetwork:
         if self.trace is not None:
             self.trace.append((now, transfer, 0.0))
         transfer.run.left(transfer.index, now)
-        if self.latency_first or transfer.latency == 0:
+        arrival = now + transfer.latency if self.arrival is None else self.arrival(transfer, now)
+        if self.latency_first or (transfer.latency == 0 and arrival == now):
             self._arrive(transfer)
         else:
             self._order += 1
-            heapq.heappush(self._heap, (now + transfer.latency, self._order, self._arrive, transfer))
+            heapq.heappush(self._heap, (arrival, self._order, self._arrive, transfer))
 
     def _arrive(self, transfer: Transfer) -> None:
         self.delivered += 1
