@@ -17,6 +17,7 @@ from simgmc.experiment.run import run as run_file
 from simgmc.scenario import ScenarioFile
 from simgmc.workloads.data.dataset import Dataset
 from simgmc.workloads.data.own_data import read_own
+from simgmc.workloads.losses.functions import LossFunction
 
 Numbers = float | Sequence[float]
 Model = nn.Module | Callable[[], nn.Module]
@@ -29,6 +30,7 @@ def run(
     train: TorchDataset | None = None,
     test: TorchDataset | None = None,
     model: Model | None = None,
+    loss: LossFunction | None = None,
     mean: Numbers | None = None,
     std: Numbers | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -39,11 +41,12 @@ def run(
     Args:
         scenario: a TOML file, or its content as a dict.
         out: the run directory.
-        train, test: any ``torch.utils.data.Dataset`` of (values, class) pairs, in the place of
+        train, test: any ``torch.utils.data.Dataset`` of (values, target) pairs, in the place of
             ``workload.dataset``. Every sample is read once.
         model: a function that makes the module, called anew for each seed with torch's generator seeded;
             or a module, which starts from its present parameters for every seed. In the place of
             ``workload.model``.
+        loss: a function (output, target) -> mean over the batch, in the place of ``workload.loss``.
         mean, std: of the given data: the model sees ``(value - mean) / std``; values as they are if None.
         settings: keys of the scenario to change, as ``--set`` does.
         options: ``device``, ``data_dir``, ``threads``, ``overwrite``, ``resume`` and so on, see
@@ -61,11 +64,15 @@ def run(
         changes["workload.dataset"] = {"name": "given", "digest": digest}
     if model is not None:
         changes["workload.model"] = {"name": "given", "what": _what(model)}
+    if loss is not None:
+        if not callable(loss):
+            raise SimgmcError(f"loss: {type(loss).__name__} is not a function (output, target)")
+        changes["workload.loss"] = {"name": "given", "what": getattr(loss, "__qualname__", type(loss).__qualname__)}
     if isinstance(scenario, Mapping):
         file = ScenarioFile({"name": "run", **scenario}, "given in Python", changes.items())
     else:
         file = ScenarioFile.read(scenario, changes.items())
-    return run_file(file, out=out, given=Given(dataset, model), **options)
+    return run_file(file, out=out, given=Given(dataset, model, loss), **options)
 
 
 def _dataset(

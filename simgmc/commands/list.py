@@ -23,6 +23,7 @@ KINDS: Registry[Any] = Registry(
         "weights": "simgmc.mixing:WEIGHTS",
         "models": "simgmc.workloads.models.catalogue:MODELS",
         "datasets": "simgmc.workloads.data.catalogue:DATASETS",
+        "losses": "simgmc.workloads.losses.catalogue:LOSSES",
         "partitions": "simgmc.workloads.partitions.catalogue:PARTITIONS",
         "problems": "simgmc.workloads.problems.catalogue:PROBLEMS",
         "devices": "simgmc.scenario.devices:DEVICES",

@@ -28,6 +28,7 @@ from simgmc.training.stacked import StackedTrainer
 from simgmc.workloads.classification import ClassificationWorkload
 from simgmc.workloads.data.catalogue import load_dataset
 from simgmc.workloads.data.dataset import Dataset
+from simgmc.workloads.losses.functions import LossFunction, build_loss
 from simgmc.workloads.memory import require_model_memory
 from simgmc.workloads.models.catalogue import build_model, ready, seeded
 from simgmc.workloads.partitions.catalogue import partition
@@ -36,10 +37,11 @@ from simgmc.workloads.workload import Workload
 
 @dataclass(frozen=True)
 class Given:
-    """What was handed over in Python, in the place of the data set and the model named ``given``."""
+    """What was handed over in Python, in the place of the data set, the model and the loss named ``given``."""
 
     dataset: Dataset | None = None
     model: nn.Module | Callable[[], nn.Module] | None = None
+    loss: LossFunction | None = None
 
     def build(self, seed: int) -> nn.Module:
         """The model with initial parameters from the seed, if it is a function that makes one."""
@@ -112,6 +114,8 @@ class WorkloadFactory:
 
     def _classification(self, chosen: DataWorkload, seed: int) -> ClassificationWorkload:
         data = self.load(chosen.dataset.name, **chosen.dataset.options)
+        loss = build_loss(chosen.loss.name, chosen.loss.options, self._given.loss)
+        outputs = loss.outputs(data)
         owned = partition(chosen.partition.name, data.train_labels, chosen.workers, seed, **chosen.partition.options)
         least = min(range(len(owned)), key=lambda worker: len(owned[worker]))
         if len(owned[least]) < chosen.batch_per_worker:
@@ -123,7 +127,7 @@ class WorkloadFactory:
             model = self._given.build(seed)
         else:
             model = build_model(
-                chosen.model.name, data.sample_shape, data.classes, seed, data.tokens, **chosen.model.options
+                chosen.model.name, data.sample_shape, outputs, seed, data.tokens, **chosen.model.options
             )
         require_model_memory(sum(p.numel() for p in model.parameters()), 4, self.device)
         return ClassificationWorkload(
@@ -136,6 +140,7 @@ class WorkloadFactory:
             augment=chosen.augment,
             threads=self.threads,
             precision=chosen.precision,
+            loss=loss,
         )
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from simgmc.core.errors import SimgmcError, reason, show_value
 from simgmc.results.directory.partition_table import FILE, PartitionTable, write_partition_table
 from simgmc.results.directory.run_directory import RunDirectory
@@ -75,7 +77,7 @@ def _table(chosen: _Chosen, seeds: Sequence[int], load: LoadDataset) -> Partitio
     name = chosen.partition
     said = f"{name} ({', '.join(f'{key} {value}' for key, value in shown.items())})" if shown else name
     title = f"{chosen.title}, {said}, {chosen.workers} workers" + (f", seed {seeds[0]}" if len(seeds) > 1 else "")
-    if data.train_labels.ndim > 1:
-        counts = label_counts(data.train_labels[:, 0] * 0, owned, 1)
-        return PartitionTable(title, counts, f"blocks of {data.sample_shape[0]} tokens")
+    if not data.labelled:
+        counts = label_counts(np.zeros(len(data.train_labels), np.int64), owned, 1)
+        return PartitionTable(title, counts, f"blocks of {data.sample_shape[0]} tokens" if data.tokens else "samples")
     return PartitionTable(title, label_counts(data.train_labels, owned, data.classes))

@@ -25,7 +25,8 @@ class Component(Table):
     @property
     def title(self) -> str:
         """What people are told it is: what comes by an import path goes by that."""
-        own = self.options.get("factory", self.options.get("train")) if self.name == "import" else None
+        keys = ("factory", "function", "train")
+        own = next((self.options[key] for key in keys if key in self.options), None) if self.name == "import" else None
         return own["factory"] if isinstance(own, dict) else own or self.name
 
     def written(self) -> dict[str, Any]:

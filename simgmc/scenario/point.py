@@ -27,7 +27,8 @@ class Report(Table):
     """What the comparison is about: the value to reach, what is measured, the method to beat.
 
     ``target`` is an accuracy from 0 to 1 to reach or exceed, or a loss, a gap (F - F*) or a
-    distance to the optimum to reach or fall below; without it nothing is said on time to target.
+    distance to the optimum to reach or fall below; without it nothing is said on time to target. Unless stated
+    the metric is the accuracy, or the workload's first where that has no meaning.
     ``baseline`` is the name of a method, by default the first.
     """
 
@@ -106,6 +107,8 @@ class Scenario(Table):
 
     def _check_measured(self) -> None:
         metrics = self.workload.metrics
+        if "metric" not in self.report.model_fields_set and self.report.metric not in metrics:
+            object.__setattr__(self, "report", self.report.model_copy(update={"metric": metrics[0]}))
         if self.report.metric not in metrics:
             what = self.workload.problem.name if isinstance(self.workload, ProblemWorkload) else "training on data"
             raise mistake(

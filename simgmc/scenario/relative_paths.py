@@ -14,12 +14,13 @@ from simgmc.mixing import GRAPHS, WEIGHTS
 from simgmc.network.conditions.changes import NetworkChanges
 from simgmc.network.topology.catalogue import TOPOLOGIES
 from simgmc.workloads.data.catalogue import DATASETS
+from simgmc.workloads.losses.catalogue import LOSSES, written_out
 from simgmc.workloads.models.catalogue import MODELS
 from simgmc.workloads.partitions.catalogue import PARTITIONS
 
 PARTS: dict[str, Registry[Any]] = {
-    "dataset": DATASETS, "model": MODELS, "partition": PARTITIONS, "topology": TOPOLOGIES, "graph": GRAPHS,
-    "weights": WEIGHTS,
+    "dataset": DATASETS, "model": MODELS, "loss": LOSSES, "partition": PARTITIONS, "topology": TOPOLOGIES,
+    "graph": GRAPHS, "weights": WEIGHTS,
 }  # fmt: skip
 """What a key of this name holds, wherever it is, and with it the options that are paths."""
 
@@ -38,8 +39,9 @@ def anchor(content: dict[str, Any], grid: dict[str, list[Any]], folder: Path) ->
             part = part.get(step) if isinstance(part, dict) else None
         if place and last in _paths(place[-1], part):
             grid[key] = [_absolute(value, folder) for value in values]
-        for value in values:
-            _anchor_table({last: value}, folder)
+        for index, value in enumerate(grid[key]):
+            _anchor_table(held := {last: value}, folder)
+            grid[key][index] = held[last]
 
 
 def outside_files(content: dict[str, Any], grid: dict[str, list[Any]]) -> list[Path]:
@@ -66,7 +68,9 @@ def _named(table: Any) -> Iterator[Any]:
 
 
 def _anchor_table(table: Any, folder: Path) -> None:
-    for key, value in table.items() if isinstance(table, dict) else ():
+    for key, value in list(table.items()) if isinstance(table, dict) else ():
+        if key == "loss":
+            value = table[key] = written_out(value)
         for one in value if isinstance(value, list) else [value]:
             if not isinstance(one, dict):
                 continue

@@ -20,6 +20,7 @@ from simgmc.scenario.quantities import DURATION, DurationOrRate, parse_positive_
 from simgmc.scenario.tables import Table, mistake
 from simgmc.training.schedules import LearningRateSchedule
 from simgmc.workloads.data.catalogue import DATASETS
+from simgmc.workloads.losses.catalogue import LOSSES
 from simgmc.workloads.models.catalogue import MODELS, check_model
 from simgmc.workloads.partitions.catalogue import PARTITIONS
 from simgmc.workloads.problems.catalogue import PROBLEMS, Problem
@@ -78,6 +79,7 @@ class DataWorkload(Workload):
     dataset: component(DATASETS)
     model: component(MODELS)
     partition: component(PARTITIONS) = "iid"
+    loss: component(LOSSES) = "cross-entropy"
     augment: bool = False
     batch_per_worker: Annotated[int, Field(ge=1, le=10**9)]
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
@@ -124,13 +126,13 @@ class DataWorkload(Workload):
         """A few words for the header of a run; ``d`` is the number of parameters."""
         return (
             f"{self.model.title} ({d:,} parameters) on {self.dataset.title}, {self.partition.name}, {self.workers} "
-            f"workers x {self.batch_per_worker}"
+            f"workers x {self.batch_per_worker}" + (f", {self.loss.title}" if self.loss.name != "cross-entropy" else "")
         )
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """What a run can be measured by."""
-        return ("accuracy", "loss")
+        return ("accuracy", "loss") if LOSSES[self.loss.name].accuracy else ("loss",)
 
     @property
     def datasets(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from simgmc.compression.rows import on_device
 from simgmc.compression.threads import usable_cores
@@ -21,7 +22,7 @@ from simgmc.core.randomness import generator
 from simgmc.workloads.data.dataset import Dataset
 from simgmc.workloads.data.minibatches import Minibatches, Samples, crop_draws
 from simgmc.workloads.gradients.cuda import GraphEngine, streams
-from simgmc.workloads.gradients.engine import POOL_FLOPS, ReplicaEngine, cross_entropy
+from simgmc.workloads.gradients.engine import POOL_FLOPS, ReplicaEngine
 from simgmc.workloads.gradients.live_memory import PassMemory
 from simgmc.workloads.gradients.plain import PlainEngine, PrivateCopies
 from simgmc.workloads.gradients.precision import check_precision, kernels
@@ -29,6 +30,7 @@ from simgmc.workloads.gradients.private_copy import Template
 from simgmc.workloads.gradients.proof import Reference, proven, reference
 from simgmc.workloads.gradients.replicas import Replicas
 from simgmc.workloads.gradients.split import GROUP, SplitEngine, linear_stack
+from simgmc.workloads.losses.functions import CrossEntropy, Loss
 from simgmc.workloads.workload import Evaluation, PassBytes
 
 T = TypeVar("T")
@@ -40,9 +42,9 @@ EVALUATION_TOKENS = {"cpu": 8000, "cuda": 64000}
 
 
 class ClassificationWorkload:
-    """All workers' stochastic gradients of the cross-entropy, for any ``nn.Module``.
+    """All workers' stochastic gradients of a loss, for any ``nn.Module``.
 
-    The loss is the mean cross-entropy over the model's last dimension: of samples, or of all the
+    The loss is a mean over a minibatch: unless stated the cross-entropy of samples, or of all the
     tokens in a batch of blocks. Workers weigh equally in whatever a method averages, also
     where a partition gives them different numbers of samples (as in the methods' papers).
 
@@ -77,11 +79,12 @@ class ClassificationWorkload:
         threads: int | None = None,
         precision: str = "float32",
         route: str | None = None,
+        loss: Loss | None = None,
     ):
         """
         Args:
-            model: maps (batch, *sample shape) to (batch, classes), or tokens (batch, block) to
-                (batch, block, classes); copied, not changed.
+            model: maps (batch, *sample shape) to what the loss takes: (batch, classes) for class numbers, or
+                tokens (batch, block) to (batch, block, classes); copied, not changed.
             data: the training and test samples.
             owned: K arrays of indices into the training samples, from ``partition``.
             batch: samples per worker and gradient.
@@ -89,6 +92,7 @@ class ClassificationWorkload:
             augment: random crop after padding by 4 and horizontal flip, for images.
             threads: of the pool on the CPU; all usable cores if None. Results do not depend on it.
             precision: of the products inside a gradient, see :data:`simgmc.workloads.gradients.precision.PRECISIONS`.
+            loss: the cross-entropy, if None.
             route: another route than the rule's ("plain", "pool", "loop", "cuda streams"), to compare them.
 
         Raises:
@@ -107,7 +111,8 @@ class ClassificationWorkload:
                 (data.test_images, data.test_labels),
             )
         )
-        self._classes = data.classes
+        self._loss = (loss or CrossEntropy()).on(self.device, dtype)
+        self._outputs = self._loss.outputs(data)
         self._template = Template(model, self.device, dtype)
         self._refuse_synchronised()
         self.layout: Layout = self._template.layout
@@ -190,24 +195,29 @@ class ClassificationWorkload:
         :mod:`simgmc.workloads.gradients.statistics`); nothing of the training state changes.
         """
         parts = torch.arange(len(self._test), device=self.device).split(self._evaluation_batch())
-        sums = torch.zeros(len(parts), 2, dtype=torch.float64, device=self.device)
+        sums = torch.zeros(len(parts), 4, dtype=torch.float64, device=self.device)
 
         def task(module: nn.Module, number: int) -> None:
             with torch.no_grad():
                 x, y = self._test.take(parts[number])
-                logits = self._fitting(module, x, y)
-                sums[number, 0] = cross_entropy(logits, y, reduction="sum")
-                sums[number, 1] = (logits.argmax(-1) == y).sum()
+                output = self._fitting(module, x, y)
+                sums[number, 0], sums[number, 1] = self._loss.total(output, y)
+                right = self._loss.right(output, y)
+                if right is not None:
+                    sums[number, 2], sums[number, 3] = right
 
         with kernels("float32", self.device):
             self._guarded(
                 "its evaluation failed",
                 lambda: self._evaluator.evaluate(point.detach(), task, len(parts), worker),
             )
-        loss, right = (sums.sum(0) / self._test.labels.numel()).tolist()
-        if self._test.labels.ndim == 1:
-            return Evaluation(loss, right)
-        return Evaluation(loss, right, {"bits_per_token": loss / math.log(2), "perplexity": math.exp(min(loss, 700))})
+        total, weight, right, answers = sums.sum(0).tolist()
+        loss, accuracy = total / weight if weight else math.nan, right / answers if answers else None
+        if not (self._test.tokens and self._test.labels.ndim > 1 and self._loss.log_likelihood):
+            return Evaluation(loss, accuracy)
+        return Evaluation(
+            loss, accuracy, {"bits_per_token": loss / math.log(2), "perplexity": math.exp(min(loss, 700))}
+        )
 
     @functools.cached_property
     def pass_bytes(self) -> PassBytes:
@@ -264,9 +274,11 @@ class ClassificationWorkload:
         parts = parts.split(max(2, -(-len(parts) // 2)))
 
         def test(module: nn.Module, number: int) -> Tensor:
-            return self._fitting(module, *self._test.take(parts[number]))
+            return _one_tensor(self._fitting(module, *self._test.take(parts[number])))
 
-        found = reference(self._template, _StepBatch(self, 0), test, len(parts), self._fitting, self.precision)
+        found = reference(
+            self._template, _StepBatch(self, 0), test, len(parts), self._fitting, self.precision, self._loss
+        )
         self.flops = found.flops
         names = self._routes(found)
         chosen = [wanted] if wanted else names[:1]
@@ -288,7 +300,9 @@ class ClassificationWorkload:
             self._train.channels_last = self._test.channels_last = False
             self._holder = PrivateCopies(self._template, self.workers, found.units, found.frozen)
             threads = self.threads if found.flops >= POOL_FLOPS else 1
-            self._engine = PlainEngine(self._holder, threads, bool(found.findings.alone), self.precision, self.seed)
+            self._engine = PlainEngine(
+                self._holder, threads, bool(found.findings.alone), self.precision, self.seed, self._loss
+            )
             self._evaluator = self._engine
             self.at_once = min(self._engine.threads, self.workers)
         self._holder.absent = dict.fromkeys(range(self.workers), found.absent)
@@ -310,7 +324,11 @@ class ClassificationWorkload:
         return (["split"] if self._linear_layers() else []) + routes + ["plain"]
 
     def _linear_layers(self) -> list[nn.Module] | None:
-        return linear_stack(self._template.module, self._test.shape) if self.precision == "float32" else None
+        if self.precision != "float32" or not (isinstance(self._loss, CrossEntropy) and self._loss.plain):
+            return None
+        if self._test.labels.ndim > 1:
+            return None
+        return linear_stack(self._template.module, self._test.shape)
 
     def _candidates(self, first: str, found: Reference) -> Iterator[Callable[[], _FastRoute]]:
         """Ways to compute gradients by that route, in the order in which they are tried."""
@@ -331,15 +349,14 @@ class ClassificationWorkload:
         return guarded(self._model, failed, task)
 
     def _fitting(self, module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        """The model's output for one batch. Raises SimgmcError where it fails or does not fit the labels."""
+        """The model's output for one batch. Raises SimgmcError where it fails or does not fit the targets."""
         takes = f"a batch of shape {tuple(x.shape)} ({str(x.dtype).removeprefix('torch.')})"
-        logits = self._guarded(f"does not take {takes}{'' if module.training else ' in evaluation'}", lambda: module(x))
-        if not isinstance(logits, Tensor) or logits.shape[:-1] != y.shape or logits.shape[-1] < self._classes:
-            gave = f"a tensor of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-            raise SimgmcError(
-                f"{self._model} made of {takes} {gave}; needed are logits of shape {(*y.shape, self._classes)}"
-            )
-        return logits
+        output = self._guarded(f"does not take {takes}{'' if module.training else ' in evaluation'}", lambda: module(x))
+        needed = self._loss.needed(output, y, self._outputs)
+        if needed:
+            gave = f"a tensor of shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+            raise SimgmcError(f"{self._model} made of {takes} {gave}; needed are {needed}")
+        return output
 
     def _remarks(self) -> list[str]:
         """Parameters that training leaves as they are."""
@@ -360,6 +377,14 @@ class ClassificationWorkload:
         ]
 
 
+def _one_tensor(output: Any) -> Tensor:
+    """An output, all of its tensors in one where there are several: to compare it with another."""
+    if isinstance(output, Tensor):
+        return output
+    tensors = [one for one in tree_leaves(output) if isinstance(one, Tensor)]
+    return torch.cat([one.flatten().to(torch.float64) for one in tensors]) if tensors else torch.empty(0)
+
+
 class _FastRoute:
     """An engine with what it works on, and how it takes part in the proof."""
 
@@ -373,17 +398,22 @@ class _FastRoute:
             self.engine = SplitEngine(workload._linear_layers(), workload.layout, threads)
             self.at_once = min(threads * GROUP, workers)
         elif name in ("pool", "loop"):
-            self.engine = ReplicaEngine(self.replicas, name, threads, workload.precision)
+            self.engine = ReplicaEngine(self.replicas, name, threads, workload.precision, workload._loss)
             self.at_once = min(self.engine.threads, workers)
         else:
             self.at_once = streams(workers, held, device)
             self.engine = GraphEngine(
-                self.replicas, _StepBatch(workload, 0), self.at_once, workload.precision, capture=name == "cuda graph"
+                self.replicas,
+                _StepBatch(workload, 0),
+                self.at_once,
+                workload.precision,
+                workload._loss,
+                capture=name == "cuda graph",
             )
         self.evaluator = self.engine
         if not isinstance(self.engine, ReplicaEngine):
             evaluation = "pool" if device.type == "cpu" else "loop"
-            self.evaluator = ReplicaEngine(self.replicas, evaluation, threads, precision="float32")
+            self.evaluator = ReplicaEngine(self.replicas, evaluation, threads, "float32", workload._loss)
 
     def several(self, workers: Sequence[int], at: Tensor, out: Tensor, losses: Tensor) -> None:
         """See :class:`simgmc.workloads.gradients.proof.Route`."""

@@ -31,8 +31,8 @@ import torch
 from simgmc.compression.threads import usable_cores
 from simgmc.workloads.classification import ClassificationWorkload
 from simgmc.workloads.data.dataset import Dataset
-from simgmc.workloads.gradients.engine import cross_entropy
 from simgmc.workloads.gradients.precision import PRECISIONS, autocast
+from simgmc.workloads.losses.functions import CrossEntropy
 from simgmc.workloads.models.catalogue import build_model
 from simgmc.workloads.partitions.catalogue import partition
 
@@ -73,13 +73,13 @@ class PlainPasses:
         for parameter in self.parameters:
             parameter.grad = None
         with self.coarse():
-            loss = cross_entropy(self.model(self.x), self.y)
+            loss = CrossEntropy()(self.model(self.x), self.y)
         loss.backward()
 
     def loop(self):
         for rows, x, y in zip(self.rows, self.x.split(BATCH), self.y.split(BATCH), strict=True):
             with self.coarse():
-                loss = cross_entropy(self.model(x), y)
+                loss = CrossEntropy()(self.model(x), y)
             torch._foreach_copy_(rows, torch.autograd.grad(loss, self.parameters))
 
     def vmap(self):
@@ -89,7 +89,7 @@ class PlainPasses:
         parameters = {name: p.detach() for name, p in model.named_parameters()}
 
         def loss(parameters, x, y):
-            return cross_entropy(torch.func.functional_call(model, parameters, (x,)), y)
+            return CrossEntropy()(torch.func.functional_call(model, parameters, (x,)), y)
 
         gradient = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0), randomness="error")
         x, y = self.x.unflatten(0, (WORKERS, BATCH)), self.y.view(WORKERS, BATCH)

@@ -68,7 +68,7 @@ def measure(content: dict) -> None:
     from simgmc.scenario import ScenarioFile
     from simgmc.workloads.classification import ClassificationWorkload
     from simgmc.workloads.data.dataset import Dataset
-    from simgmc.workloads.gradients.engine import cross_entropy
+    from simgmc.workloads.losses.functions import CrossEntropy
     from simgmc.workloads.models.catalogue import build_model
 
     workload = content["workload"]
@@ -105,7 +105,7 @@ def measure(content: dict) -> None:
     for _ in range(len(starts)):
         start = time.perf_counter()
         for part, right in zip(x.split(1024), y.split(1024), strict=True):  # what a plain pass would split as well
-            cross_entropy(model(part), right).backward()
+            CrossEntropy()(model(part), right).backward()
         passes.append(time.perf_counter() - start)
     print(json.dumps({"seconds": seconds, "plain": statistics.median(passes[1:]), "peak": peak,
                       "predicted": predicted[0].total,

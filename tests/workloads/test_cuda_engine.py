@@ -64,7 +64,7 @@ def workload(model, data):
 
 
 def engine_of(work, at_once=3, **options):
-    return GraphEngine(work._holder, _StepBatch(work, 0), at_once, "float32", **options)
+    return GraphEngine(work._holder, _StepBatch(work, 0), at_once, "float32", work._loss, **options)
 
 
 def computed(engine, work, at, step):

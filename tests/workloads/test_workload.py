@@ -483,10 +483,10 @@ def refuses(out):
         (Failing(refuses, after=1), "model Failing: its gradients failed: KeyError: 'not today'"),
         (
             Failing(lambda out: out[:1], after=1),
-            "model Failing: the cross-entropy of its output failed: ValueError: Expected input batch_size",
+            "model Failing: the loss of its output failed: ValueError: Expected input batch_size",
         ),
         (Failing(NoWayBack.apply), "model Failing: its backward pass failed: KeyError: 'no way back'"),
-        (Failing(lambda out: out.to(torch.complex64)), "model Failing: the cross-entropy of its output failed"),
+        (Failing(lambda out: out.to(torch.complex64)), "model Failing: the loss of its output failed"),
         (
             Failing(refuses, in_evaluation=True),
             r"does not take a batch of shape \(2, 1, 8, 8\) \(float64\) in evaluation: KeyError",

@@ -80,7 +80,7 @@ class Samples:
         )
         if len(images) != len(labels):
             raise SimgmcError(f"{len(images)} images but {len(labels)} labels")
-        self.labels = labels.to(device, torch.int64)
+        self.labels = labels.to(device, dtype if labels.is_floating_point() else torch.int64)
         self.shape = tuple(images.shape[1:])
         mean, scale = (torch.as_tensor(np.asarray(v), dtype=dtype) for v in (mean, 1 / np.asarray(std)))
         if len(self.shape) == 3 and not tokens:
@@ -108,7 +108,7 @@ class Samples:
             crop: None, or (..., batch, 3) from :func:`crop_draws`, on the device.
 
         Returns:
-            inputs (..., batch, *sample shape) and labels (..., batch), or (..., batch, block) of tokens.
+            inputs (..., batch, *sample shape) and targets (..., batch, *target shape).
         """
         if self.tokens:
             return self.values[index].long().view(*index.shape, *self.shape), self.labels[index]

@@ -17,8 +17,6 @@ from simgmc.core.imports import guarded
 from simgmc.workloads.data.dataset import Dataset
 from simgmc.workloads.seeding import drawing_from
 
-MAX_CLASSES = 1_000_000
-"""Labels and tokens are below it."""
 MAX_SCALE = 1e30
 """Bound of ``mean`` and ``std``."""
 
@@ -35,9 +33,9 @@ def read_own(
 ) -> Dataset:
     """Two torch data sets as training and test set.
 
-    A sample is a pair: values of one shape (tensor, array or image), and a class as a whole number
-    from 0. The model sees floats, and bytes of two dimensions or more (images), as floats; other whole numbers
-    of any type (tokens) as they are; a block of tokens may have a label for each of them.
+    A sample is a pair: values of one shape (tensor, array or image), and its target, one number or an array of one
+    shape: a class as a whole number from 0, or what the loss takes. The model sees floats, and bytes of two
+    dimensions or more (images), as floats; other whole numbers of any type (tokens) as they are.
 
     Args:
         mean, std: what a model sees is ``(value - mean) / std``: numbers, or one for each channel; the
@@ -68,14 +66,20 @@ def read_own(
             [values if values.dtype == np.uint8 else values.astype(np.float32) for values in parts[::2]],
             False,
         )
-    least = max(int(array.max()) for array in (parts if tokens and parts[1].ndim == 2 else parts[1::2])) + 1
-    if classes is not None and least > classes:
-        raise SimgmcError(f"{name}: a label or token is {least - 1}, not in 0 .. {classes - 1}")
+    if (parts[1].dtype == np.int64) != (parts[3].dtype == np.int64):
+        raise SimgmcError(
+            f"{name}: targets of train samples are {parts[1].dtype}, those of test samples {parts[3].dtype}"
+        )
+    if classes is None and parts[1].dtype == np.int64:
+        counted = parts if tokens and parts[1].ndim == 2 else parts[1::2]
+        found = max(0, max(int(array.max()) for array in counted) + 1)
+    else:
+        found = classes or 0
     shift = _per_channel("mean", mean, 0.0, parts[0].shape)
     scale = _per_channel("std", std, 1.0, parts[0].shape)
     if not (scale > 1 / MAX_SCALE).all():
         raise SimgmcError(f"{name}: std = {std}: must be above 0, and above {1 / MAX_SCALE:g}")
-    return Dataset(name, *parts, classes or least, shift, scale, tokens)
+    return Dataset(name, *parts, found, shift, scale, tokens, classes is not None)
 
 
 def _whole(values: np.ndarray) -> bool:
@@ -102,17 +106,12 @@ def _read_split(split: str, data: Any, progress: Callable[[str, int, int], None]
                 raise SimgmcError(f"{place}: is {type(pair).__name__}, not a pair (values, label)")
             x, y = _values(place, pair[0]), _labels(place, pair[1])
             if values is None:
-                if y.ndim and (y.shape != x.shape or x.dtype.kind not in "iu"):
-                    raise SimgmcError(
-                        f"{place}: its label has shape {y.shape}; needed is one whole number, or for a block of whole "
-                        "numbers as many"
-                    )
                 dtype = np.uint8 if x.dtype == np.uint8 else np.int64 if x.dtype.kind in "iu" else np.float32
                 shape = (total, *x.shape)
                 values, labels = guarded(
                     f"{what}: {total:,} samples of shape {x.shape}",
                     "making room failed",
-                    functools.partial(_room, shape, dtype, (total, *y.shape)),
+                    functools.partial(_room, shape, dtype, (total, *y.shape), y.dtype),
                 )
             if x.shape != values.shape[1:]:
                 raise SimgmcError(f"{place}: has shape {x.shape}, sample 0 has {values.shape[1:]}")
@@ -122,8 +121,8 @@ def _read_split(split: str, data: Any, progress: Callable[[str, int, int], None]
                 raise SimgmcError(f"{place}: holds {x.dtype}, sample 0 whole numbers")
             if values.dtype == np.uint8 and x.dtype != np.uint8:
                 raise SimgmcError(f"{place}: holds {x.dtype}, sample 0 bytes")
-            if y.min() < 0:
-                raise SimgmcError(f"{place}: label {y.min()} is below 0")
+            if y.dtype != labels.dtype:
+                raise SimgmcError(f"{place}: its label is {y.dtype}, that of sample 0 {labels.dtype}")
             values[index], labels[index] = x, y
             progress(split, index + 1, total)
     if values.dtype == np.float32:
@@ -133,8 +132,10 @@ def _read_split(split: str, data: Any, progress: Callable[[str, int, int], None]
     return values, labels
 
 
-def _room(values: tuple[int, ...], dtype: type, labels: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    return np.empty(values, dtype), np.empty(labels, np.int64)
+def _room(
+    values: tuple[int, ...], dtype: type, labels: tuple[int, ...], label_type: np.dtype
+) -> tuple[np.ndarray, np.ndarray]:
+    return np.empty(values, dtype), np.empty(labels, label_type)
 
 
 def _values(place: str, x: Any) -> np.ndarray:
@@ -157,12 +158,10 @@ def _array(x: Any) -> np.ndarray:
 
 def _labels(place: str, y: Any) -> np.ndarray:
     array = guarded(place, "its label cannot be made an array", lambda: _array(y))
-    if array.dtype.kind not in "iu" or array.ndim > 1 or not array.size:
+    if array.dtype.kind not in "iufb" or not array.size or (array.dtype == np.uint64 and array.max() >= 2**63):
         shown = f"{str(y)[:40]} ({array.dtype if isinstance(y, (Tensor, np.ndarray)) else type(y).__name__})"
-        raise SimgmcError(f"{place}: label {shown} is not a whole number of at most 64 bits")
-    if array.max() >= MAX_CLASSES:
-        raise SimgmcError(f"{place}: label {array.max()} is not below {MAX_CLASSES:,}")
-    return array.astype(np.int64)
+        raise SimgmcError(f"{place}: label {shown} is no number of at most 64 bits, and no array of numbers")
+    return array.astype(np.float32 if array.dtype.kind == "f" else np.int64)
 
 
 def _per_channel(

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from simgmc.workloads.gradients.engine import Batch, one_pass
 from simgmc.workloads.gradients.replicas import Replicas
+from simgmc.workloads.losses.functions import Loss
 
 STREAMS = 16
 """At most so many workers side by side."""
@@ -38,10 +39,18 @@ class GraphEngine:
     ``fallback`` then holds the reason, else None.
     """
 
-    def __init__(self, replicas: Replicas, example: Batch, at_once: int, precision: str, capture: bool = True):
+    def __init__(
+        self,
+        replicas: Replicas,
+        example: Batch,
+        at_once: int,
+        precision: str,
+        loss: Loss,
+        capture: bool = True,
+    ):
         """``at_once``: workers whose activations are held side by side, each on a stream of its own."""
         self.replicas = replicas
-        self.precision = precision
+        self.precision, self.loss = precision, loss
         self.route = "cuda graph" if capture else "cuda streams"
         self.fallback: str | None = None
         x, y = example.all()
@@ -72,7 +81,7 @@ class GraphEngine:
         parameters = self.replicas.parameter_set()
         parameters.load(at)
         module = self.replicas.bind(worker, parameters)
-        absent = one_pass(module, parameters, *batch.worker(worker), out, loss, self.precision)
+        absent = one_pass(module, parameters, *batch.worker(worker), out, loss, self.precision, self.loss)
         self.replicas.absent[worker] = absent
 
     def several(
@@ -172,6 +181,7 @@ class _Round:
                         engine.out[worker],
                         engine.losses[worker],
                         engine.precision,
+                        engine.loss,
                     )
 
 

@@ -13,13 +13,13 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from simgmc.compression import threads
 from simgmc.compression.threads import one_intraop_thread
 from simgmc.workloads.gradients.precision import autocast, kernels
 from simgmc.workloads.gradients.replicas import ParameterSet, Replicas
+from simgmc.workloads.losses.functions import Loss
 
 POOL_FLOPS = 20e6
 """Below this, handing a worker to another thread costs more than it gives (about a
@@ -30,20 +30,13 @@ class Batch(Protocol):
     """One step's minibatches."""
 
     def worker(self, worker: int) -> tuple[Tensor, Tensor]:
-        """Inputs (b, ...) and labels (b,) of one worker."""
+        """Inputs (b, ...) and targets (b, ...) of one worker."""
 
     def all(self) -> tuple[Tensor, Tensor]:
-        """Inputs (K, b, ...) and labels (K, b)."""
+        """Inputs (K, b, ...) and targets (K, b, ...)."""
 
     def seed(self, worker: int) -> int:
         """For what a model draws while it computes (dropout), below 2^63."""
-
-
-def cross_entropy(logits: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
-    """The cross-entropy of (..., classes) with labels (...), over all that the labels number."""
-    if logits.dtype == torch.bfloat16:  # autocast does this on CUDA alone
-        logits = logits.float()
-    return F.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction=reduction)
 
 
 class Pool(threads.Pool):
@@ -62,11 +55,11 @@ class ReplicaEngine:
     Routes: ``pool`` (one worker per task), ``loop`` (in the calling thread, the same bits).
     """
 
-    def __init__(self, replicas: Replicas, route: str, threads: int, precision: str):
+    def __init__(self, replicas: Replicas, route: str, threads: int, precision: str, loss: Loss):
         self.replicas = replicas
         self.route = route
         self.threads = threads if route == "pool" else 1
-        self._precision = precision
+        self._precision, self._loss = precision, loss
         self._shared = replicas.parameter_set()
         self._evaluated: ParameterSet | None = None
         self._free: queue.SimpleQueue = queue.SimpleQueue()
@@ -159,16 +152,23 @@ class ReplicaEngine:
         loss: Tensor,
     ) -> None:
         module = self.replicas.bind(worker, parameters)
-        self.replicas.absent[worker] = one_pass(module, parameters, x, y, out, loss, self._precision)
+        self.replicas.absent[worker] = one_pass(module, parameters, x, y, out, loss, self._precision, self._loss)
 
 
 def one_pass(
-    module: nn.Module, parameters: ParameterSet, x: Tensor, y: Tensor, out: Tensor, loss: Tensor, precision: str
+    module: nn.Module,
+    parameters: ParameterSet,
+    x: Tensor,
+    y: Tensor,
+    out: Tensor,
+    loss: Tensor,
+    precision: str,
+    criterion: Loss,
 ) -> tuple[int, ...]:
     """One minibatch forward and backward: fills ``out`` (d,) and ``loss`` (); the parameters without a gradient."""
     with kernels(precision, x.device), torch.enable_grad():
         with autocast(precision, x.device):
-            value = cross_entropy(module(x), y)
+            value = criterion(module(x), y)
         grads = torch.autograd.grad(value, parameters.tensors, allow_unused=True)
     absent = tuple(number for number, one in enumerate(grads) if one is None)
     if absent:

@@ -18,10 +18,11 @@ from torch._utils import _unflatten_dense_tensors
 from simgmc.compression.threads import one_intraop_thread
 from simgmc.core.imports import guarded
 from simgmc.core.randomness import generator
-from simgmc.workloads.gradients.engine import Batch, Pool, cross_entropy
+from simgmc.workloads.gradients.engine import Batch, Pool
 from simgmc.workloads.gradients.precision import autocast, kernels
 from simgmc.workloads.gradients.private_copy import Copier, Template, trained
 from simgmc.workloads.gradients.statistics import averaged
+from simgmc.workloads.losses.functions import Loss
 from simgmc.workloads.seeding import drawing_from
 
 
@@ -45,18 +46,20 @@ class PrivateCopy:
         """They grow whenever a parameter is changed in place."""
         return [parameter._version for parameter in self.parameters]
 
-    def pass_(self, x: Tensor, y: Tensor, precision: str, forward: Callable[..., Tensor] | None = None) -> Tensor:
+    def pass_(
+        self, x: Tensor, y: Tensor, precision: str, criterion: Loss, forward: Callable[..., Tensor] | None = None
+    ) -> Tensor:
         """One minibatch forward and backward; gradients lie in the parameters. Returns the loss ().
 
-        ``forward(module, x, y)`` gives the logits (the module's call, unless stated).
+        ``forward(module, x, y)`` gives the output (the module's call, unless stated).
         """
         for parameter in self.parameters:
             parameter.grad = None
         what = f"model {type(self.module).__name__}"
         with kernels(precision, x.device), torch.enable_grad():
             with autocast(precision, x.device):
-                logits = self.module(x) if forward is None else forward(self.module, x, y)
-                loss = guarded(what, "the cross-entropy of its output failed", lambda: cross_entropy(logits, y))
+                output = self.module(x) if forward is None else forward(self.module, x, y)
+                loss = guarded(what, "the loss of its output failed", lambda: criterion(output, y))
             guarded(what, "its backward pass failed", loss.backward)
         return loss
 
@@ -169,9 +172,9 @@ class PlainEngine:
     route = "plain"
     channels_last = False
 
-    def __init__(self, copies: PrivateCopies, threads: int, alone: bool, precision: str, seed: int):
+    def __init__(self, copies: PrivateCopies, threads: int, alone: bool, precision: str, seed: int, loss: Loss):
         """``seed``: of what a model draws in evaluation."""
-        self.copies, self._alone, self._precision, self._seed = copies, alone, precision, seed
+        self.copies, self._alone, self._precision, self._seed, self._loss = copies, alone, precision, seed, loss
         self.threads = 1 if alone else threads
         self._pool = Pool(self.threads)
 
@@ -227,7 +230,7 @@ class PlainEngine:
         copy.load(at)
         before = copy.versions()
         with drawing_from(batch.seed(worker), out.device) if self._alone else contextlib.nullcontext():
-            loss.copy_(copy.pass_(x.contiguous(), y, self._precision).detach())
+            loss.copy_(copy.pass_(x.contiguous(), y, self._precision, self._loss).detach())
         self.copies.absent[worker] = copy.take_gradients(out)
         if copy.versions() != before:  # rows that an embedding scales are scaled for good
             with torch.no_grad():

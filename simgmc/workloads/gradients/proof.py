@@ -25,6 +25,7 @@ from simgmc.workloads.gradients.engine import Batch
 from simgmc.workloads.gradients.live_memory import LiveTensors
 from simgmc.workloads.gradients.plain import PrivateCopy
 from simgmc.workloads.gradients.private_copy import Template
+from simgmc.workloads.losses.functions import Loss
 from simgmc.workloads.seeding import drawing_from, drawn_so_far
 
 ROUNDING = 1e-4
@@ -137,6 +138,7 @@ def reference(
     count: int,
     forward: Callable[[nn.Module, Tensor, Tensor], Tensor],
     precision: str,
+    criterion: Loss,
 ) -> Reference:
     """Plain passes on private copies, and what they tell of the module.
 
@@ -152,13 +154,13 @@ def reference(
     copy = PrivateCopy(template.copy())
     try:
         counted: Any = Operations(device.type)
-        loss, state = _counted_pass(copy, point, batch, forward, precision, counted)
+        loss, state = _counted_pass(copy, point, batch, forward, precision, criterion, counted)
     except Exception as error:
         if out_of_memory(error):
             raise SimgmcError(f"{what}: its gradients failed: there is not enough memory for it") from error
         # Counting looks into every operation, which not every one bears: what fails without it is the model's own.
         copy, counted = PrivateCopy(template.copy()), None
-        loss, state = _counted_pass(copy, point, batch, forward, precision, counted)
+        loss, state = _counted_pass(copy, point, batch, forward, precision, criterion, counted)
     drawn, before, after, versions, held_buffers = state
     if inspection.reentrant(loss):
         findings.alone.append("re-entrant checkpointing")
@@ -200,6 +202,7 @@ def _counted_pass(
     batch: Batch,
     forward: Callable[[nn.Module, Tensor, Tensor], Tensor],
     precision: str,
+    criterion: Loss,
     counter: Operations | None,
 ) -> tuple[Tensor, tuple[Any, ...]]:
     """Worker 0's first pass, and what there was before and after it."""
@@ -210,19 +213,21 @@ def _counted_pass(
     held_buffers = dict(copy.module.named_buffers())
     before = inspection.Snapshot(copy.module)
 
-    def logits_of(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        logits = forward(module, x, y)
-        if not logits.requires_grad:
+    def output_of(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        output = forward(module, x, y)
+        if isinstance(output, Tensor) and not output.requires_grad:
             raise SimgmcError(f"{what}: its output does not depend on its parameters by differentiable operations")
-        return logits
+        return output
 
     with drawing_from(batch.seed(0), device):
         drawn = drawn_so_far(device)
         if counter is None:
-            loss = guarded(what, "its gradients failed", lambda: copy.pass_(x.contiguous(), y, precision, logits_of))
+            loss = guarded(
+                what, "its gradients failed", lambda: copy.pass_(x.contiguous(), y, precision, criterion, output_of)
+            )
         else:
             with counter:
-                loss = copy.pass_(x.contiguous(), y, precision, logits_of)
+                loss = copy.pass_(x.contiguous(), y, precision, criterion, output_of)
         drawn = drawn, drawn_so_far(device)
     return loss, (drawn, before, inspection.Snapshot(copy.module), versions, held_buffers)
 

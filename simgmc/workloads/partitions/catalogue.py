@@ -291,9 +291,9 @@ def partition(name: str, labels: np.ndarray, workers: int, seed: int, **options:
     options = entry.resolve(options)
     if not 1 <= workers <= len(labels):
         raise SimgmcError(f"workers = {workers} must be between 1 and {len(labels)}, the number of training samples")
-    if entry.by_label and np.ndim(labels) != 1:
+    if entry.by_label and (np.ndim(labels) != 1 or np.asarray(labels).dtype.kind not in "iu" or np.min(labels) < 0):
         raise SimgmcError(
-            f"partition {name!r} goes by labels, and these samples have more than one each; give iid or contiguous"
+            f"partition {name!r} goes by labels, and these samples have no class number each; give iid or contiguous"
         )
     owned = entry.assign(np.asarray(labels), workers, generator(seed, "partition"), **options)
     return tuple(np.sort(piece).astype(np.int64) for piece in owned)

@@ -1,0 +1,1 @@
+"""What training minimises: losses by name, or the user's own."""

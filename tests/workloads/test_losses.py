@@ -1,0 +1,308 @@
+"""Losses: plain PyTorch's steps beside a run's, torch's own on a whole test set, and what is refused."""
+
+import contextlib
+import csv
+import io
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from click.testing import CliRunner
+from torch import nn
+from torch.utils.data import TensorDataset
+
+import simgmc
+from simgmc.cli import main
+from simgmc.core.errors import SimgmcError
+from simgmc.scenario import ScenarioFile
+from simgmc.workloads.classification import ClassificationWorkload
+from simgmc.workloads.data.own_data import read_own
+from simgmc.workloads.losses.catalogue import LOSSES
+from simgmc.workloads.losses.functions import build_loss
+from simgmc.workloads.partitions.catalogue import partition
+
+WORKERS, BATCH = 2, 16
+
+
+def scenario(loss=None, steps=3, metric=None, **workload):
+    workload |= {} if loss is None else {"loss": loss}
+    return {
+        "seeds": [1],
+        "workload": {
+            "workers": WORKERS,
+            "batch_per_worker": BATCH,
+            "rounds": steps,
+            "evaluate_every": "1 round",
+            **workload,
+        },
+        "optimizer": {"learning_rate": 0.3, "momentum": 0.0},
+        "cluster": {
+            "bandwidth": "1 Mbit/s",
+            "latency": "5 ms",
+            "collective": "ring",
+            "compute": {"gradient": "5 ms", "compression": "1 ms", "aggregation": "1 ms"},
+        },
+        "methods": [{"algorithm": "sgd"}],
+        "report": {} if metric is None else {"metric": metric},
+    }
+
+
+def run(content, out, **options):
+    """(test losses, test accuracies) of a run, as ``metrics.csv`` has them."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        directory = simgmc.run(content, out=out, device="cpu", **options)
+    with (directory / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return [float(row["test_loss"]) for row in rows], [row["test_accuracy"] for row in rows]
+
+
+def plain(model, train, test, loss, steps=3):
+    """The same with torch alone, the whole training set in every step."""
+    (x, y), (xt, yt) = train.tensors, test.tensors
+    optimizer, found = torch.optim.SGD(model.parameters(), 0.3), []
+    for step in range(steps + 1):
+        with torch.no_grad():
+            found.append(loss(model(xt), yt).item())
+        if step < steps:
+            optimizer.zero_grad()
+            loss(model(x), y).backward()
+            optimizer.step()
+    return found
+
+
+def drawn(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def values(count, seed, features=6):
+    return torch.randn(count, features, generator=drawn(seed))
+
+
+def pictures(count, seed):
+    return torch.randn(count, 2, 5, 4, generator=drawn(seed))
+
+
+def linear(outputs, *after):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, outputs), *after)
+
+
+def convolution(outputs):
+    torch.manual_seed(0)
+    return nn.Conv2d(2, outputs, 3, padding=1)
+
+
+def class_numbers(x):
+    return (x[:, :3].sum(1) > 0).long() + (x[:, 3] > 0.5).long()
+
+
+def of_pixels(x, border=None):
+    y = (x[:, 0] > 0).long() + (x[:, 1] > 0).long()
+    if border is not None:
+        y[:, 0] = border
+    return y
+
+
+def squeezed(function):
+    return lambda output, target: function(output.squeeze(-1), target.float())
+
+
+def focal(output, target, gamma=2.0):
+    """A loss of one's own."""
+    wrong = F.cross_entropy(output, target, reduction="none")
+    return ((1 - (-wrong).exp()) ** gamma * wrong).mean()
+
+
+WEIGHTS = [0.5, 1.0, 2.5]
+CASES = {
+    "cross-entropy": ("cross-entropy", values, class_numbers, partial(linear, 3), F.cross_entropy),
+    "smoothed and weighted": (
+        {"name": "cross-entropy", "label_smoothing": 0.1, "class_weights": WEIGHTS},
+        values, class_numbers, partial(linear, 3),
+        nn.CrossEntropyLoss(torch.tensor(WEIGHTS), label_smoothing=0.1),
+    ),
+    "class probabilities": (
+        "cross-entropy", values, lambda x: x[:, :3].softmax(1), partial(linear, 3), F.cross_entropy,
+    ),
+    "a class for each pixel": ("cross-entropy", pictures, of_pixels, partial(convolution, 3), F.cross_entropy),
+    "some pixels ignored": (
+        {"name": "cross-entropy", "ignore_index": 255, "class_weights": WEIGHTS},
+        pictures, partial(of_pixels, border=255), partial(convolution, 3),
+        nn.CrossEntropyLoss(torch.tensor(WEIGHTS), ignore_index=255),
+    ),
+    "yes or no": (
+        "binary-cross-entropy", values, lambda x: (x[:, 0] > 0).long(), partial(linear, 1),
+        squeezed(F.binary_cross_entropy_with_logits),
+    ),
+    "multi-label": (
+        {"name": "binary-cross-entropy", "positive_weights": WEIGHTS},
+        values, lambda x: x[:, :3] > 0, partial(linear, 3),
+        lambda output, target: nn.BCEWithLogitsLoss(pos_weight=torch.tensor(WEIGHTS))(output, target.float()),
+    ),
+    "a mask": (
+        "binary-cross-entropy", pictures, lambda x: (x[:, :1] > 0).float(), partial(convolution, 1),
+        F.binary_cross_entropy_with_logits,
+    ),
+    "one value": ("mse", values, lambda x: x.square().sum(1), partial(linear, 1), squeezed(F.mse_loss)),
+    "values in an array": (
+        "l1", values, lambda x: x.double().reshape(-1, 3, 2).cos(), partial(linear, 6, nn.Unflatten(1, (3, 2))),
+        lambda output, target: F.l1_loss(output, target.float()),
+    ),
+    "huber": (
+        {"name": "huber", "delta": 0.3}, values, lambda x: x.square(), partial(linear, 6),
+        partial(F.huber_loss, delta=0.3),
+    ),
+    "torch's own by import path": (
+        {"name": "import", "function": "torch.nn:SmoothL1Loss", "beta": 0.2}, values, lambda x: x.square(),
+        partial(linear, 6), partial(F.smooth_l1_loss, beta=0.2),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_steps_and_test_losses_are_those_of_plain_torch(case):
+    loss, inputs, targets, model, function = CASES[case]
+    train, test = (TensorDataset(x, targets(x)) for x in (inputs(32, 0), inputs(300, 1)))
+    data = read_own("own", train, test)
+    work = ClassificationWorkload(
+        model(), data, [np.arange(32)], batch=32, seed=1, threads=1, loss=build_loss(*LOSSES.read(loss))
+    )
+    point, found = work.initial_parameters(), []
+    for step in range(4):
+        found.append(work.evaluate(point).loss)
+        point -= 0.3 * work.gradients(point[None], step)[0][0]
+    right = plain(model(), train, test, function)
+    assert found == pytest.approx(right, rel=2e-5) and right[-1] < right[0]
+
+
+def test_a_run_makes_the_steps_of_plain_torch(tmp_path):
+    loss, inputs, targets, model, function = CASES["one value"]
+    train, test = (TensorDataset(x, targets(x)) for x in (inputs(WORKERS * BATCH, 0), inputs(300, 1)))
+    found, accuracies = run(scenario(loss), tmp_path / "run", train=train, test=test, model=model)
+    assert found == pytest.approx(plain(model(), train, test, function), rel=2e-5) and set(accuracies) == {""}
+
+
+def test_a_function_from_python_or_from_the_scenarios_folder_is_the_loss(tmp_path):
+    x, xt = values(WORKERS * BATCH, 0), values(300, 1)
+    train, test = TensorDataset(x, class_numbers(x)), TensorDataset(xt, class_numbers(xt))
+    model, data = partial(linear, 3), {"train": train, "test": test}
+    found, accuracies = run(scenario(), tmp_path / "given", loss=focal, model=model, **data)
+    assert found == pytest.approx(plain(model(), train, test, focal), rel=1e-5) and float(accuracies[-1]) > 0.3
+
+    (tmp_path / "my_loss.py").write_text("def twice(output, target, times=2.0):\n    return times * output.mean()\n")
+    for loss in ("my_loss:twice", {"name": "import", "function": "my_loss:twice", "times": 2}):
+        anchored = ScenarioFile(
+            {"name": "run", **scenario(loss, dataset="digits", model="logistic")}, "x.toml", (), tmp_path
+        )
+        chosen = anchored.points[0].scenario.workload.loss
+        assert chosen.options["folder"] == str(tmp_path) and chosen.title == "my_loss:twice"
+        built = build_loss(chosen.name, chosen.options)
+        assert built(torch.tensor([[1.0, 3.0]]), torch.tensor([0])).item() == 4.0
+    varied = {**scenario(dataset="digits", model="logistic"), "grid": {"workload.loss": ["my_loss:twice", "mse"]}}
+    points = ScenarioFile({"name": "run", **varied}, "x.toml", (), tmp_path).points
+    assert [point.scenario.workload.loss.title for point in points] == ["my_loss:twice", "mse"]
+    assert points[0].scenario.workload.loss.options["folder"] == str(tmp_path)
+
+
+def test_accuracy_is_there_where_answers_are_right_or_wrong():
+    x = values(300, 1)
+    for loss, targets, outputs, right in (
+        ("cross-entropy", class_numbers(x), 3, lambda o, y: o.argmax(1) == y),
+        ("binary-cross-entropy", x[:, :3] > 0, 3, lambda o, y: (o > 0) == y),
+        ("mse", x[:, 0], 1, None),
+    ):
+        model = linear(outputs)
+        found = workload(model, x, targets, loss).evaluate(nn.utils.parameters_to_vector(model.parameters()).detach())
+        share = right and right(model(x), targets).double().mean().item()
+        assert found.accuracy == (pytest.approx(share) if right else None)
+    ignored = class_numbers(x).masked_fill(x[:, 0] > 0, -1)
+    model = linear(3)
+    found = workload(model, x, ignored, "cross-entropy", ignore_index=-1)
+    assert found.evaluate(found.initial_parameters()).accuracy == pytest.approx(
+        (model(x).argmax(1) == ignored)[ignored >= 0].double().mean().item()
+    )
+
+
+def test_only_the_plain_cross_entropy_of_class_numbers_takes_the_route_of_linear_chains():
+    x = values(40, 0)
+    assert workload(linear(3), x, class_numbers(x), "cross-entropy").route == "split"
+    assert workload(linear(3), x, class_numbers(x), "cross-entropy", label_smoothing=0.1).route == "loop"
+    assert workload(linear(3), x, x[:, :3].softmax(1), "cross-entropy").route == "loop"
+    assert workload(linear(3), x, x[:, :3], "mse").route == "loop"
+
+
+def workload(model, x, targets, loss, **options):
+    data = read_own("own", TensorDataset(x, targets), TensorDataset(x, targets))
+    owned = partition("iid", data.train_labels, WORKERS, 0)
+    return ClassificationWorkload(model, data, owned, batch=4, seed=1, threads=1, loss=build_loss(loss, options))
+
+
+X = values(40, 0)
+
+
+@pytest.mark.parametrize(
+    ("targets", "outputs", "loss", "options", "message"),
+    [
+        (X[:, 0], 3, "cross-entropy", {}, r"needs class numbers .*; the train targets are float32 .*loss = \"mse\""),
+        (X[:, :3], 3, "cross-entropy", {}, r"probabilities that sum to 1; the train targets are float32 of shape"),
+        (class_numbers(X) - 1, 3, "cross-entropy", {}, "train sample 0: label -1 is below 0"),
+        (class_numbers(X) * 10**9, 3, "cross-entropy", {}, "train sample .*: label 1000000000 is not below 1,000,000"),
+        (class_numbers(X), 2, "cross-entropy", {}, r"made of .* a tensor of shape \(.*2\); needed are logits of shape"),
+        (class_numbers(X), 3, "cross-entropy", {"class_weights": [1.0]}, "has 1 numbers; the data have 3 classes"),
+        (X[:, :3].softmax(1), 3, "cross-entropy", {"ignore_index": 0}, "ignore_index needs class numbers"),
+        (class_numbers(X), 1, "binary-cross-entropy", {}, "train sample .*: binary-cross-entropy needs targets from 0"),
+        (X[:, :3] > 0, 3, "binary-cross-entropy", {"positive_weights": [1.0, 2.0]}, "2 numbers; the targets have 3"),
+        (X[:, :3] > 0, 2, "binary-cross-entropy", {}, r"shape \(.*2\); needed are values of shape \(.*3\)"),
+        (X[:, 0], 40, "mse", {}, r"shape \(.*40\); needed are values of shape \(4,\)"),
+        (X[:, 0] / 0, 1, "mse", {}, "train sample 0: its target is not finite"),
+        (class_numbers(X), 3, "huber", {"delta": 0}, "delta = 0: must be a number above 0"),
+        (class_numbers(X), 3, "cross-entropy", {"smoothing": 1}, 'no option "smoothing"'),
+        (class_numbers(X), 3, "focal", {}, 'unknown loss "focal"'),
+        (class_numbers(X), 3, "import", {"function": "torch:no_such"}, "workload.loss: torch:no_such: .* has no"),
+        (class_numbers(X), 3, "import", {"function": "math:pi"}, "math:pi is float, not a function"),
+        (
+            X,
+            6,
+            "import",
+            {"function": "torch.nn.functional:mse_loss", "reduction": "none"},
+            r"a tensor of shape \(4, 6",
+        ),
+        (class_numbers(X), 3, "import", {"function": "torch:dist"}, "loss torch:dist: failed: RuntimeError"),
+        (class_numbers(X), 3, "given", {"what": "f"}, "it was given from Python; give it again"),
+        (X, 6, "import", {"function": "torch.nn:PReLU"}, "loss torch.nn:PReLU: has parameters of its own"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(targets, outputs, loss, options, message):
+    with pytest.raises(SimgmcError, match=message) as caught:
+        workload(linear(outputs), X, targets, loss, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_scenarios_name_losses_and_measures_that_go_with_them():
+    def read(**options):
+        return ScenarioFile({"name": "x", **scenario(dataset="digits", model="logistic", **options)}, "x.toml")
+
+    assert read().points[0].scenario.report.metric == "accuracy"
+    assert read(loss="mse").points[0].scenario.report.metric == "loss"
+    with pytest.raises(SimgmcError, match='measured by one of: loss: .*metric = "accuracy"|metric.*measured by'):
+        read(loss="mse", metric="accuracy")
+    for loss, words in (
+        ("mape", 'unknown loss; .*"mse"|unknown loss'),
+        ({"name": "cross-entropy", "label_smoothing": 1.0}, "label_smoothing = 1.0: must be a number .*below 1"),
+        ({"name": "cross-entropy", "class_weights": [1.0, -1.0]}, "class_weights = .*numbers of at least 0"),
+    ):
+        with pytest.raises(SimgmcError, match=words):
+            read(loss=loss)
+    assert "huber" in CliRunner().invoke(main, ["list", "losses"]).output
+
+
+def test_labels_decide_nothing_where_they_are_no_classes(tmp_path):
+    x = values(WORKERS * BATCH, 0)
+    train = TensorDataset(x, x[:, 0])
+    with pytest.raises(SimgmcError, match="'dirichlet' goes by labels, and these samples have no class number each"):
+        run(
+            scenario("mse", partition={"name": "dirichlet", "alpha": 0.1}),
+            tmp_path / "run", train=train, test=train, model=partial(linear, 1),
+        )  # fmt: skip
