@@ -22,7 +22,7 @@ from simgmc.network.conditions.catalogue import CONDITIONS
 from simgmc.network.conditions.condition import Condition
 from simgmc.network.conditions.crashes import Crashes
 from simgmc.network.conditions.overheads import IDEAL, Overheads
-from simgmc.network.topology.catalogue import TOPOLOGIES, groups
+from simgmc.network.topology.catalogue import TOPOLOGIES, access, groups
 from simgmc.network.topology.catalogue import build as build_topology
 from simgmc.network.topology.graph import AccessMissing
 from simgmc.network.topology.routing import Links
@@ -252,6 +252,11 @@ class Cluster(_WithConditions):
                     "collective_options.groups = [[0, 1], [2, 3]]",
                     "collective", value=self.collective,
                 )  # fmt: skip
+        if self.collective_options.shards == "bandwidth":
+            try:
+                access(graph, self.server_names())
+            except SimgmcError as error:
+                raise mistake(str(error), "collective_options", "shards", value="bandwidth") from None
         try:
             check_reachable(Links(graph), names, self.server_names(), self.collective)
         except SimgmcError as error:

@@ -8,13 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simgmc.core.errors import SimgmcError
-from simgmc.costs.steps import Average
+from simgmc.costs.steps import Average, RoundCosts
 from simgmc.network import collectives
+from simgmc.network.cluster.cluster import Cluster, ClusterSettings
 from simgmc.network.collectives.gossip import gossip
+from simgmc.network.collectives.pieces import cut_by
 from simgmc.network.collectives.schedule import Execution, Placement
 from simgmc.network.collectives.trees import double_binary_tree
+from simgmc.network.conditions.compute import ComputeTime
 from simgmc.network.conditions.work import Duration
 from simgmc.network.flows.fluid import FluidNetwork
+from simgmc.network.topology.catalogue import access
 from simgmc.network.topology.graph import Host, worker_names
 from simgmc.network.topology.routing import Links
 from simgmc.network.topology.shapes import star, two_tier
@@ -46,6 +50,48 @@ def lower_bound(workers, n, bandwidth, latency):
     """No all-reduce of n bytes is faster (Patarasuk & Yuan 2009); log2(K) latencies are needed
     only where a host sends to one other at a time, one latency always."""
     return max(2 * (workers - 1) / workers * n / bandwidth, latency)
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(2, 6), st.integers(1, 200), latencies)
+@settings(max_examples=40, deadline=None)
+def test_shards_in_proportion_use_the_bandwidth_of_all_servers(speeds, workers, items, latency):
+    unit = 1e4
+    n = 4 * items * sum(speeds)
+    names = [*worker_names(workers), *(f"server{s}" for s in range(len(speeds)))]
+    rates = [100 * unit] * workers + [unit * speed for speed in speeds]
+    graph = star([Host(name, 2 * rate, rate, latency / 2) for name, rate in zip(names, rates)])
+    # The servers' links into the network are twice as fast as those from it, the smaller of both.
+    assert access(graph, names[workers:]) == tuple(rates[workers:])
+
+    def seconds(shards):
+        found = ClusterSettings(
+            graph, worker_names(workers), names[workers], "sharded-parameter-server", ComputeTime(0.0), FREE, FREE,
+            options=collectives.Options(servers=len(speeds), shards=shards), servers=tuple(names[workers:]),
+        )  # fmt: skip
+        return Cluster(found).run([RoundCosts((message([n] * workers),))], None).total
+
+    pushed, pulled = workers * n / (unit * sum(speeds)), workers * n / (2 * unit * sum(speeds))
+    assert seconds("bandwidth") == pytest.approx(2 * latency + pushed + pulled, rel=EXACT)
+    assert seconds("bandwidth") <= seconds("equal") * (1 + EXACT) and seconds("equal") == seconds(None)
+
+
+@given(st.integers(0, 10**6), st.sampled_from([1, 4, 8]), st.lists(st.floats(1e-3, 1e12), min_size=1, max_size=9))
+def test_a_message_cut_in_proportion_keeps_its_bytes_and_its_items_whole(nbytes, item, shares):
+    chunks = cut_by(nbytes, item, shares)
+    assert chunks.sum() == nbytes and (chunks >= 0).all() and (chunks[1:] % item == 0).all()
+    exact = nbytes * np.array(shares) / sum(shares)
+    assert np.abs(chunks - exact).max() <= 2 * item
+
+
+def test_nothing_is_in_proportion_to_a_link_without_limit():
+    with pytest.raises(SimgmcError, match="links of server1 have no limit"):
+        access(star([Host("server0", 1.0, 1.0, 0.0), Host("server1", float("inf"), float("inf"), 0.0)]), ["server1"])
+
+
+def test_a_stated_time_of_adding_is_shared_out_as_the_shards_are():
+    options = collectives.Options(servers=2, shards="bandwidth", shares=(1.0, 3.0))
+    schedule = collectives.schedule("sharded-parameter-server", message([400] * 3), Duration(0.8), options)
+    assert sorted(schedule.delay[schedule.delay > 0]) == pytest.approx([0.2, 0.6])
 
 
 @given(st.integers(2, 10), st.integers(1, 5), st.integers(1, 10**5), bandwidths, latencies)

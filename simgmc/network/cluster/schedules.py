@@ -15,7 +15,7 @@ from simgmc.network.collectives.gossip import gossip
 from simgmc.network.collectives.schedule import Placement, Schedule, Structure
 from simgmc.network.shortcuts.fast_server import MIN_MESSAGES, ServerLinks
 from simgmc.network.shortcuts.isolation import MAX_STEPS, Ancestry, cannot_meet, needs_everybody
-from simgmc.network.topology.catalogue import groups
+from simgmc.network.topology.catalogue import access, groups
 from simgmc.network.topology.routing import Links
 
 _KEPT = 256
@@ -42,6 +42,8 @@ class Schedules:
         options = settings.options
         if not options.groups:
             options = replace(options, groups=groups(settings.graph, settings.workers))
+        if options.shards == "bandwidth":
+            options = replace(options, shares=access(settings.graph, settings.server_hosts))
         self._options = options
 
     def of_gossip(self, mix: Mix) -> Schedule:

@@ -14,6 +14,13 @@ SLICES = {
     )
 }  # fmt: skip
 SERVERS = {"servers": Option("servers among which the parameters are cut", int, 1, at_most=10_000)}
+SHARDS = {
+    "shards": Option(
+        "how the parameters are cut: alike for every server, or in proportion to the bandwidth of the servers' links "
+        "(the smaller of both directions); equal unless given",
+        str, None, ("equal", "bandwidth"),
+    )
+}  # fmt: skip
 K_OF_N = {
     "k": Option("messages that the server waits for; those of all workers but one unless given", int, None),
     "late": Option(
@@ -29,7 +36,7 @@ GROUPS = {
         shape="a list of lists of workers' numbers, such as [[0, 1], [2, 3]]",
     )
 }
-OPTIONS = SLICES | SERVERS | K_OF_N | GROUPS
+OPTIONS = SLICES | SERVERS | SHARDS | K_OF_N | GROUPS
 """All of them by name; each collective reads its own."""
 
 
@@ -42,6 +49,10 @@ class Options:
     packet."""
     servers: int = 1
     """Servers among which the parameters are cut (sharded parameter server)."""
+    shards: str | None = None
+    """How the parameters are cut: "equal", or in proportion to the servers' "bandwidth"; None: equal."""
+    shares: tuple[float, ...] = ()
+    """What each server's shard is in proportion to, from the network; empty: all equal."""
     groups: tuple[tuple[int, ...], ...] = ()
     """Ranks of each site or rack (two-level); empty: from the topology."""
     k: int | None = None

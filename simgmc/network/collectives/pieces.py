@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -20,6 +21,20 @@ def cut(nbytes: int, item_bytes: int, parts: int) -> np.ndarray:
     whole, more = divmod(items, parts)
     chunks = np.full(parts, whole * item_bytes, dtype=np.int64)
     chunks[:more] += item_bytes
+    chunks[0] += header
+    return chunks
+
+
+def cut_by(nbytes: int, item_bytes: int, shares: Sequence[float]) -> np.ndarray:
+    """(shares,) bytes of a message cut into chunks of whole items in proportion to the shares.
+
+    Where it does not divide, every chunk's end is at the item nearest to its exact end. Bytes that are no whole item
+    travel with the first chunk, as in :func:`cut`.
+    """
+    items, header = divmod(int(nbytes), max(int(item_bytes), 1))
+    exact = np.cumsum(np.asarray(shares) / np.max(shares))
+    ends = np.rint(items * (exact / exact[-1])).astype(np.int64)
+    chunks = np.diff(ends, prepend=0) * item_bytes
     chunks[0] += header
     return chunks
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from simgmc.costs.steps import Average
 from simgmc.network.collectives.collective import Collective
-from simgmc.network.collectives.options import K_OF_N, SERVERS, SLICES, Options
-from simgmc.network.collectives.pieces import alone, cut
+from simgmc.network.collectives.options import K_OF_N, SERVERS, SHARDS, SLICES, Options
+from simgmc.network.collectives.pieces import alone, cut, cut_by
 from simgmc.network.collectives.schedule import Schedule, Structure, StructureBuilder
 from simgmc.network.conditions.work import Cost
 
@@ -49,19 +49,31 @@ def _structure(workers: int, shards: tuple[int, ...], slices: int) -> tuple[Stru
     return build.build(), number
 
 
-def _serve(average: Average, aggregation: Cost, shards: tuple[int, ...], slices: int) -> Schedule:
+def _serve(
+    average: Average, aggregation: Cost, shards: tuple[int, ...], slices: int, shares: tuple[float, ...] = ()
+) -> Schedule:
+    """``shards``: the host of each; ``shares``: what their sizes are in proportion to, all equal unless given."""
     workers = len(average.up)
     structure, number = _structure(workers, shards, slices)
-    item = average.item_bytes
-    up = np.stack([cut(n, item, len(shards)) for n in average.up], axis=1) / slices
-    down = cut(average.down, item, len(shards)) / slices
+
+    def pieces(nbytes: int) -> np.ndarray:
+        item = average.item_bytes
+        return (cut_by(nbytes, item, shares) if shares else cut(nbytes, item, len(shards))) / slices
+
+    def adding(shard: int) -> float:
+        nbytes = float(up[shard].sum())
+        if shares:
+            return aggregation.share(nbytes, shares[shard] / sum(shares) / slices)
+        return aggregation.part(nbytes, len(shards) * slices)
+
+    up, down = np.stack([pieces(n) for n in average.up], axis=1), pieces(average.down)
     nbytes, delay = np.zeros(structure.flows), np.zeros(structure.flows)
     for j in range(slices):
         for s in range(len(shards)):
             remote = number["push"][j, s] >= 0
             nbytes[number["push"][j, s][remote]] = up[s][remote]
             nbytes[number["pull"][j, s][remote]] = down[s]
-            delay[number["added"][j, s]] = aggregation.part(float(up[s].sum()), len(shards) * slices)
+            delay[number["added"][j, s]] = adding(s)
     return Schedule(structure, nbytes, delay)
 
 
@@ -83,13 +95,14 @@ def sharded_parameter_server(average: Average, aggregation: Cost, options: Optio
     """The parameters are cut among several servers; each serves its shard of every message.
 
     A sparse message's entries are taken to spread evenly over the shards.
-    Time with equal hosts and M shards: 2(L + K n/(M B)) where the servers limit.
+    Time with M servers that limit: 2(L + K n/(M B)) where all have bandwidth B, 2(L + K n/sum(B)) where they
+    differ and the shards are in proportion.
     """
     workers = len(average.up)
     if workers == 1:
         return alone()
     shards = tuple(range(workers, workers + options.servers))
-    return _serve(average, aggregation, shards, options.slices or 1)
+    return _serve(average, aggregation, shards, options.slices or 1, options.shares)
 
 
 def colocated_parameter_server(average: Average, aggregation: Cost, options: Options) -> Schedule:
@@ -133,7 +146,7 @@ COLLECTIVES = (
         "sharded-parameter-server",
         "the parameters cut among several servers",
         "Li et al., OSDI 2014",
-        SLICES | SERVERS,
+        SLICES | SERVERS | SHARDS,
         "any",
         sharded_parameter_server,
         servers=-1,

@@ -5,11 +5,13 @@ A network is a directed graph, see :mod:`simgmc.network.topology.graph`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import networkx as nx
 
+from simgmc.core.errors import SimgmcError
 from simgmc.core.registry import Registry
 from simgmc.network.topology import (
     drawn,
@@ -50,7 +52,24 @@ def groups(graph: nx.DiGraph, hosts: Sequence[str]) -> tuple[tuple[int, ...], ..
     return () if None in found else tuple(tuple(members) for members in found.values())
 
 
+def access(graph: nx.DiGraph, hosts: Sequence[str]) -> tuple[float, ...]:
+    """Bytes/s of each host's own links: the smaller of what it can send and what it can receive.
+
+    Raises:
+        SimgmcError: naming the host whose links have no limit, or no bandwidth.
+    """
+    found = []
+    for host in hosts:
+        both = (graph.out_edges(host, data="bandwidth"), graph.in_edges(host, data="bandwidth"))
+        bandwidth = min(sum(bandwidth for _, _, bandwidth in links) for links in both)
+        if not 0 < bandwidth < math.inf:
+            problem = "no bandwidth" if not bandwidth else "no limit"
+            raise SimgmcError(f"the links of {host} have {problem}, so that nothing can be in proportion to it")
+        found.append(float(bandwidth))
+    return tuple(found)
+
+
 __all__ = [
-    "Host", "TOPOLOGIES", "Topology", "add_link", "add_wire", "build", "dumbbell", "fat_tree", "from_file",
+    "Host", "TOPOLOGIES", "Topology", "access", "add_link", "add_wire", "build", "dumbbell", "fat_tree", "from_file",
     "full_mesh", "geo", "groups", "home_broadband", "ring", "star", "torus", "two_tier", "worker_names",
 ]  # fmt: skip
