@@ -47,6 +47,10 @@ class CSER(Algorithm):
     period: int = option("rounds between synchronisations of the errors", 256)
     variant: Literal["paper", "block"] = option("the paper's, or the authors' code's, by blocks of the models", "paper")
 
+    @property
+    def same_coordinates(self) -> bool:
+        return self.variant == "block"
+
     def start(self, worker: Worker) -> None:
         if self.variant == "paper":
             worker.error = worker.zeros()

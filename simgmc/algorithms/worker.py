@@ -219,6 +219,11 @@ class Algorithm:
         summary, _, details = (inspect.getdoc(cls) or "").replace("``", "").partition("\n")
         return Entry(name, summary, cls.source, cls.options(), details=details.strip())
 
+    @property
+    def same_coordinates(self) -> bool:
+        """Whether its compressors must select the same coordinates on all workers."""
+        return False
+
     def start(self, worker: Worker) -> None:
         """Give the worker the state that the first round finds."""
 

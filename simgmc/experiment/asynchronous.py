@@ -101,6 +101,8 @@ class AsynchronousTraining(Training):
         trainer = self.trainer(noise(self.scenario.workload.workers))
         trainer.on_message = note
         self._on_noise(trainer, FIRST)
+        if trainer.diverged:
+            raise DivergenceError(trainer.diverged)
 
     def _on_noise(self, trainer: PerWorkerTrainer, gradients: int) -> tuple[Peers, float]:
         """So many gradients a worker, on average; and how many were finished: fewer where noise diverges."""

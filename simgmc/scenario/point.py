@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
@@ -48,6 +49,12 @@ class Report(Table):
 def reads_shared_weights(method: Method) -> bool:
     """Whether it mixes, with weights that are not its own."""
     return ALGORITHMS[method.algorithm].mixing != "none" and method.gossip is None
+
+
+def _exempts_vectors(options: Mapping[str, Any]) -> bool:
+    """Whether a compressor, or one inside it, leaves tensors of one dimension as they are."""
+    inside = (one for one in options.values() if isinstance(one, Mapping))
+    return bool(options.get("exempt_vectors")) or any(map(_exempts_vectors, inside))
 
 
 def _no_folder_above(name: str) -> str:
@@ -116,6 +123,14 @@ class Scenario(Table):
             )
         if not isinstance(self.workload, ProblemWorkload):
             return
+        for index, method in enumerate(self.methods):
+            for key, chosen in method.compressors().items():
+                if _exempts_vectors(chosen.options):
+                    raise mistake(
+                        f"exempt_vectors: the parameters of {self.workload.problem.name} are one vector, nothing would "
+                        "be compressed",
+                        "methods", index, key, value=plain(chosen),
+                    )  # fmt: skip
         decays = {("optimizer",): self.optimizer.weight_decay} | {
             ("methods", i): m.weight_decay for i, m in enumerate(self.methods)
         }

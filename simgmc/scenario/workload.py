@@ -267,9 +267,17 @@ class Method(Table):
             raise mistake("may hold no control characters, such as line ends or tabs", "name", value=self.name)
         if self.algorithm in ALGORITHMS:
             try:
-                self._algorithm()
+                built = self._algorithm()
             except SimgmcError as error:
                 raise ValueError(str(error)) from None
+            if built.same_coordinates:
+                for key, chosen in self.compressors().items():
+                    if not COMPRESSORS[chosen.name].summable(chosen.options):
+                        raise mistake(
+                            f"{self.algorithm} as stated needs compressors that select the same coordinates on all "
+                            "workers: rbgs, grbs, random-k with a shared seed",
+                            key, value=plain(chosen),
+                        )  # fmt: skip
             algorithm = ALGORITHMS[self.algorithm]
             meets = algorithm.mixing != "none" or (algorithm.asynchronous and not algorithm.centralised)
             if self.gossip is not None and not meets:

@@ -1,11 +1,13 @@
 """The lattice: exact near the reference, wrapped beyond, unbiased when dithered."""
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from simgmc.compression import build
 from simgmc.compression.quantisation.lattice import decode
+from simgmc.core.errors import DivergenceError
 from tests.compression.vectors import gaussian, randomness
 
 SIDE, BITS = 0.01, 6
@@ -67,3 +69,11 @@ def test_the_dithered_lattice_is_unbiased_and_within_half_a_side():
     errors = torch.stack([compress(x, randomness(1, round=t)).dense() for t in range(3000)]) - x
     assert errors.abs().max() <= 0.25 * (1 + 1e-9)
     assert (errors.mean(0).abs() < 5 * (0.5 / 12**0.5) / 3000**0.5).all()
+
+
+def test_a_vector_beyond_the_numbered_points_has_left_the_lattice():
+    compress = build("lattice", side=1e-17, bits=8)
+    reach = 2**52 * 1e-17
+    assert torch.isfinite(compress(torch.tensor([0.99 * reach]), randomness()).dense()).all()
+    with pytest.raises(DivergenceError, match=r"left the lattice: it holds 0\.0455.* = 0\.045"):
+        compress(torch.tensor([1.01 * reach]), randomness())

@@ -14,7 +14,7 @@ from simgmc.experiment import run as running
 from simgmc.experiment.plan import trainings
 from simgmc.experiment.preflight.checks import check_counts, late_milestones, notes, parameters
 from simgmc.scenario import ScenarioFile
-from tests.small_runs import SMALL
+from tests.small_runs import SMALL, fifty_rounds_of, method
 
 BASE = {
     **SMALL,
@@ -207,3 +207,22 @@ def test_check_says_all_of_this(tmp_path):
         found.exit_code == 0
         and "# note: optimizer.schedule.milestones: 150 past the end of training (1 epochs)" in found.output
     )
+
+
+def test_what_leaves_a_lattice_ends_its_method_at_that_round_and_other_methods_go_on(tmp_path):
+    tiny = {"name": "lattice", "side": 1e-25}
+    rows = [*BASE["methods"][:1], {"name": "Q", "algorithm": "qsgd", "compressor": tiny}]
+    rows += [{"name": "S", "algorithm": "swarm-sgd", "compressor": tiny}]
+    shown = run(tmp_path / "run", ("methods", rows), ("workload.rounds", 2), ("workload.evaluate_every", "2 rounds"))
+    assert "Q, seed 3: diverged: round 1: the vector to compress has left the lattice" in shown
+    assert "S, seed 3: diverged: worker" in shown
+    assert "Q: nothing, on vectors of random numbers: round 1: the vector to compress has left the lattice" in shown
+    assert "S: nothing, on vectors of random numbers: worker" in shown
+
+
+def test_parts_of_a_problem_are_one_vector_so_that_exempting_vectors_is_refused_by_its_key():
+    content = fifty_rounds_of("adsaga")
+    content = {**content.content, "methods": [method("gmc")], "report": {"metric": "gap"}}
+    content["methods"][0]["compressor"] = {"name": "top-k", "density": 0.1, "exempt_vectors": True}
+    with pytest.raises(SimgmcError, match=r"methods\[0\].compressor = .*: exempt_vectors: the parameters of quadratic"):
+        ScenarioFile(content, "small.toml")

@@ -78,6 +78,11 @@ def test_the_resolved_scenario_is_a_scenario_that_resolves_to_itself(path):
         ("methods.DMSGD.compressor", "top-k", "unknown key"),
         ("methods.GMC.name", "DGC", "two methods have this name"),
         ("methods.GNC.momentum", 0.5, 'did you mean "GMC"?'),
+        (
+            "methods.GMC",
+            {"algorithm": "cser", "variant": "block", "error_compressor": {"name": "top-k", "density": 0.1}},
+            "methods[3].error_compressor = { name = \"top-k\"",
+        ),
         ("report.target", 1.5, "report.target = 1.5"),
         ("report.baseline", "DMGD", 'did you mean "DMSGD"?'),
         ("seeds", [1, 1], "a seed is listed twice"),

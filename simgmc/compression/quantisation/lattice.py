@@ -21,7 +21,7 @@ from simgmc.compression.message import DenseMessage
 from simgmc.compression.rows import as_rows, on_device, refuse_non_finite
 from simgmc.compression.wire import bits
 from simgmc.compression.wire.values import Values, even_offsets, offsets_among, row_offsets, rows_among
-from simgmc.core.errors import SimgmcError
+from simgmc.core.errors import DivergenceError
 from simgmc.core.randomness import Randomness
 
 
@@ -47,8 +47,11 @@ class Lattice:
             shift = on_device(self.side * (random.shared().random(d) - 0.5), rows.device)
         points = rows.double() if shift is None else rows.double() + shift
         numbers = (points / self.side).round_()
-        if float(numbers.abs().max()) > 2**52:
-            raise SimgmcError(f"side = {self.side} is too small for the vector: lattice numbers exceed 2^52")
+        if (largest := float(numbers.abs().max())) > 2**52:
+            raise DivergenceError(
+                f"the vector to compress has left the lattice: it holds {largest * self.side:.3g}, and lattice points "
+                f"of side {self.side:g} are numbered up to 2^52 * side = {2**52 * self.side:.3g}"
+            )
         colours = numbers.remainder_(2**self.bits).to(torch.int32)
         offsets = even_offsets(len(rows), d)
         values = LatticeValues(colours.view(-1), offsets, self.side, self.bits, rows.view(-1), shift)

@@ -35,8 +35,8 @@ def wire_format(training: Training, layout: Layout) -> str:
     try:
         with keys_named(training.method):
             training.send_first(lambda workers: NoiseWorkload(workers, layout, same=True), note)
-    except DivergenceError:
-        return "; ".join(seen) or "diverges before it sends anything"
+    except DivergenceError as error:
+        return "; ".join(seen) or f"nothing, on vectors of random numbers: {error}"
     return "; ".join(seen) or "sends nothing"
 
 
