@@ -34,6 +34,10 @@ DEFAULT_ROUNDS = 5
 """Rounds shown where none are asked for, or fewer in a shorter run."""
 
 
+class NoSuchRounds(SimgmcError):
+    """A series has fewer rounds than are to be shown, or none."""
+
+
 def timeline(
     run: str | Path,
     *,
@@ -45,6 +49,8 @@ def timeline(
     console: Console | None = None,
 ) -> list[Path]:
     """Watch a series of these methods of a run, or of every method; returns the files that were written.
+
+    A series without the rounds asked for is named and left out. Raises NoSuchRounds where none has them.
 
     ``seed`` and ``at`` (grid keys and values) choose the series, by default the first of each;
     ``rounds`` is ``FIRST:LAST`` (both included) or one number.
@@ -71,10 +77,15 @@ def _timeline(
         [training.method.name for training, _ in chosen],
         [*(value for _, value in at), *([] if seed is None else [f"seed{seed}"])],
     )
-    written = []
+    written: list[Path] = []
+    missing: list[str] = []
     for (training, point), stem in zip(chosen, stems, strict=True):
-        watched = training.watch(directory, point, lambda total: _window(rounds, total, str(directory.path)))
         name = _name(training, point)
+        try:
+            watched = training.watch(directory, point, lambda total: _window(rounds, total))
+        except NoSuchRounds as error:
+            missing.append(f"{name}: {error}")
+            continue
         written += write(watched, training.settings(point), name, directory, folder / stem)
         first, last = watched.window
         loads = watched.loads
@@ -89,6 +100,10 @@ def _timeline(
             f"{time_text(watched.timeline.begin)} to {time_text(watched.timeline.end)}; {found}",
             markup=False, highlight=False, soft_wrap=True,
         )  # fmt: skip
+    if missing and not written:
+        raise NoSuchRounds("\n".join(f"{directory.path}: {one}" for one in missing))
+    for one in missing:
+        console.print(one, markup=False, highlight=False, soft_wrap=True)
     console.print(
         f"wrote {len(written)} files into {folder} (open the traces at https://ui.perfetto.dev)",
         markup=False,
@@ -178,23 +193,21 @@ def _same(one: Any, other: Any) -> bool:
     return quantity is not None and quantity == grid_number(cell(other))
 
 
-def _window(rounds: str | None, total: int, place: str) -> tuple[int, int]:
-    """First and last round, both included."""
+def _window(rounds: str | None, total: int) -> tuple[int, int]:
+    """First and last round, both included, of so many."""
+    found = None if rounds is None else re.fullmatch(r"\s*(\d+)\s*(?::\s*(\d+)\s*)?", rounds)
+    if rounds is not None and found is None:
+        raise SimgmcError(f"rounds = {rounds!r}: must be FIRST:LAST, such as 0:{DEFAULT_ROUNDS - 1}, or one number")
     if total == 0:
-        raise SimgmcError(f"{place}: the run has no rounds to show")
-    if rounds is None:
-        return 0, min(DEFAULT_ROUNDS, total) - 1
-    found = re.fullmatch(r"\s*(\d+)\s*(?::\s*(\d+)\s*)?", rounds)
+        raise NoSuchRounds("has no round to show")
     if found is None:
-        raise SimgmcError(
-            f"rounds = {rounds!r}: must be FIRST:LAST, such as 0:{min(DEFAULT_ROUNDS, total) - 1}, or one number"
-        )
+        return 0, min(DEFAULT_ROUNDS, total) - 1
     first = int(found[1])
     last = first if found[2] is None else int(found[2])
-    if first > last or last >= total:
-        raise SimgmcError(
-            f"rounds = {rounds}: must be FIRST:LAST with 0 <= FIRST <= LAST <= {total - 1}, the run's last round"
-        )
+    if first > last:
+        raise SimgmcError(f"rounds = {rounds}: must be FIRST:LAST with FIRST <= LAST")
+    if last >= total:
+        raise NoSuchRounds(f"rounds = {rounds}: its last round is {total - 1}")
     return first, last
 
 

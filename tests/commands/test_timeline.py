@@ -72,7 +72,7 @@ def test_spans_of_one_track_do_not_overlap_unless_nested(ring_trace):
         ({"methods": ["DMSGD", "GMD"]}, "GMC"),
         ({"seed": 99}, "3"),
         ({"at": [("cluster.collective", "rong")]}, "ring"),
-        ({"rounds": "4:99"}, "<= 5"),
+        ({"rounds": "4:99"}, "its last round is 5"),
         ({"rounds": "3:1"}, "3:1"),
         ({"rounds": "x"}, "x"),
     ],
@@ -88,6 +88,23 @@ def test_several_methods_may_be_asked_for(finished, tmp_path, without_pictures):
     assert sorted(file.name for file in files if file.suffix == ".json") == sorted(
         f"{name}.trace.json" for name in names
     )
+
+
+def test_a_method_without_a_round_is_named_and_the_others_are_drawn(tmp_path, without_pictures):
+    lattice = {"name": "lattice", "side": 1e-30}
+    base = {
+        **SMALL,
+        "methods": [SMALL["methods"][0], {"name": "Q", "algorithm": "qsgd", "compressor": lattice}],
+        "workload": {**SMALL["workload"], "rounds": 4, "evaluate_every": "4 rounds"},
+    }
+    console = Console(file=StringIO(), width=200)
+    run = running.run(ScenarioFile(base, "s.toml"), out=tmp_path / "run", device="cpu", console=console)
+    shown = StringIO()
+    files = timeline(run, console=Console(file=shown, width=200), out=tmp_path)
+    assert {file.name.split(".")[0] for file in files} == {"DMSGD"}
+    assert "Q, parameter-server, seed 3: has no round to show" in shown.getvalue()
+    with pytest.raises(SimgmcError, match="run: Q, .*has no round to show"):
+        watch(run, methods=["Q"], out=tmp_path)
 
 
 def test_a_directory_without_a_run_is_refused(tmp_path):
