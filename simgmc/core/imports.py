@@ -13,10 +13,12 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from simgmc.core.errors import SimgmcError, out_of_memory, suggestion
 from simgmc.core.registry import Option
+
+T = TypeVar("T")
 
 FRAMES = 3
 """Of the user's own code that an error shows, at most."""
@@ -114,7 +116,7 @@ def find(what: str, path: str, folder: str | None) -> Any:
     return found
 
 
-def guarded(what: str, failed: str, task: Callable[[], Any], passes: type[Exception] | tuple[()] = ()) -> Any:
+def guarded(what: str, failed: str, task: Callable[[], T], passes: type[Exception] | tuple[()] = ()) -> T:
     """The result of code that is not ours; its errors in one line, with the place."""
     try:
         return task()

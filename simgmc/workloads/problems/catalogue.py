@@ -16,6 +16,7 @@ from simgmc.workloads.data.dataset import Dataset
 from simgmc.workloads.partitions.catalogue import PARTITIONS, partition
 from simgmc.workloads.problems import quadratic
 from simgmc.workloads.problems.quadratic import Quadratics
+from simgmc.workloads.workload import Workload
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Problem(Entry):
 
     def build(
         self, options: Mapping[str, Any], workers: int, seed: int, device: str, load: Callable[[str], Dataset]
-    ) -> Any:
+    ) -> Workload:
         """The workload; ``load`` reads a data set by name."""
         raise TypeError(f"{self.name} cannot be built")
 
@@ -69,7 +70,7 @@ class QuadraticProblem(Problem):
 
     def build(
         self, options: Mapping[str, Any], workers: int, seed: int, device: str, load: Callable[[str], Dataset]
-    ) -> Any:
+    ) -> Workload:
         from simgmc.workloads.problems.quadratic_workload import QuadraticWorkload  # loads torch
 
         return QuadraticWorkload(self.numbers(**options), seed, device)
@@ -97,7 +98,7 @@ class LogisticProblem(Problem):
 
     def build(
         self, options: Mapping[str, Any], workers: int, seed: int, device: str, load: Callable[[str], Dataset]
-    ) -> Any:
+    ) -> Workload:
         # Scenarios are checked without torch.
         import torch
 
