@@ -25,6 +25,8 @@ class NoiseWorkload:
 
     device, dtype = torch.device("cpu"), torch.float32
     route, precision = "noise", "float32"
+    reasons: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     flops, threads, at_once = 0, 1, 1
     pass_bytes = PassBytes()
 
@@ -69,6 +71,10 @@ class NoiseWorkload:
     def gradient(self, worker: int, at: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """(d,) draws, and a loss of 0."""
         return self._observed(at, self._drawn(torch.empty(self.d), step, worker)), torch.zeros(())
+
+    def absent(self, worker: int) -> tuple[int, ...]:
+        """None: every parameter has a gradient."""
+        return ()
 
     def component_gradient(self, worker: int, at: Tensor, index: int) -> tuple[Tensor, Tensor]:
         """(d,) draws, and a loss of 0."""

@@ -80,6 +80,14 @@ class Workload(Protocol):
         """How gradients are computed, for the header: "split", "pool", "closed form" and so on."""
 
     @property
+    def reasons(self) -> Sequence[str]:
+        """Why no faster route is taken; empty where none would be."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the header says of the model besides."""
+
+    @property
     def precision(self) -> str:
         """The arithmetic inside a gradient, for the header."""
 
@@ -106,6 +114,9 @@ class Workload(Protocol):
 
     def gradients_of(self, ranks: Sequence[int], at: Tensor, steps: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Gradients (n, d) and losses (n,) of some workers, each at its own point of ``at`` (n, d) and step."""
+
+    def absent(self, worker: int) -> Sequence[int]:
+        """Numbers of the tensors of :attr:`layout` that got no gradient in the worker's latest pass."""
 
     def component_gradient(self, worker: int, at: Tensor, index: int) -> tuple[Tensor, Tensor]:
         """Gradient (d,) and loss () of one of a worker's :attr:`components` at ``at`` (d,)."""

@@ -66,6 +66,9 @@ class Quadratic:
     def initial_parameters(self) -> torch.Tensor:
         return torch.full((self.d,), 2.0, dtype=torch.float64)
 
+    def absent(self, worker: int) -> tuple[int, ...]:
+        return ()
+
     def gradients(self, at: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         offset = at - self.centres
         slope = (self.matrices @ offset[..., None])[..., 0]
@@ -102,6 +105,9 @@ class RankOne:
 
     def initial_parameters(self) -> torch.Tensor:
         return torch.full((self.d,), 2.0, dtype=torch.float64)
+
+    def absent(self, worker: int) -> tuple[int, ...]:
+        return ()
 
     def gradients(self, at: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         noise = torch.from_numpy(generator(self.seed, "noise", step).standard_normal((self.workers, 1)))

@@ -36,6 +36,9 @@ class Linear:
     def initial_parameters(self):
         return torch.ones(D, dtype=torch.float64)
 
+    def absent(self, worker):
+        return ()
+
     def gradients(self, at, step):
         gradients = at - self.centres + self.noise[step]
         self.running["seen"] += 1

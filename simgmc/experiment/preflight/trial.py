@@ -77,7 +77,7 @@ def gradient_route(workload: Workload) -> str:
     device = str(workload.device)
     if workload.device.type == "cuda":
         device = f"{device} ({torch.cuda.get_device_name(workload.device)})"
-    reasons = [one if len(one) <= 160 else one[:157] + "..." for one in getattr(workload, "reasons", ())]
+    reasons = [one if len(one) <= 160 else one[:157] + "..." for one in workload.reasons]
     why = f" ({'; '.join(reasons[:3])}{'; and more' if len(reasons) > 3 else ''})" if reasons else ""
     return f"on {device}, route: {workload.route}{why}, {workload.precision}"
 
@@ -90,7 +90,7 @@ def print_trial(console: Console, file: ScenarioFile, trial: Trial, workload_of:
         line(console, "note", note)
     what = scenario.workload.describe(workload.d)
     line(console, "workload", f"{what}; gradients {gradient_route(workload)}")
-    for note in getattr(workload, "notes", ()):
+    for note in workload.notes:
         line(console, "note", note)
     if trial.memory is not None:
         line(console, "memory", str(trial.memory))

@@ -126,6 +126,8 @@ class LogisticWorkload:
     """
 
     route = "closed form"
+    reasons: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     threads = at_once = 1
     pass_bytes = PassBytes()
 
@@ -205,6 +207,10 @@ class LogisticWorkload:
         are cut.
         """
         return -(-len(self._minibatches.owned[0]) // self.batch)
+
+    def absent(self, worker: int) -> tuple[int, ...]:
+        """None: every parameter has a gradient."""
+        return ()
 
     def component_gradient(self, worker: int, at: Tensor, index: int) -> tuple[Tensor, Tensor]:
         """Gradient (d,) and loss () at ``at`` (d,) of one of a worker's :attr:`components`, whose mean is its own loss.

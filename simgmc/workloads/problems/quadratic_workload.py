@@ -29,6 +29,8 @@ class QuadraticWorkload:
     components = 16
     """Fixed parts of every worker's objective, for methods of finite sums."""
     route, precision = "closed form", "float64"
+    reasons: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     dtype = torch.float64
     threads = at_once = 1
     pass_bytes = PassBytes()
@@ -70,6 +72,10 @@ class QuadraticWorkload:
         slope = self._matrices[worker] * offset if self.problem.diagonal else self._matrices[worker] @ offset
         loss = (slope * offset).sum() / 2
         return (slope + self._noise(step, worker) if self.problem.noise else slope), loss
+
+    def absent(self, worker: int) -> tuple[int, ...]:
+        """None: every parameter has a gradient."""
+        return ()
 
     def component_gradient(self, worker: int, at: Tensor, index: int) -> tuple[Tensor, Tensor]:
         """Gradient (d,) and loss () at ``at`` (d,) of one of a worker's :attr:`components`, whose mean is its own loss.
