@@ -18,6 +18,7 @@ KINDS: Registry[Any] = Registry(
         "algorithms": "simgmc.algorithms:ALGORITHMS",
         "compressors": "simgmc.compression:COMPRESSORS",
         "collectives": "simgmc.scenario.cluster:CHOICES",
+        "conditions": "simgmc.network.conditions.catalogue:ENTRIES",
         "topologies": "simgmc.network.topology.catalogue:TOPOLOGIES",
         "graphs": "simgmc.mixing:GRAPHS",
         "weights": "simgmc.mixing:WEIGHTS",
