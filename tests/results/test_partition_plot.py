@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Rectangle, StepPatch
 
 from simgmc.results.directory.partition_table import PartitionTable
 from simgmc.results.figures import panels
@@ -17,17 +17,29 @@ def drawn(counts):
     return figure
 
 
+def heights_and_tops(axis, labels):
+    """(workers, labels) of the stacks that are drawn, and (workers,) where the last ends: of bars, or of outlines."""
+    outlines = [patch.get_data() for patch in axis.patches if isinstance(patch, StepPatch)]
+    if outlines:
+        return np.array([one.values - one.baseline for one in outlines]).T, outlines[-1].values
+    bars = [patch for patch in axis.patches if isinstance(patch, Rectangle)]
+    heights = np.array([bar.get_height() for bar in bars]).reshape(labels, -1).T
+    return heights, np.array([bar.get_y() + bar.get_height() for bar in bars]).reshape(labels, -1)[-1]
+
+
 @pytest.mark.parametrize("workers", [8, 100])
 def test_a_stack_for_each_worker_holds_its_samples_by_label(workers):
     counts = np.random.default_rng(0).integers(0, 50, (workers, 10))
-    figure = drawn(counts)
-    (axis,) = figure.axes
-    bars = [patch for patch in axis.patches if isinstance(patch, Rectangle)]
-    heights = np.array([bar.get_height() for bar in bars]).reshape(10, workers).T
+    (axis,) = drawn(counts).axes
+    heights, tops = heights_and_tops(axis, 10)
     np.testing.assert_array_equal(heights, counts)
-    tops = np.array([bar.get_y() + bar.get_height() for bar in bars]).reshape(10, workers)[-1]
     np.testing.assert_array_equal(tops, counts.sum(axis=1))
-    assert len({bar.get_facecolor() for bar in bars}) == 10
+    assert len({patch.get_facecolor() for patch in axis.patches}) == 10
+
+
+def test_thousands_of_workers_take_a_shape_for_each_label():
+    (axis,) = drawn(np.random.default_rng(0).integers(0, 50, (4096, 10))).axes
+    assert len(axis.patches) == 10
 
 
 def test_many_labels_are_a_map_under_the_sizes():

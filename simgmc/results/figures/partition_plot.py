@@ -20,6 +20,8 @@ from simgmc.results.figures import panels
 
 MAX_COLOURS = 10
 """Labels that can be told apart in a stack."""
+MAX_BARS = 40
+"""Workers whose bars stand apart. Of more, a label is one outline: thousands of bars take a minute to draw."""
 MAX_PICTURES = 6
 """Partitions of one run that are drawn."""
 
@@ -81,19 +83,20 @@ def _colour(label: int, labels: int):
 def _bars(axis: Axes, table: PartitionTable, *, stacked: bool) -> None:
     """A bar per worker; a gap between bars only where there is room for one."""
     workers, labels = table.counts.shape
-    places = np.arange(workers)
-    wide = 0.8 if workers <= 40 else 1.0
     alike = table.sizes.min() == table.sizes.max()
-    gap = {"linewidth": 0.3, "edgecolor": "white"} if workers <= 40 and alike else {"linewidth": 0}
-    if stacked:
-        below = np.zeros(workers)
-        for label in range(labels):
-            axis.bar(places, table.counts[:, label], wide, below, color=_colour(label, labels), **gap)
-            below += table.counts[:, label]
-    else:
-        axis.bar(places, table.sizes, wide, color="0.45", **gap)
+    below = np.zeros(workers)
+    for label in range(labels) if stacked else (0,):
+        above = below + (table.counts[:, label] if stacked else table.sizes)
+        colour = _colour(label, labels) if stacked else "0.45"
+        if workers > MAX_BARS:
+            edges = np.arange(workers + 1) - 0.5
+            axis.stairs(above, edges, baseline=below, fill=True, color=colour, linewidth=0)
+        else:
+            gap = {"linewidth": 0.3, "edgecolor": "white"} if alike else {"linewidth": 0}
+            axis.bar(np.arange(workers), above - below, 0.8, below, color=colour, **gap)
+        below = above
     if workers <= 16 and not alike:
-        for place, size in zip(places, table.sizes, strict=True):
+        for place, size in enumerate(table.sizes):
             axis.annotate(
                 f"{size:,}",
                 (place, size),
