@@ -27,6 +27,7 @@ from simgmc.workloads.workload import Workload
 
 if TYPE_CHECKING:  # for annotations alone, as they load torch
     from simgmc.compression.message import Message
+    from simgmc.experiment.final_model import FinalModel
     from simgmc.training.per_worker import PerWorkerTrainer
     from simgmc.workloads.gradients.live_memory import Needed
 
@@ -66,11 +67,14 @@ class AsynchronousTraining(Training):
         if under_way.resumed:
             care.progress.resumed(self, under_way.resumed, f"{under_way.resumed} gradients a worker")
         under_way.run()
+        from simgmc.experiment.final_model import final_model  # loads torch
+
         finished = EventsFinished(
             self,
             under_way.outcome,
             series_of_events(under_way.outcome, under_way.loop, trainer.algorithm.stale),
             under_way.journal(),
+            final_model(trainer, under_way.outcome),
         )
         trainer.close()
         return finished
@@ -208,8 +212,12 @@ class EventsFinished:
     series: Series
     journal: np.ndarray
     """What its programs said to the event loop, see :class:`simgmc.training.journal.Journal`."""
+    model: FinalModel | None
+    """What it ended with; None where it diverged."""
 
     def keep(self, directory: RunDirectory) -> None:
+        if self.model is not None:
+            self.model.keep(directory, self.training)
         directory.write_journal(self.training.key, self.journal)
 
     def check(self, point: GridPoint) -> None:

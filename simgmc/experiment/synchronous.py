@@ -27,6 +27,7 @@ from simgmc.workloads.workload import Workload
 
 if TYPE_CHECKING:  # for annotations alone, as they load torch
     from simgmc.compression.message import Message
+    from simgmc.experiment.final_model import FinalModel
     from simgmc.training.stacked import StackedTrainer
     from simgmc.workloads.gradients.live_memory import Needed
 
@@ -76,7 +77,11 @@ class SynchronousTraining(Training):
         under_way.over(len(timing.round_end))
         if len(self.points) > 1 and not self.bound:
             under_way.rest(rounds)  # that cluster stopped before the training's end; another may not
-        return RoundsFinished(self, under_way.outcome, first=(point, timing))
+        from simgmc.experiment.final_model import final_model  # loads torch
+
+        return RoundsFinished(
+            self, under_way.outcome, first=(point, timing), model=final_model(trainer, under_way.outcome)
+        )
 
     def is_kept(self, stored: Stored, missing: Sequence[GridPoint]) -> bool:
         """Costs that end where every cluster stopped are not enough for another one."""
@@ -249,8 +254,12 @@ class RoundsFinished:
     """Rounds up to which evaluations are known, where every cluster so far stopped before the training's end."""
     kept_in: str = ""
     """The run directory that it was restored from."""
+    model: FinalModel | None = None
+    """What it ended with, where that is known."""
 
     def keep(self, directory: RunDirectory) -> None:
+        if self.model is not None:
+            self.model.keep(directory, self.training)
         directory.write_costs(self.training.key, self.outcome.rounds)
 
     def check(self, point: GridPoint) -> None:

@@ -219,6 +219,19 @@ class ClassificationWorkload:
             loss, accuracy, {"bits_per_token": loss / math.log(2), "perplexity": math.exp(min(loss, 700))}
         )
 
+    def model_state(self, point: Tensor) -> dict[str, Tensor]:
+        """The module's ``state_dict`` at ``point`` (d,), running statistics averaged over all workers; copied."""
+        found: dict[str, Any] = {}
+        self._guarded(
+            "its state_dict failed",
+            lambda: self._evaluator.evaluate(point.detach(), lambda module, _: found.update(module.state_dict()), 1),
+        )
+        return {
+            name: one.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, one in found.items()
+            if isinstance(one, Tensor)
+        }
+
     @functools.cached_property
     def pass_bytes(self) -> PassBytes:
         """What the passes of one worker hold, counted on a gradient and on one batch of the test set.
@@ -241,7 +254,9 @@ class ClassificationWorkload:
                 self._fitting(module, *self._test.take(first))
 
         self._evaluator.evaluate(at, task, 1)
-        return PassBytes(gradient.tensors, evaluation.tensors, taken.tensors, max(gradient.beside, evaluation.beside))
+        model = sum(one.nbytes for one in self.model_state(at).values())
+        beside = max(gradient.beside, evaluation.beside)
+        return PassBytes(gradient.tensors, evaluation.tensors, taken.tensors, model, beside)
 
     def _evaluation_batch(self) -> int:
         if self._test.tokens:

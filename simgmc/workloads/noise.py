@@ -15,7 +15,7 @@ from torch import Tensor
 
 from simgmc.core.layout import Layout
 from simgmc.core.randomness import generator
-from simgmc.workloads.workload import Evaluation, PassBytes
+from simgmc.workloads.workload import Evaluation, PassBytes, named
 
 Observer = Callable[[str, Tensor], None]
 
@@ -84,6 +84,10 @@ class NoiseWorkload:
         """The same at every point."""
         self._observe("evaluation", point)
         return Evaluation(1.0, 0.5)
+
+    def model_state(self, point: Tensor) -> dict[str, Tensor]:
+        """The point itself."""
+        return named(self.layout, point)
 
     def state_dict(self) -> dict[str, Tensor]:
         """There is none."""

@@ -36,8 +36,17 @@ class PassBytes:
     gradient: int = 0
     evaluation: int = 0
     batch: int = 0
+    model: int = 0
+    """Of the model as it is kept in the end."""
     workspace: int = 0
     """Of what a thread holds beside tensors, in either pass."""
+
+
+def named(layout: Layout, point: Tensor) -> dict[str, Tensor]:
+    """The tensors of a point (d,) that is all there is of a model, on the CPU, copied."""
+    places = zip(layout.names, layout.shapes, layout.offsets, layout.offsets[1:], strict=False)
+    point = point.detach().cpu()
+    return {name: point[start:end].clone().view(shape) for name, shape, start, end in places}
 
 
 class Workload(Protocol):
@@ -126,6 +135,9 @@ class Workload(Protocol):
 
         Running statistics are those of ``worker``, or averaged over all.
         """
+
+    def model_state(self, point: Tensor) -> dict[str, Tensor]:
+        """The model that :meth:`evaluate` scores at ``point`` (d,), as named tensors on the CPU, copied."""
 
     def state_dict(self) -> dict[str, Tensor]:
         """What changes besides the parameters, every tensor (K, ...), copied."""

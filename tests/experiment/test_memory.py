@@ -152,7 +152,7 @@ def test_fewer_threads_are_used_where_what_all_hold_would_not_fit(tmp_path, monk
     content = ScenarioFile(scenario(workers=16), "test")
     running.run(content, out=tmp_path / "all", threads=4)
     assert not [line for line in capsys.readouterr().out.splitlines() if line.startswith("threads")]
-    monkeypatch.setattr(ClassificationWorkload, "pass_bytes", PassBytes(10**8, 0, 0, 0))  # 16, 12, 8, 4 at once
+    monkeypatch.setattr(ClassificationWorkload, "pass_bytes", PassBytes(10**8))  # 16, 12, 8, 4 at once
     monkeypatch.setattr(memory, "available", lambda device: 1e9)
     running.run(content, out=tmp_path / "two", threads=4)
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("threads")]
@@ -212,7 +212,7 @@ def test_on_cuda_the_passes_of_a_captured_round_are_there_already_and_all_worker
         workload = SimpleNamespace(
             workers=3, d=1000, layout=layout, dtype=torch.float32, device=torch.device("cuda"), route=route, at_once=2,
             threads=1, components=0,
-            pass_bytes=PassBytes(10**8, 10**6, 10**5, 0),
+            pass_bytes=PassBytes(10**8, 10**6, 10**5),
         )  # fmt: skip
         return memory.predict_memory(training, workload)
 

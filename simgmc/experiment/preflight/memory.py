@@ -86,11 +86,12 @@ def predict_memory(training: Training, workload: Workload) -> MemoryPrediction:
     own = d * item * (2 * workers if device == "cuda" else min(threads, workers)) if needed.separate else 0
     compressing = needed.per_thread * min(threads, workers)
     state = f"state of {workers} workers x {d:,}"
-    # The worst of three moments: what is held in it, what comes on top, and how much of that each thread takes.
+    # The worst of four moments: what is held in it, what comes on top, and how much of that each thread takes.
     moments = {
         "activations": (needed.gradient, gradients + own + workers * passes.batch, gradients + own),
         "messages": (needed.gradient, needed.step - needed.gradient + compressing, compressing),
         "evaluation": (needed.evaluation, evaluation, evaluation),
+        "final model": (needed.evaluation, 2 * passes.model, 0.0),
     }
     worst = max(moments, key=lambda name: sum(moments[name][:2]))
     held, on_top, with_threads = moments[worst]

@@ -1,7 +1,7 @@
 """What in a directory is a run's own: whether one may be written there, and what overwriting it removes.
 
-Tables, costs and checkpoints have names that nobody else's files have. In ``plots`` and ``timeline`` the user's own
-pictures may lie beside the run's: there the run's own are those that ``.pictures`` lists, a name a line. A name is
+Tables, costs, models and checkpoints have names that nobody else's files have. In ``plots`` and ``timeline`` the
+user's own pictures may lie beside the run's: there the run's own are those that ``.pictures`` lists, a name a line. A name is
 added before its file is written, so a run that is killed at any moment leaves no file that is not listed.
 """
 
@@ -21,7 +21,7 @@ from simgmc.results.directory.scenario_changes import changes, refusal, same
 _TABLES = ("breakdown.csv", "other_metrics.csv", *FILES, "partition.csv", "summary.csv")
 _PICTURES = ("plots", "timeline")
 LIST_NAME = ".pictures"
-_OWN_NAMES = {"scenario.toml", "metrics.csv", *_TABLES, "costs", "checkpoint", LIST, FOLDER, *_PICTURES}
+_OWN_NAMES = {"scenario.toml", "metrics.csv", *_TABLES, "costs", "models", "checkpoint", LIST, FOLDER, *_PICTURES}
 STATE_ENDS = (".state", ".before")
 """How the names of a training's newest checkpoint and of the one before it end."""
 _EARLIER_PLOT = re.compile(
@@ -122,8 +122,8 @@ def clear(path: Path) -> None:
         found += [
             file
             for end in ("", PARTIAL)
-            for kind in ("*.npz", "*.journal")
-            for file in sorted((path / "costs").glob(kind + end))
+            for kind in ("costs/*.npz", "costs/*.journal", "models/*.safetensors")
+            for file in sorted(path.glob(kind + end))
         ]
         found += [path / LIST, *sorted((path / FOLDER).glob("*-*"))]
         found += [file for end in STATE_ENDS for file in sorted((path / "checkpoint").glob(f"*{end}*"))]

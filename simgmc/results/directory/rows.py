@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from simgmc.core.errors import SimgmcError, reason
@@ -41,15 +41,21 @@ PARTIAL = ".partial"
 """How the name of a file ends that is being written."""
 
 
-def replace(file: Path, content: bytes) -> Path:
-    """Writes a whole file at once: readers see the old one or the new one, never a part."""
+def replace(file: Path, content: bytes | Callable[[Path], None]) -> Path:
+    """Writes a whole file at once: readers see the old one or the new one, never a part.
+
+    ``content``: its bytes, or who writes a file of that name (raising OSError where it cannot).
+    """
     partial = file.with_name(file.name + PARTIAL)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with partial.open("wb") as stream:
-                stream.write(content)
-                stream.flush()
+            if callable(content):
+                content(partial)
+            with partial.open("r+b" if callable(content) else "wb") as stream:
+                if not callable(content):
+                    stream.write(content)
+                    stream.flush()
                 os.fsync(stream.fileno())
             os.replace(partial, file)
         except OSError:

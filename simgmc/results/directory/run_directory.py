@@ -9,6 +9,8 @@
     workers.csv       one row per worker of a finished series; also links.csv, staleness.csv: see details.py
     costs/KEY.npz     what every round of one training cost (see simgmc.costs.log)
     costs/KEY.journal the requests of an asynchronous one (see simgmc.costs.journal)
+    models/KEY.safetensors  the model that a training ended with (it may be missing: of one that diverged, and in
+                      runs from before it was kept)
     checkpoint/       the states of a training under way (see checkpoint.py), gone when it is finished
     partition.csv     samples of each label that every worker has (see partition_table.py)
     summary.csv       one row per method and grid point (see summary.py)
@@ -29,7 +31,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -151,6 +153,11 @@ class RunDirectory:
         np.savez_compressed(buffer, journal=journal)
         return self.replace(self._journal_path(training_key), buffer.getvalue())
 
+    def write_model(self, training_key: str, write: Callable[[Path], None]) -> Path:
+        """Stores the model that a training ended with; ``write(file)`` makes the file, or raises OSError."""
+        name = self._costs_path(training_key).with_suffix(".safetensors").name
+        return self.replace(self.path / "models" / name, write)
+
     def read_journal(self, training_key: str) -> np.ndarray:
         """What :meth:`write_journal` stored. Raises SimgmcError where nothing (readable) is."""
         file = self._journal_path(training_key)
@@ -169,7 +176,7 @@ class RunDirectory:
             return False
         return True
 
-    def replace(self, file: Path, content: bytes) -> Path:
+    def replace(self, file: Path, content: bytes | Callable[[Path], None]) -> Path:
         """Writes a whole file at once, see :func:`rows.replace`; a picture is noted as the run's own before."""
         note(self.path, file)
         return replace(file, content)

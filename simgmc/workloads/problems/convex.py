@@ -17,7 +17,7 @@ from simgmc.core.errors import SimgmcError
 from simgmc.core.layout import Layout
 from simgmc.workloads.data.dataset import Dataset
 from simgmc.workloads.data.minibatches import Minibatches
-from simgmc.workloads.workload import Evaluation, PassBytes
+from simgmc.workloads.workload import Evaluation, PassBytes, named
 
 ACCURACY = 1e-13
 """How far above the true minimum the value taken for F* may be (guaranteed by strong convexity)."""
@@ -243,6 +243,10 @@ class LogisticWorkload:
             "objective": objective,
         }
         return Evaluation(self._test.value(w), float(right.double().mean()), others)
+
+    def model_state(self, point: Tensor) -> dict[str, Tensor]:
+        """The point itself."""
+        return named(self.layout, point)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Nothing changes besides the parameters."""

@@ -13,7 +13,7 @@ from simgmc.compression.rows import on_device
 from simgmc.core.layout import Layout
 from simgmc.core.randomness import generator
 from simgmc.workloads.problems.quadratic import Quadratics
-from simgmc.workloads.workload import Evaluation, PassBytes
+from simgmc.workloads.workload import Evaluation, PassBytes, named
 
 
 class QuadraticWorkload:
@@ -101,6 +101,10 @@ class QuadraticWorkload:
         if self.d == 2:
             others |= {"w[0]": float(w[0]), "w[1]": float(w[1])}
         return Evaluation(gap + self.problem.least, None, others)
+
+    def model_state(self, point: Tensor) -> dict[str, Tensor]:
+        """The point itself."""
+        return named(self.layout, point)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Nothing changes besides the parameters."""
