@@ -85,7 +85,7 @@ def test_wherever_writing_fails_the_message_names_the_file_and_the_run_goes_on_o
         call(scenario, tmp_path / "counted", every=1e9)
     whole = next(count)
     if number == errno.ENOSPC:
-        moments = [*range(0, whole, max(1, whole // 7)), whole - 2, whole - 1]
+        moments = sorted({*range(0, whole, max(1, whole // 7)), whole - 2, whole - 1})
         cases = [*((after, 1e9) for after in moments), *((after, 0) for after in (13, 28, 29, 30, 31))]
     else:  # other numbers take the same way
         cases = [(0, 1e9), (whole // 2, 1e9), (29, 0)]
