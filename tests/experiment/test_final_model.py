@@ -19,8 +19,8 @@ class Net(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.conv, self.norm, self.first, self.out = nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.Linear(6, 6), nn.Linear(6, 2)
-        self.second = nn.Linear(6, 6)
+        self.conv, self.norm = nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6)
+        self.first, self.second, self.out = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 2)
         self.second.weight = self.first.weight
         self.register_buffer("phase", torch.ones(2, dtype=torch.complex128))
 

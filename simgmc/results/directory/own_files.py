@@ -1,8 +1,8 @@
 """What in a directory is a run's own: whether one may be written there, and what overwriting it removes.
 
 Tables, costs, models and checkpoints have names that nobody else's files have. In ``plots`` and ``timeline`` the
-user's own pictures may lie beside the run's: there the run's own are those that ``.pictures`` lists, a name a line. A name is
-added before its file is written, so a run that is killed at any moment leaves no file that is not listed.
+user's own pictures may lie beside the run's: there the run's own are those that ``.pictures`` lists, a name a line. A
+name is added before its file is written, so a run that is killed at any moment leaves no file that is not listed.
 """
 
 from __future__ import annotations
