@@ -109,10 +109,10 @@ class WorkloadFactory:
         if isinstance(chosen, ProblemWorkload):
             return chosen.entry.build(chosen.problem.options, chosen.workers, seed, self.device, self.load)
         if isinstance(chosen, DataWorkload):
-            return self._classification(chosen, seed)
+            return self._classification(chosen, seed, scenario.report.metric)
         raise TypeError(f"nothing is known of how to build a {type(chosen).__name__}")
 
-    def _classification(self, chosen: DataWorkload, seed: int) -> ClassificationWorkload:
+    def _classification(self, chosen: DataWorkload, seed: int, metric: str) -> ClassificationWorkload:
         data = self.load(chosen.dataset.name, **chosen.dataset.options)
         loss = build_loss(chosen.loss.name, chosen.loss.options, self._given.loss)
         outputs = loss.outputs(data)
@@ -141,6 +141,7 @@ class WorkloadFactory:
             threads=self.threads,
             precision=chosen.precision,
             loss=loss,
+            metric=metric,
         )
 
 

@@ -128,7 +128,7 @@ class RunProgress:
 
     def _noted(self, state: State) -> None:
         own = {"accuracy": state.test_accuracy, "loss": state.test_loss}
-        value = own.get(self._metric, state.others.get(self._metric))
+        value = own.get(self._metric, state.others.get(self._metric.replace("-", "_")))
         self._value, self._epoch = math.nan if value is None else value, state.epoch
 
     def _state(self) -> str:

@@ -27,13 +27,15 @@ from simgmc.workloads.problems.catalogue import PROBLEMS
 class Report(Table):
     """What the comparison is about: the value to reach, what is measured, the method to beat.
 
-    ``target`` is an accuracy from 0 to 1 to reach or exceed, or a loss, a gap (F - F*) or a
-    distance to the optimum to reach or fall below; without it nothing is said on time to target. Unless stated
-    the metric is the accuracy, or the workload's first where that has no meaning.
+    ``target`` is an accuracy (or top-5, macro-f1) from 0 to 1 to reach or exceed, or a loss, an error, a perplexity,
+    bits per token, a gap (F - F*) or a distance to the optimum to reach or fall below; without it nothing is said on
+    time to target. Unless stated the metric is the accuracy, or the workload's first where that has no meaning.
     ``baseline`` is the name of a method, by default the first.
     """
 
-    metric: Literal["accuracy", "loss", "gap", "distance"] = "accuracy"
+    metric: Literal[
+        "accuracy", "loss", "gap", "distance", "error", "top-5", "macro-f1", "perplexity", "bits-per-token"
+    ] = "accuracy"
     target: Annotated[Real, Field(gt=0)] | None = None
     baseline: str | None = None
     single_workers: bool = True
@@ -41,8 +43,9 @@ class Report(Table):
 
     @model_validator(mode="after")
     def _share(self) -> Report:
-        if self.metric == "accuracy" and self.target is not None and self.target > 1:
-            raise mistake("an accuracy is a share: above 0 and at most 1", "target", value=self.target)
+        share = self.metric in ("accuracy", "error", "top-5", "macro-f1")
+        if share and self.target is not None and self.target > 1:
+            raise mistake(f"{self.metric} is a share: above 0 and at most 1", "target", value=self.target)
         return self
 
 

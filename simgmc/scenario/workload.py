@@ -132,7 +132,7 @@ class DataWorkload(Workload):
     @property
     def metrics(self) -> tuple[str, ...]:
         """What a run can be measured by."""
-        return ("accuracy", "loss") if LOSSES[self.loss.name].accuracy else ("loss",)
+        return LOSSES[self.loss.name].metrics(self.loss.options)
 
     @property
     def datasets(self) -> tuple[str, ...]:

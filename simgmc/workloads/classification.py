@@ -31,6 +31,8 @@ from simgmc.workloads.gradients.proof import Reference, proven, reference
 from simgmc.workloads.gradients.replicas import Replicas
 from simgmc.workloads.gradients.split import GROUP, SplitEngine, linear_stack
 from simgmc.workloads.losses.functions import CrossEntropy, Loss
+from simgmc.workloads.metrics import check_metric, tally
+from simgmc.workloads.metrics import value as metric_value
 from simgmc.workloads.workload import Evaluation, PassBytes
 
 T = TypeVar("T")
@@ -80,6 +82,7 @@ class ClassificationWorkload:
         precision: str = "float32",
         route: str | None = None,
         loss: Loss | None = None,
+        metric: str = "accuracy",
     ):
         """
         Args:
@@ -93,6 +96,7 @@ class ClassificationWorkload:
             threads: of the pool on the CPU; all usable cores if None. Results do not depend on it.
             precision: of the products inside a gradient, see :data:`simgmc.workloads.gradients.precision.PRECISIONS`.
             loss: the cross-entropy, if None.
+            metric: what an evaluation gives in any case, as ``report.metric`` names it.
             route: another route than the rule's ("plain", "pool", "loop", "cuda streams"), to compare them.
 
         Raises:
@@ -113,6 +117,8 @@ class ClassificationWorkload:
         )
         self._loss = (loss or CrossEntropy()).on(self.device, dtype)
         self._outputs = self._loss.outputs(data)
+        check_metric(metric, self._outputs)
+        self._metric = metric
         self._template = Template(model, self.device, dtype)
         self._refuse_synchronised()
         self.layout: Layout = self._template.layout
@@ -197,6 +203,8 @@ class ClassificationWorkload:
         parts = torch.arange(len(self._test), device=self.device).split(self._evaluation_batch())
         sums = torch.zeros(len(parts), 4, dtype=torch.float64, device=self.device)
 
+        tallies: list[Tensor | None] = [None] * len(parts)
+
         def task(module: nn.Module, number: int) -> None:
             with torch.no_grad():
                 x, y = self._test.take(parts[number])
@@ -205,6 +213,8 @@ class ClassificationWorkload:
                 right = self._loss.right(output, y)
                 if right is not None:
                     sums[number, 2], sums[number, 3] = right
+                counted = self._loss.counted(output, y)
+                tallies[number] = None if counted is None else tally(self._metric, *counted)
 
         with kernels("float32", self.device):
             self._guarded(
@@ -213,11 +223,12 @@ class ClassificationWorkload:
             )
         total, weight, right, answers = sums.sum(0).tolist()
         loss, accuracy = total / weight if weight else math.nan, right / answers if answers else None
-        if not (self._test.tokens and self._test.labels.ndim > 1 and self._loss.log_likelihood):
-            return Evaluation(loss, accuracy)
-        return Evaluation(
-            loss, accuracy, {"bits_per_token": loss / math.log(2), "perplexity": math.exp(min(loss, 700))}
-        )
+        names = {self._metric}
+        if self._test.tokens and self._test.labels.ndim > 1 and self._loss.log_likelihood:
+            names |= {"bits-per-token", "perplexity"}
+        found = [one for one in tallies if one is not None]
+        others = {name.replace("-", "_"): metric_value(name, loss, accuracy, found) for name in sorted(names)}
+        return Evaluation(loss, accuracy, {name: one for name, one in others.items() if one is not None})
 
     def model_state(self, point: Tensor) -> dict[str, Tensor]:
         """The module's ``state_dict`` at ``point`` (d,), running statistics averaged over all workers; copied."""

@@ -16,6 +16,7 @@ from torch.utils.data import TensorDataset
 import simgmc
 from simgmc.cli import main
 from simgmc.core.errors import SimgmcError
+from simgmc.results.series.read import MEASURES
 from simgmc.scenario import ScenarioFile
 from simgmc.workloads.classification import ClassificationWorkload
 from simgmc.workloads.data.own_data import read_own
@@ -233,10 +234,12 @@ def test_only_the_plain_cross_entropy_of_class_numbers_takes_the_route_of_linear
     assert workload(linear(3), x, x[:, :3], "mse").route == "loop"
 
 
-def workload(model, x, targets, loss, **options):
+def workload(model, x, targets, loss, metric="accuracy", **options):
     data = read_own("own", TensorDataset(x, targets), TensorDataset(x, targets))
     owned = partition("iid", data.train_labels, WORKERS, 0)
-    return ClassificationWorkload(model, data, owned, batch=4, seed=1, threads=1, loss=build_loss(loss, options))
+    return ClassificationWorkload(
+        model, data, owned, batch=4, seed=1, threads=1, loss=build_loss(loss, options), metric=metric
+    )
 
 
 X = values(40, 0)
@@ -296,6 +299,42 @@ def test_scenarios_name_losses_and_measures_that_go_with_them():
         with pytest.raises(SimgmcError, match=words):
             read(loss=loss)
     assert "huber" in CliRunner().invoke(main, ["list", "losses"]).output
+
+
+def test_metrics_are_those_of_their_definitions():
+    x, generator = values(600, 1), drawn(3)
+    targets = torch.randint(0, 8, (600,), generator=generator)
+    model = linear(9)
+    guesses = model(x).argmax(1)
+    wrong = (guesses != targets).double().mean().item()
+    loss = F.cross_entropy(model(x), targets).item()
+    scores = []
+    for one in set(targets.tolist()) | set(guesses.tolist()):
+        both = ((guesses == one) & (targets == one)).sum().item()
+        scores.append(2 * both / ((guesses == one).sum() + (targets == one).sum()).item())
+    order = model(x).argsort(1, descending=True)[:, :5].tolist()
+    top = sum(y in row for row, y in zip(order, targets.tolist(), strict=True)) / 600
+    for metric, right in (
+        ("error", wrong), ("macro-f1", sum(scores) / len(scores)), ("top-5", top),
+        ("perplexity", np.exp(loss)), ("bits-per-token", loss / np.log(2)),
+    ):  # fmt: skip
+        work = workload(model, x, targets, "cross-entropy", metric)
+        assert work.evaluate(work.initial_parameters()).others == {metric.replace("-", "_"): pytest.approx(right)}
+    with pytest.raises(SimgmcError, match='"top-5": of 3 classes five always hold the right one'):
+        workload(linear(3), x, class_numbers(x), "cross-entropy", "top-5")
+
+
+def test_a_target_in_a_metric_is_reached_from_its_side(tmp_path):
+    assert MEASURES["top-5"].reached(np.array([0.4, 0.6]), 0.5).tolist() == [False, True]
+    assert MEASURES["error"].reached(np.array([0.4, 0.6]), 0.5).tolist() == [True, False]
+    content = scenario(metric="perplexity", dataset="digits", model="logistic")
+    content["report"]["target"] = 9.0
+    run(content, tmp_path / "run")
+    with (tmp_path / "run" / "summary.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    with (tmp_path / "run" / "other_metrics.csv").open() as file:
+        found = [float(one["value"]) for one in csv.DictReader(file) if one["name"] == "perplexity"]
+    assert len(found) == 4 and row["seeds_reached"] == "1" and found[-1] == pytest.approx(float(row["final_perplexity_mean"]), rel=1e-3)
 
 
 def test_labels_decide_nothing_where_they_are_no_classes(tmp_path):

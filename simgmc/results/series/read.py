@@ -53,7 +53,14 @@ ACCURACY = Measure("test_accuracy", "test accuracy", True, "accuracy")
 LOSS = Measure("test_loss", "test loss", False, "loss")
 GAP = Measure("gap", "gap F(w) − F*", False, "gap", log=True)
 DISTANCE = Measure("distance", "distance to the optimum", False, "distance", log=True)
-MEASURES = {measure.name: measure for measure in (ACCURACY, LOSS, GAP, DISTANCE)}
+OTHERS = (
+    Measure("error", "test error", False, "error"),
+    Measure("top_5", "top-5 accuracy", True, "top-5"),
+    Measure("macro_f1", "macro F1", True, "macro-f1"),
+    Measure("perplexity", "perplexity", False, "perplexity"),
+    Measure("bits_per_token", "bits per token", False, "bits-per-token"),
+)
+MEASURES = {measure.name: measure for measure in (ACCURACY, LOSS, GAP, DISTANCE, *OTHERS)}
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,21 @@ from simgmc.core.registry import Entry, Numbers, Option, Registry, nested
 class LossEntry(Entry):
     """A registered loss."""
 
-    accuracy: bool = False
-    """Whether the share of right answers has a meaning beside it."""
+    measured: tuple[str, ...] = ("loss",)
+    """The metrics that have a meaning beside it, the usual one first."""
+
+    def metrics(self, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """The same with these options."""
+        return self.measured
+
+
+@dataclass(frozen=True)
+class CrossEntropyEntry(LossEntry):
+    """The cross-entropy, which gives a perplexity where it is minus the mean logarithm of a probability."""
+
+    def metrics(self, options: Mapping[str, Any]) -> tuple[str, ...]:
+        plain = not options["label_smoothing"] and options["class_weights"] is None
+        return (*self.measured, "perplexity", "bits-per-token") if plain else self.measured
 
 
 @dataclass(frozen=True)
@@ -56,7 +69,7 @@ def written_out(value: Any) -> Any:
 LOSSES = LossRegistry(
     "loss",
     (
-        LossEntry(
+        CrossEntropyEntry(
             "cross-entropy",
             "of class numbers (one for each sample or position), or of class probabilities; mean",
             "standard; label smoothing: Szegedy et al. 2016; torch.nn.CrossEntropyLoss",
@@ -69,14 +82,14 @@ LOSSES = LossRegistry(
                     "class number of targets that do not count", int, None, at_least=-(2**31), at_most=2**31
                 ),
             },
-            accuracy=True,
+            measured=("accuracy", "loss", "error", "top-5", "macro-f1"),
         ),
         LossEntry(
             "binary-cross-entropy",
             "of targets from 0 to 1, one or many for each sample (multi-label); the model gives logits; mean",
             "standard; torch.nn.BCEWithLogitsLoss",
             {"positive_weights": Weights("what a target of 1 counts, one number for each label", default=None)},
-            accuracy=True,
+            measured=("accuracy", "loss", "error"),
         ),
         LossEntry("mse", "squared difference from the target, mean", "standard; torch.nn.MSELoss"),
         LossEntry("l1", "absolute difference from the target, mean", "standard; torch.nn.L1Loss"),
@@ -95,14 +108,14 @@ LOSSES = LossRegistry(
                 "function": ImportPath("gives the mean loss of a batch"),
                 "folder": Option("where modules are looked for first; else the scenario's", Path, None),
             },
-            accuracy=True,
+            measured=("accuracy", "loss", "error"),
         ),
         LossEntry(
             "given",
             "a function (output, target) -> mean handed to simgmc.run in Python",
             "one's own",
             {"what": Option("its name", str)},
-            accuracy=True,
+            measured=("accuracy", "loss", "error"),
         ),
     ),
 )

@@ -47,6 +47,10 @@ class Loss:
         """How many answers are right, of how many; None where there is no right or wrong."""
         return None
 
+    def counted(self, output: Any, target: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Logits (n, classes) and class numbers (n,) of the targets that count; None where there are no classes."""
+        return None
+
     def on(self, device: torch.device, dtype: torch.dtype) -> Loss:
         """The loss itself, its tensors moved there."""
         return self
@@ -131,14 +135,15 @@ class CrossEntropy(Loss):
         return total, len(counted) if self._weights is None else self._weights[counted].sum()
 
     def right(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor | int]:
+        logits, labels = self.counted(output, target)
+        return (logits.argmax(-1) == labels).sum(), len(labels)
+
+    def counted(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         logits, labels = _flat(output, target)
         if labels.is_floating_point():
             labels = labels.argmax(-1)
-        found = logits.argmax(-1) == labels
-        if self._ignored is None:
-            return found.sum(), len(labels)
-        kept = labels != self._ignored
-        return (found & kept).sum(), kept.sum()
+        kept = slice(None) if self._ignored is None else labels != self._ignored
+        return logits[kept], labels[kept]
 
     def _reduced(self, logits: Tensor, labels: Tensor, reduction: str) -> Tensor:
         ignored = -100 if self._ignored is None else self._ignored
