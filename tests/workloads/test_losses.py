@@ -334,7 +334,11 @@ def test_a_target_in_a_metric_is_reached_from_its_side(tmp_path):
         (row,) = csv.DictReader(file)
     with (tmp_path / "run" / "other_metrics.csv").open() as file:
         found = [float(one["value"]) for one in csv.DictReader(file) if one["name"] == "perplexity"]
-    assert len(found) == 4 and row["seeds_reached"] == "1" and found[-1] == pytest.approx(float(row["final_perplexity_mean"]), rel=1e-3)
+    assert (
+        len(found) == 4
+        and row["seeds_reached"] == "1"
+        and found[-1] == pytest.approx(float(row["final_perplexity_mean"]), rel=1e-3)
+    )
 
 
 def test_labels_decide_nothing_where_they_are_no_classes(tmp_path):
