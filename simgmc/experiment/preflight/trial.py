@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 
 from simgmc.core.heap import give_back
+from simgmc.core.layout import Layout
 from simgmc.experiment.assembly import WorkloadFactory
 from simgmc.experiment.header import gossip_lines, line
 from simgmc.experiment.plan import of_one_seed
@@ -23,9 +24,22 @@ from simgmc.workloads.workload import Workload
 
 
 @dataclass(frozen=True)
+class Built:
+    """What is told of a workload that was built, which is let go of again."""
+
+    layout: Layout
+    batches_per_epoch: float
+    route: str
+    """As :func:`gradient_route` says it."""
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Trial:
     """What was seen of a plan."""
 
+    first: Built
+    """The workload of its first training."""
     memory: MemoryPrediction | None
     """Of the training that needs most."""
     routes: list[str]
@@ -53,6 +67,7 @@ def _try_each(plan: list[Training], workload_of: WorkloadFactory) -> Trial:
     most: MemoryPrediction | None = None
     routes: dict[str, None] = {}
     group, tried = None, set[tuple[str, str]]()
+    first: Built | None = None
     for training in plan:
         values = repr(training_values(training.points[0]))
         if (values, training.method.name) in tried:
@@ -60,7 +75,9 @@ def _try_each(plan: list[Training], workload_of: WorkloadFactory) -> Trial:
         tried.add((values, training.method.name))
         if values != group:
             workload, group = workload_of(training.scenario, training.seed), values
-            routes[gradient_route(workload)] = None
+            route = gradient_route(workload)
+            routes[route] = None
+            first = first or Built(workload.layout, workload.batches_per_epoch, route, tuple(workload.notes))
         if training.sends_first_alone:
             wire_format(training, workload.layout)
         needed = predict_memory(training, workload)
@@ -69,7 +86,8 @@ def _try_each(plan: list[Training], workload_of: WorkloadFactory) -> Trial:
             wire_format(training, workload.layout)
             give_back()  # all workers' first messages took the memory of a whole run
         most = needed if most is None or needed.total > most.total else most
-    return Trial(most, list(routes))
+    assert first is not None  # a plan has a training
+    return Trial(first, most, list(routes))
 
 
 def gradient_route(workload: Workload) -> str:
@@ -84,21 +102,20 @@ def gradient_route(workload: Workload) -> str:
 
 def print_trial(console: Console, file: ScenarioFile, trial: Trial, workload_of: WorkloadFactory) -> None:
     """The header's lines on workload, memory, wire formats and gossip."""
-    scenario = file.points[0].scenario
-    workload = workload_of(scenario, scenario.seeds[0])
-    for note in notes(file, workload.batches_per_epoch):
+    scenario, first = file.points[0].scenario, trial.first
+    for note in notes(file, first.batches_per_epoch):
         line(console, "note", note)
-    what = scenario.workload.describe(workload.d)
-    line(console, "workload", f"{what}; gradients {gradient_route(workload)}")
-    for note in workload.notes:
+    what = scenario.workload.describe(first.layout.d)
+    line(console, "workload", f"{what}; gradients {first.route}")
+    for note in first.notes:
         line(console, "note", note)
     if trial.memory is not None:
         line(console, "memory", str(trial.memory))
     if workload_of.threads < workload_of.threads_wanted:
         used = f"{workload_of.threads} of {workload_of.threads_wanted}"
         line(console, "threads", f"{used}: what more of them hold at once would not fit into the memory")
-    first = {training.method.name: training for training in reversed(of_one_seed(file.points))}
-    for training in (first[method.name] for method in scenario.methods):
-        line(console, "wire", f"{training.method.name}: {wire_format(training, workload.layout)}")
+    of_method = {training.method.name: training for training in reversed(of_one_seed(file.points))}
+    for training in (of_method[method.name] for method in scenario.methods):
+        line(console, "wire", f"{training.method.name}: {wire_format(training, first.layout)}")
     for gossip in gossip_lines(scenario):
         line(console, "gossip", gossip)
