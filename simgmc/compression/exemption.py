@@ -133,8 +133,12 @@ class PartlyDense(Message):
                 start += size
         return out.view(self.shape)
 
-    def mean(self) -> PartlyDense:
-        return PartlyDense((1, self.d), self.columns, self.exempt.mean(), self.inner.mean())
+    @property
+    def weights_refusal(self) -> str | None:
+        return self.inner.weights_refusal
+
+    def mean(self, shares: Sequence[float] | None = None) -> PartlyDense:
+        return PartlyDense((1, self.d), self.columns, self.exempt.mean(shares), self.inner.mean(shares))
 
     def _among(self, ranks: Sequence[int]) -> PartlyDense:
         parts = self.exempt.among(ranks), self.inner.among(ranks)

@@ -197,9 +197,9 @@ class LowRankMessage(CodedMessage):
     def unsent(self, vector: Tensor) -> Tensor:
         return torch.zeros_like(vector)
 
-    def mean(self) -> DenseMessage:
+    def mean(self, shares: Sequence[float] | None = None) -> DenseMessage:
         """Dense: a mean of low-rank matrices has no low rank."""
-        return self._recoded(self.dense().view(self.rows, self.d)).mean()
+        return self._recoded(self.dense().view(self.rows, self.d)).mean(shares)
 
     def _among(self, ranks: Sequence[int]) -> LowRankMessage:
         return LowRankMessage((len(ranks), self.d), self.values.among(ranks), self.low_rank)

@@ -60,6 +60,11 @@ class Message(ABC):
         return None
 
     @property
+    def weights_refusal(self) -> str | None:
+        """Why the mean of such messages cannot weigh workers unequally; None where it can."""
+        return None
+
+    @property
     @abstractmethod
     def summable(self) -> bool:
         """Whether all rows cover the same coordinates with values that can be added in flight."""
@@ -117,8 +122,12 @@ class Message(ABC):
         return self.unsent(vector)
 
     @abstractmethod
-    def mean(self) -> Message:
-        """The mean over rows, added in the order of the rows; one row, shape ``(1, d)``."""
+    def mean(self, shares: Sequence[float] | None = None) -> Message:
+        """The mean over rows, added in the order of the rows; one row, shape ``(1, d)``.
+
+        ``shares``: what each row weighs, 1 in all; equally much where not stated. Of messages with a
+        :attr:`weights_refusal` there is no other.
+        """
 
     def partial_sums(self) -> np.ndarray | None:
         """(rows, rows) int64: encoded sizes of partial sums, as :attr:`simgmc.costs.steps.Average.partial`.
@@ -166,6 +175,10 @@ class CodedMessage(Message):
         return len(self.values.offsets) - 1
 
     @property
+    def weights_refusal(self) -> str | None:
+        return self.values.weights_refusal
+
+    @property
     def summable(self) -> bool:
         return self.values.summable
 
@@ -205,8 +218,8 @@ class DenseMessage(CodedMessage):
     def unsent(self, vector: Tensor) -> Tensor:
         return torch.zeros_like(vector)
 
-    def mean(self) -> DenseMessage:
-        return DenseMessage((1, self.d), self.values.mean(self.rows))
+    def mean(self, shares: Sequence[float] | None = None) -> DenseMessage:
+        return DenseMessage((1, self.d), self.values.mean(self.rows, shares))
 
     def _among(self, ranks: Sequence[int]) -> DenseMessage:
         return DenseMessage((len(ranks), self.d), self.values.among(ranks))
@@ -261,8 +274,8 @@ class SharedMessage(CodedMessage):
         rest[:, self.indices] = 0
         return rest.view(self.shape)
 
-    def mean(self) -> SharedMessage:
-        return SharedMessage((1, self.d), self.indices, self.values.mean(self.rows))
+    def mean(self, shares: Sequence[float] | None = None) -> SharedMessage:
+        return SharedMessage((1, self.d), self.indices, self.values.mean(self.rows, shares))
 
     def recoded_by(self, code: Callable[[Tensor, np.ndarray], Values]) -> SharedMessage:
         """The same coordinates with their numbers coded in another way.

@@ -118,7 +118,7 @@ class WorkloadFactory:
         outputs = loss.outputs(data)
         owned = partition(chosen.partition.name, data.train_labels, chosen.workers, seed, **chosen.partition.options)
         least = min(range(len(owned)), key=lambda worker: len(owned[worker]))
-        if len(owned[least]) < chosen.batch_per_worker:
+        if len(owned[least]) < chosen.batch_per_worker and chosen.has_equal_sizes:
             raise SimgmcError(
                 f"workload.batch_per_worker = {chosen.batch_per_worker}: worker {least} holds only "
                 f"{len(owned[least])} samples ({chosen.partition.name}, seed {seed})"
@@ -142,6 +142,7 @@ class WorkloadFactory:
             precision=chosen.precision,
             loss=loss,
             metric=metric,
+            by_samples=chosen.weighs_by_samples,
         )
 
 

@@ -43,6 +43,11 @@ class Workload(Table):
         self.evaluation_interval()
         return self
 
+    @property
+    def weighs_unequally(self) -> bool:
+        """Whether workers weigh by their samples in averages, of which they have unequally many."""
+        return False
+
     def describe(self, d: int) -> str:
         """A few words for the header of a run; ``d`` is the number of parameters."""
         raise NotImplementedError
@@ -81,6 +86,8 @@ class DataWorkload(Workload):
     partition: component(PARTITIONS) = "iid"
     loss: component(LOSSES) = "cross-entropy"
     augment: bool = False
+    weights: Literal["samples", "equal"] | None = None
+    """What workers weigh in averages; by their samples where the partition's sizes differ, unless stated."""
     batch_per_worker: Annotated[int, Field(ge=1, le=10**9)]
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     """Of the products inside a gradient, see :mod:`simgmc.workloads.gradients.precision`."""
@@ -128,6 +135,20 @@ class DataWorkload(Workload):
             f"{self.model.title} ({d:,} parameters) on {self.dataset.title}, {self.partition.name}, {self.workers} "
             f"workers x {self.batch_per_worker}" + (f", {self.loss.title}" if self.loss.name != "cross-entropy" else "")
         )
+
+    @property
+    def weighs_by_samples(self) -> bool:
+        """Whether workers weigh by their samples in averages; where it is not stated, if they hold unequally many."""
+        return not self.has_equal_sizes if self.weights is None else self.weights == "samples"
+
+    @property
+    def has_equal_sizes(self) -> bool:
+        """Whether all workers hold equally many samples."""
+        return PARTITIONS[self.partition.name].has_equal_sizes(self.partition.options)
+
+    @property
+    def weighs_unequally(self) -> bool:
+        return self.weighs_by_samples and not self.has_equal_sizes
 
     @property
     def metrics(self) -> tuple[str, ...]:

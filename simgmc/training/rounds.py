@@ -3,7 +3,7 @@
 What is exact about those who do not:
 
 - The mean is that of the participants' messages, added in rank order; so are its size and
-  the papers' count.
+  the papers' count. Where workers weigh by their samples, it is in proportion to those of the participants.
 - A worker that misses a round (it is absent, or gives its gradient up as the server has closed
   the round) does not advance: its rows of the state are put back to the round's start, those
   of the workload's running statistics too. Vectors that all workers share (a leading dimension
@@ -19,7 +19,7 @@ What is exact about those who do not:
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypedDict
 
@@ -91,6 +91,14 @@ class Stack:
     def name(self) -> str:
         """The method's class, for messages."""
         return type(self.algorithm).__name__
+
+    def shares_among(self, ranks: Sequence[int]) -> list[float] | None:
+        """What each of these workers weighs in an average of theirs, 1 in all; None where all weigh the same."""
+        shares = self.workload.shares
+        if shares is None or not ranks:
+            return None
+        chosen = [shares[rank] for rank in ranks]
+        return None if len(set(chosen)) == 1 else [share / sum(chosen) for share in chosen]
 
     @property
     def epoch(self) -> float:
@@ -291,7 +299,8 @@ class StackedRound:
         stack.rounds += 1
         there = sorted(self._workers - self._missing)
         for losses in self._losses:
-            stack.losses.add(losses[there] if missing else losses)
+            shares, counted = stack.shares_among(there), losses[there] if missing else losses
+            stack.losses.add(counted if shares is None else counted * counted.new_tensor(shares) * len(there))
         self._before, self._buffers, self._losses = {}, {}, []
 
     # messages ---------------------------------------------------------------------------
@@ -374,8 +383,18 @@ class StackedRound:
         held = self._stack.held
         late = {rank: held[rank]["vector"] for rank in taken if rank in held}
         if late:
-            return message.with_late(taken, late).mean()
-        return (message if len(taken) == len(self._workers) else message.among(taken)).mean()
+            message = message.with_late(taken, late)
+        elif len(taken) < len(self._workers):
+            message = message.among(taken)
+        shares = self._stack.shares_among(taken)
+        if shares is None or message.rows == 1:
+            return message.mean()
+        if message.weights_refusal is not None:
+            raise SimgmcError(
+                f'workload.weights = "samples": {self._stack.name} averages messages that cannot weigh workers by '
+                f'their samples: {message.weights_refusal}; give weights = "equal"'
+            )
+        return message.mean(shares)
 
     def _hold(self, message: Message, ranks: set[int] | frozenset[int]) -> None:
         """Keep late messages, as vectors."""

@@ -51,7 +51,7 @@ class StackedTrainer(Stack):
 
     def model(self) -> Tensor:
         """(d,): the mean over workers of the point at which the method is evaluated."""
-        return self.algorithm.model(self.worker).mean(dim=0)
+        return self._mean_over_workers(self.algorithm.model(self.worker))
 
     def models(self) -> list[Tensor]:
         """Per worker (d,): its own point at which the method is evaluated; none where all hold the same model."""
@@ -59,7 +59,14 @@ class StackedTrainer(Stack):
 
     def other_models(self) -> dict[str, Tensor]:
         """Further points that the method reports, averaged likewise."""
-        return {name: point.mean(dim=0) for name, point in self.algorithm.other_models(self.worker).items()}
+        return {name: self._mean_over_workers(at) for name, at in self.algorithm.other_models(self.worker).items()}
+
+    def _mean_over_workers(self, points: Tensor) -> Tensor:
+        """(d,): workers weigh as in the method's averages; a mixing weighs them equally."""
+        shares = self.shares_among(range(self.workload.workers)) if self.algorithm.mixing == "none" else None
+        if shares is None or len(points) == 1:
+            return points.mean(dim=0)
+        return points.new_tensor(shares) @ points
 
     def metrics(self) -> dict[str, float]:
         """The method's own numbers since the start, by name, added over workers."""

@@ -47,8 +47,8 @@ class ClassificationWorkload:
     """All workers' stochastic gradients of a loss, for any ``nn.Module``.
 
     The loss is a mean over a minibatch: unless stated the cross-entropy of samples, or of all the
-    tokens in a batch of blocks. Workers weigh equally in whatever a method averages, also
-    where a partition gives them different numbers of samples (as in the methods' papers).
+    tokens in a batch of blocks. In whatever a method averages workers weigh equally (as in the methods' papers), or
+    by their numbers of samples.
 
     Attributes:
         workers: K.
@@ -56,6 +56,7 @@ class ClassificationWorkload:
         device, dtype: of every tensor that goes in or comes out.
         batches_per_epoch: steps of all workers in which as many samples are drawn as the workers
             hold together; with unequal sizes some workers have then gone through theirs more often.
+        shares: what every worker's message weighs in an average, 1 in all; None where all weigh the same.
         at_once: workers whose activations are held at the same time; the others wait.
         route: how gradients are computed, a rule on the model and the device, never a timing: "split" (chains of
             linear layers), "pool", "loop" (small models, the same bits), "cuda graph", "cuda streams"; "plain" (a
@@ -83,6 +84,7 @@ class ClassificationWorkload:
         route: str | None = None,
         loss: Loss | None = None,
         metric: str = "accuracy",
+        by_samples: bool = False,
     ):
         """
         Args:
@@ -97,6 +99,7 @@ class ClassificationWorkload:
             precision: of the products inside a gradient, see :data:`simgmc.workloads.gradients.precision.PRECISIONS`.
             loss: the cross-entropy, if None.
             metric: what an evaluation gives in any case, as ``report.metric`` names it.
+            by_samples: workers weigh n_k / n in averages, where they hold n_k of n samples.
             route: another route than the rule's ("plain", "pool", "loop", "cuda streams"), to compare them.
 
         Raises:
@@ -106,6 +109,8 @@ class ClassificationWorkload:
         check_precision(precision, self.device)
         self.workers, self.batch, self.seed, self.augment = len(owned), batch, seed, augment
         self._minibatches = Minibatches(owned, batch, seed)
+        held = [len(piece) for piece in owned]
+        self.shares = tuple(one / sum(held) for one in held) if by_samples and len(set(held)) > 1 else None
         if augment and len(data.sample_shape) != 3:
             raise SimgmcError(f"augmentation needs images (channels, height, width), samples have {data.sample_shape}")
         self._train, self._test = (
@@ -127,7 +132,7 @@ class ClassificationWorkload:
         self.threads = (threads or usable_cores()) if self.device.type == "cpu" else 1
         self.reasons: list[str] = []
         self._choose_route(route)
-        self.notes = self._template.notes + self._remarks() + self._of_statistics()
+        self.notes = self._template.notes + self._remarks() + self._of_statistics() + self._of_weights(held)
 
     @property
     def route(self) -> str:
@@ -331,6 +336,7 @@ class ClassificationWorkload:
             )
             self._evaluator = self._engine
             self.at_once = min(self._engine.threads, self.workers)
+        self._holder.shares = self.shares
         self._holder.absent = dict.fromkeys(range(self.workers), found.absent)
         before = dict(self._template.module.named_buffers())
         self._moving = sum(
@@ -401,6 +407,18 @@ class ClassificationWorkload:
             f"running statistics ({self._moving} numbers) are each worker's own; for the evaluated model they are "
             "averaged, with the variance between workers; that costs no bytes"
         ]
+
+    def _of_weights(self, held: list[int]) -> list[str]:
+        """What unequal workers weigh."""
+        if len(set(held)) == 1:
+            return []
+        sizes = f"workers hold {min(held)} to {max(held)} samples and "
+        weights = "weigh by them in averages (a mixing or a server that takes one after the other weighs all equally)"
+        lines = [sizes + ("all weigh the same" if self.shares is None else weights)]
+        few = sum(one < self.batch for one in held)
+        if few:
+            lines.append(f"{few} of them hold less than a batch and take samples more than once in it")
+        return lines
 
 
 def _one_tensor(output: Any) -> Tensor:

@@ -39,15 +39,18 @@ class NoiseWorkload:
         seed: int = 0,
         components: int = 1,
         same: bool = False,
+        unequal: bool = False,
         observe: Observer = lambda moment, at: None,
     ):
         """
         Args:
             same: :meth:`gradients_of` gives everybody the same gradient, held once.
+            unequal: workers weigh unequally in an average.
             observe: hears of every ("gradients", point) that is computed and ("evaluation", point) that is made.
         """
         self.workers, self.layout, self.d = workers, layout, layout.d
         self.batches_per_epoch, self.components = batches_per_epoch, components
+        self.shares = tuple(rank + 1.0 for rank in range(workers)) if unequal else None
         self._seed, self._same, self._observe = seed, same, observe
 
     def initial_parameters(self) -> Tensor:

@@ -77,6 +77,10 @@ class Workload(Protocol):
         """Steps of all workers in which as many samples are drawn as the workers hold together."""
 
     @property
+    def shares(self) -> tuple[float, ...] | None:
+        """What every worker's message weighs in an average, 1 in all; None where all weigh the same."""
+
+    @property
     def components(self) -> int:
         """Into how many fixed parts every worker's own loss is cut, for methods of finite sums; 0: it is not."""
 

@@ -30,6 +30,7 @@ class Quadratic:
 
     device = torch.device("cpu")
     batches_per_epoch = 10.0
+    shares = None
 
     @cached_property
     def layout(self) -> Layout:
@@ -87,6 +88,7 @@ class RankOne:
 
     device = torch.device("cpu")
     batches_per_epoch = 10.0
+    shares = None
 
     @property
     def d(self) -> int:

@@ -159,6 +159,10 @@ class SignValues(ScaledValues):
         plus = torch.cat(symbols).to(self.symbols.device)
         return self._like(plus, scales, groups, row_offsets(counts))
 
+    @property
+    def weights_refusal(self) -> str | None:
+        return "in a vote every worker has one" if self.vote else None
+
     def averaged(self, flat: Tensor, offsets: np.ndarray) -> Values:
         """With ``vote`` the signs of the means: the majority's, +1 at a tie."""
         if not self.vote:
@@ -303,9 +307,13 @@ class LevelValues(ScaledValues):
         levels[support] *= 2 * plus.astype(np.int64) - 1
         return levels
 
-    def mean(self, rows: int) -> Values:
+    @property
+    def weights_refusal(self) -> str | None:
+        return "their levels are added as whole numbers on the way" if self.shared_scales else None
+
+    def mean(self, rows: int, shares: Sequence[float] | None = None) -> Values:
         if not self.shared_scales:
-            return super().mean(rows)
+            return super().mean(rows, shares)
         total = self.symbols.view(rows, -1).sum(0, dtype=torch.int32)
         levels = self.levels * rows
         offsets = even_offsets(1, len(total))
@@ -335,6 +343,10 @@ class TernarySignValues(LevelValues):
         self, symbols: Tensor, scales: Sequence[Tensor], groups: Sequence[Groups], offsets: np.ndarray
     ) -> TernarySignValues:
         return TernarySignValues(symbols, scales, groups, offsets, self.agreed, self.vote)
+
+    @property
+    def weights_refusal(self) -> str | None:
+        return "in a vote every worker has one" if self.vote else None
 
     def averaged(self, flat: Tensor, offsets: np.ndarray) -> Values:
         if not self.vote:

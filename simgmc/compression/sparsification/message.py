@@ -76,14 +76,15 @@ class SparseMessage(CodedMessage):
         part = slice(int(self.offsets[row]), int(self.offsets[row + 1]))
         return self.indices[part], self.values.flat[part]
 
-    def mean(self) -> SparseMessage | DenseMessage:
+    def mean(self, shares: Sequence[float] | None = None) -> SparseMessage | DenseMessage:
         """The union's non-zeros: coordinates that cancel are not sent. All coordinates, where that is shorter."""
         flat = self.values.flat
         total = torch.zeros(self.d, dtype=flat.dtype, device=flat.device)
         for row in range(self.rows):  # in rank order; a row holds no coordinate twice, so every device adds alike
-            total.index_add_(0, *self.row(row))
+            total.index_add_(0, *self.row(row), alpha=1 if shares is None else shares[row])
         union, sums = nonzeros(total)
-        coding = self.values.averaged(sums / self.rows, row_offsets([len(union)]))
+        divisor = self.rows if shares is None else 1
+        coding = self.values.averaged(sums / divisor, row_offsets([len(union)]))
         if bool((coding.flat == 0).any()):  # rounded away: by a narrow value format, or below the smallest float
             kept = coding.flat != 0
             union, flat = union[kept], coding.flat[kept]
@@ -91,7 +92,7 @@ class SparseMessage(CodedMessage):
         sparse = SparseMessage((1, self.d), union, coding, self.index_format)
         if sparse.nbytes[0] <= self.d * coding.item_bytes:
             return sparse
-        return DenseMessage((1, self.d), self.values.averaged(total / self.rows, row_offsets([self.d])))
+        return DenseMessage((1, self.d), self.values.averaged(total / divisor, row_offsets([self.d])))
 
     def partial_sums(self) -> np.ndarray | None:
         rows = self.rows

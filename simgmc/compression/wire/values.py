@@ -72,13 +72,26 @@ class Values(ABC):
         """The coding of a mean of such numbers: fp32, unless the format carries sums."""
         return FloatValues(flat, offsets)
 
-    def mean(self, rows: int) -> Values:
-        """The mean over rows that all hold the same coordinates, added in their order."""
+    @property
+    def weights_refusal(self) -> str | None:
+        """Why their mean cannot weigh rows unequally; None where it can."""
+        return None
+
+    def mean(self, rows: int, shares: Sequence[float] | None = None) -> Values:
+        """The mean over rows that all hold the same coordinates, added in their order.
+
+        ``shares``: what each row weighs, 1 in all; equally much where not stated.
+        """
         stacked = self.by_row
-        total = stacked[:1].clone()
-        for row in stacked[1:]:
-            total += row
-        total = total.div_(rows).view(-1)
+        if shares is None:
+            total = stacked[:1].clone()
+            for row in stacked[1:]:
+                total += row
+            total = total.div_(rows).view(-1)
+        else:
+            total = stacked[0] * shares[0]
+            for row, share in zip(stacked[1:], shares[1:], strict=True):
+                total.add_(row, alpha=share)
         return self.averaged(total, even_offsets(1, total.numel()))
 
 

@@ -28,13 +28,14 @@ def wire_format(training: Training, layout: Layout) -> str:
     Raises SimgmcError, naming the keys, where vectors of this size cannot be.
     """
     seen: dict[str, None] = {}
+    unequal = training.scenario.workload.weighs_unequally
 
     def note(message: Message) -> None:
         seen[_size(message)] = None
 
     try:
         with keys_named(training.method):
-            training.send_first(lambda workers: NoiseWorkload(workers, layout, same=True), note)
+            training.send_first(lambda workers: NoiseWorkload(workers, layout, same=True, unequal=unequal), note)
     except DivergenceError as error:
         return "; ".join(seen) or f"nothing, on vectors of random numbers: {error}"
     return "; ".join(seen) or "sends nothing"

@@ -102,6 +102,8 @@ class PrivateCopies:
         self.layout, self._units, self._frozen = template.layout, tuple(units), tuple(frozen)
         self.copies = [PrivateCopy(template.copy()) for _ in range(workers)]
         self.initial = template.initial
+        self.shares: Sequence[float] | None = None
+        """What every worker weighs in averaged buffers."""
         self.absent: dict[int, tuple[int, ...]] = {}
         """Worker to the numbers of the parameters that got no gradient in its latest pass."""
 
@@ -134,9 +136,8 @@ class PrivateCopies:
         copy.module.eval()
         if worker is None:
             rows = self.state_dict().items()
-            copy.put(averaged({
-                name: rows for name, rows in rows if isinstance(rows, Tensor) and name not in self._frozen
-            }))  # fmt: skip
+            rows = {name: one for name, one in rows if isinstance(one, Tensor) and name not in self._frozen}
+            copy.put(averaged(rows, self.shares))
         return copy
 
     def _state(self, copy: PrivateCopy) -> dict[str, Any]:

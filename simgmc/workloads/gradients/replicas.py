@@ -72,6 +72,8 @@ class Replicas:
         model, parameters = template.module, trained(template.module)
         self.layout, self.initial, self.channels_last = template.layout, template.initial, channels_last
         self._like = [p.detach() for p in parameters.values()]
+        self.shares: Sequence[float] | None = None
+        """What every worker weighs in averaged buffers."""
         self.absent: dict[int, tuple[int, ...]] = {}
         """Worker to the numbers of the parameters that got no gradient in its latest pass."""
         self.buffers = {
@@ -127,7 +129,7 @@ class Replicas:
         """
         self._hold(self._evaluated_holders, parameters)
         buffers = {name: rows[worker or 0].clone() for name, rows in self.buffers.items()}
-        self._hold_buffers(self.evaluated, buffers | (averaged(self.buffers) if worker is None else {}))
+        self._hold_buffers(self.evaluated, buffers | (averaged(self.buffers, self.shares) if worker is None else {}))
         return self.evaluated
 
     def _find_holders(self, module: nn.Module) -> list[tuple[dict | list | _Watched, str | int, int]]:

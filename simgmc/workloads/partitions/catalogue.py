@@ -5,8 +5,9 @@ n // K; the n mod K samples that are left over belong to nobody, and which ones 
 drawn anew for every seed, so no label is favoured.
 
 Where sizes differ (``quantity-skew``, ``file``, ``dirichlet`` per class), every worker still draws
-minibatches of the same size and weighs the same in the average, as in the methods' papers: a sample of a worker
-that holds few counts for more. An epoch is then as many gradients as give n samples in all.
+minibatches of the same size, whoever holds less than one takes samples more than once in it. Workers weigh
+n_k / n in averages (McMahan et al. 2017), so that every sample counts alike; with ``weights = "equal"`` a sample of
+a worker that holds few counts for more. An epoch is as many gradients as give n samples in all.
 """
 
 from __future__ import annotations
@@ -188,6 +189,10 @@ class Partition(Entry):
     equal: bool = True
     """Whether all workers hold equally many samples."""
 
+    def has_equal_sizes(self, options: Mapping[str, Any]) -> bool:
+        """Whether with these options all workers hold equally many samples."""
+        return self.equal
+
     def of_equal_sizes(self) -> Partition | None:
         """The entry with those options only with which all workers hold equally many samples, if there are any."""
         return self if self.equal else None
@@ -206,6 +211,9 @@ class _Dirichlet(Partition):
                 f'with "{resolved["definition"]}" all workers hold equally many samples'
             )
         return resolved
+
+    def has_equal_sizes(self, options: Mapping[str, Any]) -> bool:
+        return options["definition"] != "per-class"
 
     def of_equal_sizes(self) -> Partition:
         choices = tuple(one for one in self.options["definition"].choices if one != "per-class")
@@ -251,7 +259,7 @@ PARTITIONS: Registry[Partition] = Registry(
         ),
         Partition(
             "quantity-skew",
-            "random samples, but worker sizes from Dirichlet(alpha); workers weigh the same all the same",
+            "random samples, but worker sizes from Dirichlet(alpha)",
             "Li et al. 2022, Federated Learning on Non-IID Data Silos",
             {
                 "alpha": Option("concentration; small means few workers hold most", float, 0.5, above=0),

@@ -130,6 +130,7 @@ class LogisticWorkload:
     notes: tuple[str, ...] = ()
     threads = at_once = 1
     pass_bytes = PassBytes()
+    shares = None
 
     def __init__(
         self,

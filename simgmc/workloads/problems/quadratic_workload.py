@@ -34,6 +34,7 @@ class QuadraticWorkload:
     dtype = torch.float64
     threads = at_once = 1
     pass_bytes = PassBytes()
+    shares = None
 
     def __init__(self, problem: Quadratics, seed: int, device: str | torch.device = "cpu"):
         self.problem, self.seed = problem, seed
