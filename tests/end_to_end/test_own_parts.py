@@ -226,10 +226,17 @@ def test_half_of_what_is_needed_from_python_is_refused(tmp_path):
         simgmc.run(python_scenario(), out=tmp_path)
 
 
-def test_the_readmes_python_example_runs_as_printed(tmp_path, monkeypatch, capsys):
+def test_the_readmes_python_examples_run_as_printed(tmp_path, monkeypatch, capsys):
+    """The run, and then how its model is loaded (there another run's)."""
     text = (ROOT / "README.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    loading, running = map(textwrap.dedent, re.findall(r"```python\n(.*?)```", text, re.DOTALL))
     monkeypatch.chdir(tmp_path)
-    exec(compile(textwrap.dedent(code), "README.md", "exec"), {})
+    exec(compile(running, "README.md", "exec"), {})
     assert (tmp_path / "runs/own/summary.csv").is_file()
     assert capsys.readouterr().out.endswith("runs/own/summary.csv\n")
+    (kept,) = (tmp_path / "runs/own/models").glob("gmc*")
+    model = torch.nn.Sequential(torch.nn.Linear(20, 64), torch.nn.Tanh(), torch.nn.Linear(64, 2))
+    before = model[0].weight.clone()
+    mine = re.sub(r'"runs/.*safetensors"', repr(str(kept)), loading)
+    exec(compile(mine, "README.md", "exec"), {"model": model})
+    assert mine != loading and not torch.equal(model[0].weight, before)
