@@ -77,6 +77,11 @@ class ScaledValues(Values):
         scales, groups = [self.scales[rank] for rank in ranks], [self.groups[rank] for rank in ranks]
         return self._like(symbols, scales, groups, offsets_among(self.offsets, ranks))
 
+    def _voted(self, symbols: Tensor, offsets: np.ndarray) -> Self:
+        """What workers have voted for, with the scale that signs alone have."""
+        groups = [Groups.whole(int(n)) for n in np.diff(offsets)]
+        return self._like(symbols, self.scales[:1] * len(groups), groups, offsets)
+
     @cached_property
     def flat(self) -> Tensor:
         out = torch.empty(len(self.symbols), dtype=self.scales[0].dtype, device=self.symbols.device)
@@ -165,10 +170,7 @@ class SignValues(ScaledValues):
 
     def averaged(self, flat: Tensor, offsets: np.ndarray) -> Values:
         """With ``vote`` the signs of the means: the majority's, +1 at a tie."""
-        if not self.vote:
-            return super().averaged(flat, offsets)
-        groups = [Groups.whole(int(n)) for n in np.diff(offsets)]
-        return self._like(flat >= 0, self.scales[:1] * len(groups), groups, offsets)
+        return self._voted(flat >= 0, offsets) if self.vote else super().averaged(flat, offsets)
 
 
 class LevelValues(ScaledValues):
@@ -349,10 +351,7 @@ class TernarySignValues(LevelValues):
         return "in a vote every worker has one" if self.vote else None
 
     def averaged(self, flat: Tensor, offsets: np.ndarray) -> Values:
-        if not self.vote:
-            return super().averaged(flat, offsets)
-        groups = [Groups.whole(int(n)) for n in np.diff(offsets)]
-        return self._like(flat.sign().to(torch.int8), self.scales[:1] * len(groups), groups, offsets)
+        return self._voted(flat.sign().to(torch.int8), offsets) if self.vote else super().averaged(flat, offsets)
 
 
 def level_dtype(levels: int) -> str:
