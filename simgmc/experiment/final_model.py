@@ -56,7 +56,7 @@ def final_model(trainer: Trainer, outcome: Outcome) -> FinalModel | None:
     """The model of a training that is over; of one that diverged there is none."""
     if outcome.diverged is not None:
         return None
-    progress = trainer.report()
+    progress = trainer.progress()
     return FinalModel(trainer.workload.model_state(trainer.model()), progress.round, progress.epoch)
 
 

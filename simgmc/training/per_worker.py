@@ -23,7 +23,6 @@ from simgmc.core.errors import DivergenceError
 from simgmc.core.randomness import Randomness
 from simgmc.training import weight_decay
 from simgmc.training.journal import NOTHING, Asked, Diverged, Parcel, RoundOver, Served, Step
-from simgmc.training.losses import LossSum
 from simgmc.training.trainer import Progress
 from simgmc.workloads.workload import Workload
 
@@ -35,7 +34,6 @@ class _Ahead:
     """A gradient whose value is known before its simulated computation ends."""
 
     gradient: Tensor
-    loss: Tensor
     buffers: dict[str, Tensor]
     """The worker's running statistics after it."""
 
@@ -94,7 +92,6 @@ class PerWorkerTrainer:
         """Why training cannot go on, if it cannot."""
         self.on_message: Callable[[Any], None] = lambda message: None
         """Hears of every message that is sent."""
-        self._losses = LossSum()
         self._messages: dict[int, Arrival] = {}
         """What has been sent and no program has got yet, by number."""
         self._next_message = 0
@@ -254,7 +251,6 @@ class PerWorkerTrainer:
             for name, row in ahead.buffers.items():
                 state[name][worker] = row
             self.workload.load_state_dict(state)
-        self._losses.add(ahead.loss)
         run.gradients += 1
         return ahead.gradient
 
@@ -262,8 +258,8 @@ class PerWorkerTrainer:
         """Compute the gradients under way: all that are of minibatches, in one call."""
         effect = self.runs[needed].effect
         if effect.component is not None:
-            gradient, loss = self.workload.component_gradient(needed, effect.at, effect.component)
-            self._ahead(self.runs[needed], gradient, loss, {})
+            gradient, _ = self.workload.component_gradient(needed, effect.at, effect.component)
+            self._ahead(self.runs[needed], gradient, {})
             return
         under_way = [
             rank
@@ -273,7 +269,7 @@ class PerWorkerTrainer:
         ranks = under_way if self._together else [needed]
         points = torch.stack([self.runs[rank].effect.at for rank in ranks])
         before = self.workload.state_dict()
-        gradients, losses = self.workload.gradients_of(ranks, points, [self.runs[rank].gradients for rank in ranks])
+        gradients, _ = self.workload.gradients_of(ranks, points, [self.runs[rank].gradients for rank in ranks])
         if points._version:  # parameters that the model itself has changed: rows that an embedding scales
             for row, rank in enumerate(ranks):
                 self.runs[rank].effect.at.copy_(points[row])
@@ -285,13 +281,13 @@ class PerWorkerTrainer:
             buffers = {
                 name: rows[rank].clone() if isinstance(rows, Tensor) else rows[rank] for name, rows in after.items()
             }
-            self._ahead(self.runs[rank], gradients[row], losses[row], buffers)
+            self._ahead(self.runs[rank], gradients[row], buffers)
 
-    def _ahead(self, run: _Run, gradient: Tensor, loss: Tensor, buffers: dict[str, Tensor]) -> None:
+    def _ahead(self, run: _Run, gradient: Tensor, buffers: dict[str, Tensor]) -> None:
         if self._weight_decay and run.effect.weight_decay:
             gradient = gradient + self._weight_decay * run.effect.at
             weight_decay.spare(gradient[None], self.workload, [run.worker.rank])
-        run.ahead = _Ahead(gradient, loss, buffers)
+        run.ahead = _Ahead(gradient, buffers)
 
     # between instants -----------------------------------------------------------------------
 
@@ -318,11 +314,10 @@ class PerWorkerTrainer:
                 total[name] = total.get(name, 0.0) + value
         return total
 
-    def report(self) -> Progress:
-        """Where training stands; begins a new mean of the training loss."""
-        progress = Progress(int(self.gradients), self.epoch, *self._losses.state())
-        self._losses.clear()
-        return progress
+    def progress(self) -> Progress:
+        """Where training stands."""
+        latest = [max(0, run.gradients - 1) for run in self.runs] if self._finished else None
+        return Progress(int(self.gradients), self.epoch, latest)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a stopped training needs to go on, as nested tensors and plain values."""
@@ -331,7 +326,6 @@ class PerWorkerTrainer:
             "server": _kept(self.server),
             "messages": [[number, *one] for number, one in self._messages.items()],
             "next_message": self._next_message,
-            "losses": self._losses.state(),
             "workload": self.workload.state_dict(),
         }
 
@@ -339,7 +333,6 @@ class PerWorkerTrainer:
         """Go back to a state from :meth:`state_dict`, each program to where it was."""
         self._messages = {number: Arrival(*one) for number, *one in state["messages"]}
         self._next_message = state["next_message"]
-        self._losses.load(state["losses"])
         self.workload.load_state_dict(state["workload"])
         _put_back(self.server, state["server"])
         for run, kept in zip(self.runs, state["runs"], strict=True):
@@ -365,7 +358,7 @@ class PerWorkerTrainer:
                     run.effect = run.program.send(answer)
         run.worker._applied.clear()
         ahead = kept["ahead"]
-        run.ahead = None if ahead is None else _Ahead(ahead["gradient"], ahead["loss"], ahead["buffers"])
+        run.ahead = None if ahead is None else _Ahead(ahead["gradient"], ahead["buffers"])
 
 
 _CONTEXT = ("round", "epoch", "lr", "previous_lr", "neighbours", "sources")
@@ -400,5 +393,5 @@ def _run_state(run: _Run) -> dict[str, Any]:
         "rounds": run.rounds,
         "previous_lr": run.previous_lr,
         "started": run.started,
-        "ahead": None if ahead is None else {"gradient": ahead.gradient, "loss": ahead.loss, "buffers": ahead.buffers},
+        "ahead": None if ahead is None else {"gradient": ahead.gradient, "buffers": ahead.buffers},
     }

@@ -9,7 +9,7 @@ What is exact about those who do not:
   of the workload's running statistics too. Vectors that all workers share (a leading dimension
   of 1) advance for everybody; the worker fetches them when it is back.
 - Every gradient takes the next minibatch of each worker, whether it takes part or not: a
-  minibatch of a missed round is passed over. Its loss does not count.
+  minibatch of a missed round is passed over.
 - A message that was sent and came too late is lost with ``late = "dropped"``: the worker's
   memory (momentum, residual) has advanced, error feedback does not know. With ``"carried"`` it
   is held for the mean of the round that it arrives in; until then its worker computes nothing
@@ -36,7 +36,6 @@ from simgmc.core.errors import DivergenceError, SimgmcError
 from simgmc.costs import steps as costs
 from simgmc.mixing import Mixing
 from simgmc.training import weight_decay
-from simgmc.training.losses import LossSum
 from simgmc.workloads.workload import Workload
 
 
@@ -81,7 +80,6 @@ class Stack:
         """Rounds finished."""
         self.gradients = 0
         """Gradients that every worker has computed."""
-        self.losses = LossSum()
         self.held: dict[int, HeldMessage] = {}
         """Late messages that are carried, by worker."""
         self.on_message: Callable[[Message], None] = lambda message: None
@@ -137,7 +135,6 @@ class StackedRound:
         self._answer: object = None
         """What the program goes on with."""
         self._averages = 0
-        self._losses: list[Tensor] = []
         self._missing: set[int] = set()
         """Workers that miss this round."""
         self._before: dict[str, object] = {}
@@ -225,11 +222,10 @@ class StackedRound:
         match effect:
             case effects.Gradient(at=Tensor() as point, weight_decay=decays):
                 stack.worker.lr = stack.last_lr = stack.lr_at(stack.epoch)
-                gradients, losses = stack.workload.gradients(point, stack.gradients)
+                gradients, _ = stack.workload.gradients(point, stack.gradients)
                 if stack.weight_decay and decays:
                     gradients.add_(point, alpha=stack.weight_decay)
                     weight_decay.spare(gradients, stack.workload, range(stack.workload.workers))
-                self._losses.append(losses)
                 stack.gradients += 1
                 self.steps.append(costs.Compute())
                 return gradients
@@ -297,11 +293,7 @@ class StackedRound:
                     rows[rank] = self._buffers[name][rank]
             stack.workload.load_state_dict(buffers)
         stack.rounds += 1
-        there = sorted(self._workers - self._missing)
-        for losses in self._losses:
-            shares, counted = stack.shares_among(there), losses[there] if missing else losses
-            stack.losses.add(counted if shares is None else counted * counted.new_tensor(shares) * len(there))
-        self._before, self._buffers, self._losses = {}, {}, []
+        self._before, self._buffers = {}, {}
 
     # messages ---------------------------------------------------------------------------
 

@@ -72,11 +72,10 @@ class StackedTrainer(Stack):
         """The method's own numbers since the start, by name, added over workers."""
         return self.algorithm.metrics(self.worker)
 
-    def report(self) -> Progress:
-        """Where training stands; begins a new mean of the training loss."""
-        progress = Progress(self.rounds, self.epoch, *self.losses.state())
-        self.losses.clear()
-        return progress
+    def progress(self) -> Progress:
+        """Where training stands."""
+        latest = [self.gradients - 1] * self.workload.workers if self.gradients else None
+        return Progress(self.rounds, self.epoch, latest)
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next rounds depend on, between two rounds: tensors as they are, not copied."""
@@ -86,7 +85,6 @@ class StackedTrainer(Stack):
             "rounds": self.rounds,
             "gradients": self.gradients,
             "last_lr": self.last_lr,
-            "losses": self.losses.state(),
             "held": self.held,
         }
 
@@ -106,5 +104,4 @@ class StackedTrainer(Stack):
             setattr(self.worker, name, value)
         self.workload.load_state_dict(state["workload"])
         self.rounds, self.gradients, self.last_lr = state["rounds"], state["gradients"], state["last_lr"]
-        self.losses.load(state["losses"])
         self.held = dict(state.get("held", {}))

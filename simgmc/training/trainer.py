@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,21 +17,14 @@ if TYPE_CHECKING:  # for annotations alone, as they load torch
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands, and its minibatch losses since it was last asked."""
+    """Where a training stands."""
 
     round: int
     """Rounds finished; where every worker has its own rounds, gradients per worker, rounded down."""
     epoch: float
     """Passes over the training data, by gradients computed."""
-    loss_sum: float
-    """Sum of the minibatch losses since the last report."""
-    loss_count: int
-    """How many these are."""
-
-    @property
-    def train_loss(self) -> float | None:
-        """Mean minibatch loss since the last report; None where none was computed."""
-        return self.loss_sum / self.loss_count if self.loss_count else None
+    latest: Sequence[int] | None
+    """(K,): each worker's latest minibatch, by its step; None before the first gradient."""
 
 
 class Trainer(Protocol):
@@ -67,8 +60,8 @@ class Trainer(Protocol):
     def metrics(self) -> dict[str, float]:
         """The method's own numbers since the start, by name, added over workers."""
 
-    def report(self) -> Progress:
-        """Where training stands; begins a new mean of the training loss."""
+    def progress(self) -> Progress:
+        """Where training stands."""
 
     def state_dict(self) -> dict[str, Any]:
         """All that the rest of the training depends on, as nested tensors (not copied) and plain values."""

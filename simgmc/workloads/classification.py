@@ -235,6 +235,19 @@ class ClassificationWorkload:
         others = {name.replace("-", "_"): metric_value(name, loss, accuracy, found) for name in sorted(names)}
         return Evaluation(loss, accuracy, {name: one for name, one in others.items() if one is not None})
 
+    def minibatch_loss(self, point: Tensor, steps: Sequence[int]) -> float:
+        """Loss at ``point`` (d,), in evaluation mode, of every worker's minibatch of a step of its own."""
+        losses = torch.zeros(self.workers, dtype=torch.float64, device=self.device)
+
+        def task(module: nn.Module, worker: int) -> None:
+            with torch.no_grad():
+                x, y = _StepBatch(self, steps[worker]).worker(worker)
+                losses[worker] = self._loss(self._fitting(module, x, y), y)
+
+        with kernels("float32", self.device):
+            self._guarded("its evaluation failed", lambda: self._evaluator.evaluate(point.detach(), task, self.workers))
+        return float(losses.mean() if self.shares is None else losses @ losses.new_tensor(self.shares))
+
     def model_state(self, point: Tensor) -> dict[str, Tensor]:
         """The module's ``state_dict`` at ``point`` (d,), running statistics averaged over all workers; copied."""
         found: dict[str, Any] = {}

@@ -140,6 +140,12 @@ class Workload(Protocol):
         Running statistics are those of ``worker``, or averaged over all.
         """
 
+    def minibatch_loss(self, point: Tensor, steps: Sequence[int]) -> float:
+        """Loss at ``point`` (d,), a model as :meth:`evaluate` takes it, of every worker's minibatch of a step of its own.
+
+        The mean over workers, who weigh as in averages; nothing of the training state changes.
+        """
+
     def model_state(self, point: Tensor) -> dict[str, Tensor]:
         """The model that :meth:`evaluate` scores at ``point`` (d,), as named tensors on the CPU, copied."""
 

@@ -162,7 +162,6 @@ def test_without_the_last_worker_the_training_is_that_of_the_others(name):
     for key, value in whole.worker.state().items():
         if isinstance(value, torch.Tensor) and value.dim():
             assert torch.equal(value[: K - 1] if len(value) == K else value, own[key]), key
-    assert whole.report().train_loss == others.report().train_loss
     assert torch.equal(whole.workload.running["mean"][: K - 1], others.workload.running["mean"])
     assert whole.workload.running["seen"].tolist() == [10.0 if "local" in name or name == "slowmo" else 5.0] * (
         K - 1
@@ -189,7 +188,6 @@ def test_a_lost_message_is_forgotten_by_error_feedback_and_work_given_up_is_as_n
     run(plain, range(K))
     assert torch.equal(lost.worker.residual[3], plain.worker.residual[3])
     assert not given_up.worker.residual[3].any() and torch.equal(lost.worker.params, given_up.worker.params)
-    assert lost.report().train_loss == plain.report().train_loss != given_up.report().train_loss
 
 
 @given(st.lists(st.sets(st.integers(0, K - 1), min_size=1, max_size=K), min_size=1, max_size=12))

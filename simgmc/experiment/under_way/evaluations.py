@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, MutableSequence, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
 from typing import TYPE_CHECKING
 
 from simgmc.core.errors import DivergenceError
@@ -131,12 +132,13 @@ class Evaluations:
         self,
         round: int,
         epoch: float,
-        train_loss: float | None,
+        latest: Sequence[int] | None,
         model: Tensor,
         points: Mapping[str, Tensor],
         workers: Sequence[Tensor],
         others: Mapping[str, float] | None = None,
         *,
+        statistics: Mapping[str, Tensor] | None = None,
         rcc: float | None = None,
         time: float | None = None,
         bytes_up: int = 0,
@@ -144,33 +146,63 @@ class Evaluations:
     ) -> None:
         """Evaluate a state of the training and keep it.
 
-        ``model`` (d,) is what counts; ``points``: further ones (d,) by name; ``workers``: every
-        worker's own (d,), or none where all hold the same; ``others``: values to keep beside what
-        is found. The rest are further fields of :class:`State`.
+        ``latest``: each worker's latest minibatch; ``model`` (d,) is what counts; ``points``: further ones (d,) by
+        name; ``workers``: every worker's own (d,), or none where all hold the same; ``others``: values to keep beside
+        what is found; ``statistics``: the workload's state at that time, where it has gone on since. The rest are
+        further fields of :class:`State`.
 
         Raises :class:`~simgmc.core.errors.DivergenceError` for a loss that is not finite, or above
         ``divergence_factor`` times the start's (if that is above 0); the latter is kept before.
         """
+        with self._as_it_was(statistics):
+            state = self._found(round, epoch, latest, model, points, workers, others or {})
+        state = dataclasses.replace(state, rcc=rcc, time=time, bytes_up=bytes_up, bytes_down=bytes_down)
+        self._outcome.states.append(state)
+        self._listener(state)
+        start, loss = self._outcome.states[0].test_loss, state.test_loss
+        if 0 < start * self._divergence_factor < loss:
+            raise DivergenceError(
+                f"round {round}: the loss is {loss:.3g}, "
+                f"more than {self._divergence_factor:g} times that of the start, {start:.3g}"
+            )
+
+    @contextlib.contextmanager
+    def _as_it_was(self, statistics: Mapping[str, Tensor] | None) -> Iterator[None]:
+        """The workload in an earlier state, for as long as it lasts."""
+        if not statistics:
+            yield
+            return
+        now = self._workload.state_dict()
+        self._workload.load_state_dict(statistics)
+        try:
+            yield
+        finally:
+            self._workload.load_state_dict(now)
+
+    def _found(
+        self,
+        round: int,
+        epoch: float,
+        latest: Sequence[int] | None,
+        model: Tensor,
+        points: Mapping[str, Tensor],
+        workers: Sequence[Tensor],
+        others: Mapping[str, float],
+    ) -> State:
+        """What is found, without time and bytes. Raises DivergenceError for a loss that is not finite."""
         evaluate = self._workload.evaluate
         found = evaluate(model)
         if not math.isfinite(found.loss):
             raise DivergenceError(f"round {round}: the test loss is {found.loss}")
-        values = {**found.others, **(others or {})}
+        train_loss = None if latest is None else self._workload.minibatch_loss(model, latest)
+        values = {**found.others, **others}
         for name, point in points.items():
             there = evaluate(point)
             here = {"test_loss": there.loss, "test_accuracy": there.accuracy, **there.others}
             values |= {f"{metric} at {name}": value for metric, value in here.items() if value is not None}
         if len(workers) > 1:
             values |= self._of_workers(workers)
-        state = State(round, epoch, train_loss, found.loss, found.accuracy, rcc, values, time, bytes_up, bytes_down)
-        self._outcome.states.append(state)
-        self._listener(state)
-        start = self._outcome.states[0].test_loss
-        if 0 < start * self._divergence_factor < found.loss:
-            raise DivergenceError(
-                f"round {round}: the loss is {found.loss:.3g}, "
-                f"more than {self._divergence_factor:g} times that of the start, {start:.3g}"
-            )
+        return State(round, epoch, train_loss, found.loss, found.accuracy, others=values)
 
     def _of_workers(self, workers: Sequence[Tensor]) -> dict[str, float]:
         """Consensus distance sqrt(mean_k |x_k - mean x|^2); mean and worst over the workers' own models."""

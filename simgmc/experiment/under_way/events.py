@@ -131,7 +131,7 @@ class EventsUnderWay:
         self._evaluations.add(
             number,
             trainer.epoch,
-            trainer.report().train_loss,
+            trainer.progress().latest,
             trainer.model(),
             trainer.other_models(),
             trainer.models(),

@@ -40,7 +40,7 @@ def of_rounds(trainer_on: Callable[[NoiseWorkload], StackedTrainer], workload: W
             trainer.next_round().with_everybody()
             points = trainer.model(), trainer.other_models(), trainer.models()
             held.append(points)
-            evaluations.add(trainer.rounds, trainer.epoch, None, *points)
+            evaluations.add(trainer.rounds, trainer.epoch, trainer.progress().latest, *points)
 
         return run_round
 

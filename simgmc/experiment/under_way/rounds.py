@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 import numpy as np
@@ -18,7 +18,6 @@ from simgmc.costs.steps import Average, Compute, Membership, Mix, Round, RoundCo
 from simgmc.experiment.under_way.evaluations import Evaluations, Milestones, Outcome, State
 from simgmc.results.directory.checkpoint import Checkpoints
 from simgmc.scenario import Scenario
-from simgmc.training.trainer import Progress
 
 if TYPE_CHECKING:  # for annotations alone, as they load torch
     from torch import Tensor
@@ -34,11 +33,12 @@ class Held(TypedDict):
 
     round: int
     epoch: float
-    train_loss: float | None
+    latest: Sequence[int] | None
     model: Tensor
     points: dict[str, Tensor]
     workers: list[Tensor]
     rcc: float | None
+    statistics: Mapping[str, Tensor] | None
 
 
 class CommunicationCost:
@@ -131,8 +131,6 @@ class RoundsUnderWay:
         self._interruption = interruption or Interruption()
         self._waiting: dict[int, Held] = {}
         """What an evaluation needs of states whose time is not known yet, by the rounds finished."""
-        self._losses: dict[int, tuple[float, int]] = {}
-        """Sum and number of all minibatch losses by the rounds finished, for states that wait or were evaluated."""
         self._holes = Holes()
         self._time = 0.0
         self._diverged: DivergenceError | None = None
@@ -155,7 +153,6 @@ class RoundsUnderWay:
             self._log.extend(from_bytes(piece.tobytes(), str(self._checkpoints.file)))
         self.outcome.states[:] = [State(**one) for one in state["states"]]
         self._waiting |= state["waiting"]
-        self._losses |= state["losses"]
         for costs in self._log:
             self._communication.add(costs)
         self.outcome.rcc = self._communication.ratio
@@ -174,7 +171,6 @@ class RoundsUnderWay:
             "states": [dataclasses.asdict(state) | {"others": dict(state.others)} for state in self.outcome.states],
             "costs": [np.frombuffer(piece, np.uint8) for piece in self._log.pieces()],
             "waiting": self._waiting,
-            "losses": self._losses,
         }
         try:
             arrays, plain = to_arrays(state)
@@ -205,8 +201,7 @@ class RoundsUnderWay:
                 if self._diverged is not None:
                     raise self._diverged
                 if milestones.due(trainer.rounds, trainer.gradients, before):
-                    # Where it is held already its losses are counted: asked again, there would be none.
-                    self._evaluations.add(**(self._waiting.get(trainer.rounds) or self._now()))
+                    self._evaluations.add(**self._now())
                 self._keep()
         except DivergenceError as error:
             outcome.diverged, outcome.diverged_round = str(error), number
@@ -228,13 +223,7 @@ class RoundsUnderWay:
         self._communication.add(costs)
         self.outcome.rcc = self._communication.ratio
         if self._milestones.seconds is not None:
-            progress = self._trainer.report()
-            self._waiting[number] = self._now(progress)
-            total, count = self._losses.get(number - 1, (0.0, 0))
-            needed = self._waiting.keys() | {state.round for state in self.outcome.states}
-            for other in self._losses.keys() - needed:
-                del self._losses[other]
-            self._losses[number] = total + progress.loss_sum, count + progress.loss_count
+            self._waiting[number] = self._now() | {"statistics": self._trainer.workload.state_dict()}
 
     def over(self, rounds: int) -> None:
         """The cluster is done and has seen so many rounds to their end. Where training diverged in the
@@ -244,14 +233,6 @@ class RoundsUnderWay:
             del self._log[rounds:]
             states[:] = [state for state in states if state.round <= rounds]
         states.sort(key=lambda state: state.round)
-        if self._milestones.seconds is not None:
-            # Only now is it known which rounds were evaluated: the last one comes before those that it is ahead of.
-            before = (0.0, 0)
-            for place, state in enumerate(states):
-                if state.round:
-                    total, count = (now - then for now, then in zip(self._losses[state.round], before, strict=True))
-                    states[place] = dataclasses.replace(state, train_loss=total / count if count else None)
-                    before = self._losses[state.round]
 
     def _keep(self) -> None:
         if self._checkpoints is not None and (self._interruption.asked or self._checkpoints.due()):
@@ -274,16 +255,17 @@ class RoundsUnderWay:
             except DivergenceError as error:
                 self._diverged = error
 
-    def _now(self, progress: Progress | None = None) -> Held:
-        """What an evaluation needs of the present state; ``progress``: what the trainer reports, if it was asked."""
+    def _now(self) -> Held:
+        """What an evaluation needs of the present state."""
         trainer = self._trainer
-        progress = progress or trainer.report()
+        progress = trainer.progress()
         return {
             "round": progress.round,
             "epoch": progress.epoch,
-            "train_loss": progress.train_loss,
+            "latest": progress.latest,
             "model": trainer.model(),
             "points": trainer.other_models(),
             "workers": trainer.models(),
             "rcc": self.outcome.rcc,
+            "statistics": None,
         }

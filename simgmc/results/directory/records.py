@@ -59,7 +59,8 @@ class Evaluation:
     sim_time_s: Seconds
     """Simulated time at which the evaluated model existed; evaluating takes none."""
     train_loss: float | None
-    """Mean minibatch loss since the evaluation before; unknown at round 0."""
+    """Loss of the workers' latest minibatches at the evaluated model; unknown at round 0. In runs of an
+    earlier simgmc the mean, since the evaluation before, of the losses where gradients were taken."""
     test_loss: float | None
     test_accuracy: float | None
     """In [0, 1]; unknown for a task that has only a loss."""

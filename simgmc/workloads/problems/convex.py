@@ -245,6 +245,10 @@ class LogisticWorkload:
         }
         return Evaluation(self._test.value(w), float(right.double().mean()), others)
 
+    def minibatch_loss(self, point: Tensor, steps: Sequence[int]) -> float:
+        """Mean regularised loss at ``point`` (d,) of every worker's minibatch of a step of its own."""
+        return float(self.gradients_of(range(self.workers), point.expand(self.workers, -1), steps)[1].mean())
+
     def model_state(self, point: Tensor) -> dict[str, Tensor]:
         """The point itself."""
         return named(self.layout, point)

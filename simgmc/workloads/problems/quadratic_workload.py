@@ -103,6 +103,10 @@ class QuadraticWorkload:
             others |= {"w[0]": float(w[0]), "w[1]": float(w[1])}
         return Evaluation(gap + self.problem.least, None, others)
 
+    def minibatch_loss(self, point: Tensor, steps: Sequence[int]) -> float:
+        """F at ``point`` (d,): noise is in the gradients alone."""
+        return float(self.gradients(point[None], 0)[1].mean())
+
     def model_state(self, point: Tensor) -> dict[str, Tensor]:
         """The point itself."""
         return named(self.layout, point)
