@@ -141,7 +141,7 @@ class Workload(Protocol):
         """
 
     def minibatch_loss(self, point: Tensor, steps: Sequence[int]) -> float:
-        """Loss at ``point`` (d,), a model as :meth:`evaluate` takes it, of every worker's minibatch of a step of its own.
+        """Loss at ``point`` (d,) of every worker's minibatch of a step of its own, in evaluation mode.
 
         The mean over workers, who weigh as in averages; nothing of the training state changes.
         """
