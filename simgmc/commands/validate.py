@@ -96,14 +96,14 @@ def _print_measured(console: Console, report: FileReport) -> None:
         fitted = "" if row.fitted is None else f"{row.fitted / row.measured - 1:+.2%}"
         mark = "*" if row.headline else ""
         table.add_row(
-            row.collective + mark, row.library, str(row.nodes), bytes_text(row.nbytes), escape(row.setting),
+            row.words + mark, row.library, row.nodes_words, bytes_text(row.nbytes), escape(row.setting),
             time_text(row.measured), time_text(row.simulated), f"{row.error:+.1%}", fitted,
         )  # fmt: skip
     console.print(table)
     say = partial(console.print, markup=False, highlight=False)
     if any(row.headline for row in report.rows):
         say(
-            "* NCCL all-reduce on a stated network, default ring, nothing calibrated: "
+            f"* NCCL all-reduce on a stated network, {_models(report)}, nothing calibrated: "
             f"mean error {report.mean_error:.2%}, largest {report.largest_error:.2%}"
         )
     if report.fit:
@@ -114,6 +114,12 @@ def _print_measured(console: Console, report: FileReport) -> None:
             f"fitted: overheads from the {fitted} rows, on the {tested} rows: mean error {report.fit.mean_error:.2%}, "
             f"largest {report.fit.largest_error:.2%}; {report.fit.overheads}"
         )
+
+
+def _models(report: FileReport) -> str:
+    """By what the rows that count are modelled."""
+    trees = {row.algorithm == "tree" for row in report.rows if row.headline}
+    return {(False,): "default ring", (True,): "nccl-tree"}.get(tuple(trees), "default ring and nccl-tree")
 
 
 def _nodes(nodes: Sequence[int], places: Sequence[int]) -> str:

@@ -243,10 +243,10 @@ class Cluster(_WithConditions):
         if "collective" not in graphs:
             return
         graph, names = graphs["collective"], worker_names(workers)
-        if "groups" in CHOICES[self.collective].options and workers > 1 and self.collective_options.groups is None:
+        if workers > 1 and self.collective_options.groups is None:
             found = groups(graph, names)
-            if len(found) < 2:
-                where = "has no sites, racks or pods" if not found else "has all workers at one site"
+            if len(found) < CHOICES[self.collective].groups_needed:
+                where = "has no sites, racks, pods or nodes" if not found else "has all workers at one site"
                 raise mistake(
                     f"needs groups of workers, and topology {self.topology.name} {where}; state them, such as "
                     "collective_options.groups = [[0, 1], [2, 3]]",

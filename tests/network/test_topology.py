@@ -25,6 +25,7 @@ PARAMETERS = {
     "two-tier": {"per_rack": 3},
     "fat-tree": {"k": 4},
     "torus": {"columns": 3},
+    "gpu-nodes": {"devices": 4, "cards": 2, "card_bandwidth": 1e5},
     "dumbbell": {"left": 4, "bandwidth": 1e5, "latency": 0.05},
 }
 

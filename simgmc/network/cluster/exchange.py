@@ -205,6 +205,7 @@ class RingLinks:
         every = [link for route in self.routes for link in route or ()]
         self.apart = (
             None not in self.routes
+            and all(len(links.ways(a, b)) == 1 for a, b in steps)
             and len(set(every)) == len(every)
             and all(links.bandwidth[link] > 0 for link in every)
         )

@@ -95,7 +95,7 @@ class FirstKExecution(Execution):
         self._server = server
         self._resolve = resolve
         self._workers = schedule.structure.participants
-        self._pushes: dict[int, Transfer] = {}
+        self._pushes: dict[int, list[Transfer]] = {}
         self._unfinished = [1] * self._workers
 
     def ready(self, participant: int) -> None:
@@ -125,25 +125,26 @@ class FirstKExecution(Execution):
             return  # it was held up by overheads until the answer was there
         super()._start(flow)
 
-    def _transfer(self, flow: int) -> Transfer:
-        transfer = super()._transfer(flow)
+    def _transfers(self, flow: int) -> list[Transfer]:
+        transfers = super()._transfers(flow)
         if flow < self._workers:
-            self._pushes[flow] = transfer
-        return transfer
+            self._pushes[flow] = transfers
+        return transfers
 
-    def arrived(self, flow: int, now: float) -> None:
+    def _land(self, flow: int, now: float) -> None:
         if flow < self._workers:
             self.landed[flow] = now
             self.open -= 1
             self._server.arrived(self, flow)
             return
-        super().arrived(flow, now)
+        super()._land(flow, now)
 
     def cut_off(self, worker: int, now: float) -> None:
         """The worker sends no more of its message."""
         self.network.catch_up(now)
         if worker in self._pushes and self.departed[worker] < 0.0:
-            self.network.withdraw(self._pushes[worker])
+            for transfer in self._pushes[worker]:
+                self.network.withdraw(transfer)
 
     def moved(self) -> Moved:
         """Bytes of the answers, of the messages taken, and of those thrown away: a carried one

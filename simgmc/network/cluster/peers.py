@@ -18,7 +18,7 @@ from simgmc.network.cluster.breakdown import CATEGORIES
 from simgmc.network.cluster.fabric import Fabric
 from simgmc.network.cluster.settings import ClusterSettings
 from simgmc.network.cluster.timeline import Recorder
-from simgmc.network.collectives.schedule import Execution, Placement, Schedule, StructureBuilder
+from simgmc.network.collectives.schedule import Execution, Placement, Schedule, StructureBuilder, shares_of
 from simgmc.network.flows.connections import Connections
 from simgmc.network.flows.fluid import CapacityError, StuckError
 
@@ -247,8 +247,8 @@ class Peers:
             self.into_server += nbytes
         else:
             self.received_by_workers += nbytes
-        for link in placement.routes[0] or ():
-            self.link_bytes[link] += nbytes
+        for link, share in shares_of(placement.ways[0]).items():
+            self.link_bytes[link] += nbytes * share
             self.link_messages[link] += 1
 
     def _check(self, flight: Flight, begun: float, nbytes: int, placement: Placement) -> None:
@@ -257,7 +257,8 @@ class Peers:
             return
         rounding = 4 * np.spacing(flight.landed)  # of the clock's reading
         seconds = flight.departed - begun + rounding
-        limit = min((self.fabric.links.bandwidth[link] for link in placement.routes[0] or ()), default=float("inf"))
+        bandwidth, shares = self.fabric.links.bandwidth, shares_of(placement.ways[0])
+        limit = min((bandwidth[link] / share for link, share in shares.items()), default=float("inf"))
         too_fast = nbytes > limit * seconds * (1 + 1e-9) + 1e-6 if limit < float("inf") else False
         if too_fast or flight.landed - flight.departed + rounding < placement.latency[0] * (1 - 1e-9):
             source, destination = placement.hosts

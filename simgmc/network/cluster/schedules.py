@@ -90,7 +90,7 @@ class Schedules:
                 continue
             if entry.servers_needed(self._options) > len(self._settings.server_hosts) or entry.changes_average:
                 continue
-            if "groups" in entry.options and not self._options.groups:
+            if entry.groups_needed > len(self._options.groups):
                 continue
             if entry.needs_unions and average.partial is None and not average.summable:
                 continue

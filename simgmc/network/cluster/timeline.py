@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simgmc.network.cluster.breakdown import chain
-from simgmc.network.collectives.schedule import Execution
+from simgmc.network.collectives.schedule import Execution, shares_of
 from simgmc.network.flows.fluid import FluidNetwork, Transfer
 
 _UNDER_WAY = 2
@@ -175,9 +175,9 @@ class Recorder:
                     continue
                 label, nbytes = f"round {number}: {source} -> {destination}", float(execution.schedule.nbytes[flow])
                 actions[Span(source, "send", start, stop, label, nbytes)] = None
-                for link in placement.routes[flow] or ():
+                for link, share in shares_of(placement.ways[flow]).items():
                     a, b = placement.links.names[link]
-                    carried.append(Span(f"{a} -> {b}", "carry", start, stop, label, nbytes))
+                    carried.append(Span(f"{a} -> {b}", "carry", start, stop, label, nbytes * share))
         return list(actions), carried
 
     def _link_rates(

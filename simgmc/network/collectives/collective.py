@@ -36,6 +36,8 @@ class Collective(Entry):
     """Whether it leaves messages out, so that it computes something else than the average."""
     round_a_ring: bool = False
     """Whether every worker sends to the next one alone."""
+    groups_needed: int = 0
+    """Sites, racks or nodes of workers that it needs at least."""
     needs_everybody: str = ""
     """Why no worker can be left out of it; empty: one can."""
 

@@ -30,12 +30,14 @@ K_OF_N = {
 }  # fmt: skip
 GROUPS = {
     "groups": Numbers(
-        "workers of each site, by number; those of the topology's sites, racks or pods unless given",
+        "workers of each site or node, by number; those of the topology's sites, racks, pods or nodes unless given",
         default=None,
         depth=2,
         shape="a list of lists of workers' numbers, such as [[0, 1], [2, 3]]",
     )
 }
+Groups = tuple[tuple[int, ...], ...]
+"""Ranks of each site, rack or node."""
 OPTIONS = SLICES | SERVERS | SHARDS | K_OF_N | GROUPS
 """All of them by name; each collective reads its own."""
 
@@ -53,8 +55,8 @@ class Options:
     """How the parameters are cut: "equal", or in proportion to the servers' "bandwidth"; None: equal."""
     shares: tuple[float, ...] = ()
     """What each server's shard is in proportion to, from the network; empty: all equal."""
-    groups: tuple[tuple[int, ...], ...] = ()
-    """Ranks of each site or rack (two-level); empty: from the topology."""
+    groups: Groups = ()
+    """Ranks of each site, rack or node (two-level, nccl-tree); empty: from the topology."""
     k: int | None = None
     """Messages a first-k-of-n server waits for; None: all but one."""
     late: str = "dropped"
@@ -78,3 +80,14 @@ class Options:
         if first > workers:
             raise SimgmcError(f"k = {first}: a server cannot wait for more messages than there are workers, {workers}")
         return first
+
+
+def workers_by_group(groups: Groups, workers: int, name: str) -> Groups:
+    """The groups that a collective needs. Raises SimgmcError where there are none, or not every worker is in one."""
+    if not groups:
+        raise SimgmcError(
+            f"{name} needs groups of workers: the network has no sites, racks or pods, and none were stated"
+        )
+    if sorted(rank for group in groups for rank in group) != list(range(workers)):
+        raise SimgmcError(f"groups = {groups}: every one of the {workers} workers belongs to exactly one group")
+    return groups

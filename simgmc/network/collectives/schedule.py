@@ -151,6 +151,25 @@ class Schedule:
         return self._flows[2]
 
 
+Ways = tuple[tuple[int, ...], ...]
+"""The routes that carry a message side by side, in equal parts."""
+
+
+def shares_of(ways: Ways) -> dict[int, float]:
+    """The share of a message's bytes that goes over each link."""
+    found: dict[int, float] = {}
+    for way in ways:
+        for link in way:
+            found[link] = found.get(link, 0.0) + 1.0 / len(ways)
+    return found
+
+
+def _links_of(ways: Ways) -> tuple[int, ...] | None:
+    if not ways:
+        return None
+    return ways[0] if len(ways) == 1 else tuple(dict.fromkeys(link for way in ways for link in way))
+
+
 class Placement:
     """A structure's flows laid onto the links of one network."""
 
@@ -161,14 +180,15 @@ class Placement:
         self.hosts = tuple(hosts)
         self.links = links
         self.overheads = overheads
-        self.local = [a == b for a, b in zip(structure.source, structure.destination)]
-        self.routes = [links.route(hosts[a], hosts[b]) for a, b in zip(structure.source, structure.destination)]
-        self.cap = [
-            _INFINITY if local else overheads.most(links, hosts[a], hosts[b])
-            for local, a, b in zip(self.local, structure.source, structure.destination)
-        ]
+        pairs = [(hosts[a], hosts[b]) for a, b in zip(structure.source, structure.destination)]
+        self.local = [a == b for a, b in pairs]
+        self.ways = [links.ways(a, b) for a, b in pairs]
+        """Per flow: the routes that carry it side by side, in equal parts; mostly one."""
+        self.routes = [_links_of(ways) for ways in self.ways]
+        """Per flow: every link that it takes; None where it has no route."""
+        self.cap = [_INFINITY if local else overheads.most(links, *pair) for local, pair in zip(self.local, pairs)]
         """Bytes/s that each flow never exceeds, whatever its links could carry."""
-        self.latency = [links.delay(hosts[a], hosts[b]) for a, b in zip(structure.source, structure.destination)]
+        self.latency = [links.delay(*pair) for pair in pairs]
         self.extra: list[float] | None = None
         """Seconds each flow's start is held up by the overheads."""
         if overheads.software or overheads.startup:
@@ -186,16 +206,27 @@ class Placement:
         """The hosts that a flow leads from and to."""
         return self.hosts[self.structure.source[flow]], self.hosts[self.structure.destination[flow]]
 
+    @property
+    def striped(self) -> bool:
+        """Whether some flow takes several routes side by side."""
+        return any(len(ways) > 1 for ways in self.ways)
+
     @cached_property
-    def _uses(self) -> tuple[np.ndarray, np.ndarray]:
-        pairs = [(link, flow) for flow, route in enumerate(self.routes) if not self.local[flow] for link in route or ()]
-        table = np.array(pairs, dtype=np.int64).reshape(-1, 2)
-        return table[:, 0], table[:, 1]
+    def _uses(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Every use of a link by a flow, and the share of the flow's bytes that goes there."""
+        uses = [
+            (link, flow, share)
+            for flow, ways in enumerate(self.ways)
+            if not self.local[flow]
+            for link, share in shares_of(ways).items()
+        ]
+        link, flow, share = zip(*uses) if uses else ((), (), ())
+        return np.array(link, dtype=np.int64), np.array(flow, dtype=np.int64), np.array(share)
 
     def over_links(self, moved: np.ndarray) -> np.ndarray:
         """(links,) what went over each link when each flow has moved so much."""
-        link, flow = self._uses
-        return np.bincount(link, weights=moved[flow], minlength=len(self.links))
+        link, flow, share = self._uses
+        return np.bincount(link, weights=moved[flow] * share, minlength=len(self.links))
 
 
 class Execution:
@@ -210,7 +241,7 @@ class Execution:
     __slots__ = (
         "network", "schedule", "placement", "begun", "departed", "landed", "cause", "released", "gate",
         "finisher", "_waiting", "_unfinished", "_on_finish", "_delay", "_nbytes", "_rules", "_extra", "open", "aborted",
-        "_connections", "queued",
+        "_connections", "queued", "_parts",
     )  # fmt: skip
 
     def __init__(
@@ -246,6 +277,8 @@ class Execution:
         self._connections = connections
         self.queued: dict[int, float] = {}
         """When flows that go over connections were ready to take bandwidth."""
+        self._parts: dict[int, list[int]] = {}
+        """Of flows under way in several parts: how many of them have not left, and not arrived."""
         self.open = flows
         """Flows that have not arrived yet."""
 
@@ -302,18 +335,22 @@ class Execution:
             self.left(flow, now)
             self.arrived(flow, now)
             return
-        transfer = self._transfer(flow)
+        transfers = self._transfers(flow)
+        if len(transfers) > 1:
+            self._parts[flow] = [len(transfers)] * 2
         if self._connections is None:
-            network.start(transfer)
+            for transfer in transfers:
+                network.start(transfer)
         else:
             self.queued[flow] = network.now
-            self._connections.start(self.pair(flow), transfer)
+            self._connections.start(self.pair(flow), transfers)
 
-    def _transfer(self, flow: int) -> Transfer:
+    def _transfers(self, flow: int) -> list[Transfer]:
+        """A flow's way through the network: one transfer, or one for each route that carries a part of it."""
         placement = self.placement
-        return Transfer(
-            self, flow, placement.routes[flow], placement.latency[flow], self._nbytes[flow], placement.cap[flow]
-        )
+        ways: Sequence[tuple[int, ...] | None] = placement.ways[flow] or (None,)
+        nbytes, cap = self._nbytes[flow] / len(ways), placement.cap[flow] / len(ways)
+        return [Transfer(self, flow, way, placement.latency[flow], nbytes, cap) for way in ways]
 
     # what the network reports -------------------------------------------------
 
@@ -321,6 +358,8 @@ class Execution:
         self.begun[flow] = now
 
     def left(self, flow: int, now: float) -> None:
+        if flow in self._parts and self._rest(flow, 0):
+            return
         self.departed[flow] = now
         if flow in self.queued:
             assert self._connections is not None
@@ -330,8 +369,11 @@ class Execution:
             self._let_go(behind, self.schedule.structure.flows + flow, now)
 
     def arrived(self, flow: int, now: float) -> None:
-        if self.aborted:
-            return
+        if not (self.aborted or (flow in self._parts and self._rest(flow, 1))):
+            self._land(flow, now)
+
+    def _land(self, flow: int, now: float) -> None:
+        """All of a flow has arrived."""
         self.landed[flow] = now
         self.open -= 1
         after = self._rules[0][flow]
@@ -339,6 +381,11 @@ class Execution:
             self._let_go(after, flow, now)
         for participant in self._rules[4][flow]:
             self._finish(participant, flow, now)
+
+    def _rest(self, flow: int, what: int) -> int:
+        """One part of a flow has left (0) or arrived (1); how many parts have not."""
+        self._parts[flow][what] -= 1
+        return self._parts[flow][what]
 
     def _finish(self, participant: int, flow: int, now: float) -> None:
         self._unfinished[participant] -= 1

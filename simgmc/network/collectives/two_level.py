@@ -6,15 +6,12 @@ from functools import cache
 
 import numpy as np
 
-from simgmc.core.errors import SimgmcError
 from simgmc.costs.steps import Average
 from simgmc.network.collectives.collective import Collective
-from simgmc.network.collectives.options import GROUPS, Options
+from simgmc.network.collectives.options import GROUPS, Groups, Options, workers_by_group
 from simgmc.network.collectives.pieces import adding_times, alone, cut
 from simgmc.network.collectives.schedule import Schedule, Structure, StructureBuilder
 from simgmc.network.conditions.work import Cost
-
-Groups = tuple[tuple[int, ...], ...]
 
 
 class _Recorder:
@@ -115,13 +112,7 @@ def two_level(average: Average, aggregation: Cost, options: Options) -> Schedule
     workers = len(average.up)
     if workers == 1:
         return alone()
-    groups = options.groups
-    if not groups:
-        raise SimgmcError(
-            "two-level needs groups of workers: the network has no sites, racks or pods, and none were stated"
-        )
-    if sorted(rank for group in groups for rank in group) != list(range(workers)):
-        raise SimgmcError(f"groups = {groups}: every one of the {workers} workers belongs to exactly one group")
+    groups = workers_by_group(options.groups, workers, "two-level")
     structure, carries, adds, pieces = _structure(workers, groups)
     ends = np.concatenate([[0], np.cumsum(cut(average.up[0], average.item_bytes, pieces))])
     nbytes = np.array([ends[b] - ends[a] for a, b in carries], dtype=float)
@@ -138,5 +129,6 @@ COLLECTIVES = (
         "summable",
         two_level,
         one_structure=True,
+        groups_needed=2,
     ),
 )

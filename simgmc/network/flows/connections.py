@@ -7,6 +7,7 @@ byte has left. Connections share links by max-min fairness, messages of one conn
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from simgmc.network.flows.fluid import FluidNetwork, Transfer
 
@@ -16,20 +17,26 @@ class Connections:
 
     def __init__(self, network: FluidNetwork):
         self._network = network
-        self._waiting: dict[tuple[str, str], deque[Transfer]] = {}
+        self._waiting: dict[tuple[str, str], deque[Sequence[Transfer]]] = {}
         """Of every pair that has a message under way: those that come after it."""
 
-    def start(self, pair: tuple[str, str], transfer: Transfer) -> None:
-        """A message from the first to the second host is ready: it goes when all before it have left."""
+    def start(self, pair: tuple[str, str], message: Sequence[Transfer]) -> None:
+        """A message from the first to the second host is ready, in one part or several that go side by side: it goes
+        when all before it have left.
+        """
         if pair in self._waiting:
-            self._waiting[pair].append(transfer)
+            self._waiting[pair].append(message)
         else:
             self._waiting[pair] = deque()
-            self._network.start(transfer)
+            self._go(message)
+
+    def _go(self, message: Sequence[Transfer]) -> None:
+        for part in message:
+            self._network.start(part)
 
     def left(self, pair: tuple[str, str]) -> None:
         """The last byte of the pair's message under way has left."""
         if self._waiting[pair]:
-            self._network.start(self._waiting[pair].popleft())
+            self._go(self._waiting[pair].popleft())
         else:
             del self._waiting[pair]

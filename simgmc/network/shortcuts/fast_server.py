@@ -70,7 +70,7 @@ class Shares:
         for flow in flows:
             for link in placement.routes[flow] or ():
                 uses[link] = uses.get(link, 0) + 1
-        self.simple = all(placement.routes[flow] is not None for flow in flows) and all(
+        self.simple = all(len(placement.ways[flow]) == 1 for flow in flows) and all(
             many in (1, len(flows)) and links.bandwidth[link] > 0 for link, many in uses.items()
         )
         """Whether every link is used by one of the flows or by all of them."""

@@ -15,6 +15,7 @@ from simgmc.core.errors import SimgmcError
 from simgmc.core.registry import Registry
 from simgmc.network.topology import (
     drawn,
+    gpu_nodes,
     places,
     shapes,
 )
@@ -28,6 +29,7 @@ TOPOLOGIES: Registry[Topology] = Registry(
     "topology",
     (
         *shapes.TOPOLOGIES,
+        *gpu_nodes.TOPOLOGIES,
         *places.TOPOLOGIES,
         *drawn.TOPOLOGIES,
     ),

@@ -10,13 +10,16 @@ import networkx as nx
 
 from simgmc.core.errors import SimgmcError
 
+MAX_WAYS = 256
+"""Routes over which one message is striped at most."""
+
 
 class Links:
     """A graph's edges as arrays, and the routes over them.
 
     Routes minimise the summed latency, then the number of links. Where several routes
     tie, each pair of hosts picks one by hashing (equal-cost multi-path as a router does
-    it for one connection), deterministic in ``seed``.
+    it for one connection), deterministic in ``seed``; a network whose graph says ``striped`` uses all of them.
     """
 
     def __init__(self, graph: nx.DiGraph, seed: int = 0):
@@ -52,6 +55,9 @@ class Links:
         self._routes: dict[tuple[str, str], tuple[int, ...] | None] = {}
         self._delays: dict[tuple[str, str], float] = {}
         self._trees: dict[str, dict[str, list[tuple[str, int]]]] = {}
+        self.striped = bool(graph.graph.get("striped"))
+        """Whether a message goes over all of its equally short routes side by side, in equal parts."""
+        self._ways: dict[tuple[str, str], tuple[tuple[int, ...], ...]] = {}
         self._stated: dict[tuple[str, str], list[str]] | None = graph.graph.get("routes")
         """Routes that the network comes with, as nodes; None: they are found."""
         self._changing: set[int] = set()
@@ -93,6 +99,19 @@ class Links:
             self._routes[pair] = None if path is None else self.limiting(path)
         return self._routes[pair]
 
+    def ways(self, source: str, destination: str) -> tuple[tuple[int, ...], ...]:
+        """The routes that carry a message side by side, in equal parts: one, but where messages are striped.
+
+        Empty where no route exists. Raises SimgmcError for more of them than :data:`MAX_WAYS`.
+        """
+        if not self.striped:
+            route = self.route(source, destination)
+            return () if route is None else (route,)
+        pair = (source, destination)
+        if pair not in self._ways:
+            self._ways[pair] = tuple(self.limiting(path) for path in self._all(source, destination))
+        return self._ways[pair]
+
     def delay(self, source: str, destination: str) -> float:
         """Seconds of latency from one host to another, one way."""
         self.route(source, destination)
@@ -116,14 +135,7 @@ class Links:
         if self._stated is not None:
             nodes = self._stated.get((source, destination))
             return None if nodes is None else self.along(tuple(nodes))
-        # A host with one way out shares the routes of the switch it hangs on.
-        root, way_out = source, []
-        if len(self._out[source]) == 1 and forwards(self.graph, self._out[source][0][0]):
-            root, link = self._out[source][0]
-            way_out = [link]
-        if root not in self._trees:
-            self._trees[root] = self._predecessors(root)
-        before = self._trees[root]
+        root, way_out, before = self._tree(source)
         if destination not in before and destination != root:
             return None
         route: list[int] = []
@@ -137,6 +149,38 @@ class Links:
             node, link = choices[choice]
             route.append(link)
         return (*way_out, *reversed(route))
+
+    def _tree(self, source: str) -> tuple[str, list[int], dict[str, list[tuple[str, int]]]]:
+        """The node from which routes of a host are searched, the links up to there, and all predecessors."""
+        # A host with one way out shares the routes of the switch it hangs on.
+        root, way_out = source, []
+        if len(self._out[source]) == 1 and forwards(self.graph, self._out[source][0][0]):
+            root, link = self._out[source][0]
+            way_out = [link]
+        if root not in self._trees:
+            self._trees[root] = self._predecessors(root)
+        return root, way_out, self._trees[root]
+
+    def _all(self, source: str, destination: str) -> list[tuple[int, ...]]:
+        """Every one of the equally short routes between two hosts."""
+        if source == destination or self._stated is not None or self._find(source, destination) is None:
+            found = self._find(source, destination)
+            return [] if found is None else [found]
+        root, way_out, before = self._tree(source)
+        routes: list[tuple[int, ...]] = []
+        ends: list[tuple[str, tuple[int, ...]]] = [(destination, ())]
+        while ends:
+            node, links = ends.pop()
+            if node == root:
+                routes.append((*way_out, *links))
+                continue
+            ends += [(earlier, (link, *links)) for earlier, link in reversed(before[node])]
+            if len(routes) + len(ends) > MAX_WAYS:
+                raise SimgmcError(
+                    f"there are more than {MAX_WAYS} equally short routes {source} -> {destination}, too many to "
+                    "stripe messages over"
+                )
+        return routes
 
     def _predecessors(self, source: str) -> dict[str, list[tuple[str, int]]]:
         """Dijkstra by (latency, links), keeping every predecessor on a shortest route.

@@ -3,7 +3,8 @@ fitted on some of the rows.
 
 How each is modelled, one-way latency L between hosts, bandwidth B each way:
 
-- NCCL all-reduce: the default sliced ring.
+- NCCL all-reduce: the default sliced ring; on nodes of several devices that ring, or ``nccl-tree``, as the row
+  says, messages striped over the node's cards.
 - NCCL broadcast and reduce: a chain of all nodes in slices of 4 MiB (NCCL's buffer).
 - Gloo all-reduce: a ring that forwards segments one at a time, waiting for each to arrive:
   a latency per segment, which makes it move as if 1.5 to 1.9 times a ring's bytes.
@@ -19,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import networkx as nx
 import numpy as np
 
 from simgmc.core.errors import SimgmcError
@@ -29,6 +31,8 @@ from simgmc.network.collectives.schedule import Execution, Placement, Schedule, 
 from simgmc.network.conditions.overheads import IDEAL, Overheads
 from simgmc.network.conditions.work import Duration
 from simgmc.network.flows.fluid import FluidNetwork
+from simgmc.network.topology.catalogue import groups
+from simgmc.network.topology.gpu_nodes import gpu_nodes
 from simgmc.network.topology.graph import Host, worker_names
 from simgmc.network.topology.routing import Links
 from simgmc.network.topology.shapes import star
@@ -63,8 +67,11 @@ class Fit:
 def simulated_seconds(row: dict, overheads: Overheads = IDEAL) -> float:
     """What the simulated network takes for one measured row.
 
-    ``row``: collective, lib ("nccl" or "gloo"), nodes, bytes, latency_s, bandwidth_Bps.
+    ``row``: collective, lib ("nccl" or "gloo"), nodes, bytes, latency_s, bandwidth_Bps; of nodes with several devices
+    also devices, algorithm ("ring" or "tree"), cards, inside_Bps, and then bandwidth_Bps is that of one card.
     """
+    if row.get("devices"):
+        return _on_devices(row, overheads)
     nodes, nbytes, lib = int(row["nodes"]), float(row["bytes"]), row["lib"]
     bandwidth = row["bandwidth_Bps"] or UNTOUCHED_BANDWIDTH
     latency = UNTOUCHED_LATENCY if row["latency_s"] is None else row["latency_s"]
@@ -94,15 +101,36 @@ def simulated_seconds(row: dict, overheads: Overheads = IDEAL) -> float:
     raise SimgmcError(f"measured collective {kind!r} is unknown: must be one of {', '.join(MODELLED)}")
 
 
+def _on_devices(row: dict, overheads: Overheads) -> float:
+    """An NCCL all-reduce on nodes of several devices. Their bus has no latency of its own."""
+    names = worker_names(row["nodes"] * row["devices"])
+    inside = row["inside_Bps"]
+    graph = gpu_nodes(
+        [Host(name, inside, inside, 0.0) for name in names],
+        row["devices"],
+        row["bandwidth_Bps"],
+        row["cards"],
+        row["latency_s"] / 2,
+    )
+    name = {"ring": "ring", "tree": "nccl-tree"}[row["algorithm"]]
+    average = _dense(len(names), float(row["bytes"]))
+    schedule = collectives.schedule(name, average, Duration(0.0), Options(groups=groups(graph, names)))
+    return _seconds(schedule, graph, names, overheads)
+
+
 def _dense(nodes: int, nbytes: float) -> Average:
     up = np.full(nodes, int(nbytes))
     return Average(up, int(nbytes), True, 4, np.zeros(nodes, dtype=np.int64), 0)
 
 
 def _makespan(schedule: Schedule, bandwidth: float, latency: float, overheads: Overheads) -> float:
-    structure = schedule.structure
-    names = worker_names(structure.hosts)
-    links = Links(overheads.seen(star([Host(name, bandwidth, bandwidth, latency / 2) for name in names])))
+    names = worker_names(schedule.structure.hosts)
+    return _seconds(schedule, star([Host(name, bandwidth, bandwidth, latency / 2) for name in names]), names, overheads)
+
+
+def _seconds(schedule: Schedule, graph: nx.DiGraph, names: Sequence[str], overheads: Overheads) -> float:
+    """Until everything has arrived, everybody ready at once."""
+    structure, links = schedule.structure, Links(overheads.seen(graph))
     network = FluidNetwork(links)
     execution = Execution(network, schedule, Placement(structure, names, links, overheads))
     for participant in range(structure.participants):
@@ -136,8 +164,8 @@ def _binomial_broadcast(nodes: int, nbytes: float) -> Schedule:
 
 
 def headline(row: dict) -> bool:
-    """Whether a row is an NCCL all-reduce on a stated network: what the ring is held to."""
-    stated = row["latency_s"] is not None and row["bandwidth_Bps"] is not None
+    """Whether a row is an NCCL all-reduce on a stated network: what the collectives are held to."""
+    stated = row["latency_s"] is not None and row["bandwidth_Bps"] is not None and row.get("calibrated") is None
     return row["collective"] == "allreduce" and row["lib"] == "nccl" and stated
 
 
@@ -149,7 +177,11 @@ def fit_overheads(rows: Sequence[dict], nodes: int = 4) -> Fit | None:
     """
     from scipy.optimize import nnls  # takes half a second to load; only fits need it
 
-    chosen = [index for index, row in enumerate(rows) if headline(row) and row.get("measured_s") is not None]
+    chosen = [
+        index
+        for index, row in enumerate(rows)
+        if headline(row) and row.get("measured_s") is not None and not row.get("devices")
+    ]
     inside = tuple(index for index in chosen if rows[index]["nodes"] == nodes)
     outside = tuple(index for index in chosen if rows[index]["nodes"] != nodes)
     if len(inside) < 3 or not outside:

@@ -170,8 +170,28 @@ def _check_measured(row: Record, modelled: Iterable[str]) -> None:
         return
     nodes = row.whole("nodes", 2, 256)
     nbytes = row.number("bytes", 1.0, 1e15)
+    _check_devices(row)
     if nodes * nbytes / 2**22 > MAX_FLOWS:
         raise row.refuse("bytes", f"at most {MAX_FLOWS * 2**22 / nodes:.3g} with {nodes} nodes")
+
+
+def _check_devices(row: Record) -> None:
+    """What only rows of nodes with several devices have."""
+    if row.has("calibrated"):
+        row.text("calibrated")
+    if not row.has("devices"):
+        for key in ("algorithm", "cards", "inside_Bps"):
+            if row.has(key):
+                raise row.refuse(key, "left out where the row does not say how many devices a node has")
+        return
+    row.text("collective", ("allreduce",))
+    row.text("lib", ("nccl",))
+    row.text("algorithm", ("ring", "tree"))
+    row.whole("devices", 1, 64)
+    row.whole("cards", 1, 64)
+    row.number("inside_Bps", 1.0, 1e15)
+    row.number("latency_s", 0.0, 1e6)
+    row.number("bandwidth_Bps", 1.0, 1e15)
 
 
 def _real(value: object) -> bool:

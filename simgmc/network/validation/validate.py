@@ -38,11 +38,25 @@ class MeasuredRow:
     simulated: float
     """Seconds, no calibration."""
     headline: bool
-    """An NCCL all-reduce on a stated network: what the default ring is held to."""
+    """An NCCL all-reduce on a stated network: what the collectives are held to."""
     stated: bool = True
     """Whether bandwidth and latency are known, not what the cloud happened to give."""
     fitted: float | None = None
     """Seconds with overheads fitted on the 4-node rows, where that applies."""
+    algorithm: str = ""
+    """Of an all-reduce on nodes of several devices: "ring" or "tree"."""
+    devices: int = 1
+    """Devices of each node."""
+
+    @property
+    def words(self) -> str:
+        """The collective, and its algorithm where the row says it."""
+        return f"{self.collective} {self.algorithm}".rstrip()
+
+    @property
+    def nodes_words(self) -> str:
+        """How many nodes, of how many devices where the row says it."""
+        return f"{self.nodes} x {self.devices}" if self.algorithm else str(self.nodes)
 
     @property
     def error(self) -> float:
@@ -226,8 +240,10 @@ def _measured(file: str, document: dict) -> FileReport:
                 row["measured_s"],
                 simulated_seconds(row),
                 headline(row),
-                row["latency_s"] is not None and row["bandwidth_Bps"] is not None,
+                row["latency_s"] is not None and row["bandwidth_Bps"] is not None and not row.get("calibrated"),
                 None if fit is None else fit.seconds.get(number),
+                row.get("algorithm") or "",
+                row.get("devices") or 1,
             )
         )
         values.append(table[-1].simulated)
@@ -238,7 +254,7 @@ def _measured(file: str, document: dict) -> FileReport:
         "measured",
         values,
         abs(worst.error) if worst else 0.0,
-        f"{worst.library} {worst.collective}, {worst.nodes} nodes, {worst.setting}"
+        f"{worst.library} {worst.words}, {worst.nodes_words} nodes, {worst.setting}"
         if worst
         else "no NCCL all-reduce rows",
         sum(abs(row.error) for row in held) / len(held) if held else 0.0,
