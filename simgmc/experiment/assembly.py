@@ -22,6 +22,7 @@ from simgmc.costs.steps import Participation
 from simgmc.experiment.training import Training
 from simgmc.mixing import everybody
 from simgmc.scenario import Scenario
+from simgmc.scenario.point import Report
 from simgmc.scenario.workload import DataWorkload, ProblemWorkload
 from simgmc.training.per_worker import PerWorkerTrainer
 from simgmc.training.stacked import StackedTrainer
@@ -30,6 +31,7 @@ from simgmc.workloads.data.catalogue import load_dataset
 from simgmc.workloads.data.dataset import Dataset
 from simgmc.workloads.losses.functions import LossFunction, build_loss
 from simgmc.workloads.memory import require_model_memory
+from simgmc.workloads.metrics import build_metric
 from simgmc.workloads.models.catalogue import build_model, ready, seeded
 from simgmc.workloads.partitions.catalogue import partition
 from simgmc.workloads.workload import Workload
@@ -109,10 +111,10 @@ class WorkloadFactory:
         if isinstance(chosen, ProblemWorkload):
             return chosen.entry.build(chosen.problem.options, chosen.workers, seed, self.device, self.load)
         if isinstance(chosen, DataWorkload):
-            return self._classification(chosen, seed, scenario.report.metric)
+            return self._classification(chosen, seed, scenario.report)
         raise TypeError(f"nothing is known of how to build a {type(chosen).__name__}")
 
-    def _classification(self, chosen: DataWorkload, seed: int, metric: str) -> ClassificationWorkload:
+    def _classification(self, chosen: DataWorkload, seed: int, report: Report) -> ClassificationWorkload:
         data = self.load(chosen.dataset.name, **chosen.dataset.options)
         loss = build_loss(chosen.loss.name, chosen.loss.options, self._given.loss)
         outputs = loss.outputs(data)
@@ -141,7 +143,7 @@ class WorkloadFactory:
             threads=self.threads,
             precision=chosen.precision,
             loss=loss,
-            metric=metric,
+            metric=build_metric(report.metric, outputs, report.folder),
             by_samples=chosen.weighs_by_samples,
         )
 

@@ -13,7 +13,7 @@ from simgmc.results.figures.plots import draw_plots
 from simgmc.results.figures.trajectories import Surface
 from simgmc.results.series.grids import MAX_POINTS, is_large
 from simgmc.results.series.loads import loads_of
-from simgmc.results.series.read import ComparisonPoint, Results, read_results
+from simgmc.results.series.read import ComparisonPoint, Results, measure_of, read_results
 from simgmc.results.series.summary import summarize, write_summary
 from simgmc.results.tables.large_tables import print_large_summary
 from simgmc.results.tables.load_table import print_loads
@@ -29,8 +29,8 @@ def report(console: Console, directory: RunDirectory, points: Sequence[GridPoint
     """Tables on the console, and summary and plots in the run directory, of the run of these grid points."""
     scenario = points[0].scenario
     names = [method.name for method in scenario.methods]
-    target, baseline, metric = scenario.report.target, scenario.report.baseline, scenario.report.metric
-    results = read_results(directory, names, metric)
+    target, baseline = scenario.report.target, scenario.report.baseline
+    results = read_results(directory, names, measure_of(scenario.report.metric, scenario.report.better == "higher"))
     rows = summarize(results, target=target, baseline=baseline)
     write_summary(directory, results, rows)
     (print_large_summary if is_large(results) else print_summary)(console, results, rows, target, baseline)

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from simgmc.algorithms import ALGORITHMS
 from simgmc.compression import COMPRESSORS
 from simgmc.core.errors import SimgmcError, suggestion
+from simgmc.core.imports import ImportPath
 from simgmc.core.transport import Transport
 from simgmc.costs.steps import MAX_UNITED
 from simgmc.mixing import Mixing
@@ -23,6 +24,9 @@ from simgmc.scenario.tables import Table, mistake
 from simgmc.scenario.workload import Method, Optimizer, ProblemWorkload, Workload, method_table, workload_table
 from simgmc.workloads.problems.catalogue import PROBLEMS
 
+METRICS = ("accuracy", "loss", "gap", "distance", "error", "top-5", "macro-f1", "perplexity", "bits-per-token")
+_IMPORT = ImportPath("a metric of one's own")
+
 
 class Report(Table):
     """What the comparison is about: the value to reach, what is measured, the method to beat.
@@ -33,16 +37,37 @@ class Report(Table):
     ``baseline`` is the name of a method, by default the first.
     """
 
-    metric: Literal[
-        "accuracy", "loss", "gap", "distance", "error", "top-5", "macro-f1", "perplexity", "bits-per-token"
-    ] = "accuracy"
-    target: Annotated[Real, Field(gt=0)] | None = None
+    metric: str = "accuracy"
+    """One of :data:`METRICS`, or one's own by import path: a function (outputs, targets) -> number of the whole test
+    set, or something with ``update(output, target)`` and ``compute()`` (torchmetrics)."""
+    better: Literal["higher", "lower"] | None = None
+    """Which values of a metric of one's own are better; of the others it is known."""
+    folder: str | None = None
+    """Where the module of a metric of one's own is looked for first; the scenario's, unless stated."""
+    target: Real | None = None
     baseline: str | None = None
     single_workers: bool = True
     """Evaluate every worker's own model beside the average, where they differ (K evaluations more)."""
 
     @model_validator(mode="after")
-    def _share(self) -> Report:
+    def _measured(self) -> Report:
+        own = _IMPORT.accepts(self.metric)
+        if not own and self.metric not in METRICS:
+            raise mistake(
+                f'unknown metric; {suggestion(self.metric, METRICS)}; or one of your own, "package.module:name"',
+                "metric",
+                value=self.metric,
+            )
+        if own and self.better is None:
+            raise mistake(
+                f'missing; say which values of {self.metric} are better: better = "higher" or "lower"',
+                "better",
+                value=None,
+            )
+        if not own and self.better is not None:
+            raise mistake(f"of {self.metric} it is known; leave it out", "better", value=self.better)
+        if not own and self.target is not None and self.target <= 0:
+            raise mistake("must be above 0", "target", value=self.target)
         share = self.metric in ("accuracy", "error", "top-5", "macro-f1")
         if share and self.target is not None and self.target > 1:
             raise mistake(f"{self.metric} is a share: above 0 and at most 1", "target", value=self.target)
@@ -119,7 +144,8 @@ class Scenario(Table):
         metrics = self.workload.metrics
         if "metric" not in self.report.model_fields_set and self.report.metric not in metrics:
             object.__setattr__(self, "report", self.report.model_copy(update={"metric": metrics[0]}))
-        if self.report.metric not in metrics:
+        own = self.report.better is not None and not isinstance(self.workload, ProblemWorkload)
+        if self.report.metric not in metrics and not own:
             what = self.workload.problem.name if isinstance(self.workload, ProblemWorkload) else "training on data"
             raise mistake(
                 f"{what} is measured by one of: {', '.join(metrics)}", "report", "metric", value=self.report.metric

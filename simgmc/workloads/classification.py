@@ -31,8 +31,7 @@ from simgmc.workloads.gradients.proof import Reference, proven, reference
 from simgmc.workloads.gradients.replicas import Replicas
 from simgmc.workloads.gradients.split import GROUP, SplitEngine, linear_stack
 from simgmc.workloads.losses.functions import CrossEntropy, Loss
-from simgmc.workloads.metrics import check_metric, tally
-from simgmc.workloads.metrics import value as metric_value
+from simgmc.workloads.metrics import Metric, metrics_of
 from simgmc.workloads.workload import Evaluation, PassBytes
 
 T = TypeVar("T")
@@ -83,7 +82,7 @@ class ClassificationWorkload:
         precision: str = "float32",
         route: str | None = None,
         loss: Loss | None = None,
-        metric: str = "accuracy",
+        metric: Metric | None = None,
         by_samples: bool = False,
     ):
         """
@@ -98,7 +97,7 @@ class ClassificationWorkload:
             threads: of the pool on the CPU; all usable cores if None. Results do not depend on it.
             precision: of the products inside a gradient, see :data:`simgmc.workloads.gradients.precision.PRECISIONS`.
             loss: the cross-entropy, if None.
-            metric: what an evaluation gives in any case, as ``report.metric`` names it.
+            metric: what an evaluation gives beside loss and accuracy.
             by_samples: workers weigh n_k / n in averages, where they hold n_k of n samples.
             route: another route than the rule's ("plain", "pool", "loop", "cuda streams"), to compare them.
 
@@ -122,8 +121,7 @@ class ClassificationWorkload:
         )
         self._loss = (loss or CrossEntropy()).on(self.device, dtype)
         self._outputs = self._loss.outputs(data)
-        check_metric(metric, self._outputs)
-        self._metric = metric
+        self._metrics = metrics_of(data, self._loss, metric)
         self._template = Template(model, self.device, dtype)
         self._refuse_synchronised()
         self.layout: Layout = self._template.layout
@@ -208,7 +206,7 @@ class ClassificationWorkload:
         parts = torch.arange(len(self._test), device=self.device).split(self._evaluation_batch())
         sums = torch.zeros(len(parts), 4, dtype=torch.float64, device=self.device)
 
-        tallies: list[Tensor | None] = [None] * len(parts)
+        kept: list[list[Any]] = [[] for _ in parts]
 
         def task(module: nn.Module, number: int) -> None:
             with torch.no_grad():
@@ -218,8 +216,7 @@ class ClassificationWorkload:
                 right = self._loss.right(output, y)
                 if right is not None:
                     sums[number, 2], sums[number, 3] = right
-                counted = self._loss.counted(output, y)
-                tallies[number] = None if counted is None else tally(self._metric, *counted)
+                kept[number] = [metric.part(self._loss, output, y) for metric in self._metrics]
 
         with kernels("float32", self.device):
             self._guarded(
@@ -228,11 +225,10 @@ class ClassificationWorkload:
             )
         total, weight, right, answers = sums.sum(0).tolist()
         loss, accuracy = total / weight if weight else math.nan, right / answers if answers else None
-        names = {self._metric}
-        if self._test.tokens and self._test.labels.ndim > 1 and self._loss.log_likelihood:
-            names |= {"bits-per-token", "perplexity"}
-        found = [one for one in tallies if one is not None]
-        others = {name.replace("-", "_"): metric_value(name, loss, accuracy, found) for name in sorted(names)}
+        others = {
+            metric.name: metric.value(loss, accuracy, of_each)
+            for metric, of_each in zip(self._metrics, zip(*kept, strict=True), strict=True)
+        }
         return Evaluation(loss, accuracy, {name: one for name, one in others.items() if one is not None})
 
     def minibatch_loss(self, point: Tensor, steps: Sequence[int]) -> float:

@@ -22,6 +22,7 @@ from simgmc.workloads.classification import ClassificationWorkload
 from simgmc.workloads.data.own_data import read_own
 from simgmc.workloads.losses.catalogue import LOSSES
 from simgmc.workloads.losses.functions import build_loss
+from simgmc.workloads.metrics import build_metric
 from simgmc.workloads.partitions.catalogue import partition
 
 WORKERS, BATCH = 2, 16
@@ -238,7 +239,14 @@ def workload(model, x, targets, loss, metric="accuracy", **options):
     data = read_own("own", TensorDataset(x, targets), TensorDataset(x, targets))
     owned = partition("iid", data.train_labels, WORKERS, 0)
     return ClassificationWorkload(
-        model, data, owned, batch=4, seed=1, threads=1, loss=build_loss(loss, options), metric=metric
+        model,
+        data,
+        owned,
+        batch=4,
+        seed=1,
+        threads=1,
+        loss=(built := build_loss(loss, options)),
+        metric=build_metric(metric, built.outputs(data)),
     )
 
 
@@ -322,6 +330,78 @@ def test_metrics_are_those_of_their_definitions():
         assert work.evaluate(work.initial_parameters()).others == {metric.replace("-", "_"): pytest.approx(right)}
     with pytest.raises(SimgmcError, match='"top-5": of 3 classes five always hold the right one'):
         workload(linear(3), x, class_numbers(x), "cross-entropy", "top-5")
+
+
+def test_macro_f1_of_labels_is_the_mean_of_each_labels_own():
+    x, targets = values(600, 1), values(600, 2)[:, :3] > 0.5
+    model = linear(3)
+    guesses, scores = model(x) > 0, []
+    for label in range(3):
+        both = (guesses[:, label] & targets[:, label]).sum().item()
+        scores.append(2 * both / (guesses[:, label].sum() + targets[:, label].sum()).item())
+    work = workload(model, x, targets, "binary-cross-entropy", "macro-f1")
+    assert work.evaluate(work.initial_parameters()).others == {"macro_f1": pytest.approx(sum(scores) / 3)}
+
+
+def rank_correlation(outputs, targets):
+    """A metric of one's own, of the whole test set."""
+    assert len(outputs) == len(targets) == 360
+    return float(np.corrcoef(outputs.argmax(1), targets)[0, 1])
+
+
+class Missed:
+    """One as torchmetrics writes them: the lower the better."""
+
+    def __init__(self):
+        self.missed = self.seen = 0
+
+    def update(self, output, target):
+        self.missed, self.seen = self.missed + (output.argmax(1) != target).sum(), self.seen + len(target)
+
+    def compute(self):
+        return self.missed / self.seen
+
+
+@pytest.mark.parametrize(
+    ("function", "better", "target"), [("rank_correlation", "higher", -0.5), ("Missed", "lower", 0.9)]
+)
+def test_a_metric_of_ones_own_has_its_direction_in_targets_tables_and_figures(
+    tmp_path, monkeypatch, function, better, target
+):
+    path = f"tests.workloads.test_losses:{function}"
+    content = scenario(metric=path, dataset="digits", model="logistic")
+    content["report"] |= {"better": better, "target": target}
+    run(content, tmp_path / "run")
+    with (tmp_path / "run" / "other_metrics.csv").open() as file:
+        found = [float(one["value"]) for one in csv.DictReader(file) if one["name"] == path]
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        accuracies = [float(one["test_accuracy"]) for one in csv.DictReader(file)]
+    if function == "Missed":
+        assert found == pytest.approx([1 - one for one in accuracies], abs=1e-6)
+    with (tmp_path / "run" / "summary.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert row["seeds_reached"] == "1" and float(row[f"final_{path}_mean"]) == found[-1]
+    assert (tmp_path / "run" / "plots" / f"{function}_vs_time.png").is_file()
+    assert ScenarioFile.read(tmp_path / "run" / "scenario.toml").points[0].scenario.report.better == better
+
+
+@pytest.mark.parametrize(
+    ("report", "message"),
+    [
+        ({"metric": "m:f"}, 'better: missing; say which values of m:f are better: better = "higher" or "lower"'),
+        ({"metric": "accuracy", "better": "lower"}, "better.*of accuracy it is known; leave it out"),
+        ({"metric": "acuracy"}, 'metric.*unknown metric; .*accuracy.*or one of your own, "package.module:name"'),
+        ({"metric": "perplexity", "target": -1}, "target.*must be above 0"),
+        ({"metric": "math:pi", "better": "higher"}, "report.metric: math:pi is float, neither a function"),
+        ({"metric": "torch:dist", "better": "higher"}, "report.metric: torch:dist: failed: RuntimeError"),
+        ({"metric": "builtins:repr", "better": "higher"}, "report.metric: builtins:repr: failed: TypeError"),
+    ],
+)
+def test_a_metric_that_is_none_is_refused_in_one_line(tmp_path, report, message):
+    content = scenario(dataset="digits", model="logistic") | {"report": report}
+    with pytest.raises(SimgmcError, match=message) as caught:
+        run(content, tmp_path / "run")
+    assert "\n" not in str(caught.value).strip().removeprefix("given in Python:").strip()
 
 
 def test_a_target_in_a_metric_is_reached_from_its_side(tmp_path):

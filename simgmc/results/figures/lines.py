@@ -91,7 +91,7 @@ def _draw_lines(
     target: float | None,
 ) -> None:
     """Draws the panels of a group, which have the same horizontal limits."""
-    scale_y = 100.0 if results.measure.higher_is_better else 1.0
+    scale_y = 100.0 if results.measure.share else 1.0
     here = [curve for panel in group for curve in drawn[panel.points[0]].values()]
     right = max(curve.x[-1] for curve in here) or 1.0
     left = min([x for curve in here for x in curve.x if x > 0], default=right) if log else 0.0
@@ -140,12 +140,12 @@ def _scale_rows(results: Results, page: Page, drawn: dict, *, log_y: bool, targe
 
 def measure_name(measure: Measure) -> str:
     """Of an axis."""
-    return measure.text + (" (%)" if measure.higher_is_better else "")
+    return measure.text + (" (%)" if measure.share else "")
 
 
 def linear_limits(axis: Axes, measure: Measure, here: list[curves.Curve], target: float | None = None) -> None:
     """Vertical limits that show these curves (shares in percent). The untrained start does not set them."""
-    share = measure.higher_is_better
+    share = measure.share
     low, high = curves.without_start(here, 100.0 if share else 1.0, target, axis.get_ylim())
     axis.set_ylim((max(low, 0.0), min(high, 102.0)) if share else (low, high))
 

@@ -182,7 +182,7 @@ def single_worker_figure(results: Results) -> list[Figure] | None:
         return None
     if len(having) > MAX_POINTS:
         return []
-    scale = 100.0 if measure.higher_is_better else 1.0
+    scale = 100.0 if measure.share else 1.0
     styles = {"averaged model": {"linestyle": "-"}, **_SINGLE}
     handles = [Line2D([], [], color="#404040", **{"linewidth": 1.2} | style) for style in styles.values()]
     note = lines.seeds_note(results)
@@ -243,7 +243,7 @@ def _behind(results: Results, method: str, point: ComparisonPoint, column: str) 
     apart = np.mean([one[column][-1] - one[results.measure.column][-1] for one in results.at(method, point)])
     if not np.isfinite(apart):
         return "no finite value at the end"
-    if results.measure.higher_is_better:
+    if results.measure.share:
         return f"worst worker ends {abs(100 * apart):.1f} points {'below' if apart < 0 else 'above'} the averaged model"
     return f"worst worker ends {number(abs(apart))} {'above' if apart > 0 else 'below'} the averaged model"
 

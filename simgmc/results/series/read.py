@@ -33,8 +33,15 @@ class Measure:
     higher_is_better: bool
     name: str
     """As ``report.metric`` calls it."""
+    share: bool = False
+    """Whether it is a share, told in percent."""
     log: bool = False
     """Whether it is drawn on a logarithmic axis whatever its values."""
+
+    @property
+    def own(self) -> bool:
+        """Whether it is the user's, of which nothing is known but its name and direction."""
+        return ":" in self.column
 
     def reached(self, values: np.ndarray, target: float) -> np.ndarray:
         """Where the target is met (false where the value is unknown)."""
@@ -42,25 +49,33 @@ class Measure:
 
     def number_text(self, value: float) -> str:
         """A value as people read it: ``80 %`` for an accuracy, ``0.12`` for a loss."""
-        return f"{100 * value:.4g} %" if self.higher_is_better else f"{value:.3g}"
+        return f"{100 * value:.4g} %" if self.share else f"{value:.3g}"
 
     def value_text(self, value: float) -> str:
         """A value in a sentence: ``80 %``, ``0.12``, ``gap 0.001``."""
-        return f"{self.name} {self.number_text(value)}" if self.log else self.number_text(value)
+        return f"{self.name} {self.number_text(value)}" if self.log or self.own else self.number_text(value)
 
 
-ACCURACY = Measure("test_accuracy", "test accuracy", True, "accuracy")
+ACCURACY = Measure("test_accuracy", "test accuracy", True, "accuracy", share=True)
 LOSS = Measure("test_loss", "test loss", False, "loss")
 GAP = Measure("gap", "gap F(w) − F*", False, "gap", log=True)
 DISTANCE = Measure("distance", "distance to the optimum", False, "distance", log=True)
 OTHERS = (
     Measure("error", "test error", False, "error"),
-    Measure("top_5", "top-5 accuracy", True, "top-5"),
-    Measure("macro_f1", "macro F1", True, "macro-f1"),
+    Measure("top_5", "top-5 accuracy", True, "top-5", share=True),
+    Measure("macro_f1", "macro F1", True, "macro-f1", share=True),
     Measure("perplexity", "perplexity", False, "perplexity"),
     Measure("bits_per_token", "bits per token", False, "bits-per-token"),
 )
 MEASURES = {measure.name: measure for measure in (ACCURACY, LOSS, GAP, DISTANCE, *OTHERS)}
+
+
+def measure_of(metric: str, higher_is_better: bool | None = None) -> Measure:
+    """The measure that ``report.metric`` names: a known one, or one's own by its import path, with its direction."""
+    if metric in MEASURES:
+        return MEASURES[metric]
+    name = metric.rpartition(":")[2]
+    return Measure(metric, name.replace("_", " "), bool(higher_is_better), name)
 
 
 @dataclass(frozen=True)
@@ -265,12 +280,13 @@ def transport_text(transport: Transport | None) -> str:
     return "all methods" if transport is None else str(transport).replace("_", " ")
 
 
-def read_results(directory: RunDirectory, methods: Sequence[str] | None = None, metric: str | None = None) -> Results:
+def read_results(
+    directory: RunDirectory, methods: Sequence[str] | None = None, measure: Measure | None = None
+) -> Results:
     """Reads a run.
 
     ``methods`` gives their order (the scenario's); without it they come as in ``metrics.csv``.
-    ``metric`` is what the run is measured by (a key of :data:`MEASURES`); without it the
-    accuracy or, where the task has none, the loss.
+    ``measure`` is what the run is measured by; without it the accuracy or, where the task has none, the loss.
 
     Raises SimgmcError where the run does not hold the metric.
     """
@@ -281,8 +297,7 @@ def read_results(directory: RunDirectory, methods: Sequence[str] | None = None, 
     present = list(dict.fromkeys(one.key.method for one in series))
     ordered = list(dict.fromkeys([*(methods or ()), *present]))
     points = compared_at(series)
-    if metric is not None:
-        measure = MEASURES[metric]
+    if measure is not None:
         if not all(measure.column in one.columns for one in series):
             raise SimgmcError(f"{directory.path} holds no {measure.text}")
     else:

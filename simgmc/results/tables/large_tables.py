@@ -59,7 +59,7 @@ def _groups(results: Results, target: float | None, baseline: str | None) -> lis
 
 
 def _columns(results: Results, target: float | None, baseline: str | None) -> dict:
-    unit = " %" if results.measure.higher_is_better else ""
+    unit = " %" if results.measure.share else ""
 
     def final(one: _Range) -> str:
         lost = sum(bool(row.diverged) for row in one.rows)

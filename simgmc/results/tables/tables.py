@@ -86,7 +86,7 @@ def measure_text(results: Results, spread: Spread | None) -> str:
     """``97.21 ± 0.13 %`` for an accuracy, ``0.123 ± 0.004`` for anything else."""
     if spread is None:
         return "–"
-    if not results.measure.higher_is_better:
+    if not results.measure.share:
         return with_spread(spread.mean, spread.std, 1.0, "")
     return f"{100 * spread.mean:.2f}" + ("" if spread.std is None else f" ± {100 * spread.std:.2f}") + " %"
 
@@ -103,7 +103,7 @@ def final_text(results: Results, row: Row) -> str:
 
 
 def _result_columns(results: Results, target: float | None, baseline: str | None) -> dict:
-    unit = " %" if results.measure.higher_is_better else ""
+    unit = " %" if results.measure.share else ""
     columns = {
         f"final\n{results.measure.name}{unit}": lambda row: final_text(results, row),
         "simulated\ntime": lambda row: time_text(row.sim_time_s.mean, row.sim_time_s.std),

@@ -89,7 +89,7 @@ LOSSES = LossRegistry(
             "of targets from 0 to 1, one or many for each sample (multi-label); the model gives logits; mean",
             "standard; torch.nn.BCEWithLogitsLoss",
             {"positive_weights": Weights("what a target of 1 counts, one number for each label", default=None)},
-            measured=("accuracy", "loss", "error"),
+            measured=("accuracy", "loss", "error", "macro-f1"),
         ),
         LossEntry("mse", "squared difference from the target, mean", "standard; torch.nn.MSELoss"),
         LossEntry("l1", "absolute difference from the target, mean", "standard; torch.nn.L1Loss"),

@@ -51,6 +51,16 @@ class Loss:
         """Logits (n, classes) and class numbers (n,) of the targets that count; None where there are no classes."""
         return None
 
+    def by_class(self, output: Any, target: Tensor) -> Tensor | None:
+        """(3, classes): of each class, or label, the answers that are right, that are given, and that ought to be."""
+        counted = self.counted(output, target)
+        if counted is None:
+            return None
+        logits, labels = counted
+        guesses = logits.argmax(-1)
+        right = labels[guesses == labels]
+        return torch.stack([one.bincount(minlength=logits.shape[-1]) for one in (right, guesses, labels)])
+
     def on(self, device: torch.device, dtype: torch.dtype) -> Loss:
         """The loss itself, its tensors moved there."""
         return self
@@ -250,6 +260,14 @@ class BinaryCrossEntropy(ElementLoss):
 
     def right(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor | int]:
         return ((output.reshape(target.shape) > 0) == (target > 0.5)).sum(), target.numel()
+
+    def by_class(self, output: Tensor, target: Tensor) -> Tensor:
+        """Labels are the last dimension of (samples, labels); pixels of a mask are all of one label."""
+        guessed, there = (
+            one.reshape(len(target), -1) if target.ndim == 2 else one.reshape(-1, 1)
+            for one in (output.reshape(target.shape) > 0, target > 0.5)
+        )
+        return torch.stack([one.sum(0) for one in (guessed & there, guessed, there)])
 
 
 class OwnLoss(Loss):
