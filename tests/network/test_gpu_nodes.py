@@ -77,7 +77,7 @@ def test_messages_of_one_connection_go_one_after_the_other_over_all_cards():
     graph = network(2, 1, 1e9, 1e6, 4, 0.001, 0.002)
     links, names = Links(graph), worker_names(2)
     fluid = FluidNetwork(links)
-    connections = Connections(fluid)
+    connections = Connections()
     schedule = collectives.schedule("ring-all-gather", message([4_000_000, 0], summable=False), FREE, Options(slices=1))
     runs = [
         Execution(fluid, schedule, Placement(schedule.structure, names, links), connections=connections)
@@ -101,7 +101,8 @@ def test_messages_of_one_connection_go_one_after_the_other_over_all_cards():
     st.integers(1, 4),
 )
 def test_nccls_tree_on_two_nodes_is_two_chains_and_one_exchange(devices, nbytes, bus, share, near, far, cards):
-    card = share * bus
+    # Slow and far enough that a chain ends while the exchange between the nodes is still under way.
+    card, far = share * bus, far + devices * near
     graph = network(2, devices, bus, card / cards, cards, near, far)
     _, ends = run(graph, "nccl-tree", nbytes, slices=1)
     inside, between = 2 * near, 2 * near + 2 * far

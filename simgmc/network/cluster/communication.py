@@ -127,7 +127,7 @@ class Communication:
         self.chosen: dict[str, int] = {}
         """How often each collective was picked, where they are picked for each message."""
         self._schedules = Schedules(settings, network.links)
-        self._connections = Connections(network)
+        self._connections = Connections()
         """Of gossip: what a worker sends to a neighbour in one round goes before what it sends in the next."""
         self._solved = False
         """Whether some exchange was solved at once."""

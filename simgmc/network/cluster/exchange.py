@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
 from simgmc.network.cluster.breakdown import chain
 from simgmc.network.collectives.ring import Ring
-from simgmc.network.collectives.schedule import Execution, Placement, Schedule
+from simgmc.network.collectives.schedule import Execution, Placement, Schedule, Ways
 from simgmc.network.conditions.overheads import IDEAL, Overheads
 from simgmc.network.flows.fluid import CapacityError, FluidNetwork
 from simgmc.network.shortcuts.fast_ring import RingTimes, solve
@@ -36,8 +37,13 @@ class Moved:
     """(links,) transfers over each link."""
 
 
-def moved(schedule: Schedule, placement: Placement, delivered: np.ndarray | None = None) -> Moved:
-    """Bytes of a schedule's flows (of those delivered, where that is given)."""
+def moved(
+    schedule: Schedule,
+    placement: Placement,
+    delivered: np.ndarray | None = None,
+    rerouted: Mapping[int, Ways] = MappingProxyType({}),
+) -> Moved:
+    """Bytes of a schedule's flows (of those delivered, where that is given); ``rerouted``: some flows' other routes."""
     structure = schedule.structure
     source, destination = structure.endpoints
     sent = source != destination
@@ -50,8 +56,8 @@ def moved(schedule: Schedule, placement: Placement, delivered: np.ndarray | None
         float(nbytes[destination < workers].sum()),
         float(nbytes[destination >= workers].sum()),
         float(nbytes[source >= workers].sum()),
-        placement.over_links(nbytes),
-        placement.over_links(sent.astype(float)),
+        placement.over_links(nbytes, rerouted),
+        placement.over_links(sent.astype(float), rerouted),
     )
 
 
@@ -82,7 +88,7 @@ class LiveFlows:
     def moved(self) -> Moved:
         """Bytes of the flows delivered so far."""
         execution = self.execution
-        return moved(execution.schedule, execution.placement, np.array(execution.landed) >= 0)
+        return moved(execution.schedule, execution.placement, np.array(execution.landed) >= 0, execution.rerouted)
 
     def check(self, capacity: Sequence[float]) -> None:
         """Assert that everything was delivered, and that no link carried more than it can."""

@@ -131,6 +131,13 @@ class FirstKExecution(Execution):
             self._pushes[flow] = transfers
         return transfers
 
+    def reroute(self, transfer: Transfer) -> Transfer | None:
+        other = super().reroute(transfer)
+        if other is not None and transfer.index < self._workers:
+            pushes = self._pushes[transfer.index]
+            pushes[pushes.index(transfer)] = other
+        return other
+
     def _land(self, flow: int, now: float) -> None:
         if flow < self._workers:
             self.landed[flow] = now
@@ -153,7 +160,7 @@ class FirstKExecution(Execution):
         for worker in range(self._workers):
             thrown_away = self.departed[worker] >= 0 and not self._server.carries
             delivered[worker] = worker in self.taken or thrown_away
-        return moved(self.schedule, self.placement, delivered)
+        return moved(self.schedule, self.placement, delivered, self.rerouted)
 
 
 class FirstKFlows(LiveFlows):

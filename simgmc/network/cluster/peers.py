@@ -18,7 +18,7 @@ from simgmc.network.cluster.breakdown import CATEGORIES
 from simgmc.network.cluster.fabric import Fabric
 from simgmc.network.cluster.settings import ClusterSettings
 from simgmc.network.cluster.timeline import Recorder
-from simgmc.network.collectives.schedule import Execution, Placement, Schedule, StructureBuilder, shares_of
+from simgmc.network.collectives.schedule import Execution, Placement, Schedule, StructureBuilder, Ways, shares_of
 from simgmc.network.flows.connections import Connections
 from simgmc.network.flows.fluid import CapacityError, StuckError
 
@@ -81,7 +81,7 @@ class Peers:
         """Bytes delivered so far."""
         self.link_bytes = np.zeros(len(self.fabric.links))
         self.link_messages = np.zeros(len(self.fabric.links), dtype=np.int64)
-        self._connections = Connections(self.fabric.network)
+        self._connections = Connections()
         self._placements: dict[tuple[int, int], Placement] = {}
         self._draws: dict[int, np.ndarray] = {}
         self._due: list[tuple[tuple[int, ...], Callable[[], None]]] = []
@@ -211,7 +211,7 @@ class Peers:
         def landed() -> None:
             flight = Flight(sent, execution.queued[0], execution.departed[0], execution.landed[0])
             self._check(flight, execution.begun[0], nbytes, placement)
-            self._count(source, destination, nbytes, placement)
+            self._count(source, destination, nbytes, execution.rerouted.get(0, placement.ways[0]))
             then(flight)
 
         message = Schedule(_MESSAGE, np.array([float(nbytes)]), np.zeros(1))
@@ -238,7 +238,7 @@ class Peers:
         ]
         return (float("inf") if gone[0].back is None else gone[0].back) if gone else 0.0
 
-    def _count(self, source: int, destination: int, nbytes: int, placement: Placement) -> None:
+    def _count(self, source: int, destination: int, nbytes: int, ways: Ways) -> None:
         if source == SERVER:
             self.out_of_server += nbytes
         else:
@@ -247,7 +247,7 @@ class Peers:
             self.into_server += nbytes
         else:
             self.received_by_workers += nbytes
-        for link, share in shares_of(placement.ways[0]).items():
+        for link, share in shares_of(ways).items():
             self.link_bytes[link] += nbytes * share
             self.link_messages[link] += 1
 

@@ -175,7 +175,7 @@ class Recorder:
                     continue
                 label, nbytes = f"round {number}: {source} -> {destination}", float(execution.schedule.nbytes[flow])
                 actions[Span(source, "send", start, stop, label, nbytes)] = None
-                for link, share in shares_of(placement.ways[flow]).items():
+                for link, share in shares_of(execution.rerouted.get(flow, placement.ways[flow])).items():
                     a, b = placement.links.names[link]
                     carried.append(Span(f"{a} -> {b}", "carry", start, stop, label, nbytes * share))
         return list(actions), carried

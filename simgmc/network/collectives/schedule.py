@@ -8,9 +8,10 @@ and keeps when every flow started, left and arrived, and what released it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from types import MappingProxyType
 
 import numpy as np
 
@@ -223,10 +224,15 @@ class Placement:
         link, flow, share = zip(*uses) if uses else ((), (), ())
         return np.array(link, dtype=np.int64), np.array(flow, dtype=np.int64), np.array(share)
 
-    def over_links(self, moved: np.ndarray) -> np.ndarray:
-        """(links,) what went over each link when each flow has moved so much."""
+    def over_links(self, moved: np.ndarray, rerouted: Mapping[int, Ways] = MappingProxyType({})) -> np.ndarray:
+        """(links,) what went over each link when each flow has moved so much; ``rerouted``: other routes of some."""
         link, flow, share = self._uses
-        return np.bincount(link, weights=moved[flow] * share, minlength=len(self.links))
+        over = np.bincount(link, weights=moved[flow] * share, minlength=len(self.links))
+        for one, ways in rerouted.items():
+            for sign, all_of_it in ((-1.0, self.ways[one]), (1.0, ways)):
+                for at, part in shares_of(all_of_it).items():
+                    over[at] += sign * part * moved[one]
+        return over
 
 
 class Execution:
@@ -241,7 +247,7 @@ class Execution:
     __slots__ = (
         "network", "schedule", "placement", "begun", "departed", "landed", "cause", "released", "gate",
         "finisher", "_waiting", "_unfinished", "_on_finish", "_delay", "_nbytes", "_rules", "_extra", "open", "aborted",
-        "_connections", "queued", "_parts",
+        "_connections", "queued", "_parts", "rerouted",
     )  # fmt: skip
 
     def __init__(
@@ -277,6 +283,8 @@ class Execution:
         self._connections = connections
         self.queued: dict[int, float] = {}
         """When flows that go over connections were ready to take bandwidth."""
+        self.rerouted: dict[int, Ways] = {}
+        """The routes of flows that have begun since routes changed; the others have those of the placement."""
         self._parts: dict[int, list[int]] = {}
         """Of flows under way in several parts: how many of them have not left, and not arrived."""
         self.open = flows
@@ -335,22 +343,44 @@ class Execution:
             self.left(flow, now)
             self.arrived(flow, now)
             return
+        if self._connections is None:
+            self._go(flow)
+        else:
+            self.queued[flow] = network.now
+            self._connections.start(self.pair(flow), partial(self._go, flow))
+
+    def _go(self, flow: int) -> None:
+        """A flow takes bandwidth, over the routes that there are now."""
         transfers = self._transfers(flow)
         if len(transfers) > 1:
             self._parts[flow] = [len(transfers)] * 2
-        if self._connections is None:
-            for transfer in transfers:
-                network.start(transfer)
-        else:
-            self.queued[flow] = network.now
-            self._connections.start(self.pair(flow), transfers)
+        for transfer in transfers:
+            self.network.start(transfer)
 
     def _transfers(self, flow: int) -> list[Transfer]:
         """A flow's way through the network: one transfer, or one for each route that carries a part of it."""
-        placement = self.placement
-        ways: Sequence[tuple[int, ...] | None] = placement.ways[flow] or (None,)
-        nbytes, cap = self._nbytes[flow] / len(ways), placement.cap[flow] / len(ways)
-        return [Transfer(self, flow, way, placement.latency[flow], nbytes, cap) for way in ways]
+        placement, links, pair = self.placement, self.placement.links, self.pair(flow)
+        found, latency, cap = placement.ways[flow], placement.latency[flow], placement.cap[flow]
+        if links.rerouted:
+            found = self.rerouted[flow] = links.ways(*pair)
+            latency, cap = links.delay(*pair), placement.overheads.most(links, *pair)
+        ways: Sequence[tuple[int, ...] | None] = found or (None,)
+        nbytes = self._nbytes[flow] / len(ways)
+        return [Transfer(self, flow, way, latency, nbytes, cap / len(ways)) for way in ways]
+
+    def reroute(self, transfer: Transfer) -> Transfer | None:
+        """Let the rest of what is under way go round the links that are down; None where no way does."""
+        placement, links = self.placement, self.placement.links
+        flow, pair = transfer.index, self.pair(transfer.index)
+        way = links.route(*pair)
+        if way is None or not links.avoided.isdisjoint(way):
+            return None
+        before = self.rerouted.get(flow, placement.ways[flow])
+        self.rerouted[flow] = tuple(way if one == transfer.route else one for one in before)
+        cap = placement.overheads.most(links, *pair) / len(before)
+        other = Transfer(self, flow, way, links.delay(*pair), 0.0, cap)
+        self.network.replace(transfer, other)
+        return other
 
     # what the network reports -------------------------------------------------
 

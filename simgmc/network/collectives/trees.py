@@ -168,8 +168,8 @@ def nccl_tree(average: Average, aggregation: Cost, options: Options) -> Schedule
     the nodes and a double binary tree between them.
 
     Between two nodes every byte crosses once each way, where a ring of K devices lets 2 (K-1)/K of them cross. Time on
-    two nodes of g devices in one slice (g even; l and B between devices of a node, L and B' <= B/g between nodes):
-    2 (g-1) (l + n/(2 B)) + 2 (L + n/(2 B')); of a large message in slices close to n/B'.
+    two nodes of g devices in one slice (g even; l and B between devices of a node, L >= g l and B' <= B/g between
+    nodes): 2 (g-1) (l + n/(2 B)) + 2 (L + n/(2 B')); of a large message in slices close to n/B'.
     """
     if len(average.up) == 1:
         return alone()

@@ -10,6 +10,7 @@ import networkx as nx
 
 from simgmc.core.declared import Tables, declared
 from simgmc.core.errors import SimgmcError
+from simgmc.core.units import DURATION, QuantityOption
 from simgmc.network.conditions.changing import Change, ChangingNetwork, LinkChange
 from simgmc.network.conditions.condition import Condition
 from simgmc.network.conditions.failures import LinkFailure
@@ -38,14 +39,29 @@ class NetworkChanges(Condition):
         Tables("bandwidth that changes at random", default=(), entries=Wandering)
     )
     traffic: tuple[Traffic, ...] = declared(Tables("flows of others", default=(), entries=Traffic))
+    detection: float | None = declared(
+        QuantityOption(
+            "how long after a link has failed routes lead round it, the shortest that are left, also of what is under "
+            "way on it; once it is back what begins uses it again; never unless given: messages wait",
+            default=None, units=DURATION, example="200 ms", positive=True,
+        )
+    )  # fmt: skip
+
+    def check_fields(self) -> None:
+        """Only failures are detected."""
+        if self.detection is not None and not self.failures:
+            raise SimgmcError(f"detection = {self.detection!r}: nothing fails; state failures too, or leave it out")
 
     @property
     def static(self) -> bool:
         return not any(self._all())
 
+    def _kinds(self) -> list[str]:
+        return [name for name, option in self.options().items() if isinstance(option, Tables)]
+
     def _all(self) -> Iterator[tuple[int, Change]]:
         """Every change with its place among those of its kind."""
-        for kind in self.options():
+        for kind in self._kinds():
             yield from enumerate(getattr(self, kind))
 
     def within(self, graph: nx.DiGraph) -> NetworkChanges:
@@ -55,10 +71,14 @@ class NetworkChanges(Condition):
             ends = (change.source, change.destination) if isinstance(change, LinkChange) else ()
             return all(end in graph for end in ends if _SERVER.fullmatch(end))
 
-        kept = {kind: tuple(filter(there, getattr(self, kind))) for kind in self.options()}
-        return replace(self, **kept)
+        kept = {kind: tuple(filter(there, getattr(self, kind))) for kind in self._kinds()}
+        return replace(self, **kept, detection=self.detection if kept["failures"] else None)
 
     def check(self, links: Links, workers: int, hosts: int) -> None:
+        if self.detection is not None and links.fixed:
+            raise SimgmcError(
+                "detection: the file of this network states every route, none leads round a failure; leave it out"
+            )
         followed: set[int] = set()
         for trace in self.traces:
             chosen = trace.chosen(links) if trace.file.absolute else ()
@@ -70,5 +90,6 @@ class NetworkChanges(Condition):
             change.check(links, hosts)
 
     def begin(self, network: ChangingNetwork) -> None:
+        network.detection = self.detection
         for number, change in self._all():
             change.begin(network, number)

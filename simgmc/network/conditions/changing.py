@@ -34,6 +34,13 @@ class ChangingNetwork:
         self._factors: list[list[float]] = [[] for _ in self._nominal]
         self._down = [0] * len(self._nominal)
         self._forever: set[int] = {link for link, bandwidth in enumerate(self._nominal) if bandwidth == 0.0}
+        """Links that will not carry anything any more, and round which nothing will be led that is on them."""
+        self.detection: float | None = None
+        """Seconds after which routes lead round a link that is down; None: they never do."""
+        self._for_good: set[int] = set()
+        """Links that failed and will not be back."""
+        self._spells = [0] * len(self._nominal)
+        """How often each link has come back."""
 
     def new_factor(self) -> int:
         """The number of a factor, 1 so far, that every link's nominal bandwidth is multiplied by."""
@@ -65,13 +72,34 @@ class ChangingNetwork:
         """A link is down from now on, once more if it is already."""
         self._down[link] += 1
         if forever:
-            self._forever.add(link)
+            self._for_good.add(link)
+        if self.detection is None or link in self.network.links.avoided:
+            self._forever.update(self._for_good & {link})
+        elif self._down[link] == 1:
+            self.network.at(self.network.now + self.detection, self._found_down, (link, self._spells[link]))
         self._apply(link)
 
     def restore(self, link: int) -> None:
         """One failure of a link is over."""
         self._down[link] -= 1
+        if not self._down[link]:
+            self._spells[link] += 1
+            avoided = self.network.links.avoided
+            if link in avoided:
+                self.network.links.avoid(avoided - {link})
         self._apply(link)
+
+    def _found_down(self, what: tuple[int, int]) -> None:
+        """A link has been down for the time of detection, unless it has come back meanwhile: routes lead round it."""
+        link, spell = what
+        if self._spells[link] != spell:
+            return
+        links = self.network.links
+        links.avoid(links.avoided | {link})
+        for transfer in self.network.over(link):
+            transfer.run.reroute(transfer)
+        self._forever.update(self._for_good & {link})
+        self.look_out()
 
     def _apply(self, link: int) -> None:
         factor = float(np.prod(self._factors[link]))

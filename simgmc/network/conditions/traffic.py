@@ -72,6 +72,14 @@ class _Sender:
                 network.now + pause, network.start, Transfer(self, number, route, latency, self._nbytes, INFINITY)
             )
 
+    def reroute(self, transfer: Transfer) -> None:
+        """Go on round the links that are down, where a way does."""
+        links = self._changing.network.links
+        route = links.route(*self._pair)
+        if route is not None and links.avoided.isdisjoint(route):
+            other = Transfer(self, transfer.index, route, links.delay(*self._pair), 0.0, INFINITY)
+            self._changing.network.replace(transfer, other)
+
     def started(self, index: int, time: float) -> None:
         """It takes bandwidth."""
 

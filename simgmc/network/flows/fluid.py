@@ -45,7 +45,8 @@ class FluidNetwork:
 
     A *run* owns transfers and is told what happens to them: ``run.started(index, time)`` when a flow
     takes bandwidth, ``run.left(index, time)`` when its last byte has left the sender and
-    ``run.arrived(index, time)`` when it has arrived; it names them by ``run.describe(index)``.
+    ``run.arrived(index, time)`` when it has arrived; it names them by ``run.describe(index)``. Where links fail and
+    that is found out, ``run.reroute(transfer)`` takes a transfer round them, by :meth:`replace`.
     """
 
     def __init__(self, links: Links, latency_first: bool = False):
@@ -146,8 +147,17 @@ class FluidNetwork:
         else:
             self._begin(transfer)
 
+    def replace(self, transfer: Transfer, other: Transfer) -> None:
+        """The rest of a flow that has not left goes on as another one, over other links."""
+        other.remaining = max(transfer.remaining - transfer.rate * (self.now - transfer.updated), 0.0)
+        self.withdraw(transfer)
+        self._join(other)
+
     def _begin(self, transfer: Transfer) -> None:
         transfer.run.started(transfer.index, self.now)
+        self._join(transfer)
+
+    def _join(self, transfer: Transfer) -> None:
         if transfer.remaining <= 0 or (not transfer.route and transfer.cap == _INFINITY):
             self._leave(transfer)
             return
@@ -276,6 +286,10 @@ class FluidNetwork:
             for flow in flows:
                 found[flow] = flow.rate
         return list(found.items())
+
+    def over(self, link: int) -> list[Transfer]:
+        """The flows that hold bandwidth on a link now."""
+        return list(self._on[link])
 
     def stalled(self, among: set[int] | None = None) -> StuckError | None:
         """Why a flow under way cannot move (background traffic aside), if some cannot; ``among``:

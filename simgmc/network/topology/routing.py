@@ -54,13 +54,20 @@ class Links:
                 self.capacity_of[self._index[source, destination]] = self.index(*other)
         self._routes: dict[tuple[str, str], tuple[int, ...] | None] = {}
         self._delays: dict[tuple[str, str], float] = {}
-        self._trees: dict[str, dict[str, list[tuple[str, int]]]] = {}
+        self._trees: dict[tuple[str, frozenset[int]], dict[str, list[tuple[str, int]]]] = {}
+        """By the node from which routes are searched, and the links round which they lead."""
         self.striped = bool(graph.graph.get("striped"))
         """Whether a message goes over all of its equally short routes side by side, in equal parts."""
         self._ways: dict[tuple[str, str], tuple[tuple[int, ...], ...]] = {}
         self._stated: dict[tuple[str, str], list[str]] | None = graph.graph.get("routes")
         """Routes that the network comes with, as nodes; None: they are found."""
         self._changing: set[int] = set()
+        self.avoided: frozenset[int] = frozenset()
+        """Links (those that have the capacity) that are known to be down, and round which routes lead."""
+        self.rerouted = False
+        """Whether that has ever been otherwise than none, so that routes may have changed."""
+        self._detours: dict[tuple[str, str], tuple[tuple[int, ...], float] | None] = {}
+        """Of routes over an avoided link: one round it and its latency; None: there is none."""
         self._ends = {node for node, data in graph.nodes(data=True) if not data.get("relays", True)}
         """Sites that pass nothing on from one link between sites to the next."""
         self._wires = {node for node, data in graph.nodes(data=True) if data.get("wire")}
@@ -87,17 +94,28 @@ class Links:
         """The links of an explicit route given by its nodes."""
         return tuple(self.index(a, b) for a, b in zip(nodes, nodes[1:]))
 
+    @property
+    def fixed(self) -> bool:
+        """Whether the network comes with its routes."""
+        return self._stated is not None
+
+    def avoid(self, links: Iterable[int]) -> None:
+        """From now on routes lead round these links, and round no others, wherever another way is left."""
+        self.avoided, self.rerouted = frozenset(links), True
+        self._detours.clear()
+        self._trees = {key: tree for key, tree in self._trees.items() if not key[1]}
+
     def route(self, source: str, destination: str) -> tuple[int, ...] | None:
         """Link numbers from one host to another; ``()`` to itself, ``None`` where no route exists.
 
-        Links of unlimited bandwidth are left out: they only add their latency.
+        Links of unlimited bandwidth are left out: they only add their latency. A route over an avoided link is
+        replaced by the shortest one round it; where there is none it stays.
         """
-        pair = (source, destination)
-        if pair not in self._routes:
-            path = self._find(source, destination)
-            self._delays[pair] = self.summed_latency(path or ())
-            self._routes[pair] = None if path is None else self.limiting(path)
-        return self._routes[pair]
+        route = self._usual(source, destination)
+        if self._avoids(route):
+            return route
+        detour = self._detour(source, destination)
+        return route if detour is None else detour[0]
 
     def ways(self, source: str, destination: str) -> tuple[tuple[int, ...], ...]:
         """The routes that carry a message side by side, in equal parts: one, but where messages are striped.
@@ -110,12 +128,33 @@ class Links:
         pair = (source, destination)
         if pair not in self._ways:
             self._ways[pair] = tuple(self.limiting(path) for path in self._all(source, destination))
-        return self._ways[pair]
+        ways = tuple(way for way in self._ways[pair] if self._avoids(way))
+        detour = self._detour(source, destination) if not ways and self._ways[pair] else None
+        return ways or (self._ways[pair] if detour is None else (detour[0],))
 
     def delay(self, source: str, destination: str) -> float:
         """Seconds of latency from one host to another, one way."""
-        self.route(source, destination)
-        return self._delays[source, destination]
+        detour = None if self._avoids(self._usual(source, destination)) else self._detour(source, destination)
+        return self._delays[source, destination] if detour is None else detour[1]
+
+    def _usual(self, source: str, destination: str) -> tuple[int, ...] | None:
+        """The route where no link is down."""
+        pair = (source, destination)
+        if pair not in self._routes:
+            path = self._find(source, destination)
+            self._delays[pair] = self.summed_latency(path or ())
+            self._routes[pair] = None if path is None else self.limiting(path)
+        return self._routes[pair]
+
+    def _avoids(self, route: tuple[int, ...] | None) -> bool:
+        return not self.avoided or route is None or self.avoided.isdisjoint(route)
+
+    def _detour(self, source: str, destination: str) -> tuple[tuple[int, ...], float] | None:
+        pair = (source, destination)
+        if pair not in self._detours:
+            path = None if self._stated is not None else self._find(source, destination, self.avoided)
+            self._detours[pair] = None if path is None else (self.limiting(path), self.summed_latency(path))
+        return self._detours[pair]
 
     def summed_latency(self, path: tuple[int, ...]) -> float:
         """Seconds of latency along a path of links."""
@@ -126,7 +165,7 @@ class Links:
         changing, used = self._changing, (self.capacity_of[link] for link in path)
         return tuple(link for link in used if self.bandwidth[link] != float("inf") or link in changing)
 
-    def _find(self, source: str, destination: str) -> tuple[int, ...] | None:
+    def _find(self, source: str, destination: str, avoided: frozenset[int] = frozenset()) -> tuple[int, ...] | None:
         for node in (source, destination):
             if node not in self._out:
                 raise SimgmcError(f"there is no host {node!r} in the network")
@@ -135,7 +174,9 @@ class Links:
         if self._stated is not None:
             nodes = self._stated.get((source, destination))
             return None if nodes is None else self.along(tuple(nodes))
-        root, way_out, before = self._tree(source)
+        root, way_out, before = self._tree(source, avoided)
+        if not avoided.isdisjoint(self.capacity_of[link] for link in way_out):
+            return None
         if destination not in before and destination != root:
             return None
         route: list[int] = []
@@ -150,16 +191,18 @@ class Links:
             route.append(link)
         return (*way_out, *reversed(route))
 
-    def _tree(self, source: str) -> tuple[str, list[int], dict[str, list[tuple[str, int]]]]:
+    def _tree(
+        self, source: str, avoided: frozenset[int] = frozenset()
+    ) -> tuple[str, list[int], dict[str, list[tuple[str, int]]]]:
         """The node from which routes of a host are searched, the links up to there, and all predecessors."""
         # A host with one way out shares the routes of the switch it hangs on.
         root, way_out = source, []
         if len(self._out[source]) == 1 and forwards(self.graph, self._out[source][0][0]):
             root, link = self._out[source][0]
             way_out = [link]
-        if root not in self._trees:
-            self._trees[root] = self._predecessors(root)
-        return root, way_out, self._trees[root]
+        if (root, avoided) not in self._trees:
+            self._trees[root, avoided] = self._predecessors(root, avoided)
+        return root, way_out, self._trees[root, avoided]
 
     def _all(self, source: str, destination: str) -> list[tuple[int, ...]]:
         """Every one of the equally short routes between two hosts."""
@@ -182,7 +225,7 @@ class Links:
                 )
         return routes
 
-    def _predecessors(self, source: str) -> dict[str, list[tuple[str, int]]]:
+    def _predecessors(self, source: str, avoided: frozenset[int]) -> dict[str, list[tuple[str, int]]]:
         """Dijkstra by (latency, links), keeping every predecessor on a shortest route.
 
         Latencies that differ by rounding alone count as equal. Hosts do not forward.
@@ -201,7 +244,7 @@ class Links:
                 continue
             only_hosts = node in self._ends and node != source and before[node][0][0] in self._ends
             for neighbour, link in self._out[node]:
-                if only_hosts and forwards(self.graph, neighbour):
+                if (only_hosts and forwards(self.graph, neighbour)) or self.capacity_of[link] in avoided:
                     continue
                 length, steps = distance + self.latency[link], hops + (node not in self._wires)
                 known = best.get(neighbour)
