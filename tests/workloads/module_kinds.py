@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from simgmc.workloads.classification import ClassificationWorkload, _StepBatch
 from simgmc.workloads.data.dataset import Dataset
+from simgmc.workloads.gradients.engine import dense
 from simgmc.workloads.gradients.private_copy import trained
 from simgmc.workloads.seeding import drawing_from
 
@@ -455,6 +456,66 @@ def handed_over_in_evaluation_mode():
     return nn.Sequential(nn.Linear(20, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3)).eval()
 
 
+@kind("features")
+def compiled_to_torchscript():
+    return torch.jit.script(nn.Sequential(nn.Linear(20, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3)))
+
+
+@kind("tokens")
+def sparse_gradients():
+    return Of(
+        lambda self, x: self.head(self.embed(x).mean(1)),
+        embed=nn.Embedding(16, 8, sparse=True),
+        head=nn.Linear(8, 3),
+    )
+
+
+@kind("features")
+def freezes_a_layer_in_training():
+    def forward(self, x):
+        if self.training:
+            self.steps += 1
+            if self.steps == 4:
+                self.a.weight.requires_grad_(False)
+        return self.b(self.a(x).relu())
+
+    return Of(forward, a=nn.Linear(20, 16), b=nn.Linear(16, 3), steps=0)
+
+
+@kind("features")
+def lazy_layers():
+    return nn.Sequential(nn.LazyLinear(16), nn.ReLU(), nn.Linear(16, 3))
+
+
+@kind("features")
+def parameter_made_in_forward():
+    def forward(self, x):
+        if not hasattr(self, "scale"):
+            self.scale = nn.Parameter(torch.ones(3))
+        return self.head(x) * self.scale
+
+    return Of(forward, head=nn.Linear(20, 3))
+
+
+@kind("features")
+def complex_parameter():
+    model = Of(lambda self, x: self.head((torch.fft.fft(x) * self.filter).real), head=nn.Linear(20, 3))
+    model.filter = nn.Parameter(torch.randn(20, dtype=torch.complex64))
+    return model
+
+
+@kind("features")
+def parameters_in_the_same_memory():
+    model, memory = Of(lambda self, x: x @ self.u + x @ self.v), torch.randn(20, 4)
+    model.u, model.v = nn.Parameter(memory[:, :3]), nn.Parameter(memory[:, 1:])
+    return model
+
+
+@kind("features")
+def gives_a_dict():
+    return Of(lambda self, x: {"logits": self.head(x)}, head=nn.Linear(20, 3))
+
+
 def built(name: str) -> nn.Module:
     torch.manual_seed(0)
     return KINDS[name][1]()
@@ -470,7 +531,7 @@ def difference(name: str, steps: int = STEPS, decay: float = 0.01, **how) -> tup
     if not modules[0].training:
         for module in modules:
             module.train()
-    largest = 0.0
+    largest, every = 0.0, [list(trained(module).values()) for module in modules]
     for step in range(steps):
         gradients, _ = work.gradients(ours, step)
         gradients.add_(ours, alpha=decay)
@@ -484,14 +545,14 @@ def difference(name: str, steps: int = STEPS, decay: float = 0.01, **how) -> tup
             with drawing_from(batch.seed(worker)):
                 F.cross_entropy(module(x.contiguous()), y).backward()
         with torch.no_grad():  # one model of all workers, updated by their mean gradient
-            for of_all in zip(*(trained(module).values() for module in modules), strict=True):
+            for of_all in zip(*every, strict=True):
                 if any(one.grad is not None for one in of_all):
-                    each = [torch.zeros_like(p) if p.grad is None else p.grad + decay * p for p in of_all]
+                    each = [torch.zeros_like(p) if p.grad is None else dense(p.grad) + decay * p for p in of_all]
                     value = torch.stack([one.detach() for one in of_all])
                     for one in of_all:
                         one.copy_(_moved(value) - LR * torch.stack(each).mean(0))
         ours = ours - LR * gradients.mean(0, keepdim=True)
-        right = torch.cat([p.detach().reshape(-1) for p in trained(modules[0]).values()])
+        right = torch.cat([p.detach().reshape(-1) for p in every[0]])
         largest = max(largest, float((ours[0] - right).abs().max() / right.abs().max()))
     return work.route, largest
 

@@ -155,6 +155,11 @@ class ReplicaEngine:
         self.replicas.absent[worker] = one_pass(module, parameters, x, y, out, loss, self._precision, self._loss)
 
 
+def dense(gradient: Tensor) -> Tensor:
+    """A gradient as numbers for all of a parameter; those of some embeddings name only the rows that they have."""
+    return gradient if gradient.layout is torch.strided else gradient.to_dense()
+
+
 def one_pass(
     module: nn.Module,
     parameters: ParameterSet,
@@ -173,6 +178,7 @@ def one_pass(
     absent = tuple(number for number, one in enumerate(grads) if one is None)
     if absent:
         grads = [torch.zeros_like(p) if one is None else one for one, p in zip(grads, parameters.tensors, strict=True)]
+    grads = [dense(one) for one in grads]
     with torch.no_grad():
         torch._foreach_copy_(parameters.views(out), grads)
         loss.copy_(value)

@@ -45,10 +45,13 @@ class Findings:
 
 def standing(template: Template) -> Findings:
     """What is seen without running the module."""
-    found, module = Findings(), template.module
+    found, module, script = Findings(), template.module, list[str]()
     names = module_names(module)
     for part in module.modules():
         where = names[id(part)]
+        if isinstance(part, torch.jit.ScriptModule):
+            script.append(f"{where} is compiled to TorchScript, which cannot be looked into")
+            continue
         for kind in _PASS_HOOKS:
             if vars(part).get(kind):
                 found.reasons.append(f"{kind.strip('_').removesuffix('s').replace('_', ' ')} on {where}")
@@ -62,6 +65,7 @@ def standing(template: Template) -> Findings:
         if type(part).forward.__module__ != type(part).__module__ and type(part).__module__.startswith("torch.nn"):
             if not type(part).forward.__module__.startswith("torch."):
                 found.reasons.append(f"forward of {type(part).__name__} is replaced")
+    found.reasons += script[:1]
     if any(getattr(nn.modules.module, f"_global{kind}", None) for kind in _PASS_HOOKS):
         found.reasons.append("hook on all modules")
     for name, parameter in module.named_parameters():

@@ -18,9 +18,9 @@ from torch._utils import _unflatten_dense_tensors
 from simgmc.compression.threads import one_intraop_thread
 from simgmc.core.imports import guarded
 from simgmc.core.randomness import generator
-from simgmc.workloads.gradients.engine import Batch, Pool
+from simgmc.workloads.gradients.engine import Batch, Pool, dense
 from simgmc.workloads.gradients.precision import autocast, kernels
-from simgmc.workloads.gradients.private_copy import Copier, Template, trained
+from simgmc.workloads.gradients.private_copy import Copier, Template
 from simgmc.workloads.gradients.statistics import averaged
 from simgmc.workloads.losses.functions import Loss
 from simgmc.workloads.seeding import drawing_from
@@ -29,9 +29,11 @@ from simgmc.workloads.seeding import drawing_from
 class PrivateCopy:
     """One worker's module, with parameters and everything else of its own."""
 
-    def __init__(self, module: nn.Module):
+    def __init__(self, module: nn.Module, names: Sequence[str]):
+        """``names``: of the parameters that are trained; a pass may take others, or some of them, out of training."""
         self.module = module
-        self.parameters = list(trained(module).values())
+        found = dict(module.named_parameters())
+        self.parameters = [found[name] for name in names]
 
     def load(self, point: Tensor) -> None:
         """Take the values of a flat vector (d,), in place: whoever holds a parameter sees them."""
@@ -67,7 +69,7 @@ class PrivateCopy:
         """Fill ``out`` (d,), zero where there is no gradient; the numbers of those parameters."""
         grads = [parameter.grad for parameter in self.parameters]
         with torch.no_grad():
-            there = [one if one is not None else torch.zeros_like(p) for one, p in zip(grads, self.parameters)]
+            there = [torch.zeros_like(p) if one is None else dense(one) for one, p in zip(grads, self.parameters)]
             torch._foreach_copy_(self.views(out), there)
         for parameter in self.parameters:
             parameter.grad = None
@@ -100,7 +102,7 @@ class PrivateCopies:
         frozen: Sequence[str] = (),
     ):
         self.layout, self._units, self._frozen = template.layout, tuple(units), tuple(frozen)
-        self.copies = [PrivateCopy(template.copy()) for _ in range(workers)]
+        self.copies = [PrivateCopy(template.copy(), self.layout.names) for _ in range(workers)]
         self.initial = template.initial
         self.shares: Sequence[float] | None = None
         """What every worker weighs in averaged buffers."""
@@ -132,7 +134,7 @@ class PrivateCopies:
 
     def evaluation_copy(self, worker: int | None = None) -> PrivateCopy:
         """A copy of a worker's module in evaluation mode; without one of worker 0's, buffers averaged over all."""
-        copy = PrivateCopy(Copier()(self.copies[worker or 0].module))
+        copy = PrivateCopy(Copier()(self.copies[worker or 0].module), self.layout.names)
         copy.module.eval()
         if worker is None:
             rows = self.state_dict().items()

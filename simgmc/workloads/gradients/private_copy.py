@@ -136,7 +136,12 @@ class Copier:
         kind = type(x)
         try:
             if hasattr(kind, "__deepcopy__"):
-                return x.__deepcopy__(self._memo)
+                made = x.__deepcopy__(self._memo)
+                if isinstance(made, torch.jit.ScriptModule):  # whose parameters it clones, history included
+                    for parameter in made.parameters():
+                        trains = parameter.requires_grad
+                        parameter.detach_().requires_grad_(trains)
+                return made
             reduce = copyreg.dispatch_table.get(kind)
             way = reduce(x) if reduce else x.__reduce_ex__(4)
             if isinstance(way, str):
@@ -165,6 +170,41 @@ def trained(module: nn.Module) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
 
 
+def _refuse_unmade(model: nn.Module, what: str) -> None:
+    """Refuse modules that make their parameters when they see the first batch."""
+    for name, one in (*model.named_parameters(), *model.named_buffers()):
+        if nn.parameter.is_lazy(one):
+            raise SimgmcError(
+                f"{what}: {name} is not made yet, its layer is lazy: call the model on a batch before handing it over, "
+                "or state the layer's sizes"
+            )
+
+
+def _refuse_odd(parameters: dict[str, nn.Parameter], what: str) -> None:
+    """Refuse parameters that are no real numbers in memory of their own."""
+    sharing: dict[int, dict[str, Tensor]] = {}
+    for name, one in parameters.items():
+        if not one.is_floating_point():
+            raise SimgmcError(
+                f"{what}: parameter {name} is {str(one.dtype).removeprefix('torch.')}: only real numbers are trained "
+                "(torch.view_as_real keeps complex ones as such)"
+            )
+        if one.layout is not torch.strided:
+            raise SimgmcError(f"{what}: parameter {name} is sparse: only dense parameters are trained")
+        sharing.setdefault(one.untyped_storage()._cdata, {})[name] = one
+    for group in sharing.values():
+        places: dict[str, Tensor] = {}
+        for name, one in group.items() if len(group) > 1 else ():
+            every = torch.arange(one.untyped_storage().nbytes() // one.itemsize)
+            places[name] = every.as_strided(one.shape, one.stride(), one.storage_offset()).flatten()
+            for other in places.keys() - {name}:
+                if torch.isin(places[name], places[other]).any():
+                    raise SimgmcError(
+                        f"{what}: parameters {other} and {name} lie in the same memory; where they are to be one, give "
+                        "both layers the same parameter"
+                    )
+
+
 class Template:
     """The user's module as every worker begins with it: on the device, in training mode; nothing ever runs it.
 
@@ -180,6 +220,7 @@ class Template:
 
     def __init__(self, model: nn.Module, device: torch.device, dtype: torch.dtype):
         copier, name = Copier(), type(model).__name__
+        _refuse_unmade(model, f"model {name}")
         self.module = guarded(f"model {name}", "copying it failed", lambda: copier(model))
         self.shared = list(dict.fromkeys(copier.shared))
         self.notes: list[str] = []
@@ -195,6 +236,7 @@ class Template:
         parameters = trained(self.module)
         if not sum(parameter.numel() for parameter in parameters.values()):
             raise SimgmcError(f"model {name} has no parameters to train")
+        _refuse_odd(parameters, f"model {name}")
         self.layout = Layout(tuple(parameters), tuple(tuple(one.shape) for one in parameters.values()))
         self.initial = torch.cat([one.detach().reshape(-1) for one in parameters.values()])
 
@@ -203,7 +245,12 @@ class Template:
         return Copier(kept)(self.module)
 
     def _convert(self, device: torch.device, dtype: torch.dtype) -> None:
-        mine = {parameter.dtype for parameter in trained(self.module).values()}
+        mine = {one.dtype for one in trained(self.module).values() if not one.is_complex()}
+        others = sorted(str(one).removeprefix("torch.") for one in mine - {dtype, torch.float32})
+        if others:
+            self.notes.append(
+                f"parameters given as {', '.join(others)} are trained as {str(dtype).removeprefix('torch.')}"
+            )
         made: dict[int, tuple[Tensor, Tensor]] = {}  # a buffer of two modules stays one; the first is kept alive
 
         def convert(tensor: Tensor) -> Tensor:

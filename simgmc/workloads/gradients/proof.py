@@ -151,7 +151,7 @@ def reference(
     """
     what, device = f"model {type(template.module).__name__}", template.initial.device
     findings, point = inspection.standing(template), beside(template.initial)
-    copy = PrivateCopy(template.copy())
+    copy = PrivateCopy(template.copy(), template.layout.names)
     try:
         counted: Any = Operations(device.type)
         loss, state = _counted_pass(copy, point, batch, forward, precision, criterion, counted)
@@ -159,7 +159,7 @@ def reference(
         if out_of_memory(error):
             raise SimgmcError(f"{what}: its gradients failed: there is not enough memory for it") from error
         # Counting looks into every operation, which not every one bears: what fails without it is the model's own.
-        copy, counted = PrivateCopy(template.copy()), None
+        copy, counted = PrivateCopy(template.copy(), template.layout.names), None
         loss, state = _counted_pass(copy, point, batch, forward, precision, criterion, counted)
     drawn, before, after, versions, held_buffers = state
     if inspection.reentrant(loss):
@@ -171,6 +171,10 @@ def reference(
             findings.alone.append(f"buffer {name} is replaced in forward")
     frozen = []
     for name, parameter in copy.module.named_parameters():
+        if name not in versions:
+            raise SimgmcError(
+                f"{what}: parameter {name} is made in forward: call the model on a batch before handing it over"
+            )
         if parameter._version != versions[name]:
             findings.alone.append(f"parameter {name} is changed in forward")
             if not parameter.requires_grad:
@@ -179,7 +183,7 @@ def reference(
     gradient = torch.empty_like(point)
     absent = copy.take_gradients(gradient)
 
-    evaluated = PrivateCopy(template.copy())
+    evaluated = PrivateCopy(template.copy(), template.layout.names)
     evaluated.module.eval()
     evaluated.load(point)
     before, logits = inspection.Snapshot(evaluated.module), []
