@@ -19,6 +19,7 @@ import click
 import simgmc
 from simgmc.core import output
 from simgmc.core.errors import SimgmcError
+from simgmc.core.imports import announced_to
 from simgmc.results.directory.checkpoint import DEFAULT_EVERY
 
 if TYPE_CHECKING:  # for annotations alone: --help does without it
@@ -34,7 +35,8 @@ def _friendly(command: Callable[..., None]) -> Callable[..., None]:
         output.prepare()
         os.environ["MPLBACKEND"] = "agg"  # figures go to files alone, whatever windows are set up
         try:
-            result = command(*args, **kwargs)
+            with announced_to(lambda code: _say(f"code     {code}")):
+                result = command(*args, **kwargs)
             sys.stdout.flush()
             return result
         except SimgmcError as error:
@@ -53,6 +55,10 @@ def _friendly(command: Callable[..., None]) -> Callable[..., None]:
             ) from None
 
     return wrapped
+
+
+def _say(text: str) -> None:
+    click.echo(output.escaped(text, sys.stdout.encoding))
 
 
 def _fail(message: str, status: int = 2) -> int:
@@ -288,7 +294,8 @@ def timeline(
 @_friendly
 def check(scenario: str, settings: Settings, seeds: tuple[int, ...]) -> None:
     """Validate a scenario and print it with every default written out; run nothing."""
-    file = _read(scenario, settings, seeds)
+    with announced_to(lambda code: _say(f"# code: {code}")):
+        file = _read(scenario, settings, seeds)
     from simgmc.experiment.header import gossip_lines  # loads the whole network
     from simgmc.experiment.preflight.checks import check_counts, notes
 
@@ -299,9 +306,9 @@ def check(scenario: str, settings: Settings, seeds: tuple[int, ...]) -> None:
         f"{len(file.points[0].scenario.seeds)} seed(s)"
     )
     for gossip in gossip_lines(file.points[0].scenario, spectral_gap=False):
-        click.echo(output.escaped(f"# gossip: {gossip}", sys.stdout.encoding))
+        _say(f"# gossip: {gossip}")
     for note in notes(file):
-        click.echo(output.escaped(f"# note: {note}", sys.stdout.encoding))
+        _say(f"# note: {note}")
 
 
 @main.command(short_help="Check the network simulation against reference files.")

@@ -1,9 +1,11 @@
 """Methods of distributed training: each a worker's program that reads like its paper.
 
-``ALGORITHMS`` maps the name used in scenario files to the class. Nothing here
+``ALGORITHMS`` maps the name used in scenario files to the class; one's own by import path too. Nothing here
 imports torch: programs only do arithmetic on the tensors they are given.
 May import compression, costs and core.
 """
+
+from typing import Any
 
 from simgmc.algorithms import (
     asynchronous_server,
@@ -19,8 +21,10 @@ from simgmc.algorithms import (
     sgd,
 )
 from simgmc.algorithms.worker import Algorithm, Compressor
+from simgmc.core.declared import require_class
+from simgmc.core.registry import Registry
 
-ALGORITHMS: dict[str, type[Algorithm]] = {
+_OURS: dict[str, type[Algorithm]] = {
     "sgd": sgd.SGD,
     "dmsgd": sgd.DMSGD,
     "sngm": sgd.SNGM,
@@ -73,5 +77,14 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "lead": gossip_compressed.LEAD,
     "quantized-pr-sgd-gossip": gossip_compressed.QuantizedPRSGDGossip,
 }
+
+
+def _own(name: str, found: Any) -> type[Algorithm]:
+    require_class(name, found, Algorithm, "round")
+    found.options()  # fields that are none are refused here
+    return found
+
+
+ALGORITHMS: Registry[type[Algorithm]] = Registry("algorithm", _OURS, _own, "simgmc.algorithms")
 
 __all__ = ["ALGORITHMS", "Algorithm", "Compressor"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import inspect
 import math
 import typing
 from collections.abc import Generator, Mapping, Sequence
@@ -14,9 +13,10 @@ import numpy as np
 
 from simgmc.algorithms.effects import SERVER, Effect
 from simgmc.compression.compressor import Compressor
+from simgmc.core.declared import OWN, described_class, option, options_of
 from simgmc.core.layout import Layout
 from simgmc.core.randomness import Randomness, generator
-from simgmc.core.registry import REQUIRED, Entry, Option, read_options
+from simgmc.core.registry import Entry, Option, read_options
 
 if typing.TYPE_CHECKING:
     from simgmc.algorithms.effects import Content
@@ -155,15 +155,6 @@ class CompressorOption(Option):
         return value is not None
 
 
-def option(summary: str, default: Any = REQUIRED, kw_only: bool = False, **bounds: Any) -> Any:
-    """A field of an algorithm: what it means, its default and its bounds, as of :class:`~simgmc.core.registry.Option`.
-
-    ``kw_only``: it has to be given by name; for one without a default where the base class has fields with one.
-    """
-    given = {} if default is REQUIRED else {"default": default}
-    return dataclasses.field(**given, kw_only=kw_only, metadata={"summary": summary, **bounds})
-
-
 MixingKind = Literal["none", "doubly-stochastic", "symmetric", "push-sum"]
 
 
@@ -180,7 +171,7 @@ class Algorithm:
     Programs act on the last dimension only and keep all state on the worker.
     """
 
-    source: ClassVar[str]
+    source: ClassVar[str] = OWN
     """Paper and equation or algorithm number."""
     summable: ClassVar[bool] = True
     """Whether the messages of a method without a compressor can be added in flight."""
@@ -210,14 +201,16 @@ class Algorithm:
     @functools.cache
     def options(cls) -> Mapping[str, Option]:
         """The fields as a scenario may set them; a momentum that it leaves out is the optimizer's."""
-        hints = typing.get_type_hints(cls)
-        return {one.name: _option(one, hints[one.name]) for one in dataclasses.fields(cls)}
+        options = options_of(cls, _compressor)
+        if "momentum" in options:
+            options["momentum"] = dataclasses.replace(options["momentum"], default=None)
+        return options
 
     @classmethod
     def entry(cls, name: str) -> Entry:
         """The line of ``simgmc list`` on the method that is registered under that name."""
-        summary, _, details = (inspect.getdoc(cls) or "").replace("``", "").partition("\n")
-        return Entry(name, summary, cls.source, cls.options(), details=details.strip())
+        summary, details = described_class(cls)
+        return Entry(name, summary, cls.source, cls.options(), details=details)
 
     @property
     def same_coordinates(self) -> bool:
@@ -264,16 +257,8 @@ class Algorithm:
         return {}
 
 
-def _option(field: dataclasses.Field, hint: Any) -> Option:
-    """A field of an algorithm as an option; its kind is the annotation's."""
-    default = REQUIRED if field.default is dataclasses.MISSING else field.default
-    if type(None) in typing.get_args(hint):
-        (hint,) = (one for one in typing.get_args(hint) if one is not type(None))
-    if field.name == "momentum":
-        default = None
-    described = {"summary": "", **field.metadata}
-    if hint == Compressor:
-        return CompressorOption(kind=None, default=default, **described)
-    if typing.get_origin(hint) is Literal:
-        return Option(kind=str, default=default, choices=typing.get_args(hint), **described)
-    return Option(kind=list[float] if hint == tuple[float, ...] else hint, default=default, **described)
+def _compressor(hint: Any, stated: Mapping[str, Any]) -> Option | None:
+    """The option of a field that is annotated as a compressor."""
+    if hint is not Compressor:
+        return None
+    return CompressorOption(kind=None, **stated)

@@ -29,6 +29,7 @@ def dry_run(
 ) -> None:
     """Print what memory the run would need, what it would send and how long it would take in simulated time."""
     console = console or plain_console()
+    file.require_code_unchanged()
     workload_of = WorkloadFactory(device, data_dir, threads)
     file = state_times(file, workload_of)
     plan = of_one_seed(file.points)

@@ -27,6 +27,7 @@ from simgmc.results.report import report
 from simgmc.results.series.grids import MAX_POINTS
 from simgmc.results.tables.explanations import print_explanations
 from simgmc.scenario import ScenarioFile
+from simgmc.scenario.code import changed
 
 
 def replay(
@@ -44,8 +45,11 @@ def replay(
     ``[cluster]`` table replaces the run's. The metrics are those of a full run there.
     """
     source = run_directory.open_run(Path(run) if Path(run).name not in ("", "..") else Path(run).resolve())
+    console = console or plain_console()
+    for file in outside_files.changed(source.path):
+        line(console, "note", f"{file} has changed since the run: the copy that {source.path} keeps is used")
     with reading_copies(outside_files.copies(source.path)):
-        return _replay(source, settings, cluster, out, overwrite, console or plain_console())
+        return _replay(source, settings, cluster, out, overwrite, console)
 
 
 def _replay(
@@ -57,6 +61,8 @@ def _replay(
     console: Console,
 ) -> Path:
     before = ScenarioFile.read(source.path / "scenario.toml")
+    for package in changed(before.code):
+        line(console, "note", f"{package} is another version than the run used")
     changes = list(settings)
     if cluster is not None:
         changes.insert(0, ("cluster", _cluster_table(cluster)))

@@ -8,6 +8,7 @@ from typing import Any
 from simgmc.compression.catalogue import COMPRESSORS
 from simgmc.compression.compressor import Compressor
 from simgmc.core.errors import SimgmcError
+from simgmc.core.imports import guarded
 from simgmc.core.layout import Layout
 
 
@@ -33,6 +34,8 @@ def build(name: str, layout: Layout | None = None, **options: Any) -> Compressor
     for part in ("sparsify", "quantise"):
         if part in resolved:
             resolved[part] = build(layout=layout, **resolved[part])
+    if entry.own is not None:
+        return guarded(name, "making it failed", lambda: entry.own(**resolved))
     module, _, implementation = entry.target.partition(":")
     cls = getattr(importlib.import_module(f"simgmc.compression.{module}"), implementation)
     if not resolved.pop("per_tensor", True):

@@ -12,7 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from simgmc.compression.compressor import Compressor
 from simgmc.compression.wire.formats import FIXED_INDEX_FORMATS, FLOAT_BYTES, INDEX_FORMATS, LEVEL_FORMATS
+from simgmc.core.declared import OWN, described_class, options_of, require_class
 from simgmc.core.errors import SimgmcError
 from simgmc.core.registry import Entry, Option, Part, Registry
 
@@ -25,7 +27,9 @@ class CompressorEntry(Entry):
     """A registered compressor."""
 
     target: str = ""
-    """``module:class`` that implements it, below :mod:`simgmc.compression`."""
+    """``module:class`` that implements it, below :mod:`simgmc.compression`; empty for one's own."""
+    own: type[Compressor] | None = None
+    """The class of one's own."""
     summable: Callable[[Options], bool] = lambda options: False
     """Whether, with these options, messages cover the same coordinates on every worker."""
     unites: Callable[[Options], bool] = lambda options: False
@@ -236,6 +240,24 @@ _QUANTISERS = Registry(
     ),
 )
 
+
+def _own(name: str, found: Any) -> CompressorEntry:
+    """A class of one's own; what it exempts from compression is said as for any other."""
+    require_class(name, found, Compressor, "__call__")
+    summary, details = described_class(found)
+    same = bool(getattr(found, "summable", False))
+    return CompressorEntry(
+        name,
+        summary,
+        getattr(found, "source", OWN),
+        {**_EXEMPT, **options_of(found)},
+        own=found,
+        summable=lambda options: same and not options.get("exempt_vectors"),
+        needs_layout=lambda options: False,
+        details=details,
+    )
+
+
 COMPRESSORS: Registry[CompressorEntry] = Registry(
     "compressor",
     (
@@ -276,4 +298,6 @@ COMPRESSORS: Registry[CompressorEntry] = Registry(
             conflict=_composition,
         ),
     ),
+    _own,
+    "simgmc.compressors",
 )

@@ -34,6 +34,16 @@ def reading_copies(copies: Mapping[str, Path]) -> Iterator[None]:
         _copies.update(before)
 
 
+def _place(file: str | Path) -> Path:
+    """What is read in a file's place: the file itself, unless there is a copy for it."""
+    return _copies.get(os.path.abspath(file)) or Path(file) if _copies and "\0" not in str(file) else Path(file)
+
+
+def is_there(file: str | Path) -> bool:
+    """Whether :func:`read_bytes` would find a regular file."""
+    return _place(file).is_file()
+
+
 def read_bytes(file: str | Path, what: str, limit: int | None = MAX_BYTES) -> bytes:
     """The content of a regular file.
 
@@ -44,7 +54,7 @@ def read_bytes(file: str | Path, what: str, limit: int | None = MAX_BYTES) -> by
     Raises:
         SimgmcError: it cannot be read, is no regular file (a device, a pipe: they may never end), or is larger.
     """
-    path = _copies.get(os.path.abspath(file)) or Path(file) if _copies and "\0" not in str(file) else Path(file)
+    path = _place(file)
     try:
         # Neither the look before nor the opening waits for a pipe's other end; the open file is looked at again.
         _refuse_unless_regular(os.stat(path), file, what, limit)

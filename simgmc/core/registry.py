@@ -2,18 +2,23 @@
 
 What an option means and what it may be is said once: ``simgmc list`` shows it, scenario files and
 calls from Python are held to it. Plain data; what an entry builds is loaded when it is built.
+
+A registry knows its own entries, those that installed packages add (entry points of its group), and one's own by
+import path, ``"module:Name"``.
 """
 
 from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
 from simgmc.core.errors import SimgmcError, show_value, suggestion
+from simgmc.core.imports import find, guarded, is_import_path, mention
 
 REQUIRED = object()
 """The default of an option that must be given."""
@@ -182,16 +187,77 @@ class Entry:
 
 E = TypeVar("E", bound=Any)
 
+Adopt = Callable[[str, Any], E]
+"""From a name and what was found under it to an entry. Raises SimgmcError where it is no part of the kind."""
+
 
 class Registry(dict[str, E]):
-    """Entries by name; an unknown name is refused with the nearest one."""
+    """Entries by name; an unknown name is refused with the nearest one.
 
-    def __init__(self, kind: str, entries: Iterable[E] | Mapping[str, E]):
+    ``adopt``: makes an entry of one's own part, named by its import path or by an installed package's entry point in
+    ``group``. Neither is among the registry's items; :meth:`everything` has those of packages too.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        entries: Iterable[E] | Mapping[str, E],
+        adopt: Adopt[E] | None = None,
+        group: str = "",
+    ):
         super().__init__(entries if isinstance(entries, Mapping) else {entry.name: entry for entry in entries})
-        self.kind = kind
+        self.kind, self.group = kind, group
+        self._adopt = adopt
+        self._adopted: dict[str, tuple[Any, E]] = {}
 
     def __missing__(self, name: str) -> E:
-        raise SimgmcError(f"unknown {self.kind} {show_value(name)}; {suggestion(str(name), self)}")
+        if not self.knows(name):
+            raise SimgmcError(f"unknown {self.kind} {show_value(name)}; {self.others(name)}")
+        return self._own(name, find(self.kind, name)) if is_import_path(name) else self._from_package(name)
+
+    def knows(self, name: str) -> bool:
+        """Whether there is an entry of that name, or may be one under that import path."""
+        return name in self or (self._adopt is not None and (is_import_path(name) or name in self.installed))
+
+    def others(self, name: Any) -> str:
+        """What could be meant by a name that there is no entry for."""
+        own = '; or "module:Name" of one\'s own' if self._adopt is not None else ""
+        return suggestion(str(name), self) + own
+
+    @cached_property
+    def installed(self) -> dict[str, Any]:
+        """The entry points that installed packages add to the registry, by name."""
+        if not self.group:
+            return {}
+        from importlib.metadata import entry_points  # takes longer than all else here, and few ask
+
+        return {point.name: point for point in entry_points(group=self.group) if point.name not in self}
+
+    def everything(self) -> dict[str, E | SimgmcError]:
+        """The entries, and those of installed packages; for one that cannot be had, what is wrong with it."""
+        found: dict[str, E | SimgmcError] = dict(self)
+        for name in self.installed if self._adopt is not None else ():
+            try:
+                found[name] = self[name]
+            except SimgmcError as error:
+                found[name] = error
+        return found
+
+    def _from_package(self, name: str) -> E:
+        point = self.installed[name]
+        package = point.dist.name if point.dist is not None else point.value
+        if is_import_path(point.value):
+            mention(point.value)
+        found = guarded(self.kind, f"{name!r} of the installed package {package} cannot be loaded", point.load)
+        return self._own(name, found)
+
+    def _own(self, name: str, found: Any) -> E:
+        before, entry = self._adopted.get(name, (None, None))
+        if found is not before or entry is None:
+            assert self._adopt is not None
+            entry = self._adopt(name, found)
+            self._adopted[name] = found, entry
+        return entry
 
     def read(self, value: Any) -> tuple[str, dict[str, Any]]:
         """``"name"`` or ``{ name = "...", ... }`` as the name of an entry and all of its options.
@@ -227,3 +293,30 @@ class Part(Option):
         except SimgmcError as error:
             raise ValueError(str(error)) from None
         return {"name": name, **{key: one for key, one in options.items() if one is not None}}
+
+
+@dataclass(frozen=True)
+class ImportPath(Option):
+    """An option that names something to import; with ``arguments`` also a table of it and its arguments."""
+
+    kind: Any = str
+    arguments: bool = False
+
+    @property
+    def words(self) -> str:
+        """How it is written."""
+        table = ', or a table { factory = "package.module:name", ... } with its arguments' if self.arguments else ""
+        return f'an import path, "package.module:name"{table}'
+
+    def accepts(self, value: Any) -> bool:
+        """Whether it is written so."""
+        return is_import_path(self._path(value))
+
+    def read(self, value: Any) -> Any:
+        """As :meth:`Option.read`; what it names is not imported yet."""
+        read = super().read(value)
+        mention(self._path(value))
+        return read
+
+    def _path(self, value: Any) -> Any:
+        return value.get("factory") if isinstance(value, Mapping) and self.arguments else value

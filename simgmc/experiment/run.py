@@ -62,13 +62,12 @@ def run(
     console = console or plain_console()
     workload_of = WorkloadFactory(device, data_dir, threads, given)
     file = times_of_run(file, out, workload_of, overwrite)
-    text = file.resolved()
-    if not run_directory.check_free(out, text, overwrite=overwrite) and resume:
-        raise SimgmcError(f"{out} holds no run that could go on: check --out, or leave --resume away to begin one")
-
-    outside = file.outside_files()
+    text, outside = file.resolved(), file.outside_files()
+    file.require_code_unchanged()
     if not overwrite:
         outside_files.check_unchanged(Path(out), outside)
+    if not run_directory.check_free(out, text, overwrite=overwrite) and resume:
+        raise SimgmcError(f"{out} holds no run that could go on: check --out, or leave --resume away to begin one")
 
     plan = trainings(file.points)
     trial = try_out(plan, workload_of)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from simgmc.core.declared import Declared
-from simgmc.core.errors import SimgmcError, suggestion
+from simgmc.core.errors import SimgmcError
 from simgmc.core.registry import Option, OptionError, Registry
 from simgmc.core.units import Quantity
 from simgmc.scenario.tables import Table, mistake
@@ -42,8 +42,8 @@ def component(entries: Registry[Any]) -> Any:
         if isinstance(value, Component):
             return value
         name = value.get("name") if isinstance(value, dict) else value
-        if isinstance(name, str) and name not in entries:
-            raise ValueError(f"unknown {entries.kind}; {suggestion(name, entries)}")
+        if isinstance(name, str) and not entries.knows(name):
+            raise ValueError(f"unknown {entries.kind}; {entries.others(name)}")
         try:
             name, options = entries.read(value)
             return Component(name=name, options=options)

@@ -19,6 +19,8 @@ from pydantic import ValidationError
 
 from simgmc.core.errors import SimgmcError, show_key, show_value, suggestion
 from simgmc.core.files import read_text, shown
+from simgmc.core.imports import Code, look_in
+from simgmc.scenario.code import changed, read_code, written_code
 from simgmc.scenario.point import Scenario, reads_shared_weights
 from simgmc.scenario.relative_paths import anchor, outside_files
 
@@ -70,6 +72,10 @@ class ScenarioFile:
                 if isinstance(grid, dict) and key in self._flat(grid):
                     content["grid"] = {one: values for one, values in self._flat(grid).items() if one != key}
         self.grid = self._grid(content.pop("grid", {}))
+        stated = read_code(content.pop("code", {}), place)
+        self.code = Code(str((folder or Path()).absolute()), stated)
+        """The user's own code that it names."""
+        look_in(self.code)
         anchor(content, self.grid, folder or Path())
         self.content = content
         self.points = self._points()
@@ -220,7 +226,7 @@ class ScenarioFile:
 
     def with_settings(self, settings: Iterable[tuple[str, Any]]) -> ScenarioFile:
         """The same file with further keys set."""
-        content = {**_unshared(self.content), "grid": _unshared(self.grid)}
+        content = {**_unshared(self.content), "grid": _unshared(self.grid), **written_code(self.code)}
         return ScenarioFile(content, self.place, settings)
 
     def only(self, methods: Iterable[str]) -> ScenarioFile:
@@ -250,7 +256,7 @@ class ScenarioFile:
         kept = (method for point in self.points for method in point.scenario.methods if method.name in chosen)
         if not any(map(reads_shared_weights, kept)):
             self._leave_out_weights(content, grid)
-        return ScenarioFile({**content, "grid": grid}, self.place)
+        return ScenarioFile({**content, "grid": grid, **written_code(self.code)}, self.place)
 
     @staticmethod
     def _leave_out_weights(content: dict[str, Any], grid: dict[str, Any]) -> None:
@@ -268,8 +274,17 @@ class ScenarioFile:
         return part if part in names else names[int(part)]
 
     def outside_files(self) -> list[Path]:
-        """The files from outside that it names, data sets and models aside."""
-        return outside_files(tomllib.loads(self.resolved()), self.grid)
+        """The files from outside that it names, data sets aside: networks, traces ..., and the user's own code."""
+        code = (Path(one.file) for one in self.code.used.values() if one.file and not one.installed)
+        return [*outside_files(tomllib.loads(self.resolved()), self.grid), *code]
+
+    def require_code_unchanged(self) -> None:
+        """Raises SimgmcError where code is not what this scenario, a resolved one, says that it was."""
+        if files := changed(self.code):
+            raise SimgmcError(
+                f"{self.place}: code: {', '.join(files)}: is not what it was when this scenario was resolved; put it "
+                "back, or take the table [code] out to run what is there now"
+            )
 
     def resolved(self) -> str:
         """The scenario as TOML with every default written out; the grid stays a grid.
@@ -277,6 +292,7 @@ class ScenarioFile:
         A default that some point does not share follows from the grid's values, and is left to them.
         """
         content = _shared([point.scenario.written() for point in self.points], set(self._paths()))
+        content |= written_code(self.code)
         return tomli_w.dumps(content) + (f"\n{_grid_text(self.grid)}" if self.grid else "")
 
     def _paths(self) -> Iterator[tuple[int | str, ...]]:

@@ -1,4 +1,4 @@
-"""Paths and imports in a scenario file are relative to its folder: made absolute, so that the resolved scenario stands
+"""Paths in a scenario file are relative to its folder: made absolute, so that the resolved scenario stands
 alone.
 """
 
@@ -77,10 +77,8 @@ def _anchor_table(table: Any, folder: Path) -> None:
             if not isinstance(one, dict):
                 continue
             for path in _paths(key, one):
-                if (
-                    path in one or path == "folder"
-                ):  # modules are looked for in the scenario's folder too, which is kept
-                    one[path] = _absolute(one.get(path, "."), folder)
+                if path in one:
+                    one[path] = _absolute(one[path], folder)
             _anchor_table(one, folder)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,7 +12,7 @@ from pydantic import BeforeValidator, Field, create_model, model_validator
 from simgmc.algorithms import ALGORITHMS
 from simgmc.algorithms.worker import Algorithm, CompressorOption
 from simgmc.compression import COMPRESSORS
-from simgmc.core.errors import SimgmcError, suggestion
+from simgmc.core.errors import SimgmcError
 from simgmc.core.registry import REQUIRED
 from simgmc.scenario.components import Component, PositiveReal, Real, component, option_type, plain
 from simgmc.scenario.conditions import declared_table
@@ -286,58 +287,54 @@ class Method(Table):
         """What the algorithm itself has to say of its parameters; names fit on one line of a table."""
         if re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", self.name):
             raise mistake("may hold no control characters, such as line ends or tabs", "name", value=self.name)
-        if self.algorithm in ALGORITHMS:
-            try:
-                built = self._algorithm()
-            except SimgmcError as error:
-                raise ValueError(str(error)) from None
-            if built.same_coordinates:
-                for key, chosen in self.compressors().items():
-                    if not COMPRESSORS[chosen.name].summable(chosen.options):
-                        raise mistake(
-                            f"{self.algorithm} as stated needs compressors that select the same coordinates on all "
-                            "workers: rbgs, grbs, random-k with a shared seed",
-                            key, value=plain(chosen),
-                        )  # fmt: skip
-            algorithm = ALGORITHMS[self.algorithm]
-            meets = algorithm.mixing != "none" or (algorithm.asynchronous and not algorithm.centralised)
-            if self.gossip is not None and not meets:
-                raise mistake(
-                    f"{self.algorithm} does not mix with neighbours; leave it out", "gossip", value=plain(self.gossip)
-                )
-            if (
-                self.gossip is not None
-                and algorithm.mixing == "none"
-                and self.gossip.weights.name not in ("auto", "stated")
-            ):
-                raise mistake(
-                    f"{self.algorithm} reads the graph alone, no weights; leave them out",
-                    "gossip",
-                    "weights",
-                    value=plain(self.gossip.weights),
-                )
+        try:
+            built = self._algorithm()
+        except SimgmcError as error:
+            raise ValueError(str(error)) from None
+        if built.same_coordinates:
+            for key, chosen in self.compressors().items():
+                if not COMPRESSORS[chosen.name].summable(chosen.options):
+                    raise mistake(
+                        f"{self.algorithm} as stated needs compressors that select the same coordinates on all "
+                        "workers: rbgs, grbs, random-k with a shared seed",
+                        key, value=plain(chosen),
+                    )  # fmt: skip
+        meets = built.mixing != "none" or (built.asynchronous and not built.centralised)
+        if self.gossip is not None and not meets:
+            raise mistake(
+                f"{self.algorithm} does not mix with neighbours; leave it out", "gossip", value=plain(self.gossip)
+            )
+        if self.gossip is not None and built.mixing == "none" and self.gossip.weights.name not in ("auto", "stated"):
+            raise mistake(
+                f"{self.algorithm} reads the graph alone, no weights; leave them out",
+                "gossip",
+                "weights",
+                value=plain(self.gossip.weights),
+            )
         return self
 
 
-def _build_table(algorithm: str) -> type[Method]:
+@functools.cache
+def _build_table(algorithm: type[Algorithm]) -> type[Method]:
     fields: dict[str, Any] = {}
-    for name, option in ALGORITHMS[algorithm].options().items():
+    for name, option in algorithm.options().items():
         kind = COMPRESSOR if isinstance(option, CompressorOption) else option_type(option)
         default = ... if option.default is REQUIRED else option.default
         fields[name] = (kind | None if default is None else kind, default)
-    return create_model(f"Method_{algorithm}", __base__=Method, **fields)
-
-
-_METHODS: dict[str, type[Method]] = {name: _build_table(name) for name in ALGORITHMS}
+    return create_model(f"Method_{algorithm.__name__}", __base__=Method, **fields)
 
 
 def method_table(value: Any) -> Any:
     if isinstance(value, Method) or not isinstance(value, dict):
         return value
-    algorithm = value.get("algorithm")
-    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
-        known = suggestion(str(algorithm), ALGORITHMS)
+    name = value.get("algorithm")
+    if not isinstance(name, str) or not ALGORITHMS.knows(name):
+        known = ALGORITHMS.others(name)
         raise mistake(
-            f"unknown algorithm; {known}" if "algorithm" in value else f"missing; {known}", "algorithm", value=algorithm
+            f"unknown algorithm; {known}" if "algorithm" in value else f"missing; {known}", "algorithm", value=name
         )
-    return _METHODS[algorithm].model_validate({"name": algorithm, **value})
+    try:
+        table = _build_table(ALGORITHMS[name])
+    except SimgmcError as error:
+        raise mistake(str(error), "algorithm", value=name) from None
+    return table.model_validate({"name": name.rpartition(":")[2], **value})

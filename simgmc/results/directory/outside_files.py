@@ -31,6 +31,12 @@ def check_unchanged(directory: Path, files: Sequence[Path]) -> None:
             )
 
 
+def changed(directory: Path) -> list[str]:
+    """The files that are there and are not what they were when the run in the directory began."""
+    there = ((path, digest) for path, digest, _ in _listed(directory) if Path(path).is_file())
+    return [path for path, digest in there if _digest(read_bytes(path, "file", _LIMIT)) != digest]
+
+
 def keep(directory: Path, files: Sequence[Path], write: Callable[[Path, bytes], object]) -> None:
     """Copies into a run directory what its scenario was read from. ``write``: replaces a file at once."""
     rows = {path: (path, digest, copy) for path, digest, copy in _listed(directory)}

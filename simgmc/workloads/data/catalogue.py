@@ -17,9 +17,9 @@ import numpy as np
 
 from simgmc.core.errors import SimgmcError
 from simgmc.core.files import read_bytes
-from simgmc.core.imports import ImportPath, call
+from simgmc.core.imports import call
 from simgmc.core.randomness import generator
-from simgmc.core.registry import Entry, Option, Registry
+from simgmc.core.registry import Entry, ImportPath, Option, Registry
 from simgmc.workloads.data import published_images
 from simgmc.workloads.data.dataset import Dataset
 from simgmc.workloads.data.libsvm import class_numbers, count_features, read_libsvm

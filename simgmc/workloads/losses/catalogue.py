@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simgmc.core.imports import ImportPath
-from simgmc.core.registry import Entry, Numbers, Option, Registry, nested
+from simgmc.core.registry import Entry, ImportPath, Numbers, Option, Registry, nested
 
 
 @dataclass(frozen=True)

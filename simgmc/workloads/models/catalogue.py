@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simgmc.core.errors import SimgmcError
-from simgmc.core.imports import ImportPath, call
+from simgmc.core.imports import call
 from simgmc.core.randomness import generator
-from simgmc.core.registry import Entry, Option, Registry
+from simgmc.core.registry import Entry, ImportPath, Option, Registry
 
 if TYPE_CHECKING:
     from torch import nn
