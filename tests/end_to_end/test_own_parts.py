@@ -104,8 +104,10 @@ def test_data_and_model_by_import_path_relative_to_the_scenario(folder):
     accuracy = rows[0].split(",").index("test_accuracy")
     assert float(rows[-1].split(",")[accuracy]) > 0.8
     assert (folder / "run/plots/partition.png").is_file()
-    resolved = ScenarioFile.read(folder / "run/scenario.toml").points[0].scenario
-    assert resolved.workload.model.options == {"factory": "my_task:Net", "folder": str(folder), "width": 8}
+    file = ScenarioFile.read(folder / "run/scenario.toml")
+    resolved = file.points[0].scenario
+    assert file.code.used["my_task"].file == str(folder / "my_task.py")
+    assert resolved.workload.model.options == {"factory": "my_task:Net", "folder": None, "width": 8}
     assert resolved.workload.dataset.options["test"] == {"factory": "my_task:samples", "size": 40, "seed": 1}
 
 

@@ -199,13 +199,12 @@ def test_a_function_from_python_or_from_the_scenarios_folder_is_the_loss(tmp_pat
             {"name": "run", **scenario(loss, dataset="digits", model="logistic")}, "x.toml", (), tmp_path
         )
         chosen = anchored.points[0].scenario.workload.loss
-        assert chosen.options["folder"] == str(tmp_path) and chosen.title == "my_loss:twice"
+        assert anchored.code.used["my_loss"].file == str(tmp_path / "my_loss.py") and chosen.title == "my_loss:twice"
         built = build_loss(chosen.name, chosen.options)
         assert built(torch.tensor([[1.0, 3.0]]), torch.tensor([0])).item() == 4.0
     varied = {**scenario(dataset="digits", model="logistic"), "grid": {"workload.loss": ["my_loss:twice", "mse"]}}
     points = ScenarioFile({"name": "run", **varied}, "x.toml", (), tmp_path).points
     assert [point.scenario.workload.loss.title for point in points] == ["my_loss:twice", "mse"]
-    assert points[0].scenario.workload.loss.options["folder"] == str(tmp_path)
 
 
 def test_accuracy_is_there_where_answers_are_right_or_wrong():
