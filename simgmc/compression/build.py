@@ -34,8 +34,9 @@ def build(name: str, layout: Layout | None = None, **options: Any) -> Compressor
     for part in ("sparsify", "quantise"):
         if part in resolved:
             resolved[part] = build(layout=layout, **resolved[part])
-    if entry.own is not None:
-        return guarded(name, "making it failed", lambda: entry.own(**resolved))
+    own = entry.own
+    if own is not None:
+        return guarded(name, "making it failed", lambda: own(**resolved))
     module, _, implementation = entry.target.partition(":")
     cls = getattr(importlib.import_module(f"simgmc.compression.{module}"), implementation)
     if not resolved.pop("per_tensor", True):

@@ -76,7 +76,8 @@ def _option(cls: type, field: Field[Any], hint: Any, special: Special) -> Option
     if typing.get_origin(hint) is Literal:
         return Option(kind=str, choices=typing.get_args(hint), **stated)
     if typing.get_origin(hint) in (tuple, list) and typing.get_args(hint)[0] in (int, float, str):
-        return Option(kind=list[typing.get_args(hint)[0]], **stated)
+        (each, *_) = typing.get_args(hint)
+        return Option(kind=list[each], **stated)  # type: ignore[valid-type]
     if hint not in _KINDS or field.default_factory is not MISSING:
         shown = getattr(hint, "__name__", hint)
         raise SimgmcError(

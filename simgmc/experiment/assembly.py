@@ -143,7 +143,7 @@ class WorkloadFactory:
             threads=self.threads,
             precision=chosen.precision,
             loss=loss,
-            metric=build_metric(report.metric, outputs, report.folder),
+            metric=build_metric(report.metric, outputs),
             by_samples=chosen.weighs_by_samples,
         )
 

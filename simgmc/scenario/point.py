@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from simgmc.algorithms import ALGORITHMS
 from simgmc.compression import COMPRESSORS
 from simgmc.core.errors import SimgmcError, suggestion
-from simgmc.core.imports import ImportPath
+from simgmc.core.registry import ImportPath
 from simgmc.core.transport import Transport
 from simgmc.costs.steps import MAX_UNITED
 from simgmc.mixing import Mixing
@@ -42,8 +42,6 @@ class Report(Table):
     set, or something with ``update(output, target)`` and ``compute()`` (torchmetrics)."""
     better: Literal["higher", "lower"] | None = None
     """Which values of a metric of one's own are better; of the others it is known."""
-    folder: str | None = None
-    """Where the module of a metric of one's own is looked for first; the scenario's, unless stated."""
     target: Real | None = None
     baseline: str | None = None
     single_workers: bool = True
@@ -52,6 +50,8 @@ class Report(Table):
     @model_validator(mode="after")
     def _measured(self) -> Report:
         own = _IMPORT.accepts(self.metric)
+        if own:
+            _IMPORT.read(self.metric)  # it is among the code that the scenario runs
         if not own and self.metric not in METRICS:
             raise mistake(
                 f'unknown metric; {suggestion(self.metric, METRICS)}; or one of your own, "package.module:name"',

@@ -71,8 +71,6 @@ def _anchor_table(table: Any, folder: Path) -> None:
     for key, value in list(table.items()) if isinstance(table, dict) else ():
         if key == "loss":
             value = table[key] = written_out(value)
-        if key == "report" and isinstance(value, dict) and ":" in str(value.get("metric", "")):
-            value["folder"] = _absolute(value.get("folder", "."), folder)
         for one in value if isinstance(value, list) else [value]:
             if not isinstance(one, dict):
                 continue

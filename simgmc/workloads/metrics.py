@@ -88,10 +88,10 @@ class OwnMetric(Metric):
     a class of such is made anew for every evaluation, an object copied.
     """
 
-    def __init__(self, path: str, folder: str | None):
+    def __init__(self, path: str):
         super().__init__(path)
         self._what = f"report.metric: {path}"
-        self._found = find("report.metric", path, folder)
+        self._found = find("report.metric", path)
         self._steps = hasattr(self._found, "update") and hasattr(self._found, "compute")
         if inspect.isclass(self._found) and not self._steps or not (self._steps or callable(self._found)):
             raise SimgmcError(
@@ -141,7 +141,7 @@ KNOWN: dict[str, Callable[[str], Metric]] = {
 }
 
 
-def build_metric(name: str, outputs: int, folder: str | None = None) -> Metric | None:
+def build_metric(name: str, outputs: int) -> Metric | None:
     """A metric by its name in a scenario, or one's own by its import path; None for what every evaluation has.
 
     Raises SimgmcError where it says nothing of so many outputs, or cannot be imported.
@@ -149,7 +149,7 @@ def build_metric(name: str, outputs: int, folder: str | None = None) -> Metric |
     if name == "top-5" and outputs < 6:
         raise SimgmcError(f'report.metric = "top-5": of {outputs} classes five always hold the right one')
     if ":" in name:
-        return OwnMetric(name, folder)
+        return OwnMetric(name)
     return KNOWN[name](name.replace("-", "_")) if name in KNOWN else None
 
 
