@@ -218,6 +218,7 @@ class OverlapSGP(Algorithm):
     source = "Assran, Loizou, Ballas, Rabbat, ICML 2019, Algorithms 1-2"
     asynchronous = True
     exchange = "asynchronous gossip"
+    neighbours_weigh = "1 / (1 + out-degree) to each and kept"
     stale = "messages"
 
     momentum: float = momentum()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import math
@@ -102,6 +103,11 @@ class Worker:
         since it was read (or that a message was added so many rounds late, see :attr:`Algorithm.stale`)."""
         self._applied.append(staleness)
 
+    def take_staleness(self) -> tuple[int, ...]:
+        """What :meth:`applied` has noted since this was last asked for."""
+        noted, self._applied = tuple(self._applied), []
+        return noted
+
     def begin(self, round: int, epoch: float, lr: float, previous_lr: float, weight_decay: float | Vector) -> None:
         """Set the context of the round about to run."""
         self.round, self.epoch = round, epoch
@@ -139,6 +145,31 @@ class Worker:
         return {
             name: value for name, value in vars(self).items() if not name.startswith("_") and name not in self._CONTEXT
         }
+
+    _KEPT = ("round", "epoch", "lr", "previous_lr", "neighbours", "sources")
+
+    def snapshot(self) -> dict[str, Any]:
+        """The worker as it stands in a round, for :meth:`restore`.
+
+        Lists and dicts are copied; tensors are not, as programs make new ones.
+        """
+        state = {name: _own(value) for name, value in self.state().items()}
+        return {"state": state, "context": [getattr(self, name) for name in self._KEPT], "calls": self._calls}
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Go back to a snapshot."""
+        for name in set(self.state()) - set(snapshot["state"]):
+            delattr(self, name)
+        for name, value in snapshot["state"].items():
+            setattr(self, name, _own(value))
+        for name, value in zip(self._KEPT, snapshot["context"], strict=True):
+            setattr(self, name, tuple(value) if name in ("neighbours", "sources") else value)
+        self._calls = snapshot["calls"]
+
+
+def _own(value: Any) -> Any:
+    """A container of one's own."""
+    return copy.copy(value) if isinstance(value, (list, dict)) else value
 
 
 Program = Generator[Effect, Any, None]
@@ -184,6 +215,8 @@ class Algorithm:
     """Whether it needs a loss that is a finite sum of fixed parts (:attr:`Worker.components`)."""
     exchange: ClassVar[Literal["pairwise", "asynchronous gossip"]] = "pairwise"
     """How workers without a server exchange what they have, of an asynchronous method."""
+    neighbours_weigh: ClassVar[str] = "in pairs, half of each"
+    """What an asynchronous method makes of what comes from its neighbours, for the header: it reads no weights."""
     stale: ClassVar[Literal["gradients", "messages"]] = "gradients"
     """What has a staleness: gradients, in updates of the model since they were computed, or
     messages, in rounds of the receiver after the one that they were sent in."""

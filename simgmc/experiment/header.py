@@ -79,7 +79,7 @@ def _gossip(scenario: Scenario, method: Method, spectral_gap: bool) -> str:
     if mixing is None:
         algorithm, table = ALGORITHMS[method.algorithm], scenario.gossip_of(method)
         graph = "complete" if table is None else table.graph_text
-        return f"{graph}; {_WITHOUT_WEIGHTS[algorithm.exchange]}: the graph alone is read, no weights"
+        return f"{graph}; {algorithm.neighbours_weigh}: the graph alone is read, no weights"
     counts = sorted({len(edges) for edges in mixing.edges})
     messages = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
     gap = (
@@ -88,13 +88,6 @@ def _gossip(scenario: Scenario, method: Method, spectral_gap: bool) -> str:
         else ""
     )
     return f"{mixing.name}, {messages} messages a round{gap}"
-
-
-_WITHOUT_WEIGHTS = {
-    "pairwise": "in pairs, half of each",
-    "asynchronous gossip": "1 / (1 + out-degree) to each and kept",
-}
-"""What an asynchronous method makes of the models that come from its neighbours."""
 
 
 def describe(scenario: Scenario) -> str:

@@ -7,9 +7,8 @@ only when its simulated computation ends: all gradients under way by then are co
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,47 +16,17 @@ from torch import Tensor
 
 from simgmc.algorithms import effects
 from simgmc.algorithms.effects import SERVER, Arrival, Effect
-from simgmc.algorithms.worker import Algorithm, Program, Worker
+from simgmc.algorithms.worker import Algorithm, Worker
 from simgmc.compression.identity import Identity
 from simgmc.core.errors import DivergenceError
 from simgmc.core.randomness import Randomness
 from simgmc.training import weight_decay
 from simgmc.training.journal import NOTHING, Asked, Diverged, Parcel, RoundOver, Served, Step
 from simgmc.training.trainer import Progress
+from simgmc.training.worker_run import Ahead, WorkerRun
 from simgmc.workloads.workload import Workload
 
 _NO_DRAWS = Randomness(0, 0, 0, [0])
-
-
-@dataclass
-class _Ahead:
-    """A gradient whose value is known before its simulated computation ends."""
-
-    gradient: Tensor
-    buffers: dict[str, Tensor]
-    """The worker's running statistics after it."""
-
-
-@dataclass
-class _Run:
-    """One worker's program under way."""
-
-    worker: Worker
-    program: Program | None = None
-    effect: Any = None
-    """What the program waits for."""
-    start: dict[str, Any] = field(default_factory=dict)
-    """The worker's state and context when its round began."""
-    since: list[tuple[Any, ...]] = field(default_factory=list)
-    """What has happened to it since: ("answer", value), ("arrivals", list), ("lr", rate) or
-    ("serve", asker, content)."""
-    gradients: int = 0
-    """Gradients finished."""
-    rounds: int = 0
-    previous_lr: float | None = None
-    started: int = 0
-    """Effects that the round has started and may wait for."""
-    ahead: _Ahead | None = None
 
 
 class PerWorkerTrainer:
@@ -96,7 +65,7 @@ class PerWorkerTrainer:
         """What has been sent and no program has got yet, by number."""
         self._next_message = 0
         initial = workload.initial_parameters()
-        self.runs = [_Run(self._worker(initial, rank)) for rank in range(workers)]
+        self.runs = [WorkerRun(self._worker(initial, rank)) for rank in range(workers)]
         self.server = self._worker(initial, workers)
         for run in self.runs:
             algorithm.start(run.worker)
@@ -139,7 +108,7 @@ class PerWorkerTrainer:
         except DivergenceError as error:
             self.diverged = f"worker {worker}, round {run.rounds + 1}: {error}"
             return Asked(Diverged())
-        return Asked(step, self._staleness(run.worker))
+        return Asked(step, run.worker.take_staleness())
 
     def serve(self, asked: int, asker: int, message: int) -> Served:
         """See :class:`simgmc.training.journal.Programs`."""
@@ -154,11 +123,11 @@ class PerWorkerTrainer:
         replies = tuple((rank, self._post(one, reply)) for rank, reply in self.algorithm.serve(one, asker, content))
         if asked == SERVER:
             one.round += 1
-        return Served(replies, self._staleness(one))
+        return Served(replies, one.take_staleness())
 
     # a program ------------------------------------------------------------------------------
 
-    def _begin(self, run: _Run) -> Program:
+    def _begin(self, run: WorkerRun) -> None:
         worker, epoch = run.worker, self.epoch
         lr = self._lr_at(epoch)
         decay = weight_decay.of_worker(self._weight_decay, self.workload, [worker.rank])
@@ -166,11 +135,9 @@ class PerWorkerTrainer:
         partners = self.algorithm.partners(self._graph(run.rounds))
         worker.neighbours = tuple(partners[worker.rank])
         worker.sources = tuple(rank for rank, others in enumerate(partners) if worker.rank in others)
-        run.started = 0
-        run.start, run.since = _kept(worker), []
-        return self.algorithm.round(worker)
+        run.begin(self.algorithm)
 
-    def _answer(self, worker: int, run: _Run, answer: int | Sequence[int]) -> Any:
+    def _answer(self, worker: int, run: WorkerRun, answer: int | Sequence[int]) -> Any:
         """What the program gets: a gradient, a message's content, several, or nothing."""
         if isinstance(run.effect, effects.Gradient):
             return self._gradient(worker, run)
@@ -181,10 +148,11 @@ class PerWorkerTrainer:
             return [self._messages.pop(number) for number in answer]
         return None if answer == NOTHING else self._take(answer)
 
-    def _next(self, run: _Run, answer: Any) -> Step:
+    def _next(self, run: WorkerRun, answer: Any) -> Step:
         """Send the answer to the program; its next step."""
         if run.program is None:
-            run.program, answer = self._begin(run), None
+            self._begin(run)
+            answer = None
         elif isinstance(run.effect, effects.Collect):
             run.since.append(("arrivals", [tuple(one) for one in answer]))
         else:
@@ -199,7 +167,7 @@ class PerWorkerTrainer:
             self._at_rate(run, self._lr_at(self.epoch))
         return self._posted(run.worker, run.effect)
 
-    def _at_rate(self, run: _Run, lr: float) -> None:
+    def _at_rate(self, run: WorkerRun, lr: float) -> None:
         """The step that a gradient is for has the learning rate of the moment at which it is begun."""
         run.previous_lr = lr
         if lr != run.worker.lr:
@@ -234,14 +202,9 @@ class PerWorkerTrainer:
     def _take(self, number: int) -> Any:
         return self._messages.pop(number).content
 
-    def _staleness(self, worker: Worker) -> tuple[int, ...]:
-        late = tuple(worker._applied)
-        worker._applied.clear()
-        return late
-
     # gradients ------------------------------------------------------------------------------
 
-    def _gradient(self, worker: int, run: _Run) -> Tensor:
+    def _gradient(self, worker: int, run: WorkerRun) -> Tensor:
         if run.ahead is None:
             self._compute(worker)
         ahead, run.ahead = run.ahead, None
@@ -283,11 +246,11 @@ class PerWorkerTrainer:
             }
             self._ahead(self.runs[rank], gradients[row], buffers)
 
-    def _ahead(self, run: _Run, gradient: Tensor, buffers: dict[str, Tensor]) -> None:
+    def _ahead(self, run: WorkerRun, gradient: Tensor, buffers: dict[str, Tensor]) -> None:
         if self._weight_decay and run.effect.weight_decay:
             gradient = gradient + self._weight_decay * run.effect.at
             weight_decay.spare(gradient[None], self.workload, [run.worker.rank])
-        run.ahead = _Ahead(gradient, buffers)
+        run.ahead = Ahead(gradient, buffers)
 
     # between instants -----------------------------------------------------------------------
 
@@ -322,8 +285,8 @@ class PerWorkerTrainer:
     def state_dict(self) -> dict[str, Any]:
         """Everything that a stopped training needs to go on, as nested tensors and plain values."""
         return {
-            "runs": [_run_state(run) for run in self.runs],
-            "server": _kept(self.server),
+            "runs": [run.state_dict() for run in self.runs],
+            "server": self.server.snapshot(),
             "messages": [[number, *one] for number, one in self._messages.items()],
             "next_message": self._next_message,
             "workload": self.workload.state_dict(),
@@ -334,64 +297,6 @@ class PerWorkerTrainer:
         self._messages = {number: Arrival(*one) for number, *one in state["messages"]}
         self._next_message = state["next_message"]
         self.workload.load_state_dict(state["workload"])
-        _put_back(self.server, state["server"])
+        self.server.restore(state["server"])
         for run, kept in zip(self.runs, state["runs"], strict=True):
-            self._load_run(run, kept)
-
-    def _load_run(self, run: _Run, kept: Mapping[str, Any]) -> None:
-        _put_back(run.worker, kept["start"])
-        run.start = _kept(run.worker)
-        run.gradients, run.rounds = kept["gradients"], kept["rounds"]
-        run.previous_lr, run.started = kept["previous_lr"], kept["started"]
-        run.since = [tuple(one) for one in kept["since"]]
-        run.program = run.effect = None
-        if kept["under_way"]:
-            run.program = self.algorithm.round(run.worker)
-            run.effect = run.program.send(None)
-            for what, *values in run.since:
-                if what == "serve":
-                    self.algorithm.serve(run.worker, *values)
-                elif what == "lr":
-                    (run.worker.lr,) = values
-                else:
-                    answer = [Arrival(*one) for one in values[0]] if what == "arrivals" else values[0]
-                    run.effect = run.program.send(answer)
-        run.worker._applied.clear()
-        ahead = kept["ahead"]
-        run.ahead = None if ahead is None else _Ahead(ahead["gradient"], ahead["buffers"])
-
-
-_CONTEXT = ("round", "epoch", "lr", "previous_lr", "neighbours", "sources")
-
-
-def _kept(worker: Worker) -> dict[str, Any]:
-    """A worker's state and context. Lists and dicts are copied; tensors are not, as programs make new ones."""
-    state = {
-        name: copy.copy(value) if isinstance(value, (list, dict)) else value for name, value in worker.state().items()
-    }
-    return {"state": state, "context": [getattr(worker, name) for name in _CONTEXT], "calls": worker._calls}
-
-
-def _put_back(worker: Worker, kept: Mapping[str, Any]) -> None:
-    for name in set(worker.state()) - set(kept["state"]):
-        delattr(worker, name)
-    for name, value in kept["state"].items():
-        setattr(worker, name, copy.copy(value) if isinstance(value, (list, dict)) else value)
-    for name, value in zip(_CONTEXT, kept["context"], strict=True):
-        setattr(worker, name, tuple(value) if name in ("neighbours", "sources") else value)
-    worker._calls = kept["calls"]
-
-
-def _run_state(run: _Run) -> dict[str, Any]:
-    under_way = run.program is not None
-    ahead = run.ahead
-    return {
-        "start": run.start if under_way else _kept(run.worker),
-        "since": [list(one) for one in run.since] if under_way else [],
-        "under_way": under_way,
-        "gradients": run.gradients,
-        "rounds": run.rounds,
-        "previous_lr": run.previous_lr,
-        "started": run.started,
-        "ahead": None if ahead is None else {"gradient": ahead.gradient, "buffers": ahead.buffers},
-    }
+            run.load_state_dict(kept, self.algorithm)

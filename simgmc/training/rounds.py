@@ -19,89 +19,21 @@ What is exact about those who do not:
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from simgmc.algorithms import effects
-from simgmc.algorithms.worker import Algorithm, Worker
 from simgmc.compression.identity import Identity
 from simgmc.compression.message import Message
 from simgmc.compression.rows import for_each_row
 from simgmc.core.errors import DivergenceError, SimgmcError
 from simgmc.costs import steps as costs
-from simgmc.mixing import Mixing
 from simgmc.training import weight_decay
-from simgmc.workloads.workload import Workload
-
-
-class HeldMessage(TypedDict):
-    """A late message that is carried into a later mean."""
-
-    vector: Tensor
-    """(d,), as decoded."""
-    nbytes: int
-    """Of its encoding."""
-    floats: int
-    """The papers' count."""
-
-
-class Stack:
-    """All workers of a training, their vectors stacked: what a round begins with and leaves to the next."""
-
-    def __init__(
-        self,
-        algorithm: Algorithm,
-        workload: Workload,
-        lr_at: Callable[[float], float],
-        weight_decay: float = 0.0,
-        seed: int = 0,
-        mixing: Mixing | None = None,
-        participation: costs.Participation = "all",
-    ):
-        """``lr_at(epoch)``: the learning rate; ``mixing`` says who mixes with whom, for methods that do;
-        ``participation`` who is in a mean."""
-        self.algorithm = algorithm
-        self.workload = workload
-        self.lr_at = lr_at
-        self.last_lr: float | None = None
-        """Learning rate of the last step so far."""
-        self.weight_decay = weight_decay
-        self.mixing = mixing
-        self.participation = participation
-        workers = workload.workers
-        self.worker = Worker(workload.initial_parameters()[None], workload.layout, seed, range(workers), workers)
-        algorithm.start(self.worker)
-        self.rounds = 0
-        """Rounds finished."""
-        self.gradients = 0
-        """Gradients that every worker has computed."""
-        self.held: dict[int, HeldMessage] = {}
-        """Late messages that are carried, by worker."""
-        self.on_message: Callable[[Message], None] = lambda message: None
-        """Hears of every message that is sent."""
-
-    @property
-    def name(self) -> str:
-        """The method's class, for messages."""
-        return type(self.algorithm).__name__
-
-    def shares_among(self, ranks: Sequence[int]) -> list[float] | None:
-        """What each of these workers weighs in an average of theirs, 1 in all; None where all weigh the same."""
-        shares = self.workload.shares
-        if shares is None or not ranks:
-            return None
-        chosen = [shares[rank] for rank in ranks]
-        return None if len(set(chosen)) == 1 else [share / sum(chosen) for share in chosen]
-
-    @property
-    def epoch(self) -> float:
-        """Passes over the training data so far."""
-        return self.gradients / self.workload.batches_per_epoch
+from simgmc.training.stack import Stack
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +55,7 @@ class StackedRound:
     Raises DivergenceError where a message is no longer finite.
     """
 
-    def __init__(self, stack: Stack, gradients_left: float):
+    def __init__(self, stack: Stack):
         self._stack = stack
         self._workers = frozenset(range(stack.workload.workers))
         self.steps: list[costs.Step] = []
@@ -148,7 +80,7 @@ class StackedRound:
         previous = lr if stack.last_lr is None else stack.last_lr
         decay = weight_decay.of_worker(stack.weight_decay, stack.workload, range(stack.workload.workers))
         stack.worker.begin(stack.rounds, stack.epoch, lr, previous, decay)
-        stack.worker.gradients_left = gradients_left
+        stack.worker.gradients_left = stack.gradients_in_all - stack.gradients
         self._program = stack.algorithm.round(stack.worker)
         self._run()
 
@@ -169,7 +101,7 @@ class StackedRound:
             answer, average = self._averaged(asked, unresolved, membership)
         late = self._workers - membership.taken
         if stack.participation == "carried":
-            self._hold(asked.message, late - stack.held.keys())
+            stack.hold(asked.message, late - stack.held.keys())
             for rank in membership.taken:
                 stack.held.pop(rank, None)
         else:
@@ -354,7 +286,7 @@ class StackedRound:
     ) -> tuple[Tensor, costs.Average]:
         """The answer of an average that these workers take part in, and what it costs."""
         taken = sorted(membership.taken)
-        mean = self._mean(asked.message, taken)
+        mean = self._stack.mean(asked.message, taken)
         down = mean if asked.reply is None else self._message(asked.reply(mean.dense()))
         whole = len(taken) == len(self._workers)
         cost = replace(
@@ -369,35 +301,6 @@ class StackedRound:
             return down.dense(), cost
         numbers = asked.numbers
         return (numbers if whole or len(numbers) == 1 else numbers[taken]).amax(dim=0, keepdim=True), cost
-
-    def _mean(self, message: Message, taken: list[int]) -> Message:
-        """The mean over those who take part, in rank order; where a late message is held, of that one."""
-        held = self._stack.held
-        late = {rank: held[rank]["vector"] for rank in taken if rank in held}
-        if late:
-            message = message.with_late(taken, late)
-        elif len(taken) < len(self._workers):
-            message = message.among(taken)
-        shares = self._stack.shares_among(taken)
-        if shares is None or message.rows == 1:
-            return message.mean()
-        if message.weights_refusal is not None:
-            raise SimgmcError(
-                f'workload.weights = "samples": {self._stack.name} averages messages that cannot weigh workers by '
-                f'their samples: {message.weights_refusal}; give weights = "equal"'
-            )
-        return message.mean(shares)
-
-    def _hold(self, message: Message, ranks: set[int] | frozenset[int]) -> None:
-        """Keep late messages, as vectors."""
-        if not ranks:
-            return
-        dense = message.dense().reshape(-1, message.d)
-        for rank in sorted(ranks):
-            row = rank if message.rows > 1 else 0
-            self._stack.held[rank] = HeldMessage(
-                vector=dense[row].clone(), nbytes=int(message.nbytes[row]), floats=int(message.floats[row])
-            )
 
 
 _DENSE = Identity(values="fp32")

@@ -5,49 +5,26 @@ Vectors that all workers share keep a leading dimension of 1 and broadcast.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
-from simgmc.algorithms.worker import Algorithm
 from simgmc.core.errors import SimgmcError
-from simgmc.costs.steps import Participation
-from simgmc.mixing import Mixing
-from simgmc.training.rounds import Stack, StackedRound
+from simgmc.training.rounds import StackedRound
+from simgmc.training.stack import Stack
 from simgmc.training.trainer import Progress
-from simgmc.workloads.workload import Workload
 
 
 class StackedTrainer(Stack):
-    """Trains all workers with one algorithm, round by round.
-
-    ``workload`` gives gradients and evaluations; ``lr_at(epoch)`` the learning rate;
-    ``mixing`` says who mixes with whom, for methods that do; ``participation`` who is in a mean;
-    ``gradients``: how many of each worker the training has, where that is known: its last round is cut there.
-    """
-
-    def __init__(
-        self,
-        algorithm: Algorithm,
-        workload: Workload,
-        lr_at: Callable[[float], float],
-        weight_decay: float = 0.0,
-        seed: int = 0,
-        mixing: Mixing | None = None,
-        participation: Participation = "all",
-        gradients: float = math.inf,
-    ):
-        super().__init__(algorithm, workload, lr_at, weight_decay, seed, mixing, participation)
-        self._in_all = gradients
+    """Trains all workers with one algorithm, round by round."""
 
     def next_round(self) -> StackedRound:
         """The next round of all workers; it is to be finished before the one after it.
 
         Raises :class:`DivergenceError` when a message is no longer finite.
         """
-        return StackedRound(self, self._in_all - self.gradients)
+        return StackedRound(self)
 
     def model(self) -> Tensor:
         """(d,): the mean over workers of the point at which the method is evaluated."""

@@ -185,8 +185,7 @@ class Schedule:
             waits, answer = self._perform(rank, one, effect)
 
     def _noted(self, worker: Worker) -> None:
-        self.staleness += worker._applied
-        worker._applied.clear()
+        self.staleness += worker.take_staleness()
 
     def _perform(self, rank: int, one: Program, effect: Any) -> tuple[bool, Any]:
         """(whether the program waits, else the answer)."""

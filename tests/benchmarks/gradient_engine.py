@@ -174,7 +174,7 @@ def variants_of(name, device, cores, precision):
             variants[f"plain graph, {label}"] = graphed(passes.plain)
             variants[f"loop graph, {label}"] = graphed(passes.loop)
     threads = {variant: 1 if variant in ours else cores for variant in variants}
-    route = stacked.route + (f" ({stacked.fallback})" if stacked.fallback else "")
+    route = stacked.route + (f" ({'; '.join(stacked.reasons)})" if stacked.reasons else "")
     return variants, threads, f"{name}: d = {stacked.d:,}, route {route}"
 
 

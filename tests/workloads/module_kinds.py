@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune
 from torch.utils.checkpoint import checkpoint
 
-from simgmc.workloads.classification import ClassificationWorkload, _StepBatch
+from simgmc.workloads.classification import ClassificationWorkload
 from simgmc.workloads.data.dataset import Dataset
 from simgmc.workloads.gradients.engine import dense
 from simgmc.workloads.gradients.private_copy import trained
@@ -538,7 +538,7 @@ def difference(name: str, steps: int = STEPS, decay: float = 0.01, **how) -> tup
         for worker in range(WORKERS):
             for number in work.absent(worker):
                 gradients[worker, slice(*work.layout.offsets[number : number + 2])] = 0
-        batch = _StepBatch(work, step)
+        batch = work._training.at_step(step)
         for worker, module in enumerate(modules):
             x, y = batch.worker(worker)
             module.zero_grad()

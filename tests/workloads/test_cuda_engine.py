@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from simgmc.workloads.classification import ClassificationWorkload, _StepBatch
+from simgmc.workloads.classification import ClassificationWorkload
 from simgmc.workloads.data.dataset import Dataset
 from simgmc.workloads.gradients.cuda import GraphEngine
 from simgmc.workloads.models.catalogue import build_model
@@ -64,12 +64,12 @@ def workload(model, data):
 
 
 def engine_of(work, at_once=3, **options):
-    return GraphEngine(work._holder, _StepBatch(work, 0), at_once, "float32", work._loss, **options)
+    return GraphEngine(work._replicas, work._training.at_step(0), at_once, "float32", work._loss, **options)
 
 
 def computed(engine, work, at, step):
     out, losses = torch.empty(WORKERS, work.d, dtype=work.dtype), torch.empty(WORKERS, dtype=work.dtype)
-    engine.gradients(at, _StepBatch(work, step), out, losses)
+    engine.gradients(at, work._training.at_step(step), out, losses)
     return out, losses
 
 
@@ -102,7 +102,7 @@ def test_some_workers_at_points_of_their_own_without_races(cuda):
     at = work.initial_parameters() + 0.1 * torch.randn(3, work.d, generator=torch.Generator().manual_seed(0))
     for ranks, steps in (([4, 0, 2], [3, 1, 2]), ([1, 4, 0], [0, 4, 2])):
         out, losses = torch.empty(3, work.d, dtype=work.dtype), torch.empty(3, dtype=work.dtype)
-        engine.several(ranks, at, [_StepBatch(work, step) for step in steps], out, losses)
+        engine.several(ranks, at, [work._training.at_step(step) for step in steps], out, losses)
         for ours, theirs in zip((out, losses), expected.gradients_of(ranks, at, steps), strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-14)
     agrees(engine, work, expected, 1, WORKERS)

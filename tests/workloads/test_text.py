@@ -72,7 +72,7 @@ def test_gradients_are_those_of_the_mean_cross_entropy_over_tokens(data, name, s
     gradients, losses = task.gradients(at, 2)
     trained = [p for p in model.parameters() if p.requires_grad]
     for worker in range(3):
-        index = task._minibatches.indices(2, worker)
+        index = task._training.minibatches.indices(2, worker)
         nn.utils.vector_to_parameters(at[0 if shared else worker], trained)
         logits = model(torch.from_numpy(data.train_images[index]))
         loss = torch.stack(

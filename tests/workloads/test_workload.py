@@ -74,7 +74,7 @@ def set_parameters(module, vector):
 
 def plain_gradient(workload, shape, module, point, worker, step):
     """Normalised minibatch in the plain memory format, a fresh pass, ``backward``."""
-    index = workload._minibatches.indices(step, worker)
+    index = workload._training.minibatches.indices(step, worker)
     data = synthetic(shape)
     mean, std = (np.reshape(v, (-1, 1, 1)) for v in (data.mean, data.std))
     x = torch.from_numpy((data.train_images[index] - mean) / std)
@@ -311,7 +311,7 @@ def test_tied_frozen_and_unused_parameters_are_handled(shared):
     at = workload.initial_parameters()[None].repeat(1 if shared else WORKERS, 1)
     gradients, _ = workload.gradients(at, 0)
     for worker, module in enumerate(fresh_modules(model)):
-        data, index = synthetic((1, 8, 8)), workload._minibatches.indices(0, worker)
+        data, index = synthetic((1, 8, 8)), workload._training.minibatches.indices(0, worker)
         x = torch.from_numpy((data.train_images[index] - data.mean) / data.std)
         F.cross_entropy(module(x), torch.from_numpy(data.train_labels[index])).backward()
         expected = module.first.weight.grad.flatten()

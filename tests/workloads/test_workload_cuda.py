@@ -62,7 +62,7 @@ def points(workload, rows):
 def test_gradients_losses_buffers_and_evaluation_agree_with_the_cpu(case, route, augment):
     model = build(case)
     cpu, cuda = make(model, "cpu", augment=augment), make(model, "cuda", route=route, augment=augment)
-    assert cuda.fallback is None and cuda.route == (route or "cuda graph")
+    assert not cuda.reasons and cuda.route == (route or "cuda graph")
     assert torch.equal(cpu.initial_parameters(), cuda.initial_parameters().cpu())
     for name, rows in cuda.state_dict().items():  # capturing leaves no trace
         assert torch.equal(rows.cpu(), cpu.state_dict()[name])
@@ -138,7 +138,7 @@ class Waiting(nn.Module):
 def test_a_model_that_cannot_be_captured_runs_on_streams_and_says_why():
     model = Waiting()
     cpu, cuda = make(model, "cpu"), make(model, "cuda")
-    assert cuda.route == "cuda streams" and cuda.fallback
+    assert cuda.route == "cuda streams" and cuda.reasons
     at = points(cpu, 1)
     ours, expected = cuda.gradients(at.cuda(), 0)[0].cpu(), cpu.gradients(at, 0)[0]
     torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-11)

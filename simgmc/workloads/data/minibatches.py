@@ -80,6 +80,7 @@ class Samples:
         )
         if len(images) != len(labels):
             raise SimgmcError(f"{len(images)} images but {len(labels)} labels")
+        self.device = device
         self.labels = labels.to(device, dtype if labels.is_floating_point() else torch.int64)
         self.shape = tuple(images.shape[1:])
         mean, scale = (torch.as_tensor(np.asarray(v), dtype=dtype) for v in (mean, 1 / np.asarray(std)))

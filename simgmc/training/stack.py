@@ -1,0 +1,116 @@
+"""All workers of a training, their vectors stacked, and what one round leaves to the next."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Sequence
+from typing import TypedDict
+
+from torch import Tensor
+
+from simgmc.algorithms.worker import Algorithm, Worker
+from simgmc.compression.message import Message
+from simgmc.core.errors import SimgmcError
+from simgmc.costs.steps import Participation
+from simgmc.mixing import Mixing
+from simgmc.workloads.workload import Workload
+
+
+class HeldMessage(TypedDict):
+    """A late message that is carried into a later mean."""
+
+    vector: Tensor
+    """(d,), as decoded."""
+    nbytes: int
+    """Of its encoding."""
+    floats: int
+    """The papers' count."""
+
+
+class Stack:
+    """All workers of a training, their vectors stacked: what a round begins with and leaves to the next."""
+
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        workload: Workload,
+        lr_at: Callable[[float], float],
+        weight_decay: float = 0.0,
+        seed: int = 0,
+        mixing: Mixing | None = None,
+        participation: Participation = "all",
+        gradients: float = math.inf,
+    ):
+        """
+        Args:
+            lr_at: the learning rate, by epoch.
+            mixing: who mixes with whom, for methods that do.
+            participation: who is in a mean.
+            gradients: how many of each worker the training has, where that is known: its last round is cut there.
+        """
+        self.algorithm = algorithm
+        self.workload = workload
+        self.lr_at = lr_at
+        self.last_lr: float | None = None
+        """Learning rate of the last step so far."""
+        self.weight_decay = weight_decay
+        self.mixing = mixing
+        self.participation = participation
+        self.gradients_in_all = gradients
+        workers = workload.workers
+        self.worker = Worker(workload.initial_parameters()[None], workload.layout, seed, range(workers), workers)
+        algorithm.start(self.worker)
+        self.rounds = 0
+        """Rounds finished."""
+        self.gradients = 0
+        """Gradients that every worker has computed."""
+        self.held: dict[int, HeldMessage] = {}
+        """Late messages that are carried, by worker."""
+        self.on_message: Callable[[Message], None] = lambda message: None
+        """Hears of every message that is sent."""
+
+    @property
+    def name(self) -> str:
+        """The method's class, for messages."""
+        return type(self.algorithm).__name__
+
+    def shares_among(self, ranks: Sequence[int]) -> list[float] | None:
+        """What each of these workers weighs in an average of theirs, 1 in all; None where all weigh the same."""
+        shares = self.workload.shares
+        if shares is None or not ranks:
+            return None
+        chosen = [shares[rank] for rank in ranks]
+        return None if len(set(chosen)) == 1 else [share / sum(chosen) for share in chosen]
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the training data so far."""
+        return self.gradients / self.workload.batches_per_epoch
+
+    def mean(self, message: Message, taken: list[int]) -> Message:
+        """The mean over those who take part, in rank order; where a late message is held, of that one."""
+        late = {rank: self.held[rank]["vector"] for rank in taken if rank in self.held}
+        if late:
+            message = message.with_late(taken, late)
+        elif len(taken) < self.workload.workers:
+            message = message.among(taken)
+        shares = self.shares_among(taken)
+        if shares is None or message.rows == 1:
+            return message.mean()
+        if message.weights_refusal is not None:
+            raise SimgmcError(
+                f'workload.weights = "samples": {self.name} averages messages that cannot weigh workers by '
+                f'their samples: {message.weights_refusal}; give weights = "equal"'
+            )
+        return message.mean(shares)
+
+    def hold(self, message: Message, ranks: Collection[int]) -> None:
+        """Keep late messages, as vectors, for the mean of a later round."""
+        if not ranks:
+            return
+        dense = message.dense().reshape(-1, message.d)
+        for rank in sorted(ranks):
+            row = rank if message.rows > 1 else 0
+            self.held[rank] = HeldMessage(
+                vector=dense[row].clone(), nbytes=int(message.nbytes[row]), floats=int(message.floats[row])
+            )
