@@ -76,7 +76,8 @@ class WorkerRun:
         if kept["under_way"]:
             self._tell_again(algorithm)
         self.worker.take_staleness()
-        self.ahead = None if kept["ahead"] is None else Ahead(**kept["ahead"])
+        ahead = kept["ahead"]
+        self.ahead = None if ahead is None else Ahead(ahead["gradient"], ahead["buffers"])
 
     def _tell_again(self, algorithm: Algorithm) -> None:
         self.program = algorithm.round(self.worker)
