@@ -16,8 +16,10 @@ from simgmc.experiment.under_way.evaluations import Outcome
 from simgmc.experiment.under_way.event_loop import EventLoop
 from simgmc.experiment.under_way.events import EventsUnderWay
 from simgmc.network.cluster.peers import LAST_OF_INSTANT, Peers
+from simgmc.network.cluster.settings import ClusterSettings
 from simgmc.network.cluster.timeline import Recorder, Span
-from simgmc.network.cluster.timing import bottleneck_of
+from simgmc.network.cluster.timing import bottleneck_of, held_up
+from simgmc.network.flows.fluid import HoldUps
 from simgmc.results.directory.details import PARTS, Details
 from simgmc.results.directory.run_directory import Breakdown, RunDirectory, SeriesKey
 from simgmc.results.tables.explanations import Explanation
@@ -33,6 +35,8 @@ if TYPE_CHECKING:  # for annotations alone, as they load torch
 
 PREDICTED = 10
 """Random gradients a worker that a prediction looks at."""
+EXPLAINED = 30
+"""Gradients a worker that are explained where their events have to happen again."""
 FIRST = 3
 """Random gradients a worker until every kind of message was sent."""
 GRADIENT_RECORD = 600
@@ -150,17 +154,34 @@ class AsynchronousTraining(Training):
         found: Sequence[tuple[GridPoint, Breakdown]],
         details: Callable[[], Mapping[SeriesKey, Details]],
     ) -> Iterator[Explanation]:
-        """From the time of its workers and the bytes over its links: elsewhere it would be another training."""
+        """From the time of its workers, and the bytes over its links: elsewhere it would be another training.
+
+        Where these do not say what held messages up, its first events happen again, by the journal.
+        """
         for point, breakdown in found:
-            settings, known = self.settings(point), details().get(self.series(point))
-            network = settings.payload_graph.edges
-            used = {}
-            for link in known.links if known else ():
-                ends = link.source, link.destination
-                room = network[ends]["bandwidth"] * breakdown.sim_time_s
-                used[ends] = link.bytes / room if room else 0.0
+            settings, known = replace(self.settings(point), explained=True), details().get(self.series(point))
             parts = {part: getattr(breakdown, f"{part}_s") for part in PARTS}
-            yield self.explanation(point, bottleneck_of(parts, used, self.waiting), breakdown.stopped)
+            bytes_over = {(link.source, link.destination): link.bytes for link in (known.links if known else ())}
+            used = {}
+            for source, destination, bandwidth in settings.payload_graph.edges(data="bandwidth"):
+                room = bandwidth * breakdown.sim_time_s
+                used[source, destination] = bytes_over.get((source, destination), 0) / room if room else 0.0
+            if settings.notes_hold_ups and breakdown.rounds:
+                seconds = breakdown.sim_time_s * min(1.0, EXPLAINED / breakdown.rounds)
+                bound_by = held_up(parts, self._hold_ups(directory, settings, seconds), used, seconds, self.waiting)
+            else:
+                bound_by = bottleneck_of(parts, used if bytes_over else {}, self.waiting)
+            yield self.explanation(point, bound_by, breakdown.stopped)
+
+    def _hold_ups(self, directory: RunDirectory, settings: ClusterSettings, seconds: float) -> HoldUps:
+        """What held messages up in the first seconds. Raises NotKept."""
+        try:
+            journal = directory.read_journal(self.key)
+        except SimgmcError as error:
+            raise NotKept(str(error)) from None
+        network = _again(Peers(settings), journal, seconds).peers.fabric.network
+        assert network.held is not None
+        return network.held
 
     def can_watch(self, directory: RunDirectory) -> bool:
         return True  # a journal that is missing is named when it is read

@@ -214,7 +214,7 @@ class SynchronousTraining(Training):
             raise NotKept("its costs are of another number of workers")
         for point, breakdown in found if rounds else ():
             settings, some = self.settings(point), rounds[: min(EXPLAINED, breakdown.rounds)]
-            timing = simulate(replace(settings, note_full_links=True), some)
+            timing = simulate(replace(settings, explained=True), some)
             changed = [] if settings.leaves_out else [_scaled(settings, bandwidth=2.0), _scaled(settings, latency=0.5)]
             shares = [simulate(other, some).total / timing.total if timing.total else 1.0 for other in changed]
             faster, nearer = shares or (None, None)

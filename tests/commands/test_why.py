@@ -89,6 +89,39 @@ def test_what_bound_gossip_and_what_the_clock_drives_is_named(tmp_path, name, se
     assert (one.twice_bandwidth is None) == (name != "Gossip")
 
 
+DOWN = {"source": "worker0", "destination": "switch", "down": "0 s", "up": "60 s"}
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "bound_by"),
+    [
+        (
+            SMALL["methods"][0],
+            [("cluster.latency", "100 ms"), ("cluster.transport", {"window": "100 B"})],
+            r"transport.window = 100 B per round trip \(\d\d% of the time\)",
+        ),
+        (
+            SMALL["methods"][0],
+            [("cluster.transport", {"rate_cap": "10 kB/s", "streams": 2})],
+            r"transport.rate_cap = 10 kB/s x 2 streams \(\d\d% of the time\)",
+        ),
+        (ASYNCHRONOUS["Swarm"], [("cluster.transport", {"rate_cap": "50 kB/s"})], r"transport.rate_cap = 50 kB/s .*"),
+        (
+            ASYNCHRONOUS["Swarm"],
+            [("cluster.bandwidth", "1 Mbit/s"), ("cluster.changes", {"failures": [DOWN]})],
+            r"link worker0 -> switch \(full \d\d% of the time, [\d.]+ s of it without bandwidth\)",
+        ),
+    ],
+)
+def test_what_is_named_is_what_held_messages_up_not_what_a_link_could_have_carried(
+    tmp_path, method, settings, bound_by
+):
+    (one,) = explanations(
+        tmp_path, ("methods", [method]), ("report.baseline", method["name"]), ("gossip", {"graph": "ring"}), *settings
+    )
+    assert re.fullmatch(bound_by, one.bound_by), one.bound_by
+
+
 def test_a_crash_that_stops_the_run_is_reported_with_its_reason(tmp_path):
     (one,) = explanations(tmp_path, ("cluster.crashes", {"workers": [{"worker": 2, "at": "150 ms"}], "policy": "stop"}))
     assert "worker2" in one.stopped

@@ -173,7 +173,7 @@ def test_a_failure_holds_on_a_link_of_unlimited_bandwidth():
     for changes, seconds in ((NetworkChanges(), 2.0), (NetworkChanges(failures=(failure,)), 7.0)):
         settings = ClusterSettings(
             graph, worker_names(2), None, "lock-step-ring", ComputeTime(1e-9), Duration(0), Duration(0),
-            conditions=(changes,), note_full_links=True,
+            conditions=(changes,), explained=True,
         )  # fmt: skip
         timing = simulate(settings, [RoundCosts((Compute(1), message([2_000_000] * 2)))])
         assert timing.total == pytest.approx(seconds, rel=1e-6)

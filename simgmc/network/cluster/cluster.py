@@ -51,7 +51,7 @@ class Cluster:
         except CapacityError as error:
             raise CapacityError(f"{error} (round {open_rounds.pulled - 1})") from error
         timings.background_bytes = self.fabric.background_bytes
-        timings.full, timings.dead = self.fabric.network.full, self.fabric.network.dead
+        timings.held = self.fabric.network.held
         return timings.timing()
 
 

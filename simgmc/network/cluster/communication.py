@@ -135,6 +135,7 @@ class Communication:
         self._alone = (
             settings.fast
             and recorder is None
+            and not settings.notes_hold_ups
             and settings.static
             and settings.whole
             and settings.collective != "auto"

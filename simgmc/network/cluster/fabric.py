@@ -28,8 +28,9 @@ class Fabric:
             for condition in settings.conditions:
                 if not condition.static:
                     condition.begin(self._changing)
-            if settings.note_full_links:
-                self.network.note_full_links()
+
+        if settings.notes_hold_ups:
+            self.network.note_hold_ups(settings.overheads.limit)
 
     @property
     def background_bytes(self) -> float:

@@ -71,8 +71,9 @@ class ClusterSettings:
     """Hosts of the servers where there are several; empty: ``server`` alone."""
     conditions: tuple[Condition, ...] = ()
     """What makes the cluster imperfect, at most one of each kind."""
-    note_full_links: bool = False
-    """Note how long each link of a changing network is full, see :attr:`Timing.full`."""
+    explained: bool = False
+    """Note what holds messages up, where it does not follow from the bytes over every link: where links change, and
+    where messages have limits of their own; see :attr:`Timing.held`."""
     fast: bool = True
     """Solve exchanges at once where that is provably exact; False: every event."""
 
@@ -140,6 +141,11 @@ class ClusterSettings:
     def static(self) -> bool:
         """Whether links keep their bandwidth and carry nothing but the workers' messages."""
         return all(condition.static for condition in self.conditions)
+
+    @property
+    def notes_hold_ups(self) -> bool:
+        """Whether what holds messages up is noted as they go."""
+        return self.explained and (not self.static or self.overheads.limits)
 
     @cached_property
     def whole(self) -> bool:

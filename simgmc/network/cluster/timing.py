@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from simgmc.network.cluster.breakdown import CATEGORIES
 from simgmc.network.cluster.exchange import Moved
+from simgmc.network.flows.fluid import HoldUps
 from simgmc.network.topology.routing import Links
 
 NOTED = ("absent", "lost", "carried")
@@ -49,11 +50,8 @@ class Timing:
     """With ``collective = "auto"``: how many exchanges each collective carried."""
     stopped: str | None = None
     """Why the run ended before its last round, if it did: a crash, or a flow that can never finish."""
-    full: Sequence[float] | None = None
-    """(links,) seconds in which each link was full with messages on it; None where its bandwidth never changes, or
-    nobody asked."""
-    dead: Sequence[float] = ()
-    """(links,) seconds of these in which it had no bandwidth at all."""
+    held: HoldUps | None = None
+    """What held messages up; None where that follows from the bytes over every link, or nobody asked."""
     background_bytes: float = 0.0
     """Bytes of background traffic delivered meanwhile."""
     lost: np.ndarray | None = None
@@ -87,10 +85,33 @@ class Timing:
     def bottleneck(self, waiting: str = "waiting for slower workers") -> str:
         """What bound the run, in words: the compute, or the busiest link, or latency, or ``waiting``."""
         mean = dict(zip(self.categories, self.breakdown.mean(axis=(0, 1)))) if len(self.round_end) else {}
-        if self.full is None or not any(self.full):
-            return bottleneck_of(mean, dict(zip(self.links, self.utilisation.tolist())), waiting)
-        share = dict(zip(self.links, (seconds / self.total for seconds in self.full)))
-        return bottleneck_of(mean, share, waiting, "full", dict(zip(self.links, self.dead)))
+        used = dict(zip(self.links, self.utilisation.tolist()))
+        if self.held is None:
+            return bottleneck_of(mean, used, waiting)
+        return held_up(mean, self.held, used, self.total, waiting)
+
+
+def held_up(
+    parts: Mapping[str, float],
+    held: HoldUps,
+    used: Mapping[tuple[str, str], float],
+    seconds: float,
+    waiting: str,
+) -> str:
+    """As :func:`bottleneck_of`, from what was noted in so many seconds: the link that was full longest, or a limit of
+    the transport that held messages up for longer. ``used`` has every link, in order."""
+    limit = max(held.limits, key=lambda name: held.limits[name], default="")
+    longest = max(held.full, default=0.0)
+    if limit and held.limits[limit] > longest and sum(parts.values()) and _largest(parts) == "transfer":
+        return f"{limit} ({held.limits[limit] / seconds:.0%} of the time)"
+    if not longest:
+        return bottleneck_of(parts, used, waiting)
+    share = {ends: full / seconds for ends, full in zip(used, held.full)}
+    return bottleneck_of(parts, share, waiting, "full", dict(zip(used, held.dead)))
+
+
+def _largest(parts: Mapping[str, float]) -> str:
+    return max(parts, key=lambda name: parts[name])
 
 
 def bottleneck_of(
@@ -108,7 +129,7 @@ def bottleneck_of(
     """
     if not sum(parts.values()):
         return "nothing took time"
-    largest = max(parts, key=lambda name: parts[name])
+    largest = _largest(parts)
     if largest == "transfer" and used:
         source, destination = max(used, key=lambda link: used[link])
         stood = (dead or {}).get((source, destination), 0.0)
@@ -131,8 +152,7 @@ class TimingBuilder:
     """Whether :meth:`note` says who is absent; otherwise it is whoever does not finish a round."""
     stopped: str | None = None
     background_bytes: float = 0.0
-    full: list[float] | None = None
-    dead: list[float] = field(default_factory=list)
+    held: HoldUps | None = None
     _ends: list[np.ndarray] = field(default_factory=list)
     _breakdown: list[np.ndarray] = field(default_factory=list)
     _communication: list[np.ndarray] = field(default_factory=list)
@@ -210,8 +230,7 @@ class TimingBuilder:
             background_bytes=self.background_bytes,
             lost=lost,
             carried=carried,
-            full=self.full,
-            dead=self.dead,
+            held=self.held,
         )
 
     def _table(self, pairs: list[tuple[int, int]], rounds: int) -> np.ndarray:

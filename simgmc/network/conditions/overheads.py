@@ -72,6 +72,20 @@ class Overheads(Condition):
                 "or leave it out"
             )
 
+    @property
+    def limits(self) -> bool:
+        """Whether a message has a limit of its own."""
+        return self.rate_cap is not None or self.window is not None
+
+    def limit(self, cap: float) -> str:
+        """Which limit it is that lets a message have at most ``cap`` bytes/s, in words."""
+        by_rate = self.window is None or (
+            self.rate_cap is not None and cap >= self.streams * self.rate_cap * (1 - 1e-9)
+        )
+        key, value = ("rate_cap", self.rate_cap) if by_rate else ("window", self.window)
+        several = f" x {self.streams} streams" if self.streams > 1 else ""
+        return f"transport.{key} = {value}{several}{'' if by_rate else ' per round trip'}"
+
     def most(self, links: Links, source: str, destination: str) -> float:
         """Bytes/s that a message from one host to another never exceeds, whatever its links could carry.
 

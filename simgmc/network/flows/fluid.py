@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from simgmc.core.errors import SimgmcError
@@ -37,6 +38,18 @@ class StuckError(SimgmcError):
         return self.args[0]
 
 
+@dataclass
+class HoldUps:
+    """For how long what held messages up, in seconds."""
+
+    full: list[float]
+    """Per link: with messages on it that take all that it has."""
+    dead: list[float]
+    """Of these, without any bandwidth."""
+    limits: dict[str, float]
+    """Per limit of the transport, by name: with a message at it that no full link holds up."""
+
+
 class FluidNetwork:
     """Links, the flows on them and the events to come.
 
@@ -56,10 +69,11 @@ class FluidNetwork:
         self._sharing = MaxMin(links)
         self.capacity = self._sharing.capacity
         """Bytes/s of each link now."""
-        self.full: list[float] | None = None
-        """Seconds in which each link was full with messages on it; None: not noted."""
-        self.dead: list[float] = []
-        """Of these, seconds in which it had no bandwidth."""
+        self.held: HoldUps | None = None
+        """What held messages up so far; None: not noted."""
+        self._limit_of: Callable[[float], str] = str
+        self._without_links: dict[Transfer, None] = {}
+        """Under way over links that never limit, at their own rate cap."""
         self.delivered = 0
         """Flows that have arrived so far."""
         self._on = self._sharing.on
@@ -163,6 +177,7 @@ class FluidNetwork:
             return
         transfer.updated = self.now
         if not transfer.route:
+            self._without_links[transfer] = None
             self._set_rates([(transfer, transfer.cap)])
             return
         on, touched = self._on, self._touched
@@ -172,6 +187,7 @@ class FluidNetwork:
 
     def _leave(self, transfer: Transfer) -> None:
         now = self.now
+        self._without_links.pop(transfer, None)
         if self.trace is not None:
             self.trace.append((now, transfer, 0.0))
         transfer.run.left(transfer.index, now)
@@ -216,20 +232,30 @@ class FluidNetwork:
 
     def _pass(self, time: float) -> None:
         """Time goes on; where it is asked for, links that held flows up are noted."""
-        if self.full is not None and time > self.now:
-            for link, flows in enumerate(self._on):
-                if not flows or all(getattr(flow.run, "background", False) for flow in flows):
-                    continue
-                room = self.capacity[link]
-                if room < _INFINITY and sum(flow.rate for flow in flows) >= room * (1 - 1e-9):
-                    self.full[link] += time - self.now
-                    if room == 0.0:
-                        self.dead[link] += time - self.now
+        if self.held is not None and time > self.now:
+            self._note(self.held, time - self.now)
         self.now = time
 
-    def note_full_links(self) -> None:
-        """Note from now on how long each link is full, or dead, while messages are on it."""
-        self.full, self.dead = [0.0] * len(self._on), [0.0] * len(self._on)
+    def _note(self, held: HoldUps, seconds: float) -> None:
+        full: set[int] = set()
+        capped = dict(self._without_links)
+        for link, flows in enumerate(self._on):
+            if not flows or all(getattr(flow.run, "background", False) for flow in flows):
+                continue
+            room = self.capacity[link]
+            if room < _INFINITY and sum(flow.rate for flow in flows) >= room * (1 - 1e-9):
+                full.add(link)
+                held.full[link] += seconds
+                if room == 0.0:
+                    held.dead[link] += seconds
+            capped.update((flow, None) for flow in flows if flow.rate >= flow.cap * (1 - 1e-9))
+        for limit in {self._limit_of(flow.cap) for flow in capped if full.isdisjoint(flow.route)}:
+            held.limits[limit] = held.limits.get(limit, 0.0) + seconds
+
+    def note_hold_ups(self, limit_of: Callable[[float], str]) -> None:
+        """Note from now on what holds messages up; ``limit_of``: the name of a limit of so many bytes/s a message."""
+        self.held = HoldUps([0.0] * len(self._on), [0.0] * len(self._on), {})
+        self._limit_of = limit_of
 
     def catch_up(self, time: float) -> None:
         """Move the clock to a time before the next event, to make changes from outside there."""
