@@ -1,26 +1,37 @@
-"""simgmc from Python: a scenario with data sets and a model that are already there."""
+"""simgmc from Python: run a scenario, read what a run found, put it on other networks, compare runs.
+
+    run = simgmc.run("scenarios/quickstart.toml", out="runs/quickstart")
+    run.summary                                             # a DataFrame
+    slow = simgmc.replay(run, set={"cluster.bandwidth": "1 Mbit/s"}, out="runs/slow")
+    simgmc.compare([run, slow]).summary
+    simgmc.plot.accuracy_vs_time(slow)
+
+Torch loads with :func:`run` and :meth:`Run.model` alone.
+"""
 
 from __future__ import annotations
 
-import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
-from torch.utils.data import Dataset as TorchDataset
+from rich.console import Console
 
-from simgmc.core.errors import SimgmcError
-from simgmc.core.reading_progress import reading_progress
-from simgmc.experiment.assembly import Given
-from simgmc.experiment.run import run as run_file
-from simgmc.scenario import ScenarioFile
-from simgmc.workloads.data.dataset import Dataset
-from simgmc.workloads.data.own_data import read_own
-from simgmc.workloads.losses.functions import LossFunction
+from simgmc.core.terminal import plain_console
+from simgmc.experiment.reading import Comparison, Run
+
+if TYPE_CHECKING:  # torch takes seconds to load
+    from torch import nn
+    from torch.utils.data import Dataset as TorchDataset
+
+    from simgmc.workloads.losses.functions import LossFunction
+
+    Model = nn.Module | Callable[[], nn.Module]
 
 Numbers = float | Sequence[float]
-Model = nn.Module | Callable[[], nn.Module]
+
+__all__ = ["Comparison", "Run", "compare", "load", "replay", "run"]
 
 
 def run(
@@ -34,8 +45,9 @@ def run(
     mean: Numbers | None = None,
     std: Numbers | None = None,
     settings: Mapping[str, Any] | None = None,
+    quiet: bool = False,
     **options: Any,
-) -> Path:
+) -> Run:
     """Run a scenario, as ``simgmc run`` does, with data sets or a model of one's own.
 
     Args:
@@ -49,52 +61,105 @@ def run(
         loss: a function (output, target) -> mean over the batch, in the place of ``workload.loss``.
         mean, std: of the given data: the model sees ``(value - mean) / std``; values as they are if None.
         settings: keys of the scenario to change, as ``--set`` does.
+        quiet: print nothing.
         options: ``device``, ``data_dir``, ``threads``, ``overwrite``, ``resume`` and so on, see
             :func:`simgmc.experiment.run.run`.
 
     Returns:
-        The run directory: ``metrics.csv``, ``summary.csv``, ``plots/``.
+        The run: its tables as frames, its models; and its directory, where ``metrics.csv``, ``summary.csv`` and
+        ``plots/`` are (``run / "summary.csv"`` is a path).
 
     Raises:
         SimgmcError: anything in the scenario, the data or the model that is not right.
     """
-    dataset, digest = _dataset(train, test, mean, std)
-    changes = dict(settings or {})
-    if dataset is not None:
-        changes["workload.dataset"] = {"name": "given", "digest": digest}
-    if model is not None:
-        changes["workload.model"] = {"name": "given", "what": _what(model)}
-    if loss is not None:
-        if not callable(loss):
-            raise SimgmcError(f"loss: {type(loss).__name__} is not a function (output, target)")
-        changes["workload.loss"] = {"name": "given", "what": getattr(loss, "__qualname__", type(loss).__qualname__)}
-    if isinstance(scenario, Mapping):
-        file = ScenarioFile({"name": "run", **scenario}, "given in Python", changes.items())
-    else:
-        file = ScenarioFile.read(scenario, changes.items())
-    return run_file(file, out=out, given=Given(dataset, model, loss), **options)
+    from simgmc.experiment.given import run_given  # loads torch
+
+    path = run_given(
+        scenario, out=out, train=train, test=test, model=model, loss=loss, mean=mean, std=std, settings=settings,
+        console=_console(quiet), **options,
+    )  # fmt: skip
+    return Run(path)
 
 
-def _dataset(
-    train: TorchDataset | None, test: TorchDataset | None, mean: Numbers | None, std: Numbers | None
-) -> tuple[Dataset | None, str]:
-    if (train is None) != (test is None):
-        raise SimgmcError("give both train and test, or neither")
-    if train is None or test is None:
-        return None, ""
-    with reading_progress() as progress:
-        data = read_own("given", train, test, mean=mean, std=std, progress=progress)
-    digest = hashlib.sha256(repr((data.mean.tolist(), data.std.tolist())).encode())
-    for array in (data.train_images, data.train_labels, data.test_images, data.test_labels):
-        digest.update(repr((array.shape, array.dtype.str)).encode())
-        digest.update(array)
-    return data, digest.hexdigest()[:16]
+def replay(
+    run: str | Path | Run,
+    *,
+    set: Mapping[str, Any] | None = None,
+    grid: Mapping[str, Sequence[Any]] | None = None,
+    cluster: str | Path | None = None,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> Run:
+    """Put a finished run on another network, as ``simgmc replay`` does: nothing is trained.
+
+    Args:
+        run: a run directory.
+        set: keys of ``cluster`` and ``report`` and their values, such as ``{"cluster.bandwidth": "10 Mbit/s"}``.
+        grid: keys of ``cluster`` and lists of values, every combination of which is replayed, such as
+            ``{"cluster.bandwidth": ["1 Mbit/s", "100 Mbit/s"], "cluster.latency": ["1 ms", "50 ms"]}``.
+        cluster: a TOML file whose ``[cluster]`` table replaces the run's.
+        out: the new run directory; beside the run, its name with ``-replay``, unless given.
+        overwrite: replace another run that is there.
+        quiet: print nothing.
+
+    Returns:
+        The new run.
+
+    Raises:
+        SimgmcError: a key that would change what is computed, or a method whose training the clock drives.
+    """
+    from simgmc.commands.replay import replay as replay_run  # loads the whole network
+
+    settings = [*(set or {}).items(), *((f"grid.{key}", list(values)) for key, values in (grid or {}).items())]
+    source = Path(os.fspath(run))
+    return Run(
+        replay_run(source, settings=settings, cluster=cluster, out=out, overwrite=overwrite, console=_console(quiet))
+    )
 
 
-def _what(model: Model) -> str:
-    """The class and the size of a model, for the resolved scenario."""
-    if not isinstance(model, nn.Module) and not callable(model):
-        raise SimgmcError(f"model: {type(model).__name__} is neither a torch.nn.Module nor a function that makes one")
-    made = Given(model=model).build(0)
-    trained = sum(p.numel() for p in made.parameters() if p.requires_grad)
-    return f"{type(made).__name__}, {trained:,} parameters"
+def load(run: str | Path | Run, *, backend: str | None = None) -> Run:
+    """A run directory's content, see :class:`Run`.
+
+    Args:
+        run: the run directory; it may still be written, and then has what is there by now.
+        backend: "pandas" or "polars" makes the frames; unless given pandas where it is installed, else polars.
+
+    Raises:
+        SimgmcError: it holds no run.
+
+    Example:
+        >>> run = simgmc.load("runs/quickstart")
+        >>> run.summary[["method", "time_to_target_mean_s", "speedup"]]
+    """
+    return Run(run, backend=backend)
+
+
+def compare(
+    runs: Sequence[str | Path | Run] | Mapping[str, str | Path | Run],
+    *,
+    target: float | None = None,
+    baseline: str | None = None,
+    backend: str | None = None,
+) -> Comparison:
+    """Several runs side by side: one frame, one figure (:mod:`simgmc.plot` takes it), one table.
+
+    Args:
+        runs: run directories; their names are the folders', or the keys of a dict.
+        target: the value to reach of what the runs are measured by; the scenarios' own unless given.
+        baseline: the method that speed-ups compare with, within each run; the scenarios' own unless given.
+        backend: as of :func:`load`.
+
+    Raises:
+        SimgmcError: runs that are not measured by the same, or not on the same data or problem, or not against the
+            same target where none is given; the key that differs is named.
+
+    Example:
+        >>> both = simgmc.compare({"lab": "runs/quickstart", "WAN": "runs/quickstart-replay"})
+        >>> both.summary[["run", "method", "cluster_latency_s", "time_to_target_mean_s"]]
+    """
+    return Comparison(runs, target=target, baseline=baseline, backend=backend)
+
+
+def _console(quiet: bool) -> Console:
+    return Console(quiet=True) if quiet else plain_console()

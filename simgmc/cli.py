@@ -1,4 +1,4 @@
-"""The command line: ``simgmc run | replay | why | timeline | check | list | validate``.
+"""The command line: ``simgmc run | replay | why | table | timeline | check | list | validate``.
 
 Torch and matplotlib load only where they are needed.
 """
@@ -260,6 +260,21 @@ def why(run: str) -> None:
     from simgmc.core.terminal import plain_console
 
     explain_run(run, plain_console())
+
+
+@main.command(short_help="A run's table as Markdown, LaTeX or CSV; of several runs side by side.")
+@click.argument("runs", nargs=-1, required=True, type=_Path(file_okay=False))
+@click.option("--markdown", "form", flag_value="markdown", default=True, help="The default.")
+@click.option("--latex", "form", flag_value="latex", help="A tabular with booktabs' rules.")
+@click.option("--csv", "form", flag_value="csv", help="Exact numbers, their units in the columns' names.")
+@click.option("--rounds", "kind", flag_value="rounds", default="results", help="Where each method's time went instead.")
+@_friendly
+def table(runs: tuple[str, ...], form: str, kind: str) -> None:
+    """Print what a run found as a table to put elsewhere; several runs are compared side by side."""
+    from simgmc.experiment.reading import readable  # loads what reads runs
+
+    text = readable(runs[0] if len(runs) == 1 else runs).table(kind, form)
+    click.echo(output.escaped(text, sys.stdout.encoding), nl=False)
 
 
 @main.command(short_help="Watch a window of a run: trace, Gantt picture, links.")

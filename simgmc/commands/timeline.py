@@ -20,7 +20,6 @@ from simgmc.core.errors import SimgmcError, reason, show_value, suggestion
 from simgmc.core.files import reading_copies
 from simgmc.core.quantities import percent_text, time_text
 from simgmc.core.terminal import plain_console
-from simgmc.core.units import grid_number
 from simgmc.experiment.plan import require_stated_times, trainings
 from simgmc.experiment.training import Training, Watched
 from simgmc.network import ClusterSettings
@@ -28,6 +27,7 @@ from simgmc.network.cluster.chrome_trace import chrome_trace
 from simgmc.results.directory.outside_files import copies
 from simgmc.results.directory.rows import cell
 from simgmc.results.directory.run_directory import RunDirectory, open_run
+from simgmc.results.series.read import same_value
 from simgmc.scenario import GridPoint, ScenarioFile
 
 DEFAULT_ROUNDS = 5
@@ -176,21 +176,13 @@ def _point(directory: RunDirectory, file: ScenarioFile, at: Sequence[tuple[str, 
         if key not in file.grid:
             grid = suggestion(key, list(file.grid)) if file.grid else "it has none"
             raise SimgmcError(f"{directory.path}: {key} is not a key of the run's grid; {grid}")
-        points = [point for point in points if _same(point.values[key], value)]
+        points = [point for point in points if same_value(cell(point.values[key]), value)]
         if not points:
             values = ", ".join(show_value(known) for known in file.grid[key])
             raise SimgmcError(
                 f"{directory.path}: {key} = {show_value(value)} is not in the run's grid; it has {values}"
             )
     return points[0]
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Equal as written, or the same quantity."""
-    if cell(one) == cell(other):
-        return True
-    quantity = grid_number(cell(one))
-    return quantity is not None and quantity == grid_number(cell(other))
 
 
 def _window(rounds: str | None, total: int) -> tuple[int, int]:

@@ -7,15 +7,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save, save_file
-from torch import Tensor
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save, save_file
+from torch import Tensor, nn
 
+from simgmc.core.errors import SimgmcError, reason, show_value, suggestion
 from simgmc.experiment.training import Training
 from simgmc.experiment.under_way.evaluations import Outcome
+from simgmc.results.directory.rows import cell
 from simgmc.results.directory.run_directory import RunDirectory
+from simgmc.results.series.read import same_value
 from simgmc.training.trainer import Trainer
 
 
@@ -58,6 +62,64 @@ def final_model(trainer: Trainer, outcome: Outcome) -> FinalModel | None:
         return None
     progress = trainer.progress()
     return FinalModel(trainer.workload.model_state(trainer.model()), progress.round, progress.epoch)
+
+
+def read_model(
+    directory: RunDirectory, method: str, seed: int | None, at: Mapping[str, Any], into: nn.Module | None = None
+) -> dict[str, Tensor] | nn.Module:
+    """The tensors of the one model that fits, by name, or the module ``into`` with their values.
+
+    ``at``: values of the grid's keys that make it another training. Raises SimgmcError where none or several fit, or
+    the module has other parameters.
+    """
+    kept = {file: _about(file) for file in sorted((directory.path / "models").glob("*.safetensors"))}
+    if not kept:
+        raise SimgmcError(f"{directory.path} holds no models")
+    wanted = {"method": method} | ({} if seed is None else {"seed": seed})
+    for key, value in wanted.items():
+        known = list(dict.fromkeys(about[key] for about in kept.values()))
+        if value not in known:
+            has = suggestion(method, known) if key == "method" else f"it has {', '.join(map(str, sorted(known)))}"
+            raise SimgmcError(f"{directory.path}: no model of {key} {show_value(value)}; {has}")
+        kept = {file: about for file, about in kept.items() if about[key] == value}
+    for key, value in at.items():
+        grids = [about["grid"] for about in kept.values()]
+        if not any(key in grid for grid in grids):
+            raise SimgmcError(f"{directory.path}: {show_value(key)} does not tell models of {method} apart")
+        kept = {
+            file: about
+            for file, about in kept.items()
+            if key in about["grid"] and same_value(cell(about["grid"][key]), value)
+        }
+        if not kept:
+            known = ", ".join(dict.fromkeys(show_value(grid.get(key)) for grid in grids))
+            raise SimgmcError(f"{directory.path}: no model of {method} at {key} = {show_value(value)}; it has {known}")
+    if len(kept) > 1:
+        all_of = [
+            f"seed {about['seed']}" + (f", at={about['grid']}" if about["grid"] else "") for about in kept.values()
+        ]
+        raise SimgmcError(f"{directory.path}: {len(kept)} models of {method}: choose seed and at: {'; '.join(all_of)}")
+    (file,) = kept
+    try:
+        tensors = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise SimgmcError(f"{file}: cannot be read: {reason(error)}") from None
+    if into is None:
+        return tensors
+    try:
+        into.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise SimgmcError(f"{file}: does not fit {type(into).__name__}: {' '.join(str(error).split())}") from None
+    return into
+
+
+def _about(file: Path) -> dict[str, Any]:
+    """What a model's file says of it."""
+    try:
+        with safe_open(file, "pt") as opened:
+            return json.loads(opened.metadata()["simgmc"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise SimgmcError(f"{file}: is not a model of a run, or it is damaged: {reason(error)}") from None
 
 
 def _settings(directory: RunDirectory) -> str:

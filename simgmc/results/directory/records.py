@@ -13,6 +13,8 @@ from simgmc.results.directory.rows import cell
 
 COLLECTIVE_KEY = "cluster.collective"
 """The grid key that has a column of its own, ``collective``."""
+RUN_KEY = "run"
+"""The key that tells the series of several runs apart that are looked at together; no run's own grid has it."""
 
 
 def grid_texts(grid: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> tuple[tuple[str, str], ...]:

@@ -34,7 +34,7 @@ import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
 import numpy as np
@@ -220,6 +220,17 @@ class RunDirectory:
     def breakdowns(self) -> dict[SeriesKey, Breakdown]:
         """Bytes and parts of the time of every finished series."""
         return dict(self._rows(BREAKDOWN))
+
+    def rows(self, file: str) -> list[tuple[SeriesKey, Any]]:
+        """Series and row of every line of a file that belongs to a finished series, such as ``workers.csv``.
+
+        Raises SimgmcError where it has lost rows of one.
+        """
+        finished = self.breakdowns()
+        if file == BREAKDOWN.file:
+            return list(finished.items())
+        found = self._counted(TABLES[file], finished)
+        return [(key, row) for key, rows in found.items() if key in finished for row in rows]
 
     def details(self) -> dict[SeriesKey, Details]:
         """Workers, links and staleness of every series that has them: in runs from before they were written none has.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -20,7 +21,7 @@ _NAME_WIDTH = 1.0
 """Inches for the methods' names beside the bars."""
 
 
-def target_bars(results: Results, target: float, baseline: str | None) -> list[Figure]:
+def target_bars(results: Results, target: float, baseline: str | None, onto: Axes | None = None) -> list[Figure]:
     """Time to target, a bar per method; hatched where not every seed reached it, and then a lower bound."""
     rows = panels.point_rows(results)
     reaches = {p: {m: results.reach(m, p, target) for m in results.methods if results.at(m, p)} for p in results.points}
@@ -29,7 +30,7 @@ def target_bars(results: Results, target: float, baseline: str | None) -> list[F
     log = any(
         curves.wide([reach.at_least for reach in here.values()], curves.LOG_BARS_FROM) for here in reaches.values()
     )
-    made = _pages(rows, _shown(results), legend_rows=int(partly))
+    made = _pages(rows, _shown(results), legend_rows=int(partly), onto=onto)
     for page in made:
         panels.titles(
             page,
@@ -38,7 +39,7 @@ def target_bars(results: Results, target: float, baseline: str | None) -> list[F
         )
         if partly:
             patch = Patch(facecolor="white", edgecolor="#404040", hatch="//////", lw=0.6)
-            panels.legend(page.figure, [patch], ["not reached by every seed: a lower bound"])
+            panels.page_legend(page, [patch], ["not reached by every seed: a lower bound"])
         for row in page.rows:
             _name_axis(page.axes[row[0]], _shown(results))
         page.figure.draw_without_rendering()  # from here on the panels' widths are known
@@ -84,11 +85,11 @@ def _bar(axis, place: int, reach: Reach, left: float, color: str) -> None:
         axis.errorbar(reach.spread.mean, place, xerr=reach.spread.std, color="#404040", lw=0.7, capsize=1.5)
 
 
-def round_bars(results: Results) -> list[Figure]:
+def round_bars(results: Results, onto: Axes | None = None) -> list[Figure]:
     """What a worker's round is made of, in percent, with the time of a round at the end of each bar."""
     rows = panels.point_rows(results)
     names = _names(results)
-    made = _pages(rows, _shown(results), legend_rows=2)
+    made = _pages(rows, _shown(results), legend_rows=2, onto=onto)
     for page in made:
         for panel, axis in page.axes.items():
             means = {}
@@ -112,7 +113,7 @@ def round_bars(results: Results) -> list[Figure]:
         panels.titles(page, lambda panel: _round_finding(results, panel.points[0]), _NAME_WIDTH)
         for row in page.rows:
             _name_axis(page.axes[row[0]], _shown(results))
-        panels.legend(page.figure, [Patch(color=color) for color in PART_COLORS.values()], list(PART_COLORS))
+        panels.page_legend(page, [Patch(color=color) for color in PART_COLORS.values()], list(PART_COLORS), filled=True)
     return [page.figure for page in made]
 
 
@@ -141,9 +142,9 @@ def _shown(results: Results) -> list[str]:
     return [results.names[method] for method in _names(results)]
 
 
-def _pages(rows: list[list[Panel]], names: list[str], legend_rows: int) -> list[Page]:
+def _pages(rows: list[list[Panel]], names: list[str], legend_rows: int, onto: Axes | None) -> list[Page]:
     lines = max(len(panels.fold(name, 7, _NAME_WIDTH)) for name in names)
-    return panels.pages(rows, 0.3 + max(0.2, 0.125 * lines) * len(names), legend_rows)
+    return panels.pages(rows, 0.3 + max(0.2, 0.125 * lines) * len(names), legend_rows, onto)
 
 
 def _name_axis(axis, names: list[str]) -> None:

@@ -55,26 +55,53 @@ def heat_map_figures(results: Results, target: float, baseline: str | None) -> d
     it the speed-up of whichever method but the baseline is first; ``speedup_map`` (where there is
     more than one such method) the speed-up of each.
     """
-    keys = axes_of(results)
-    planes = groups(results, keys, target, baseline) if keys else []
+    planes = _planes(results, target, baseline)
     if not planes:
         return {}
     if len(planes) > MAX_POINTS:
         return {"first_to_target_map": []}
-    others = [m for m in results.methods if m != baseline and any(one.key.method == m for one in results.series)]
-    compared = bool(others) and any(one.key.method == baseline for one in results.series)
+    others = _others(results, baseline)
     blocks = panels.flow(planes)
     rows = []
     for block in blocks:
         rows.append([_Map(plane, None, False) for plane in block])
-        if compared:
+        if others:
             rows.append([_Map(plane, None, True) for plane in block])
     figures = {"first_to_target_map": _figures(rows)}
-    if compared and len(others) > 1:
+    if len(others) > 1:
         figures["speedup_map"] = _figures(
             [[_Map(plane, method, True) for plane in block] for block in blocks for method in others]
         )
     return figures
+
+
+def winner_maps(results: Results, target: float, baseline: str | None, onto: Axes | None = None) -> list[Figure]:
+    """Who is first, a panel for each collective and other key; [] where there is no plane or there are too many."""
+    rows = panels.flow([_Map(plane, None, False) for plane in _planes(results, target, baseline)])
+    return _figures(rows, onto) if rows and sum(map(len, rows)) <= MAX_POINTS else []
+
+
+def speedup_maps(
+    results: Results, target: float, baseline: str, methods: Sequence[str] = (), onto: Axes | None = None
+) -> list[Figure]:
+    """The speed-up of these methods (without one, of whichever is first), as :func:`winner_maps`.
+
+    [] too where nobody but the baseline is there, or the baseline is not.
+    """
+    planes = _planes(results, target, baseline) if _others(results, baseline) else []
+    rows = panels.flow([_Map(plane, method, True) for plane in planes for method in methods or (None,)])
+    return _figures(rows, onto) if rows and sum(map(len, rows)) <= MAX_POINTS else []
+
+
+def _planes(results: Results, target: float, baseline: str | None) -> list[Group]:
+    keys = axes_of(results)
+    return groups(results, keys, target, baseline) if keys else []
+
+
+def _others(results: Results, baseline: str | None) -> list[str]:
+    """The methods that can be compared with the baseline; none where it is not there."""
+    there = {one.key.method for one in results.series}
+    return [method for method in results.methods if method != baseline and method in there] if baseline in there else []
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,14 +125,14 @@ class _Map:
         return speedup_finding(self.plane, self.method) if self.speedup else winner_finding(self.plane)
 
 
-def _figures(rows: list[list[_Map]]) -> list[Figure]:
+def _figures(rows: list[list[_Map]], onto: Axes | None = None) -> list[Figure]:
     """Pages of maps: one colour scale, one legend of what the page has."""
     maps = {Panel(one.name, ()): one for row in rows for one in row}
     laid = [[Panel(one.name, ()) for one in row] for row in rows]
     norm = _norm([one for one in maps.values() if one.speedup])
     handles, labels = _legend([one for row in rows for one in row])
     legend_rows = panels.legend_layout(labels, panels.page_width(laid))[2] if labels else 0
-    made = panels.pages(laid, 2.15, legend_rows)
+    made = panels.pages(laid, 2.15, legend_rows, onto)
     for page in made:
         contours: dict[Axes, list] = {}
         for panel, axis in page.axes.items():
@@ -121,7 +148,7 @@ def _figures(rows: list[list[_Map]]) -> list[Figure]:
             _color_bar(page, list(contours), norm, f"speed-up over {plane.baseline}", f"in time to {goal}")
         panels.titles(page, lambda panel: maps[panel].finding, _BAR_WIDTH if contours else 0.0)
         if labels:
-            panels.legend(page.figure, handles, labels)
+            panels.page_legend(page, handles, labels)
         page.figure.draw_without_rendering()  # from here on it is known where contours' labels lie
         for axis, labels_inside in contours.items():
             _drop_crowded(axis, labels_inside)

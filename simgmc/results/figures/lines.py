@@ -17,7 +17,7 @@ from simgmc.results.figures import looks, panels
 from simgmc.results.figures.panels import Page, Panel
 from simgmc.results.series import curves
 from simgmc.results.series.grids import MAX_POINTS
-from simgmc.results.series.read import ComparisonPoint, Measure, Results, key_text
+from simgmc.results.series.read import ComparisonPoint, Measure, Results
 
 _ALONG = {"sim_time_s": "simulated time", "bytes_up": "sent by all workers", "epoch": "epoch"}
 _DIVERGED = {
@@ -38,10 +38,12 @@ def measure_figure(
     target: float | None,
     baseline: str | None,
     finding: Callable[[ComparisonPoint], str] | None = None,
+    onto: Axes | None = None,
 ) -> list[Figure]:
     """Accuracy (or loss) against simulated time, bytes sent by all workers, or epochs; [] of too many panels.
 
-    ``finding`` says what a panel shows, where that is not who reaches the target or ends best.
+    ``finding`` says what a panel shows, where that is not who reaches the target or ends best; ``onto``: see
+    :func:`panels.pages`.
     """
     drawn = {
         point: {m: c for m in results.methods if (c := curves.curve(results, m, point, along)) is not None}
@@ -69,13 +71,13 @@ def measure_figure(
         labels.append("diverged (with some seed)")
     note = seeds_note(results)
     _, _, legend_rows = panels.legend_layout(labels, panels.page_width(rows))
-    made = panels.pages(rows, 1.75, legend_rows + bool(note))
+    made = panels.pages(rows, 1.75, legend_rows + bool(note), onto)
     for page in made:
         for group in panels.sharing(page, log=log):
             _draw_lines(results, page, group, drawn, along, log=log, log_y=log_y, target=target)
         _scale_rows(results, page, drawn, log_y=log_y, target=target)
         panels.titles(page, lambda panel: finding(panel.points[0]))
-        panels.legend(page.figure, handles, labels, note)
+        panels.page_legend(page, handles, labels, note)
     return [page.figure for page in made]
 
 
@@ -182,7 +184,9 @@ def _name(results: Results, group: list[ComparisonPoint]) -> str:
     return "; ".join(results.label(point) for point in group)
 
 
-def target_sweep(results: Results, key: str, target: float, baseline: str | None) -> list[Figure]:
+def target_sweep(
+    results: Results, key: str, target: float, baseline: str | None, onto: Axes | None = None
+) -> list[Figure]:
     """Time to target against a numeric key of the grid, a panel per collective and per value of the other keys.
 
     Open markers: not every seed reached the target, which takes at least this long.
@@ -203,7 +207,7 @@ def target_sweep(results: Results, key: str, target: float, baseline: str | None
         labels.append("open: not by every seed (lower bound)")
     note = seeds_note(results)
     _, _, legend_rows = panels.legend_layout(labels, panels.page_width(rows))
-    made = panels.pages(rows, 1.75, legend_rows + bool(note))
+    made = panels.pages(rows, 1.75, legend_rows + bool(note), onto)
     lengths = [
         results.reach(m, p, target).at_least for p in results.points for m in results.methods if results.at(m, p)
     ]
@@ -213,14 +217,18 @@ def target_sweep(results: Results, key: str, target: float, baseline: str | None
         for panel, axis in page.axes.items():
             points = sweeps[panel.points[0]]
             _draw_sweep(results, axis, points, index, target)
-            _key_axis(axis.xaxis, key, sorted({grid_number(point.grid[index][1]) for point in results.points}))
+            _key_axis(
+                axis.xaxis,
+                results.key_labels[key],
+                sorted({grid_number(point.grid[index][1]) for point in results.points}),
+            )
         first = page.axes[page.rows[0][0]]
         first.set_ylim(min(positive) / 1.5, max(positive) * 1.5)
         for row in page.rows:
             name = f"time to {results.measure.value_text(target)}"
             panels.scaled_axis(page.axes[row[0]].yaxis, unit, name, log=True)
         panels.titles(page, lambda panel: _sweep_finding(results, sweeps[panel.points[0]], index, target, baseline))
-        panels.legend(page.figure, handles, labels, note)
+        panels.page_legend(page, handles, labels, note)
     return [page.figure for page in made]
 
 
@@ -260,7 +268,7 @@ def _sweep_name(results: Results, point: ComparisonPoint, key: str) -> str:
     return Results(results.series, results.methods, others, results.measure).label(rest)
 
 
-def _key_axis(axis, key: str, values: list[tuple[float, str]]) -> None:
+def _key_axis(axis, name: str, values: list[tuple[float, str]]) -> None:
     """Ticks at the grid's own values, written short; where they are too dense, some without a number."""
     unit = values[0][1]
     numbers = [value for value, _ in values]
@@ -277,10 +285,10 @@ def _key_axis(axis, key: str, values: list[tuple[float, str]]) -> None:
         axis.set_major_formatter(
             FuncFormatter(lambda value, _: "0 s" if value == 0 else _in_unit(value, time_unit(value)))
         )
-        axis.set_label_text(key_text(key))
+        axis.set_label_text(name)
     else:
         axis.set_major_formatter(FuncFormatter(lambda value, _: _prefixed(value)))
-        axis.set_label_text(f"{key_text(key)} ({unit})" if unit else key_text(key))
+        axis.set_label_text(f"{name} ({unit})" if unit else name)
 
 
 def _in_unit(value: float, unit: tuple[float, str]) -> str:

@@ -40,7 +40,7 @@ _SINGLE = {
 """Values of single workers in ``other_metrics.csv``, after the measure's name, and how each is drawn."""
 
 
-def idle_bars(results: Results, loads: Sequence[Load]) -> list[Figure] | None:
+def idle_bars(results: Results, loads: Sequence[Load], onto: Axes | None = None) -> list[Figure] | None:
     """A bar per worker and a panel per method, stacked to the whole of its time; None where all workers are alike."""
     if not any(load.uneven for load in loads):
         return None
@@ -71,10 +71,10 @@ def idle_bars(results: Results, loads: Sequence[Load]) -> list[Figure] | None:
     note = "bars: mean over seeds" if _several(loads) else ""
     if note and any(len(load.details[0].gradients) <= _FEW for load in loads):
         note += "; lines where idle time begins: ± one standard deviation"
-    return _grid(results, loads, draw, finding, "worker", "share of its time (%)", handles, list(_COLORS), note)
+    return _grid(results, loads, draw, finding, "worker", "share of its time (%)", handles, list(_COLORS), note, onto)
 
 
-def staleness_bars(results: Results, loads: Sequence[Load]) -> list[Figure] | None:
+def staleness_bars(results: Results, loads: Sequence[Load], onto: Axes | None = None) -> list[Figure] | None:
     """How many of a method's gradients (or messages) had which staleness, a panel per method where some is above 0."""
     stale = [load for load in loads if load.staleness is not None and load.staleness[0][-1] > 0]
     if not stale:
@@ -129,10 +129,11 @@ def staleness_bars(results: Results, loads: Sequence[Load]) -> list[Figure] | No
         [Line2D([], [], color="#404040", lw=0.8, ls="--")],
         ["mean"],
         note,
+        onto,
     )
 
 
-def consensus_figure(results: Results) -> list[Figure] | None:
+def consensus_figure(results: Results, onto: Axes | None = None) -> list[Figure] | None:
     """How far the workers' models are from their mean, along simulated time; of the methods that have it.
 
     None where none has.
@@ -157,7 +158,7 @@ def consensus_figure(results: Results) -> list[Figure] | None:
             return f"{nearest} ends {number(ends[nearest])} apart"
         return f"{nearest} ends closest together, {number(ends[nearest])} apart"
 
-    return lines.measure_figure(own, "sim_time_s", None, None, finding)
+    return lines.measure_figure(own, "sim_time_s", None, None, finding, onto)
 
 
 def _started(one: Series) -> Series:
@@ -166,7 +167,7 @@ def _started(one: Series) -> Series:
     return dataclasses.replace(one, columns={**one.columns, CONSENSUS.column: distance})
 
 
-def single_worker_figure(results: Results) -> list[Figure] | None:
+def single_worker_figure(results: Results, onto: Axes | None = None) -> list[Figure] | None:
     """The averaged model beside single workers' (their mean, the worst), along simulated time.
 
     A panel for each method that has them; None where none has, [] where they would be too many.
@@ -186,7 +187,7 @@ def single_worker_figure(results: Results) -> list[Figure] | None:
     styles = {"averaged model": {"linestyle": "-"}, **_SINGLE}
     handles = [Line2D([], [], color="#404040", **{"linewidth": 1.2} | style) for style in styles.values()]
     note = lines.seeds_note(results)
-    made = panels.pages(_rows(results, having), 1.6, 1 + bool(note))
+    made = panels.pages(_rows(results, having), 1.6, 1 + bool(note), onto)
     for page in made:
         drawn: dict[Panel, list[curves.Curve]] = {}
         for panel, axis in page.axes.items():
@@ -216,7 +217,7 @@ def single_worker_figure(results: Results) -> list[Figure] | None:
             page.axes[row[0]].set_ylabel(lines.measure_name(measure))
             lines.linear_limits(page.axes[row[0]], measure, [curve for panel in row for curve in drawn[panel]])
         panels.titles(page, lambda panel: _behind(results, panel.method, panel.points[0], columns["worst worker"]))
-        panels.legend(page.figure, handles, list(styles), note)
+        panels.page_legend(page, handles, list(styles), note)
     return [page.figure for page in made]
 
 
@@ -278,6 +279,7 @@ def _grid(
     handles: list,
     labels: list[str],
     note: str,
+    onto: Axes | None,
 ) -> list[Figure]:
     """A panel per load; [] where they would be too many."""
     if len(loads) > MAX_POINTS:
@@ -285,7 +287,7 @@ def _grid(
     of = {(load.method, load.point): load for load in loads}
     rows = _rows(results, list(of))
     shown = {panel: of[panel.method, panel.points[0]] for row in rows for panel in row}
-    made = panels.pages(rows, 1.45, 1 + bool(note))
+    made = panels.pages(rows, 1.45, 1 + bool(note), onto)
     for page in made:
         for panel, axis in page.axes.items():
             draw(axis, shown[panel])
@@ -293,5 +295,5 @@ def _grid(
         for row in page.rows:
             page.axes[row[0]].set_ylabel(y_name)
         panels.titles(page, lambda panel: finding(shown[panel]))
-        panels.legend(page.figure, handles, labels, note)
+        panels.page_legend(page, handles, labels, note, filled=len(labels) > 1)
     return [page.figure for page in made]

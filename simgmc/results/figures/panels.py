@@ -16,9 +16,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.legend import Legend
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
+from simgmc.core.errors import SimgmcError
 from simgmc.core.quantities import number
 from simgmc.results.series.read import ComparisonPoint, Results
 
@@ -46,11 +48,13 @@ class Panel:
 
 @dataclass(frozen=True)
 class Page:
-    """A figure and its panels, row by row; None where a row has fewer."""
+    """A figure and its panels, row by row."""
 
     figure: Figure
     axes: dict[Panel, Axes]
     rows: list[list[Panel]]
+    onto: Axes | None = None
+    """The axis that the only panel is drawn on, where somebody gave one: the figure around it is theirs."""
 
 
 def point_rows(results: Results, points: Sequence[ComparisonPoint] | None = None) -> list[list[Panel]]:
@@ -91,8 +95,19 @@ def page_width(rows: list[list[Panel]]) -> float:
     return COLUMN_WIDTH if max(map(len, rows)) == 1 else PAGE_WIDTH
 
 
-def pages(rows: list[list[Panel]], panel_height: float, legend_rows: int) -> list[Page]:
-    """Figures with at most four rows each. Height is added for the titles and the legend."""
+def pages(rows: list[list[Panel]], panel_height: float, legend_rows: int, onto: Axes | None = None) -> list[Page]:
+    """Figures with at most four rows each, or the figure of the axis ``onto``, on which a single panel is drawn.
+
+    Height is added for the titles and the legend. Raises SimgmcError where several panels were to be drawn on one axis.
+    """
+    if onto is not None:
+        names = [panel.name for row in rows for panel in row]
+        if len(names) > 1:
+            raise SimgmcError(
+                f"one axis holds one panel, and there are {len(names)} ({'; '.join(names)}): choose with at={{KEY: "
+                "VALUE}, or method= where each method has its own"
+            )
+        return [Page(onto.figure.figure, {rows[0][0]: onto}, rows, onto)]
     made = []
     across = max(map(len, rows))
     for start in range(0, len(rows), ROWS_PER_PAGE):
@@ -112,8 +127,12 @@ def pages(rows: list[list[Panel]], panel_height: float, legend_rows: int) -> lis
 def titles(page: Page, finding: Callable[[Panel], str], beside: float = 0.0) -> None:
     """Over each panel its name in bold and under it what is seen, folded to the panel's width.
 
-    ``beside``: inches that something left of the panels takes (names of bars).
+    ``beside``: inches that something left of the panels takes (names of bars). On an axis that was given the name alone
+    is its title, to be changed by whoever gave it.
     """
+    if page.onto is not None:
+        page.onto.set_title(page.rows[0][0].name)
+        return
     width = (page.figure.get_figwidth() - 0.5 - beside) / max(map(len, page.rows)) - 0.12
     for row in page.rows:
         folded = {panel: fold(finding(panel), 7.5, width) for panel in row}
@@ -155,6 +174,16 @@ def legend_layout(labels: Sequence[str], width: float, size: float = 7) -> tuple
     return folded, columns, max(sum(lines[i] for i in column) for column in split)
 
 
+def page_legend(page: Page, handles: Sequence, labels: Sequence[str], note: str = "", *, filled: bool = False) -> None:
+    """:func:`legend` under all panels, or the legend of the axis that was given: where it covers least, or under it
+    where bars fill the panel."""
+    if page.onto is None:
+        legend(page.figure, handles, labels, note)
+        return
+    under = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 3} if filled else {}
+    _named(page.onto.legend(handles, [str(place) for place in range(len(labels))], **under), labels)
+
+
 def legend(figure: Figure, handles: Sequence, labels: Sequence[str], note: str = "") -> None:
     """A legend under all panels, so that it never covers data, with a line on what is shown."""
     folded, columns, _ = legend_layout(labels, figure.get_figwidth())
@@ -162,8 +191,13 @@ def legend(figure: Figure, handles: Sequence, labels: Sequence[str], note: str =
     made = figure.legend(
         handles, [str(place) for place in range(len(folded))], loc="outside lower center", ncols=columns, title=note
     )
-    for text, label in zip(made.get_texts(), folded, strict=True):
-        text.set_text(label)  # a legend leaves out labels that begin with an underscore
+    _named(made, folded)
+
+
+def _named(made: Legend, labels: Sequence[str]) -> None:
+    """The entries' texts, set only now: a legend leaves out labels that begin with an underscore."""
+    for text, label in zip(made.get_texts(), labels, strict=True):
+        text.set_text(label)
 
 
 def scaled_axis(axis, unit: tuple[float, str], name: str, *, log: bool) -> None:

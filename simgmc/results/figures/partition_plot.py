@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from simgmc.core.errors import SimgmcError
 from simgmc.results.directory.partition_table import PartitionTable
 from simgmc.results.figures import panels
 
@@ -26,9 +27,28 @@ MAX_PICTURES = 6
 """Partitions of one run that are drawn."""
 
 
-def partition_figures(tables: Sequence[PartitionTable]) -> list[Figure]:
-    """One figure per partition. To be called, and the figures saved, within :func:`panels.style`."""
-    return [_figure(one) for one in tables[:MAX_PICTURES]]
+def partition_figures(tables: Sequence[PartitionTable], onto: Axes | None = None) -> list[Figure] | None:
+    """One figure per partition, None of none. To be called, and the figures saved, within :func:`panels.style`.
+
+    ``onto``: an axis for the only one. Raises SimgmcError where it has more labels than a single axis shows.
+    """
+    if onto is not None and tables:
+        return [_on(onto, tables[0])]
+    return [_figure(one) for one in tables[:MAX_PICTURES]] or None
+
+
+def _on(axis: Axes, table: PartitionTable) -> Figure:
+    workers, labels = table.counts.shape
+    if labels > MAX_COLOURS:
+        raise SimgmcError(
+            f"{table.name}: its {labels} labels are drawn as a map under the sizes, which takes two axes: leave ax away"
+        )
+    _bars(axis, table, stacked=labels > 1)
+    _worker_axis(axis, workers)
+    axis.set_title(table.name)
+    if labels > 1:
+        axis.legend(*_labels(labels), title="label", loc="upper left", bbox_to_anchor=(1, 1), reverse=True)
+    return axis.figure.figure
 
 
 def _figure(table: PartitionTable) -> Figure:
@@ -44,12 +64,7 @@ def _figure(table: PartitionTable) -> Figure:
     else:
         sizes = shares = figure.subplots()
         _bars(sizes, table, stacked=labels > 1)
-    shares.set_xlabel("worker")
-    shares.set_xlim(-0.5, workers - 0.5)
-    if workers <= 16:
-        shares.set_xticks(range(workers))
-    else:
-        shares.xaxis.set_major_locator(MaxNLocator(nbins=12, integer=True, steps=[1, 2, 5, 10]))
+    _worker_axis(shares, workers)
     for axis in {sizes, shares}:
         axis.grid(False, axis="x")
         axis.tick_params(axis="x", length=0 if workers <= 16 else 2)
@@ -68,10 +83,22 @@ def _figure(table: PartitionTable) -> Figure:
     )
     if not mapped and labels > 1:
         figure.legend(
-            [Patch(color=_colour(label, labels)) for label in range(labels)], [str(label) for label in range(labels)],
-            loc="outside right upper", title="label", handlelength=0.8, handleheight=0.8, reverse=True,
-        )  # fmt: skip
+            *_labels(labels), loc="outside right upper", title="label", handlelength=0.8, handleheight=0.8, reverse=True
+        )
     return figure
+
+
+def _worker_axis(axis: Axes, workers: int) -> None:
+    axis.set_xlabel("worker")
+    axis.set_xlim(-0.5, workers - 0.5)
+    if workers <= 16:
+        axis.set_xticks(range(workers))
+    else:
+        axis.xaxis.set_major_locator(MaxNLocator(nbins=12, integer=True, steps=[1, 2, 5, 10]))
+
+
+def _labels(labels: int) -> tuple[list[Patch], list[str]]:
+    return [Patch(color=_colour(label, labels)) for label in range(labels)], [str(label) for label in range(labels)]
 
 
 def _colour(label: int, labels: int):

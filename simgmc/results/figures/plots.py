@@ -106,7 +106,7 @@ def _time_to_target(material: Material) -> Figures:
     figures: Figures = {"time_to_target": [] if material.large else bars.target_bars(results, target, baseline)}
     for key in curves.numeric_keys(results):
         few = grids.group_count(results, [key]) <= grids.MAX_POINTS
-        name = f"time_to_target_vs_{key.rpartition('.')[2]}"
+        name = f"time_to_target_vs_{results.key_labels[key].replace(' ', '_')}"
         figures[name] = lines.target_sweep(results, key, target, baseline) if few else []
     return figures | heat_maps.heat_map_figures(results, target, baseline)
 
@@ -132,7 +132,7 @@ def _workers_apart(material: Material) -> Figures:
 
 
 def _partition(material: Material) -> Figures:
-    return {"partition": partition_figures(material.partitions) or None}
+    return {"partition": partition_figures(material.partitions)}
 
 
 FIGURES: tuple[Callable[[Material], Figures], ...] = (

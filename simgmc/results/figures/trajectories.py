@@ -71,7 +71,7 @@ def trajectory_figures(results: Results, surfaces: Mapping[ComparisonPoint, Surf
         shown = [m for m in results.methods if any(one.key.method == m for one in results.series)]
         handles = [Line2D([], [], **looks.look(results.methods, m)) for m in shown]
         handles += [Line2D([], [], **_START), Line2D([], [], **_OPTIMUM)]
-        panels.legend(figure, handles, [*(results.names[method] for method in shown), "start", "optimum"])
+        panels.page_legend(page, handles, [*(results.names[method] for method in shown), "start", "optimum"])
         figures.append(figure)
     return figures
 

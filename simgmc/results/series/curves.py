@@ -10,6 +10,7 @@ import numpy as np
 
 from simgmc.core.quantities import number, time_text
 from simgmc.core.units import grid_number
+from simgmc.results.directory.records import RUN_KEY
 from simgmc.results.series.reach import Ratio, Reach, advantage, too_close
 from simgmc.results.series.read import ComparisonPoint, Results
 
@@ -97,6 +98,8 @@ def numeric_keys(results: Results, least: int = 3) -> list[str]:
     """The grid's keys whose values are quantities of one kind, at least ``least`` different ones."""
     keys = []
     for index, (key, _) in enumerate(results.points[0].grid if results.points else ()):
+        if key == RUN_KEY:
+            continue
         parsed = [grid_number(text) for text in {point.grid[index][1] for point in results.points}]
         if all(parsed) and len({unit for _, unit in parsed}) == 1 and len({value for value, _ in parsed}) >= least:
             keys.append(key)
@@ -174,8 +177,7 @@ def best_at_end(results: Results, point: ComparisonPoint) -> str:
     if not ends:
         return "no method ends with a finite value"
     best = (max if results.measure.higher_is_better else min)(ends, key=ends.get)
-    shown = f"{100 * ends[best]:.1f} %" if results.measure.share else number(ends[best])
-    return f"{best} ends best, at {shown}"
+    return f"{best} ends best, at {results.measure.value_text(ends[best])}"
 
 
 def sweep_finding(

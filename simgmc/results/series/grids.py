@@ -14,9 +14,10 @@ from functools import cached_property
 import numpy as np
 
 from simgmc.core.units import grid_number
+from simgmc.results.directory.records import RUN_KEY
 from simgmc.results.series.curves import numeric_keys
 from simgmc.results.series.reach import Ratio, Reach, advantage, too_close
-from simgmc.results.series.read import ComparisonPoint, Results, key_text, transport_text
+from simgmc.results.series.read import ComparisonPoint, Results, transport_text
 
 MAX_POINTS = 12
 """Up to this many grid points every point is printed and gets its own panels."""
@@ -40,11 +41,8 @@ class Key:
     values: tuple[float, ...]
     unit: str
     """The base unit of the values; "" for bare numbers."""
-
-    @property
-    def text(self) -> str:
-        """The key's last word."""
-        return key_text(self.name)
+    text: str = ""
+    """What it is called, see :attr:`Results.key_labels`."""
 
     def shown(self, place: int) -> str:
         """A value with its unit, or with the key's name where it has none."""
@@ -271,7 +269,7 @@ def groups(results: Results, keys: Sequence[str], target: float | None, baseline
                     key.texts.index(point.grid[place][1]) for key, place in zip(made_keys, places, strict=True)
                 ]
                 laid[tuple(reversed(across_up))] = point
-        made.append(Group(_name(results, identity, names), results, made_keys, laid, target, baseline))
+        made.append(Group(_name(results, identity), results, made_keys, laid, target, baseline))
     return made
 
 
@@ -285,14 +283,13 @@ def group_count(results: Results, keys: Sequence[str]) -> int:
 def _key(results: Results, key: str, place: int) -> Key:
     parsed = {text: grid_number(text) for text in {point.grid[place][1] for point in results.points}}
     texts = sorted(parsed, key=lambda text: parsed[text][0])
-    return Key(key, tuple(texts), tuple(parsed[text][0] for text in texts), parsed[texts[0]][1])
+    values = tuple(parsed[text][0] for text in texts)
+    return Key(key, tuple(texts), values, parsed[texts[0]][1], results.key_labels[key])
 
 
-def _name(results: Results, identity: tuple, names: list[str]) -> str:
+def _name(results: Results, identity: tuple) -> str:
     """The collective and those of the other keys' values that vary."""
-    shown = [transport_text(identity[0])]
-    for key, value in identity[1] if len(identity) > 1 else ():
-        if len({point.grid[names.index(key)][1] for point in results.points}) > 1:
-            has_unit = value[:1].isdigit() and value[-1:].isalpha()
-            shown.append(value if has_unit else f"{key_text(key)} {value}")
-    return ", ".join(shown)
+    rest = identity[1] if len(identity) > 1 else ()
+    shown = [results.value(key, text) for key, text in rest if key in results.varying]
+    first = shown[:1] if any(key == RUN_KEY for key, _ in rest) else []
+    return ", ".join([*first, transport_text(identity[0]), *shown[len(first) :]])

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import takewhile
+from typing import Any
 
 import numpy as np
 
-from simgmc.core.errors import SimgmcError
+from simgmc.core.errors import SimgmcError, show_value, suggestion
 from simgmc.core.transport import Transport
+from simgmc.core.units import grid_number
+from simgmc.results.directory.records import COLLECTIVE_KEY, RUN_KEY
 from simgmc.results.directory.rows import cell
 from simgmc.results.directory.run_directory import Breakdown, OtherMetric, RunDirectory, SeriesKey
 from simgmc.results.series.arrays import read_arrays
@@ -52,8 +55,8 @@ class Measure:
         return f"{100 * value:.4g} %" if self.share else f"{value:.3g}"
 
     def value_text(self, value: float) -> str:
-        """A value in a sentence: ``80 %``, ``0.12``, ``gap 0.001``."""
-        return f"{self.name} {self.number_text(value)}" if self.log or self.own else self.number_text(value)
+        """A value in a sentence: ``80 %`` of an accuracy, else with its name: ``loss 0.12``, ``top-5 90 %``."""
+        return self.number_text(value) if self.column == "test_accuracy" else f"{self.name} {self.number_text(value)}"
 
 
 ACCURACY = Measure("test_accuracy", "test accuracy", True, "accuracy", share=True)
@@ -176,6 +179,36 @@ class Results:
         alive = [one for one in seeds if one.diverged is None]
         return Spread.of([float(one.previous_value(self.measure.column, "sim_time_s", time)) for one in alive])
 
+    def only(self, at: Mapping[str, Any], methods: Sequence[str], place: str) -> Results:
+        """The series at the grid points that have these values, of these methods (of all where none is named).
+
+        The methods keep their places, and so their looks. A collective that is asked for leaves methods that use none.
+        Raises SimgmcError, which begins with ``place``, where no series has such a key, value or method.
+        """
+        for method in methods:
+            if method not in self.methods:
+                raise SimgmcError(
+                    f"{place}: no method is called {show_value(method)}; {suggestion(method, self.methods)}"
+                )
+        series = [one for one in self.series if not methods or one.key.method in methods]
+        keys = list(dict.fromkeys(key for one in self.series for key in one.key.texts))
+        for key, value in at.items():
+            if key not in keys:
+                raise SimgmcError(f"{place}: {show_value(key)} does not vary; {suggestion(key, keys)}")
+            fitting = [
+                one
+                for one in series
+                if same_value(one.key.texts[key], value)
+                or (key == COLLECTIVE_KEY and not one.key.transport.is_collective)
+            ]
+            if not fitting:
+                known = ", ".join(dict.fromkeys(one.key.texts[key] for one in series))
+                raise SimgmcError(f"{place}: {key} = {show_value(value)} is not there; it has {known}")
+            series = fitting
+        return (
+            self if len(series) == len(self.series) else replace(self, series=tuple(series), points=compared_at(series))
+        )
+
     # Looked up once, since grids of hundreds of points ask for every method at every point.
 
     @cached_property
@@ -210,24 +243,61 @@ class Results:
         return times
 
     @cached_property
-    def _varying(self) -> list[bool]:
-        return [
-            len({pair[1] for pair in pairs}) > 1 for pairs in zip(*(point.grid for point in self.points), strict=True)
-        ]
+    def varying(self) -> tuple[str, ...]:
+        """The grid's keys that have several values at the points, in the grid's order."""
+        pairs = zip(*(point.grid for point in self.points), strict=True)
+        return tuple(here[0][0] for here in pairs if len({value for _, value in here}) > 1)
+
+    @cached_property
+    def key_labels(self) -> dict[str, str]:
+        """What every key of the grid is called, in all figures and tables: ``bandwidth``, ``density``."""
+        keys = [key for key, _ in self.points[0].grid] if self.points else []
+        return {key: name.replace("_", " ") for key, name in short_names(keys).items()}
+
+    @cached_property
+    def _told_by_value(self) -> set[str]:
+        """The varying keys whose values need no label: of a unit that no other varying key has."""
+        units = {}
+        for key in self.varying:
+            found = [grid_number(dict(point.grid)[key]) for point in self.points]
+            units[key] = {None if one is None else one[1] for one in found}
+        alone = set()
+        for key, own in units.items():
+            others = set().union(*(unit for other, unit in units.items() if other != key))
+            if not own & {None, ""} and not own & others:
+                alone.add(key)
+        return alone | {RUN_KEY}
 
     def label(self, point: ComparisonPoint) -> str:
-        """``ring, 10 Mbit/s``: the transport and those of the grid's values that vary."""
+        """``ring, 10 Mbit/s``: the transport and those of the grid's values that vary; a run's name comes first."""
         values = self.values(point)
-        return ", ".join([transport_text(point.transport), *values] if point.transport or not values else values)
+        first = values[:1] if RUN_KEY in self.varying else []
+        shown = [transport_text(point.transport)] if point.transport or not values else []
+        return ", ".join([*first, *shown, *values[len(first) :]])
 
     def values(self, point: ComparisonPoint) -> list[str]:
-        """The grid's values that vary within the run; numbers without a unit get their key's last word."""
-        shown = []
-        for (key, value), varies in zip(point.grid, self._varying, strict=True):
-            if varies:
-                has_unit = value[:1].isdigit() and value[-1:].isalpha()
-                shown.append(value if has_unit else f"{key_text(key)} {value_text(value)}")
-        return shown
+        """The grid's values that vary within the run, with the key's label where the value does not tell it."""
+        return [self.value(key, text) for key, text in point.grid if key in self.varying]
+
+    def value(self, key: str, text: str) -> str:
+        """One value of the grid, with the key's label where the value does not tell it."""
+        return text if key in self._told_by_value else f"{self.key_labels[key]} {value_text(text)}"
+
+
+def short_names(keys: Sequence[str], taken: Callable[[str, str], bool] = lambda key, name: False) -> dict[str, str]:
+    """Each dotted key's shortest ending that no other key has and that is not taken, with ``_`` between words.
+
+    ``taken``: says of a key and a name whether something else has the name already.
+    """
+    names = {}
+    for key in keys:
+        parts = [part for part in key.split(".") if part != "*"]
+        others = [[part for part in other.split(".") if part != "*"] for other in keys if other != key]
+        for count in range(1, len(parts) + 1):
+            names[key] = "_".join(parts[-count:])
+            if not taken(key, names[key]) and not any(other[-count:] == parts[-count:] for other in others):
+                break
+    return names
 
 
 def compared_at(series: Sequence[Series]) -> tuple[ComparisonPoint, ...]:
@@ -255,6 +325,14 @@ def _common_words(texts: Sequence[str]) -> str:
         return "".join(texts)
     words = zip(*(text.partition(" (")[0].split(" ") for text in texts), strict=False)
     return " ".join(first for first, *_ in takewhile(lambda some: len(set(some)) == 1, words))
+
+
+def same_value(text: str, value: Any) -> bool:
+    """Whether a grid's value, as the run's files hold it, is this one: equal as written, or the same quantity."""
+    if text == cell(value):
+        return True
+    quantity = grid_number(text)
+    return quantity is not None and quantity == grid_number(cell(value))
 
 
 def key_text(key: str) -> str:

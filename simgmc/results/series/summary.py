@@ -145,14 +145,16 @@ def write_summary(directory: RunDirectory, results: Results, rows: list[Row]) ->
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    records = [_record(results, row) for row in rows]
+    records = [record(results, row) for row in rows]
     if records:
         writer.writerow(records[0])
     writer.writerows([cell(value) for value in record.values()] for record in records)
     return directory.replace(directory.path / "summary.csv", stream.getvalue().encode())
 
 
-def _record(results: Results, row: Row) -> dict[str, object]:
+def record(results: Results, row: Row) -> dict[str, object]:
+    """A row of ``summary.csv`` by column: raw numbers, None where unknown."""
+
     def spread(name: str, value: Spread | None, unit: str = "") -> dict[str, object]:
         return {f"{name}_mean{unit}": value and value.mean, f"{name}_std{unit}": value and value.std}
 

@@ -31,7 +31,7 @@ def print_summary(
     if not rows:
         console.print("No evaluations yet.")
         return
-    columns = _result_columns(results, target, baseline)
+    columns = result_columns(results, target, baseline)
     sections = {point: [] for point in dict.fromkeys(row.point for row in rows)}
     for row in rows:
         sections[row.point].append(row)
@@ -45,7 +45,7 @@ def print_summary(
     print_notes(console, rows, target)
     if any(row.shares for row in rows):
         console.print()
-        columns = {part: lambda row, part=part: _share(row, part) for part in PARTS}
+        columns = {part: lambda row, part=part: share_text(row, part) for part in PARTS}
         columns |= {
             "time per\nround": lambda row: time_text(row.seconds_per_round.mean) if row.seconds_per_round else "–"
         }
@@ -102,7 +102,8 @@ def final_text(results: Results, row: Row) -> str:
     return f"diverged at round {first}" if first == last else f"diverged at rounds {first} to {last}"
 
 
-def _result_columns(results: Results, target: float | None, baseline: str | None) -> dict:
+def result_columns(results: Results, target: float | None, baseline: str | None) -> dict[str, Callable[[Row], str]]:
+    """What was found, by header: what the texts of a column are made by."""
     unit = " %" if results.measure.share else ""
     columns = {
         f"final\n{results.measure.name}{unit}": lambda row: final_text(results, row),
@@ -190,7 +191,8 @@ def _server(row: Row) -> str:
     return bytes_text(row.bytes_through_server.mean) if row.bytes_through_server.mean else "no server"
 
 
-def _share(row: Row, part: str) -> str:
+def share_text(row: Row, part: str) -> str:
+    """A part of a worker's time in percent, without the sign."""
     if row.shares is None:
         return "–"
     share = 100 * row.shares[part]
