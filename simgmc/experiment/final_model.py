@@ -92,8 +92,8 @@ def read_model(
             if key in about["grid"] and same_value(cell(about["grid"][key]), value)
         }
         if not kept:
-            known = ", ".join(dict.fromkeys(show_value(grid.get(key)) for grid in grids))
-            raise SimgmcError(f"{directory.path}: no model of {method} at {key} = {show_value(value)}; it has {known}")
+            there = ", ".join(dict.fromkeys(show_value(grid.get(key)) for grid in grids))
+            raise SimgmcError(f"{directory.path}: no model of {method} at {key} = {show_value(value)}; it has {there}")
     if len(kept) > 1:
         all_of = [
             f"seed {about['seed']}" + (f", at={about['grid']}" if about["grid"] else "") for about in kept.values()

@@ -68,7 +68,7 @@ def _dataset(
     digest = hashlib.sha256(repr((data.mean.tolist(), data.std.tolist())).encode())
     for array in (data.train_images, data.train_labels, data.test_images, data.test_labels):
         digest.update(repr((array.shape, array.dtype.str)).encode())
-        digest.update(array)
+        digest.update(array.data)
     return data, digest.hexdigest()[:16]
 
 

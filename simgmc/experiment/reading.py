@@ -32,17 +32,25 @@ Frame = Any
 class Readable(ABC):
     """What one run and several have in common: their tables as frames."""
 
-    name: str
-    """What messages call it."""
-    target: float | None
-    """The value to reach of what it is measured by."""
-    baseline: str | None
-    """The method that speed-ups compare with."""
-
     def __init__(self, backend: str | None):
         if backend is not None:
             frames.backend(backend)  # refused now rather than later
         self._wanted = backend
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What messages call it."""
+
+    @property
+    @abstractmethod
+    def target(self) -> float | None:
+        """The value to reach of what it is measured by."""
+
+    @property
+    @abstractmethod
+    def baseline(self) -> str | None:
+        """The method that speed-ups compare with."""
 
     @property
     @abstractmethod
@@ -275,8 +283,6 @@ class Comparison(Readable):
     scenarios, among them those that vary within one.
     """
 
-    name = "the comparison"
-
     def __init__(
         self,
         runs: Sequence[str | Path | Run] | Mapping[str, str | Path | Run],
@@ -291,10 +297,25 @@ class Comparison(Readable):
         measures = {name: one.results.measure.name for name, one in self.runs.items()}
         targets = {} if target is not None else {name: one.target for name, one in self.runs.items()}
         check_comparable({name: one.scenario for name, one in self.runs.items()}, measures, targets)
-        self.target = next(iter(targets.values()), target)
+        self._target = next(iter(targets.values()), target)
         stated = {one.baseline for one in self.runs.values()}
-        self.baseline = baseline or (stated.pop() if len(stated) == 1 else None)
+        self._baseline = baseline or (stated.pop() if len(stated) == 1 else None)
         self.results.only({}, [self.baseline] if self.baseline else [], self.name)  # the baseline is there
+
+    @property
+    def name(self) -> str:
+        """Of all runs, for messages."""
+        return "the comparison"
+
+    @property
+    def target(self) -> float | None:
+        """The value to reach in all runs."""
+        return self._target
+
+    @property
+    def baseline(self) -> str | None:
+        """The method that speed-ups compare with, within each run."""
+        return self._baseline
 
     def __repr__(self) -> str:
         return f"simgmc.compare({ {name: str(one.path) for name, one in self.runs.items()} })"

@@ -75,8 +75,8 @@ class KeyColumn:
     """A key of the grid as a column.
 
     Rates are in Mbit/s (``bandwidth_mbit_s``), times in seconds (``cluster_latency_s``), sizes in bytes
-    (``window_bytes``), where every value of the key is one; bare numbers and true or false are what they are; anything else is a text, of
-    a table its name and, in brackets, its options.
+    (``window_bytes``), where every value of the key is one; bare numbers and true or false are what they are; anything
+    else is a text, of a table its name and, in brackets, its options.
     """
 
     key: str

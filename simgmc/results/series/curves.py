@@ -177,7 +177,8 @@ def best_at_end(results: Results, point: ComparisonPoint) -> str:
     if not ends:
         return "no method ends with a finite value"
     best = (max if results.measure.higher_is_better else min)(ends, key=ends.get)
-    return f"{best} ends best, at {results.measure.value_text(ends[best])}"
+    shown = f"{100 * ends[best]:.1f} %" if results.measure.share else number(ends[best])
+    return f"{best} ends best, at {results.measure.named(shown)}"
 
 
 def sweep_finding(

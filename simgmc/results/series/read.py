@@ -56,7 +56,11 @@ class Measure:
 
     def value_text(self, value: float) -> str:
         """A value in a sentence: ``80 %`` of an accuracy, else with its name: ``loss 0.12``, ``top-5 90 %``."""
-        return self.number_text(value) if self.column == "test_accuracy" else f"{self.name} {self.number_text(value)}"
+        return self.named(self.number_text(value))
+
+    def named(self, text: str) -> str:
+        """A value's text in a sentence: with the measure's name, unless it is the accuracy."""
+        return text if self.column == "test_accuracy" else f"{self.name} {text}"
 
 
 ACCURACY = Measure("test_accuracy", "test accuracy", True, "accuracy", share=True)
