@@ -228,11 +228,13 @@ def test_rates_are_max_min_fair_time_never_runs_backwards_and_bytes_are_conserve
         for link, used in enumerate(load):
             assert used <= network.capacity[link] * (1 + EXACT)
         anew = MaxMin(table)
-        anew.capacity, anew.on = network.capacity, network._on
+        anew.capacity = network.capacity
+        for transfer in rates:
+            anew.add(Transfer(run, transfer.index, transfer.route, 0.0, 1.0, transfer.cap))
         anew._start_over()
+        filled = {flow.index: flow.low for members in anew.on for flow in members}
         for transfer, rate in rates.items():
-            filled = min(transfer.cap, *(anew.level[link] for link in transfer.route))
-            assert rate == pytest.approx(filled, rel=EXACT), "kept up to date is not what filling anew gives"
+            assert rate == pytest.approx(filled[transfer.index], rel=EXACT), "not what filling anew gives"
             limited = rate >= transfer.cap * (1 - EXACT)
             for link in transfer.route:
                 full = load[link] >= network.capacity[link] * (1 - EXACT)
@@ -241,3 +243,58 @@ def test_rates_are_max_min_fair_time_never_runs_backwards_and_bytes_are_conserve
             assert limited, "a flow could be raised without lowering a smaller one"
     assert run.done == len(flows)
     assert [moved[t] for t in transfers] == pytest.approx([flow["nbytes"] for flow in flows], rel=1e-8)
+
+
+class Silent:
+    """Whoever owns flows and does not care what becomes of them."""
+
+    def started(self, index, time): ...
+
+    def left(self, index, time): ...
+
+    def arrived(self, index, time): ...
+
+    def describe(self, index):
+        return str(index)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=12, deadline=None)
+def test_many_flows_over_long_routes_have_the_rates_that_filling_each_flow_by_itself_gives(seed):
+    """Starts, ends, withdrawals and changes of bandwidth fall together, equal bandwidths tie, and most links limit
+    nobody: what is not looked at anew must not have changed."""
+    draw = random.Random(seed)
+    links = [(draw.choice([1e6, 1e6, 2e6, 7e6]), 0.0) for _ in range(24)]
+    network = FluidNetwork(Links(as_graph(links)))
+    transfers = []
+    for index in range(60):
+        first, length = draw.randrange(24), draw.choice([1, 2, 4, 12])
+        route = tuple((first + step) % 24 for step in range(length))
+        cap = draw.choice([float("inf"), float("inf"), 3e5])
+        transfers.append(Transfer(Silent(), index, route, 0.01, draw.choice([1e5, 1e6, draw.random() * 1e6]), cap))
+        network.at(draw.randrange(8) * 0.25, network.start, transfers[-1])
+    for _ in range(8):
+        network.at(draw.randrange(12) * 0.25, network.set_bandwidth, (draw.randrange(24), draw.choice([5e5, 1e6, 9e6])))
+    for transfer in draw.sample(transfers, 4):
+        network.at(2.25, network.withdraw, transfer)
+    while network.next_time < float("inf"):
+        network.advance()
+        if draw.random() < 0.8:
+            continue
+        rates = dict(network.rates())
+        caps = {transfer: transfer.cap for transfer in rates if transfer.cap < float("inf")}
+        expected = rational_solver.fair_rates(network.capacity, {one: one.route for one in rates}, caps)
+        assert rates == pytest.approx(expected, rel=EXACT)
+    assert network.delivered >= 56
+
+
+def test_a_link_that_widens_at_the_instant_a_flow_begins_is_not_held_to_what_it_was():
+    network = FluidNetwork(Links(as_graph([(3e6, 0.0), (10e6, 0.0), (6e6, 0.0)])))
+    routes = [(1, 2), (0, 1)]
+    first, second = (Transfer(Silent(), n, route, 0.0, 1e9, float("inf")) for n, route in enumerate(routes))
+    network.start(first)
+    network.update_rates()
+    network.start(second)
+    network.set_bandwidth((0, 10e6))
+    network.update_rates()
+    assert {flow.index: rate for flow, rate in network.rates()} == {0: 5e6, 1: 5e6}

@@ -78,9 +78,9 @@ class FluidNetwork:
         """Flows that have arrived so far."""
         self._on = self._sharing.on
         self._heap: list[tuple[float, int, Callable[[Any], None] | None, Any]] = []
-        """(time, number, action, what it is called with); without an action a flow whose last byte leaves then."""
+        """(time, number, action, what it is called with); without an action flows of which the last byte of the last
+        one leaves then."""
         self._order = 0
-        self._touched: dict[int, None] = {}
         self.trace: list[tuple[float, Transfer, float]] | None = None
         """Where to note every change of a flow's rate: (time, flow, bytes/s); None: nowhere."""
         self.arrival: Callable[[Transfer, float], float] | None = None
@@ -97,24 +97,45 @@ class FluidNetwork:
         while heap:
             time, order, action, payload = heap[0]
             if action is None:
-                if payload.prediction != order:
-                    heapq.heappop(heap)
+                transfer = payload[-1][2]
+                if transfer.prediction != order:
+                    self._take(payload)
                     continue
-                if payload.end > time:
-                    self._postpone(payload)
+                if transfer.end > time:
+                    self._take(payload)
+                    self._postpone(transfer)
                     continue
             return time
         return _INFINITY
 
+    def _take(self, ends: list[tuple[float, int, Transfer]]) -> Transfer:
+        """Take the next of the flows at the heap's top; those that are left go back, but for entries out of date."""
+        transfer = ends.pop()[2]
+        while ends and ends[-1][2].prediction != ends[-1][1]:
+            ends.pop()
+        if ends:
+            heapq.heapreplace(self._heap, (ends[-1][0], ends[-1][1], None, ends))
+        else:
+            heapq.heappop(self._heap)
+        return transfer
+
     def _postpone(self, transfer: Transfer) -> None:
-        """The entry at the heap's top is of a flow that has become slower since: note its true end."""
+        """A flow has become slower since its end was noted: note its true end."""
+        transfer.prediction = -1
         if transfer.end < _INFINITY:
+            self._note_ends([transfer])
+
+    def _note_ends(self, transfers: list[Transfer]) -> None:
+        """Flows end sooner than noted. Only the first of them is in the heap: most of the others change once more
+        before their turn, and their entries are let go of together.
+        """
+        ends = []
+        for transfer in transfers:
             self._order += 1
             transfer.noted, transfer.prediction = transfer.end, self._order
-            heapq.heapreplace(self._heap, (transfer.end, self._order, None, transfer))
-        else:
-            transfer.prediction = -1
-            heapq.heappop(self._heap)
+            ends.append((transfer.end, self._order, transfer))
+        ends.sort(reverse=True)
+        heapq.heappush(self._heap, (ends[-1][0], ends[-1][1], None, ends))
 
     def at(self, time: float, action: Callable[[Any], None], payload: object = None) -> None:
         """Call ``action(payload)`` at a simulated time, before rates are computed there."""
@@ -124,25 +145,20 @@ class FluidNetwork:
 
     def set_bandwidth(self, change: tuple[int, float]) -> None:
         """Change a link's bandwidth now: ``(link, bytes/s)``."""
-        link, bandwidth = change
-        self.capacity[link] = bandwidth
-        self._touched[link] = None
+        self._sharing.set_capacity(*change)
         self.wake(self.now)
 
     def remove(self, run: object) -> None:
         """Take a run's flows off the network; bytes already sent are lost."""
-        for link, flows in enumerate(self._on):
-            for transfer in [transfer for transfer in flows if transfer.run is run]:
-                del flows[transfer]
-                transfer.prediction = -1
-                self._touched[link] = None
+        for transfer in {transfer: None for flows in self._on for transfer in flows if transfer.run is run}:
+            self._sharing.remove(transfer)
+            transfer.prediction = -1
         self.wake(self.now)
 
     def withdraw(self, transfer: Transfer) -> None:
         """Take one flow that has not left off the network; bytes already sent are lost."""
-        for link in transfer.route:
-            self._on[link].pop(transfer, None)
-            self._touched[link] = None
+        if transfer.route and transfer in self._on[transfer.route[0]]:
+            self._sharing.remove(transfer)
         transfer.prediction = -1
         if self.trace is not None:
             self.trace.append((self.now, transfer, 0.0))
@@ -180,10 +196,7 @@ class FluidNetwork:
             self._without_links[transfer] = None
             self._set_rates([(transfer, transfer.cap)])
             return
-        on, touched = self._on, self._touched
-        for link in transfer.route:
-            on[link][transfer] = None
-            touched[link] = None
+        self._sharing.add(transfer)
 
     def _leave(self, transfer: Transfer) -> None:
         now = self.now
@@ -204,30 +217,31 @@ class FluidNetwork:
 
     def advance(self) -> None:
         """Handle everything that happens at the next event's time, then share anew."""
-        heap = self._heap
+        heap, sharing = self._heap, self._sharing
         time = self.next_time
-        if self._touched and time > self.now:
+        if sharing.outdated and time > self.now:
             self._refill()
             time = self.next_time
         if time == _INFINITY:
             return
         self._pass(time)
-        on, touched = self._on, self._touched
         while heap and heap[0][0] == time:
             _, order, action, payload = heap[0]
-            if action is None and payload.prediction == order and payload.end > time:
-                self._postpone(payload)
-                continue
-            heapq.heappop(heap)
             if action is not None:
+                heapq.heappop(heap)
                 action(payload)
-            elif payload.prediction == order:
-                payload.prediction = -1
-                for link in payload.route:
-                    del on[link][payload]
-                    touched[link] = None
-                self._leave(payload)
-        if touched:
+                continue
+            transfer = self._take(payload)
+            if transfer.prediction != order:
+                continue
+            if transfer.end > time:
+                self._postpone(transfer)
+                continue
+            transfer.prediction = -1
+            if transfer.route:
+                sharing.remove(transfer)
+            self._leave(transfer)
+        if sharing.outdated:
             self._refill()
 
     def _pass(self, time: float) -> None:
@@ -264,7 +278,7 @@ class FluidNetwork:
 
     def update_rates(self) -> None:
         """Share links anew after changes made from outside, at the present time."""
-        if self._touched:
+        if self._sharing.outdated:
             self._refill()
 
     def run(self) -> None:
@@ -277,7 +291,7 @@ class FluidNetwork:
 
     def _set_rates(self, changes: list[tuple[Transfer, float]]) -> None:
         """Flows go on at new rates from now."""
-        now, heap, trace = self.now, self._heap, self.trace
+        now, trace, sooner = self.now, self.trace, []
         for transfer, rate in changes:
             if transfer.rate > 0.0 and now > transfer.updated:
                 transfer.remaining -= transfer.rate * (now - transfer.updated)
@@ -290,17 +304,16 @@ class FluidNetwork:
             transfer.end = end = now + transfer.remaining / rate if rate > 0.0 else _INFINITY
             # A slower flow's entry stays where it is, before its end, until it comes to the top.
             if end < transfer.noted or (transfer.prediction < 0 and end < _INFINITY):
-                self._order += 1
-                transfer.noted, transfer.prediction = end, self._order
-                heapq.heappush(heap, (end, self._order, None, transfer))
+                sooner.append(transfer)
+        if sooner:
+            self._note_ends(sooner)
 
     def _refill(self) -> None:
         """New rates after whatever has changed on some links."""
         try:
-            changes = self._sharing.update(self._touched)
+            changes = self._sharing.update()
         except CapacityError as error:
             raise CapacityError(f"internal error at t = {self.now!r} s: {error}") from error
-        self._touched.clear()
         self._set_rates(changes)
 
     # accounts ---------------------------------------------------------------
