@@ -222,6 +222,9 @@ class Algorithm:
     messages, in rounds of the receiver after the one that they were sent in."""
     needs_everybody: ClassVar[str] = ""
     """Why no worker can be left out of a round, in a few words; empty where one can."""
+    one_by_one: ClassVar[bool] = False
+    """Of a method of one's own: that every worker's program runs by itself, as it decides by numbers. Else it is found
+    out, see :mod:`simgmc.training.one_by_one`."""
     asynchronous: ClassVar[bool] = False
     """Whether the order in which things happen is part of the method: the simulated clock
     then drives the training, one program a worker."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 from simgmc.compression.catalogue import COMPRESSORS
@@ -12,10 +13,15 @@ from simgmc.core.imports import guarded
 from simgmc.core.layout import Layout
 
 
-def build(name: str, layout: Layout | None = None, **options: Any) -> Compressor:
+def build(
+    name: str,
+    layout: Layout | None = None,
+    adapt: Callable[[Compressor], Compressor] = lambda own: own,
+    **options: Any,
+) -> Compressor:
     """The compressor of this name: a callable ``(vector (..., d), random) -> Message``.
 
-    ``layout`` is the model's; what works per tensor needs it.
+    ``layout`` is the model's; what works per tensor needs it. ``adapt``: what one of one's own is used through.
 
     Raises:
         SimgmcError: an unknown name, options that are not valid or do not go together.
@@ -27,7 +33,7 @@ def build(name: str, layout: Layout | None = None, **options: Any) -> Compressor
 
         if layout is None:
             raise SimgmcError(f"{name}: exempt_vectors needs the layout of the model's tensors")
-        inner = build(name, without_vectors(layout), **resolved)
+        inner = build(name, without_vectors(layout), adapt, **resolved)
         return DenseExemption(compressor=inner, layout=layout)
     if layout is None and entry.needs_layout(resolved):
         raise SimgmcError(f"{name}: needs the layout of the model's tensors")
@@ -36,7 +42,7 @@ def build(name: str, layout: Layout | None = None, **options: Any) -> Compressor
             resolved[part] = build(layout=layout, **resolved[part])
     own = entry.own
     if own is not None:
-        return guarded(name, "making it failed", lambda: own(**resolved))
+        return adapt(guarded(name, "making it failed", lambda: own(**resolved)))
     module, _, implementation = entry.target.partition(":")
     cls = getattr(importlib.import_module(f"simgmc.compression.{module}"), implementation)
     if not resolved.pop("per_tensor", True):

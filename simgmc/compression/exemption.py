@@ -144,6 +144,13 @@ class PartlyDense(Message):
         parts = self.exempt.among(ranks), self.inner.among(ranks)
         return PartlyDense((len(ranks), self.d), self.columns, *parts)
 
+    def joined(self, others: Sequence[PartlyDense]) -> PartlyDense:
+        exempt, inner = (
+            self.exempt.joined([one.exempt for one in others]),
+            self.inner.joined([one.inner for one in others]),
+        )
+        return PartlyDense((exempt.rows, self.d), self.columns, exempt, inner)
+
     def _recoded(self, rows: Tensor) -> PartlyDense:
         exempt, compressed = self._parts(rows)
         return PartlyDense(rows.shape, self.columns, self.exempt._recoded(exempt), self.inner._recoded(compressed))

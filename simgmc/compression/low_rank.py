@@ -204,6 +204,10 @@ class LowRankMessage(CodedMessage):
     def _among(self, ranks: Sequence[int]) -> LowRankMessage:
         return LowRankMessage((len(ranks), self.d), self.values.among(ranks), self.low_rank)
 
+    def joined(self, others: Sequence[LowRankMessage]) -> LowRankMessage:
+        values = self.values.joined([one.values for one in others])
+        return LowRankMessage((len(values.offsets) - 1, self.d), values, self.low_rank)
+
     def _recoded(self, rows: Tensor) -> DenseMessage:
         return dense_message(rows, (len(rows),))
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from typing import Self
 
 import numpy as np
 import torch
@@ -146,6 +147,10 @@ class Message(ABC):
     def _among(self, ranks: Sequence[int]) -> Message:
         """As :meth:`among`, of a message with a row for every worker."""
 
+    @abstractmethod
+    def joined(self, others: Sequence[Self]) -> Self:
+        """These rows and those of other messages of the same compressor and round, one after the other: ``(n, d)``."""
+
     def with_late(self, ranks: Sequence[int], late: Mapping[int, Tensor]) -> Message:
         """The same, but the rows of the workers in ``late`` are these vectors ``(d,)``, as decoded.
 
@@ -224,6 +229,10 @@ class DenseMessage(CodedMessage):
     def _among(self, ranks: Sequence[int]) -> DenseMessage:
         return DenseMessage((len(ranks), self.d), self.values.among(ranks))
 
+    def joined(self, others: Sequence[DenseMessage]) -> DenseMessage:
+        values = self.values.joined([one.values for one in others])
+        return DenseMessage((len(values.offsets) - 1, self.d), values)
+
     def _recoded(self, rows: Tensor) -> DenseMessage:
         return DenseMessage(rows.shape, self.values.averaged(rows.reshape(-1), even_offsets(*rows.shape)))
 
@@ -286,6 +295,14 @@ class SharedMessage(CodedMessage):
 
     def _among(self, ranks: Sequence[int]) -> SharedMessage:
         return SharedMessage((len(ranks), self.d), self.indices, self.values.among(ranks))
+
+    def joined(self, others: Sequence[SharedMessage]) -> SharedMessage:
+        if not all(torch.equal(one.indices, self.indices) for one in others):
+            raise SimgmcError(
+                "workers send values without indices, of different coordinates: draw these from random.shared()"
+            )
+        values = self.values.joined([one.values for one in others])
+        return SharedMessage((len(values.offsets) - 1, self.d), self.indices, values)
 
     def _recoded(self, rows: Tensor) -> SharedMessage:
         numbers = rows[:, self.indices]

@@ -57,6 +57,12 @@ def options_of(cls: type, special: Special = lambda hint, stated: None) -> dict[
     return {one.name: _option(cls, one, hints[one.name], special) for one in fields(cls)}
 
 
+def _below_one(hint: type, default: Any) -> bool:
+    """Whether a number of which no lower limit is stated may be below the usual one, 1: its default is, or a share may be
+    meant."""
+    return hint is float or (isinstance(default, int) and default < 1)
+
+
 _KINDS = (int, float, bool, str, Path)
 
 
@@ -78,6 +84,8 @@ def _option(cls: type, field: Field[Any], hint: Any, special: Special) -> Option
     if typing.get_origin(hint) in (tuple, list) and typing.get_args(hint)[0] in (int, float, str):
         (each, *_) = typing.get_args(hint)
         return Option(kind=list[each], **stated)  # type: ignore[valid-type]
+    if hint in (int, float) and not {"at_least", "above"} & stated.keys() and _below_one(hint, default):
+        stated["at_least"] = -(10**6)
     if hint not in _KINDS or field.default_factory is not MISSING:
         shown = getattr(hint, "__name__", hint)
         raise SimgmcError(

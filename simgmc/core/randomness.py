@@ -37,3 +37,8 @@ class Randomness:
         """The draws of the worker in this row, independent of every other worker's."""
         seed, round, call = self._key
         return generator(seed, "compressor, own", round, call, self.workers[row])
+
+    def of_row(self, row: int) -> Randomness:
+        """The randomness of the worker in this row alone: the same draws."""
+        seed, round, call = self._key
+        return Randomness(seed, round, call, (self.workers[row],))

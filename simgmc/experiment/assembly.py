@@ -6,7 +6,7 @@ import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -24,6 +24,9 @@ from simgmc.mixing import everybody
 from simgmc.scenario import Scenario
 from simgmc.scenario.point import Report
 from simgmc.scenario.workload import DataWorkload, ProblemWorkload
+from simgmc.training.one_by_one import OwnMethod
+from simgmc.training.own_compressor import OwnCompressor
+from simgmc.training.own_programs import OwnAsynchronous, is_own
 from simgmc.training.per_worker import PerWorkerTrainer
 from simgmc.training.stacked import StackedTrainer
 from simgmc.workloads.classification import ClassificationWorkload
@@ -187,10 +190,16 @@ def _algorithm(training: Training, workload: Workload) -> Algorithm:
     method = training.method
     parameters = method.parameters()
     for key, chosen in method.compressors().items():
-        parameters[key] = build_compressor(chosen.name, workload.layout, **chosen.options)
+        title = f"{method.name}, {key} {chosen.name}"
+        adapt = functools.partial(OwnCompressor, title)
+        parameters[key] = build_compressor(chosen.name, workload.layout, adapt, **chosen.options)
     if "momentum" in parameters and parameters["momentum"] is None:
         parameters["momentum"] = training.scenario.optimizer.momentum
-    return ALGORITHMS[method.algorithm](**parameters)
+    algorithm = ALGORITHMS[method.algorithm](**parameters)
+    if not is_own(algorithm):
+        return algorithm
+    own = OwnAsynchronous if algorithm.asynchronous else OwnMethod
+    return cast(Algorithm, own(method.name, algorithm, training.seed))
 
 
 def learning_rate(training: Training, workload: Workload) -> Callable[[float], float]:

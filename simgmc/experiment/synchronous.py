@@ -62,7 +62,9 @@ class SynchronousTraining(Training):
         def evaluated(state: State) -> None:
             care.progress.evaluated(self, state)
 
-        under_way = RoundsUnderWay(trainer, milestones, self.scenario, evaluated, care.checkpoints, care.interruption)
+        under_way = RoundsUnderWay(
+            trainer, milestones, self.scenario, evaluated, care.checkpoints, care.interruption, care.progress.warned
+        )
         if done := under_way.resume():
             care.progress.resumed(self, done, f"round {done}")
             for state in under_way.outcome.states:

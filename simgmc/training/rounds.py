@@ -218,7 +218,7 @@ class StackedRound:
         missing = sorted(self._missing)
         if missing:
             for name, value in stack.worker.state().items():
-                setattr(stack.worker, name, _put_back(value, self._before[name], missing))
+                setattr(stack.worker, name, _put_back(value, self._before.get(name, value), missing))
             buffers = stack.workload.state_dict()
             for name, rows in buffers.items():
                 for rank in missing:
@@ -304,10 +304,14 @@ class StackedRound:
 
 
 _DENSE = Identity(values="fp32")
+EACH = "each worker's"
+"""The key under which a stacked worker holds a list of what is no tensor, where not all workers have the same."""
 
 
 def _put_back(now: object, before: object, ranks: list[int]) -> object:
     """A stacked vector with the rows of these workers as they were; what all share stays."""
+    if isinstance(now, dict) and isinstance(before, dict) and set(now) == set(before) == {EACH}:
+        return {EACH: [before[EACH][k] if k in ranks else one for k, one in enumerate(now[EACH])]}
     if not isinstance(now, Tensor) or not isinstance(before, Tensor) or len(now) == 1 or now is before:
         return now
     now = now.clone()

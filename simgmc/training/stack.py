@@ -71,8 +71,8 @@ class Stack:
 
     @property
     def name(self) -> str:
-        """The method's class, for messages."""
-        return type(self.algorithm).__name__
+        """The method, for messages."""
+        return getattr(self.algorithm, "title", type(self.algorithm).__name__)
 
     def shares_among(self, ranks: Sequence[int]) -> list[float] | None:
         """What each of these workers weighs in an average of theirs, 1 in all; None where all weigh the same."""

@@ -72,7 +72,7 @@ class StackedTrainer(Stack):
         Raises SimgmcError for the state of another method or model.
         """
         saved, own = state["worker"], self.worker.state()
-        if saved.keys() != own.keys() or saved["params"].shape[-1] != self.workload.d:
+        if not saved.keys() >= own.keys() or saved["params"].shape[-1] != self.workload.d:
             raise SimgmcError(
                 f"saved state holds {sorted(saved)} of d = {saved['params'].shape[-1]}, "
                 f"not {sorted(own)} of d = {self.workload.d}"

@@ -20,7 +20,7 @@ from torch import Tensor
 from simgmc.compression.message import DenseMessage
 from simgmc.compression.rows import as_rows, on_device, refuse_non_finite
 from simgmc.compression.wire import bits
-from simgmc.compression.wire.values import Values, even_offsets, offsets_among, row_offsets, rows_among
+from simgmc.compression.wire.values import Values, even_offsets, joined_offsets, offsets_among, row_offsets, rows_among
 from simgmc.core.errors import DivergenceError
 from simgmc.core.randomness import Randomness
 
@@ -109,6 +109,11 @@ class LatticeValues(Values):
         colours, reference = (rows_among(flat, self.offsets, ranks) for flat in (self.colours, self.reference))
         offsets = offsets_among(self.offsets, ranks)
         return LatticeValues(colours, offsets, self.side, self.bits, reference, self.shift)
+
+    def joined(self, others: Sequence[LatticeValues]) -> LatticeValues:
+        every = (self, *others)
+        colours, reference = torch.cat([one.colours for one in every]), torch.cat([one.reference for one in every])
+        return LatticeValues(colours, joined_offsets(every), self.side, self.bits, reference, self.shift)
 
     def decode(self, payloads: Sequence[bytes | memoryview], counts: Sequence[int]) -> LatticeValues:
         """Decoded at this message's reference: of the same row, or of the only one."""

@@ -33,10 +33,12 @@ from simgmc.compression.wire.values import (
     even_offsets,
     float_bytes,
     floats_from,
+    joined_offsets,
     offsets_among,
     row_offsets,
     rows_among,
 )
+from simgmc.core.errors import SimgmcError
 
 _OMEGA = EliasOmega()
 
@@ -76,6 +78,13 @@ class ScaledValues(Values):
         symbols = rows_among(self.symbols, self.offsets, ranks)
         scales, groups = [self.scales[rank] for rank in ranks], [self.groups[rank] for rank in ranks]
         return self._like(symbols, scales, groups, offsets_among(self.offsets, ranks))
+
+    def joined(self, others: Sequence[Self]) -> Self:
+        every = (self, *others)
+        if self.agreed and not all(torch.equal(one.scales[0], self.scales[0]) for one in others):
+            raise SimgmcError("share_scale: workers agree on a scale, so their messages have to be made all at once")
+        scales, groups = [one for each in every for one in each.scales], [one for each in every for one in each.groups]
+        return self._like(torch.cat([one.symbols for one in every]), scales, groups, joined_offsets(every))
 
     def _voted(self, symbols: Tensor, offsets: np.ndarray) -> Self:
         """What workers have voted for, with the scale that signs alone have."""

@@ -124,6 +124,11 @@ class SparseMessage(CodedMessage):
         indices = rows_among(self.indices, self.offsets, ranks)
         return SparseMessage((len(ranks), self.d), indices, self.values.among(ranks), self.index_format)
 
+    def joined(self, others: Sequence[SparseMessage]) -> SparseMessage:
+        values = self.values.joined([one.values for one in others])
+        indices = torch.cat([self.indices, *(one.indices for one in others)])
+        return SparseMessage((len(values.offsets) - 1, self.d), indices, values, self.index_format)
+
     def _recoded(self, rows: Tensor) -> SparseMessage:
         supports, numbers = zip(*(nonzeros(row) for row in rows))
         values = self.values.averaged(torch.cat(numbers), row_offsets([len(one) for one in numbers]))

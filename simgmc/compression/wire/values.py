@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 import torch
@@ -67,6 +68,10 @@ class Values(ABC):
     @abstractmethod
     def among(self, ranks: Sequence[int]) -> Values:
         """The numbers of these rows alone, in this order, coded as they are."""
+
+    @abstractmethod
+    def joined(self, others: Sequence[Self]) -> Self:
+        """These rows and those of others that are coded alike, one after the other."""
 
     def averaged(self, flat: Tensor, offsets: np.ndarray) -> Values:
         """The coding of a mean of such numbers: fp32, unless the format carries sums."""
@@ -138,6 +143,10 @@ class FloatValues(Values):
     def among(self, ranks: Sequence[int]) -> FloatValues:
         return FloatValues(rows_among(self.flat, self.offsets, ranks), offsets_among(self.offsets, ranks), self.format)
 
+    def joined(self, others: Sequence[FloatValues]) -> FloatValues:
+        every = (self, *others)
+        return FloatValues(torch.cat([one.flat for one in every]), joined_offsets(every), self.format)
+
     def averaged(self, flat: Tensor, offsets: np.ndarray) -> FloatValues:
         return FloatValues(flat, offsets, self.format)
 
@@ -150,6 +159,11 @@ def row_offsets(counts: Sequence[int] | np.ndarray) -> np.ndarray:
 def even_offsets(rows: int, count: int) -> np.ndarray:
     """The offsets of rows that all hold ``count`` numbers, int64."""
     return np.arange(rows + 1, dtype=np.int64) * count
+
+
+def joined_offsets(every: Sequence[Values]) -> np.ndarray:
+    """The offsets of all rows of these, one after the other."""
+    return row_offsets(np.concatenate([np.diff(one.offsets) for one in every]))
 
 
 def offsets_among(offsets: np.ndarray, ranks: Sequence[int]) -> np.ndarray:

@@ -16,6 +16,7 @@ from simgmc.core.interruption import Interruption
 from simgmc.costs.log import RoundLog, from_bytes
 from simgmc.costs.steps import Average, Compute, Membership, Mix, Round, RoundCosts, Step, with_everybody
 from simgmc.experiment.under_way.evaluations import Evaluations, Milestones, Outcome, State
+from simgmc.experiment.under_way.remarks import Remarks
 from simgmc.results.directory.checkpoint import Checkpoints
 from simgmc.scenario import Scenario
 
@@ -119,7 +120,10 @@ class RoundsUnderWay:
         on_evaluation: Callable[[State], None],
         checkpoints: Checkpoints | None = None,
         interruption: Interruption | None = None,
+        warn: Callable[[str], None] = lambda message: None,
     ):
+        """``warn`` hears of what may not be meant."""
+        self._remarks = Remarks(trainer, warn)
         self._trainer = trainer
         self._milestones = milestones
         self._communication = CommunicationCost(trainer.workload.workers, trainer.workload.d)
@@ -198,6 +202,7 @@ class RoundsUnderWay:
                 if outcome.diverged is not None:
                     return
                 under_way.finish()
+                self._remarks.after_round()
                 if self._diverged is not None:
                     raise self._diverged
                 if milestones.due(trainer.rounds, trainer.gradients, before):

@@ -1,0 +1,421 @@
+"""Synchronous methods of the user's own: stacked where that is proven to be the same, else one worker after the other.
+
+A program is one worker's. Run once on vectors ``(workers, d)`` it serves all of them, many times quicker, if
+it does with every row what it would do with that worker's vector alone. Many do not: they look at numbers in Python
+(``if``, ``.item()``), take the norm of all there is, draw random numbers. So a program is used as it is
+written, and the quicker way proves itself first: in the rounds 1, 2, 3, 4, 8, 16 ... it runs both ways, on the same
+answers, and every effect and all state must agree. From where they do not, and the proof says why,
+each worker's program runs by itself on vectors ``(d,)``; the effects that all ask for together are answered as ever.
+Between two proofs a stacked program that begins to look at numbers is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from simgmc.algorithms import effects
+from simgmc.algorithms.effects import Effect
+from simgmc.algorithms.worker import Algorithm, Worker
+from simgmc.compression.identity import Identity
+from simgmc.compression.message import Message
+from simgmc.core.errors import DivergenceError, SimgmcError
+from simgmc.core.randomness import Randomness, generator
+from simgmc.training.own_programs import OwnProgram, blamed, check_state, outside_state
+from simgmc.training.rounds import EACH
+from simgmc.training.saved_state import to_arrays
+from simgmc.workloads.seeding import drawing_from
+
+ONE_BY_ONE = "one_by_one"
+"""The attribute of a stacked worker that says why its workers' programs run one by one; empty where they do not."""
+_SAME = {torch.float32: 1e-4, torch.float64: 1e-9}
+"""How far apart, in parts of the largest number, both ways may round."""
+_CONTEXT = (
+    "lr", "previous_lr", "gradients_left", "weight_decay", "round", "epoch", "components",
+)  # fmt: skip
+
+
+class OwnMethod:
+    """A method of the user's own, as the stacked trainer sees it: the program of all workers."""
+
+    def __init__(self, title: str, algorithm: Algorithm, seed: int):
+        self.title, self.own = title, algorithm
+        self._seed = seed
+        self._known: frozenset[str] = frozenset()
+        self._constants: frozenset[str] = frozenset()
+        """Tensors that workers hold as they are, without a dimension for the worker."""
+        self._outside = outside_state(algorithm)
+        self.said_outside = ""
+        """What it keeps outside its workers, once that is known."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.own, name)
+
+    def start(self, worker: Worker) -> None:
+        """As of the method: what it gives every worker is mostly the same, so that one has it for all."""
+        self._known = frozenset(vars(worker))
+        twin = self._started(worker, 0)
+        try:
+            self._start(worker, None)
+        except SimgmcError:  # it is right for one worker alone
+            for name in set(vars(worker)) - self._known:
+                delattr(worker, name)
+            self._merge(worker, [self._started(worker, rank) for rank in range(worker.workers)])
+        self._constants = frozenset(
+            name
+            for name, value in twin.state().items()
+            if name != "params" and isinstance(value, Tensor) and _shape(worker.state().get(name)) == value.shape
+        )
+        setattr(worker, ONE_BY_ONE, "")
+
+    def _start(self, worker: Worker, who: int | None) -> None:
+        key = worker.workers if who is None else who
+        drawn = int(generator(self._seed, "program's start", key).integers(2**63))
+        with blamed(f"{self.title}, start(worker)"), drawing_from(drawn, worker.params.device):
+            self.own.start(worker)
+
+    def _started(self, worker: Worker, rank: int) -> Worker:
+        """A worker of its own that has just begun."""
+        twin = Worker(_row(worker.params, rank).clone(), worker.layout, worker._seed, [rank], worker.workers)
+        self._start(twin, rank)
+        return twin
+
+    def round(self, worker: Worker) -> Generator[Effect, Any, None]:
+        """The round of all workers, in one way or the other."""
+        number = worker.round + 1
+        if getattr(worker, ONE_BY_ONE):
+            twins = self._alone(worker)
+            yield from self._together(twins, worker)
+            self._merge(worker, twins)
+        elif number <= 4 or number & (number - 1) == 0:
+            yield from self._proven(worker)
+        else:
+            yield from self._stacked(worker)
+        check_state(self.title, worker, self._known, many=True)
+        if number <= 4 or number & (number - 1) == 0:
+            self.said_outside = self.said_outside or self._outside() or ""
+        if number == 1:
+            self._check_storable(worker)
+
+    # evaluation -----------------------------------------------------------------------------
+
+    def model(self, worker: Worker) -> Tensor:
+        """As of the method, (1 or workers, d)."""
+        return self._asked(worker, "model")
+
+    def other_models(self, worker: Worker) -> dict[str, Tensor]:
+        """As of the method."""
+        return self._asked(worker, "other_models")
+
+    def metrics(self, worker: Worker) -> dict[str, float]:
+        """As of the method, added over workers."""
+        return self._asked(worker, "metrics")
+
+    def _asked(self, worker: Worker, what: str) -> Any:
+        with blamed(f"{self.title}, {what}(worker) after round {getattr(worker, 'round', -1) + 1}"):
+            if not getattr(worker, ONE_BY_ONE):
+                return getattr(self.own, what)(worker)
+            found = [getattr(self.own, what)(twin) for twin in self._alone(worker)]
+            if what == "model":
+                return _joined_tensors(found)
+            if what == "metrics":
+                return {name: sum(one[name] for one in found) for name in found[0]}
+            return {name: _joined_tensors([one[name] for one in found]) for name in found[0]}
+
+    # all at once ----------------------------------------------------------------------------
+
+    def _stacked(self, worker: Worker) -> Generator[Effect, Any, None]:
+        program = OwnProgram(self.title, self.own, worker, self._seed, None)
+        answer = None
+        while (effect := program.send(answer)) is not None and program.reads is None:
+            answer = yield effect
+        if program.reads is not None:
+            raise SimgmcError(
+                f"{program.where}: the program looks at numbers ({program.reads}), for the first time: until now one "
+                "run of it has served all workers, and what it decides now is each worker's own. Say it from the "
+                "beginning: one_by_one = True in the class"
+            )
+
+    # one after the other --------------------------------------------------------------------
+
+    def _alone(self, worker: Worker) -> list[Worker]:
+        """Workers of their own, with what the stacked one holds for each."""
+        return [self._twin(worker, rank) for rank in range(worker.workers)]
+
+    def _twin(self, worker: Worker, rank: int) -> Worker:
+        if worker.round == 0 and not getattr(worker, ONE_BY_ONE):
+            twin = self._started(worker, rank)
+        else:
+            twin = Worker(_row(worker.params, rank), worker.layout, worker._seed, [rank], worker.workers)
+            for name, value in worker.state().items():
+                if name not in ("params", ONE_BY_ONE):
+                    setattr(twin, name, value if name in self._constants else _row(value, rank))
+        for name in _CONTEXT:
+            if hasattr(worker, name):
+                setattr(twin, name, getattr(worker, name))
+        return twin
+
+    def _together(self, twins: Sequence[Worker], leader: Worker, clone: bool = False) -> Generator[Effect, Any, None]:
+        """The programs of all workers side by side, as one: they have to ask for the same, each with its own numbers.
+
+        ``leader``: whose learning rate they have. ``clone``: answers are somebody else's too.
+        """
+        programs = [OwnProgram(self.title, self.own, twin, self._seed, rank) for rank, twin in enumerate(twins)]
+        asked = [program.send(None) for program in programs]
+        while True:
+            self._check_agreed(programs, asked)
+            if asked[0] is None:
+                break
+            effect = _as_one(programs, cast(list[Effect], asked))
+            answer = yield effect
+            for rank, program in enumerate(programs):
+                twins[rank].lr = leader.lr
+                asked[rank] = program.send(_answer(answer, rank, clone))
+        for twin in twins:
+            check_state(self.title, twin, self._known, many=False)
+
+    def _check_agreed(self, programs: Sequence[OwnProgram], asked: Sequence[Effect | None]) -> None:
+        """Refuse programs of which some ask for one thing and some for another."""
+        for rank, effect in enumerate(asked):
+            if _kind(effect) == _kind(asked[0]):
+                continue
+
+            def says(number: int) -> str:
+                line = f" ({programs[number].line})" if asked[number] is not None else ""
+                done = "ends its round" if asked[number] is None else f"yields {_kind(asked[number])}{line}"
+                return f"worker {number} {done}"
+
+            raise SimgmcError(
+                f"{self.title}, round {programs[0]._worker.round + 1}: workers disagree: {says(0)}, {says(rank)}; what "
+                "all do together every worker's program has to yield, in the same order: take it out of the branch"
+            )
+
+    def _merge(self, worker: Worker, twins: Sequence[Worker]) -> None:
+        """What the workers hold, as the stacked one holds it: one vector where all have the same."""
+        states = [twin.state() for twin in twins]
+        for rank, state in enumerate(states):
+            if unlike := set(state) ^ set(states[0]):
+                name = min(unlike)
+                has, lacks = (rank, 0) if name in state else (0, rank)
+                raise SimgmcError(
+                    f"{self.title}, round {worker.round + 1}: worker {has} has worker.{name} and worker {lacks} has "
+                    "not: give it to all of them in start(worker)"
+                )
+        for name in set(worker.state()) - set(states[0]) - {ONE_BY_ONE}:
+            delattr(worker, name)
+        for name in states[0]:
+            values = [state[name] for state in states]
+            same = name in self._constants and all(_agree(one, values[0]) for one in values)
+            setattr(worker, name, values[0] if same else _held(values))
+
+    # the proof ------------------------------------------------------------------------------
+
+    def _proven(self, worker: Worker) -> Generator[Effect, Any, None]:
+        """A round in both ways; from where they differ in the plain one, which it ends with."""
+        twins = [_copied(twin) for twin in self._alone(worker)]
+        plain = self._together(twins, worker, clone=True)
+        stacked = OwnProgram(self.title, self.own, worker, self._seed, None)
+        answer, reason = None, "the class says so" if self.own.one_by_one else ""
+        while True:
+            try:
+                effect: Effect | None = plain.send(answer)
+            except StopIteration:
+                effect = None
+            if not reason:
+                reason, other = self._differs(stacked, answer, effect)
+            if effect is None:
+                break
+            answer = yield effect if reason or other is None else other
+        if not reason:
+            reason = self._states_differ(worker, twins)
+        if reason:
+            self._merge(worker, twins)
+            setattr(worker, ONE_BY_ONE, reason)
+
+    def _differs(self, stacked: OwnProgram, answer: Any, plain: Effect | None) -> tuple[str, Effect | None]:
+        """Why the stacked program cannot take the place of the others, if it cannot; its next effect."""
+        try:
+            effect = stacked.send(answer)
+        except DivergenceError:
+            raise
+        except SimgmcError as error:
+            return f"all at once it fails: {error}", None
+        if stacked.reads is not None:
+            return f"it looks at numbers ({stacked.reads})", effect
+        if _kind(effect) != _kind(plain):
+            return f"all at once it asks for {_kind(effect)} instead of {_kind(plain)}", effect
+        if effect is not None and plain is not None and not _agree(_content(effect), _content(plain)):
+            return f"all at once its {_kind(effect)} has other numbers ({stacked.line})", effect
+        return "", effect
+
+    def _states_differ(self, worker: Worker, twins: Sequence[Worker]) -> str:
+        """What all at once left otherwise than one by one."""
+        held = {name: value for name, value in worker.state().items() if name != ONE_BY_ONE}
+        others = [twin.state() for twin in twins]
+        if any(held.keys() != other.keys() for other in others):
+            return "all at once its workers hold other things"
+        for name, value in held.items():
+            ways = [other[name] for other in others]
+            constant = name in self._constants and all(_agree(value, one) for one in ways)
+            if not constant and not _agree(value, _held(ways)):
+                return f"all at once worker.{name} comes out otherwise"
+        with blamed(f"{self.title}, model(worker) after round {getattr(worker, 'round', -1) + 1}"):
+            if not _agree(self.own.model(worker), _joined_tensors([self.own.model(twin) for twin in twins])):
+                return "all at once its model comes out otherwise"
+        return ""
+
+    def _check_storable(self, worker: Worker) -> None:
+        for name, value in worker.state().items():
+            try:
+                to_arrays(value)
+            except TypeError as error:
+                raise SimgmcError(
+                    f"{self.title}: worker.{name}: {error.args[0].removeprefix('state: ')}, so that a run that is "
+                    "stopped could not go on; keep tensors, arrays, numbers, text, and lists and dicts of these"
+                ) from None
+
+
+class _Own(NamedTuple):
+    """What an effect carries that both ways can be compared by."""
+
+    vector: Tensor | None
+    nbytes: np.ndarray | None
+    rest: tuple[Any, ...]
+
+
+def _kind(effect: Effect | None) -> str:
+    """What an effect asks for, in words that are the same for the same."""
+    if effect is None:
+        return "the end of the round"
+    inner = f"({type(effect.effect).__name__})" if isinstance(effect, effects.Start) else ""
+    return type(effect).__name__ + inner
+
+
+def _content(effect: Effect) -> _Own:
+    match effect:
+        case effects.Start(effect=inner):
+            return _content(inner)
+        case effects.Gradient(at=at):
+            return _Own(at, None, (effect.weight_decay, effect.component))
+        case effects.Average(message=content) | effects.Mix(message=content):
+            rest = (getattr(effect, "reply", None) is None,)
+            if isinstance(content, Message):
+                return _Own(content.dense(), content.nbytes, rest)
+            return _Own(content, None, rest)
+        case effects.Maximum(numbers=numbers):
+            return _Own(numbers, None, ())
+    return _Own(None, None, ())
+
+
+def _agree(a: Any, b: Any) -> bool:
+    """Whether two things that workers hold or send are the same up to rounding; a row may stand for all."""
+    if isinstance(a, _Own) and isinstance(b, _Own):
+        sizes = (a.nbytes is None) == (b.nbytes is None) and (
+            a.nbytes is None or b.nbytes is None or bool((a.nbytes == b.nbytes).all())
+        )
+        return sizes and a.rest == b.rest and _agree(a.vector, b.vector)
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        if a.shape[1:] != b.shape[1:] or a.dtype != b.dtype or a.dim() != b.dim():
+            return False
+        if not a.is_floating_point():
+            return bool((a == b).all())
+        apart = (a - b).abs().nan_to_num(0.0, 0.0, 0.0)
+        largest = b.abs().nan_to_num(0.0, 0.0, 0.0)
+        return not apart.numel() or float(apart.max()) <= _SAME.get(a.dtype, 1e-3) * float(largest.max())
+    return type(a) is type(b) and bool(np.all(a == b))
+
+
+def _row(value: Any, rank: int) -> Any:
+    """What a stacked worker holds for one of its workers."""
+    if isinstance(value, Tensor) and value.dim() > 1:
+        return value[rank if len(value) > 1 else 0]
+    if isinstance(value, dict) and set(value) == {EACH}:
+        return value[EACH][rank]
+    return value
+
+
+def _shape(value: Any) -> torch.Size | None:
+    return value.shape if isinstance(value, Tensor) else None
+
+
+def _held(values: Sequence[Any]) -> Any:
+    """What workers hold, in one: the opposite of :func:`_row`."""
+    first = values[0]
+    if all(isinstance(one, Tensor) and one.dim() and one.shape == first.shape for one in values):
+        return _joined_tensors(values)
+    same = all(type(one) is type(first) and _agree(one, first) for one in values)
+    return first if same else {EACH: list(values)}
+
+
+def _joined_tensors(rows: Sequence[Tensor]) -> Tensor:
+    """Rows (d,) as (workers, d); as (1, d) where all are the same."""
+    first = rows[0]
+    if all(one is first or torch.equal(one, first) for one in rows[1:]):
+        return first[None].clone()
+    return torch.stack(list(rows))
+
+
+def _copied(twin: Worker) -> Worker:
+    """A worker whose tensors are its own, so that nobody else's change with them."""
+    for name, value in twin.state().items():
+        if isinstance(value, Tensor):
+            setattr(twin, name, value.clone())
+    return twin
+
+
+def _answer(answer: Any, rank: int, clone: bool) -> Any:
+    """What one worker gets of what all are answered: its row, or a copy of what all get."""
+    if not isinstance(answer, Tensor):
+        return answer
+    row = answer[rank if len(answer) > 1 else 0]
+    return row.clone() if clone or len(answer) == 1 else row
+
+
+def _as_one(programs: Sequence[OwnProgram], asked: Sequence[Any]) -> Effect:
+    """The effects of all workers, all of one kind, as that of one program for all of them."""
+    first = asked[0]
+    match first:
+        case effects.Gradient():
+            at = _joined_tensors([one.at for one in asked])
+            return effects.Gradient(at, first.weight_decay, first.component)
+        case effects.Average(reply=None):
+            return effects.Average(_content_of_all(programs, asked))
+        case effects.Average(reply=reply):
+            assert reply is not None
+            return effects.Average(_content_of_all(programs, asked), lambda mean: _unsqueezed(reply(mean[0])))
+        case effects.Mix():
+            return effects.Mix(_content_of_all(programs, asked))
+        case effects.Maximum():
+            return effects.Maximum(torch.stack([one.numbers for one in asked]))
+        case effects.Start():
+            return effects.Start(cast(Any, _as_one(programs, [one.effect for one in asked])))
+    if any(one.handle is not first.handle for one in asked):
+        raise programs[0]._refused("workers wait for exchanges that they started in different places")
+    return first
+
+
+_ALONE = Randomness(0, 0, 0, [0])
+_DENSE = Identity(values="fp32")
+
+
+def _unsqueezed(content: Any) -> Any:
+    return content[None] if isinstance(content, Tensor) else content
+
+
+def _content_of_all(programs: Sequence[OwnProgram], asked: Sequence[Any]) -> Any:
+    """Tensors (d,) stacked, or messages joined, a row for each worker."""
+    contents = [one.message for one in asked]
+    if all(isinstance(one, Tensor) for one in contents):
+        if len({one.shape for one in contents}) > 1:
+            shapes = ", ".join(str(tuple(one.shape)) for one in contents[:4])
+            raise programs[0]._refused(f"{_kind(asked[0])}: workers send tensors of different shapes: {shapes}")
+        return torch.stack(contents)
+    first, *others = [_DENSE(one, _ALONE) if isinstance(one, Tensor) else one for one in contents]
+    if any(type(one) is not type(first) for one in others):
+        raise programs[0]._refused(f"{_kind(asked[0])}: workers send messages of different kinds")
+    with blamed(programs[0].where):
+        return first.joined(others)
