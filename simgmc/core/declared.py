@@ -58,8 +58,7 @@ def options_of(cls: type, special: Special = lambda hint, stated: None) -> dict[
 
 
 def _below_one(hint: type, default: Any) -> bool:
-    """Whether a number of which no lower limit is stated may be below the usual one, 1: its default is, or a share may be
-    meant."""
+    """Whether a number of which no lower limit is stated may be below the usual one, which is 1."""
     return hint is float or (isinstance(default, int) and default < 1)
 
 
