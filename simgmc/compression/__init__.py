@@ -4,7 +4,7 @@
 ``(vector (..., d), random) -> Message``. Importing this package imports no torch. May import core and costs.
 """
 
-from simgmc.compression.build import build
+from simgmc.compression.build import build, build_adapted
 from simgmc.compression.catalogue import COMPRESSORS
 
-__all__ = ["COMPRESSORS", "build"]
+__all__ = ["COMPRESSORS", "build", "build_adapted"]

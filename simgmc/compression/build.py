@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from simgmc.compression.catalogue import COMPRESSORS
@@ -13,19 +13,21 @@ from simgmc.core.imports import guarded
 from simgmc.core.layout import Layout
 
 
-def build(
-    name: str,
-    layout: Layout | None = None,
-    adapt: Callable[[Compressor], Compressor] = lambda own: own,
-    **options: Any,
-) -> Compressor:
+def build(name: str, layout: Layout | None = None, **options: Any) -> Compressor:
     """The compressor of this name: a callable ``(vector (..., d), random) -> Message``.
 
-    ``layout`` is the model's; what works per tensor needs it. ``adapt``: what one of one's own is used through.
+    ``layout`` is the model's; what works per tensor needs it.
 
     Raises:
         SimgmcError: an unknown name, options that are not valid or do not go together.
     """
+    return build_adapted(name, layout, options, lambda own: own)
+
+
+def build_adapted(
+    name: str, layout: Layout | None, options: Mapping[str, Any], adapt: Callable[[Compressor], Compressor]
+) -> Compressor:
+    """As :func:`build`; ``adapt`` gives what one of one's own is used through."""
     entry = COMPRESSORS[name]
     resolved = entry.resolve(options)
     if resolved.pop("exempt_vectors", False):
@@ -33,7 +35,7 @@ def build(
 
         if layout is None:
             raise SimgmcError(f"{name}: exempt_vectors needs the layout of the model's tensors")
-        inner = build(name, without_vectors(layout), adapt, **resolved)
+        inner = build_adapted(name, without_vectors(layout), resolved, adapt)
         return DenseExemption(compressor=inner, layout=layout)
     if layout is None and entry.needs_layout(resolved):
         raise SimgmcError(f"{name}: needs the layout of the model's tensors")

@@ -13,7 +13,7 @@ from torch import nn
 
 from simgmc.algorithms import ALGORITHMS
 from simgmc.algorithms.worker import Algorithm
-from simgmc.compression import build as build_compressor
+from simgmc.compression import build_adapted
 from simgmc.compression import rows
 from simgmc.compression.threads import usable_cores
 from simgmc.core.errors import SimgmcError, out_of_memory, show_value
@@ -192,7 +192,7 @@ def _algorithm(training: Training, workload: Workload) -> Algorithm:
     for key, chosen in method.compressors().items():
         title = f"{method.name}, {key} {chosen.name}"
         adapt = functools.partial(OwnCompressor, title)
-        parameters[key] = build_compressor(chosen.name, workload.layout, adapt, **chosen.options)
+        parameters[key] = build_adapted(chosen.name, workload.layout, chosen.options, adapt)
     if "momentum" in parameters and parameters["momentum"] is None:
         parameters["momentum"] = training.scenario.optimizer.momentum
     algorithm = ALGORITHMS[method.algorithm](**parameters)
