@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from simgmc.core.errors import SimgmcError, reason
 
@@ -54,14 +56,14 @@ def read_bytes(file: str | Path, what: str, limit: int | None = MAX_BYTES) -> by
     Raises:
         SimgmcError: it cannot be read, is no regular file (a device, a pipe: they may never end), or is larger.
     """
-    path = _place(file)
     try:
-        # Neither the look before nor the opening waits for a pipe's other end; the open file is looked at again.
-        _refuse_unless_regular(os.stat(path), file, what, limit)
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
-            found = os.fstat(stream.fileno())
-            _refuse_unless_regular(found, file, what, limit)
-            content = stream.read((found.st_size if limit is None else limit) + 1)
+        with open_regular(_place(file)) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if limit is not None and size > limit:
+                raise unreadable(
+                    file, what, f"it has {size / 2**20:,.0f} MiB, and must be at most {limit / 2**20:g} MiB"
+                )
+            content = stream.read((size if limit is None else limit) + 1)
     except (OSError, ValueError) as error:
         raise unreadable(file, what, reason(error)) from None
     if limit is not None and len(content) > limit:
@@ -88,11 +90,23 @@ def shown(file: str | Path) -> str:
     return name if name.isprintable() else repr(name)
 
 
-def _refuse_unless_regular(found: os.stat_result, file: str | Path, what: str, limit: int | None) -> None:
+def open_regular(path: str | Path) -> BinaryIO:
+    """A regular file, open for reading. Raises OSError, for a device or a pipe too (they may never end), and ValueError
+    for a name with a NUL.
+
+    Neither the look before nor the opening waits for a pipe's other end; the open file is looked at again.
+    """
+    _refuse_unless_regular(os.stat(path))
+    stream = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")  # noqa: SIM115 - whoever asked closes it
+    try:
+        _refuse_unless_regular(os.fstat(stream.fileno()))
+    except OSError:
+        stream.close()
+        raise
+    return stream
+
+
+def _refuse_unless_regular(found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
         kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
-        raise unreadable(file, what, f"it is {kind}, and must be a regular file")
-    if limit is not None and found.st_size > limit:
-        raise unreadable(
-            file, what, f"it has {found.st_size / 2**20:,.0f} MiB, and must be at most {limit / 2**20:g} MiB"
-        )
+        raise OSError(errno.EINVAL, f"it is {kind}, and must be a regular file")

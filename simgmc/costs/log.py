@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from simgmc.core.errors import SimgmcError
+from simgmc.core.files import open_regular
 from simgmc.costs import steps as costs
 from simgmc.costs.steps import RoundCosts
 
@@ -222,7 +223,7 @@ def arrays_of(content: bytes) -> dict[str, np.ndarray]:
 def key_of(file: Path) -> str | None:
     """The training that a file names inside; None for a file that names none, or cannot be read."""
     try:
-        with np.load(file, allow_pickle=False) as content:
+        with open_regular(file) as stream, np.load(stream, allow_pickle=False) as content:
             key = json.loads(str(content["schema"])).get("key")
         return key if isinstance(key, str) else None
     except DAMAGED:

@@ -11,6 +11,7 @@ import numpy as np
 
 from simgmc.core.errors import SimgmcError, reason, show_value
 from simgmc.results.directory.partition_table import FILE, PartitionTable, write_partition_table
+from simgmc.results.directory.rows import read_bytes
 from simgmc.results.directory.run_directory import RunDirectory
 from simgmc.scenario import GridPoint, Scenario
 from simgmc.scenario.workload import DataWorkload, ProblemWorkload
@@ -51,7 +52,7 @@ def copy_partition_tables(source: RunDirectory, directory: RunDirectory) -> None
     file = source.path / FILE
     if file.is_file():
         try:
-            directory.replace(directory.path / FILE, file.read_bytes())
+            directory.replace(directory.path / FILE, read_bytes(file))
         except OSError as error:
             raise SimgmcError(f"{file}: cannot be copied: {reason(error)}") from None
 

@@ -58,7 +58,9 @@ class ScenarioFile:
         self.place = place
         self._check_plain(content)
         content = _unshared(content)
+        overridden = False
         for key, value in overrides:
+            overridden = True
             self._check_plain({key: value})
             value = _unshared(value)
             if key.count(".") >= _MAX_DEPTH:
@@ -79,6 +81,16 @@ class ScenarioFile:
         anchor(content, self.grid, folder or Path())
         self.content = content
         self.points = self._points()
+        if self._idle_position():
+            if not overridden:
+                position = self.points[0].scenario.cluster.server_position
+                raise SimgmcError(
+                    f"{place}: cluster.server_position = {show_value(position)}: nothing serves, no collective "
+                    "and no method has a server; leave it out"
+                )
+            # An override took the server away.
+            self._leave_out_position(content, self.grid)
+            self.points = self._points()
 
     def _check_plain(self, content: Any) -> None:
         """Refuse numbers that TOML does not know and nesting that no scenario needs.
@@ -165,6 +177,17 @@ class ScenarioFile:
                 raise SimgmcError(self._mistakes(error, values)) from None
             points.append(GridPoint(values, scenario))
         return points
+
+    def _idle_position(self) -> bool:
+        """Whether a server's position is stated, and no point has a server."""
+        scenarios = [point.scenario for point in self.points]
+        stated = any(scenario.cluster.server_position is not None for scenario in scenarios)
+        return stated and not any(scenario.has_server(scenario.methods) for scenario in scenarios)
+
+    @staticmethod
+    def _leave_out_position(content: dict[str, Any], grid: dict[str, Any]) -> None:
+        content.get("cluster", {}).pop("server_position", None)
+        grid.pop("cluster.server_position", None)
 
     def _mistakes(self, error: ValidationError, values: dict[str, Any]) -> str:
         lines = []
@@ -253,9 +276,12 @@ class ScenarioFile:
                 grid[key] = values
             elif whose in chosen:  # its number may be another now
                 grid[f"methods.{whose}.{key.removeprefix('methods.').removeprefix(whose).partition('.')[2]}"] = values
-        kept = (method for point in self.points for method in point.scenario.methods if method.name in chosen)
-        if not any(map(reads_shared_weights, kept)):
+        scenarios = [point.scenario for point in self.points]
+        kept = [[method for method in one.methods if method.name in chosen] for one in scenarios]
+        if not any(map(reads_shared_weights, itertools.chain(*kept))):
             self._leave_out_weights(content, grid)
+        if not any(one.has_server(methods) for one, methods in zip(scenarios, kept, strict=True)):
+            self._leave_out_position(content, grid)
         return ScenarioFile({**content, "grid": grid, **written_code(self.code)}, self.place)
 
     @staticmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
@@ -281,6 +281,10 @@ class Scenario(Table):
         """How a method exchanges messages, and so whether there is a server in its network."""
         kinds: dict[str, Exchange] = {"collective": "collective", "asynchronous server": "server"}
         return kinds.get(self.transport(method).kind, "neighbours")
+
+    def has_server(self, methods: Iterable[Method]) -> bool:
+        """Whether the network of one of these methods has a server."""
+        return any(self.cluster.server_names(self.exchange(method)) for method in methods)
 
     def transport(self, method: Method) -> Transport:
         """What carries a method's messages: the cluster's collective, a graph that it gossips on, or a server."""

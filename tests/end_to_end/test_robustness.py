@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from io import StringIO
@@ -283,6 +285,42 @@ def test_long_training_keys_are_kept_apart_and_found_by_their_text(tmp_path):
         directory.write_costs(key, [])
     assert directory.training_keys() == keys and directory.read_costs(keys[0]) == []
     assert max(len(file.name) for file in (tmp_path / "run" / "costs").iterdir()) < 160
+
+
+def test_a_pipe_in_place_of_any_file_of_a_run_is_never_waited_for(finished, tmp_path):
+    """Each is either not needed, or refused in one line; nothing waits for the pipe's other end."""
+
+    def waits(signal_number, frame):
+        raise AssertionError(f"still waiting for {name}")
+
+    def why_silently(path):
+        why(str(path), Console(file=StringIO()))
+
+    def again_elsewhere(path):
+        again(path, out=tmp_path / "other")
+
+    before = signal.signal(signal.SIGALRM, waits)
+    refused = set()
+    try:
+        for name in files(finished):
+            copied = tmp_path / "run"
+            shutil.copytree(finished, copied)
+            (copied / name).unlink()
+            os.mkfifo(copied / name)
+            for verb in (why_silently, again_elsewhere):
+                signal.alarm(60)
+                try:
+                    verb(copied)
+                except SimgmcError as error:
+                    refused.add(name)
+                    assert "\n" not in str(error)
+                signal.alarm(0)
+            shutil.rmtree(copied)
+            shutil.rmtree(tmp_path / "other", ignore_errors=True)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert {"scenario.toml", "metrics.csv", "breakdown.csv"} <= refused
 
 
 def test_trainings_of_a_finished_run_are_all_kept(copy, never_trained):

@@ -203,3 +203,17 @@ def test_the_first_method_is_the_baseline_unless_another_is_stated_and_that_is_w
     assert last.points[0].scenario.report.baseline == names[-1]
     again = ScenarioFile(tomllib.loads(file.resolved()), "x.toml")
     assert again.resolved() == file.resolved()
+
+
+def test_a_servers_position_is_refused_where_nothing_serves_and_left_out_where_an_override_took_the_server():
+    cluster = {**QUICKSTART["cluster"], "server_position": 2}
+    content = {"name": "test", **QUICKSTART, "cluster": cluster, "grid": {"cluster.collective": ["ring"]}}
+    with pytest.raises(SimgmcError, match="cluster.server_position = 2: nothing serves.*leave it out"):
+        ScenarioFile(content, "x.toml")
+    for collectives in (["parameter-server"], ["ring", "parameter-server"]):
+        file = ScenarioFile({**content, "grid": {"cluster.collective": collectives}}, "x.toml")
+        assert file.points[0].scenario.cluster.server_position == 2
+        assert ScenarioFile(tomllib.loads(file.resolved()), "x.toml").resolved() == file.resolved()
+        ringed = file.with_settings([("grid.cluster.collective", ["ring"])])
+        assert "server_position" not in ringed.resolved()
+        assert ScenarioFile(tomllib.loads(ringed.resolved()), "x.toml").resolved() == ringed.resolved()

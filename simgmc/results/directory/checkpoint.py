@@ -22,6 +22,7 @@ from urllib.parse import quote
 import numpy as np
 
 from simgmc.core.errors import SimgmcError, reason
+from simgmc.core.files import open_regular
 from simgmc.results.directory.own_files import STATE_ENDS
 from simgmc.results.directory.rows import PARTIAL
 
@@ -155,7 +156,7 @@ class Checkpoints:
         problems = []
         for file in (self.file, self.before):
             try:
-                with file.open("rb") as stream:
+                with open_regular(file) as stream:
                     found = decoded(stream, self.key, arrays)
             except FileNotFoundError:
                 continue

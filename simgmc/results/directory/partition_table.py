@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simgmc.core.errors import SimgmcError
-from simgmc.results.directory.rows import line, read_table
+from simgmc.results.directory.rows import line, read_bytes, read_table
 from simgmc.results.directory.run_directory import RunDirectory
 
 FILE = "partition.csv"
@@ -67,7 +67,7 @@ def write_partition_table(directory: RunDirectory, tables: Sequence[PartitionTab
         for worker, row in enumerate(table.counts.tolist()):
             lines.append(line([table.name, table.unit, str(worker), *map(str, row), *rest]))
     file, content = directory.path / FILE, "".join(lines).encode()
-    if not file.is_file() or file.read_bytes() != content:
+    if not file.is_file() or read_bytes(file) != content:
         directory.replace(file, content)
 
 

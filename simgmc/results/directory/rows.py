@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from simgmc.core.errors import SimgmcError, reason
+from simgmc.core.files import open_regular
 
 
 def cell(value: object) -> str:
@@ -86,10 +87,16 @@ def append(file: Path, lines: str) -> None:
         raise SimgmcError(f"cannot write to {file}: {reason(error)}; what was written before is kept") from None
 
 
+def read_bytes(file: Path) -> bytes:
+    """A file's content. Raises OSError where it cannot be read, or is no regular file."""
+    with open_regular(file) as stream:
+        return stream.read()
+
+
 def read_text(file: Path) -> str:
     """A file's text, its line ends as they are. Raises SimgmcError where it cannot be read or is not UTF-8."""
     try:
-        return file.read_bytes().decode("utf-8")
+        return read_bytes(file).decode("utf-8")
     except OSError as error:
         raise SimgmcError(f"cannot read {file}: {reason(error)}") from None
     except UnicodeDecodeError as error:
@@ -99,7 +106,7 @@ def read_text(file: Path) -> str:
 def read_header(file: Path) -> list[str]:
     """The first line of a CSV file, as :func:`read_table` reads it."""
     try:
-        with file.open("rb") as stream:
+        with open_regular(file) as stream:
             first = stream.readline().decode("utf-8")
     except OSError as error:
         raise SimgmcError(f"cannot read {file}: {reason(error)}") from None

@@ -46,7 +46,7 @@ from simgmc.results.directory import details as of_details
 from simgmc.results.directory.details import Details
 from simgmc.results.directory.own_files import begin, check_free, clear, note
 from simgmc.results.directory.records import COLLECTIVE_KEY, Breakdown, Evaluation, OtherMetric, SeriesKey
-from simgmc.results.directory.rows import append, line, read_header, read_table, read_text, replace
+from simgmc.results.directory.rows import append, line, read_bytes, read_header, read_table, read_text, replace
 from simgmc.results.directory.series_tables import (
     BREAKDOWN,
     METRICS,
@@ -162,7 +162,7 @@ class RunDirectory:
         """What :meth:`write_journal` stored. Raises SimgmcError where nothing (readable) is."""
         file = self._journal_path(training_key)
         try:
-            return stored_costs.arrays_of(file.read_bytes())["journal"]
+            return stored_costs.arrays_of(read_bytes(file))["journal"]
         except FileNotFoundError:
             raise SimgmcError(f"{self.path} holds no journal of {training_key!r}; {_RESTORED}") from None
         except stored_costs.DAMAGED as error:
@@ -271,7 +271,7 @@ class RunDirectory:
                 f"{self.path} holds no costs of {training_key!r}; it has {', '.join(self.training_keys()) or 'none'}"
             )
         try:
-            content = file.read_bytes()
+            content = read_bytes(file)
         except OSError as error:
             raise SimgmcError(f"cannot read {file}: {reason(error)}") from None
         return stored_costs.from_bytes(content, str(file))

@@ -12,6 +12,7 @@ import numpy as np
 
 from simgmc.core.errors import SimgmcError
 from simgmc.results.directory.columns import Column
+from simgmc.results.directory.rows import read_bytes
 from simgmc.results.directory.run_directory import RunDirectory, SeriesKey
 from simgmc.results.directory.series_tables import METRICS
 
@@ -41,7 +42,7 @@ def _array(values: Sequence[float | None]) -> np.ndarray:
 
 
 def _fast(directory: RunDirectory) -> dict[SeriesKey, dict[str, np.ndarray]]:
-    text = (directory.path / METRICS.file).read_bytes().decode("utf-8")
+    text = read_bytes(directory.path / METRICS.file).decode("utf-8")
     text = text[: text.rfind("\n") + 1]  # a last line that was being written when the run was killed
     table = csv.reader(io.StringIO(text, newline=""), strict=True)
     reader = directory.reader(METRICS, next(table, []))
