@@ -85,6 +85,6 @@ def _own(name: str, found: Any) -> type[Algorithm]:
     return found
 
 
-ALGORITHMS: Registry[type[Algorithm]] = Registry("algorithm", _OURS, _own, "simgmc.algorithms")
+ALGORITHMS: Registry[type[Algorithm]] = Registry("algorithm", _OURS, _own, "simgmc.algorithms", listed="algorithms")
 
 __all__ = ["ALGORITHMS", "Algorithm", "Compressor"]

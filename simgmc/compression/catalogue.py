@@ -300,4 +300,5 @@ COMPRESSORS: Registry[CompressorEntry] = Registry(
     ),
     _own,
     "simgmc.compressors",
+    listed="compressors",
 )

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterable
 from typing import Any
 
-_MAX_KNOWN = 80
+_MAX_KNOWN = 40
 """Names that a message lists."""
+LIKELY = 0.66
+"""From which likeness on a name is what was meant: one slip in three letters, two in six."""
+_TELLING = 3
+"""Letters from which on a part of a name tells it."""
+MANY = 12
+"""Names up to which it lists all where a command would show them."""
 
 
 class SimgmcError(Exception):
@@ -31,14 +36,63 @@ def reason(error: BaseException) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """``did you mean "x"? `` if something is near, then all that is known."""
+def suggestion(name: str, known: Iterable[str], see: str = "") -> str:
+    """``did you mean "x"? `` if something is likely meant, then all that is known.
+
+    ``see``: what shows it, where more than a few are known.
+    """
     known = list(known)
     if not known:
         return "there are none"
-    close = difflib.get_close_matches(name, known, 1, cutoff=0.5)
+    meant = nearest(name, known)
     listed = ", ".join(known[:_MAX_KNOWN]) + (" ..." if len(known) > _MAX_KNOWN else "")
-    return (f'did you mean "{close[0]}"? ' if close else "") + f"known: {listed}"
+    listed = f"see `{see}`" if see and len(known) > MANY else f"known: {listed}"
+    return (f'did you mean "{meant}"? ' if meant else "") + listed
+
+
+def nearest(name: str, known: Iterable[str], likely: float = LIKELY) -> str | None:
+    """The known name that somebody who wrote this one most likely meant, or None.
+
+    Names are near that differ in case, ``-``, ``_`` and spaces alone, or whose likeness is at least ``likely``: 1 -
+    distance / length of the longer one. The distance is Damerau's and Levenshtein's, the least number of letters that
+    are added, dropped or replaced, but for neighbours that changed places, a slip of typing, which counts half. Numbers
+    are never slips: ``resnet18`` is not ``resnet56``. Failing that, the only name that begins or ends with this one.
+    """
+    given = _folded(name)
+    if not given:
+        return None
+    candidates = {one: _folded(one) for one in known}
+    candidates = {one: other for one, other in candidates.items() if _digits(other) == _digits(given)}
+    likeness = {
+        one: 1 - _distance(given, other) / max(len(given), len(other)) for one, other in candidates.items() if other
+    }
+    best = max(likeness, key=lambda one: likeness[one], default=None)
+    if best is not None and likeness[best] >= likely:
+        return best
+    longer = [one for one, other in candidates.items() if other.startswith(given) or other.endswith(given)]
+    return longer[0] if len(longer) == 1 and len(given) >= _TELLING and not given.isdigit() else None
+
+
+def _folded(name: str) -> str:
+    return name.casefold().translate({ord(one): None for one in "-_ "})
+
+
+def _digits(name: str) -> list[str]:
+    return sorted(filter(str.isdigit, name))
+
+
+def _distance(one: str, other: str) -> float:
+    """Between two texts, as :func:`nearest` counts it (optimal string alignment)."""
+    before: list[float] = []
+    row: list[float] = [float(place) for place in range(len(other) + 1)]
+    for i, a in enumerate(one, start=1):
+        earlier, before, row = before, row, [float(i)]
+        for j, b in enumerate(other, start=1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (a != b))
+            if i > 1 and j > 1 and a == other[j - 2] and b == one[i - 2] and a != b:
+                cost = min(cost, earlier[j - 2] + 0.5)
+            row.append(cost)
+    return row[-1]
 
 
 def show_key(loc: Iterable[int | str]) -> str:

@@ -9,7 +9,6 @@ import path, ``"module:Name"``.
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
-from simgmc.core.errors import SimgmcError, show_value, suggestion
+from simgmc.core.errors import MANY, SimgmcError, nearest, show_value, suggestion
 from simgmc.core.imports import find, guarded, is_import_path, mention
 
 REQUIRED = object()
@@ -90,8 +89,8 @@ class Option:
     def read(self, value: Any) -> Any:
         """The value as its entry takes it. Raises ValueError, with what would be right, where it is not valid."""
         if not self.accepts(value):
-            near = difflib.get_close_matches(value, self.choices, 1) if isinstance(value, str) else ()
-            raise ValueError(f"must be {self.words}" + (f'; did you mean "{near[0]}"?' if near else ""))
+            near = nearest(value, self.choices) if isinstance(value, str) else None
+            raise ValueError(f"must be {self.words}" + (f'; did you mean "{near}"?' if near else ""))
         if self.kind is float:
             return float(value)
         return tuple(value) if isinstance(value, list) else value
@@ -195,7 +194,8 @@ class Registry(dict[str, E]):
     """Entries by name; an unknown name is refused with the nearest one.
 
     ``adopt``: makes an entry of one's own part, named by its import path or by an installed package's entry point in
-    ``group``. Neither is among the registry's items; :meth:`everything` has those of packages too.
+    ``group``. Neither is among the registry's items; :meth:`everything` has those of packages too. ``listed``: what
+    ``simgmc list`` calls the kind.
     """
 
     def __init__(
@@ -204,9 +204,10 @@ class Registry(dict[str, E]):
         entries: Iterable[E] | Mapping[str, E],
         adopt: Adopt[E] | None = None,
         group: str = "",
+        listed: str = "",
     ):
         super().__init__(entries if isinstance(entries, Mapping) else {entry.name: entry for entry in entries})
-        self.kind, self.group = kind, group
+        self.kind, self.group, self.listed = kind, group, listed
         self._adopt = adopt
         self._adopted: dict[str, tuple[Any, E]] = {}
 
@@ -222,7 +223,17 @@ class Registry(dict[str, E]):
     def others(self, name: Any) -> str:
         """What could be meant by a name that there is no entry for."""
         own = '; or "module:Name" of one\'s own' if self._adopt is not None else ""
-        return suggestion(str(name), self) + own
+        return suggestion(str(name), self, self.see) + own
+
+    @property
+    def see(self) -> str:
+        """The command that shows all entries; empty where there is none."""
+        return f"simgmc list {self.listed}" if self.listed else ""
+
+    @property
+    def names(self) -> str:
+        """The names of all entries, or the command that shows them where they are many."""
+        return f"see `{self.see}`" if self.see and len(self) > MANY else ", ".join(self)
 
     @cached_property
     def installed(self) -> dict[str, Any]:
@@ -269,7 +280,7 @@ class Registry(dict[str, E]):
         name = given.pop("name", None)
         if not isinstance(name, str):
             raise SimgmcError(
-                f'needs the name of a {self.kind}, or a table {{ name = "...", ... }}; known: {", ".join(self)}'
+                f'needs the name of a {self.kind}, or a table {{ name = "...", ... }}; known: {self.names}'
             )
         return name, self[name].resolve(given)
 
@@ -284,7 +295,7 @@ class Part(Option):
     @property
     def words(self) -> str:
         """The names that there are."""
-        return f"a {self.entries.kind}: {', '.join(self.entries)}"
+        return f"a {self.entries.kind}: {self.entries.names}"
 
     def read(self, value: Any) -> dict[str, Any]:
         """As :meth:`Option.read`."""

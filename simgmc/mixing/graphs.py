@@ -233,6 +233,7 @@ GRAPHS: Registry[GraphEntry] = Registry(
             build=_file,
         ),
     ),
+    listed="graphs",
 )
 """Graphs by the name used in scenario files."""
 

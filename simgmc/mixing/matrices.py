@@ -70,6 +70,7 @@ WEIGHTS: Registry[Entry] = Registry(
             },
         ),
     ),
+    listed="weights",
 )
 """Kinds of weights by the name used in scenario files."""
 

@@ -88,7 +88,7 @@ class DeviceProfile(Table):
     @model_validator(mode="after")
     def _known(self) -> DeviceProfile:
         if self.profile not in DEVICES:
-            raise mistake(f"unknown device; {suggestion(self.profile, DEVICES)}", "profile", value=self.profile)
+            raise mistake(f"unknown device; {DEVICES.others(self.profile)}", "profile", value=self.profile)
         return self
 
 
@@ -162,9 +162,7 @@ class Cluster(_WithConditions):
     @model_validator(mode="after")
     def _known(self) -> Cluster:
         if self.collective not in CHOICES:
-            raise mistake(
-                f"unknown collective; {suggestion(self.collective, CHOICES)}", "collective", value=self.collective
-            )
+            raise mistake(f"unknown collective; {CHOICES.others(self.collective)}", "collective", value=self.collective)
         for key in OPTIONS:
             names = [name for name, entry in CHOICES.items() if key in entry.options]
             value = getattr(self.collective_options, key)

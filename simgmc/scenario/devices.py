@@ -43,4 +43,5 @@ DEVICES: Registry[Device] = Registry(
             "NVIDIA Jetson Nano data sheet, 2019: 0.472 TFLOPS FP16, taken as half in FP32, 25.6 GB/s",
         ),
     ),
+    listed="devices",
 )

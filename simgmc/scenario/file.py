@@ -174,7 +174,7 @@ class ScenarioFile:
             try:
                 scenario = Scenario.model_validate(content)
             except ValidationError as error:
-                raise SimgmcError(self._mistakes(error, values)) from None
+                raise SimgmcError(self._mistakes(error, values, content)) from None
             points.append(GridPoint(values, scenario))
         return points
 
@@ -189,17 +189,22 @@ class ScenarioFile:
         content.get("cluster", {}).pop("server_position", None)
         grid.pop("cluster.server_position", None)
 
-    def _mistakes(self, error: ValidationError, values: dict[str, Any]) -> str:
+    def _mistakes(self, error: ValidationError, values: dict[str, Any], content: dict[str, Any]) -> str:
         lines = []
         for one in error.errors(include_url=False):
-            key, text = show_key(one["loc"]), one["msg"]
+            key, text = show_key(_with_names(one["loc"], content)), one["msg"]
             shown = "" if text.startswith("missing") else f" = {show_value(one['input'])}"
             # Where the grid sets the key, its value is not the one in the file's own section.
-            dotted = key.replace("[", ".") + "."
-            set_by = [grid for grid in values if dotted.startswith(f"{grid}.") or f"{grid}.".startswith(dotted)]
+            set_by = [grid for grid in values if self._sets(grid, one["loc"], content)]
             source = f" (set by grid.{set_by[0]})" if set_by else ""
             lines.append(f"{self.place}: {key}{shown}: {text[0].lower() + text[1:]}{source}")
         return "\n".join(dict.fromkeys(lines))
+
+    def _sets(self, grid: str, loc: tuple[int | str, ...], content: dict[str, Any]) -> bool:
+        """Whether a grid key, in which methods are called by name, number or ``*``, sets what is there or inside it."""
+        named = _with_names(loc, content)
+        pairs = zip(grid.split("."), zip(loc, named, strict=True), strict=False)
+        return all(part in (*map(str, here), "*") for part, here in pairs)
 
     def _set(self, content: dict[str, Any], key: str, value: Any, prefix: str = "") -> None:
         """Set a dotted key; a method is named by its name or its number, ``*`` is every method that has the key's
@@ -333,6 +338,16 @@ class ScenarioFile:
             for number, name in enumerate(names):
                 if own in (None, name):
                     yield ("methods", number, *parts[2:])
+
+
+def _with_names(loc: tuple[int | str, ...], content: dict[str, Any]) -> tuple[int | str, ...]:
+    """A key's place with the method's name for its number, unless others are called so."""
+    rows = content.get("methods")
+    if len(loc) < 2 or loc[0] != "methods" or not isinstance(loc[1], int) or not isinstance(rows, list):
+        return loc
+    names = [row.get("name", row.get("algorithm")) if isinstance(row, dict) else None for row in rows]
+    name = names[loc[1]]
+    return (loc[0], name, *loc[2:]) if isinstance(name, str) and name and names.count(name) == 1 else loc
 
 
 def _grid_text(grid: dict[str, list[Any]]) -> str:

@@ -36,7 +36,7 @@ class Gossip(Table):
     @model_validator(mode="after")
     def _one_graph(self) -> Gossip:
         if (self.graph is None) != (self.weights.name == "stated"):
-            known = ", ".join(GRAPHS)
+            known = GRAPHS.names
             raise mistake(
                 "stated weights bring their own graph, their non-zeros; leave it out"
                 if self.graph

@@ -248,7 +248,7 @@ class Scenario(Table):
         if algorithm.finite_sum and not isinstance(self.workload, ProblemWorkload):
             raise mistake(
                 "needs a loss that is a finite sum of fixed parts, which training on data is not; give "
-                f"workload.problem, one of: {', '.join(PROBLEMS)}",
+                f"workload.problem, one of: {PROBLEMS.names}",
                 "methods", index, "algorithm", value=method.algorithm,
             )  # fmt: skip
         table = None if algorithm.centralised else self.gossip_of(method)

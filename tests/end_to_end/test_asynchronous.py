@@ -264,7 +264,7 @@ def test_a_crash_whose_policy_is_to_stop_ends_the_training_with_an_evaluation(tm
 
 def test_a_method_of_finite_sums_is_refused_on_data(tmp_path):
     output = command("check", write(tmp_path, methods=[{"name": "DMSGD", "algorithm": "adsaga"}]), status=2)
-    assert 'methods[0].algorithm = "adsaga": needs a loss that is a finite sum' in output
+    assert 'methods.DMSGD.algorithm = "adsaga": needs a loss that is a finite sum' in output
 
 
 def test_a_method_that_the_clock_drives_may_have_a_graph_of_its_own(tmp_path):

@@ -169,7 +169,7 @@ def test_everything_is_written_out_and_read_back():
         ([("gossip.graph", "exponential"), ("gossip.weights", "metropolis-hastings")], "needs an undirected graph"),
         ([("gossip.graph", "exponential")], "method 'cpd-sgdm': exponential with uniform weights is not symmetric"),
         ([("gossip.graph", "star"), ("gossip.weights", "push-sum")], "not doubly stochastic"),
-        ([("methods.cpd-sgdm.gossip", {"graph": "one-peer-exponential"})], "methods[5].gossip"),
+        ([("methods.cpd-sgdm.gossip", {"graph": "one-peer-exponential"})], "methods.cpd-sgdm.gossip"),
         ([("methods.dmsgd.gossip", {"graph": "ring"})], "dmsgd does not mix with neighbours"),
         ([("gossip.grpah", "ring")], 'unknown key; did you mean "graph"?'),
     ],

@@ -62,7 +62,7 @@ def test_the_resolved_scenario_is_a_scenario_that_resolves_to_itself(path):
         ("workload.rounds", 10, "exactly one of epochs and rounds"),
         ("workload.evaluate_every", "1 week", 'must be like "1 epoch"'),
         ("workload.dataset", "digit", 'did you mean "digits"?'),
-        ("workload.model", "resnet21", 'did you mean "resnet20"?'),
+        ("workload.model", "resnet21", "unknown model; known: logistic, mlp"),
         ("workload.partition.alpha", -1, "workload.partition.alpha = -1: must be a number above 0"),
         ("optimizer.momentum", 1.0, "optimizer.momentum = 1.0"),
         ("optimizer.learning_rate", float("nan"), "optimizer.learning_rate = nan"),
@@ -81,7 +81,7 @@ def test_the_resolved_scenario_is_a_scenario_that_resolves_to_itself(path):
         (
             "methods.GMC",
             {"algorithm": "cser", "variant": "block", "error_compressor": {"name": "top-k", "density": 0.1}},
-            "methods[3].error_compressor = { name = \"top-k\"",
+            "methods.cser.error_compressor = { name = \"top-k\"",
         ),
         ("report.target", 1.5, "report.target = 1.5"),
         ("report.baseline", "DMGD", 'did you mean "DMSGD"?'),

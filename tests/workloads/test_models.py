@@ -125,7 +125,7 @@ def test_every_model_maps_a_batch_to_one_logit_per_class(name):
 @pytest.mark.parametrize(
     ("name", "shape", "options", "message"),
     [
-        ("resnet", (3, 32, 32), {}, 'did you mean "resnet'),
+        ("resnet-2o", (3, 32, 32), {}, 'unknown model "resnet-2o"; known: logistic'),
         ("resnet20", (3, 32, 32), {"norm": "layer"}, 'one of "batch", "group"'),
         ("resnet20", (3, 32, 32), {"norm": "group", "groups": 3}, "must divide"),
         ("resnet20", (64,), {}, "needs images"),

@@ -49,6 +49,7 @@ CHOICES: Registry[Collective] = Registry(
             "part; name the collective",
         ),
     ),
+    listed="collectives",
 )
 """What a cluster may name: the collectives, and that one be picked for each message."""
 

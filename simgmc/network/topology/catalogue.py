@@ -33,6 +33,7 @@ TOPOLOGIES: Registry[Topology] = Registry(
         *places.TOPOLOGIES,
         *drawn.TOPOLOGIES,
     ),
+    listed="topologies",
 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import networkx as nx
 
-from simgmc.core.errors import SimgmcError, show_value, suggestion
+from simgmc.core.errors import SimgmcError, nearest, show_value, suggestion
 from simgmc.core.files import read_text, shown
 from simgmc.core.outside.graph_files import DrawnGraph, Edge, graph_of_graphml, read_graph
 from simgmc.core.outside.link_measures import BANDWIDTH_OF_LINK, OF_LINK, latency_of
@@ -130,9 +129,9 @@ def _values(edge: Edge, drawn: DrawnGraph, bandwidth: float | None, latency: flo
     """
     known = [name for measure in OF_LINK for name in measure.names]
     for key in edge.attributes:
-        near = difflib.get_close_matches(key, known, 1, cutoff=0.85)
+        near = nearest(key, known, 0.85)  # a drawn graph may have any attributes beside
         if key not in known and key not in _NOT_READ and near:
-            raise SimgmcError(f'{edge.place}: attribute {show_value(key)} is not read; did you mean "{near[0]}"?')
+            raise SimgmcError(f'{edge.place}: attribute {show_value(key)} is not read; did you mean "{near}"?')
     rate = BANDWIDTH_OF_LINK.among(edge.attributes, edge.place)
     rate = bandwidth if rate is None else rate
     if rate is None:

@@ -393,5 +393,4 @@ DATASETS: Registry[DatasetEntry] = Registry(
             "one's own",
             {"digest": Option("of their contents", str)},
         ),
-    ),
-)  # fmt: skip
+    ), listed="datasets",)  # fmt: skip

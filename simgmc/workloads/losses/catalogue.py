@@ -117,4 +117,5 @@ LOSSES = LossRegistry(
             measured=("accuracy", "loss", "error"),
         ),
     ),
+    listed="losses",
 )

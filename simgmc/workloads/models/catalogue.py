@@ -159,6 +159,7 @@ MODELS: Registry[ModelEntry] = Registry(
             takes="anything",
         ),
     ),
+    listed="models",
 )
 
 

@@ -274,8 +274,7 @@ PARTITIONS: Registry[Partition] = Registry(
             {"path": Option("the file", Path)},
             assign=from_file, equal=False,
         ),
-    ),
-)  # fmt: skip
+    ), listed="partitions",)  # fmt: skip
 
 
 def partition(name: str, labels: np.ndarray, workers: int, seed: int, **options: Any) -> tuple[np.ndarray, ...]:

@@ -183,4 +183,5 @@ PROBLEMS: Registry[Problem] = Registry(
             metrics=("gap", "distance", "accuracy", "loss"),
         ),
     ),
+    listed="problems",
 )
