@@ -14,6 +14,7 @@ from torch.utils.data import Dataset as TorchDataset
 from simgmc.core.errors import SimgmcError
 from simgmc.core.reading_progress import reading_progress
 from simgmc.experiment.assembly import Given
+from simgmc.experiment.header import print_start
 from simgmc.experiment.run import run
 from simgmc.scenario import ScenarioFile
 from simgmc.workloads.data.dataset import Dataset
@@ -53,6 +54,7 @@ def run_given(
         file = ScenarioFile({"name": "run", **scenario}, "given in Python", changes.items())
     else:
         file = ScenarioFile.read(scenario, changes.items())
+    print_start(console, file)
     return run(file, out=out, given=Given(dataset, model, loss), console=console, **options)
 
 

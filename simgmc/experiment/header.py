@@ -27,6 +27,15 @@ def line(console: Console, name: str, text: str) -> None:
     console.print(f"{name:<9}{text}", markup=False, highlight=False, soft_wrap=True)
 
 
+def print_start(console: Console, file: ScenarioFile) -> None:
+    """What happens in the seconds before the other lines."""
+    data = list(dict.fromkeys(name for point in file.points for name in point.scenario.workload.datasets))
+    methods = len(file.points[0].scenario.methods)
+    each = "the method" if methods == 1 else f"each of {methods} methods"
+    doing = ["loading PyTorch", *([f"reading {', '.join(data)}"] if data else []), f"trying {each} for a round"]
+    line(console, "starting", ", ".join(doing))
+
+
 def print_cluster(console: Console, file: ScenarioFile) -> None:
     """The lines that need no training: scenario, network, times."""
     scenario = file.points[0].scenario

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
@@ -14,6 +15,10 @@ from simgmc.core.quantities import number, time_text
 from simgmc.experiment.training import Training
 from simgmc.experiment.under_way.evaluations import Outcome, State
 
+_BAR, _LEFT = 12, 14
+"""Columns of the bar and of the time left; the title and what is known of the training share the rest."""
+_TITLE = 24
+"""Columns that a title has before the state loses a part."""
 LINE_SECONDS = 10.0
 """Off a terminal, how often a training that is under way prints a line."""
 
@@ -31,16 +36,17 @@ class RunProgress:
         self._number = 0
         self._live = console.is_terminal
         self._bars = Bars(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=12),
-            TextColumn("{task.fields[state]}", markup=False),
-            TextColumn("{task.fields[left]}", markup=False, table_column=Column(no_wrap=True, min_width=11)),
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
+            BarColumn(bar_width=_BAR),
+            TextColumn("{task.fields[state]}", markup=False, table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[left]}", markup=False, table_column=Column(no_wrap=True, min_width=_LEFT)),
             console=console,
             disable=not self._live,
             transient=True,
         )
         self._whole = self._bars.add_task("all trainings", total=trainings, state="", left="")
         self._task: TaskID | None = None
+        self._title = ""
         self._value = self._epoch = 0.0
         self._sim_time = 0.0
         self._began = self._started = self._paced = self._printed = time.monotonic()
@@ -73,7 +79,8 @@ class RunProgress:
         self._sim_time = 0.0
         self._unsaid = None
         self._started = self._paced = self._printed = time.monotonic()
-        self._task = self._bars.add_task(training.title, total=rounds, state="", left="")
+        self._title = training.title
+        self._task = self._bars.add_task(self._fitting(self._title)[0], total=rounds, state="", left="")
 
     def resumed(self, training: Training, rounds: int, where: str) -> None:
         """The training that began goes on after so many rounds, which are only simulated again."""
@@ -132,8 +139,17 @@ class RunProgress:
         self._value, self._epoch = math.nan if value is None else value, state.epoch
 
     def _state(self) -> str:
-        value = f"{self._value:.2%}" if self._metric == "accuracy" else number(self._value)
-        return f"epoch {self._epoch:.4g}, {self._metric} {value}, simulated {time_text(self._sim_time)}"
+        return f"epoch {self._epoch:.4g}, {self._value_text()}, simulated {time_text(self._sim_time)}"
+
+    def _value_text(self) -> str:
+        return f"{self._metric} " + (f"{self._value:.2%}" if self._metric == "accuracy" else number(self._value))
+
+    def _fitting(self, title: str) -> tuple[str, str]:
+        """Title and state as they fit beside the bar and the time left: the state without its parts, the title cut."""
+        room = self._console.width - _BAR - _LEFT - 3
+        states = (self._state(), f"epoch {self._epoch:.4g}, {self._value_text()}", self._value_text())
+        state = next((one for one in states if len(one) + min(cell_len(title), _TITLE) <= room), "")
+        return set_cell_size(title, min(cell_len(title), max(room - len(state), 1))), state
 
     def _left(self) -> tuple[str, str]:
         """Time left of this training and of all, from the pace so far; empty before the first round."""
@@ -149,10 +165,12 @@ class RunProgress:
     def _show(self) -> None:
         if self._live and self._task is not None:
             this, whole = self._left()
+            title, state = self._fitting(self._title)
             self._bars.update(
                 self._task,
+                description=title,
                 completed=max(self._rounds, self._from),
-                state=self._state(),
+                state=state,
                 left=f"{this} left" if this else "",
             )
             share = min(max(self._rounds, self._from) / max(self._total, 1), 1.0)

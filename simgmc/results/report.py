@@ -33,7 +33,8 @@ def report(console: Console, directory: RunDirectory, points: Sequence[GridPoint
     results = read_results(directory, names, measure_of(scenario.report.metric, scenario.report.better == "higher"))
     rows = summarize(results, target=target, baseline=baseline)
     write_summary(directory, results, rows)
-    (print_large_summary if is_large(results) else print_summary)(console, results, rows, target, baseline)
+    print_tables = print_large_summary if is_large(results) else print_summary
+    print_tables(console, results, rows, target, baseline, scenario.workload.evaluate_every)
     if not is_large(results):
         details = directory.details()
         print_loads(console, results, loads_of(results, details))

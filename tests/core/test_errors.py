@@ -11,8 +11,8 @@ from simgmc.core.registry import Entry, Registry
 
 MEANT = dict(
     gmcc="gmc", mpl="mlp", top_k="top-k", TopK="top-k", dpsgd="d-psgd", bandwith="bandwidth", rign="ring",
-    resnet65="resnet56", resnet_56="resnet56", momentun="momentum", epoch="epochs", adam="adamw", metropolis="metropolis-hastings",
-    v100="nvidia-v100", all_reduce="allreduce",
+    resnet65="resnet56", resnet_56="resnet56", momentun="momentum", epoch="epochs", adam="adamw", v100="nvidia-v100",
+    metropolis="metropolis-hastings", all_reduce="allreduce",
 ).items()  # fmt: skip
 APART = [
     ("adamw", "adsaga"), ("resnet18", "resnet56"), ("resnet20", "resnet56"), ("cifar10", "cifar100"), ("lars", "lamb"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from io import StringIO
 
+import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from simgmc.experiment import progress as of_progress
@@ -70,3 +72,20 @@ def test_an_evaluation_is_said_with_the_simulated_time_of_its_own_round(monkeypa
         ["epoch 0", "accuracy 10.00%", "simulated 0 s"],
         ["epoch 0.5", "accuracy 75.00%", "simulated 7.00 s"],
     ]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+@pytest.mark.parametrize("title", ["GMC", "GMC with a name that is rather long", "日本" * 20])
+def test_bars_and_times_left_fit_on_a_line_of_the_terminal(width, title):
+    content = {**SMALL, "methods": [{"name": title, "algorithm": "dmsgd"}], "report": {"metric": "loss"}, "grid": GRID}
+    plan = trainings(ScenarioFile(content, "small.toml", [("seeds", [3])]).points)
+    console = Console(file=StringIO(), width=width, force_terminal=True, color_system=None)
+    with RunProgress(console, len(plan), "bits-per-token") as progress:
+        progress.started(plan[0], 10_000)
+        progress._began = progress._paced = progress._began - 2e5  # some days left
+        progress.evaluated(plan[0], State(99, 12.345, 0.5, 0.5, None, others={"bits_per_token": 1234.5678}))
+        progress.round_done(99, 123456.7)
+        shown = console.render_lines(progress._bars.get_renderable(), console.options, pad=False)
+    texts = ["".join(part.text for part in line) for line in shown]
+    assert len(texts) == 2 and all("d left" in text and cell_len(text) <= width for text in texts)
+    assert width < 80 or "bits-per-token" in texts[1]

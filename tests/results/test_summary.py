@@ -207,3 +207,23 @@ def test_the_table_tells_between_which_two_the_least_certain_speed_up_lies(tmp_p
     assert gmc.least < gmc.value < gmc.most
     assert next(row.speedup for row in rows if row.method == "DMSGD") == Ratio(1.0, "=", 1.0, 1.0)
     assert f"could be {gmc.least:.3g}× to {gmc.most:.3g}×." in printed(results, rows)
+
+
+@pytest.mark.parametrize(
+    ("evaluate_every", "says"),
+    [
+        ("1 epoch", '--set workload.evaluate_every="0.1 epochs"'),
+        ("50 rounds", '--set workload.evaluate_every="5 rounds"'),
+        ("10 s", '--set workload.evaluate_every="1 s"'),
+        ("", "(workload.evaluate_every)"),
+        ("1 round", None),
+    ],
+)
+def test_a_speed_up_that_could_be_anything_says_how_to_evaluate_more_often(tmp_path, evaluate_every, says):
+    directory = write_run(tmp_path, METHODS, seeds=(0,), evaluations=2)
+    results = read_results(directory)
+    rows = summarize(results, 0.5, "DMSGD")
+    console = Console(file=io.StringIO(), width=300)
+    print_summary(console, results, rows, 0.5, "DMSGD", evaluate_every)
+    (note,) = (line for line in console.file.getvalue().splitlines() if "could be" in line)
+    assert (says is None) == ("Evaluate more often" not in note) and (says is None or says in note)

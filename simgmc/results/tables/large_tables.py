@@ -24,7 +24,12 @@ class _Range:
 
 
 def print_large_summary(
-    console: Console, results: Results, rows: list[Row], target: float | None = None, baseline: str | None = None
+    console: Console,
+    results: Results,
+    rows: list[Row],
+    target: float | None = None,
+    baseline: str | None = None,
+    evaluate_every: str = "",
 ) -> None:
     """Prints a section per collective and other key: for each method the least and the most over the
     points, how many it is first at, and along the numeric keys where that flips."""
@@ -47,7 +52,7 @@ def print_large_summary(
     heading = heading_of(results, target, baseline).replace("Results (", f"{len(results.points)} grid points (", 1)
     heading, columns = f"{heading}: least to most over the points", _columns(results, target, baseline)
     print_sections(console, heading, sections, columns, notes=notes, called=results.names)
-    print_notes(console, rows, target)
+    print_notes(console, rows, target, evaluate_every)
 
 
 def _groups(results: Results, target: float | None, baseline: str | None) -> list[Group]:

@@ -16,17 +16,22 @@ from rich.text import Text
 from simgmc.core.output import in_encoding
 from simgmc.core.quantities import bytes_text, percent_text, time_text, with_spread
 from simgmc.results.directory.details import PARTS
-from simgmc.results.series.reach import Spread
+from simgmc.results.series.reach import Ratio, Spread
 from simgmc.results.series.read import Results
 from simgmc.results.series.summary import Row
 
 
 def print_summary(
-    console: Console, results: Results, rows: list[Row], target: float | None = None, baseline: str | None = None
+    console: Console,
+    results: Results,
+    rows: list[Row],
+    target: float | None = None,
+    baseline: str | None = None,
+    evaluate_every: str = "",
 ) -> None:
     """Prints both tables, grouped by grid point; off a terminal, plain text of full width.
 
-    For a large grid see large_tables.py.
+    ``evaluate_every``: as the scenario states it. For a large grid see large_tables.py.
     """
     if not rows:
         console.print("No evaluations yet.")
@@ -42,7 +47,7 @@ def print_summary(
     print_sections(console, heading_of(results, target, baseline), sections, columns, called=results.names)
     if any(row.rcc for row in rows):
         _lines(console, Text(f"  {_RCC}", "dim"))
-    print_notes(console, rows, target)
+    print_notes(console, rows, target, evaluate_every)
     if any(row.shares for row in rows):
         console.print()
         columns = {part: lambda row, part=part: share_text(row, part) for part in PARTS}
@@ -129,13 +134,16 @@ def heading_of(results: Results, target: float | None, baseline: str | None) -> 
     return f"Results ({', '.join(parts)})"
 
 
-def print_notes(console: Console, rows: list[Row], target: float | None) -> None:
-    """What the signs in the results mean, those that are there, and how well times to the target are known."""
-    for note in _notes(rows, target):
+def print_notes(console: Console, rows: list[Row], target: float | None, evaluate_every: str = "") -> None:
+    """What the signs in the results mean, those that are there, and how well times to the target are known.
+
+    ``evaluate_every``: as the scenario states it.
+    """
+    for note in _notes(rows, target, evaluate_every):
         _lines(console, Text(f"  {note}", "dim"))
 
 
-def _notes(rows: list[Row], target: float | None) -> list[str]:
+def _notes(rows: list[Row], target: float | None, evaluate_every: str) -> list[str]:
     notes = []
     known = {row.resolution_s: row for row in rows if row.resolution_s is not None}
     if known:
@@ -159,7 +167,7 @@ def _notes(rows: list[Row], target: float | None) -> list[str]:
         row = min(open_ones, key=lambda row: row.speedup.least / row.speedup.most)
         notes.append(
             f"speed-up: with evaluations in between, the least certain, {row.speedup.text} ({row.method}), "
-            f"could be {row.speedup.between_text}."
+            f"could be {row.speedup.between_text}." + _oftener(row.speedup, evaluate_every)
         )
     if any(row.diverged for row in rows):
         notes.append(
@@ -175,6 +183,27 @@ def _notes(rows: list[Row], target: float | None) -> list[str]:
     return notes
 
 
+def _oftener(speedup: Ratio, evaluate_every: str) -> str:
+    """How to know a speed-up better that could be twice as much as it could be, or anything."""
+    if 0 < speedup.most <= _VAGUE * speedup.least:
+        return ""
+    number, _, unit = evaluate_every.strip().partition(" ")
+    unit = {"epoch": "epochs", "round": "rounds"}.get(unit.strip(), unit.strip())
+    if not unit:
+        return " Evaluate more often (workload.evaluate_every) to know it better."
+    finer = float(number) / _OFTENER if unit != "rounds" else max(1, float(number) // _OFTENER)
+    if finer == float(number):  # every round is evaluated
+        return ""
+    return (
+        f' Evaluate more often than every {evaluate_every} to know it better: --set workload.evaluate_every="{finer:g} '
+        f'{unit}".'
+    )
+
+
+_VAGUE = 2.0
+"""How many times the least that a speed-up could be the most may be, before it is said how to know it better."""
+_OFTENER = 10
+"""How many times as often is proposed."""
 _MAX_STOPS = 6
 """Notes on series that ended early."""
 
