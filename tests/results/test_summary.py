@@ -222,8 +222,8 @@ def test_the_table_tells_between_which_two_the_least_certain_speed_up_lies(tmp_p
 def test_a_speed_up_that_could_be_anything_says_how_to_evaluate_more_often(tmp_path, evaluate_every, says):
     directory = write_run(tmp_path, METHODS, seeds=(0,), evaluations=2)
     results = read_results(directory)
-    rows = summarize(results, 0.5, "DMSGD")
+    rows = summarize(results, 0.2, "DMSGD")
     console = Console(file=io.StringIO(), width=300)
-    print_summary(console, results, rows, 0.5, "DMSGD", evaluate_every)
+    print_summary(console, results, rows, 0.2, "DMSGD", evaluate_every)
     (note,) = (line for line in console.file.getvalue().splitlines() if "could be" in line)
     assert (says is None) == ("Evaluate more often" not in note) and (says is None or says in note)
