@@ -42,9 +42,17 @@ def without_pictures(monkeypatch):
     )
 
 
-@pytest.fixture(scope="module")
-def without_plots():
-    """Runs draw none, while a module's tests run: they take seconds a run and have tests of their own."""
+@pytest.fixture(scope="session", autouse=True)
+def _runs_draw_nothing():
+    """Figures take seconds a run and have tests of their own; a run that is to draw them asks for ``with_plots``."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("simgmc.results.report.draw_plots", lambda *arguments, **options: {})
         yield
+
+
+@pytest.fixture
+def with_plots(monkeypatch):
+    """Runs draw their figures."""
+    from simgmc.results.figures.plots import draw_plots  # here, as matplotlib takes a while to load
+
+    monkeypatch.setattr("simgmc.results.report.draw_plots", draw_plots)

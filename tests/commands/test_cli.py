@@ -19,12 +19,12 @@ def call(*arguments):
     return CliRunner().invoke(main, list(arguments))
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["check", QUICKSTART]], ids=["help", "list", "check"])
-def test_quick_commands_load_neither_torch_nor_matplotlib(arguments):
+def test_quick_commands_load_neither_torch_nor_matplotlib():
     code = (
         "import sys\nfrom simgmc.cli import main\n"
-        f"try: main({arguments!r})\nexcept SystemExit as end: assert not end.code, end.code\n"
-        "assert not {'torch', 'matplotlib', 'sklearn'} & set(sys.modules)"
+        f"for arguments in (['--help'], ['list'], ['check', {QUICKSTART!r}]):\n"
+        "    try: main(arguments)\n    except SystemExit as end: assert not end.code, arguments\n"
+        "    assert not {'torch', 'matplotlib', 'sklearn'} & set(sys.modules), arguments"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -34,13 +34,14 @@ def test_replay_loads_no_torch(short_run, tmp_path):
     replayed = tmp_path / "replayed"
     arguments = ["replay", short_run, "--set", "cluster.bandwidth=50 Mbit/s", "--out", str(replayed)]
     code = (
-        "import sys\nfrom simgmc.cli import main\n"
+        "import sys\nfrom simgmc.cli import main\nfrom simgmc.results.figures import plots\n"
+        "plots.FIGURES = (plots._time_to_target,)\n"  # others take as long, and no other libraries
         f"try: main({arguments!r})\nexcept SystemExit as end: assert not end.code, end.code\n"
         "assert 'torch' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert (replayed / "plots" / "accuracy_vs_time.png").is_file()
+    assert (replayed / "plots" / "time_to_target.png").is_file()
 
 
 @pytest.mark.parametrize(
@@ -125,12 +126,6 @@ def test_a_run_directory_of_another_scenario_is_not_overwritten(short_run):
     result = call(*SHORT, "--out", short_run, "--set", "optimizer.momentum=0.5")
     assert result.exit_code == 2 and "--overwrite" in result.output
     assert (run / "metrics.csv").read_bytes() == before
-    assert {path.stem for path in (run / "plots").glob("*.png")} >= {
-        "accuracy_vs_time",
-        "accuracy_vs_bytes",
-        "accuracy_vs_epoch",
-        "time_to_target",
-    }
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,6 @@ from simgmc.experiment import run as running
 from simgmc.scenario import ScenarioFile
 from tests.small_runs import SMALL
 
-pytestmark = pytest.mark.usefixtures("without_plots")
-
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):

@@ -15,8 +15,6 @@ from simgmc.results.directory.run_directory import open_run
 from simgmc.scenario import ScenarioFile
 from tests.small_runs import SMALL
 
-pytestmark = pytest.mark.usefixtures("without_plots")
-
 PLAIN = {**SMALL["cluster"], "hosts": {}, "stragglers": {"sigma": 0.0}}
 
 

@@ -10,8 +10,6 @@ from simgmc.cli import main
 from simgmc.results.directory.run_directory import open_run
 from tests.small_runs import SMALL
 
-pytestmark = pytest.mark.usefixtures("without_plots")
-
 METHODS = [
     {"name": "Central", "algorithm": "dmsgd"},
     {"name": "Gossip", "algorithm": "d-psgd"},

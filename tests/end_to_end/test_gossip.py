@@ -25,8 +25,6 @@ from simgmc.experiment.under_way.evaluations import Evaluations, Outcome
 from simgmc.scenario import ScenarioFile
 from simgmc.workloads.classification import Evaluation
 
-pytestmark = pytest.mark.usefixtures("without_plots")
-
 SMALL = {
     "name": "small",
     "seeds": [3],

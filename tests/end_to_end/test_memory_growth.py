@@ -39,7 +39,6 @@ for out, content in json.loads(sys.argv[1]).items():
     os.wait()
 """
 METHODS = {
-    "dmsgd": {},  # a small tensor of losses every round
     "qsgd": {"compressor": {"name": "qsgd"}},  # small arrays in the costs of every round
     "sgp": {},  # small tensors in its own state
     "async-sgd": {},

@@ -38,7 +38,7 @@ def seconds(run):
         return [row["sim_time_s"] for row in csv.DictReader(file)]
 
 
-def test_a_replay_reads_the_copy_and_a_changed_file_ends_a_run(tmp_path):
+def test_a_replay_reads_the_copy_and_a_changed_file_ends_a_run(tmp_path, without_pictures):
     network = tmp_path / "net.csv"
     network.write_text(NETWORK.format("1 Mbit/s"))
     run = simgmc.run(scenario(network), out=tmp_path / "run")

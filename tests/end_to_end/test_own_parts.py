@@ -80,14 +80,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def run(folder, *settings, plots=False):
-    with pytest.MonkeyPatch.context() as patch:
-        if not plots:
-            patch.setattr("simgmc.results.report.draw_plots", lambda *arguments, **options: {})
-        return _run(folder, *settings)
-
-
-def _run(folder, *settings):
+def run(folder, *settings):
     arguments = [part for setting in settings for part in ("--set", setting)]
     return CliRunner().invoke(
         main, ["run", str(folder / "mine.toml"), "--out", str(folder / "run"), "--overwrite", *arguments]
@@ -95,7 +88,7 @@ def _run(folder, *settings):
 
 
 def test_data_and_model_by_import_path_relative_to_the_scenario(folder):
-    done = run(folder, plots=True)
+    done = run(folder)
     assert done.exit_code == 0, done.output
     assert ": 1 method x 1 seed x 1 grid point\n" in done.output
     assert "my_task:Net (66 parameters) on my_task:samples, iid" in done.output
@@ -103,7 +96,6 @@ def test_data_and_model_by_import_path_relative_to_the_scenario(folder):
     rows = (folder / "run/metrics.csv").read_text().splitlines()
     accuracy = rows[0].split(",").index("test_accuracy")
     assert float(rows[-1].split(",")[accuracy]) > 0.8
-    assert (folder / "run/plots/partition.png").is_file()
     file = ScenarioFile.read(folder / "run/scenario.toml")
     resolved = file.points[0].scenario
     assert file.code.used["my_task"].file == str(folder / "my_task.py")

@@ -24,8 +24,6 @@ from tests.end_to_end.stopping import stopped_after_every_round_equals_never_sto
 from tests.small_runs import SMALL, metrics, rows, run
 from tests.small_runs import method as chosen
 
-pytestmark = pytest.mark.usefixtures("without_plots")
-
 FIRST = ("cluster.collective", "first-k-parameter-server")
 METHODS = [
     {"name": "DMSGD", "algorithm": "dmsgd"},

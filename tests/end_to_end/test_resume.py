@@ -10,7 +10,6 @@ import pytest
 import torch
 from rich.console import Console
 
-from simgmc.algorithms import ALGORITHMS
 from simgmc.core.errors import SimgmcError
 from simgmc.costs import log
 from simgmc.experiment import run as running
@@ -26,13 +25,10 @@ from tests.end_to_end.stopping import (
 )
 from tests.small_runs import SMALL, method
 
-pytestmark = pytest.mark.usefixtures("without_plots")
 
-SYNCHRONOUS = [name for name, algorithm in ALGORITHMS.items() if not algorithm.asynchronous]
-
-
-@pytest.mark.parametrize("name", SYNCHRONOUS)
+@pytest.mark.parametrize("name", ["gmc", "local-sgd", "powersgd", "choco-sgd"])
 def test_a_training_stopped_after_every_round_ends_with_the_same_bits(tmp_path, trainers, kill, name):
+    """That every method's state is saved whole, ``tests/training/test_trainings_on_a_device.py`` sees to."""
     stopped_after_every_round_equals_never_stopped(scenario([method(name)]), tmp_path, trainers, kill)
 
 

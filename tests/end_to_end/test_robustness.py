@@ -27,8 +27,6 @@ from simgmc.scenario import ScenarioFile
 from simgmc.workloads.classification import ClassificationWorkload
 from tests.small_runs import SMALL
 
-pytestmark = pytest.mark.usefixtures("without_plots")
-
 PLAIN = {**SMALL["cluster"], "hosts": {}, "stragglers": {"sigma": 0.0}}
 BASE = {
     **SMALL,

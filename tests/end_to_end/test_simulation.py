@@ -20,8 +20,6 @@ from simgmc.results.directory.run_directory import open_run
 from simgmc.scenario import ScenarioFile
 from tests.small_runs import SMALL, metrics, rows, run, scenario
 
-pytestmark = pytest.mark.usefixtures("without_plots")
-
 TEN = ("workload.rounds", 10), ("workload.evaluate_every", "5 rounds")
 
 

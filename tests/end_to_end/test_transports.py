@@ -11,13 +11,10 @@ from rich.console import Console
 from simgmc.cli import main
 from simgmc.experiment.plan import trainings
 from simgmc.results.directory.run_directory import open_run
-from simgmc.results.figures.plots import draw_plots
 from simgmc.results.report import report
 from simgmc.results.series.read import read_results
 from simgmc.scenario import ScenarioFile
 from tests.small_runs import SMALL
-
-pytestmark = pytest.mark.usefixtures("without_plots")
 
 GRID = ["parameter-server", "ring"]
 METHODS = [
@@ -107,10 +104,9 @@ def test_methods_without_a_collective_are_compared_on_each_and_called_by_what_th
     assert set(summary) == {(method["name"], collective) for method in METHODS for collective in GRID}
 
 
-def test_tables_and_pictures_say_what_a_method_used(finished, monkeypatch):
+def test_tables_and_pictures_say_what_a_method_used(finished, monkeypatch, with_plots):
     console = Console(file=StringIO(), width=200)
     figures = {}
-    monkeypatch.setattr("simgmc.results.report.draw_plots", draw_plots)
     monkeypatch.setattr(
         "simgmc.results.figures.panels.save",
         lambda made, folder, name, *rest: figures.update({name: made}) or [folder / name],

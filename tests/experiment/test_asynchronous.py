@@ -159,11 +159,11 @@ def test_the_order_in_which_events_of_one_instant_were_made_changes_nothing(name
     # Equal workers and no randomness in time: nearly every instant holds several events.
     def once():
         workload = quadratic()
-        return run(method(name, workload), workload, settings(aggregation=Duration(1e-3)), gradients=160)
+        return run(method(name, workload), workload, settings(aggregation=Duration(1e-3)), gradients=80)
 
     plain = once()
     monkeypatch.setattr("simgmc.network.cluster.fabric.Clock", ShuffledClock)
-    for _ in range(3):
+    for _ in range(2):
         shuffled = once()
         assert bits(shuffled.params) == bits(plain.params)
         assert shuffled.peers.now == plain.peers.now
@@ -195,14 +195,15 @@ def test_an_asynchronous_server_loses_little_by_a_slow_worker_and_a_bound_of_zer
 # together or alone ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("batch_norm", [False, True], ids=["plain", "batch norm"])
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "adsaga"])
+@pytest.mark.parametrize(
+    ("name", "batch_norm"), [*((name, True) for name in METHODS if name != "adsaga"), ("swarm", False)]
+)
 def test_gradients_computed_together_are_bit_for_bit_those_computed_alone(name, batch_norm):
     runs = []
     for together in (True, False):
         workload = classification(batch_norm=batch_norm)
         runs.append(
-            (run(method(name, workload), workload, settings(sigma=0.3), gradients=120, together=together), workload)
+            (run(method(name, workload), workload, settings(sigma=0.3), gradients=60, together=together), workload)
         )
     (first, one), (second, other) = runs
     assert bits(first.params) == bits(second.params)
@@ -225,15 +226,15 @@ class Stop(Exception):
     pass
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_a_run_that_goes_on_from_any_instant_ends_with_the_same_bits(name, tmp_path):
+@pytest.mark.parametrize(("name", "stops"), [(name, (1 + 4 * n, 58 - 3 * n)) for n, name in enumerate(METHODS)])
+def test_a_run_that_goes_on_from_any_instant_ends_with_the_same_bits(name, stops, tmp_path):
     def fresh():
         return quadratic() if name == "adsaga" else classification(batch_norm=True)
 
     cluster = settings(sigma=0.3, slowdown={1: 2.5}, aggregation=Duration(1e-3))
     workload = fresh()
-    whole = run(method(name, workload), workload, cluster, gradients=90)
-    for stop in (1, 7, 33, 64, 89):
+    whole = run(method(name, workload), workload, cluster, gradients=60)
+    for stop in stops:
         checkpoints = Checkpoints(tmp_path, f"{name} {stop}", every=0)
         workload = fresh()
         trainer = PerWorkerTrainer(method(name, workload), workload, lambda epoch: 0.05, seed=1)
@@ -246,14 +247,14 @@ def test_a_run_that_goes_on_from_any_instant_ends_with_the_same_bits(name, tmp_p
                 raise Stop
 
         with pytest.raises(Stop):
-            run(None, workload, cluster, gradients=90, trainer=trainer, journal=journal, on_instant=save)
+            run(None, workload, cluster, gradients=60, trainer=trainer, journal=journal, on_instant=save)
         arrays, plain = checkpoints.load()
         words = arrays.pop("journal")
         workload = fresh()
         trainer = PerWorkerTrainer(method(name, workload), workload, lambda epoch: 0.05, seed=1)
         trainer.load_state_dict(from_arrays(arrays, plain))
         journal = Journal(trainer, words)
-        again = run(None, workload, cluster, gradients=90, trainer=trainer, journal=journal)
+        again = run(None, workload, cluster, gradients=60, trainer=trainer, journal=journal)
         assert bits(again.params) == bits(whole.params)
         assert again.peers.now == whole.peers.now and again.loop.staleness == whole.loop.staleness
         assert np.array_equal(again.journal.to_array(), whole.journal.to_array())

@@ -75,8 +75,7 @@ def test_more_shards_than_samples_are_refused_when_the_scenario_is_read():
 LATE = ("optimizer.schedule", {"kind": "multi-step", "milestones": [0.001, 150, 225], "per": "round"})
 
 
-def test_milestones_past_the_end_of_training_are_said(tmp_path, monkeypatch):
-    monkeypatch.setattr("simgmc.results.report.draw_plots", lambda *arguments, **options: {})
+def test_milestones_past_the_end_of_training_are_said(tmp_path):
     note = "optimizer.schedule.milestones: 150, 225 past the end of training"
     assert note in run(tmp_path / "run", LATE)
     assert late_milestones(scenario(LATE)) == []  # rounds alone say nothing of epochs

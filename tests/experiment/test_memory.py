@@ -24,8 +24,6 @@ from simgmc.workloads.classification import ClassificationWorkload, PassBytes
 from simgmc.workloads.gradients import live_memory
 from simgmc.workloads.gradients.live_memory import LiveTensors
 
-pytestmark = pytest.mark.usefixtures("without_plots")
-
 
 def scenario(workers=2, hidden=(32,), algorithm="dmsgd", **method):
     return {

@@ -11,8 +11,6 @@ from simgmc.experiment.progress import RunProgress
 from simgmc.results.directory.run_directory import open_run
 from tests.small_runs import SMALL, run, scenario
 
-pytestmark = pytest.mark.usefixtures("without_plots")
-
 METHODS = [
     {"name": "DMSGD", "algorithm": "dmsgd"},
     {"name": "twice", "algorithm": "dmsgd", "epoch_multiplier": 2},

@@ -38,9 +38,7 @@ def run(out):
 def stopped(tmp_path_factory):
     """A run that was stopped before its report."""
     out = tmp_path_factory.mktemp("partition") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("simgmc.results.report.draw_plots", lambda *arguments, **options: {})
-        run(out)
+    run(out)
     return out
 
 
@@ -85,8 +83,7 @@ def test_a_run_without_plots_has_the_table_and_no_picture(stopped):
 
 
 @pytest.mark.parametrize("damage", [b"", b"partition,unit\n", None])
-def test_a_run_that_goes_on_mends_the_table(stopped, tmp_path, monkeypatch, damage):
-    monkeypatch.setattr("simgmc.results.report.draw_plots", lambda *arguments, **options: {})
+def test_a_run_that_goes_on_mends_the_table(stopped, tmp_path, damage):
     shutil.copytree(stopped, tmp_path / "run")
     file = tmp_path / "run" / "partition.csv"
     before = file.read_bytes()
@@ -95,7 +92,7 @@ def test_a_run_that_goes_on_mends_the_table(stopped, tmp_path, monkeypatch, dama
     assert file.read_bytes() == before
 
 
-def test_whoever_reports_on_it_draws_the_picture_once(stopped, tmp_path, monkeypatch):
+def test_whoever_reports_on_it_draws_the_picture_once(stopped, tmp_path, monkeypatch, with_plots):
     drawn = []
     figures = plots.partition_figures
     monkeypatch.setattr(plots, "partition_figures", lambda table: drawn.append(table) or figures(table))

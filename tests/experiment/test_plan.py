@@ -10,8 +10,6 @@ from simgmc.commands.replay import replay
 from simgmc.experiment.plan import trainings
 from tests.small_runs import SMALL, rows, run, scenario
 
-pytestmark = pytest.mark.usefixtures("without_plots")
-
 TOP_K = {"name": "top-k", "density": 0.02}
 METHODS = [
     {"name": "DMSGD", "algorithm": "dmsgd"},
@@ -24,14 +22,14 @@ METHODS = [
 ]
 SHORT = {
     **SMALL,
-    "workload": {**SMALL["workload"], "rounds": 6, "evaluate_every": "3 rounds"},
+    "workload": {**SMALL["workload"], "rounds": 4, "evaluate_every": "2 rounds"},
     "gossip": {"graph": "ring"},
     "methods": METHODS,
 }
 GRAPHS = ("gossip.graph", ["ring", "exponential"])
 NETWORKS = ("cluster.bandwidth", ["5 Mbit/s", "300 kbit/s"])
 FIRST = ("cluster.collective_options", {"k": 3}), ("cluster.collective", "first-k-parameter-server")
-AVERAGES = ("methods", METHODS[:3])
+EACH_KIND = [METHODS[number] for number in (1, 3, 5, 6)]
 
 
 def plan(*settings, base=SHORT):
@@ -80,12 +78,21 @@ def _half(file):
     return [point for number, point in enumerate(file.points) if number.bit_count() % 2 == 0]
 
 
+TIMED = ("workload.evaluate_every", "50 ms")
+BASELINE = ("report.baseline", "GMC")
+DENSITIES = ("methods.GMC.compressor.density", [0.02, 0.1])
+
+
 @pytest.mark.parametrize(
-    "fixed", [(), (*FIRST, AVERAGES), (("workload.evaluate_every", "50 ms"),)], ids=["", "first k", "timed"]
+    ("fixed", "keys"),
+    [
+        ([BASELINE, ("methods", EACH_KIND)], (GRAPHS, DENSITIES, NETWORKS)),
+        ([*FIRST, ("methods", METHODS[:2])], (GRAPHS, NETWORKS)),
+        ([TIMED, BASELINE, ("methods", METHODS[1:4:2])], (GRAPHS, NETWORKS)),
+    ],
+    ids=["", "first k", "timed"],
 )
-def test_a_shared_training_gives_every_point_the_rows_of_a_run_of_its_own(tmp_path, fixed):
-    densities = ("methods.GMC.compressor.density", [0.02, 0.1])
-    keys = (GRAPHS, NETWORKS) if fixed else (GRAPHS, densities, NETWORKS)
+def test_a_shared_training_gives_every_point_the_rows_of_a_run_of_its_own(tmp_path, fixed, keys):
     file = scenario(*fixed, *grid(*keys), base=SHORT)
     together, printed = run(file, tmp_path / "grid")
     assert "goes on" not in printed

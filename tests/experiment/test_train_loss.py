@@ -8,8 +8,6 @@ from simgmc.algorithms import ALGORITHMS
 from simgmc.scenario import ScenarioFile
 from tests.small_runs import FOUR_QUADRATICS, STEADY, method, run
 
-pytestmark = pytest.mark.usefixtures("without_plots")
-
 
 def test_on_quadratics_whose_minibatches_are_the_whole_data_it_is_the_test_loss_for_every_method(tmp_path):
     content = {

@@ -36,8 +36,8 @@ class Short(Milestones):
         return gradients >= 6
 
 
-def trained(name, device):
-    """What some rounds leave: sizes of messages, evaluations, state; saved and restored in between."""
+def trained(name, device, saved=True):
+    """What some rounds leave: sizes of messages, evaluations, state. ``saved``: and restored after each of them."""
     (training,) = trainings(fifty_rounds_of(name).points)
     work = workload(device)
     if ALGORITHMS[name].asynchronous:
@@ -60,8 +60,9 @@ def trained(name, device):
             *map(work.evaluate, trainer.models()),
         ]
         arrays, plain = to_arrays(trainer.state_dict())
-        trainer = training.trainer(work)
-        trainer.load_state_dict(from_arrays(dict(arrays), plain, work.device))
+        if saved:
+            trainer = training.trainer(work)
+            trainer.load_state_dict(from_arrays(dict(arrays), plain, work.device))
     assert device == "cpu" or waits <= WAITS.get(name, waits)
     return found, (arrays, plain)
 
@@ -74,3 +75,11 @@ def test_a_training_on_a_device_has_the_bits_of_one_on_the_cpu(name, monkeypatch
         far, (there, plain_there) = trained(name, FAR)
     assert repr(near) == repr(far) and plain == plain_there
     assert arrays.keys() == there.keys() and all(np.array_equal(arrays[key], there[key]) for key in arrays)
+
+
+@pytest.mark.parametrize("name", [name for name, algorithm in ALGORITHMS.items() if not algorithm.asynchronous])
+def test_a_training_saved_and_restored_after_every_round_has_the_bits_of_one_never_stopped(name):
+    found, (arrays, plain) = trained(name, "cpu")
+    expected, (whole, plain_whole) = trained(name, "cpu", saved=False)
+    assert repr(found) == repr(expected) and plain == plain_whole
+    assert arrays.keys() == whole.keys() and all(np.array_equal(arrays[key], whole[key]) for key in arrays)

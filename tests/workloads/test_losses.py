@@ -365,7 +365,7 @@ class Missed:
     ("function", "better", "target"), [("rank_correlation", "higher", -0.5), ("Missed", "lower", 0.9)]
 )
 def test_a_metric_of_ones_own_has_its_direction_in_targets_tables_and_figures(
-    tmp_path, monkeypatch, function, better, target
+    tmp_path, monkeypatch, with_plots, function, better, target
 ):
     path = f"tests.workloads.test_losses:{function}"
     content = scenario(metric=path, dataset="digits", model="logistic")
