@@ -6,10 +6,15 @@ import functools
 import os
 import signal
 
+import hypothesis
 import pytest
 
 # The table of identities is printed by the process that collects the reports, whatever it runs itself.
 pytest_plugins = ["tests.algorithms.identity_table"]
+
+# Where a test does not say how many examples of a property it tries.
+hypothesis.settings.register_profile("suite", max_examples=50, deadline=None)
+hypothesis.settings.load_profile("suite")
 
 # A shell without job control starts what is to run in the background with Ctrl-C ignored, and
 # children inherit that; the tests of stopping a run send it.

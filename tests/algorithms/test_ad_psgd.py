@@ -27,7 +27,7 @@ def movement(schedule, momentum):
     return total
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     workers=st.integers(2, 8),

@@ -13,7 +13,7 @@ from simgmc.workloads.problems.quadratic_workload import QuadraticWorkload
 from tests.algorithms.small_scheduler import Schedule, quadratic, times
 
 K, NOISE, LR = 4, 0.3, 0.05
-ROUNDS = {"swarm-sgd": 150, "swarm-sgd-non-blocking": 150, "staleness-aware-sgd": 900, "pop-sgd": 900}
+ROUNDS = {"swarm-sgd": 150, "swarm-sgd-non-blocking": 150, "staleness-aware-sgd": 600, "pop-sgd": 600}
 """Of every worker; others 300. A round of a swarm has two steps; the last two methods are slow."""
 METHODS = {
     "swarm-sgd": {"momentum": 0.0},

@@ -10,7 +10,7 @@ from simgmc.algorithms.error_feedback import EFSGDM
 from simgmc.algorithms.sgd import DMSGD, SGD
 from simgmc.compression import build
 from simgmc.core.errors import SimgmcError
-from tests.algorithms.trajectories import COMPRESSORS, IDENTITY, PROBLEM, constant, difference, run
+from tests.algorithms.trajectories import COMPRESSORS, IDENTITY, PROBLEM, constant, difference, rounds_with, run
 
 
 def test_uncompressed_dgc_without_masking_is_dmsgd(identity):
@@ -52,10 +52,10 @@ def test_uncompressed_nesterov_is_the_torch_optimizer(identity, decay_at):
 
 @pytest.mark.parametrize("name", ["top-k", "RBGS", "top-k per tensor", "sign"])
 def test_dgc_without_masking_is_error_feedback_with_local_momentum(identity, name):
-    dgc = run(DGC(COMPRESSORS[name], momentum_factor_masking=False), constant)
+    dgc = run(DGC(COMPRESSORS[name], momentum_factor_masking=False), constant, rounds_with(name))
     identity(
         "7   DGC(no masking) = EF-SGDM, constant rate",
-        difference(dgc.common, run(EFSGDM(COMPRESSORS[name]), constant).common),
+        difference(dgc.common, run(EFSGDM(COMPRESSORS[name]), constant, rounds_with(name)).common),
     )
 
 

@@ -9,7 +9,7 @@ from simgmc.algorithms.cser import MCSER
 from simgmc.algorithms.error_feedback import DEF, DEFA, EFSGDM, SAEF, DoubleSqueeze, EFSignSGD
 from simgmc.algorithms.sgd import DMSGD, SGD
 from simgmc.compression import build
-from tests.algorithms.trajectories import COMPRESSORS, IDENTITY, PROBLEM, difference, run
+from tests.algorithms.trajectories import COMPRESSORS, IDENTITY, PROBLEM, difference, rounds_with, run
 
 SOME = ["top-k", "RBGS"]
 
@@ -50,7 +50,7 @@ def test_uncompressed_error_feedback_is_dmsgd(identity, algorithm):
     + [(one, name) for one in (EFSGDM, SAEF) for name in SOME],
 )
 def test_the_model_less_the_mean_residual_moves_by_the_mean_momentum(identity, algorithm, name):
-    trajectory = run(algorithm(COMPRESSORS[name]))
+    trajectory = run(algorithm(COMPRESSORS[name]), rounds=rounds_with(name))
     ahead = trajectory.common - torch.stack([e.mean(0) for e in trajectory.of("residual")])
     momenta = torch.stack(
         [one.lr * m.mean(0) for one, m in zip(trajectory.rounds, trajectory.of("momentum_buffer")[1:])]
@@ -113,7 +113,7 @@ def test_uncompressed_doublesqueeze_is_sgd(identity):
 @pytest.mark.parametrize("name", SOME + ["qsgd, contractive", "random-k, own seeds"])
 def test_doublesqueeze_moves_by_what_the_server_sent_and_both_residuals_account_for_the_rest(identity, name):
     """w - lr (mean u + s) moves by -lr mean g while lr is constant; here by parts, at any rate."""
-    squeezed = run(DoubleSqueeze(COMPRESSORS[name]))
+    squeezed = run(DoubleSqueeze(COMPRESSORS[name]), rounds=rounds_with(name))
     held = torch.stack([u.mean(0) for u in squeezed.of("residual")]) + torch.cat(squeezed.of("server_residual"))
     error = 0.0
     for t, one in enumerate(squeezed.rounds):

@@ -15,7 +15,16 @@ from simgmc.algorithms.sgd import DMSGD
 from simgmc.compression import build
 from simgmc.training.stacked import StackedTrainer
 from tests.algorithms.noisy_quadratic import Quadratic
-from tests.algorithms.trajectories import COMPRESSORS, IDENTITY, PROBLEM, compressors, constant, difference, run
+from tests.algorithms.trajectories import (
+    COMPRESSORS,
+    IDENTITY,
+    PROBLEM,
+    compressors,
+    constant,
+    difference,
+    rounds_with,
+    run,
+)
 
 # Of these a multiple of the vector gives the same multiple of the message.
 EQUIVARIANT = ["top-k", "RBGS", "sign"]
@@ -88,7 +97,7 @@ def test_broadcasting_the_momentum_is_dense_and_the_mean_is_not():
 def test_the_auxiliary_sequence_moves_by_the_mean_gradient(identity, algorithm, name):
     """Lemma 3: y = (w_t - beta w_{t-1} - lr mean u) / (1 - beta) takes plain SGD steps."""
     beta, lr = 0.9, constant(0)
-    trajectory = run(algorithm(COMPRESSORS[name], momentum=beta), constant)
+    trajectory = run(algorithm(COMPRESSORS[name], momentum=beta), constant, rounds_with(name))
     w = trajectory.common
     before = torch.cat([w[:1], w[:-1]])
     residual = torch.stack([u.mean(0) for u in trajectory.of("residual")])
@@ -99,7 +108,8 @@ def test_the_auxiliary_sequence_moves_by_the_mean_gradient(identity, algorithm, 
 
 @pytest.mark.parametrize("name", EQUIVARIANT)
 def test_the_rate_inside_the_residual_changes_nothing_while_it_is_constant(identity, name):
-    scaled, gmc = run(GMCScaledResidual(COMPRESSORS[name]), constant), run(GMC(COMPRESSORS[name]), constant)
+    rounds = rounds_with(name)
+    scaled, gmc = (run(method(COMPRESSORS[name]), constant, rounds) for method in (GMCScaledResidual, GMC))
     identity("5   Algorithm 4 = GMC, constant rate", difference(scaled.common, gmc.common))
 
 
@@ -114,8 +124,8 @@ class GMCWithRescaledResidual(GMC):
 
 @pytest.mark.parametrize("name", EQUIVARIANT)
 def test_the_rate_inside_the_residual_is_gmc_with_rescaled_residuals(identity, name):
-    scaled = run(GMCScaledResidual(COMPRESSORS[name]))
-    rescaled = run(GMCWithRescaledResidual(COMPRESSORS[name], momentum_lr="current"))
+    scaled = run(GMCScaledResidual(COMPRESSORS[name]), rounds=rounds_with(name))
+    rescaled = run(GMCWithRescaledResidual(COMPRESSORS[name], momentum_lr="current"), rounds=rounds_with(name))
     identity("5   Algorithm 4 = GMC(current), residual x lr_{t-1}/lr_t", difference(scaled.common, rescaled.common))
 
 
@@ -133,10 +143,7 @@ def test_gmc_without_momentum_is_error_feedback_in_gradient_units(identity, name
 
 @pytest.mark.parametrize("name", EQUIVARIANT)
 def test_gmc_without_momentum_is_ef_sgd_at_a_constant_rate(identity, name):
-    gmc, ef = (
-        run(GMC(COMPRESSORS[name], momentum=0.0), constant),
-        run(EFSGDM(COMPRESSORS[name], momentum=0.0), constant),
-    )
+    gmc, ef = (run(method(COMPRESSORS[name], momentum=0.0), constant, rounds_with(name)) for method in (GMC, EFSGDM))
     identity("2.9 GMC(beta = 0) = EF-SGD, constant rate", difference(gmc.common, ef.common))
 
 
@@ -161,10 +168,10 @@ class GMCPlusWithLocalMomentum(DGC):
 
 @pytest.mark.parametrize("name", EQUIVARIANT)
 def test_gmc_plus_with_local_momentum_is_def(identity, name):
-    local = run(GMCPlusWithLocalMomentum(COMPRESSORS[name], detached=0.3), constant)
+    local = run(GMCPlusWithLocalMomentum(COMPRESSORS[name], detached=0.3), constant, rounds_with(name))
     identity(
         "21  GMC+ with local momentum = DEF, constant rate",
-        difference(local.common, run(DEF(COMPRESSORS[name]), constant).common),
+        difference(local.common, run(DEF(COMPRESSORS[name]), constant, rounds_with(name)).common),
     )
 
 

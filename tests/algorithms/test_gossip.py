@@ -14,7 +14,7 @@ from simgmc.core.randomness import generator
 from simgmc.mixing import stated_mixing
 from tests.algorithms.mixings import AVERAGE, MIXINGS, D, K, graph
 from tests.algorithms.noisy_quadratic import Quadratic
-from tests.algorithms.trajectories import IDENTITY, difference, in_steps, run
+from tests.algorithms.trajectories import IDENTITY, ROUNDS, difference, in_steps, run
 
 PERIOD = 5
 
@@ -80,11 +80,9 @@ def test_pd_sgdm_with_the_exact_average(identity, nesterov):
         "11  PD-SGDM(W = J, p = 1) = local SGD, H = 1",
         difference(every.params, run(LocalSGD(period=1, nesterov=nesterov)).params),
     )
-    some = run(PDSGDM(period=PERIOD, nesterov=nesterov), in_steps, mixing=AVERAGE)
-    identity(
-        "11  PD-SGDM(W = J, p) = local SGD, H = p",
-        difference(some.params, run(LocalSGD(period=PERIOD, nesterov=nesterov), in_steps).params),
-    )
+    some = run(PDSGDM(period=PERIOD, nesterov=nesterov), in_steps, ROUNDS // PERIOD, mixing=AVERAGE)
+    local = run(LocalSGD(period=PERIOD, nesterov=nesterov), in_steps, ROUNDS // PERIOD)
+    identity("11  PD-SGDM(W = J, p) = local SGD, H = p", difference(some.params, local.params))
 
 
 @pytest.mark.parametrize("name", MIXINGS)

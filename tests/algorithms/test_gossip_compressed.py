@@ -22,9 +22,11 @@ from tests.algorithms.noisy_quadratic import Quadratic
 from tests.algorithms.trajectories import (
     COMPRESSORS,
     IDENTITY,
+    ROUNDS,
     constant,
     difference,
     in_steps,
+    rounds_with,
     run,
 )
 
@@ -36,10 +38,11 @@ QUANTISED = build("qsgd", levels=16, norm="inf")
 @pytest.mark.parametrize("name", SYMMETRIC)
 def test_uncompressed_cpd_sgdm_is_pd_sgdm(identity, name):
     for period, start in ((1, "zero"), (PERIOD, "initial")):
-        plain = run(PDSGDM(period=period), in_steps, mixing=SYMMETRIC[name])
+        plain = run(PDSGDM(period=period), in_steps, ROUNDS // period, mixing=SYMMETRIC[name])
         whole = run(
             CPDSGDM(period=period, compressor=IDENTITY, gamma=1.0, order="hat_new", copies_start=start),
             in_steps,
+            ROUNDS // period,
             mixing=SYMMETRIC[name],
         )
         identity("11  CPD(I, gamma = 1, hat_new) = PD-SGDM", difference(whole.params, plain.params))
@@ -51,9 +54,11 @@ ORDERS = [*((name, "hat_old") for name in COMPRESSORS), ("top-k", "hat_new"), ("
 
 @pytest.mark.parametrize(("name", "order"), ORDERS)
 def test_cpd_sgdm_every_step_without_momentum_is_choco(identity, name, order):
-    compressor = COMPRESSORS[name]
-    choco = run(ChocoSGD(compressor, 0.2, order), mixing=SYMMETRIC["ring"])
-    cpd = run(CPDSGDM(period=1, momentum=0.0, compressor=compressor, gamma=0.2, order=order), mixing=SYMMETRIC["ring"])
+    compressor, rounds, ring = COMPRESSORS[name], rounds_with(name), SYMMETRIC["ring"]
+    choco = run(ChocoSGD(compressor, 0.2, order), rounds=rounds, mixing=ring)
+    cpd = run(
+        CPDSGDM(period=1, momentum=0.0, compressor=compressor, gamma=0.2, order=order), rounds=rounds, mixing=ring
+    )
     identity("11  CPD(beta = 0, p = 1) = CHOCO-SGD", difference(cpd.params, choco.params))
     if name == "top-k":
         momentum = run(CPDSGDM(period=1, compressor=compressor, gamma=0.2, order=order), mixing=SYMMETRIC["ring"])
@@ -64,13 +69,13 @@ def test_cpd_sgdm_every_step_without_momentum_is_choco(identity, name, order):
 @pytest.mark.parametrize(("name", "order"), ORDERS)
 def test_compressed_gossip_never_moves_the_mean(identity, name, order):
     start = "zero" if order == "hat_old" else "initial"
-    choco = run(ChocoSGD(COMPRESSORS[name], 0.2, order, start), mixing=SYMMETRIC["drawn"])
+    choco = run(ChocoSGD(COMPRESSORS[name], 0.2, order, start), rounds=rounds_with(name), mixing=SYMMETRIC["drawn"])
     moved = torch.stack([one.lr * one.gradients[0].mean(0) for one in choco.rounds])
     identity("12  CHOCO: mean x moves by -lr mean g, any Q", difference(choco.mean[1:], choco.mean[:-1] - moved))
     cpd = run(
         CPDSGDM(period=PERIOD, compressor=COMPRESSORS[name], gamma=0.2, order=order, copies_start=start),
         in_steps,
-        rounds=50,
+        rounds=rounds_with(name) // PERIOD,
         mixing=SYMMETRIC["star"],
     )
     m, error = torch.zeros(D, dtype=torch.float64), 0.0
@@ -86,7 +91,7 @@ def test_compressed_gossip_never_moves_the_mean(identity, name, order):
 @pytest.mark.parametrize("name", COMPRESSORS)
 def test_the_memory_light_sum_is_the_mix_of_everybodys_copies(identity, name):
     weights = torch.from_numpy(SYMMETRIC["ring"].weights(0))
-    choco = run(ChocoSGD(COMPRESSORS[name], 0.2), mixing=SYMMETRIC["ring"])
+    choco = run(ChocoSGD(COMPRESSORS[name], 0.2, "hat_old"), rounds=rounds_with(name), mixing=SYMMETRIC["ring"])
     error = max(difference(s, weights @ h) for s, h in zip(choco.of("public_sum")[1:], choco.of("public")[1:]))
     identity("    CHOCO: s = W h, any Q", error)
 
@@ -179,7 +184,7 @@ def test_uncompressed_lead_is_nids(identity, name):
 
 @pytest.mark.parametrize("name", COMPRESSORS)
 def test_the_duals_of_lead_cancel_and_its_mean_is_sgds(identity, name):
-    lead = run(LEAD(COMPRESSORS[name], 0.5, 0.3), mixing=SYMMETRIC["drawn"])
+    lead = run(LEAD(COMPRESSORS[name], 0.5, 0.3), rounds=rounds_with(name), mixing=SYMMETRIC["drawn"])
     duals = torch.stack([dual.expand(K, -1).sum(0) for dual in lead.of("dual")])
     scale = max(float(dual.abs().max()) for dual in lead.of("dual"))
     identity("14  LEAD: sum of D = 0, any Q", float(duals.abs().max()) / max(scale, 1.0), 1e-11)
@@ -203,8 +208,9 @@ def test_quantized_pr_sgd_gossip_every_step_is_dcd(identity):
 
 def test_quantized_pr_sgd_gossip_with_the_exact_average_is_its_all_reduce_form(identity):
     """From the mixed model, nothing lost: with W = J everybody restarts at the mean, which is then known."""
-    gossip = run(QuantizedPRSGDGossip(IDENTITY, period=PERIOD, steps_from="mixed"), in_steps, mixing=AVERAGE)
-    reduced = run(QuantizedPRSGD(IDENTITY, period=PERIOD), in_steps)
+    rounds = ROUNDS // PERIOD
+    gossip = run(QuantizedPRSGDGossip(IDENTITY, period=PERIOD, steps_from="mixed"), in_steps, rounds, mixing=AVERAGE)
+    reduced = run(QuantizedPRSGD(IDENTITY, period=PERIOD), in_steps, rounds)
     sums = torch.cat([s.mean(0, keepdim=True) for s in gossip.of("public_sum")])
     identity("    Quantized-PR-SGD gossip(I, W = J, mixed) = local SGD", difference(sums, reduced.common))
 

@@ -44,7 +44,7 @@ def masses(schedule):
     return kept + [mass for worker in schedule.workers for _, _, mass in worker.early]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     workers=st.integers(1, 8),
@@ -95,7 +95,7 @@ def test_halved_weights_sum_to_k_without_any_rounding():
     assert all(exact) and len(exact) > 12 * 8
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     workers=st.integers(2, 8),

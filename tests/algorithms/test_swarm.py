@@ -37,7 +37,7 @@ def test_two_workers_of_one_step_are_d_psgd_with_the_mean(identity):
     identity("    SwarmSGD(K=2, H=1, blocking) = D-PSGD(W=J)", difference(schedule.models, x))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     seed=st.integers(0, 10**6), workers=st.integers(2, 6), momentum=st.sampled_from([0.0, 0.9]), geometric=st.booleans()
 )
@@ -82,7 +82,7 @@ def test_workers_wait_only_for_the_one_they_exchange_with():
     assert max(waiting.values()) > 100.0 > min(waiting.values()) > 10.0
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     workers=st.integers(2, 8),

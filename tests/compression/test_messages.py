@@ -40,7 +40,7 @@ def test_size_law_and_round_trip(case, kind):
         assert one.wire
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(stacked())
 @pytest.mark.parametrize(
     "case",

@@ -146,7 +146,7 @@ def test_costs_that_are_not_there_are_a_clear_error(tmp_path):
     assert not directory.has_costs("GMC")
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(st.data())
 def test_changed_bytes_are_a_clear_error_or_costs(data):
     content = bytearray(stored_costs.to_bytes(rounds_of_gmc(2)))

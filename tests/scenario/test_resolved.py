@@ -102,7 +102,7 @@ def grafted(draw):
     return content, sets
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(grafted())
 def test_a_scenario_with_parts_of_others_is_refused_or_resolves_to_itself(given):
     content, sets = given

@@ -179,7 +179,7 @@ def mangled(draw):
     return content
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(mangled())
 def test_a_mangled_scenario_gives_a_clean_error_or_is_valid(content):
     try:

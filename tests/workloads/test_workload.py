@@ -85,20 +85,19 @@ def plain_gradient(workload, shape, module, point, worker, step):
     return torch.cat([p.grad.reshape(-1) for p in module.parameters()]), loss.detach()
 
 
-@pytest.mark.parametrize("shared", [True, False], ids=["shared point", "separate points"])
 @pytest.mark.parametrize("case", MODELS)
-def test_gradients_losses_and_buffers_equal_those_of_separate_modules(case, shared):
+def test_gradients_losses_and_buffers_equal_those_of_separate_modules(case):
+    """At a point that all share in the first step, at points of their own in the second."""
     model, shape = build(case)
     workload = make(model, shape)
     modules = fresh_modules(model)
     generator = torch.Generator().manual_seed(5)
-    for step in range(2):
-        rows = 1 if shared else WORKERS
+    for step, rows in enumerate((1, WORKERS)):
         noise = torch.randn(rows, workload.d, generator=generator, dtype=torch.float64)
         at = workload.initial_parameters() + 0.05 * noise
         gradients, losses = workload.gradients(at, step)
         for worker, module in enumerate(modules):
-            point = at[0 if shared else worker]
+            point = at[worker % rows]
             expected, loss = plain_gradient(workload, shape, module, point, worker, step)
             torch.testing.assert_close(gradients[worker], expected, rtol=1e-12, atol=1e-12)
             torch.testing.assert_close(losses[worker], loss, rtol=1e-12, atol=1e-12)
@@ -108,7 +107,7 @@ def test_gradients_losses_and_buffers_equal_those_of_separate_modules(case, shar
             torch.testing.assert_close(state[name][worker], buffer, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("case", ["mlp", "cnn", "resnet20-BN", "resnet20-GN"])
+@pytest.mark.parametrize("case", ["mlp", "cnn", "resnet20-BN"])
 def test_results_have_the_same_bits_on_1_2_and_4_threads(case):
     model, shape = build(case)
     points = None
@@ -193,13 +192,12 @@ def test_gradients_work_where_the_caller_has_switched_gradients_off():
         assert torch.equal(off, workload.gradients(at, 0)[0]) and off.abs().sum() > 0
 
 
-@pytest.mark.parametrize("worker", [None, 2])
-@pytest.mark.parametrize("route", ["pool", "plain"])
+@pytest.mark.parametrize(("route", "worker"), [("pool", None), ("plain", 2)])
 def test_evaluation_is_the_mean_over_the_whole_test_set_with_averaged_statistics_or_a_workers_own(route, worker):
     model, shape = build("resnet20-BN")
     workload = make(model, shape, batch=8, route=route)
     at = workload.initial_parameters()
-    for step in range(3):
+    for step in range(2):
         workload.gradients(at[None], step)
     before = workload.state_dict()
     found = workload.evaluate(at, worker)
