@@ -224,7 +224,9 @@ def test_a_simgrid_platform_has_its_own_routes():
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ('routing="Full">\n    <zone', 'routing="Dijkstra">\n    <zone', 'routing "Dijkstra" is not read'),
+        ('routing="Full">\n    <zone', 'routing="Vivaldi">\n    <zone', 'routing "Vivaldi" is not read; Full, Floyd'),
+        ('latency="200us"', 'latency="200"', 'latency = "200": must be such as "50us"'),
+        ('bandwidth="12.5MBps"', 'bandwidth="12500000"', 'bandwidth = "12500000": must be such as "125MBps"'),
         ('latency="200us"', 'latency="quick"', 'latency = "quick"'),
         ('bandwidth="12.5MBps"', 'bandwidth="nan"', 'bandwidth = "nan"'),
         ('bandwidth="12.5MBps"', 'bandwidth="-1MBps"', 'bandwidth = "-1MBps"'),
@@ -243,6 +245,77 @@ def test_what_networks_here_do_not_have_of_simgrid_is_refused(drawn, old, new, s
     with pytest.raises(SimgmcError, match=says) as refused:
         drawn(text.replace(old, new), "two_rooms.xml", nodes=["alice", "node-1"])
     assert "line" in str(refused.value)
+
+
+def platform(zone, routing="Floyd", more=""):
+    return (
+        f'<?xml version="1.0"?><platform version="4.1"><zone id="z" routing="{routing}">{zone}</zone>{more}</platform>'
+    )
+
+
+def links_and_routes(*wires):
+    """Wires between points, (a, b, us), each a link of its own that both directions share; and a route over it."""
+    links = "".join(f'<link id="{a}{b}" bandwidth="1MBps" latency="{us}us"/>' for a, b, us in wires)
+    return links + "".join(f'<route src="{a}" dst="{b}"><link_ctn id="{a}{b}"/></route>' for a, b, _ in wires)
+
+
+def test_floyd_makes_routes_of_those_that_are_stated_as_simgrids_manual_shows(drawn):
+    zone = "".join(f'<host id="host{n}" speed="1Gf"/>' for n in range(3)) + '<router id="center"/>'
+    for number, (rate, us) in enumerate([("125MBps", 100), ("50MBps", 150), ("250MBps", 50)]):
+        zone += f'<link id="link{number}" bandwidth="{rate}" latency="{us}us"/>'
+        zone += f'<route src="center" dst="host{number}"><link_ctn id="link{number}"/></route>'
+    for routing in ("Floyd", "Dijkstra", "DijkstraCache"):
+        graph = drawn(platform(zone, routing), "p.xml", nodes=["*"], workers=3)
+        time = completion_times(graph, [Flow("worker0", "worker1", 50e6)])
+        assert time == pytest.approx([1.00025], rel=EXACT)
+
+
+@pytest.mark.parametrize("routing", ["Floyd", "Dijkstra"])
+@pytest.mark.parametrize("wires, middle", [("ab bc cd da", "b"), ("da cd bc ab", "d")])
+def test_of_routes_over_equally_many_links_simgrids_is_taken(drawn, routing, wires, middle):
+    points = "".join(f'<host id="{name}" speed="1Gf"/>' for name in "abcd")
+    zone = points + links_and_routes(*((*wire, 10) for wire in wires.split()))
+    graph = drawn(platform(zone, routing), "p.xml", nodes=["a", "c"])
+    # Floyd tries the points in the order of the file, Dijkstra those that routes name first.
+    middle = "b" if routing == "Floyd" else middle
+    assert any(middle in node for node in graph.graph["routes"]["worker0", "worker1"])
+
+
+def test_where_simgrids_manual_and_program_differ_the_zone_is_refused(drawn):
+    points = "".join(f'<host id="{name}" speed="1Gf"/>' for name in "abc")
+    zone = points + links_and_routes(("a", "b", 5), ("b", "c", 5), ("a", "c", 50))
+    with pytest.raises(SimgmcError, match=r'line 1: <zone>: Dijkstra between "a" and "c": the fewest links.*5e-05 s'):
+        drawn(platform(zone, "Dijkstra"), "p.xml", nodes=["a", "c"])
+    graph = drawn(platform(zone, "Floyd"), "p.xml", nodes=["a", "c"])
+    assert Links(graph).delay("worker0", "worker1") == pytest.approx(5e-5, rel=EXACT)
+
+
+def test_floyd_between_zones_goes_through_those_that_lie_between(drawn):
+    zones = "".join(
+        f'<zone id="{z}" routing="Full"><host id="{z}1" speed="1f"/><host id="{z}2" speed="1f"/>'
+        f'<link id="{z}l" bandwidth="1MBps" latency="1ms"/>'
+        f'<route src="{z}1" dst="{z}2"><link_ctn id="{z}l"/></route></zone>'
+        for z in "pqr"
+    )
+    between = "".join(
+        f'<link id="{a}{b}" bandwidth="2MBps" latency="10ms"/>'
+        f'<zoneRoute src="{a}" dst="{b}" gw_src="{a}2" gw_dst="{b}1"><link_ctn id="{a}{b}"/></zoneRoute>'
+        for a, b in ("pq", "qr")
+    )
+    graph = drawn(platform(zones + between), "p.xml", nodes=["p1", "r2"])
+    # p1 - p2 - q1 - q2 - r1 - r2
+    assert Links(graph).delay("worker0", "worker1") == pytest.approx(0.023, rel=EXACT)
+
+
+def test_a_clusters_limiter_is_shared_by_both_directions(drawn):
+    text = (
+        '<?xml version="1.0"?><platform version="4.1"><cluster id="c" prefix="n" suffix="" radical="0-1;5" speed="1Gf" '
+        'bw="1MBps" lat="0" limiter_link="1500kBps"/></platform>'
+    )
+    graph = drawn(text, "c.xml", nodes=["n0", "n5"])
+    both = [Flow("worker0", "worker1", 1.5e6), Flow("worker1", "worker0", 1.5e6)]
+    assert completion_times(graph, both) == pytest.approx([2.0, 2.0], rel=EXACT)
+    assert completion_times(graph, both[:1]) == pytest.approx([1.5], rel=EXACT)
 
 
 # Sites and homes.

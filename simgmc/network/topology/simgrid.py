@@ -1,30 +1,44 @@
 """SimGrid platforms (simgrid.org, version 4 of the format): the subset that networks here have.
 
-Zones of Full and Cluster routing, nested, with routes and zoneRoutes; links SHARED (one capacity for both directions),
-SPLITDUPLEX (each direction its own) and FATPIPE where it never limits. Routes are those of the file, not the shortest.
+Zones of Full, Floyd and Dijkstra routing and clusters, nested, with routes and zoneRoutes; links SHARED (one capacity
+for both directions), SPLITDUPLEX (each direction its own) and FATPIPE where it never limits. Routes are those that
+SimGrid takes, ties included, not the shortest by latency.
 """
 
 from __future__ import annotations
 
+import heapq
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import networkx as nx
+import numpy as np
 
 from simgmc.core.errors import SimgmcError, show_value, suggestion
 from simgmc.core.outside.xml_tree import Element
 from simgmc.network.topology.graph import Host, add_link
 
-_BANDWIDTH = re.compile(r"([\d.]+(?:[eE][-+]?\d+)?)\s*(?:([kMGT]i?)?([bB])ps)?")
-_TIME = re.compile(r"([\d.]+(?:[eE][-+]?\d+)?)\s*(ps|ns|us|ms|s|m|h)?")
-_PREFIXES = {None: 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
-_SECONDS = {None: 1.0, "ps": 1e-12, "ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_NUMBER = r"((?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
+_BANDWIDTH = re.compile(_NUMBER + r"\s*([kKMGTPE]i?)?([bB])ps")
+_TIME = re.compile(_NUMBER + r"\s*(ps|ns|us|ms|s|m|h|d|w)")
+_NOTHING = re.compile(r"0+(\.0*)?")
+"""The only number that needs no unit."""
+_PREFIXES = {
+    None: 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18,
+    "ki": 2**10, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60,
+}  # fmt: skip
+_SECONDS = {
+    "ps": 1e-12, "ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0,
+}  # fmt: skip
 _POLICIES = ("SHARED", "SPLITDUPLEX", "FATPIPE")
 _IGNORED = ("prop", "disk", "storage", "config", "random", "actor", "process")
 """What says nothing of the network."""
 _MAX_MEMBERS = 10_000
+_MAX_SEARCHED = 1_000
+"""Hosts, routers or zones of a zone whose routes are found."""
+_ROUTINGS = {"full": "Full", "none": "Full", "floyd": "Floyd", "dijkstra": "Dijkstra", "dijkstracache": "Dijkstra"}
 
 Step = tuple[str, str]
 """A link and the direction in which it is used: UP or DOWN (SPLITDUPLEX), else empty."""
@@ -44,6 +58,9 @@ class _Zone:
 
     name: str
     parent: _Zone | None
+    routing: str = "Full"
+    """Full: routes are stated; Floyd, Dijkstra: they are made of those that are stated."""
+    place: str = ""
     points: list[str] = field(default_factory=list)
     zones: list[_Zone] = field(default_factory=list)
     routes: dict[tuple[str, str], list[Step]] = field(default_factory=dict)
@@ -64,6 +81,7 @@ class _Platform:
             )
         self.links: dict[str, _Link] = {}
         self.hosts: list[str] = []
+        self._before: dict[tuple[str, bool], list[dict[str, str]]] = {}
         self.home: dict[str, _Zone] = {}
         tops = list(root.all("zone", "AS", "cluster"))
         if len(tops) != 1:
@@ -76,10 +94,13 @@ class _Platform:
     def _zone(self, element: Element, parent: _Zone | None) -> _Zone:
         if element.tag == "cluster":
             return self._cluster(element, parent)
-        zone = _Zone(self._get(element, "id"), parent)
         routing = element.attributes.get("routing", "Full")
-        if routing not in ("Full", "None"):
-            raise self._refusal(element, f"routing {show_value(routing)} is not read; Full is, and <cluster>")
+        if routing.lower() not in _ROUTINGS:
+            raise self._refusal(
+                element, f"routing {show_value(routing)} is not read; Full, Floyd and Dijkstra are, and <cluster>"
+            )
+        place = f"{self.name}, line {element.line}: <{element.tag}>"
+        zone = _Zone(self._get(element, "id"), parent, _ROUTINGS[routing.lower()], place)
         self._refuse_others(
             element, ("zone", "AS", "cluster", "host", "router", "link", "route", "zoneRoute", "ASroute")
         )
@@ -132,15 +153,21 @@ class _Platform:
             self.links[bone[0][0]] = _Link(
                 self._rate(element, "bb_bw"), self._time(element, "bb_lat", "0"), shared, place
             )
+        limit = "limiter_link" in element.attributes
         prefix, suffix = element.attributes.get("prefix", ""), element.attributes.get("suffix", "")
         members = [f"{prefix}{number}{suffix}" for number in self._radical(element)]
         for member in members:
             self._point(element, zone, member, True)
             self.links[f"{member} link"] = _Link(rate, seconds, policy, place)
+            if limit:
+                self.links[f"{member} limiter"] = _Link(self._rate(element, "limiter_link"), 0.0, "SHARED", place)
         router = element.attributes.get("router_id") or f"{prefix}{zone.name}_router{suffix}"
         self._point(element, zone, router, False)
         split = policy == "SPLITDUPLEX"
-        out = {member: [(f"{member} link", "UP" if split else "")] for member in members}
+        out = {
+            member: [(f"{member} limiter", "")] * limit + [(f"{member} link", "UP" if split else "")]
+            for member in members
+        }
         for member in members:
             zone.routes[member, router] = out[member] + bone
             zone.routes[router, member] = bone + _reversed(out[member])
@@ -152,7 +179,7 @@ class _Platform:
     def _radical(self, element: Element) -> list[int]:
         text = self._get(element, "radical")
         numbers: list[int] = []
-        for part in text.split(","):
+        for part in re.split("[,;]", text):
             found = re.fullmatch(r"\s*(\d{1,7})(?:-(\d{1,7}))?\s*", part)
             if found is None or int(found[2] or found[1]) < int(found[1]):
                 raise self._refusal(element, f"radical = {show_value(text)}: must be numbers and ranges, such as 0-3,8")
@@ -225,6 +252,8 @@ class _Platform:
 
     def _time(self, element: Element, key: str, default: str | None = None) -> float:
         text = element.attributes.get(key, default) or self._get(element, key)
+        if _NOTHING.fullmatch(text.strip()):
+            return 0.0
         found = _TIME.fullmatch(text.strip())
         if found is None or not 0 <= float(found[1]) * _SECONDS[found[2]] <= 1e9:
             raise self._refusal(element, f'{key} = {show_value(text)}: must be such as "50us"')
@@ -252,16 +281,81 @@ class _Platform:
         here, there = (self._above(point) for point in (source, destination))
         common = next(zone for zone in here if zone in there)
         if common is here[0] and common is there[0]:
-            return common.routes.get((source, destination))
+            edges = self._edges(common, common.points, common.routes, source, destination)
+            return None if edges is None else [step for edge in edges for step in common.routes[edge]]
         if common is here[0] or common is there[0]:
             return None
         mine, yours = here[here.index(common) - 1], there[there.index(common) - 1]
-        found = common.between.get((mine.name, yours.name))
-        if found is None:
+        stated = {pair: steps for pair, (_, _, steps) in common.between.items()}
+        edges = self._edges(common, [zone.name for zone in common.zones], stated, mine.name, yours.name)
+        if edges is None:
             return None
-        leave, enter, steps = found
-        out, back = self.route(source, leave), self.route(enter, destination)
-        return None if out is None or back is None else out + steps + back
+        # From gateway to gateway, through the zones that lie between.
+        at, whole = source, list[Step]()
+        for edge in edges:
+            leave, enter, steps = common.between[edge]
+            inside = self.route(at, leave)
+            if inside is None:
+                return None
+            whole += inside + steps
+            at = enter
+        last = self.route(at, destination)
+        return None if last is None else whole + last
+
+    def _edges(
+        self,
+        zone: _Zone,
+        points: Sequence[str],
+        stated: Mapping[tuple[str, str], Sequence[Step]],
+        source: str,
+        destination: str,
+    ) -> list[tuple[str, str]] | None:
+        """The stated routes of a zone that together lead from one of its points (or zones) to another."""
+        if zone.routing == "Full":
+            return [(source, destination)] if (source, destination) in stated else None
+        if len(points) > _MAX_SEARCHED:
+            raise SimgmcError(f"{zone.place}: routing {zone.routing} among more than {_MAX_SEARCHED:,} is not read")
+        key = (zone.name, stated.keys() == zone.routes.keys())
+        if zone.routing == "Floyd":
+            if key not in self._before:
+                self._before[key] = _floyd(points, stated)
+            before = self._before[key][points.index(source)]
+        else:
+            order = list(dict.fromkeys(end for pair in stated for end in pair))
+            if source not in order or destination not in order:
+                return None
+            before = _dijkstra(order, stated, source)
+        edges: list[tuple[str, str]] = []
+        at = destination
+        while at != source:
+            if at not in before:
+                return None
+            edges.append((before[at], at))
+            at = before[at]
+        edges.reverse()
+        if zone.routing == "Dijkstra":
+            self._check_both_readings(zone, stated, edges)
+        return edges
+
+    def _check_both_readings(
+        self, zone: _Zone, stated: Mapping[tuple[str, str], Sequence[Step]], edges: Sequence[tuple[str, str]]
+    ) -> None:
+        """SimGrid's manual says that Dijkstra goes by latency, its program goes by the number of links."""
+
+        def seconds(edge: tuple[str, str]) -> float:
+            return sum(self.links[name].latency for name, _ in stated[edge])
+
+        source, destination = edges[0][0], edges[-1][1]
+        graph = nx.DiGraph()
+        graph.add_weighted_edges_from((*edge, seconds(edge)) for edge in stated)
+        least = nx.dijkstra_path_length(graph, source, destination)
+        taken = sum(map(seconds, edges))
+        if taken > least * (1 + 1e-9):
+            raise SimgmcError(
+                f"{zone.place}: Dijkstra between {show_value(source)} and {show_value(destination)}: the fewest links, "
+                f"which SimGrid's program takes, have a latency of {taken:g} s, the least, which its manual says, is "
+                f"{least:g} s; state that route with routing Full, or use Floyd (fewest links)"
+            )
 
     def _above(self, point: str) -> list[_Zone]:
         """The zone of a point and those around it, outwards."""
@@ -271,6 +365,49 @@ class _Platform:
             found.append(zone)
             zone = zone.parent
         return found
+
+
+def _floyd(points: Sequence[str], stated: Mapping[tuple[str, str], Sequence[Step]]) -> list[dict[str, str]]:
+    """For every point the one before each other on the way there over the fewest links; ties as in SimGrid's program.
+
+    That tries intermediate points in the order of the file and keeps what it has unless the new way is shorter.
+    """
+    number = {point: place for place, point in enumerate(points)}
+    cost = np.full((len(points), len(points)), np.inf)
+    before = np.full((len(points), len(points)), -1)
+    np.fill_diagonal(cost, 1.0)  # SimGrid's loopback
+    np.fill_diagonal(before, np.arange(len(points)))
+    for (source, destination), steps in stated.items():
+        cost[number[source], number[destination]] = len(steps)
+        before[number[source], number[destination]] = number[source]
+    for middle in range(len(points)):
+        way = cost[:, middle, None] + cost[None, middle]
+        shorter = way < cost
+        cost, before = np.where(shorter, way, cost), np.where(shorter, before[middle], before)
+    return [
+        {points[end]: points[previous] for end, previous in enumerate(row) if previous >= 0 and end != start}
+        for start, row in enumerate(before.tolist())
+    ]
+
+
+def _dijkstra(order: Sequence[str], stated: Mapping[tuple[str, str], Sequence[Step]], source: str) -> dict[str, str]:
+    """The point before each other on the way from one over the fewest links; ties as in SimGrid's program.
+
+    That takes points that are equally near in the order in which routes first name them.
+    """
+    number = {point: place for place, point in enumerate(order)}
+    out: dict[str, list[tuple[str, int]]] = {}
+    for (here, there), steps in stated.items():
+        out.setdefault(here, []).append((there, len(steps)))
+    cost, before = {source: 0}, dict[str, str]()
+    queue = [(0, number[source], source)]
+    while queue:
+        _, _, here = heapq.heappop(queue)
+        for there, links in out.get(here, ()):
+            if cost[here] + links < cost.get(there, math.inf):
+                cost[there], before[there] = cost[here] + links, here
+                heapq.heappush(queue, (cost[there], number[there], there))
+    return before
 
 
 def _reversed(steps: Sequence[Step]) -> list[Step]:
