@@ -235,7 +235,7 @@ def test_a_simgrid_platform_has_its_own_routes():
         ('direction="UP"', "", "direction must be UP or DOWN"),
         ("10Gbps", "10Mbps", "a FATPIPE that is the slowest link"),
         ('<router id="door"/>', '<router id="door"/><peer id="p"/>', "<peer>: is not read here"),
-        ('radical="0-3"', 'radical="0-9999999"', "more than 10,000 hosts"),
+        ('radical="0-3"', 'radical="0-9999999"', "more than 100,000 hosts"),
         ('version="4.1"', 'version="3"', "version 4 is read"),
     ],
 )

@@ -35,7 +35,7 @@ _SECONDS = {
 _POLICIES = ("SHARED", "SPLITDUPLEX", "FATPIPE")
 _IGNORED = ("prop", "disk", "storage", "config", "random", "actor", "process")
 """What says nothing of the network."""
-_MAX_MEMBERS = 10_000
+_MAX_MEMBERS = 100_000
 _MAX_SEARCHED = 1_000
 """Hosts, routers or zones of a zone whose routes are found."""
 _ROUTINGS = {"full": "Full", "none": "Full", "floyd": "Floyd", "dijkstra": "Dijkstra", "dijkstracache": "Dijkstra"}
@@ -65,6 +65,9 @@ class _Zone:
     zones: list[_Zone] = field(default_factory=list)
     routes: dict[tuple[str, str], list[Step]] = field(default_factory=dict)
     """Between points of this zone."""
+    ways_out: dict[str, list[Step]] | None = None
+    """Of a cluster: every member's own links, up to the backbone."""
+    backbone: list[Step] = field(default_factory=list)
     between: dict[tuple[str, str], tuple[str, str, list[Step]]] = field(default_factory=dict)
     """Between zones within this one: the gateways of either, and the links between these."""
 
@@ -81,7 +84,8 @@ class _Platform:
             )
         self.links: dict[str, _Link] = {}
         self.hosts: list[str] = []
-        self._before: dict[tuple[str, bool], list[dict[str, str]]] = {}
+        self._before: dict[tuple[int, bool], list[dict[str, str]]] = {}
+        self._zones: set[str] = set()
         self.home: dict[str, _Zone] = {}
         tops = list(root.all("zone", "AS", "cluster"))
         if len(tops) != 1:
@@ -92,6 +96,10 @@ class _Platform:
     # reading --------------------------------------------------------------------
 
     def _zone(self, element: Element, parent: _Zone | None) -> _Zone:
+        name = self._get(element, "id")
+        if name in self._zones:
+            raise self._refusal(element, f"zone {show_value(name)} is there twice")
+        self._zones.add(name)
         if element.tag == "cluster":
             return self._cluster(element, parent)
         routing = element.attributes.get("routing", "Full")
@@ -100,7 +108,7 @@ class _Platform:
                 element, f"routing {show_value(routing)} is not read; Full, Floyd and Dijkstra are, and <cluster>"
             )
         place = f"{self.name}, line {element.line}: <{element.tag}>"
-        zone = _Zone(self._get(element, "id"), parent, _ROUTINGS[routing.lower()], place)
+        zone = _Zone(name, parent, _ROUTINGS[routing.lower()], place)
         self._refuse_others(
             element, ("zone", "AS", "cluster", "host", "router", "link", "route", "zoneRoute", "ASroute")
         )
@@ -164,16 +172,12 @@ class _Platform:
         router = element.attributes.get("router_id") or f"{prefix}{zone.name}_router{suffix}"
         self._point(element, zone, router, False)
         split = policy == "SPLITDUPLEX"
-        out = {
+        zone.backbone = bone
+        zone.ways_out = {
             member: [(f"{member} limiter", "")] * limit + [(f"{member} link", "UP" if split else "")]
             for member in members
         }
-        for member in members:
-            zone.routes[member, router] = out[member] + bone
-            zone.routes[router, member] = bone + _reversed(out[member])
-            for other in members:
-                if other != member:
-                    zone.routes[member, other] = out[member] + bone + _reversed(out[other])
+        zone.ways_out[router] = []
         return zone
 
     def _radical(self, element: Element) -> list[int]:
@@ -281,6 +285,8 @@ class _Platform:
         here, there = (self._above(point) for point in (source, destination))
         common = next(zone for zone in here if zone in there)
         if common is here[0] and common is there[0]:
+            if common.ways_out is not None:
+                return common.ways_out[source] + common.backbone + _reversed(common.ways_out[destination])
             edges = self._edges(common, common.points, common.routes, source, destination)
             return None if edges is None else [step for edge in edges for step in common.routes[edge]]
         if common is here[0] or common is there[0]:
@@ -315,7 +321,7 @@ class _Platform:
             return [(source, destination)] if (source, destination) in stated else None
         if len(points) > _MAX_SEARCHED:
             raise SimgmcError(f"{zone.place}: routing {zone.routing} among more than {_MAX_SEARCHED:,} is not read")
-        key = (zone.name, stated.keys() == zone.routes.keys())
+        key = (id(zone), points is zone.points)
         if zone.routing == "Floyd":
             if key not in self._before:
                 self._before[key] = _floyd(points, stated)
@@ -436,8 +442,9 @@ def from_platform(
     chosen = platform.hosts if list(nodes) == ["*"] else wanted
     if len(chosen) < len(hosts):
         raise SimgmcError(f"nodes: {len(chosen)} hosts of {name} are too few for {len(hosts)}")
+    known = set(platform.hosts)
     for one in chosen:
-        if one not in platform.hosts:
+        if one not in known:
             raise SimgmcError(
                 f"{name} has no host {show_value(one)}; name those that are yours with nodes = [...]; "
                 f"{suggestion(one, platform.hosts)}"
