@@ -19,7 +19,7 @@ BANDWIDTH = {f"{unit}/s": factor for unit, factor in SIZE.items()}
 DURATION = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
 MAX_SECONDS = 1e9
 MAX_RATE = 1e18
-_SLOWEST = 1e-3
+MIN_RATE = 1e-3
 """Limits beyond any real network, within which sums and quotients stay finite: seconds, bytes (or bytes/s), bytes/s."""
 
 _NUMBER_AND_UNIT = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(\S.*?)?\s*")
@@ -65,8 +65,8 @@ def parse(text: Any, units: Mapping[str, float], example: str, *, positive: bool
         raise ValueError(f"is too large: a duration is at most {MAX_SECONDS:g} s")
     if not abs(value) <= MAX_RATE:
         raise ValueError(f"is too large: at most {MAX_RATE:g} {'B/s' if unit in BANDWIDTH else 'B'}")
-    if unit in BANDWIDTH and 0 < value < _SLOWEST:
-        raise ValueError(f"is too small: a rate is at least {_SLOWEST:g} B/s")
+    if unit in BANDWIDTH and 0 < value < MIN_RATE:
+        raise ValueError(f"is too small: a rate is at least {MIN_RATE:g} B/s")
     if value < 0 or (positive and value == 0):
         raise ValueError(f'must be {"above" if positive else "at least"} 0, such as "{example}"')
     return Quantity(value, text.strip())
@@ -75,7 +75,7 @@ def parse(text: Any, units: Mapping[str, float], example: str, *, positive: bool
 _SPELLING = re.compile(r"([kmgt]?)(i?)(bits?|bytes?|b)(?:/s(?:ec(?:ond)?)?|ps)?", re.IGNORECASE)
 _SPELLED_OUT = {
     "ns": ("nsec", "nsecs", "nanosecond", "nanoseconds"),
-    "us": ("usec", "usecs", "microsecond", "microseconds"),
+    "us": ("usec", "usecs", "microsecond", "microseconds", "μs"),
     "ms": ("msec", "msecs", "millisecond", "milliseconds"),
     "s": ("sec", "secs", "second", "seconds"),
     "min": ("mins", "minute", "minutes"),

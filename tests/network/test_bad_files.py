@@ -29,6 +29,7 @@ HOSTS = [Host(name, 10.0, 10.0, 0.1) for name in worker_names(4)]
         (b'0,"1\n2,3\n', "CSV"),
         (b"0," + b"1" * 200_000, "CSV"),
         ("0,1 # für".encode("latin-1"), "UTF-8"),
+        ("1\n\u00b2\n".encode(), 'line 2: "\u00b2" must be a whole number of milliseconds'),
         (b"", "empty; its first line must name the columns"),
         (b"0,1\n1,0.5\n", 'line 1: "0,1" where the columns must be named'),
     ],

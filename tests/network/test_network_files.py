@@ -156,6 +156,12 @@ def test_a_files_own_nodes_may_be_the_hosts(drawn):
         drawn(text, "net.csv", workers=3, nodes=["*"])
 
 
+def test_a_node_that_has_a_hosts_name_and_is_not_that_host_is_refused(drawn):
+    text = graphml('<node id="far"/>' + wire())
+    with pytest.raises(SimgmcError, match="a node called worker1, which is not among them and so is no host"):
+        drawn(text, nodes=["worker0", "far"])
+
+
 def test_nodes_sites_are_the_groups_of_two_level():
     graph = build("file", hosts(4), file=str(EXAMPLES / "office.graphml"))
     assert groups(graph, worker_names(4)) == ((0, 1), (2, 3))
@@ -193,6 +199,13 @@ OUTSIDE = '<!DOCTYPE graphml [<!ENTITY a SYSTEM "file:///etc/passwd">]>'
         ("a.gml", 'graph [ label "open ]', "closing quote"),
         ("a.gml", "graph [ node [ id 0 ] edge [ source 0 target 1 ] ]", "target = 1 is no node's id"),
         ("a.gml", "graph [ node [ id 0 ]", "ends within"),
+        ("a.graphml", graphml(wire(), '<key id="b" for="edge" attr.name="x"/>'), 'line 4: key "b" is there twice'),
+        ("a.graphml", graphml(wire().replace("</edge>", '<data key="c">9</data></edge>'),
+        '<key id="c" for="edge" attr.name="latency_ms"/>'), 'line 5: gives "latency_ms" twice'),
+        ("a.gml", "graph [ node [ id 0 ] node [ id 1 ] edge [ source 0 target 1\nrtt_ms 1 rtt_ms 2 ] ]",
+        'line 2: gives "rtt_ms" twice'),
+        ("a.csv", "source,destination,bandwidth_mbit_s,latency_ms\na,b,1_5,0\n", '"1_5": must be a number'),
+        ("a.csv", "source,destination,bandwidth_mbit_s,latency_ms\na,b,1e-30,0\n", "a rate is at least 0.001 B/s"),
         ("a.csv", "source,destination,bandwidth,latency\na,b,1 Gb/s,0 s\n", 'line 2 .*did you mean "Gbit/s"'),
         ("a.csv", "source,destination,bandwidth,latency,cost\na,b,1 GB/s,0 s,1\n", 'column "cost" is not read'),
         ("a.csv", "source,destination,bandwidth,latency,rtt_ms\na,b,1 GB/s,0 s,1\n", "both a latency and a round trip"),

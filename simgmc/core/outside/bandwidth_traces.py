@@ -7,7 +7,7 @@ from pathlib import Path
 
 from simgmc.core.errors import SimgmcError, show_value
 from simgmc.core.files import read_text, shown
-from simgmc.core.outside.tables import Measure, read_lines, read_number, read_rows
+from simgmc.core.outside.tables import Measure, plain_number, read_lines, read_number, read_rows
 
 PACKET = 1500
 """Bytes that every line of a mahimahi trace lets pass (Netravali et al., USENIX ATC 2015)."""
@@ -33,14 +33,14 @@ def read_trace(path: str | Path) -> Trace:
     """
     text, name = read_text(path, "bandwidth trace"), shown(path)
     lines = read_lines(text, name)
-    if lines and all(len(cells) == 1 for _, cells in lines) and lines[0][1][0].isdigit():
+    if lines and all(len(cells) == 1 for _, cells in lines) and lines[0][1][0].isdecimal():
         return _packets(lines, name)
     period = None
     if len(lines) > 1 and lines[-1][1][0] == "period":
         (number, cells), lines = lines[-1], lines[:-1]
         text = "\n".join(text.splitlines()[: number - 1])
         try:
-            period = float(cells[1])
+            period = plain_number(cells[1])
         except (IndexError, ValueError):
             raise SimgmcError(
                 f"{name}, line {number}: {show_value(','.join(cells))} must be period,<seconds>"
@@ -73,7 +73,7 @@ def _packets(lines: list[tuple[int, list[str]]], name: str) -> Trace:
         raise SimgmcError(f"{name}: has {len(lines):,} packets, and must have at most {_MAX_PACKETS:,}")
     stamps: list[int] = []
     for number, (text,) in lines:
-        if not text.isdigit() or len(text) > 12 or (stamps and int(text) < stamps[-1]):
+        if not text.isdecimal() or len(text) > 12 or (stamps and int(text) < stamps[-1]):
             raise SimgmcError(
                 f"{name}, line {number}: {show_value(text)} must be a whole number of milliseconds, never falling"
             )

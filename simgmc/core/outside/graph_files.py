@@ -102,7 +102,10 @@ def graph_of_graphml(root: Element, name: str) -> DrawnGraph:
     for key in root.all("key"):
         default = next((child.text.strip() for child in key.all("default")), None)
         named = key.attributes.get("attr.name")
-        keys[_attribute(key, "id", name)] = _Key(named, key.attributes.get("for", "all"), default)
+        ident = _attribute(key, "id", name)
+        if ident in keys:
+            raise SimgmcError(f"{name}, line {key.line}: key {show_value(ident)} is there twice")
+        keys[ident] = _Key(named, key.attributes.get("for", "all"), default)
     nodes: dict[str, dict[str, str]] = {}
     edges: list[Edge] = []
     holders: set[str] = set()
@@ -165,10 +168,11 @@ def _data(element: Element, keys: dict[str, _Key], domain: str, name: str) -> di
         ident = _attribute(data, "key", name)
         if ident not in keys:
             raise SimgmcError(f"{name}, line {data.line}: there is no <key> of id {show_value(ident)}")
-        if ident in given:
-            raise SimgmcError(f"{name}, line {data.line}: gives {show_value(ident)} twice")
-        given.add(ident)
-        if named := keys[ident].name:
+        named = keys[ident].name
+        if (named or ident) in given:
+            raise SimgmcError(f"{name}, line {data.line}: gives {show_value(named or ident)} twice")
+        given.add(named or ident)
+        if named:
             found[named] = data.text.strip()
     return found
 
@@ -196,8 +200,15 @@ class _List:
     def lists(self, key: str) -> Iterable[_List]:
         return (value for name, value, _ in self.items if name == key and isinstance(value, _List))
 
-    def plain(self) -> dict[str, str]:
-        return {name: value for name, value, _ in self.items if isinstance(value, str)}
+    def plain(self, name: str) -> dict[str, str]:
+        """Its texts and numbers. Raises SimgmcError where a key has several; ``name`` is the file's."""
+        found: dict[str, str] = {}
+        for key, value, line in self.items:
+            if isinstance(value, str):
+                if key in found:
+                    raise SimgmcError(f"{name}, line {line}: gives {show_value(key)} twice")
+                found[key] = value
+        return found
 
 
 def _gml(text: str, name: str) -> DrawnGraph:
@@ -210,7 +221,7 @@ def _gml(text: str, name: str) -> DrawnGraph:
     (graph,) = graphs
     idents: dict[str, dict[str, str]] = {}
     for node in graph.lists("node"):
-        data = node.plain()
+        data = node.plain(name)
         if "id" not in data:
             raise SimgmcError(f"{name}, line {node.line}: a node has no id")
         if data["id"] in idents:
@@ -219,10 +230,10 @@ def _gml(text: str, name: str) -> DrawnGraph:
     labels = [data.get("label", "") for data in idents.values()]
     taken = {label for label in labels if labels.count(label) > 1} | set(idents) | {""}
     names = {ident: ident if data.get("label", "") in taken else data["label"] for ident, data in idents.items()}
-    directed = graph.plain().get("directed", "0") == "1"
+    directed = graph.plain(name).get("directed", "0") == "1"
     edges = []
     for edge in graph.lists("edge"):
-        data, place = edge.plain(), f"{name}, line {edge.line}"
+        data, place = edge.plain(name), f"{name}, line {edge.line}"
         for end in ("source", "target"):
             if data.get(end) not in idents:
                 raise SimgmcError(f"{place}: an edge's {end} = {data.get(end)} is no node's id")

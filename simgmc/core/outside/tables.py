@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from simgmc.core.errors import SimgmcError, show_value, suggestion
-from simgmc.core.units import BANDWIDTH, DURATION, MAX_RATE, MAX_SECONDS, parse
+from simgmc.core.units import BANDWIDTH, DURATION, MAX_RATE, MAX_SECONDS, MIN_RATE, parse
 
 _SUFFIXES = {
     "bandwidth": {
@@ -23,6 +23,13 @@ _UNITS = {"bandwidth": (BANDWIDTH, "100 Mbit/s"), "duration": (DURATION, "5 ms")
 
 
 _BARE = re.compile(r"[-+]?[\d.]+(?:[eE][-+]?\d+)?")
+
+
+def plain_number(text: str) -> float:
+    """A number as files write it. Raises ValueError, also for the underscores that Python would read over."""
+    if "_" in text:
+        raise ValueError(text)
+    return float(text)
 
 
 @dataclass(frozen=True)
@@ -68,10 +75,12 @@ class Measure:
                 raise ValueError(f'has no unit; write {key} = "{example}", or a bare number under {self._usual}')
             return float(parse(value, units, example)) * self.scale
         try:
-            number = float(value)
+            number = plain_number(value)
         except ValueError:
             raise ValueError("must be a number, in the unit that its name says") from None
         most = MAX_RATE if self.kind == "bandwidth" else MAX_SECONDS
+        if self.kind == "bandwidth" and 0 < number * factor < MIN_RATE:
+            raise ValueError(f"is too small: a rate is at least {MIN_RATE:g} B/s")
         if not (math.isfinite(number) and 0 <= number * factor <= most):
             raise ValueError("must be a finite number of at least 0 (and of a size that networks have)")
         return number * factor * self.scale
@@ -166,7 +175,7 @@ def read_number(row: Row, column: str, *, positive: bool = False) -> float:
     """A finite number of at least 0 in a row's column. Raises SimgmcError."""
     text = row.cells[column]
     try:
-        value = float(text)
+        value = plain_number(text)
     except ValueError:
         raise SimgmcError(f"{row.place}: {column} = {show_value(text)}: must be a number") from None
     if not (0 <= value < math.inf) or (positive and value == 0):

@@ -96,7 +96,14 @@ def _placed(drawn: DrawnGraph, name: str, hosts: Sequence[Host], nodes: Sequence
             raise SimgmcError(
                 f"nodes: names {len(chosen)} of {name}, too few for {len(hosts)} hosts ({hosts[-1].name} is the last)"
             )
-        return {node: host.name for node, host in zip(chosen, hosts)}
+        placed = {node: host.name for node, host in zip(chosen, hosts)}
+        for host in hosts:
+            if host.name in drawn.nodes and host.name not in placed:
+                raise SimgmcError(
+                    f"nodes = {show_value(list(nodes))}: {name} has a node called {host.name}, which is not among them "
+                    "and so is no host; give it another name in the file"
+                )
+        return placed
     names = {host.name for host in hosts}
     found = {node: node for node in drawn.nodes if node in names}
     for node, data in drawn.nodes.items():
