@@ -9,6 +9,7 @@ from typing import Any
 
 from simgmc.algorithms import (
     asynchronous_server,
+    compressed_adam,
     cser,
     dgc,
     error_feedback,
@@ -25,6 +26,7 @@ from simgmc.core.declared import require_class
 from simgmc.core.registry import Registry
 
 _OURS: dict[str, type[Algorithm]] = {
+    "data-parallel": sgd.DataParallel,
     "sgd": sgd.SGD,
     "dmsgd": sgd.DMSGD,
     "sngm": sgd.SNGM,
@@ -34,12 +36,16 @@ _OURS: dict[str, type[Algorithm]] = {
     "gmc-server-momentum": gmc.GMCServerMomentum,
     "gmc-scaled-residual": gmc.GMCScaledResidual,
     "dgc": dgc.DGC,
+    "ef": error_feedback.EF,
+    "ef21": error_feedback.EF21,
     "ef-sgdm": error_feedback.EFSGDM,
     "saef": error_feedback.SAEF,
     "def": error_feedback.DEF,
     "def-a": error_feedback.DEFA,
     "ef-signsgd": error_feedback.EFSignSGD,
     "doublesqueeze": error_feedback.DoubleSqueeze,
+    "1-bit-adam": compressed_adam.OneBitAdam,
+    "0-1-adam": compressed_adam.ZeroOneAdam,
     "cser": cser.CSER,
     "m-cser": cser.MCSER,
     "qsgd": quantized.QSGD,

@@ -30,6 +30,7 @@ class AsyncSGD(Algorithm):
     """
 
     source = "Agarwal, Duchi, NIPS 2011; Dean et al., NIPS 2012"
+    own_update = "the server's steps along stale gradients are analysed for SGD"
     asynchronous = True
     centralised = True
 
@@ -138,6 +139,7 @@ class ADSAGA(Algorithm):
     """
 
     source = "Glasgow, Wootters, AISTATS 2022"
+    own_update = "its steps along variance-reduced gradients are its method"
     asynchronous = True
     centralised = True
     finite_sum = True

@@ -11,8 +11,9 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from simgmc.algorithms.effects import Average, Effect, Gradient
-from simgmc.algorithms.worker import Algorithm, Compressor, Program, Worker, momentum, option
+from simgmc.algorithms.effects import Average, Effect
+from simgmc.algorithms.optimizers import WithOptimizer
+from simgmc.algorithms.worker import Compressor, Program, Worker, momentum, option
 from simgmc.core.errors import SimgmcError
 
 if typing.TYPE_CHECKING:
@@ -20,7 +21,7 @@ if typing.TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class CSER(Algorithm):
+class CSER(WithOptimizer):
     """CSER: partial synchronisation of every step, and every ``period`` rounds of the errors.
 
     PSync(v, C): ``c = C(v); r = v - c; v' = mean c + r``. Algorithm 2::
@@ -34,8 +35,8 @@ class CSER(Algorithm):
     ``period``): the accumulated error of that block is reset each time. It needs compressors
     that select the same coordinates on all workers, and keeps no e.
 
-    Without ``compressor`` (C1) nothing is sent in ordinary rounds: with ``period = 1``
-    that is CSEA, otherwise CSER-PL. Evaluated at the mean of the workers' models.
+    p is the step of any ``optimizer``, plain SGD's unless given. Without ``compressor`` (C1) nothing is sent in
+    ordinary rounds: with ``period = 1`` that is CSEA, otherwise CSER-PL. Evaluated at the mean of the workers' models.
     State: model x, error e (d each). Messages: C1(p), and every ``period`` rounds C2(e).
     """
 
@@ -52,15 +53,12 @@ class CSER(Algorithm):
         return self.variant == "block"
 
     def start(self, worker: Worker) -> None:
+        super().start(worker)
         if self.variant == "paper":
             worker.error = worker.zeros()
 
-    def step(self, worker: Worker, gradient: Vector) -> Vector:
-        """The local step p (to be subtracted)."""
-        return worker.lr * gradient
-
     def round(self, worker: Worker) -> Program:
-        step = self.step(worker, (yield Gradient(at=worker.params)))
+        step = self.rule.displacement(worker, (yield self.rule.gradient(worker)))
         reset = (worker.round + 1) % self.period == 0
         if self.variant == "block":
             worker.params = worker.params - step
@@ -110,13 +108,3 @@ class MCSER(CSER):
 
     momentum: float = momentum()
     nesterov: bool = option("Nesterov's form of the momentum", False)
-
-    def start(self, worker: Worker) -> None:
-        super().start(worker)
-        worker.momentum_buffer = worker.zeros()
-
-    def step(self, worker: Worker, gradient: Vector) -> Vector:
-        worker.momentum_buffer = self.momentum * worker.momentum_buffer + gradient
-        if self.nesterov:
-            return worker.lr * (self.momentum * worker.momentum_buffer + gradient)
-        return worker.lr * worker.momentum_buffer

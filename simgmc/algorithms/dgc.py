@@ -52,6 +52,7 @@ class DGC(Algorithm):
     """
 
     source = "Lin et al., ICLR 2018"
+    own_update = "its momentum correction is derived for momentum SGD; ef accumulates likewise for any optimizer"
 
     compressor: Compressor = option("C, of the accumulated gradients")
     momentum: float = momentum()

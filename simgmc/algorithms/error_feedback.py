@@ -1,4 +1,4 @@
-"""Error feedback with local momentum: EF-SGDM, SAEF, DEF and DEF-A.
+"""Error feedback: of steps (EF-SGDM, SAEF, DEF, DEF-A, EF-signSGD), of gradients (EF, DoubleSqueeze), and EF21.
 
 Source: Xu and Huang, "Detached Error Feedback for Distributed SGD with Random
 Sparsification", ICML 2022; Xu, Huo, Huang, "Step-Ahead Error Feedback", AAAI 2021.
@@ -10,6 +10,7 @@ import typing
 from dataclasses import dataclass
 
 from simgmc.algorithms.effects import Average, Gradient
+from simgmc.algorithms.optimizers import WithOptimizer
 from simgmc.algorithms.worker import Algorithm, Compressor, Program, Worker, momentum, option
 from simgmc.compression import build
 
@@ -19,7 +20,7 @@ if typing.TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class EFSGDM(Algorithm):
+class EFSGDM(WithOptimizer):
     """EF-SGDM: error feedback around the momentum step, gradient at the shared model.
 
     ::
@@ -27,7 +28,8 @@ class EFSGDM(Algorithm):
         m = momentum * m + g;  v = lr * m + e;  send c = C(v);  e = v - c;  x = x - mean c
 
     e is in parameter units. The true trajectory ``x - mean e`` moves by exactly
-    ``-lr * mean m`` for any compressor and schedule.
+    ``-lr * mean m`` for any compressor and schedule, and for any optimizer whose steps take the place of
+    ``lr * m`` (with ``adam``: Efficient-Adam, Chen et al. 2022). Decoupled decay does not travel.
     State: momentum m, residual e (d each). Message: C(v).
     """
 
@@ -42,16 +44,15 @@ class EFSGDM(Algorithm):
         return 0.0
 
     def start(self, worker: Worker) -> None:
-        worker.momentum_buffer = worker.zeros()
+        super().start(worker)
         worker.residual = worker.zeros()
 
     def round(self, worker: Worker) -> Program:
-        gradient = yield Gradient(at=self.gradient_point(worker))
-        worker.momentum_buffer = self.momentum * worker.momentum_buffer + gradient
-        wanted = worker.lr * worker.momentum_buffer + worker.residual
+        gradient = yield self.rule.gradient(worker, at=self.gradient_point(worker))
+        wanted = self.rule.update(worker, gradient) + worker.residual
         message = self.compressor(wanted, worker.randomness())
         worker.residual = message.subtract_from(wanted)
-        worker.params = worker.params - (yield Average(message))
+        worker.params = self.rule.decayed(worker) - (yield Average(message))
 
     def gradient_point(self, worker: Worker) -> Vector:
         """Tensor ``(..., d)``: where the gradient is taken."""
@@ -70,6 +71,7 @@ class SAEF(EFSGDM):
     """
 
     source = "Xu, Huo, Huang, AAAI 2021"
+    own_update = "where it takes its gradients is derived for momentum SGD; ef-sgdm takes any optimizer"
 
     average_residual_every: int = option("rounds between averagings of the residuals; 0: never", 0, at_least=0)
 
@@ -92,6 +94,7 @@ class DEF(EFSGDM):
     """
 
     source = "Xu and Huang, ICML 2022"
+    own_update = SAEF.own_update
 
     detached: float = option("lambda: how far along the residual the gradient is taken, in residuals", 0.3, at_least=0)
 
@@ -120,7 +123,7 @@ class DEFA(DEF):
 
 
 @dataclass(frozen=True)
-class EFSignSGD(Algorithm):
+class EFSignSGD(WithOptimizer):
     """EF-signSGD: scaled signs with error feedback, no momentum.
 
     ``p = lr * g + e;  send c = scaled sign of p;  e = p - c;  w = w - mean c``; the scale is
@@ -134,14 +137,15 @@ class EFSignSGD(Algorithm):
     per_tensor: bool = option("a scale for each tensor instead of one for the vector", True)
 
     def start(self, worker: Worker) -> None:
+        super().start(worker)
         worker.residual = worker.zeros()
 
     def round(self, worker: Worker) -> Program:
-        gradient = yield Gradient(at=worker.params)
-        wanted = worker.lr * gradient + worker.residual
+        gradient = yield self.rule.gradient(worker)
+        wanted = self.rule.update(worker, gradient) + worker.residual
         message = build("sign", worker.layout, per_tensor=self.per_tensor)(wanted, worker.randomness())
         worker.residual = message.subtract_from(wanted)
-        worker.params = worker.params - (yield Average(message))
+        worker.params = self.rule.decayed(worker) - (yield Average(message))
 
 
 @dataclass(frozen=True)
@@ -157,6 +161,7 @@ class DoubleSqueeze(Algorithm):
     """
 
     source = "Tang et al., ICML 2019, Algorithm 1"
+    own_update = "its residuals on both ways cancel under linear updates alone"
 
     compressor: Compressor = option("C, of what is sent")
 
@@ -177,3 +182,70 @@ class DoubleSqueeze(Algorithm):
             return answer
 
         worker.params = worker.params - worker.lr * (yield Average(message, reply=squeeze))
+
+
+@dataclass(frozen=True)
+class EF(WithOptimizer):
+    """EF: gradients are compressed with error feedback; any optimizer steps along their mean.
+
+    ``v = g + e;  send c = C(v);  e = v - c``, in gradient units; then the optimizer's step along ``mean c``.
+    With ``adam`` and ``amsgrad`` it is Comp-AMS; with a top-k compressor and ``adamw`` top-k AdamW with error
+    feedback. Without compression it is data-parallel training.
+    State: residual e (d), the optimizer's. Message: C(v).
+    """
+
+    source = "Li, Karimi, Li, ICLR 2022, Algorithm 2 (Comp-AMS); Stich, Cordonnier, Jaggi, NeurIPS 2018 (SGD)"
+    steps_on = "mean"
+
+    compressor: Compressor = option("C, of what is sent")
+    momentum: float = momentum()
+
+    def start(self, worker: Worker) -> None:
+        super().start(worker)
+        worker.residual = worker.zeros()
+
+    def round(self, worker: Worker) -> Program:
+        gradient = yield self.rule.gradient(worker)
+        wanted = gradient + worker.residual
+        message = self.compressor(wanted, worker.randomness())
+        worker.residual = message.subtract_from(wanted)
+        worker.params = self.rule.step(worker, (yield Average(message)))
+
+
+@dataclass(frozen=True)
+class EF21(WithOptimizer):
+    """EF21: every worker keeps an estimate of its gradient and sends the compressed difference to it.
+
+    ::
+
+        v = local_momentum * v + (1 - local_momentum) * g      (v = g in the first round, and without)
+        send c = C(v - h);  h = h + c;  the optimizer steps along the mean of all h
+
+    Without ``local_momentum`` it is EF21, with one EF21-SGDM. Estimates start at 0. The optimizer is plain SGD
+    unless another is given; with ``adam`` it is EF21 with Adam's step. Without compression it is data-parallel
+    training. State: estimate h, mean of the estimates (d each), v (d), the optimizer's. Message: C(.).
+    """
+
+    source = "Richtarik, Sokolov, Fatkhullin, NeurIPS 2021, Algorithm 2; momentum: Fatkhullin et al., NeurIPS 2023"
+    steps_on = "mean"
+    needs_everybody = "the mean of the estimates is kept by what everybody sends"
+
+    compressor: Compressor = option("C, of the differences; contractive, such as top-k")
+    local_momentum: float = option("factor of a momentum before compression; 0: none", 0.0, at_least=0, below=1)
+
+    def start(self, worker: Worker) -> None:
+        super().start(worker)
+        worker.estimate = worker.zeros()
+        worker.mean_estimate = worker.zeros()
+        if self.local_momentum:
+            worker.averaged = None
+
+    def round(self, worker: Worker) -> Program:
+        gradient = yield self.rule.gradient(worker)
+        if self.local_momentum:
+            before = gradient if worker.averaged is None else worker.averaged
+            gradient = worker.averaged = self.local_momentum * before + (1 - self.local_momentum) * gradient
+        message = self.compressor(gradient - worker.estimate, worker.randomness())
+        worker.estimate = worker.estimate + message.dense()
+        worker.mean_estimate = worker.mean_estimate + (yield Average(message))
+        worker.params = self.rule.step(worker, worker.mean_estimate)

@@ -37,6 +37,7 @@ class GMC(Algorithm):
     """
 
     source = "Zhao et al., GMC paper, Algorithm 1"
+    own_update = "its global momentum is compressed with the gradient, which is its method"
 
     compressor: Compressor = option("C, of what is sent")
     momentum: float = momentum()
@@ -95,6 +96,7 @@ class GMCServerMomentum(Algorithm):
     """
 
     source = "Zhao et al., GMC paper, Appendix A, Algorithm 3"
+    own_update = "its global momentum is the server's, which is its method"
 
     compressor: Compressor = option("C, of what is sent")
     momentum: float = momentum()
@@ -130,6 +132,7 @@ class GMCScaledResidual(Algorithm):
     """
 
     source = "Zhao et al., GMC paper, Appendix A, Algorithm 4"
+    own_update = "its global momentum is compressed with the gradient, which is its method"
 
     compressor: Compressor = option("C, of what is sent")
     momentum: float = momentum()

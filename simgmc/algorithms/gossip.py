@@ -12,6 +12,7 @@ from typing import Literal
 
 from simgmc.algorithms.effects import Arrival, Collect, Gradient, Mix, Send, Start, Wait
 from simgmc.algorithms.local import LocalSGD
+from simgmc.algorithms.optimizers import WithOptimizer
 from simgmc.algorithms.worker import Algorithm, MixingKind, Program, Worker, momentum, option
 
 if typing.TYPE_CHECKING:
@@ -21,7 +22,7 @@ DOUBLY_STOCHASTIC: MixingKind = "doubly-stochastic"
 
 
 @dataclass(frozen=True)
-class DPSGD(Algorithm):
+class DPSGD(WithOptimizer):
     """D-PSGD: mix the models, step along the own gradient.
 
     ``order = "cta"`` (combine then adapt, the paper's): ``x_k = sum_j w_kj x_j - lr * g_k(x_k)``;
@@ -38,16 +39,14 @@ class DPSGD(Algorithm):
     def round(self, worker: Worker) -> Program:
         if self.order == "cta":
             travelling = yield Start(Mix(worker.params))
-            gradient = yield Gradient(at=worker.params)
-            mixed = yield Wait(travelling)
-            worker.params = mixed - worker.lr * gradient
+            moved = self.rule.displacement(worker, (yield self.rule.gradient(worker)))
+            worker.params = (yield Wait(travelling)) - moved
         else:
-            gradient = yield Gradient(at=worker.params)
-            worker.params = yield Mix(worker.params - worker.lr * gradient)
+            worker.params = yield Mix(self.rule.step(worker, (yield self.rule.gradient(worker))))
 
 
 @dataclass(frozen=True)
-class DmSGD(Algorithm):
+class DmSGD(WithOptimizer):
     """DmSGD: D-PSGD with a momentum of each worker's own, which is not mixed.
 
     ``m_k = momentum * m_k + g_k``; then ``x_k = sum_j w_kj (x_j - lr * m_j)`` (``order = "atc"``)
@@ -63,20 +62,7 @@ class DmSGD(Algorithm):
     nesterov: bool = option("Nesterov's form of the momentum", False)
     order: Literal["cta", "atc"] = option("combine then adapt, while models travel, or adapt then combine", "atc")
 
-    def start(self, worker: Worker) -> None:
-        worker.momentum_buffer = worker.zeros()
-
-    def round(self, worker: Worker) -> Program:
-        travelling = (yield Start(Mix(worker.params))) if self.order == "cta" else None
-        gradient = yield Gradient(at=worker.params)
-        worker.momentum_buffer = self.momentum * worker.momentum_buffer + gradient
-        step = worker.momentum_buffer
-        if self.nesterov:
-            step = gradient + self.momentum * step
-        if self.order == "cta":
-            worker.params = (yield Wait(travelling)) - worker.lr * step
-        else:
-            worker.params = yield Mix(worker.params - worker.lr * step)
+    round = DPSGD.round
 
 
 @dataclass(frozen=True)
@@ -106,6 +92,7 @@ class DecentLaM(Algorithm):
     """
 
     source = "Yuan et al., ICCV 2021, Algorithm 2"
+    own_update = "its momentum takes in the mixing's displacement, which is its method"
     mixing = DOUBLY_STOCHASTIC
 
     momentum: float = momentum()
@@ -135,6 +122,7 @@ class QGDSGDm(Algorithm):
     """
 
     source = "Lin, Karimireddy, Stich, Jaggi, ICML 2021, Algorithm 1"
+    own_update = "its momentum follows the mixed model, which is its method"
     mixing = DOUBLY_STOCHASTIC
 
     momentum: float = momentum()
@@ -156,7 +144,7 @@ class QGDSGDm(Algorithm):
 
 
 @dataclass(frozen=True)
-class SGP(Algorithm):
+class SGP(WithOptimizer):
     """Stochastic gradient push: push-sum over graphs that may be directed and vary with time.
 
     Worker k holds a numerator x_k and a weight omega_k, 1 at the start; its model is
@@ -174,16 +162,13 @@ class SGP(Algorithm):
     nesterov: bool = option("Nesterov's form of the momentum", True)
 
     def start(self, worker: Worker) -> None:
-        worker.momentum_buffer = worker.zeros()
+        super().start(worker)
         worker.omega = worker.params[..., :1] * 0 + 1
 
     def round(self, worker: Worker) -> Program:
-        gradient = yield Gradient(at=self.model(worker))
-        worker.momentum_buffer = self.momentum * worker.momentum_buffer + gradient
-        step = worker.momentum_buffer
-        if self.nesterov:
-            step = gradient + self.momentum * step
-        numerator = worker.params - worker.lr * step
+        numerator, worker.params = worker.params, self.model(worker)  # the optimizer steps at z
+        gradient = yield self.rule.gradient(worker)
+        numerator = numerator - self.rule.displacement(worker, gradient)
         pushed = numerator.new_empty((*numerator.shape[:-1], numerator.shape[-1] + 1))
         pushed[..., :-1] = numerator
         pushed[..., -1:] = worker.omega
@@ -216,6 +201,7 @@ class OverlapSGP(Algorithm):
     """
 
     source = "Assran, Loizou, Ballas, Rabbat, ICML 2019, Algorithms 1-2"
+    own_update = "its messages are stale, which is analysed for SGD"
     asynchronous = True
     exchange = "asynchronous gossip"
     neighbours_weigh = "1 / (1 + out-degree) to each and kept"

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from simgmc.algorithms.effects import Gradient, Mix
 from simgmc.algorithms.gossip import PDSGDM
+from simgmc.algorithms.optimizers import SGD, Optimizer, WithOptimizer
 from simgmc.algorithms.worker import Algorithm, Compressor, Program, Worker, option
 
 Order = Literal["hat_old", "hat_new"]
@@ -57,7 +58,7 @@ def consensus(worker: Worker, compressor: Compressor, gamma: float, order: Order
 
 
 @dataclass(frozen=True)
-class ChocoSGD(Algorithm):
+class ChocoSGD(WithOptimizer):
     """CHOCO-SGD: a gradient step, then one step of compressed gossip; any compressor, memory-light.
 
     ::
@@ -73,6 +74,7 @@ class ChocoSGD(Algorithm):
     """
 
     source = "Koloskova, Stich, Jaggi, ICML 2019; Koloskova, Lin, Stich, Jaggi, ICLR 2020"
+    usual_options = ("local_momentum",)
     mixing = "symmetric"
 
     compressor: Compressor = option("Q, of what is sent to neighbours")
@@ -81,14 +83,15 @@ class ChocoSGD(Algorithm):
     copies_start: Start = start_of_copies()
     local_momentum: float = option("factor of a momentum of each worker's own; 0: none", 0.0, at_least=0, below=1)
 
+    def usual_optimizer(self) -> Optimizer:
+        return SGD(momentum=self.local_momentum)
+
     def start(self, worker: Worker) -> None:
+        super().start(worker)
         start_copies(worker, self.copies_start)
-        worker.momentum_buffer = worker.zeros()
 
     def round(self, worker: Worker) -> Program:
-        gradient = yield Gradient(at=worker.params)
-        worker.momentum_buffer = self.local_momentum * worker.momentum_buffer + gradient
-        worker.params = worker.params - worker.lr * worker.momentum_buffer
+        worker.params = self.rule.step(worker, (yield self.rule.gradient(worker)))
         yield from consensus(worker, self.compressor, self.gamma, self.order)
 
 
@@ -128,6 +131,7 @@ class DCDPSGD(Algorithm):
     """
 
     source = "Tang et al., NeurIPS 2018, Algorithm 1"
+    own_update = "it is derived for plain gradient steps"
     mixing = "symmetric"
 
     compressor: Compressor = option("Q, of what is sent to neighbours")
@@ -160,6 +164,7 @@ class ECDPSGD(Algorithm):
     """
 
     source = "Tang et al., NeurIPS 2018, Algorithm 2"
+    own_update = "it is derived for plain gradient steps"
     mixing = "symmetric"
 
     compressor: Compressor = option("Q, of what is sent to neighbours")
@@ -196,6 +201,7 @@ class LEAD(Algorithm):
     """
 
     source = "Liu, Li, Wang, Tang, Yan, ICLR 2021, Algorithm 1"
+    own_update = "its dual takes the place of differences between gradients, in units of plain steps"
     mixing = "symmetric"
 
     compressor: Compressor = option("Q, of what is sent to neighbours")
@@ -235,6 +241,7 @@ class QuantizedPRSGDGossip(Algorithm):
     """
 
     source = "Wu et al. 2020, Quantized-PR-SGD, gossip paradigm"
+    own_update = "it is derived for plain gradient steps"
     mixing = "symmetric"
 
     compressor: Compressor = option("Q, of what is sent to neighbours")
@@ -253,7 +260,8 @@ class QuantizedPRSGDGossip(Algorithm):
         begin = worker.params if self.steps_from == "own" else worker.public_sum
         at = begin
         for _ in range(worker.steps_left(self.period)):
-            at = at - worker.lr * (yield Gradient(at=at))
+            gradient = yield Gradient(at=at)  # it comes with the rate of its step
+            at = at - worker.lr * gradient
         wanted = worker.public_sum + (at - begin) - worker.params
         message = self.compressor(wanted, worker.randomness())
         mixed = yield Mix(message)

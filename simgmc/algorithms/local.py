@@ -5,25 +5,23 @@ One round is the local steps from one synchronisation to the next.
 
 from __future__ import annotations
 
+import functools
 import math
-import typing
 from dataclasses import dataclass
 from typing import Literal
 
-from simgmc.algorithms.effects import Average, Gradient, Start, Wait
-from simgmc.algorithms.worker import Algorithm, Compressor, Program, Worker, momentum, option
-
-if typing.TYPE_CHECKING:
-    from simgmc.compression.compressor import Vector
+from simgmc.algorithms.effects import Average, Start, Wait
+from simgmc.algorithms.optimizers import SGD, AdamW, Aside, Optimizer, WithOptimizer
+from simgmc.algorithms.worker import Compressor, Program, Worker, momentum, option
 
 
 @dataclass(frozen=True)
-class LocalSGD(Algorithm):
-    """Local SGD: ``period`` momentum steps on each worker, then the models are averaged.
+class LocalSGD(WithOptimizer):
+    """Local SGD: ``period`` local steps on each worker, then the models are averaged.
 
     What travels is the difference to the last common model (numerically the same). The
-    local momentum is not averaged. ``period = 1`` without momentum is SGD.
-    State: momentum m (d) per worker. Message: d dense values a round.
+    local momentum is not averaged. ``period = 1`` without momentum is SGD. With ``adamw`` it is local AdamW.
+    State: the optimizer's, such as momentum m (d), per worker. Message: d dense values a round.
     """
 
     source = "Stich, ICLR 2019; Lin et al., ICLR 2020"
@@ -31,9 +29,6 @@ class LocalSGD(Algorithm):
     period: int = option("local steps in a round", 4)
     momentum: float = momentum()
     nesterov: bool = option("Nesterov's form of the momentum", False)
-
-    def start(self, worker: Worker) -> None:
-        worker.momentum_buffer = worker.zeros()
 
     def steps(self, worker: Worker) -> int:
         """Local steps of this round."""
@@ -43,14 +38,10 @@ class LocalSGD(Algorithm):
         return rounds * self.period
 
     def local_steps(self, worker: Worker) -> Program:
-        """Take the round's momentum steps from the worker's parameters."""
+        """Take the round's steps from the worker's parameters."""
         for _ in range(worker.steps_left(self.steps(worker))):
-            gradient = yield Gradient(at=worker.params)
-            worker.momentum_buffer = self.momentum * worker.momentum_buffer + gradient
-            step = worker.momentum_buffer
-            if self.nesterov:
-                step = gradient + self.momentum * step
-            worker.params = worker.params - worker.lr * step
+            gradient = yield self.rule.gradient(worker)
+            worker.params = self.rule.step(worker, gradient)
 
     def round(self, worker: Worker) -> Program:
         common = worker.params
@@ -84,7 +75,8 @@ class PRSGDMomentum(LocalSGD):
     """PR-SGD with momentum: local SGD that also averages (or resets) the momentum.
 
     ``momentum_sync = "average"`` (the paper's Algorithm 1, twice the traffic) or ``"reset"``
-    to zero. State: momentum (d). Messages: 2 d dense values a round, or d.
+    to zero; of another optimizer likewise all of its moments.
+    State: momentum (d). Messages: 2 d dense values a round, or d.
     """
 
     source = "Yu, Jin, Yang, ICML 2019, Algorithm 1"
@@ -93,15 +85,16 @@ class PRSGDMomentum(LocalSGD):
 
     def round(self, worker: Worker) -> Program:
         yield from super().round(worker)
-        yield from sync_momentum(worker, self.momentum_sync)
+        yield from sync_momentum(worker, self.rule, self.momentum_sync)
 
 
-def sync_momentum(worker: Worker, how: Literal["keep", "average", "reset"]) -> Program:
-    """What becomes of the local momentum at a synchronisation."""
+def sync_momentum(worker: Worker, rule: Optimizer, how: Literal["keep", "average", "reset"]) -> Program:
+    """What becomes of the local momentum (of all moments of another optimizer) at a synchronisation."""
     if how == "average":
-        worker.momentum_buffer = yield Average(worker.momentum_buffer)
+        for name in rule.buffers:
+            setattr(worker, name, (yield Average(getattr(worker, name))))
     elif how == "reset":
-        worker.momentum_buffer = worker.zeros()
+        rule.start(worker)
 
 
 @dataclass(frozen=True)
@@ -130,7 +123,7 @@ class QsparseLocalSGD(LocalSGD):
 
 
 @dataclass(frozen=True)
-class QuantizedPRSGD(Algorithm):
+class QuantizedPRSGD(WithOptimizer):
     """Quantized-PR-SGD, all-reduce form: local SGD with unbiasedly quantised differences, no memory.
 
     ``period`` plain SGD steps from the common model x, then ``q = Q(x - x_k);
@@ -152,7 +145,7 @@ class QuantizedPRSGD(Algorithm):
     def round(self, worker: Worker) -> Program:
         common = worker.params
         for _ in range(worker.steps_left(self.period)):
-            worker.params = worker.params - worker.lr * (yield Gradient(at=worker.params))
+            worker.params = self.rule.step(worker, (yield self.rule.gradient(worker)))
         message = self.compressor(common - worker.params, worker.randomness())
         again = (lambda mean: self.compressor(mean, worker.server_randomness())) if self.requantise else None
         worker.params = common - (yield Average(message, reply=again))
@@ -223,20 +216,22 @@ class SlowMo(LocalSGD):
         moved = yield Average(common - worker.params)
         worker.slow_buffer = self.slow_momentum * worker.slow_buffer + moved / (worker.lr or 1.0)
         worker.params = common - self.slow_lr * worker.lr * worker.slow_buffer
-        yield from sync_momentum(worker, self.momentum_sync)
+        yield from sync_momentum(worker, self.rule, self.momentum_sync)
 
 
 @dataclass(frozen=True)
-class DiLoCo(Algorithm):
+class DiLoCo(WithOptimizer):
     """DiLoCo: many local AdamW steps, then an outer Nesterov step on the averaged movement.
 
-    Inner: AdamW with decoupled weight decay, its state kept over rounds. Outer:
-    ``D = mean(x - x_k);  b = outer_momentum * b + D;  x = x - outer_lr * (D + outer_momentum * b)``.
+    Inner: AdamW with decoupled weight decay, its state kept over rounds, unless another ``optimizer`` is
+    given. Outer: ``D = mean(x - x_k);  b = outer_momentum * b + D;  x = x - outer_lr * (D + outer_momentum * b)``,
+    or a step of ``outer_optimizer`` along D at the rate ``outer_lr``.
     The method's ``learning_rate`` is the inner one (the paper: 4e-4).
     State: Adam's two moments, outer momentum (d each). Message: d dense values a round.
     """
 
     source = "Douillard et al. 2023, Algorithm 1"
+    usual_options = ("beta1", "beta2", "epsilon")
 
     period: int = option("local steps in a round", 500)
     outer_lr: float = option("learning rate of the outer step", 0.7, at_least=0)
@@ -244,30 +239,30 @@ class DiLoCo(Algorithm):
     beta1: float = option("Adam's decay of the first moment", 0.9, at_least=0, below=1)
     beta2: float = option("Adam's decay of the second moment", 0.999, at_least=0, below=1)
     epsilon: float = option("what Adam adds to the denominator", 1e-8, at_least=0)
+    outer_optimizer: Optimizer | None = option("of the outer step; Nesterov's momentum unless given", None)
+
+    def usual_optimizer(self) -> Optimizer:
+        return AdamW(betas=(self.beta1, self.beta2), eps=self.epsilon, decay_vectors=True)
+
+    @functools.cached_property
+    def outer(self) -> Optimizer:
+        """The optimizer of the outer step."""
+        return self.outer_optimizer or SGD(momentum=self.outer_momentum, nesterov=True)
 
     def gradients(self, rounds: int, per_epoch: float) -> int:
         return rounds * self.period
 
     def start(self, worker: Worker) -> None:
-        worker.first_moment = worker.zeros()
-        worker.second_moment = worker.zeros()
-        worker.outer_buffer = worker.zeros()
-        worker.inner_steps = 0
+        super().start(worker)
+        self.outer.start(self._outer_worker(worker))
 
     def round(self, worker: Worker) -> Program:
         common = worker.params
         for _ in range(worker.steps_left(self.period)):
-            gradient = yield Gradient(at=worker.params, weight_decay=False)
-            worker.params = self._adamw(worker, gradient)
+            worker.params = self.rule.step(worker, (yield self.rule.gradient(worker)))
         moved = yield Average(common - worker.params)
-        worker.outer_buffer = self.outer_momentum * worker.outer_buffer + moved
-        worker.params = common - self.outer_lr * (moved + self.outer_momentum * worker.outer_buffer)
+        worker.params = common
+        worker.params = self.outer.step(self._outer_worker(worker), moved)
 
-    def _adamw(self, worker: Worker, gradient: Vector) -> Vector:
-        worker.inner_steps += 1
-        worker.first_moment = self.beta1 * worker.first_moment + (1 - self.beta1) * gradient
-        worker.second_moment = self.beta2 * worker.second_moment + (1 - self.beta2) * gradient * gradient
-        first = worker.first_moment / (1 - self.beta1**worker.inner_steps)
-        second = worker.second_moment / (1 - self.beta2**worker.inner_steps)
-        decayed = worker.params * (1 - worker.lr * worker.weight_decay)
-        return decayed - worker.lr * first / (second.sqrt() + self.epsilon)
+    def _outer_worker(self, worker: Worker) -> Aside:
+        return Aside(worker, "outer_", self.outer_lr)

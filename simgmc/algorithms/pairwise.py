@@ -31,6 +31,7 @@ class SwarmSGD(LocalSGD):
     """
 
     source = "Nadiradze et al., NeurIPS 2021, Algorithm 1"
+    own_update = "averaging in pairs is analysed for SGD"
     asynchronous = True
 
     period: int = option("local steps between exchanges, or their mean", 2)
@@ -171,6 +172,7 @@ class ADPSGD(Algorithm):
     """
 
     source = "Lian, Zhang, Zhang, Liu, ICML 2018, Algorithm 1"
+    own_update = "averaging in pairs is analysed for SGD"
     asynchronous = True
 
     momentum: float = momentum()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from simgmc.algorithms.effects import Average, Gradient, Maximum
+from simgmc.algorithms.optimizers import WithOptimizer
 from simgmc.algorithms.worker import Algorithm, Compressor, Program, Worker, momentum, option
 from simgmc.compression import build
 
@@ -17,7 +18,7 @@ if typing.TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class QSGD(Algorithm):
+class QSGD(WithOptimizer):
     """QSGD: workers send unbiased quantised gradients; momentum after the mean.
 
     ``m = momentum * m + mean Q(g);  w = w - lr * m``. The way back from a server is
@@ -27,25 +28,21 @@ class QSGD(Algorithm):
     """
 
     source = "Alistarh et al., NeurIPS 2017"
+    steps_on = "mean"
 
     compressor: Compressor = option("Q, of the gradient; unbiased")
     momentum: float = momentum()
     requantise: bool = option("the server sends Q(mean) instead of the dense mean", False)
 
-    def start(self, worker: Worker) -> None:
-        worker.momentum_buffer = worker.zeros()
-
     def round(self, worker: Worker) -> Program:
-        gradient = yield Gradient(at=worker.params)
+        gradient = yield self.rule.gradient(worker)
         message = self.compressor(gradient, worker.randomness())
         again = (lambda mean: self.compressor(mean, worker.server_randomness())) if self.requantise else None
-        mean = yield Average(message, reply=again)
-        worker.momentum_buffer = self.momentum * worker.momentum_buffer + mean
-        worker.params = worker.params - worker.lr * worker.momentum_buffer
+        worker.params = self.rule.step(worker, (yield Average(message, reply=again)))
 
 
 @dataclass(frozen=True)
-class TernGrad(Algorithm):
+class TernGrad(WithOptimizer):
     """TernGrad: ternary gradients per tensor, clipped at ``clip`` standard deviations.
 
     Each tensor sends its largest magnitude s and ``sign(v) * Bernoulli(|v| / s)``;
@@ -59,6 +56,7 @@ class TernGrad(Algorithm):
     """
 
     source = "Wen et al., NeurIPS 2017, Algorithm 1"
+    steps_on = "mean"
     summable = False
 
     momentum: float = momentum()
@@ -67,19 +65,15 @@ class TernGrad(Algorithm):
         "all workers use the largest of their scales, so that messages add up to whole numbers", True
     )
 
-    def start(self, worker: Worker) -> None:
-        worker.momentum_buffer = worker.zeros()
-
     def round(self, worker: Worker) -> Program:
         options = {"clip": self.clip, "share_scale": self.share_scale, "per_tensor": True}
         compressor = cast("Ternary", build("ternary", worker.layout, **options))
-        gradient = yield Gradient(at=worker.params)
+        gradient = yield self.rule.gradient(worker)
         scales = None
         if self.share_scale:
             scales = yield Maximum(compressor.scales(gradient))
         mean = yield Average(compressor(gradient, worker.randomness(), scales=scales))
-        worker.momentum_buffer = self.momentum * worker.momentum_buffer + mean
-        worker.params = worker.params - worker.lr * worker.momentum_buffer
+        worker.params = self.rule.step(worker, mean)
 
 
 @dataclass(frozen=True)
@@ -96,6 +90,7 @@ class SignSGD(Algorithm):
     """
 
     source = "Bernstein et al., ICML 2018 and ICLR 2019"
+    own_update = "its step is a vote, without the magnitudes that other optimizers need"
     summable = False
 
     decoupled_weight_decay: bool = option("weight decay beside the sign instead of under it", True)
@@ -134,7 +129,7 @@ class Signum(SignSGD):
 
 
 @dataclass(frozen=True)
-class PowerSGD(Algorithm):
+class PowerSGD(WithOptimizer):
     """PowerSGD: low-rank gradients by one step of power iteration, all-reduced twice.
 
     ::
@@ -148,12 +143,13 @@ class PowerSGD(Algorithm):
     D (the paper's algorithm, default), ``"own"`` each worker's ``P (M' P)'`` (the authors'
     later package): the two have the same mean over workers, hence the same trajectory
     but for rounding; the worker's own is smaller where workers' data differ. ``D + m`` is
-    the paper's momentum form.
+    the paper's momentum form; another optimizer steps along D.
 
     State: residual e, momentum m (d each), Q. Messages: r (n + m) floats a matrix.
     """
 
     source = "Vogels, Karimireddy, Jaggi, NeurIPS 2019, Algorithms 1-2"
+    steps_on = "mean"
 
     rank: int = option("rank of the factors", 2)
     momentum: float = momentum()
@@ -164,12 +160,15 @@ class PowerSGD(Algorithm):
 
     def start(self, worker: Worker) -> None:
         worker.residual = worker.zeros()
-        worker.momentum_buffer = worker.zeros()
+        if self.optimizer is None:
+            worker.momentum_buffer = worker.zeros()
+        else:
+            self.optimizer.start(worker)
         worker.right = None
 
     def round(self, worker: Worker) -> Program:
         low_rank = cast("LowRank", build("low-rank", worker.layout, rank=self.rank))
-        gradient = yield Gradient(at=worker.params)
+        gradient = yield self.rule.gradient(worker)
         wanted = gradient + worker.residual
         right = worker.right
         if right is None or not self.warm_start:
@@ -183,5 +182,8 @@ class PowerSGD(Algorithm):
         worker.residual = wanted - sent
         for start, end in low_rank.whole:
             worker.residual[..., start:end] = 0
-        worker.momentum_buffer = self.momentum * worker.momentum_buffer + update
-        worker.params = worker.params - worker.lr * (update + worker.momentum_buffer)
+        if self.optimizer is None:
+            worker.momentum_buffer = self.momentum * worker.momentum_buffer + update
+            worker.params = worker.params - worker.lr * (update + worker.momentum_buffer)
+        else:
+            worker.params = self.optimizer.step(worker, update)

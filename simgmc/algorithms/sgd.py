@@ -7,10 +7,29 @@ from dataclasses import dataclass
 from typing import Literal
 
 from simgmc.algorithms.effects import Average, Gradient
+from simgmc.algorithms.optimizers import WithOptimizer
 from simgmc.algorithms.worker import Algorithm, Program, Worker, momentum, option
 
 if typing.TYPE_CHECKING:
     from simgmc.compression.compressor import Vector
+
+
+@dataclass(frozen=True)
+class DataParallel(WithOptimizer):
+    """Data-parallel training: every worker sends its gradient, all take the optimizer's step along the mean.
+
+    With ``adamw`` that is data-parallel AdamW, on K workers the same as one worker on the batches of all.
+    State: the optimizer's. Message: d dense values.
+    """
+
+    source = "standard"
+    steps_on = "mean"
+
+    momentum: float = momentum()
+
+    def round(self, worker: Worker) -> Program:
+        gradient = yield self.rule.gradient(worker)
+        worker.params = self.rule.step(worker, (yield Average(gradient)))
 
 
 @dataclass(frozen=True)
@@ -21,6 +40,7 @@ class SGD(Algorithm):
     """
 
     source = "standard"
+    own_update = "it is plain SGD; data-parallel is the same with any optimizer"
 
     def round(self, worker: Worker) -> Program:
         gradient = yield Gradient(at=worker.params)
@@ -42,6 +62,7 @@ class DMSGD(Algorithm):
     """
 
     source = "GMC paper, eq. 4-6"
+    own_update = "it is momentum SGD; data-parallel is the same with any optimizer"
 
     momentum: float = momentum()
     momentum_at: Literal["local", "global"] = option("of a worker's own gradients, or of their mean", "local")
@@ -72,6 +93,7 @@ class SNGM(Algorithm):
     """
 
     source = "Zhao, Xie, Li, Stochastic normalized gradient descent with momentum"
+    own_update = "its normalised momentum is an optimizer itself"
 
     momentum: float = momentum()
 
@@ -98,6 +120,7 @@ class LARS(Algorithm):
     """
 
     source = "You, Gitman, Ginsburg 2017, Algorithm 1"
+    own_update = "it is an optimizer itself"
 
     momentum: float = momentum()
     trust_coefficient: float = option("how far a tensor may move, as a share of its norm", 0.001, above=0)

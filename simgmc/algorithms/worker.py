@@ -40,7 +40,11 @@ class Worker:
     gradients_left: float
     """Gradients of each worker until the training ends; infinite where its length is not stated in gradients."""
     weight_decay: float | Vector
-    """Coefficient of the L2 term; a tensor (d,) where it leaves some parameters alone, as they get no gradient."""
+    """Coefficient of the L2 term; a tensor (d,) where parameters have their own, or get no gradient."""
+    rates: Vector | None
+    """Tensor (d,): factors on the learning rate, where parameters have their own, for optimizers."""
+    clip_norm: float
+    """What an optimizer clips the norm of its gradients to before it adds weight decay; 0: it does not."""
     round: int
     """Rounds finished so far."""
     epoch: float
@@ -69,6 +73,8 @@ class Worker:
             "previous_lr",
             "gradients_left",
             "weight_decay",
+            "rates",
+            "clip_norm",
             "round",
             "epoch",
             "workers",
@@ -87,6 +93,8 @@ class Worker:
         self.sources = ()
         self.components = 0
         self.gradients_left = math.inf
+        self.rates = None
+        self.clip_norm = 0.0
         self._seed = seed
         self._ranks = ranks
         self._calls = 0
@@ -225,6 +233,11 @@ class Algorithm:
     one_by_one: ClassVar[bool] = False
     """Of a method of one's own: that every worker's program runs by itself, as it decides by numbers. Else it is found
     out, see :mod:`simgmc.training.one_by_one`."""
+    own_update: ClassVar[str] = "its update is written in its program"
+    """Why no optimizer but SGD with a momentum goes with it, in a few words; empty where others do
+    (see :class:`~simgmc.algorithms.optimizers.method.WithOptimizer`)."""
+    steps_on: ClassVar[Literal["own", "mean"]] = "own"
+    """Along what an optimizer of it steps: each worker's own gradient, or the mean of what workers send."""
     asynchronous: ClassVar[bool] = False
     """Whether the order in which things happen is part of the method: the simulated clock
     then drives the training, one program a worker."""
@@ -237,16 +250,25 @@ class Algorithm:
     @functools.cache
     def options(cls) -> Mapping[str, Option]:
         """The fields as a scenario may set them; a momentum that it leaves out is the optimizer's."""
-        options = options_of(cls, _compressor)
+        options = options_of(cls, _special)
         if "momentum" in options:
             options["momentum"] = dataclasses.replace(options["momentum"], default=None)
+        if cls.own_update:
+            options.pop("optimizer", None)
         return options
 
     @classmethod
     def entry(cls, name: str) -> Entry:
         """The line of ``simgmc list`` on the method that is registered under that name."""
         summary, details = described_class(cls)
-        return Entry(name, summary, cls.source, cls.options(), details=details)
+        if cls.own_update:
+            details += f"\n\nTakes no optimizer but SGD with a momentum or none: {cls.own_update}."
+        return Entry(name, summary, cls.source, cls.options(), details=details.strip())
+
+    @property
+    def decays_vectors(self) -> bool:
+        """Whether tensors of one dimension have weight decay where no group of parameters says so."""
+        return True
 
     @property
     def same_coordinates(self) -> bool:
@@ -293,8 +315,8 @@ class Algorithm:
         return {}
 
 
-def _compressor(hint: Any, stated: Mapping[str, Any]) -> Option | None:
-    """The option of a field that is annotated as a compressor."""
-    if hint is not Compressor:
-        return None
-    return CompressorOption(kind=None, **stated)
+def _special(hint: Any, stated: Mapping[str, Any]) -> Option | None:
+    """The option of a field that is annotated as a compressor or an optimizer."""
+    if hasattr(hint, "as_option"):
+        return hint.as_option(**stated)
+    return CompressorOption(kind=None, **stated) if hint is Compressor else None

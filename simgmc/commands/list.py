@@ -16,6 +16,7 @@ KINDS: Registry[Any] = Registry(
     "kind of part",
     {
         "algorithms": "simgmc.algorithms:ALGORITHMS",
+        "optimizers": "simgmc.algorithms.optimizers:ENTRIES",
         "compressors": "simgmc.compression:COMPRESSORS",
         "collectives": "simgmc.scenario.cluster:CHOICES",
         "conditions": "simgmc.network.conditions.catalogue:ENTRIES",

@@ -160,11 +160,12 @@ def build_stacked_trainer(training: Training, workload: Workload, participation:
         _algorithm(training, workload),
         workload,
         learning_rate(training, workload),
-        _weight_decay(training),
+        training.scenario.update(training.method).weight_decay,
         training.seed,
         scenario.mixing(method) if workload.workers == scenario.workload.workers else everybody(workload.workers),
         participation,
         training.milestones(workload.batches_per_epoch).gradients,
+        scenario.update(method).settings,
     )
 
 
@@ -179,9 +180,10 @@ def build_per_worker_trainer(training: Training, workload: Workload) -> PerWorke
         _algorithm(training, workload),
         workload,
         learning_rate(training, workload),
-        _weight_decay(training),
+        training.scenario.update(training.method).weight_decay,
         training.seed,
         graph,
+        settings=training.scenario.update(training.method).settings,
     )
 
 
@@ -192,9 +194,12 @@ def _algorithm(training: Training, workload: Workload) -> Algorithm:
         title = f"{method.name}, {key} {chosen.name}"
         adapt = functools.partial(OwnCompressor, title)
         parameters[key] = build_adapted(chosen.name, workload.layout, chosen.options, adapt)
+    update = training.scenario.update(method)
     if "momentum" in parameters and parameters["momentum"] is None:
-        parameters["momentum"] = training.scenario.optimizer.momentum
-    algorithm = ALGORITHMS[method.algorithm](**parameters)
+        parameters["momentum"] = update.momentum
+    if "optimizer" in ALGORITHMS[method.algorithm].options():
+        parameters["optimizer"] = update.rule
+    algorithm = ALGORITHMS[method.algorithm](**(parameters | method.rules()))
     if not is_own(algorithm):
         return algorithm
     own = OwnAsynchronous if algorithm.asynchronous else OwnMethod
@@ -204,14 +209,8 @@ def _algorithm(training: Training, workload: Workload) -> Algorithm:
 def learning_rate(training: Training, workload: Workload) -> Callable[[float], float]:
     """The method's learning rate as a function of the epoch."""
     scenario, method = training.scenario, training.method
-    optimizer = scenario.optimizer
-    schedule = (method.schedule or optimizer.schedule).stretched(method.epoch_multiplier)
-    base = optimizer.learning_rate if method.learning_rate is None else method.learning_rate
+    update = scenario.update(method)
+    schedule, base = update.schedule.stretched(method.epoch_multiplier), update.learning_rate
     per_epoch = workload.batches_per_epoch
-    epochs = method.epochs(scenario.workload) or method.gradients(scenario.workload, per_epoch) / per_epoch
-    return lambda epoch: base * schedule.factor(epoch, epochs)
-
-
-def _weight_decay(training: Training) -> float:
-    own = training.method.weight_decay
-    return training.scenario.optimizer.weight_decay if own is None else own
+    epochs = method.epochs(scenario.workload) or scenario.gradients(method, per_epoch) / per_epoch
+    return lambda epoch: base * schedule.factor(epoch, epochs, per_epoch)

@@ -13,12 +13,18 @@ from simgmc.scenario.components import option_type
 from simgmc.scenario.tables import Table, mistake
 
 
-def declared_table(kind: type[Declared]) -> Any:
-    """The type of a key that holds a table of the class's options; its value is an object of the class."""
+def declared_fields(kind: type[Declared]) -> dict[str, Any]:
+    """The class's options as fields of a table: types and defaults."""
     keys: dict[str, Any] = {}
     for name, option in kind.options().items():
         of = _list_of(option) if isinstance(option, Tables) else option_type(option)
         keys[name] = (of, ... if option.default is REQUIRED else option.default)
+    return keys
+
+
+def declared_table(kind: type[Declared]) -> Any:
+    """The type of a key that holds a table of the class's options; its value is an object of the class."""
+    keys = declared_fields(kind)
     table = create_model(kind.__name__, __base__=Table, **keys)
 
     def build(value: Any) -> Declared:

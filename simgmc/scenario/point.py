@@ -20,8 +20,10 @@ from simgmc.network.topology.routing import Links
 from simgmc.scenario.cluster import Cluster, Exchange
 from simgmc.scenario.components import Real, plain
 from simgmc.scenario.gossip import Gossip
+from simgmc.scenario.optimizer import Optimizer, optimizer_table
 from simgmc.scenario.tables import Table, mistake
-from simgmc.scenario.workload import Method, Optimizer, ProblemWorkload, Workload, method_table, workload_table
+from simgmc.scenario.updates import Update, check_update, update_of
+from simgmc.scenario.workload import Method, ProblemWorkload, Workload, method_table, workload_table
 from simgmc.workloads.problems.catalogue import PROBLEMS
 
 METRICS = ("accuracy", "loss", "gap", "distance", "error", "top-5", "macro-f1", "perplexity", "bits-per-token")
@@ -97,7 +99,7 @@ class Scenario(Table):
     name: Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=100), AfterValidator(_no_folder_above)]
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Field(min_length=1)]
     workload: Annotated[Workload, BeforeValidator(workload_table)]
-    optimizer: Optimizer
+    optimizer: Annotated[Optimizer, BeforeValidator(optimizer_table)]
     cluster: Cluster
     gossip: Gossip | None = None
     methods: Annotated[list[Annotated[Method, BeforeValidator(method_table)]], Field(min_length=1)]
@@ -131,6 +133,7 @@ class Scenario(Table):
         self._check_weights()
         for index, method in enumerate(self.methods):
             algorithm = ALGORITHMS[method.algorithm]
+            check_update(self.optimizer, method, index)
             self._check_left_out(index, method)
             if algorithm.asynchronous:
                 self._check_asynchronous(index, method)
@@ -272,6 +275,14 @@ class Scenario(Table):
             raise mistake(
                 f"does not fit method {method.name!r}: {error}", *place, value=plain(table or self.cluster.topology)
             ) from None
+
+    def update(self, method: Method) -> Update:
+        """How a method updates parameters: its own settings, and those that all share where it has none."""
+        return update_of(self.optimizer, method)
+
+    def gradients(self, method: Method, per_epoch: float) -> int:
+        """Minibatches of each worker in a method's training, ``per_epoch`` of them being a pass over the data."""
+        return method.gradients(self.workload, per_epoch, self.optimizer.settings.accumulate)
 
     def gossip_of(self, method: Method) -> Gossip | None:
         """A method's own table, or the one that all share."""

@@ -5,21 +5,22 @@ from __future__ import annotations
 import functools
 import math
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, create_model, model_validator
+from pydantic import Field, create_model, model_validator
 
 from simgmc.algorithms import ALGORITHMS
+from simgmc.algorithms.optimizers import Optimizer as Rule
+from simgmc.algorithms.optimizers.optimizer import OptimizerOption
 from simgmc.algorithms.worker import Algorithm, CompressorOption
 from simgmc.compression import COMPRESSORS
 from simgmc.core.errors import SimgmcError
-from simgmc.core.registry import REQUIRED
+from simgmc.core.registry import REQUIRED, Option
 from simgmc.scenario.components import Component, PositiveReal, Real, component, option_type, plain
-from simgmc.scenario.conditions import declared_table
 from simgmc.scenario.gossip import Gossip
+from simgmc.scenario.optimizer import RULE, ClipAt, ClipNorm, Groups, LearningRate, ScheduleOrKind, WeightDecay, rule_of
 from simgmc.scenario.quantities import DURATION, DurationOrRate, parse_positive_duration
 from simgmc.scenario.tables import Table, mistake
-from simgmc.training.schedules import LearningRateSchedule
 from simgmc.workloads.data.catalogue import DATASETS
 from simgmc.workloads.losses.catalogue import LOSSES
 from simgmc.workloads.models.catalogue import MODELS, check_model
@@ -211,24 +212,6 @@ def workload_table(value: Any) -> Any:
     return ProblemWorkload.model_validate(value)
 
 
-if TYPE_CHECKING:
-    ScheduleOrKind = LearningRateSchedule
-else:
-    ScheduleOrKind = Annotated[
-        declared_table(LearningRateSchedule), BeforeValidator(lambda v: {"kind": v} if isinstance(v, str) else v)
-    ]
-"""A schedule, or the name of its kind where that says all."""
-
-
-class Optimizer(Table):
-    """Learning rate, momentum, weight decay and schedule that all methods share unless they state their own."""
-
-    learning_rate: Annotated[PositiveReal, Field(le=1e30)]
-    momentum: Annotated[Real, Field(ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[Real, Field(ge=0, le=1000)] = 0.0
-    schedule: ScheduleOrKind = LearningRateSchedule()
-
-
 COMPRESSOR = component(COMPRESSORS)
 
 
@@ -237,9 +220,13 @@ class Method(Table):
 
     name: Annotated[str, Field(min_length=1, max_length=60)]
     algorithm: str
-    learning_rate: Annotated[PositiveReal, Field(le=1e30)] | None = None
-    weight_decay: Annotated[Real, Field(ge=0, le=1000)] | None = None
+    learning_rate: LearningRate | None = None
+    weight_decay: WeightDecay | None = None
     schedule: ScheduleOrKind | None = None
+    optimizer: RULE | None = None
+    clip_norm: ClipNorm | None = None
+    clip_at: ClipAt | None = None
+    groups: Groups | None = None
     compression_time: DurationOrRate | None = None
     epoch_multiplier: Annotated[Real, Field(ge=0.001, le=1000)] = 1.0
     """How many times the workload's length the method trains for; the learning rate's schedule is stretched as much."""
@@ -254,24 +241,33 @@ class Method(Table):
         """The length of the method's training in epochs, where the workload's is stated in epochs."""
         return workload.epochs and workload.epochs * self.epoch_multiplier
 
-    def gradients(self, workload: Workload, per_epoch: float) -> int:
+    def gradients(self, workload: Workload, per_epoch: float, accumulate: int) -> int:
         """Gradients of each worker in the method's training, ``per_epoch`` of them being a pass over the data.
 
         Where the length is stated in epochs all methods have the same. Where the clock drives the training a
-        round is a gradient.
+        round is a gradient. ``accumulate`` minibatches are one gradient of the method, and so many here.
         """
         rounds, algorithm = self.rounds(workload), self._algorithm()
         if rounds is None:
             return max(1, round(self.epochs(workload) * per_epoch))
-        return rounds if algorithm.asynchronous else algorithm.gradients(rounds, per_epoch)
+        return accumulate * (rounds if algorithm.asynchronous else algorithm.gradients(rounds, per_epoch / accumulate))
 
     def parameters(self) -> dict[str, Any]:
-        """The algorithm's own parameters (momentum is filled in from the optimizer)."""
-        return {name: getattr(self, name) for name in type(self).model_fields if name not in Method.model_fields}
+        """The algorithm's own parameters (momentum and optimizer are filled in from the optimizer's table)."""
+        return {name: getattr(self, name) for name in ALGORITHMS[self.algorithm].options() if name != "optimizer"}
 
     def compressors(self) -> dict[str, Component]:
         """The compressors among the parameters, by key."""
-        return {name: value for name, value in self.parameters().items() if isinstance(value, Component)}
+        return self._named(CompressorOption)
+
+    def rules(self) -> dict[str, Rule]:
+        """The optimizers among the parameters, by key."""
+        return {name: rule_of(chosen) for name, chosen in self._named(OptimizerOption).items()}
+
+    def _named(self, kind: type[Option]) -> dict[str, Component]:
+        options = ALGORITHMS[self.algorithm].options()
+        found = {name: value for name, value in self.parameters().items() if isinstance(options[name], kind)}
+        return {name: value for name, value in found.items() if value is not None}
 
     def _algorithm(self) -> Algorithm:
         """The algorithm with its parameters; of its compressors only the options are there."""
@@ -280,7 +276,7 @@ class Method(Table):
             del parameters["momentum"]
         for name, chosen in self.compressors().items():
             parameters[name] = chosen.options  # it is built with the training
-        return ALGORITHMS[self.algorithm](**parameters)
+        return ALGORITHMS[self.algorithm](**(parameters | self.rules()))
 
     @model_validator(mode="after")
     def _acceptable(self) -> Method:
@@ -318,7 +314,13 @@ class Method(Table):
 def _build_table(algorithm: type[Algorithm]) -> type[Method]:
     fields: dict[str, Any] = {}
     for name, option in algorithm.options().items():
-        kind = COMPRESSOR if isinstance(option, CompressorOption) else option_type(option)
+        if name == "optimizer":
+            continue  # a key of every method
+        kind = (
+            COMPRESSOR if isinstance(option, CompressorOption)
+            else RULE if isinstance(option, OptimizerOption)
+            else option_type(option)
+        )  # fmt: skip
         default = ... if option.default is REQUIRED else option.default
         fields[name] = (kind | None if default is None else kind, default)
     return create_model(f"Method_{algorithm.__name__}", __base__=Method, **fields)

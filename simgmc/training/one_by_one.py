@@ -35,7 +35,7 @@ ONE_BY_ONE = "one_by_one"
 _SAME = {torch.float32: 1e-4, torch.float64: 1e-9}
 """How far apart, in parts of the largest number, both ways may round."""
 _CONTEXT = (
-    "lr", "previous_lr", "gradients_left", "weight_decay", "round", "epoch", "components",
+    "lr", "previous_lr", "gradients_left", "weight_decay", "rates", "clip_norm", "round", "epoch", "components",
 )  # fmt: skip
 
 

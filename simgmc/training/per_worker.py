@@ -16,13 +16,14 @@ from torch import Tensor
 
 from simgmc.algorithms import effects
 from simgmc.algorithms.effects import SERVER, Arrival, Effect
+from simgmc.algorithms.optimizers import GradientSettings
 from simgmc.algorithms.worker import Algorithm, Worker
 from simgmc.compression.identity import Identity
 from simgmc.core.errors import DivergenceError
 from simgmc.core.randomness import Randomness
-from simgmc.training import weight_decay
 from simgmc.training.journal import NOTHING, Asked, Diverged, Parcel, RoundOver, Served, Step
 from simgmc.training.trainer import Progress
+from simgmc.training.treatment import Treatment, spare
 from simgmc.training.worker_run import Ahead, WorkerRun
 from simgmc.workloads.workload import Workload
 
@@ -46,10 +47,13 @@ class PerWorkerTrainer:
         seed: int = 0,
         graph: Callable[[int], Sequence[tuple[int, ...]]] | None = None,
         together: bool = True,
+        settings: GradientSettings | None = None,
     ):
-        """``together``: compute all gradients under way in one call; False: each alone, when it is needed."""
+        """``together``: compute all gradients under way in one call; False: each alone, when it is needed.
+        ``settings``: what becomes of gradients, by default nothing."""
         self.algorithm, self.workload = algorithm, workload
-        self._lr_at, self._weight_decay, self._together = lr_at, weight_decay, together
+        self._lr_at, self._together = lr_at, together
+        self._treatment = Treatment.of(weight_decay, settings or GradientSettings(), algorithm, workload)
         self._seed = seed
         workers = workload.workers
         complete = [tuple(other for other in range(workers) if other != rank) for rank in range(workers)]
@@ -75,7 +79,8 @@ class PerWorkerTrainer:
         worker = Worker(initial.clone(), self.workload.layout, self._seed, [rank], self.workload.workers)
         own = self.workload.components
         worker.components = own if rank < self.workload.workers else own * self.workload.workers
-        worker.begin(0, 0.0, self._lr_at(0.0), self._lr_at(0.0), self._weight_decay)
+        worker.begin(0, 0.0, self._lr_at(0.0), self._lr_at(0.0), self._treatment.weight_decay)
+        self._treatment.prepare(worker)
         return worker
 
     @property
@@ -104,7 +109,13 @@ class PerWorkerTrainer:
         """See :class:`simgmc.training.journal.Programs`."""
         run = self.runs[worker]
         try:
-            step = self._next(run, self._answer(worker, run, answer))
+            if isinstance(run.effect, effects.Gradient):
+                gradient = self._gradient(worker, run)
+                if gradient is None:
+                    return Asked(run.effect)
+                step = self._next(run, gradient)
+            else:
+                step = self._next(run, self._answer(run, answer))
         except DivergenceError as error:
             self.diverged = f"worker {worker}, round {run.rounds + 1}: {error}"
             return Asked(Diverged())
@@ -130,17 +141,15 @@ class PerWorkerTrainer:
     def _begin(self, run: WorkerRun) -> None:
         worker, epoch = run.worker, self.epoch
         lr = self._lr_at(epoch)
-        decay = weight_decay.of_worker(self._weight_decay, self.workload, [worker.rank])
+        decay = self._treatment.decay_of(self.workload, [worker.rank])
         worker.begin(run.rounds, epoch, lr, lr if run.previous_lr is None else run.previous_lr, decay)
         partners = self.algorithm.partners(self._graph(run.rounds))
         worker.neighbours = tuple(partners[worker.rank])
         worker.sources = tuple(rank for rank, others in enumerate(partners) if worker.rank in others)
         run.begin(self.algorithm)
 
-    def _answer(self, worker: int, run: WorkerRun, answer: int | Sequence[int]) -> Any:
-        """What the program gets: a gradient, a message's content, several, or nothing."""
-        if isinstance(run.effect, effects.Gradient):
-            return self._gradient(worker, run)
+    def _answer(self, run: WorkerRun, answer: int | Sequence[int]) -> Any:
+        """What the program gets: a message's content, several, or nothing."""
         if isinstance(run.effect, effects.Start):
             run.started += 1
             return run.started - 1
@@ -204,7 +213,22 @@ class PerWorkerTrainer:
 
     # gradients ------------------------------------------------------------------------------
 
-    def _gradient(self, worker: int, run: WorkerRun) -> Tensor:
+    def _gradient(self, worker: int, run: WorkerRun) -> Tensor | None:
+        """The gradient that the program waits for; None where further minibatches are to be taken into it."""
+        part, accumulate = self._next_minibatch(worker, run), self._treatment.accumulate
+        run.part_sum = part if run.part_sum is None else run.part_sum + part
+        run.parts += 1
+        if run.parts < accumulate:
+            return None
+        gradient = run.part_sum if accumulate == 1 else run.part_sum / accumulate
+        run.parts, run.part_sum = 0, None
+        gradient = self._treatment.clip(gradient)
+        if run.effect.weight_decay and self._treatment.decays:
+            gradient = gradient + self._treatment.weight_decay * run.effect.at
+            spare(gradient[None], self.workload, [worker])
+        return gradient
+
+    def _next_minibatch(self, worker: int, run: WorkerRun) -> Tensor:
         if run.ahead is None:
             self._compute(worker)
         ahead, run.ahead = run.ahead, None
@@ -247,9 +271,6 @@ class PerWorkerTrainer:
             self._ahead(self.runs[rank], gradients[row], buffers)
 
     def _ahead(self, run: WorkerRun, gradient: Tensor, buffers: dict[str, Tensor]) -> None:
-        if self._weight_decay and run.effect.weight_decay:
-            gradient = gradient + self._weight_decay * run.effect.at
-            weight_decay.spare(gradient[None], self.workload, [run.worker.rank])
         run.ahead = Ahead(gradient, buffers)
 
     # between instants -----------------------------------------------------------------------

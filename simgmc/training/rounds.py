@@ -19,6 +19,7 @@ What is exact about those who do not:
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -32,7 +33,6 @@ from simgmc.compression.message import Message
 from simgmc.compression.rows import for_each_row
 from simgmc.core.errors import DivergenceError, SimgmcError
 from simgmc.costs import steps as costs
-from simgmc.training import weight_decay
 from simgmc.training.stack import Stack
 
 
@@ -78,9 +78,10 @@ class StackedRound:
             self._missing |= set(stack.held)
         lr = stack.lr_at(stack.epoch)
         previous = lr if stack.last_lr is None else stack.last_lr
-        decay = weight_decay.of_worker(stack.weight_decay, stack.workload, range(stack.workload.workers))
+        decay = stack.treatment.decay_of(stack.workload, range(stack.workload.workers))
         stack.worker.begin(stack.rounds, stack.epoch, lr, previous, decay)
-        stack.worker.gradients_left = stack.gradients_in_all - stack.gradients
+        self._gradients_left = stack.gradients_in_all - stack.gradients
+        stack.worker.gradients_left = _parts(self._gradients_left, stack.treatment.accumulate)
         self._program = stack.algorithm.round(stack.worker)
         self._run()
 
@@ -154,12 +155,9 @@ class StackedRound:
         match effect:
             case effects.Gradient(at=Tensor() as point, weight_decay=decays):
                 stack.worker.lr = stack.last_lr = stack.lr_at(stack.epoch)
-                gradients, _ = stack.workload.gradients(point, stack.gradients)
-                if stack.weight_decay and decays:
-                    gradients.add_(point, alpha=stack.weight_decay)
-                    weight_decay.spare(gradients, stack.workload, range(stack.workload.workers))
-                stack.gradients += 1
-                self.steps.append(costs.Compute())
+                gradients = stack.treatment.clip(self._accumulated(point))
+                if decays:
+                    stack.treatment.add_decay(gradients, point, stack.workload, range(stack.workload.workers))
                 return gradients
             case effects.Average(message=content, reply=reply):
                 self._ask(_Asked(self._sent(content), reply))
@@ -178,6 +176,22 @@ class StackedRound:
             case _:
                 raise TypeError(f"{stack.name} asks for {type(effect).__name__}, which a stacked run cannot do")
         return None
+
+    def _accumulated(self, point: Tensor) -> Tensor:
+        """(workers, d): the mean gradient of each worker's next minibatches, of fewer at the training's end."""
+        stack = self._stack
+        count = stack.treatment.accumulate
+        if self._gradients_left > 0:
+            count = int(min(count, self._gradients_left))
+        total: Tensor | None = None
+        for _ in range(count):
+            gradients, _ = stack.workload.gradients(point, stack.gradients)
+            total = gradients if total is None else total + gradients
+            stack.gradients += 1
+            self._gradients_left -= 1
+            self.steps.append(costs.Compute())
+        assert total is not None
+        return total if count == 1 else total / count
 
     def _ask(self, asked: _Asked) -> None:
         self._asked = asked
@@ -306,6 +320,11 @@ class StackedRound:
 _DENSE = Identity(values="fp32")
 EACH = "each worker's"
 """The key under which a stacked worker holds a list of what is no tensor, where not all workers have the same."""
+
+
+def _parts(number: float, size: int) -> float:
+    """How many parts of this size it takes, the last one perhaps smaller."""
+    return number if size == 1 or math.isinf(number) else math.ceil(number / size)
 
 
 def _put_back(now: object, before: object, ranks: list[int]) -> object:

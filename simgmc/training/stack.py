@@ -8,11 +8,13 @@ from typing import TypedDict
 
 from torch import Tensor
 
+from simgmc.algorithms.optimizers import GradientSettings
 from simgmc.algorithms.worker import Algorithm, Worker
 from simgmc.compression.message import Message
 from simgmc.core.errors import SimgmcError
 from simgmc.costs.steps import Participation
 from simgmc.mixing import Mixing
+from simgmc.training.treatment import Treatment
 from simgmc.workloads.workload import Workload
 
 
@@ -40,6 +42,7 @@ class Stack:
         mixing: Mixing | None = None,
         participation: Participation = "all",
         gradients: float = math.inf,
+        settings: GradientSettings | None = None,
     ):
         """
         Args:
@@ -47,18 +50,21 @@ class Stack:
             mixing: who mixes with whom, for methods that do.
             participation: who is in a mean.
             gradients: how many of each worker the training has, where that is known: its last round is cut there.
+            settings: what becomes of gradients, by default nothing.
         """
         self.algorithm = algorithm
         self.workload = workload
         self.lr_at = lr_at
         self.last_lr: float | None = None
         """Learning rate of the last step so far."""
-        self.weight_decay = weight_decay
+        self.treatment = Treatment.of(weight_decay, settings or GradientSettings(), algorithm, workload)
+        """What becomes of gradients on their way to the program."""
         self.mixing = mixing
         self.participation = participation
         self.gradients_in_all = gradients
         workers = workload.workers
         self.worker = Worker(workload.initial_parameters()[None], workload.layout, seed, range(workers), workers)
+        self.treatment.prepare(self.worker)
         algorithm.start(self.worker)
         self.rounds = 0
         """Rounds finished."""

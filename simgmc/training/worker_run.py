@@ -45,6 +45,10 @@ class WorkerRun:
     started: int = 0
     """Effects that the round has started and may wait for."""
     ahead: Ahead | None = None
+    parts: int = 0
+    """Minibatches of an accumulated gradient that are in ``part_sum``."""
+    part_sum: Tensor | None = None
+    """(d,)"""
 
     def begin(self, algorithm: Algorithm) -> None:
         """Begin the round for which the worker has been made ready."""
@@ -62,6 +66,8 @@ class WorkerRun:
             "rounds": self.rounds,
             "previous_lr": self.previous_lr,
             "started": self.started,
+            "parts": self.parts,
+            "part_sum": self.part_sum,
             "ahead": None if self.ahead is None else vars(self.ahead),
         }
 
@@ -71,6 +77,7 @@ class WorkerRun:
         self.start = self.worker.snapshot()
         self.gradients, self.rounds = kept["gradients"], kept["rounds"]
         self.previous_lr, self.started = kept["previous_lr"], kept["started"]
+        self.parts, self.part_sum = kept.get("parts", 0), kept.get("part_sum")
         self.since = [tuple(one) for one in kept["since"]]
         self.program = self.effect = None
         if kept["under_way"]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from simgmc.algorithms import ALGORITHMS, Algorithm, effects
+from simgmc.algorithms.optimizers import LAMB, Adam, AdamW, Muon
 from simgmc.algorithms.worker import Worker
 from simgmc.compression import build
 from simgmc.mixing import gossip_graph, mixing
@@ -45,6 +46,14 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("def", {"compressor": BLOCK}),
     ("def-a", {"compressor": TOP}),
     ("ef-signsgd", {}),
+    ("ef-sgdm", {"compressor": BLOCK, "optimizer": AdamW()}),
+    ("ef", {"compressor": TOP, "optimizer": Adam(amsgrad=True)}),
+    ("ef21", {"compressor": TOP, "local_momentum": 0.5, "optimizer": Adam()}),
+    ("1-bit-adam", {"warmup_rounds": 4}),
+    ("0-1-adam", {"variance_scaler": 2, "local_steps_from": 5, "local_steps_double_every": 2}),
+    ("data-parallel", {"optimizer": AdamW()}),
+    ("data-parallel", {"optimizer": LAMB()}),
+    ("data-parallel", {"optimizer": Muon()}),
     ("doublesqueeze", {"compressor": TOP}),
     ("doublesqueeze", {"compressor": CONTRACTIVE}),
     ("cser", {"compressor": BLOCK, "error_compressor": TOP, "period": 4}),
@@ -60,6 +69,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("powersgd", {"rank": 1}),
     ("powersgd", {"rank": 2, "residual": "own", "warm_start": False}),
     ("local-sgd", {}),
+    ("local-sgd", {"optimizer": AdamW()}),
+    ("pr-sgd-momentum", {"optimizer": Muon()}),
     ("post-local-sgd", {"period": 3, "start_epoch": 1.0}),
     ("pr-sgd-momentum", {}),
     ("pr-sgd-momentum", {"momentum_sync": "reset"}),
@@ -73,6 +84,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("slowmo", {"period": 3, "momentum_sync": "average"}),
     ("diloco", {"period": 3}),
     ("d-psgd", {}),
+    ("d-psgd", {"optimizer": AdamW()}),
     ("d-psgd", {"order": "atc"}),
     ("dmsgd-gossip", {}),
     ("dmsgd-gossip", {"order": "cta", "nesterov": True}),

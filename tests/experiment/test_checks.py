@@ -153,7 +153,7 @@ def test_a_training_stated_in_epochs_has_the_same_gradients_whatever_its_rounds(
     when, gradients, rounds = training.milestones(per_epoch), 0, 0
     while not when.over(rounds, gradients):
         rounds, gradients = rounds + 1, gradients + min(period, int(when.gradients) - gradients)
-    assert gradients == round(epochs * per_epoch) == training.method.gradients(training.scenario.workload, per_epoch)
+    assert gradients == round(epochs * per_epoch) == training.scenario.gradients(training.method, per_epoch)
     assert rounds == when.total(period)
 
 

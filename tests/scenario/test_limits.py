@@ -136,13 +136,16 @@ def nested(depth):
             [(f"grid.cluster.hosts.worker{k}.slowdown", [1.0 + n for n in range(10)]) for k in range(6)],
             "points; at most 10,000",
         ),
-        ([("optimizer.momentum", 1.0)], "optimizer.momentum = 1.0: must be below 1"),
+        ([("optimizer.momentum", 1.0)], "optimizer.momentum = 1.0: must be a number of at least 0 and below 1"),
         ([("workload.workers", 0)], "workload.workers = 0: must be at least 1"),
         ([("optimizer.learning_rate", float("inf"))], "must be a finite number"),
         ([("optimizer.learning_rate", True)], "optimizer.learning_rate = true: needs a number"),
         ([("optimizer.learning_rate", "0.1")], 'optimizer.learning_rate = "0.1": needs a number'),
         ([("workload.epochs", True)], "workload.epochs = true: needs a number"),
-        ([("optimizer.schedule", "cosin")], 'must be one of "constant", "cosine", "multi-step", "polynomial"'),
+        (
+            [("optimizer.schedule", "cosin")],
+            'must be one of "constant", "cosine", "multi-step", "polynomial", "wsd", "phases"',
+        ),
         (
             [("methods.GMC.compressor", {"name": "sign", "bucket": 2**40})],
             "bucket = 1099511627776: must be a whole number of at least 1 and at most 2,147,483,647",

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from simgmc.algorithms.optimizers import SGD
 from simgmc.core.errors import DivergenceError, SimgmcError
 from simgmc.experiment.training import training_values
 from simgmc.scenario import GridPoint, Scenario, ScenarioFile
-from simgmc.scenario.workload import DataWorkload, Method, Workload
+from simgmc.scenario.workload import DataWorkload, Method
 from simgmc.workloads.data.catalogue import DATASETS
 
 
@@ -79,8 +80,8 @@ def constant_schedules(file: ScenarioFile, batches_per_epoch: float | None) -> l
             schedule, workload = method.schedule or point.scenario.optimizer.schedule, point.scenario.workload
             epochs = method.epochs(workload)
             if epochs is None and batches_per_epoch is not None:
-                epochs = method.gradients(workload, batches_per_epoch) / batches_per_epoch
-            falls = schedule.kind in ("cosine", "polynomial") and schedule.per == "epoch"
+                epochs = point.scenario.gradients(method, batches_per_epoch) / batches_per_epoch
+            falls = schedule.kind in ("cosine", "polynomial") and schedule.by_epoch
             if falls and epochs is not None and epochs <= 1 + 1e-9:
                 place = f"methods.{method.name}.schedule" if method.schedule else "optimizer.schedule"
                 names = found.setdefault((place, schedule.kind, epochs), [])
@@ -102,7 +103,7 @@ def unequal_gradients(file: ScenarioFile, batches_per_epoch: float) -> list[str]
             continue
         by_count: dict[int, list[str]] = {}
         for method in point.scenario.methods:
-            by_count.setdefault(method.gradients(workload, batches_per_epoch), []).append(method.name)
+            by_count.setdefault(point.scenario.gradients(method, batches_per_epoch), []).append(method.name)
         if len(by_count) > 1:
             said = "; ".join(f"{', '.join(names)}: {count:,}" for count, names in sorted(by_count.items()))
             lines[
@@ -115,10 +116,15 @@ def unequal_gradients(file: ScenarioFile, batches_per_epoch: float) -> list[str]
 def unused_momentum(file: ScenarioFile) -> list[str]:
     """A line on methods that have no use for the momentum that all share."""
     scenario = file.points[0].scenario
-    names = [method.name for method in scenario.methods if "momentum" not in method.parameters()]
-    if not names or not scenario.optimizer.momentum:
+    rule = scenario.optimizer.rule
+    names = [
+        method.name
+        for method in scenario.methods
+        if "momentum" not in method.parameters() and method.optimizer is None and scenario.update(method).rule is None
+    ]
+    if not names or not isinstance(rule, SGD) or not rule.momentum:
         return []
-    return [f"optimizer.momentum = {scenario.optimizer.momentum:g} is not used by {', '.join(names)}"]
+    return [f"optimizer.momentum = {rule.momentum:g} is not used by {', '.join(names)}"]
 
 
 def _whose(place: str, names: list[str], every: int) -> str:
@@ -135,7 +141,7 @@ def late_milestones(file: ScenarioFile, batches_per_epoch: float | None = None) 
     for point in _distinct(file):
         for method in point.scenario.methods:
             schedule, times = method.schedule or point.scenario.optimizer.schedule, method.epoch_multiplier
-            length = _length(point.scenario.workload, method, batches_per_epoch, schedule.per)
+            length = _length(point.scenario, method, batches_per_epoch, schedule.by_epoch)
             if length is None:
                 continue
             late = [one * times for one in schedule.milestones if one * times >= length.end]
@@ -158,14 +164,14 @@ class _Length(NamedTuple):
     words: str
 
 
-def _length(workload: Workload, method: Method, per_epoch: float | None, per: str) -> _Length | None:
+def _length(scenario: Scenario, method: Method, per_epoch: float | None, by_epoch: bool) -> _Length | None:
     """None where it is not known."""
-    epochs = method.epochs(workload)
+    epochs = method.epochs(scenario.workload)
     if per_epoch is None:
         return _Length(epochs, f"{epochs:.4g} epochs") if epochs else None
-    gradients = method.gradients(workload, per_epoch)
+    gradients = scenario.gradients(method, per_epoch)
     last = (gradients - 1) / per_epoch  # where the last step begins
-    last = math.floor(last + 1e-9) if per == "epoch" else last
+    last = math.floor(last + 1e-9) if by_epoch else last
     words = f"{epochs or gradients / per_epoch:.4g} epochs, the last rate is that of epoch {last:.4g}"
     return _Length(math.nextafter(last, math.inf), words)
 

@@ -26,7 +26,7 @@ class Milestones:
         workload = scenario.workload
         self._per_epoch = batches_per_epoch
         self._rounds = method.rounds(workload)
-        self.gradients = math.inf if self._rounds else method.gradients(workload, batches_per_epoch)
+        self.gradients = math.inf if self._rounds else scenario.gradients(method, batches_per_epoch)
         """Of every worker, where the length is stated in epochs; else infinite."""
         self._every, self._unit = workload.evaluation_interval()
 

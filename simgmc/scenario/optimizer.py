@@ -1,0 +1,98 @@
+"""The table ``[optimizer]``: the update rule, its rate over time, and what becomes of gradients."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, create_model
+
+from simgmc.algorithms.optimizers import ENTRIES, OPTIMIZERS, GradientSettings, Group
+from simgmc.algorithms.optimizers import Optimizer as Rule
+from simgmc.core.errors import SimgmcError, suggestion
+from simgmc.core.registry import OptionError
+from simgmc.scenario.components import Component, PositiveReal, Real, component
+from simgmc.scenario.conditions import declared_fields, declared_table
+from simgmc.scenario.tables import Table, mistake
+from simgmc.training.schedules import LearningRateSchedule
+
+SETTINGS = declared_fields(GradientSettings)
+"""The keys that say what becomes of gradients: types and defaults."""
+if TYPE_CHECKING:
+    ScheduleOrKind, ClipNorm, ClipAt, Groups = LearningRateSchedule, float, str, tuple[Group, ...]
+else:
+    ClipNorm, ClipAt, Groups = (SETTINGS[key][0] for key in ("clip_norm", "clip_at", "groups"))
+    ScheduleOrKind = Annotated[
+        declared_table(LearningRateSchedule),
+        BeforeValidator(
+            lambda v: (
+                {"kind": v} if isinstance(v, str) else {"kind": "phases", "phases": v} if isinstance(v, list) else v
+            )
+        ),
+    ]
+"""A schedule; the name of its kind, or a list of its phases, where that says all."""
+
+WeightDecay = Annotated[Real, Field(ge=0, le=1000)]
+LearningRate = Annotated[PositiveReal, Field(le=1e30)]
+
+
+class Optimizer(Table):
+    """How all methods that do not say otherwise update parameters: rule, rate over time, what becomes of gradients.
+
+    The rule's own options (momentum, betas ...) and those of :class:`GradientSettings` are keys beside these.
+    """
+
+    name: str = "sgd"
+    learning_rate: LearningRate
+    weight_decay: WeightDecay = 0.0
+    schedule: ScheduleOrKind = LearningRateSchedule()
+
+    @property
+    def rule(self) -> Rule:
+        """The update rule."""
+        cls = OPTIMIZERS[self.name]
+        return cls(**{key: getattr(self, key) for key in cls.options()})
+
+    @property
+    def settings(self) -> GradientSettings:
+        """What becomes of gradients."""
+        return GradientSettings(**{key: getattr(self, key) for key in GradientSettings.options()})
+
+
+_TABLES: dict[str, type[Optimizer]] = {
+    name: create_model(f"Optimizer_{name}", __base__=Optimizer, **declared_fields(cls), **SETTINGS)
+    for name, cls in OPTIMIZERS.items()
+}
+
+
+def optimizer_table(value: Any) -> Any:
+    """The table of the rule that it names."""
+    if isinstance(value, Optimizer) or not isinstance(value, dict):
+        return value
+    name = value.get("name", "sgd")
+    if name not in OPTIMIZERS:
+        raise mistake(f"unknown optimizer; {suggestion(str(name), OPTIMIZERS)}", "name", value=name)
+    table = _TABLES[name].model_validate(value)
+    try:
+        table.rule  # noqa: B018, for what it refuses
+    except SimgmcError as error:
+        raise ValueError(str(error)) from None
+    return table
+
+
+def rule_of(chosen: Component) -> Rule:
+    """The update rule that a component names."""
+    return OPTIMIZERS[chosen.name](**chosen.options)
+
+
+def _rule(value: Any) -> Any:
+    try:
+        rule_of(value)
+    except OptionError as error:
+        raise mistake(error.problem, error.key, value=error.value) from None
+    except SimgmcError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
+RULE = Annotated[component(ENTRIES), AfterValidator(_rule)]
+"""The type of a key that names an optimizer, with its options."""
