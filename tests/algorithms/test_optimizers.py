@@ -21,6 +21,7 @@ from simgmc.algorithms.optimizers import (
     NesterovSGD,
     WithOptimizer,
 )
+from simgmc.algorithms.optimizers.muon import orthogonalised
 from simgmc.compression import build
 from simgmc.core.errors import SimgmcError
 from simgmc.core.layout import Layout
