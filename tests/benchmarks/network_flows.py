@@ -21,7 +21,7 @@ import numpy as np
 
 from simgmc.costs.steps import Average
 from simgmc.network import Flow, Host, completion_times, star, worker_names
-from simgmc.network.cluster.exchange import RingLinks, solve_ring
+from simgmc.network.cluster.solutions import RingLinks, RingNetworks
 from simgmc.network.collectives.lock_step_ring import lock_step_all_reduce
 from simgmc.network.collectives.options import Options
 from simgmc.network.collectives.schedule import Execution, Placement
@@ -110,10 +110,10 @@ def main() -> None:
     chunk = 4000
     for hosts in (8, 64, 256):
         schedule, placement, links = ring(hosts, chunk)
-        way = RingLinks(worker_names(hosts), links)
+        way = RingNetworks([RingLinks(worker_names(hosts), links)])
         flows = 2 * (hosts - 1) * hosts
         events = best(chosen.repeat, lambda: ring_events(schedule, placement, links))
-        fast = best(chosen.repeat, lambda: float(solve_ring(schedule.ring, way, np.zeros(hosts)).finish.max()))
+        fast = best(chosen.repeat, lambda: float(way.solve(schedule.ring, np.zeros((1, hosts))).finish.max()))
         work = {"hosts": hosts, "bandwidth": BANDWIDTH, "latency": LATENCY, "chunk": chunk}
         line(f"lock-step ring, {hosts} hosts", flows, events, fast, simgrid(chosen.simgrid_python, work, chosen.repeat))
     graph = network(64)

@@ -17,7 +17,7 @@ import numpy as np
 
 from simgmc.costs.steps import Average
 from simgmc.network import Flow, Host, collectives, completion_times, star, worker_names
-from simgmc.network.cluster.exchange import RingLinks, solve_events, solve_ring
+from simgmc.network.cluster.solutions import RingLinks, RingNetworks, solve_events
 from simgmc.network.collectives.schedule import Placement
 from simgmc.network.conditions.work import Duration
 from simgmc.network.topology import catalogue as topology
@@ -41,7 +41,7 @@ def by_events(schedule, names, links) -> None:
 
 
 def by_recurrence(schedule, names, links) -> None:
-    solve_ring(schedule.ring, RingLinks(names[:-1], links), np.zeros(len(names) - 1))
+    RingNetworks([RingLinks(names[:-1], links)]).solve(schedule.ring, np.zeros((1, len(names) - 1)))
 
 
 def random_flows(count: int, hosts: int, load: float = 0.3, mean: float = 1e6):

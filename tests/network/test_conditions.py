@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from simgmc.core.errors import SimgmcError
 from simgmc.costs.steps import Compute, RoundCosts
-from simgmc.network.cluster.cluster import Cluster, ClusterSettings
+from simgmc.network.cluster.at_once import AtOnce, nothing_but_messages
+from simgmc.network.cluster.cluster import ClusterSettings, simulate
 from simgmc.network.collectives import FIRST_K
 from simgmc.network.conditions.catalogue import CONDITIONS
 from simgmc.network.conditions.changes import NetworkChanges
@@ -108,7 +109,7 @@ def test_a_connection_carries_its_window_once_per_round_trip(collective, streams
         star(uniform(2, 125e6, latency)), worker_names(2), "server", collective, ComputeTime(0.0), Duration(0.0),
         Duration(0.0), conditions=(Overheads(window=2.5e6, streams=streams),),
     )  # fmt: skip
-    found = Cluster(settings_).run([RoundCosts((Compute(1), message([nbytes] * 2)))], None).total
+    found = simulate(settings_, [RoundCosts((Compute(1), message([nbytes] * 2)))]).total
     rate = mbit * 125e3
     # Both workers' messages share the server's link; round the ring of two each half crosses twice, in 8 slices.
     server, tau = 2 * (latency + nbytes / min(rate, 125e6 / 2)), nbytes / 2 / 8 / rate
@@ -148,10 +149,9 @@ def cluster(*conditions, collective="ring", **more):
 
 
 def walk(settings_):
-    """The times of six rounds, and whether an exchange was solved at once."""
-    run = Cluster(settings_)
-    timing = run.run([RoundCosts((Compute(1), message([4000] * 4)))] * 6, None)
-    return timing, run.communication._solved
+    """The times of six rounds, and whether they were walked without events."""
+    rounds = [RoundCosts((Compute(1), message([4000] * 4)))] * 6
+    return simulate(settings_, rounds), nothing_but_messages(settings_) and AtOnce([settings_]).possible(rounds[0])
 
 
 def test_every_condition_has_an_example_here():

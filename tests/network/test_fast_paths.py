@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simgmc.costs.steps import Compress, Compute, RoundCosts
+from simgmc.costs.steps import Compress, Compute, Mix, RoundCosts
 from simgmc.network import collectives
 from simgmc.network.cluster.breakdown import chain
-from simgmc.network.cluster.cluster import ClusterSettings, simulate
-from simgmc.network.cluster.exchange import solve_events, solve_server
+from simgmc.network.cluster.cluster import ClusterSettings, simulate, simulate_many
+from simgmc.network.cluster.solutions import RingLinks, RingNetworks, ServerNetworks, solve_events
+from simgmc.network.cluster.timing import Timing
 from simgmc.network.collectives.ring import Ring
 from simgmc.network.collectives.schedule import Execution, Placement
 from simgmc.network.collectives.sliced_ring import all_gather_chunks, all_reduce_chunks, ring_schedule
 from simgmc.network.conditions.compute import ComputeTime
 from simgmc.network.conditions.overheads import Overheads
+from simgmc.network.conditions.pauses import Pauses
 from simgmc.network.conditions.stragglers import Stragglers
 from simgmc.network.conditions.work import Duration, Throughput
 from simgmc.network.flows.fluid import FluidNetwork
 from simgmc.network.shortcuts.fast_ring import solve
 from simgmc.network.shortcuts.fast_server import ServerLinks
-from simgmc.network.shortcuts.isolation import Ancestry, cannot_meet, needs_everybody
+from simgmc.network.shortcuts.isolation import always_alone
 from simgmc.network.topology.catalogue import star, worker_names
 from simgmc.network.topology.routing import Links
 from tests.network.exchanges import execute, finish_times, hosts, message
@@ -56,11 +60,16 @@ def test_ring_recurrence_equals_the_events(case):
     found = solve(ring, rate, between, ready, np.zeros(workers), np.zeros(workers))
     assert found.finish == pytest.approx(expected, rel=EXACT)
     none = np.zeros(workers)
+    names = worker_names(workers)
+    way = RingLinks(names, Links(star(hosts(up, down, latency))))
+    cut = RingNetworks([way]).solve(ring, ready[None]).back()
     for worker in range(workers):
         *parts, _, end = chain(execution, execution.finisher[worker], ready[worker], expected[worker])
         parts.append(max(end - ready[worker], 0.0))
         transfer, lost, adding, _, begin = found.back(ring, worker, ready[worker], expected[worker], none, none)
         assert (transfer, lost, adding, begin - ready[worker]) == pytest.approx(parts, rel=1e-6, abs=1e-9)
+        assert [max(part[0, worker], 0.0) for part in cut[:3]] == pytest.approx(parts[:3], rel=1e-6, abs=1e-9)
+        assert max(cut[3][0, worker] - ready[worker], 0.0) == pytest.approx(parts[3], rel=1e-6, abs=1e-9)
         origin = found.origin[worker]
         if ready[origin] >= ready[worker]:
             assert (lost, adding) == pytest.approx((found.latency[worker], found.aggregate[worker]), rel=1e-6, abs=1e-9)
@@ -140,8 +149,7 @@ def test_where_exchanges_are_proved_apart_no_flows_of_two_rounds_ever_meet(worke
     speeds = rng.uniform(1e5, 1e6, workers)
     links = Links(star(hosts(speeds, speeds[::-1], [0.001] * workers)))
     placement = Placement(schedule.structure, [*worker_names(workers), "server"][: schedule.structure.hosts], links)
-    ancestry = Ancestry(placement)
-    if not (needs_everybody(ancestry) and cannot_meet(ancestry, ancestry)):
+    if not always_alone(schedule.structure, tuple(placement.routes)):
         return
     network = FluidNetwork(links)
     second = Execution(network, schedule, placement)
@@ -176,14 +184,59 @@ def test_the_server_in_arrays_equals_the_events(workers, seed, ties, overheads):
     placement = Placement(schedule.structure, [*worker_names(workers), "server"], links, overheads)
     way = ServerLinks(placement)
     assert way.simple
-    fast, slow = solve_server(schedule, placement, way, gates), solve_events(schedule, placement, gates)
+    fast = ServerNetworks([way], [placement]).solve(schedule, gates[None])
+    slow = solve_events(schedule, placement, gates)
     assert fast.finish == pytest.approx(slow.finish, rel=EXACT)
-    for worker in range(workers):
-        ends = gates[worker], float(fast.finish[worker])
-        (parts, _, begin), (expected, _, other) = fast.back(worker, *ends), slow.back(worker, *ends)
-        assert sum(parts) + begin - ends[0] == pytest.approx(ends[1] - ends[0], rel=EXACT)
-        if not ties:
-            assert (*parts, begin) == pytest.approx((*expected, other), rel=1e-6, abs=1e-9)
+    *parts, begin = fast.back()
+    assert sum(parts) + begin - gates == pytest.approx(fast.finish - gates, rel=EXACT)
+    if not ties:
+        assert np.stack([*parts, begin]) == pytest.approx(np.stack(slow.back()), rel=1e-6, abs=1e-9)
+
+
+@given(
+    st.sampled_from(["ring", "parameter-server", "halving-doubling", "double-binary-tree"]),
+    st.integers(0, 2**32),
+    st.sampled_from([0.0, 0.4]),
+    st.sampled_from([Overheads(), Overheads(0.9, 1e-4, 1.5, 4e5)]),
+    st.booleans(),
+)
+@settings(max_examples=25, deadline=None)
+def test_many_networks_together_have_the_bits_of_each_alone(name, seed, sigma, overheads, pauses):
+    rng = np.random.default_rng(seed)
+    workers, networks = int(rng.integers(1, 6)), []
+    for number in range(4):
+        slowdown = tuple(rng.uniform(0.5, 3, workers))
+        one = settings_of(name, True, int(seed % 1000) + number % 3, sigma, overheads, slowdown)
+        if pauses:
+            one = replace(one, conditions=(*one.conditions, Pauses(0.05, 0.01)))
+        networks.append(one)
+    rounds = [
+        RoundCosts((Compute(2), Compress(4000), message(np.full(workers, 4 * size))))
+        for size in rng.integers(1, 5000, 5).tolist()
+    ]
+    for together, one in zip(simulate_many(networks, rounds), networks, strict=True):
+        alone = simulate(one, rounds)
+        for column in fields(Timing):
+            mine, its = getattr(together, column.name), getattr(alone, column.name)
+            assert mine.tobytes() == its.tobytes() if isinstance(its, np.ndarray) else mine == its, column.name
+
+
+@pytest.mark.parametrize("name", ["ring", "parameter-server"])
+def test_gossip_after_averages_goes_on_with_events_and_is_the_same(name):
+    workers, told = 4, []
+    average = RoundCosts((Compute(1), message([4000] * workers)))
+    mix = RoundCosts(
+        (Compute(1), Mix(np.full(workers, 4000), np.array([[0, 1], [1, 0], [2, 3], [3, 2]]), np.zeros(workers)))
+    )
+    rounds = [average] * 3 + [mix] * 2 + [average]
+    chosen = [settings_of(name, fast, 3, 0.4, Overheads(), (1.0, 1.1, 0.7, 2.0)) for fast in (True, False)]
+    fast, slow = (simulate(one, rounds, lambda number, time: told.append((number, time))) for one in chosen)
+    assert fast.round_end == pytest.approx(slow.round_end, rel=EXACT)
+    assert fast.breakdown == pytest.approx(slow.breakdown, rel=1e-6, abs=1e-9)
+    assert (fast.link_bytes == slow.link_bytes).all() and (fast.link_messages == slow.link_messages).all()
+    assert (fast.sent_by_workers == slow.sent_by_workers).all()
+    numbers = [number for number, _ in told]
+    assert numbers == [*range(6)] * 2, "every round is told of once, in order"
 
 
 def test_a_large_server_round_takes_the_fast_path_and_is_the_same():

@@ -22,7 +22,7 @@ from simgmc.network.conditions.stragglers import Stragglers
 from simgmc.network.conditions.work import Duration, Throughput
 from simgmc.network.topology import catalogue as topology
 from simgmc.network.topology.catalogue import star, worker_names
-from tests.network.exchanges import hosts, message, uniform
+from tests.network.exchanges import hosts, uniform
 
 EXACT = 1e-9
 BANDWIDTH, LATENCY = 1e6, 0.01
@@ -165,16 +165,6 @@ def test_a_crash_is_waited_for_by_the_neighbours_or_stops_the_run():
     assert stopped.stopped == "worker2 crashed at t = 0.05 s"
     with pytest.raises(SimgmcError, match='"wait" or "stop"'):
         simulate(cluster(8, conditions=(dataclasses.replace(crashes, policy="without"),)), rounds)
-
-
-def test_averages_and_gossip_in_one_run_need_every_event():
-    rounds = [RoundCosts((Compute(1), message([1000] * 4))), RoundCosts((Compute(1), mix("ring")))]
-    with pytest.raises(SimgmcError, match="fast = False"):
-        simulate(cluster(), rounds)
-    whole = simulate(cluster(fast=False), rounds)
-    assert whole.round_end.shape == (2, 4)
-    other_way = simulate(cluster(), rounds[::-1])
-    assert np.array_equal(other_way.round_end, simulate(cluster(fast=False), rounds[::-1]).round_end)
 
 
 @settings(deadline=None, max_examples=40)

@@ -6,12 +6,18 @@ round pulls it for all. A worker starts its next round as soon as it has its own
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import contextlib
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
+import numpy as np
 import simpy
 
 from simgmc.core.errors import DivergenceError
-from simgmc.costs.steps import Round
+from simgmc.costs.steps import Round, RoundCosts, with_everybody
+from simgmc.network.cluster.at_once import AtOnce, kind, nothing_but_messages
+from simgmc.network.cluster.breakdown import CATEGORIES
 from simgmc.network.cluster.communication import Communication
 from simgmc.network.cluster.fabric import Fabric
 from simgmc.network.cluster.first_k_worker import FirstKWorker
@@ -21,6 +27,8 @@ from simgmc.network.cluster.timeline import Recorder
 from simgmc.network.cluster.timing import Timing, TimingBuilder
 from simgmc.network.cluster.worker import Stop, WorkerProcess
 from simgmc.network.flows.fluid import CapacityError, StuckError
+
+T = TypeVar("T")
 
 
 class Cluster:
@@ -32,16 +40,30 @@ class Cluster:
         self.clock = self.fabric.clock
         self.communication = Communication(settings, self.clock, self.fabric.network, recorder)
 
-    def run(self, rounds: Iterable[Round], on_round: Callable[[int, float], None] | None) -> Timing:
-        """Walk all rounds with all workers."""
+    def run(
+        self,
+        rounds: Iterable[Round],
+        on_round: Callable[[int, float], None] | None,
+        before: AtOnce | None = None,
+    ) -> Timing:
+        """Walk all rounds with all workers; ``before``: those that went before, on this network, but for the last of
+        them, which is the first of ``rounds``."""
         settings, communication = self.settings, self.communication
-        workers = range(len(settings.workers))
-        timings = TimingBuilder(
-            len(workers), self.fabric.links, on_round, communication.chosen, settings.waits_for_first
-        )
-        open_rounds = OpenRounds(iter(rounds), communication, timings)
+        first = 0 if before is None else before.rounds - 1
+        starts = np.zeros(len(settings.workers)) if before is None or not first else before.ends[first - 1][0]
+        if before is None:
+            timings = TimingBuilder(
+                len(starts), self.fabric.links, None, communication.chosen, settings.waits_for_first
+            )
+        else:
+            timings = before.handed_over()
+        timings.on_round = on_round
+        open_rounds = OpenRounds(iter(rounds), communication, timings, first)
         kind = FirstKWorker if settings.waits_for_first else WorkerProcess
-        processes = [self.clock.process(kind(worker, communication, open_rounds, timings).run()) for worker in workers]
+        processes = [
+            self.clock.process(kind(worker, communication, open_rounds, timings).run(first, start))
+            for worker, start in enumerate(starts.tolist())
+        ]
         try:
             self.fabric.run(simpy.AllOf(self.clock, processes))
         except (Stop, StuckError) as stop:
@@ -74,7 +96,79 @@ def simulate(
 
     Raises :class:`~simgmc.core.errors.SimgmcError` for a collective that cannot carry the messages.
     """
+    if recorder is None and nothing_but_messages(settings):
+        return _at_once(settings, iter(rounds), on_round)
     return Cluster(settings, recorder).run(rounds, on_round)
 
 
-__all__ = ["Cluster", "ClusterSettings", "StuckError", "Timing", "simulate"]
+def _at_once(
+    settings: ClusterSettings, rounds: Iterator[Round], on_round: Callable[[int, float], None] | None
+) -> Timing:
+    """As :func:`simulate`, without events for as long as no exchange can meet another.
+
+    From where one can, all is events, beginning with the last round that was walked: of what went before, nothing is
+    on its way any more when the first worker begins that one.
+    """
+    walked, last = AtOnce([settings]), None
+    for costs in _known(rounds, len(settings.workers)):
+        if not walked.possible(costs):
+            rest = itertools.chain([costs] if last is None else [last, costs], rounds)
+            return Cluster(settings).run(rest, on_round, walked if walked.rounds else None)
+        if last is not None:
+            _tell(walked, on_round)
+        walked.walk(costs)
+        last = costs
+    if last is not None:
+        _tell(walked, on_round)
+    return walked.timing(0)
+
+
+def _known(rounds: Iterator[Round], workers: int) -> Iterator[RoundCosts]:
+    """Rounds with everybody in their averages, up to one that diverges; whoever trains knows."""
+    with contextlib.suppress(DivergenceError):
+        for costs in rounds:
+            yield with_everybody(costs, workers)
+
+
+def _tell(walked: AtOnce, on_round: Callable[[int, float], None] | None) -> None:
+    if on_round is not None:
+        on_round(walked.rounds - 1, float(walked.ends[-1].max()))
+
+
+_NUMBERS = 2**23
+"""Numbers that the walks through rounds on many networks keep at a time, about: 8 bytes each."""
+
+
+def simulate_many(settings: Sequence[ClusterSettings], rounds: Sequence[RoundCosts]) -> Iterator[Timing]:
+    """Simulated time of the same rounds on many clusters, in their order: the bits of :func:`simulate` on each.
+
+    Clusters that differ in numbers alone are walked together, where no exchange can meet another on any link.
+    """
+    if not settings:
+        return
+    kept = len(rounds) * len(settings[0].workers) * (len(CATEGORIES) + 2)
+    for _, group in itertools.groupby(settings, key=kind):
+        for batch in batched(group, max(1, _NUMBERS // max(1, kept))):
+            walked = _walk_all(batch, rounds) if all(map(nothing_but_messages, batch)) and len(batch) > 1 else None
+            for number, one in enumerate(batch):
+                yield simulate(one, rounds) if walked is None else walked.timing(number)
+
+
+def _walk_all(settings: Sequence[ClusterSettings], rounds: Sequence[RoundCosts]) -> AtOnce | None:
+    """All rounds on all of these clusters; None where some exchange may meet another on one of them."""
+    walked = AtOnce(settings)
+    for costs in rounds:
+        if not walked.possible(costs):
+            return None
+        walked.walk(costs)
+    return walked
+
+
+def batched(items: Iterable[T], most: int) -> Iterator[list[T]]:
+    """Lists of at most so many items, in order."""
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, most)):
+        yield batch
+
+
+__all__ = ["Cluster", "ClusterSettings", "StuckError", "Timing", "simulate", "simulate_many"]

@@ -1,4 +1,4 @@
-"""The exchanges of a cluster: which schedule carries a message, and how it is simulated."""
+"""The exchanges of a cluster, simulated event by event."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import simpy
 from simgmc.core.errors import SimgmcError
 from simgmc.costs.steps import Average, Membership, Mix
 from simgmc.network import collectives
-from simgmc.network.cluster.exchange import LiveFlows, Parts, SolvedFlows, moved
+from simgmc.network.cluster.exchange import LiveFlows, Parts
 from simgmc.network.cluster.first_k import FirstKExecution, FirstKFlows, FirstKServer, Resolve
 from simgmc.network.cluster.schedules import Schedules
 from simgmc.network.cluster.settings import ClusterSettings
+from simgmc.network.cluster.solver import Places
 from simgmc.network.cluster.timeline import Recorder
 from simgmc.network.collectives.pieces import cut
 from simgmc.network.collectives.schedule import Execution, Schedule
@@ -36,8 +37,7 @@ class RoundExchange:
         cost: Average | Mix,
         members: list[int],
         number: int,
-        apart: bool,
-        create: Callable[[RoundExchange], LiveFlows | SolvedFlows],
+        create: Callable[[RoundExchange], LiveFlows],
         resolve: Resolve | None = None,
     ):
         self._create = create
@@ -46,8 +46,6 @@ class RoundExchange:
         self._cost = cost
         self.number = number
         """The round's number."""
-        self.apart = apart
-        """Whether no other exchange of its round is under way at the same time."""
         self.members = members
         self.done: dict[int, simpy.Event] = {worker: communication.clock.event() for worker in members}
         self.finished: dict[int, float] = {}
@@ -106,8 +104,7 @@ class RoundExchange:
 
     @property
     def execution(self) -> Execution:
-        """The flows, where they are simulated as they go."""
-        assert isinstance(self.flows, LiveFlows)
+        """The flows under way."""
         return self.flows.execution
 
     def back(self, worker: int, ready: float, end: float) -> tuple[Parts, int, float]:
@@ -117,7 +114,7 @@ class RoundExchange:
 
 
 class Communication:
-    """Opens exchanges: solved at once where that is exact, otherwise simulated as they go."""
+    """Opens exchanges: each becomes flows that share the network with whatever else is there."""
 
     def __init__(self, settings: ClusterSettings, clock: Clock, network: FluidNetwork, recorder: Recorder | None):
         self.settings = settings
@@ -126,26 +123,15 @@ class Communication:
         self.recorder = recorder
         self.chosen: dict[str, int] = {}
         """How often each collective was picked, where they are picked for each message."""
-        self._schedules = Schedules(settings, network.links)
+        self._places = Places(settings, network.links)
+        self._schedules = Schedules(settings, self._places)
         self._connections = Connections()
         """Of gossip: what a worker sends to a neighbour in one round goes before what it sends in the next."""
-        self._solved = False
-        """Whether some exchange was solved at once."""
         self._server_of_first_k = FirstKServer(settings, network) if settings.waits_for_first else None
-        self._alone = (
-            settings.fast
-            and recorder is None
-            and not settings.notes_hold_ups
-            and settings.static
-            and settings.whole
-            and settings.collective != "auto"
-            and all(bandwidth > 0 for bandwidth in network.links.bandwidth)
-        )
 
     def open(
         self,
         cost: Average | Mix,
-        apart: bool,
         gone: set[int],
         number: int,
         resolve: Resolve,
@@ -153,59 +139,37 @@ class Communication:
         """Open an exchange of these messages in round ``number``, among the workers that are there.
 
         Not there are those that are ``gone`` from this round, and those that have crashed just now.
-        ``apart``: no other exchange of its round is under way meanwhile. ``resolve`` is told who takes
-        part, where that is not known from the start.
+        ``resolve`` is told who takes part, where that is not known from the start.
 
-        Raises :class:`~simgmc.core.errors.SimgmcError` for gossip among those that are left, and for
-        gossip after an exchange that was solved on the ground that it had the network to itself.
+        Raises :class:`~simgmc.core.errors.SimgmcError` for gossip among those that are left.
         """
         workers = range(len(self.settings.workers))
-        if isinstance(cost, Mix):
-            if self.settings.crashes.policy == "without":
-                raise SimgmcError(
-                    'crash policy "without": gossip has no weights for the workers that are left; use "wait" or "stop"'
-                )
-            if self._solved:
-                raise SimgmcError(
-                    f"round {number} mixes with neighbours after rounds that averaged: simulate it with fast = False"
-                )
-            self._alone = False
+        if isinstance(cost, Mix) and self.settings.crashes.policy == "without":
+            raise SimgmcError(
+                'crash policy "without": gossip has no weights for the workers that are left; use "wait" or "stop"'
+            )
         if self._server_of_first_k is not None:
-            return RoundExchange(self, cost, list(workers), number, apart, lambda one: self._first_k(one, resolve))
+            return RoundExchange(self, cost, list(workers), number, lambda one: self._first_k(one, resolve))
         if self.settings.crashes.policy != "without":
-            return RoundExchange(self, cost, list(workers), number, apart, self.create)
+            return RoundExchange(self, cost, list(workers), number, self.create)
         gone = gone | self.settings.crashes.absent(self.clock.now, workers)
         there = [worker for worker in workers if worker not in gone]
-        return RoundExchange(self, cost, there, number, apart, self.create, resolve)
+        return RoundExchange(self, cost, there, number, self.create, resolve)
 
-    def create(self, exchange: RoundExchange) -> LiveFlows | SolvedFlows:
-        """The flows of an exchange: solved at once where that is exact, otherwise simulated as they go."""
+    def create(self, exchange: RoundExchange) -> LiveFlows:
+        """The flows of an exchange."""
         if isinstance(exchange.cost, Mix):
             return self._live(exchange, self._schedules.of_gossip(exchange.cost), self._connections)
         name, schedule = self._schedules.of_average(exchange.cost, exchange.members)
         if self.settings.collective == "auto":
             self.chosen[name] = self.chosen.get(name, 0) + 1
-        if not (self._alone and exchange.apart):
-            return self._live(exchange, schedule)
-        members = exchange.members
-        if schedule.ring is not None:
-            links = self._schedules.ring(members)
-            total = links.moved(schedule.ring) if links.apart else None
-        else:
-            placement = self._schedules.placement(schedule.structure, members)
-            total = moved(schedule, placement) if self._schedules.provably_alone(placement) else None
-        if total is None:
-            return self._live(exchange, schedule)
-        self._solved = True
-        return SolvedFlows(
-            len(members), lambda gates: self._schedules.solve(schedule, members, gates), total, exchange.finish
-        )
+        return self._live(exchange, schedule)
 
     def _first_k(self, exchange: RoundExchange, resolve: Resolve) -> FirstKFlows:
         """The flows where a server waits for the first k messages."""
         assert self._server_of_first_k is not None and isinstance(exchange.cost, Average)
         _, schedule = self._schedules.of_average(exchange.cost, exchange.members)
-        placement = self._schedules.placement(schedule.structure, exchange.members)
+        placement = self._places.placement(schedule.structure, exchange.members)
         self.network.catch_up(self.clock.now)
         execution = FirstKExecution(self._server_of_first_k, schedule, placement, exchange.finish, resolve)
         self._record(exchange, execution)
@@ -219,7 +183,7 @@ class Communication:
             exchange.execution.resize(self._schedules.of_average(exchange.cost, exchange.members)[1])
 
     def _live(self, exchange: RoundExchange, schedule: Schedule, connections: Connections | None = None) -> LiveFlows:
-        placement = self._schedules.placement(schedule.structure, exchange.members)
+        placement = self._places.placement(schedule.structure, exchange.members)
         execution = Execution(self.network, schedule, placement, exchange.finish, connections)
         self._record(exchange, execution)
         return LiveFlows(execution)

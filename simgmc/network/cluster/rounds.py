@@ -9,7 +9,7 @@ import numpy as np
 import simpy
 
 from simgmc.core.errors import DivergenceError
-from simgmc.costs.steps import Average, Mix, Round, with_everybody
+from simgmc.costs.steps import Round, with_everybody
 from simgmc.network.cluster.communication import Communication, RoundExchange
 from simgmc.network.cluster.timing import TimingBuilder
 
@@ -19,8 +19,6 @@ class OpenRound:
     """A round that some worker has begun and not all have finished."""
 
     costs: Round
-    apart: bool
-    """Whether its exchanges are known to follow each other, none in the background."""
     finished: int = 0
     """Workers that are through with it, or have missed it."""
     exchanges: dict[int, list[RoundExchange]] = field(default_factory=dict)
@@ -45,7 +43,8 @@ class OpenRounds:
     resolved as soon as it is begun.
     """
 
-    def __init__(self, rounds: Iterator[Round], communication: Communication, timings: TimingBuilder):
+    def __init__(self, rounds: Iterator[Round], communication: Communication, timings: TimingBuilder, first: int = 0):
+        """``first``: the number of the first of these rounds."""
         self._rounds = rounds
         self._communication = communication
         self._clock = communication.clock
@@ -58,8 +57,8 @@ class OpenRounds:
         """How many workers take part now."""
         self._awaited = 0
         """How many will again."""
-        self.pulled = 0
-        """Rounds pulled so far."""
+        self.pulled = first
+        """The number of the next round to be pulled."""
         self.over = False
         """Whether there are no more."""
         self.on_pull: dict[int, Callable[[int, OpenRound], None]] = {}
@@ -86,12 +85,11 @@ class OpenRounds:
         if costs is None:
             return None
         if self._leaves_out:
-            return OpenRound(costs, apart=False)
+            return OpenRound(costs)
         try:
-            steps = with_everybody(costs, self._workers)
+            return OpenRound(with_everybody(costs, self._workers))
         except DivergenceError:  # there are no more rounds; whoever trains knows
             return None
-        return OpenRound(steps, apart=not any(isinstance(step, Average | Mix) and step.background for step in steps))
 
     def passed(self, number: int) -> None:
         """A worker is through with a round, or misses it; the last one closes it."""

@@ -140,6 +140,10 @@ def bottleneck_of(
     return {"wait": waiting, "aggregate": "adding messages"}.get(largest, largest)
 
 
+Rows = list[np.ndarray] | np.ndarray
+"""An array of each round."""
+
+
 @dataclass
 class TimingBuilder:
     """Collects a :class:`Timing`, round by round."""
@@ -153,10 +157,10 @@ class TimingBuilder:
     stopped: str | None = None
     background_bytes: float = 0.0
     held: HoldUps | None = None
-    _ends: list[np.ndarray] = field(default_factory=list)
-    _breakdown: list[np.ndarray] = field(default_factory=list)
-    _communication: list[np.ndarray] = field(default_factory=list)
-    _bytes: list[np.ndarray] = field(default_factory=list)
+    _ends: Rows = field(default_factory=list)
+    _breakdown: Rows = field(default_factory=list)
+    _communication: Rows = field(default_factory=list)
+    _bytes: Rows = field(default_factory=list)
     _closed: int = 0
     _link_bytes: np.ndarray | float = 0.0
     _link_messages: np.ndarray | float = 0.0
@@ -164,7 +168,23 @@ class TimingBuilder:
     _noted: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: {what: [] for what in NOTED})
     """(round, worker) of what is absent, lost and carried where a server waits for the first k."""
 
+    def take(
+        self,
+        ends: Rows,
+        spent: Rows,
+        communication: Rows,
+        moved: Rows,
+        link_bytes: np.ndarray,
+        link_messages: np.ndarray,
+    ) -> None:
+        """Take over rounds that are over, a (K,) or (K, categories) array of each, (4,) of the bytes; and (links,)
+        of what went over the links in them. Lists where more rounds follow."""
+        self._ends, self._breakdown, self._communication, self._bytes = ends, spent, communication, moved
+        self._link_bytes, self._link_messages, self._closed = link_bytes, link_messages, len(ends)
+
     def _extend(self, number: int) -> None:
+        assert isinstance(self._ends, list) and isinstance(self._breakdown, list)
+        assert isinstance(self._communication, list) and isinstance(self._bytes, list)
         while len(self._ends) <= number:
             self._ends.append(np.full(self.workers, np.nan))
             self._breakdown.append(np.zeros((self.workers, len(CATEGORIES))))
@@ -202,15 +222,15 @@ class TimingBuilder:
     def timing(self) -> Timing:
         """Everything collected, of the rounds that all have finished."""
         rounds, workers = self._closed, self.workers
-        ends = np.array(self._ends[:rounds]).reshape(rounds, workers)
-        breakdown = np.array(self._breakdown[:rounds]).reshape(rounds, workers, len(CATEGORIES))
+        ends = np.asarray(self._ends[:rounds]).reshape(rounds, workers)
+        breakdown = np.asarray(self._breakdown[:rounds]).reshape(rounds, workers, len(CATEGORIES))
         absent = np.isnan(ends)
         if absent.any():
             self._fill(ends, breakdown, absent)
         lost = carried = None
         if self.notes:
             absent, lost, carried = (self._table(self._noted[what], rounds) for what in NOTED)
-        sent, received, into, out = np.array(self._bytes[:rounds]).reshape(rounds, 4).T
+        sent, received, into, out = np.asarray(self._bytes[:rounds]).reshape(rounds, 4).T
         none = np.zeros(len(self.links))
         return Timing(
             ends,
@@ -219,7 +239,7 @@ class TimingBuilder:
             received,
             into,
             out,
-            np.array(self._communication[:rounds]).reshape(rounds, workers),
+            np.asarray(self._communication[:rounds]).reshape(rounds, workers),
             absent,
             none + self._link_bytes,
             none + self._link_messages,

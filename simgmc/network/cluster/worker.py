@@ -51,9 +51,12 @@ class WorkerProcess:
         self._rounds = rounds
         self._timings = timings
 
-    def run(self) -> Generator[simpy.Event, object, None]:
-        """Round after round, until there are no more or the worker is gone for good."""
-        number: int | None = 0
+    def run(self, first: int = 0, start: float = 0.0) -> Generator[simpy.Event, object, None]:
+        """Round after round, from the ``first`` which it begins at ``start`` (s), until there are no more or the worker
+        is gone for good."""
+        number: int | None = first
+        if start:
+            yield self._clock.until(start)
         while number is not None and (current := self._rounds.get(number)) is not None:
             turn = Turn(number, current)
             crash = yield from self._take(turn)
@@ -200,7 +203,7 @@ class WorkerProcess:
         def resolve(membership: Membership) -> Average:
             return self._resolve(turn, step, membership)
 
-        return self._communication.open(cost, current.apart, current.gone, turn.number, resolve)
+        return self._communication.open(cost, current.gone, turn.number, resolve)
 
     def _resolve(self, turn: Turn, step: int, membership: Membership) -> Average:
         return turn.current.costs.resolve(step, membership)
@@ -234,7 +237,7 @@ class WorkerProcess:
                     yield clock.until(ready)
 
                 def create(piece: Average = piece) -> RoundExchange:
-                    return self._communication.open(piece, current.apart, current.gone, turn.number, resolve)
+                    return self._communication.open(piece, current.gone, turn.number, resolve)
 
                 exchange = current.exchange(step, bucket, create)
                 exchanges.append(exchange)

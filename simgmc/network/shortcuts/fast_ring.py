@@ -1,4 +1,4 @@
-"""Rings as array recurrences, all ranks at once: the fast path, exact where it applies.
+"""Rings as array recurrences, all ranks of many networks at once: the fast path, exact where it applies.
 
 Where the ranks' routes to their successors share no link, every slice has its route to
 itself, because a card sends in order. Then the fluid network has nothing to share out and
@@ -17,21 +17,25 @@ import numpy as np
 
 from simgmc.network.collectives.ring import Ring
 
+DONE_WITH = ("arrival", "card", "adding")
+
 
 @dataclass(frozen=True)
 class RingTimes:
-    """When each rank is done and how its time came about."""
+    """When each rank is done and how its time came about, on one network (K,) or on N of them (N, K)."""
 
     finish: np.ndarray
-    """(K,) seconds."""
+    """Seconds."""
     origin: np.ndarray
-    """(K,) the rank whose readiness the chain of causes starts from."""
+    """The rank whose readiness the chain of causes starts from."""
+    sends: np.ndarray
+    """Whether the chain starts with what that rank sends first; otherwise with what it adds first."""
     latency: np.ndarray
-    """(K,) seconds of latency and fixed costs on that chain."""
+    """Seconds of latency and fixed costs on that chain."""
     aggregate: np.ndarray
-    """(K,) seconds of adding on that chain."""
+    """Seconds of adding on that chain."""
     last: np.ndarray
-    """(K,) what each rank was done with: "arrival", "card" or "adding"."""
+    """What each rank was done with: an index into :data:`DONE_WITH`."""
     trail: list[tuple]
     """Per step and slice: when each rank's card began, whether an arrival released it, when the
     slice had left; then the same of the adding by each rank, None where nothing is added."""
@@ -39,7 +43,7 @@ class RingTimes:
     def back(
         self, ring: Ring, rank: int, ready: float, end: float, extra: np.ndarray, first: np.ndarray
     ) -> tuple[float, float, float, int, float]:
-        """Follow a rank's chain of causes from ``end`` back to ``ready`` or to a readiness.
+        """Follow a rank's chain of causes from ``end`` back to ``ready`` or to a readiness, on one network.
 
         Returns seconds of transfer, latency and adding, the rank whose readiness it starts
         from, and when that was (``ready`` if the chain goes back further).
@@ -50,7 +54,7 @@ class RingTimes:
         if ring.final is not None:
             spent = min(float(ring.final[rank]), end - ready)
             adding, end = adding + spent, end - spent
-        what = str(self.last[rank])
+        what = DONE_WITH[self.last[rank]]
         if what == "arrival":
             rank = (rank - 1) % workers
         elif what == "adding":
@@ -99,27 +103,26 @@ def solve(
     first: np.ndarray,
     trail: bool = True,
 ) -> RingTimes:
-    """Times of a sliced ring whose routes share no link.
+    """Times of a sliced ring whose routes share no link, on one network (K,) or on N of them (N, K).
 
-    ``rate``: (K,) bytes/s and ``latency``: (K,) s from each rank to the next; ``ready``: (K,)
-    s; ``extra``: (K,) s that every message's start is held up, ``first``: (K,) s the first's.
-    Without the ``trail``, which takes memory for every slice, :meth:`RingTimes.back` is not
-    possible.
+    ``rate``: bytes/s and ``latency``: s from each rank to the next; ``ready``: s; ``extra``: s that
+    every message's start is held up, ``first``: s the first's. Without the ``trail``, which takes
+    memory for every slice, :meth:`RingTimes.back` is not possible.
     """
-    workers = len(ready)
-    rank = np.arange(workers)
-    before = rank - 1
-    zero = np.zeros(workers)
+    workers = ready.shape[-1]
+    rank = np.broadcast_to(np.arange(workers), ready.shape)
+    before = np.arange(workers) - 1
+    zero = np.zeros(ready.shape)
     where, maximum = np.where, np.maximum
     adding_steps = 0 if ring.adding is None else len(ring.adding)
     # The card: free at, and the chain (latency, adding, origin) of what it sent last.
     free, free_l, free_a, free_o = ready, zero, zero, rank
     # The adder likewise; it cannot start before its rank is ready.
-    idle, idle_l, idle_a, idle_o = ready, zero, zero, rank
+    idle, idle_l, idle_a, idle_o = ready, zero, zero, rank + workers  # told apart from chains that begin at a card
     usable: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
     held = bool(extra.any() or first.any())
     kept: list[tuple] = []
-    never = np.zeros(workers, dtype=bool)
+    never = np.zeros(ready.shape, dtype=bool)
     for step in range(len(ring.chunk)):
         take = ring.chunk[step] / ring.slices / rate
         work = ring.adding[step] / ring.slices if ring.adding is not None and step < adding_steps else None
@@ -140,7 +143,7 @@ def solve(
             free, free_l, free_a, free_o = begin + take, chain_l, chain_a, chain_o
             card = (begin, late, free)
             landed, landed_l = free + latency, chain_l + latency
-            time, time_l, time_a, time_o = landed[before], landed_l[before], chain_a[before], chain_o[before]
+            time, time_l, time_a, time_o = (one[..., before] for one in (landed, landed_l, chain_a, chain_o))
             if ring.lock_step:
                 free, free_l = landed, landed_l
             if work is None:
@@ -158,10 +161,10 @@ def solve(
             arrived.append((time, time_l, time_a, time_o))
         usable = arrived
     finish, finish_l, finish_a, finish_o = usable[-1]
-    last = np.full(workers, "arrival")
-    ends = [("card", free, free_l, free_a, free_o)]
+    last = np.zeros(ready.shape, dtype=np.int8)
+    ends = [(DONE_WITH.index("card"), free, free_l, free_a, free_o)]
     if 0 < adding_steps < len(ring.chunk):
-        ends.append(("adding", idle, idle_l, idle_a, idle_o))
+        ends.append((DONE_WITH.index("adding"), idle, idle_l, idle_a, idle_o))
     for what, time, time_l, time_a, time_o in ends:
         late = time > finish
         last = where(late, what, last)
@@ -170,4 +173,4 @@ def solve(
         finish_o = where(late, time_o, finish_o)
     if ring.final is not None:
         finish, finish_a = finish + ring.final, finish_a + ring.final
-    return RingTimes(finish, finish_o, finish_l, finish_a, last, kept)
+    return RingTimes(finish, finish_o % workers, finish_o < workers, finish_l, finish_a, last, kept)

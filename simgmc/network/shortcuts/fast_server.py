@@ -1,64 +1,65 @@
-"""A parameter-server round in arrays: the fast path for many workers, exact where it applies.
+"""A parameter-server round in arrays: the fast path, exact where it applies.
 
 Where every link is used either by one worker's message or by all of them, the pushes share
 one bandwidth and each has a cap of its own: the rate of each is the smaller of its cap and
-a level common to all, found from the sorted caps at once. Likewise the pulls.
+a level common to all, found from the sorted caps at once. Likewise the pulls. N networks are
+solved together.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from simgmc.network.collectives.schedule import Placement
 
-MIN_MESSAGES = 32
-"""Workers from which arrays beat events."""
 
+def incast(start: np.ndarray, nbytes: np.ndarray, own: np.ndarray, shared: np.ndarray) -> np.ndarray:
+    """(N, flows) seconds at which each flow's last byte leaves, on N networks.
 
-def incast(start: np.ndarray, nbytes: np.ndarray, own: np.ndarray, shared: float) -> np.ndarray:
-    """(flows,) seconds at which each flow's last byte leaves.
-
-    ``start``: (flows,) s; ``nbytes``: (flows,); ``own``: (flows,) bytes/s that each flow has for
-    itself; ``shared``: bytes/s that all of them have together, max-min fairly.
+    ``start``: (N, flows) s; ``nbytes``: (flows,); ``own``: (N, flows) bytes/s that each flow has for
+    itself; ``shared``: (N,) bytes/s that all of them have together, max-min fairly.
     """
-    order = np.argsort(own, kind="stable")
-    cap, begin, left = own[order], start[order], nbytes[order].astype(float)
-    end = np.where(left > 0, np.nan, begin)
-    coming = [flow for flow in np.argsort(begin, kind="stable").tolist() if left[flow] > 0]
-    coming.reverse()
-    active = np.zeros(len(cap), dtype=bool)
-    now = 0.0
-    while True:
-        under_way = np.flatnonzero(active)
-        if not len(under_way):
-            if not coming:
-                break
-            now = float(begin[coming[-1]])
-        if coming and begin[coming[-1]] <= now:
-            while coming and begin[coming[-1]] <= now:
-                active[coming.pop()] = True
-            continue
-        caps = cap[under_way]
-        many = len(caps)
+    order = np.argsort(own, axis=1, kind="stable")
+    cap, begin = np.take_along_axis(own, order, axis=1), np.take_along_axis(start, order, axis=1)
+    left = nbytes.astype(float)[order]
+    end, open_ = begin.copy(), left > 0
+    now = np.full(len(start), -np.inf)
+    while open_.any():
+        # Where nothing is under way, the clock goes on to the next start.
+        idle = ~(open_ & (begin <= now[:, None])).any(axis=1)
+        if idle.any():
+            first = np.where(open_, begin, np.inf).min(axis=1)
+            now = np.where(idle & np.isfinite(first), first, now)
+        active = open_ & (begin <= now[:, None])
         # Slower caps are met in full; what they leave is shared by the rest.
-        level = (shared - np.concatenate(([0.0], np.cumsum(caps[:-1])))) / np.arange(many, 0, -1)
-        limited = np.flatnonzero(caps >= level)
-        rate = np.minimum(caps, level[limited[0]]) if len(limited) else caps
-        needed = left[under_way] / rate
-        first = float(needed.min())
-        until = float(begin[coming[-1]]) - now if coming else np.inf
-        if until < first:
-            left[under_way] -= rate * until
-            now = float(begin[coming[-1]])
-            continue
-        left[under_way] -= rate * first
-        now += first
-        gone = under_way[needed <= first]
-        end[gone] = now
-        active[gone] = False
+        met = _before(np.where(active, cap, 0.0))
+        rest = active.sum(axis=1, keepdims=True) - _before(active)
+        level = (shared[:, None] - met) / np.maximum(rest, 1)
+        limited = active & (cap >= level)
+        common = np.take_along_axis(level, limited.argmax(axis=1)[:, None], axis=1)
+        rate = np.where(limited.any(axis=1, keepdims=True), np.minimum(cap, common), cap)
+        rate = np.where(active, rate, 0.0)
+        needed = np.full_like(left, np.inf)
+        np.divide(left, rate, out=needed, where=active)
+        gone_in = needed.min(axis=1)
+        coming = np.where(open_ & ~active, begin, np.inf).min(axis=1)
+        joins = coming - now < gone_in
+        step = np.where(joins, coming - now, gone_in)
+        now = np.where(joins, coming, np.where(np.isfinite(gone_in), now + gone_in, now))
+        np.subtract(left, rate * np.where(np.isfinite(step), step, 0.0)[:, None], out=left, where=active)
+        gone = active & ~joins[:, None] & (needed <= gone_in[:, None])
+        end = np.where(gone, now[:, None], end)
+        open_ &= ~gone
     found = np.empty_like(end)
-    found[order] = end
+    np.put_along_axis(found, order, end, axis=1)
     return found
+
+
+def _before(values: np.ndarray) -> np.ndarray:
+    """(N, flows) the sum of those before each."""
+    return np.concatenate((np.zeros((len(values), 1)), np.cumsum(values[:, :-1], axis=1)), axis=1)
 
 
 class Shares:
@@ -100,3 +101,15 @@ class ServerLinks:
         self.pull = Shares(placement, range(workers + 1, 2 * workers + 1))
         self.simple = self.push.simple and self.pull.simple
         """Whether the fast path applies."""
+
+
+class Way:
+    """One way, to the server or from it, on N networks: what :class:`Shares` has, stacked."""
+
+    def __init__(self, shares: Sequence[Shares]):
+        self.own, self.latency, self.extra = (
+            np.stack([getattr(one, name) for one in shares]) for name in ("own", "latency", "extra")
+        )
+        """Each (N, flows): bytes/s, s, s."""
+        self.shared = np.array([one.shared for one in shares])
+        """(N,) bytes/s."""

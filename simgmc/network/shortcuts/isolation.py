@@ -8,7 +8,13 @@ link had left. Both facts follow from the dependency graphs alone.
 
 from __future__ import annotations
 
-from simgmc.network.collectives.schedule import Placement
+from collections.abc import Sequence
+from functools import lru_cache
+
+from simgmc.network.collectives.schedule import Structure
+
+Routes = tuple[tuple[int, ...] | None, ...]
+"""The links of every flow's route; None where there is none."""
 
 MAX_STEPS = 4000
 """Flows up to which the proof is attempted; rings are proved by construction instead."""
@@ -17,8 +23,7 @@ MAX_STEPS = 4000
 class Ancestry:
     """What the start of each flow and the finish of each participant imply, as bit sets."""
 
-    def __init__(self, placement: Placement):
-        structure = placement.structure
+    def __init__(self, structure: Structure, routes: Sequence[tuple[int, ...] | None]):
         self.gates = [0] * structure.flows
         """Per flow: participants that must have been ready when it starts."""
         gone = [0] * structure.flows
@@ -41,10 +46,20 @@ class Ancestry:
             self.finish_gone.append(left)
         self.on_link: dict[int, int] = {}
         """Per link: the flows that use it."""
-        for flow, route in enumerate(placement.routes):
-            if not placement.local[flow]:
-                for link in route or ():
-                    self.on_link[link] = self.on_link.get(link, 0) | 1 << flow
+        for flow, route in enumerate(routes):
+            for link in route or ():  # a flow from a host to itself uses none
+                self.on_link[link] = self.on_link.get(link, 0) | 1 << flow
+
+
+@lru_cache(maxsize=64)
+def always_alone(structure: Structure, routes: Routes) -> bool:
+    """Whether exchanges of this structure, one after the other, can never meet on a link, and nobody finishes
+    before everybody has been ready. False where the proof would take too long.
+    """
+    if structure.flows > MAX_STEPS or None in routes:
+        return False
+    ancestry = Ancestry(structure, routes)
+    return needs_everybody(ancestry) and cannot_meet(ancestry, ancestry)
 
 
 def needs_everybody(ancestry: Ancestry) -> bool:

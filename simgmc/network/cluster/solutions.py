@@ -1,0 +1,207 @@
+"""Exchanges solved at once, on many networks together, where nothing else can use their links meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from simgmc.network.cluster.breakdown import chain
+from simgmc.network.cluster.exchange import check_bounds, moved
+from simgmc.network.collectives.ring import Ring
+from simgmc.network.collectives.schedule import Execution, Placement, Schedule
+from simgmc.network.conditions.overheads import IDEAL, Overheads
+from simgmc.network.flows.fluid import FluidNetwork
+from simgmc.network.shortcuts.fast_ring import RingTimes, solve
+from simgmc.network.shortcuts.fast_server import ServerLinks, Way, incast
+from simgmc.network.topology.routing import Links
+
+Back = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""(N, K) seconds of transfer, latency and adding, and when the chain of causes begins."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """An exchange on N networks; on each, its times are relative to when the first of K participants was ready."""
+
+    finish: np.ndarray
+    """(N, K) seconds."""
+    back: Callable[[], Back]
+    """Where each participant's time went, from when it was ready to when it finished. Where the chain of what it
+    waited for begins later than it was ready, it waited until then."""
+
+
+class RingLinks:
+    """The routes of a ring: from every host to the next."""
+
+    def __init__(self, hosts: Sequence[str], links: Links, overheads: Overheads = IDEAL):
+        self.links = links
+        steps = list(zip(hosts, (*hosts[1:], hosts[0])))
+        self.routes = [links.route(a, b) for a, b in steps]
+        self.latency = np.array([links.delay(a, b) for a, b in steps])
+        every = [link for route in self.routes for link in route or ()]
+        self.apart = (
+            None not in self.routes
+            and all(len(links.ways(a, b)) == 1 for a, b in steps)
+            and len(set(every)) == len(every)
+            and all(links.bandwidth[link] > 0 for link in every)
+        )
+        """Whether the routes share no link, and all have bandwidth: what the fast path needs."""
+        self.rate = np.array(
+            [
+                min([overheads.most(links, a, b), *(links.bandwidth[link] for link in route or ())])
+                for (a, b), route in zip(steps, self.routes)
+            ]
+        )
+        self.extra = np.full(len(hosts), overheads.software)
+        self.first = self.extra + overheads.startup * self.latency
+
+    def over_links(self, each: np.ndarray) -> np.ndarray:
+        """(links,) what went over each link where each rank has sent so much."""
+        found = np.zeros(len(self.links))
+        for amount, route in zip(each.tolist(), self.routes):
+            for link in route or ():
+                found[link] += amount
+        return found
+
+
+class RingNetworks:
+    """The same ring on N networks."""
+
+    def __init__(self, ways: Sequence[RingLinks]):
+        self.ways = ways
+        self.rate, self.latency, self.extra, self.first = (
+            np.stack([getattr(way, name) for way in ways]) for name in ("rate", "latency", "extra", "first")
+        )
+        """Each (N, K): bytes/s, s, s, s."""
+
+    def solve(self, ring: Ring, gates: np.ndarray) -> Solution:
+        """``gates``: (N, K) s at which each rank is ready. The routes of no network share a link."""
+        times = solve(ring, self.rate, self.latency, gates, self.extra, self.first, trail=False)
+        sent, seconds = ring.chunk.sum(axis=0), times.finish.max(axis=1) - gates.min(axis=1)
+        wrong = (sent > self.rate * seconds[:, None] * (1 + 1e-9) + 1e-6).any(axis=1)
+        for network in np.flatnonzero(wrong | (seconds < self.latency.min(axis=1) * (1 - 1e-9))).tolist():
+            way = self.ways[network]
+            check_bounds(
+                way.over_links(sent), way.links.bandwidth, seconds[network], way.links, self.latency[network].min()
+            )
+
+        def back() -> Back:
+            begin = np.take_along_axis(gates, times.origin, axis=1)
+            transfer = times.finish - begin - times.latency - times.aggregate
+            latency, aggregate = times.latency, times.aggregate + np.zeros_like(begin)
+            # A chain that starts before the participant's own time has to be cut there: mostly while the first
+            # slice is still sent.
+            before = np.maximum(gates - begin, 0.0)
+            hold, take = (
+                np.take_along_axis(one, times.origin, axis=1)
+                for one in (self.first, ring.chunk[0] / ring.slices / self.rate)
+            )
+            simple = times.sends & (before <= hold + take)
+            held = np.where(simple, np.minimum(before, hold), 0.0)
+            latency, transfer = latency - held, transfer - np.where(simple, before - held, 0.0)
+            begin = np.where(simple, begin + before, begin)
+            early = ~simple & (before > 0)
+            for network in np.flatnonzero(early.any(axis=1)).tolist():
+                own = self.rate[network], self.latency[network], gates[network], self.extra[network]
+                traced: RingTimes = solve(ring, *own, self.first[network])
+                for rank in np.flatnonzero(early[network]).tolist():
+                    at = network, rank
+                    transfer[at], latency[at], aggregate[at], _, begin[at] = traced.back(
+                        ring, rank, gates[at], times.finish[at], self.extra[network], self.first[network]
+                    )
+            return transfer, latency, aggregate, begin
+
+        return Solution(times.finish, back)
+
+
+class ServerNetworks:
+    """The same round of a parameter server on N networks."""
+
+    def __init__(self, ways: Sequence[ServerLinks], placements: Sequence[Placement]):
+        self.push, self.pull = Way([way.push for way in ways]), Way([way.pull for way in ways])
+        self._placements = placements
+
+    def solve(self, schedule: Schedule, gates: np.ndarray) -> Solution:
+        """``gates``: (N, K) s at which each worker is ready."""
+        push, pull, workers = self.push, self.pull, gates.shape[1]
+        sizes_up, sizes_down = schedule.nbytes[:workers], schedule.nbytes[workers + 1 :]
+        begun = gates + push.extra
+        pushed = incast(begun, sizes_up, push.own, push.shared)
+        landed = pushed + push.latency
+        last = landed.argmax(axis=1)[:, None]
+        arrived = np.take_along_axis(landed, last, axis=1)
+        added = arrived + float(schedule.delay[workers])
+        sent = added + pull.extra
+        pulled = incast(sent, sizes_down, pull.own, pull.shared)
+        finish = pulled + pull.latency
+        seconds = finish.max(axis=1)
+        wrong = np.zeros(len(gates), dtype=bool)
+        for way, sizes in ((push, sizes_up), (pull, sizes_down)):
+            room = seconds * (1 + 1e-9)
+            wrong |= (sizes > way.own * room[:, None] + 1e-6).any(axis=1) | (sizes.sum() > way.shared * room + 1e-6)
+            wrong |= seconds < way.latency.min(axis=1) * (1 - 1e-9)
+        for network in np.flatnonzero(wrong).tolist():
+            _check(schedule, self._placements[network], float(seconds[network]))
+
+        def back() -> Back:
+            # From every worker's end backwards, through the one whose message came last: times and what lies between.
+            begin = finish
+            spent = {what: np.zeros_like(finish) for what in ("transfer", "latency", "aggregate")}
+            for what, time in (
+                ("latency", pulled), ("transfer", sent), ("latency", added), ("aggregate", arrived),
+                ("latency", np.take_along_axis(pushed, last, axis=1)),
+                ("transfer", np.take_along_axis(begun, last, axis=1)),
+                ("latency", np.take_along_axis(gates, last, axis=1)),
+            ):  # fmt: skip
+                until = np.minimum(begin, np.maximum(time, gates))
+                spent[what] += begin - until
+                begin = until
+            return spent["transfer"], spent["latency"], spent["aggregate"], begin
+
+        return Solution(finish, back)
+
+
+def solve_events(schedule: Schedule, placement: Placement, gates: np.ndarray) -> Solution:
+    """An exchange simulated event by event on one network of its own; ``gates``: (K,) s."""
+    network = FluidNetwork(placement.links)
+    finish = np.zeros(len(gates))
+
+    def note(participant: int, time: float) -> None:
+        finish[participant] = time
+
+    execution = Execution(network, schedule, placement, note)
+    execution.begin()
+    for participant, time in enumerate(gates.tolist()):
+        network.at(time, execution.ready, participant)
+    network.run()
+    if execution.open:
+        stuck = network.stalled()
+        if stuck is not None:
+            raise stuck
+    _check(schedule, placement, max(execution.landed, default=0.0))
+
+    def back() -> Back:
+        found = np.zeros((4, 1, len(gates)))
+        for participant, (ready, end) in enumerate(zip(gates.tolist(), finish.tolist())):
+            *parts, _, begin = chain(execution, execution.finisher[participant], ready, end)
+            found[:, 0, participant] = *parts, begin
+        return found[0], found[1], found[2], found[3]
+
+    return Solution(finish[None], back)
+
+
+def together(solutions: Sequence[Solution]) -> Solution:
+    """The solutions of one exchange on one network each, as that on all of them."""
+
+    def back() -> Back:
+        transfer, latency, aggregate, begin = zip(*(one.back() for one in solutions))
+        return np.concatenate(transfer), np.concatenate(latency), np.concatenate(aggregate), np.concatenate(begin)
+
+    return Solution(np.concatenate([one.finish for one in solutions]), back)
+
+
+def _check(schedule: Schedule, placement: Placement, seconds: float) -> None:
+    links = placement.links
+    check_bounds(moved(schedule, placement).links, links.bandwidth, seconds, links, placement.least_latency)
