@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from simgmc.experiment.explanation import explain
 from simgmc.experiment.header import line, print_cluster
 from simgmc.experiment.partition_tables import copy_partition_tables
 from simgmc.experiment.plan import require_stated_times, trainings
-from simgmc.experiment.series import write_series
+from simgmc.experiment.series import write_all
 from simgmc.experiment.stored import Stored
 from simgmc.experiment.training import bound
 from simgmc.results.directory import outside_files, run_directory
@@ -91,9 +92,8 @@ def _replay(
         for training in plan:
             kept = training.restored(stored)
             kept.keep(directory)
-            for point in training.points:
-                if training.series(point) not in finished:
-                    write_series(directory, training.series(point), kept.on(point))
+            missing = [point for point in training.points if training.series(point) not in finished]
+            deque(write_all(directory, [training.series(point) for point in missing], kept.on(missing)), maxlen=0)
         copy_partition_tables(source, directory)
         report(console, directory, after.points)
         if len(after.points) <= MAX_POINTS:

@@ -244,9 +244,9 @@ class EventsFinished:
     def check(self, point: GridPoint) -> None:
         """All of it is known."""
 
-    def on(self, point: GridPoint, on_round: Callable[[int, float], None] | None = None) -> Series:
+    def on(self, points: Sequence[GridPoint], on_round: Callable[[int, float], None] | None = None) -> Iterator[Series]:
         """Its one cluster is that of all its points."""
-        return self.series
+        return (self.series for _ in points)
 
 
 def _again(peers: Peers, journal: np.ndarray, until: float) -> EventLoop:

@@ -25,7 +25,7 @@ from simgmc.experiment.plan import trainings
 from simgmc.experiment.preflight.compute_times import times_of_run
 from simgmc.experiment.preflight.trial import print_trial, try_out
 from simgmc.experiment.progress import RunProgress
-from simgmc.experiment.series import write_series
+from simgmc.experiment.series import write_all
 from simgmc.experiment.stored import Stored
 from simgmc.experiment.training import Care, Finished, Progress, Training
 from simgmc.results.directory import outside_files, run_directory
@@ -146,12 +146,11 @@ def _write(
     on_round: Callable[[int, float], None] | None = None,
 ) -> None:
     """The series of a finished training on these points' clusters; ``on_round`` hears of replayed rounds."""
-    for point in points:
-        key, series = training.series(point), finished.on(point, on_round)
+    keys = [training.series(point) for point in points]
+    for key, series in write_all(directory, keys, finished.on(points, on_round)):
         if why := series.breakdown.stopped:
             where = [key.method, str(key.transport), *(value for _, value in key.grid), f"seed {key.seed}"]
             progress.warned(f"{', '.join(where)}: ended early: {why}")
-        write_series(directory, key, series)
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypedDict
 
@@ -15,6 +16,11 @@ from simgmc.network import Timing
 from simgmc.network.cluster.breakdown import CATEGORIES
 from simgmc.results.directory.details import Details, ParticipationRow, traffic
 from simgmc.results.directory.run_directory import Breakdown, Evaluation, RunDirectory, SeriesKey
+
+WRITTEN_TOGETHER = 256
+"""Series that wait for each other, and"""
+LOST_AT_MOST = 1.0
+"""seconds for which they do: what a kill may cost."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,32 @@ def write_series(directory: RunDirectory, key: SeriesKey, series: Series) -> Non
         )
         directory.evaluated(key, evaluation, state.others)
     directory.finish(key, series.breakdown, series.details, sum(len(state.others) for state in series.states))
+
+
+def write_all(
+    directory: RunDirectory, keys: Sequence[SeriesKey], series: Iterable[Series]
+) -> Iterator[tuple[SeriesKey, Series]]:
+    """The series of these keys, as they come; those that come quickly are written together."""
+    waiting: list[tuple[SeriesKey, Series]] = []
+    since = time.monotonic()
+
+    def write() -> list[tuple[SeriesKey, Series]]:
+        with directory.together():
+            for key, one in waiting:
+                write_series(directory, key, one)
+        written = waiting.copy()
+        waiting.clear()
+        return written
+
+    try:
+        for pair in zip(keys, series, strict=True):
+            waiting.append(pair)
+            if len(waiting) == WRITTEN_TOGETHER or time.monotonic() - since > LOST_AT_MOST:
+                yield from write()
+                since = time.monotonic()
+    finally:
+        last = write()
+    yield from last
 
 
 def series_of_rounds(outcome: Outcome, timing: Timing, left_out: bool = False) -> Series:

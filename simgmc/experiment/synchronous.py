@@ -16,7 +16,7 @@ from simgmc.experiment.stored import Stored
 from simgmc.experiment.training import Care, CostPrediction, NotKept, Training, Watched, participation
 from simgmc.experiment.under_way.evaluations import Outcome, State
 from simgmc.experiment.under_way.rounds import RoundsUnderWay
-from simgmc.network import ClusterSettings, Timing, simulate
+from simgmc.network import ClusterSettings, Timing, simulate, simulate_many
 from simgmc.network.cluster.timeline import Recorder
 from simgmc.results.directory.details import Details
 from simgmc.results.directory.rows import cell
@@ -273,14 +273,15 @@ class RoundsFinished:
                     "and what came after was not kept; train on the other cluster with simgmc run"
                 )
 
-    def on(self, point: GridPoint, on_round: Callable[[int, float], None] | None = None) -> Series:
-        """The rounds are replayed there, if that is not where they were trained."""
-        if self.first is not None and self.first[0] is point:
-            timing = self.first[1]
-        else:
-            timing = simulate(self.training.settings(point), self.outcome.rounds, on_round)
+    def on(self, points: Sequence[GridPoint], on_round: Callable[[int, float], None] | None = None) -> Iterator[Series]:
+        """The rounds are replayed there, all on several clusters at once; not where they were trained."""
         left_out = participation(self.training.scenario, self.training.method) != "all"
-        return series_of_rounds(self.outcome, timing, left_out)
+        trained = None if self.first is None else self.first[0]
+        others = [self.training.settings(point) for point in points if point is not trained]
+        replayed = simulate_many(others, self.outcome.rounds, on_round)
+        for point in points:
+            timing = self.first[1] if self.first is not None and point is trained else next(replayed)
+            yield series_of_rounds(self.outcome, timing, left_out)
 
 
 def _scaled(settings: ClusterSettings, bandwidth: float = 1.0, latency: float = 1.0) -> ClusterSettings:

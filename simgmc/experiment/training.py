@@ -88,8 +88,8 @@ class Finished(Protocol):
     def check(self, point: GridPoint) -> None:
         """Raises SimgmcError where not enough is known of it for a point's cluster."""
 
-    def on(self, point: GridPoint, on_round: Callable[[int, float], None] | None = None) -> Series:
-        """What it gives on a point's cluster."""
+    def on(self, points: Sequence[GridPoint], on_round: Callable[[int, float], None] | None = None) -> Iterator[Series]:
+        """What it gives on each of these points' clusters; ``on_round`` may hear of rounds on one of them."""
 
 
 @dataclass(frozen=True)

@@ -28,15 +28,18 @@ _COMPUTE, _COMPRESS, _TRANSFER, _LATENCY, _AGGREGATE, _WAIT = range(len(CATEGORI
 
 def nothing_but_messages(settings: ClusterSettings) -> bool:
     """Whether links keep their bandwidth and carry whole messages of all workers alone: what the conditions say."""
-    quiet = settings.fast and not settings.notes_hold_ups
-    return quiet and settings.static and settings.whole and settings.collective != "auto"
+    chosen = settings.fast and not settings.notes_hold_ups and settings.collective != "auto"
+    return chosen and settings.static and settings.whole and not settings.waits_for_first
 
 
-def kind(settings: ClusterSettings) -> tuple:
+def kind(settings: ClusterSettings) -> str:
     """What networks that are walked together have in common: all that gives an exchange its flows."""
-    return (
-        settings.workers, settings.server_hosts, settings.collective, settings.aggregation,
-        options_of(settings), [type(condition) for condition in settings.conditions],
+    conditions = [condition.key for condition in settings.conditions]
+    return repr(
+        (
+            settings.workers, settings.server_hosts, settings.collective, settings.aggregation, options_of(settings),
+            conditions,
+        )
     )  # fmt: skip
 
 

@@ -139,19 +139,30 @@ _NUMBERS = 2**23
 """Numbers that the walks through rounds on many networks keep at a time, about: 8 bytes each."""
 
 
-def simulate_many(settings: Sequence[ClusterSettings], rounds: Sequence[RoundCosts]) -> Iterator[Timing]:
+def simulate_many(
+    settings: Sequence[ClusterSettings],
+    rounds: Sequence[RoundCosts],
+    on_round: Callable[[int, float], None] | None = None,
+) -> Iterator[Timing]:
     """Simulated time of the same rounds on many clusters, in their order: the bits of :func:`simulate` on each.
 
     Clusters that differ in numbers alone are walked together, where no exchange can meet another on any link.
+    ``on_round`` is told of the rounds on the others, as in :func:`simulate`.
     """
     if not settings:
         return
     kept = len(rounds) * len(settings[0].workers) * (len(CATEGORIES) + 2)
-    for _, group in itertools.groupby(settings, key=kind):
-        for batch in batched(group, max(1, _NUMBERS // max(1, kept))):
-            walked = _walk_all(batch, rounds) if all(map(nothing_but_messages, batch)) and len(batch) > 1 else None
-            for number, one in enumerate(batch):
-                yield simulate(one, rounds) if walked is None else walked.timing(number)
+    for batch in batched(settings, max(1, _NUMBERS // max(1, kept))):
+        alike: dict[str, list[ClusterSettings]] = {}
+        place: list[tuple[str, int]] = []
+        for one in batch:
+            name = kind(one) if nothing_but_messages(one) else ""
+            place.append((name, len(alike.setdefault(name, []))))
+            alike[name].append(one)
+        walked = {name: _walk_all(found, rounds) if name and len(found) > 1 else None for name, found in alike.items()}
+        for one, (name, number) in zip(batch, place, strict=True):
+            together = walked.get(name)
+            yield simulate(one, rounds, on_round) if together is None else together.timing(number)
 
 
 def _walk_all(settings: Sequence[ClusterSettings], rounds: Sequence[RoundCosts]) -> AtOnce | None:
@@ -164,11 +175,10 @@ def _walk_all(settings: Sequence[ClusterSettings], rounds: Sequence[RoundCosts])
     return walked
 
 
-def batched(items: Iterable[T], most: int) -> Iterator[list[T]]:
-    """Lists of at most so many items, in order."""
-    iterator = iter(items)
-    while batch := list(itertools.islice(iterator, most)):
-        yield batch
+def batched(items: Sequence[T], most: int) -> Iterator[Sequence[T]]:
+    """Pieces of at most so many items, in order."""
+    for first in range(0, len(items), most):
+        yield items[first : first + most]
 
 
 __all__ = ["Cluster", "ClusterSettings", "StuckError", "Timing", "simulate", "simulate_many"]

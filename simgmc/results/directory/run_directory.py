@@ -31,7 +31,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -123,8 +124,22 @@ class RunDirectory:
     """The grid's keys with a column in every table of series, in order."""
     _unknown: dict[str, list[str]] = field(default_factory=dict, repr=False, compare=False)
     """Columns of a later version that the files of a run have that goes on; they stand at the end of its lines."""
+    _together: list[dict[str, str]] = field(default_factory=list, repr=False, compare=False)
+    """Lines by file that wait until all that is written together is there."""
 
     # What a run writes.
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is appended inside is appended at its end, with one write to each file, ``breakdown.csv`` last."""
+        lines: dict[str, str] = {}
+        self._together.append(lines)
+        try:
+            yield
+        finally:
+            self._together.remove(lines)
+            for file in sorted(lines, key=lambda file: file == BREAKDOWN.file):
+                append(self.path / file, lines[file])
 
     def evaluated(self, series: SeriesKey, evaluation: Evaluation, others: Mapping[str, float] | None = None) -> None:
         """Appends one row to ``metrics.csv``, and one per further value to ``other_metrics.csv``."""
@@ -301,7 +316,11 @@ class RunDirectory:
         if not file.is_file():
             self.replace(file, line(table.header(self.grid_keys)).encode())
         unknown = [""] * len(self._unknown.get(table.file, ()))
-        append(file, "".join(table.line(series, row, self.grid_keys, unknown) for row in rows))
+        lines = "".join(table.line(series, row, self.grid_keys, unknown) for row in rows)
+        if self._together:
+            self._together[-1][table.file] = self._together[-1].get(table.file, "") + lines
+        else:
+            append(file, lines)
 
     def _read(self, table: SeriesTable[Row]) -> tuple[TableReader[Row], list[tuple[SeriesKey, Row, list[str]]]]:
         header, cells = read_table(self.path / table.file)
