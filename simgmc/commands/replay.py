@@ -93,7 +93,8 @@ def _replay(
             kept = training.restored(stored)
             kept.keep(directory)
             missing = [point for point in training.points if training.series(point) not in finished]
-            deque(write_all(directory, [training.series(point) for point in missing], kept.on(missing)), maxlen=0)
+            keys = [training.series(point) for point in missing]
+            deque(write_all(directory, keys, kept.on(missing), training.shared), maxlen=0)
         copy_partition_tables(source, directory)
         report(console, directory, after.points)
         if len(after.points) <= MAX_POINTS:

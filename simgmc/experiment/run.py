@@ -147,7 +147,7 @@ def _write(
 ) -> None:
     """The series of a finished training on these points' clusters; ``on_round`` hears of replayed rounds."""
     keys = [training.series(point) for point in points]
-    for key, series in write_all(directory, keys, finished.on(points, on_round)):
+    for key, series in write_all(directory, keys, finished.on(points, on_round), training.shared):
         if why := series.breakdown.stopped:
             where = [key.method, str(key.transport), *(value for _, value in key.grid), f"seed {key.seed}"]
             progress.warned(f"{', '.join(where)}: ended early: {why}")

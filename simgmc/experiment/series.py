@@ -13,9 +13,10 @@ from simgmc.costs.steps import Compute, RoundCosts
 from simgmc.experiment.under_way.evaluations import Outcome, State
 from simgmc.experiment.under_way.event_loop import EventLoop
 from simgmc.network import Timing
-from simgmc.network.cluster.breakdown import CATEGORIES
+from simgmc.network.collectives.accounts import CATEGORIES
 from simgmc.results.directory.details import Details, ParticipationRow, traffic
 from simgmc.results.directory.run_directory import Breakdown, Evaluation, RunDirectory, SeriesKey
+from simgmc.results.directory.shared_evaluations import SharedEvaluations
 
 WRITTEN_TOGETHER = 256
 """Series that wait for each other, and"""
@@ -33,37 +34,32 @@ class Series:
     details: Details
 
 
-def write_series(directory: RunDirectory, key: SeriesKey, series: Series) -> None:
-    """Its rows in the metrics, then its breakdown, which says how many those are."""
-    for state in series.states:
-        evaluation = Evaluation(
-            round=state.round,
-            epoch=state.epoch,
-            sim_time_s=state.time or 0.0,
-            train_loss=state.train_loss,
-            test_loss=state.test_loss,
-            test_accuracy=state.test_accuracy,
-            bytes_up=state.bytes_up,
-            bytes_down=state.bytes_down,
-            rcc=state.rcc,
-        )
-        directory.evaluated(key, evaluation, state.others)
-    directory.finish(key, series.breakdown, series.details, sum(len(state.others) for state in series.states))
-
-
 def write_all(
-    directory: RunDirectory, keys: Sequence[SeriesKey], series: Iterable[Series]
+    directory: RunDirectory, keys: Sequence[SeriesKey], series: Iterable[Series], shared: str | None = None
 ) -> Iterator[tuple[SeriesKey, Series]]:
-    """The series of these keys, as they come; those that come quickly are written together."""
+    """Writes the series of these keys, as they come; those that come quickly are written together.
+
+    ``shared``: the training under whose key their evaluations are kept together, see
+    :mod:`simgmc.results.directory.shared_evaluations`; otherwise each is a row in the metrics.
+    """
     waiting: list[tuple[SeriesKey, Series]] = []
     since = time.monotonic()
 
     def write() -> list[tuple[SeriesKey, Series]]:
-        with directory.together():
-            for key, one in waiting:
-                write_series(directory, key, one)
         written = waiting.copy()
         waiting.clear()
+        if shared is not None and written:
+            rows = ((key, _evaluations(one), [state.others for state in one.states]) for key, one in written)
+            directory.add_shared(shared, SharedEvaluations.of(rows))
+        with directory.together():
+            for key, one in written:
+                others = 0
+                if shared is None:
+                    for evaluation, state in zip(_evaluations(one), one.states, strict=True):
+                        directory.evaluated(key, evaluation, state.others)
+                        others += len(state.others)
+                # The breakdown says how many rows there are.
+                directory.finish(key, one.breakdown, one.details, others)
         return written
 
     try:
@@ -75,6 +71,23 @@ def write_all(
     finally:
         last = write()
     yield from last
+
+
+def _evaluations(series: Series) -> list[Evaluation]:
+    return [
+        Evaluation(
+            round=state.round,
+            epoch=state.epoch,
+            sim_time_s=state.time or 0.0,
+            train_loss=state.train_loss,
+            test_loss=state.test_loss,
+            test_accuracy=state.test_accuracy,
+            bytes_up=state.bytes_up,
+            bytes_down=state.bytes_down,
+            rcc=state.rcc,
+        )
+        for state in series.states
+    ]
 
 
 def series_of_rounds(outcome: Outcome, timing: Timing, left_out: bool = False) -> Series:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -16,14 +16,16 @@ class Stored:
 
     directory: RunDirectory
     finished: dict[SeriesKey, Breakdown]
-    _evaluations: dict[SeriesKey, list[Evaluation]]
+    _evaluations: dict[SeriesKey, Sequence[Evaluation]]
     _others: dict[SeriesKey, dict[int, dict[str, float]]]
 
     @classmethod
     def read(cls, directory: RunDirectory) -> Stored:
         """Reads all series."""
-        evaluations = directory.evaluations()
-        return cls(directory, directory.finished_among(evaluations), evaluations, directory.other_metrics())
+        evaluations, others = directory.evaluations(), directory.other_metrics()
+        for shared in directory.shared_evaluations():
+            others.update(dict.fromkeys(shared.keys, shared.further()))
+        return cls(directory, directory.finished_among(evaluations), evaluations, others)
 
     def longest(self, method: str, seed: int, values: Mapping[str, str]) -> SeriesKey | None:
         """The finished series of most rounds among those of a method and a seed that have these grid values."""

@@ -26,6 +26,7 @@ from simgmc.results.directory.checkpoint import Checkpoints
 from simgmc.results.directory.details import Details
 from simgmc.results.directory.records import grid_texts
 from simgmc.results.directory.run_directory import COLLECTIVE_KEY, Breakdown, RunDirectory, SeriesKey
+from simgmc.results.series.grids import MAX_POINTS
 from simgmc.results.tables.explanations import Explanation
 from simgmc.scenario import GridPoint, Scenario
 from simgmc.scenario.workload import Method
@@ -170,6 +171,11 @@ class Training(abc.ABC):
         """The series that this training gives on a point's cluster; the same on those that differ only
         in a collective that the method does not use."""
         return series_key(point, self.method, self.seed)
+
+    @property
+    def shared(self) -> str | None:
+        """The key under which its evaluations are kept together; None where each is a row in the metrics."""
+        return self.key if len(self.points) > MAX_POINTS and not self.scenario.report.full_metrics else None
 
     def covers(self, point: GridPoint) -> bool:
         """Whether one of its series is that of a point."""

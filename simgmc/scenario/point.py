@@ -48,6 +48,9 @@ class Report(Table):
     baseline: str | None = None
     single_workers: bool = True
     """Evaluate every worker's own model beside the average, where they differ (K evaluations more)."""
+    full_metrics: bool = False
+    """Every evaluation as a row of ``metrics.csv``, also of a training that is put on more than a dozen clusters;
+    otherwise these are kept together in ``evaluations/``, as numbers that repeat once."""
 
     @model_validator(mode="after")
     def _measured(self) -> Report:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from simgmc.costs.steps import Compute, Mix, RoundCosts
-from simgmc.network.cluster.breakdown import CATEGORIES
 from simgmc.network.cluster.cluster import ClusterSettings, simulate
 from simgmc.network.cluster.peers import Peers
 from simgmc.network.cluster.timeline import Recorder
+from simgmc.network.collectives.accounts import CATEGORIES
 from simgmc.network.conditions.compute import ComputeTime
 from simgmc.network.conditions.overheads import Overheads
 from simgmc.network.conditions.work import Duration

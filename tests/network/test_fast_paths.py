@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from simgmc.costs.steps import Compress, Compute, Mix, RoundCosts
 from simgmc.network import collectives
-from simgmc.network.cluster.breakdown import chain
 from simgmc.network.cluster.cluster import ClusterSettings, simulate, simulate_many
-from simgmc.network.cluster.solutions import RingLinks, RingNetworks, ServerNetworks, solve_events
 from simgmc.network.cluster.timing import Timing
+from simgmc.network.collectives.accounts import chain
 from simgmc.network.collectives.ring import Ring
 from simgmc.network.collectives.schedule import Execution, Placement
 from simgmc.network.collectives.sliced_ring import all_gather_chunks, all_reduce_chunks, ring_schedule
@@ -27,6 +26,7 @@ from simgmc.network.flows.fluid import FluidNetwork
 from simgmc.network.shortcuts.fast_ring import solve
 from simgmc.network.shortcuts.fast_server import ServerLinks
 from simgmc.network.shortcuts.isolation import always_alone
+from simgmc.network.shortcuts.solutions import RingLinks, RingNetworks, ServerNetworks, solve_events
 from simgmc.network.topology.catalogue import star, worker_names
 from simgmc.network.topology.routing import Links
 from tests.network.exchanges import execute, finish_times, hosts, message

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from simgmc.core.errors import SimgmcError
 from simgmc.costs.steps import Compress, Compute, Mix, RoundCosts, Wait
 from simgmc.mixing import gossip_graph, mixing
-from simgmc.network.cluster.breakdown import CATEGORIES
 from simgmc.network.cluster.cluster import ClusterSettings, simulate
 from simgmc.network.cluster.timeline import Recorder
+from simgmc.network.collectives.accounts import CATEGORIES
 from simgmc.network.conditions.compute import ComputeTime
 from simgmc.network.conditions.crashes import Crash, Crashes
 from simgmc.network.conditions.overlap import Overlap

@@ -12,15 +12,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from simgmc.costs.steps import Average, Compress, Compute, RoundCosts
-from simgmc.network.cluster.breakdown import CATEGORIES
-from simgmc.network.cluster.exchange import moved
-from simgmc.network.cluster.schedules import Schedules, options_of
+from simgmc.network.cluster.schedules import Schedules, options_of, places_of
 from simgmc.network.cluster.settings import ClusterSettings
-from simgmc.network.cluster.solver import Places, Solver
 from simgmc.network.cluster.timing import Rows, Timing, TimingBuilder
+from simgmc.network.collectives.accounts import CATEGORIES, moved
+from simgmc.network.collectives.catalogue import COLLECTIVES
 from simgmc.network.collectives.schedule import Schedule
 from simgmc.network.conditions.condition import Condition
 from simgmc.network.flows.fluid import CapacityError
+from simgmc.network.shortcuts.solver import Solver
 from simgmc.network.topology.routing import Links
 
 _COMPUTE, _COMPRESS, _TRANSFER, _LATENCY, _AGGREGATE, _WAIT = range(len(CATEGORIES))
@@ -49,11 +49,12 @@ class AtOnce:
     def __init__(self, settings: Sequence[ClusterSettings]):
         self._settings = settings
         self._workers = range(len(settings[0].workers))
-        self._places = [Places(one, Links(one.payload_graph, one.seed)) for one in settings]
+        self._places = [places_of(one, Links(one.payload_graph, one.seed)) for one in settings]
         self._schedules = Schedules(settings[0], self._places[0])
         for one, places in zip(settings, self._places):
             for condition in one.conditions:
                 condition.check(places.links, len(one.workers), len(one.workers) + len(one.server_hosts))
+        self._one_structure = COLLECTIVES[settings[0].collective].one_structure
         self._open = all(bandwidth > 0 for places in self._places for bandwidth in places.links.bandwidth)
         self._solver = Solver(self._places)
         self._proved: dict[int, tuple[Schedule, bool]] = {}
@@ -97,7 +98,7 @@ class AtOnce:
         _, schedule = self._schedules.of_average(average, list(self._workers))
         key = 0 if schedule.ring is not None else id(schedule.structure)
         if key not in self._proved:
-            self._proved[key] = schedule, all(places.alone(schedule) for places in self._places)
+            self._proved[key] = schedule, all(places.alone(schedule, self._one_structure) for places in self._places)
         return self._proved[key][1]
 
     @property

@@ -17,7 +17,6 @@ import simpy
 from simgmc.core.errors import DivergenceError
 from simgmc.costs.steps import Round, RoundCosts, with_everybody
 from simgmc.network.cluster.at_once import AtOnce, kind, nothing_but_messages
-from simgmc.network.cluster.breakdown import CATEGORIES
 from simgmc.network.cluster.communication import Communication
 from simgmc.network.cluster.fabric import Fabric
 from simgmc.network.cluster.first_k_worker import FirstKWorker
@@ -26,6 +25,7 @@ from simgmc.network.cluster.settings import ClusterSettings
 from simgmc.network.cluster.timeline import Recorder
 from simgmc.network.cluster.timing import Timing, TimingBuilder
 from simgmc.network.cluster.worker import Stop, WorkerProcess
+from simgmc.network.collectives.accounts import CATEGORIES
 from simgmc.network.flows.fluid import CapacityError, StuckError
 
 T = TypeVar("T")

@@ -13,9 +13,8 @@ from simgmc.costs.steps import Average, Membership, Mix
 from simgmc.network import collectives
 from simgmc.network.cluster.exchange import LiveFlows, Parts
 from simgmc.network.cluster.first_k import FirstKExecution, FirstKFlows, FirstKServer, Resolve
-from simgmc.network.cluster.schedules import Schedules
+from simgmc.network.cluster.schedules import Schedules, places_of
 from simgmc.network.cluster.settings import ClusterSettings
-from simgmc.network.cluster.solver import Places
 from simgmc.network.cluster.timeline import Recorder
 from simgmc.network.collectives.pieces import cut
 from simgmc.network.collectives.schedule import Execution, Schedule
@@ -123,7 +122,7 @@ class Communication:
         self.recorder = recorder
         self.chosen: dict[str, int] = {}
         """How often each collective was picked, where they are picked for each message."""
-        self._places = Places(settings, network.links)
+        self._places = places_of(settings, network.links)
         self._schedules = Schedules(settings, self._places)
         self._connections = Connections()
         """Of gossip: what a worker sends to a neighbour in one round goes before what it sends in the next."""

@@ -2,59 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from simgmc.network.cluster.breakdown import chain
-from simgmc.network.collectives.schedule import Execution, Placement, Schedule, Ways
+from simgmc.network.collectives.accounts import Moved, chain, check_bounds, moved
+from simgmc.network.collectives.schedule import Execution
 from simgmc.network.flows.fluid import CapacityError
-from simgmc.network.topology.routing import Links
 
 Parts = tuple[float, float, float, float]
 """Seconds of transfer, latency, adding, waiting for others."""
 Finish = Callable[[int, float], None]
 """Is told which participant has finished, and when (s)."""
-
-
-@dataclass(frozen=True)
-class Moved:
-    """What an exchange moved."""
-
-    sent_by_workers: float
-    received_by_workers: float
-    into_server: float
-    out_of_server: float
-    links: np.ndarray
-    """(links,) bytes over each link."""
-    messages: np.ndarray
-    """(links,) transfers over each link."""
-
-
-def moved(
-    schedule: Schedule,
-    placement: Placement,
-    delivered: np.ndarray | None = None,
-    rerouted: Mapping[int, Ways] = MappingProxyType({}),
-) -> Moved:
-    """Bytes of a schedule's flows (of those delivered, where that is given); ``rerouted``: some flows' other routes."""
-    structure = schedule.structure
-    source, destination = structure.endpoints
-    sent = source != destination
-    if delivered is not None:
-        sent = sent & delivered
-    nbytes = np.where(sent, schedule.nbytes, 0.0)
-    workers = structure.participants
-    return Moved(
-        float(nbytes[source < workers].sum()),
-        float(nbytes[destination < workers].sum()),
-        float(nbytes[destination >= workers].sum()),
-        float(nbytes[source >= workers].sum()),
-        placement.over_links(nbytes, rerouted),
-        placement.over_links(sent.astype(float), rerouted),
-    )
 
 
 class LiveFlows:
@@ -99,21 +58,4 @@ class LiveFlows:
             max(execution.landed, default=0.0) - begun,
             execution.placement.links,
             execution.placement.least_latency,
-        )
-
-
-def check_bounds(links: np.ndarray, capacity: Sequence[float], seconds: float, names: Links, latency: float) -> None:
-    """Raise CapacityError where a link carried more than it can in that time, or bytes arrived sooner than the
-    least latency allows."""
-    if seconds < latency * (1 - 1e-9):
-        raise CapacityError(f"internal error: an exchange took {seconds:.9g} s, less than its latency, {latency:.9g} s")
-    with np.errstate(invalid="ignore"):
-        limit = np.asarray(capacity) * seconds
-    over = links > limit * (1 + 1e-9) + 1e-6
-    if over.any():
-        link = int(np.argmax(over))
-        source, destination = names.names[link]
-        raise CapacityError(
-            f"internal error: link {source} -> {destination} carried {links[link]:.9g} bytes in {seconds:.9g} s, "
-            f"more than its {capacity[link]:.9g} bytes/s allow"
         )

@@ -21,8 +21,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from simgmc.costs.steps import Average, Membership
-from simgmc.network.cluster.exchange import Finish, LiveFlows, Moved, moved
+from simgmc.network.cluster.exchange import Finish, LiveFlows
 from simgmc.network.cluster.settings import ClusterSettings
+from simgmc.network.collectives.accounts import Moved, moved
 from simgmc.network.collectives.schedule import Execution, Placement, Schedule
 from simgmc.network.flows.fluid import FluidNetwork, Transfer
 

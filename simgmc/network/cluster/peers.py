@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from simgmc.costs.steps import SERVER
-from simgmc.network.cluster.breakdown import CATEGORIES
 from simgmc.network.cluster.fabric import Fabric
 from simgmc.network.cluster.settings import ClusterSettings
 from simgmc.network.cluster.timeline import Recorder
+from simgmc.network.collectives.accounts import CATEGORIES
 from simgmc.network.collectives.schedule import Execution, Placement, Schedule, StructureBuilder, Ways, shares_of
 from simgmc.network.flows.connections import Connections
 from simgmc.network.flows.fluid import CapacityError, StuckError

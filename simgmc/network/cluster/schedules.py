@@ -10,11 +10,12 @@ import numpy as np
 from simgmc.costs.steps import Average, Mix
 from simgmc.network import collectives
 from simgmc.network.cluster.settings import ClusterSettings
-from simgmc.network.cluster.solver import Places, Solver
 from simgmc.network.collectives.gossip import gossip
 from simgmc.network.collectives.options import Options
 from simgmc.network.collectives.schedule import Schedule
+from simgmc.network.shortcuts.solver import Places, Solver
 from simgmc.network.topology.catalogue import access, groups
+from simgmc.network.topology.routing import Links
 
 _KEPT = 256
 """Schedules kept for messages that come again."""
@@ -28,6 +29,11 @@ def options_of(settings: ClusterSettings) -> Options:
     if options.shards == "bandwidth":
         options = replace(options, shares=access(settings.graph, settings.server_hosts))
     return options
+
+
+def places_of(settings: ClusterSettings, links: Links) -> Places:
+    """Where the flows of a cluster go."""
+    return Places(settings.workers, settings.server_hosts, links, settings.overheads)
 
 
 class Schedules:

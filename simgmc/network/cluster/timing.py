@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from simgmc.network.cluster.breakdown import CATEGORIES
-from simgmc.network.cluster.exchange import Moved
+from simgmc.network.collectives.accounts import CATEGORIES, Moved
 from simgmc.network.flows.fluid import HoldUps
 from simgmc.network.topology.routing import Links
 

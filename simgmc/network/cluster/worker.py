@@ -9,10 +9,10 @@ import simpy
 
 from simgmc.core.errors import SimgmcError
 from simgmc.costs.steps import Average, Compress, Compute, Membership, Mix, Wait
-from simgmc.network.cluster.breakdown import CATEGORIES
 from simgmc.network.cluster.communication import Communication, RoundExchange, split
 from simgmc.network.cluster.rounds import OpenRound, OpenRounds
 from simgmc.network.cluster.timing import TimingBuilder
+from simgmc.network.collectives.accounts import CATEGORIES
 from simgmc.network.conditions.crashes import Crash
 from simgmc.network.conditions.overlap import Overlap
 

@@ -21,7 +21,18 @@ from simgmc.results.directory.scenario_changes import changes, refusal, same
 _TABLES = ("breakdown.csv", "other_metrics.csv", *FILES, "partition.csv", "summary.csv")
 _PICTURES = ("plots", "timeline")
 LIST_NAME = ".pictures"
-_OWN_NAMES = {"scenario.toml", "metrics.csv", *_TABLES, "costs", "models", "checkpoint", LIST, FOLDER, *_PICTURES}
+_OWN_NAMES = {
+    "scenario.toml",
+    "metrics.csv",
+    *_TABLES,
+    "costs",
+    "evaluations",
+    "models",
+    "checkpoint",
+    LIST,
+    FOLDER,
+    *_PICTURES,
+}
 STATE_ENDS = (".state", ".before")
 """How the names of a training's newest checkpoint and of the one before it end."""
 _EARLIER_PLOT = re.compile(
@@ -122,7 +133,7 @@ def clear(path: Path) -> None:
         found += [
             file
             for end in ("", PARTIAL)
-            for kind in ("costs/*.npz", "costs/*.journal", "models/*.safetensors")
+            for kind in ("costs/*.npz", "costs/*.journal", "evaluations/*.npz", "models/*.safetensors")
             for file in sorted(path.glob(kind + end))
         ]
         found += [path / LIST, *sorted((path / FOLDER).glob("*-*"))]

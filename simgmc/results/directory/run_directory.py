@@ -7,6 +7,8 @@
     other_metrics.csv further values of an evaluation by name, a row each, where there are any
     breakdown.csv     one row per finished series: bytes, and where its time went
     workers.csv       one row per worker of a finished series; also links.csv, staleness.csv: see details.py
+    evaluations/KEY.npz  the evaluations of a training that was put on many clusters, in place of rows in metrics.csv
+                      and other_metrics.csv (see shared_evaluations.py)
     costs/KEY.npz     what every round of one training cost (see simgmc.costs.log)
     costs/KEY.journal the requests of an asynchronous one (see simgmc.costs.journal)
     models/KEY.safetensors  the model that a training ended with (it may be missing: of one that diverged, and in
@@ -31,6 +33,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -57,7 +60,9 @@ from simgmc.results.directory.series_tables import (
     TableReader,
     grid_keys_of,
 )
+from simgmc.results.directory.shared_evaluations import Rows, SharedEvaluations
 
+EVALUATIONS = "evaluations"
 _RESTORED = "give the same simgmc run command again to restore it"
 _MAX_NAME = 150
 """Bytes of a costs file's name before its end; a longer key is cut, and told apart by its hash."""
@@ -106,6 +111,13 @@ def open_run(path: str | Path) -> RunDirectory:
     return directory
 
 
+def _read_shared(file: Path) -> SharedEvaluations:
+    try:
+        return SharedEvaluations.from_bytes(file.read_bytes())
+    except (*stored_costs.DAMAGED, json.JSONDecodeError, TypeError) as error:
+        raise SimgmcError(f"{file}: cannot be read: {reason(error)}; {_RESTORED}") from None
+
+
 def _complete(breakdown: Breakdown, evaluations: Sequence[Evaluation]) -> bool:
     """Whether a series with these evaluations is all there."""
     if breakdown.evaluations is not None:
@@ -124,7 +136,7 @@ class RunDirectory:
     """The grid's keys with a column in every table of series, in order."""
     _unknown: dict[str, list[str]] = field(default_factory=dict, repr=False, compare=False)
     """Columns of a later version that the files of a run have that goes on; they stand at the end of its lines."""
-    _together: list[dict[str, str]] = field(default_factory=list, repr=False, compare=False)
+    _together: list[dict[str, list[str]]] = field(default_factory=list, repr=False, compare=False)
     """Lines by file that wait until all that is written together is there."""
 
     # What a run writes.
@@ -132,14 +144,14 @@ class RunDirectory:
     @contextmanager
     def together(self) -> Iterator[None]:
         """What is appended inside is appended at its end, with one write to each file, ``breakdown.csv`` last."""
-        lines: dict[str, str] = {}
+        lines: dict[str, list[str]] = {}
         self._together.append(lines)
         try:
             yield
         finally:
             self._together.remove(lines)
             for file in sorted(lines, key=lambda file: file == BREAKDOWN.file):
-                append(self.path / file, lines[file])
+                append(self.path / file, "".join(lines[file]))
 
     def evaluated(self, series: SeriesKey, evaluation: Evaluation, others: Mapping[str, float] | None = None) -> None:
         """Appends one row to ``metrics.csv``, and one per further value to ``other_metrics.csv``."""
@@ -161,6 +173,12 @@ class RunDirectory:
     def write_costs(self, training_key: str, rounds: Iterable[RoundCosts]) -> Path:
         """Stores what every round of one training cost, under any text as key. Returns the file."""
         return self.replace(self._costs_path(training_key), stored_costs.to_bytes(rounds, training_key))
+
+    def add_shared(self, training_key: str, shared: SharedEvaluations) -> Path:
+        """Adds evaluations of one training on more clusters, see :mod:`shared_evaluations`, to what is kept of it."""
+        file = self.path / EVALUATIONS / self._costs_path(training_key).name
+        there = _read_shared(file) if file.is_file() else None
+        return self.replace(file, (shared if there is None else there + shared).to_bytes())
 
     def write_journal(self, training_key: str, journal: np.ndarray) -> Path:
         """Stores the requests of an asynchronous training: (n,) int64, see :mod:`simgmc.training.journal`."""
@@ -207,12 +225,19 @@ class RunDirectory:
         """The resolved scenario, as it was given."""
         return read_text(self.path / "scenario.toml")
 
-    def evaluations(self) -> dict[SeriesKey, list[Evaluation]]:
+    def evaluations(self) -> dict[SeriesKey, Sequence[Evaluation]]:
         """The evaluations of every series, in the order in which they were written."""
-        found: dict[SeriesKey, list[Evaluation]] = {}
+        rows: dict[SeriesKey, list[Evaluation]] = {}
         for key, evaluation in self._rows(METRICS):
-            found.setdefault(key, []).append(evaluation)
+            rows.setdefault(key, []).append(evaluation)
+        found: dict[SeriesKey, Sequence[Evaluation]] = dict(rows)
+        for shared in self.shared_evaluations():
+            found.update((key, Rows(columns)) for key, columns, _ in shared.arrays())
         return found
+
+    def shared_evaluations(self) -> list[SharedEvaluations]:
+        """Those of trainings on many clusters."""
+        return [_read_shared(file) for file in sorted((self.path / EVALUATIONS).glob("*.npz"))]
 
     def other_metrics(self) -> dict[SeriesKey, dict[int, dict[str, float]]]:
         """Further values of every series' evaluations: by round (the last of a round), then by name.
@@ -316,11 +341,11 @@ class RunDirectory:
         if not file.is_file():
             self.replace(file, line(table.header(self.grid_keys)).encode())
         unknown = [""] * len(self._unknown.get(table.file, ()))
-        lines = "".join(table.line(series, row, self.grid_keys, unknown) for row in rows)
+        lines = [table.line(series, row, self.grid_keys, unknown) for row in rows]
         if self._together:
-            self._together[-1][table.file] = self._together[-1].get(table.file, "") + lines
+            self._together[-1].setdefault(table.file, []).extend(lines)
         else:
-            append(file, lines)
+            append(file, "".join(lines))
 
     def _read(self, table: SeriesTable[Row]) -> tuple[TableReader[Row], list[tuple[SeriesKey, Row, list[str]]]]:
         header, cells = read_table(self.path / table.file)
@@ -379,6 +404,12 @@ class RunDirectory:
             content = "".join(lines).encode()
             if content != read_text(file).encode():
                 self.replace(file, content)
+        for file in (self.path / EVALUATIONS).glob("*.npz"):
+            shared = _read_shared(file)
+            if (kept := shared.of_those(finished)) is None:
+                file.unlink()
+            elif len(kept.keys) < len(shared.keys):
+                self.replace(file, kept.to_bytes())
 
     def _clear(self) -> None:
         """Removes what a run wrote, the mark that a run is here first, and nothing else."""

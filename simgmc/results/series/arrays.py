@@ -18,19 +18,23 @@ from simgmc.results.directory.series_tables import METRICS
 
 
 def read_arrays(directory: RunDirectory) -> dict[SeriesKey, dict[str, np.ndarray]]:
-    """Every series' evaluations as an array per column of numbers, (evaluations,) float64, NaN where unknown.
+    """Every series' evaluations as an array per column of numbers, (evaluations,) float64, NaN where unknown;
+    further metrics too, of trainings whose evaluations are kept together.
 
     The same numbers as :meth:`RunDirectory.evaluations` gives, in the same order, and the same
     SimgmcError where the file is not that of a run.
     """
     try:
-        return _fast(directory)
+        found = _fast(directory)
     except (ValueError, OSError, csv.Error, SimgmcError):  # evaluations() says which line is wrong
-        found = directory.evaluations()
-    return {
-        key: {column.name: _array([getattr(row, column.name) for row in rows]) for column in _numeric()}
-        for key, rows in found.items()
-    }
+        found = {
+            key: {column.name: _array([getattr(row, column.name) for row in rows]) for column in _numeric()}
+            for key, rows in directory.evaluations().items()
+        }
+    for shared in directory.shared_evaluations():
+        for key, columns, others in shared.arrays():
+            found[key] = {name: column.astype(float) for name, column in (columns | others).items()}
+    return found
 
 
 def _numeric() -> list[Column]:

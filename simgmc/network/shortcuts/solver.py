@@ -7,12 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from simgmc.network.cluster.settings import ClusterSettings
-from simgmc.network.cluster.solutions import RingLinks, RingNetworks, ServerNetworks, Solution, solve_events, together
-from simgmc.network.collectives.catalogue import COLLECTIVES
 from simgmc.network.collectives.schedule import Placement, Schedule, Structure
+from simgmc.network.conditions.overheads import Overheads
 from simgmc.network.shortcuts.fast_server import ServerLinks
 from simgmc.network.shortcuts.isolation import always_alone
+from simgmc.network.shortcuts.solutions import RingLinks, RingNetworks, ServerNetworks, Solution, solve_events, together
 from simgmc.network.topology.routing import Links
 
 _KEPT_SIZE = 1_000_000
@@ -22,9 +21,8 @@ _KEPT_SIZE = 1_000_000
 class Places:
     """The flows of exchanges laid onto the links of one cluster; remembered."""
 
-    def __init__(self, settings: ClusterSettings, links: Links):
-        self.settings = settings
-        self.links = links
+    def __init__(self, workers: Sequence[str], servers: Sequence[str], links: Links, overheads: Overheads):
+        self.workers, self.servers, self.links, self.overheads = workers, servers, links, overheads
         self._placements: dict[tuple, Placement] = {}
         self._structures: list[Structure] = []
         self._rings: dict[tuple[int, ...], RingLinks] = {}
@@ -34,9 +32,9 @@ class Places:
         key = (id(structure), tuple(members))
         found = self._placements.get(key)
         if found is None:
-            hosts = [self.settings.workers[worker] for worker in members]
-            servers = self.settings.server_hosts[: structure.hosts - structure.participants]
-            found = Placement(structure, (*hosts, *servers), self.links, self.settings.overheads)
+            hosts = [self.workers[worker] for worker in members]
+            servers = self.servers[: structure.hosts - structure.participants]
+            found = Placement(structure, (*hosts, *servers), self.links, self.overheads)
             self._placements[key] = found
             self._structures.append(structure)  # kept, so that its id cannot come to mean another
         return found
@@ -45,23 +43,23 @@ class Places:
         """The links of a ring of these workers."""
         key = tuple(members)
         if key not in self._rings:
-            hosts = [self.settings.workers[worker] for worker in members]
-            self._rings[key] = RingLinks(hosts, self.links, self.settings.overheads)
+            hosts = [self.workers[worker] for worker in members]
+            self._rings[key] = RingLinks(hosts, self.links, self.overheads)
         return self._rings[key]
 
-    def alone(self, schedule: Schedule) -> bool:
+    def alone(self, schedule: Schedule, one_structure: bool) -> bool:
         """Whether exchanges of all workers like this one cannot meet those before and after them on any link.
 
         A run uses one collective. If that is a ring whose routes share no link, a rank ends after its own last byte
         has left, and nobody else sends on its links: nothing is to be proved. Otherwise its graph must be the same for
-        every message, and prove it.
+        every message (``one_structure``), and prove it.
         """
-        everybody = range(len(self.settings.workers))
+        everybody = range(len(self.workers))
         if schedule.ring is not None:
             return self.ring(everybody).apart
-        if not COLLECTIVES[self.settings.collective].one_structure:
-            return False
-        return always_alone(schedule.structure, tuple(self.placement(schedule.structure, everybody).routes))
+        return one_structure and always_alone(
+            schedule.structure, tuple(self.placement(schedule.structure, everybody).routes)
+        )
 
 
 class Solver:

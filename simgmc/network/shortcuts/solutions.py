@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simgmc.network.cluster.breakdown import chain
-from simgmc.network.cluster.exchange import check_bounds, moved
+from simgmc.network.collectives.accounts import chain, check_bounds, moved
 from simgmc.network.collectives.ring import Ring
 from simgmc.network.collectives.schedule import Execution, Placement, Schedule
 from simgmc.network.conditions.overheads import IDEAL, Overheads
