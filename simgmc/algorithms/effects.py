@@ -29,7 +29,8 @@ M = TypeVar("M")
 class Gradient:
     """A stochastic gradient of the worker's own loss.
 
-    Answer: tensor ``(..., d)``, one gradient per worker.
+    Answer: tensor ``(..., d)``, one gradient per worker. With it ``worker.lr`` becomes the rate of this step, so it
+    is read after the answer: ``worker.lr * (yield Gradient(...))`` would take that of the step before.
     """
 
     at: Vector | None

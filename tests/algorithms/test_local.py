@@ -7,6 +7,7 @@ import torch
 
 from simgmc.algorithms.error_feedback import EFSGDM
 from simgmc.algorithms.gossip import PDSGDM
+from simgmc.algorithms.gossip_compressed import QuantizedPRSGDGossip
 from simgmc.algorithms.local import (
     DiLoCo,
     LocalSGD,
@@ -91,6 +92,29 @@ def test_a_local_step_has_the_rate_of_its_own_epoch(method):
     """Ten gradients an epoch, rounds of 7: the rate falls in the middle of a round."""
     rates = [lr for one in run(method(period=7), falling, 5, mixing=everybody(K)).rounds for lr in one.rates]
     assert rates == [falling(step / PROBLEM.batches_per_epoch) for step in range(35)]
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        LocalSGD(period=7, momentum=0.0),
+        PRSGDMomentum(period=7, momentum=0.0),
+        QsparseLocalSGD(period=7, momentum=0.0, compressor=IDENTITY),
+        PDSGDM(period=7, momentum=0.0),
+        QuantizedPRSGD(IDENTITY, period=7),
+        QuantizedPRSGDGossip(IDENTITY, period=7),
+        QuantizedPRSGDGossip(IDENTITY, period=7, steps_from="mixed"),
+    ],
+    ids=lambda algorithm: type(algorithm).__name__,
+)
+def test_local_steps_move_the_mean_model_by_each_gradient_at_its_own_rate(identity, algorithm):
+    """The rate falls in the middle of a round: nobody takes a step at the rate of the step before."""
+    trajectory = run(algorithm, falling, 5, mixing=everybody(K))
+    gradients = [g.mean(0) for one in trajectory.rounds for g in one.gradients]
+    rates = [falling(step / PROBLEM.batches_per_epoch) for step in range(35)]
+    moved = torch.stack([rate * gradient for rate, gradient in zip(rates, gradients, strict=True)])
+    expected = trajectory.mean[0] - moved.view(5, 7, D).sum(1).cumsum(0)
+    identity("    local steps: mean x_t+1 = mean x_t - sum of lr_t mean g_t", difference(trajectory.mean[1:], expected))
 
 
 def falling(epoch: float) -> float:
