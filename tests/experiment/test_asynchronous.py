@@ -111,6 +111,22 @@ def test_gradients_overlap_with_the_averaging_of_ad_psgd():
     assert found.loop.spent()[:, 0] == pytest.approx([20 * GRADIENT] * 2, rel=1e-9)
 
 
+@pytest.mark.parametrize("slow", [0, 1], ids=["the active worker's link", "the passive one's"])
+def test_an_averaging_of_ad_psgd_over_a_slow_link_holds_up_the_worker_that_started_it(slow):
+    """Its rounds take as long as the way there and back, its gradients hidden behind; who is asked goes on."""
+    workload, cluster, slower = quadratic(workers=2), settings(2), BANDWIDTH / 1000
+    for link in ((f"worker{slow}", "switch"), ("switch", f"worker{slow}")):
+        cluster.graph.edges[link]["bandwidth"] = slower
+    found = run(algorithm("ad-psgd", workload), workload, cluster, gradients=100)
+    active, passive = (np.array(ends) for ends in found.loop.round_ends)
+    there_and_back = 2 * (4 * workload.d / slower + LATENCY)
+    assert there_and_back > 5 * GRADIENT
+    assert active == pytest.approx(there_and_back * np.arange(1, len(active) + 1), rel=1e-9)
+    assert passive == pytest.approx(GRADIENT * np.arange(1, len(passive) + 1), rel=1e-9)
+    # 100 gradients took 50 where the link was as fast as the others, and take most of 100 now.
+    assert found.peers.now > 85 * GRADIENT
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_every_workers_parts_add_up_to_the_time_of_the_run(name):
     workload = quadratic()
