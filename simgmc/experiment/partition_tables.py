@@ -80,5 +80,5 @@ def _table(chosen: _Chosen, seeds: Sequence[int], load: LoadDataset) -> Partitio
     title = f"{chosen.title}, {said}, {chosen.workers} workers" + (f", seed {seeds[0]}" if len(seeds) > 1 else "")
     if not data.labelled:
         counts = label_counts(np.zeros(len(data.train_labels), np.int64), owned, 1)
-        return PartitionTable(title, counts, f"blocks of {data.sample_shape[0]} tokens" if data.tokens else "samples")
+        return PartitionTable(title, counts, f"blocks of {data.sample_shape[0]} tokens" if data.tokens and data.sample_shape else "samples")
     return PartitionTable(title, label_counts(data.train_labels, owned, data.classes))

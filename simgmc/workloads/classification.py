@@ -16,7 +16,8 @@ from simgmc.compression.threads import usable_cores
 from simgmc.core.errors import SimgmcError
 from simgmc.core.layout import Layout
 from simgmc.workloads import notes
-from simgmc.workloads.data.dataset import Dataset
+from simgmc.workloads.data.collated import CollatedSamples
+from simgmc.workloads.data.dataset import Dataset, RawSamples
 from simgmc.workloads.data.minibatches import Samples
 from simgmc.workloads.data.steps import TrainingSamples
 from simgmc.workloads.gradients.live_memory import PassMemory
@@ -98,17 +99,11 @@ class ClassificationWorkload:
         """
         self.device, self.dtype, self.precision = _device(device), dtype, precision
         check_precision(precision, self.device)
-        train, self._test = (
-            Samples(images, labels, data.mean, data.std, self.device, dtype, False, data.tokens)
-            for images, labels in (
-                (data.train_images, data.train_labels),
-                (data.test_images, data.test_labels),
-            )
-        )
+        train, self._test = (self._samples(data, split) for split in ("train", "test"))
         self._training = TrainingSamples(train, owned, batch, seed, augment)
         self.workers, held = len(owned), [len(piece) for piece in owned]
         self.shares = tuple(one / sum(held) for one in held) if by_samples and len(set(held)) > 1 else None
-        self.batches_per_epoch = sum(held) / (self.workers * batch)
+        self.batches_per_epoch = sum(held) / self._training.minibatches.taken
         self._loss = (loss or CrossEntropy()).on(self.device, dtype)
         outputs = self._loss.outputs(data)
         self._metrics = metrics_of(data, self._loss, metric)
@@ -129,6 +124,12 @@ class ClassificationWorkload:
             *notes.of_statistics(chosen.moving, self.workers),
             *notes.of_weights(held, batch, self.shares is not None),
         ]
+
+    def _samples(self, data: Dataset, split: str) -> Samples | CollatedSamples:
+        images, labels = getattr(data, f"{split}_images"), getattr(data, f"{split}_labels")
+        if isinstance(images, RawSamples):
+            return CollatedSamples(images, self.device, self.dtype)
+        return Samples(images, labels, data.mean, data.std, self.device, self.dtype, False, data.tokens)
 
     @property
     def route(self) -> str:
@@ -281,6 +282,8 @@ class ClassificationWorkload:
         return PassBytes(gradient.tensors, evaluation.tensors, taken.tensors, model, beside)
 
     def _evaluation_batch(self) -> int:
+        if isinstance(self._test, CollatedSamples):
+            return self._training.batch
         if self._test.tokens:
             return max(1, EVALUATION_TOKENS[self.device.type] // self._test.shape[0])
         return EVALUATION_BATCH[self.device.type]

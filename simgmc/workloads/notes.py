@@ -33,5 +33,5 @@ def of_weights(held: Sequence[int], batch: int, by_samples: bool) -> list[str]:
     lines = [sizes + (weights if by_samples else "all weigh the same")]
     few = sum(one < batch for one in held)
     if few:
-        lines.append(f"{few} of them hold less than a batch and take samples more than once in it")
+        lines.append(f"{few} of them hold less than a batch: each takes all that it holds in every gradient")
     return lines

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from simgmc.core.errors import SimgmcError
+
 MAX_CLASSES = 1_000_000
 """Class numbers are below it."""
+
+
+@dataclass(frozen=True, eq=False)
+class RawSamples:
+    """Samples as their data set gives them, where one is not a single array: several inputs, or unequal shapes."""
+
+    split: str
+    """"train" or "test", for messages."""
+    samples: Sequence[Any]
+    collate: Callable[[list[Any]], Any] | None
+    """Makes samples a batch; torch's ``default_collate`` if None."""
+    targets: np.ndarray
+    """The numbers of all targets, however many each sample has; (0,) where they are no tensors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,12 +36,14 @@ class Dataset:
     in the units of the images. ``tokens`` are whole numbers (n, block) int64 that a model sees as they are. Labels
     are targets of one shape (n, ...), int64 or float32: class numbers (n,), one for each position (n, block), values.
     ``classes`` is then one more than the largest class number, unless it is ``classes_stated``; 0 for values.
+    Samples that are :class:`RawSamples` hold their targets themselves; ``train_labels`` and ``test_labels`` are then
+    what partitions go by, (n, 0) where targets are not one number each.
     """
 
     name: str
-    train_images: np.ndarray
+    train_images: np.ndarray | RawSamples
     train_labels: np.ndarray
-    test_images: np.ndarray
+    test_images: np.ndarray | RawSamples
     test_labels: np.ndarray
     classes: int
     mean: np.ndarray = field(default_factory=lambda: np.zeros(1))
@@ -39,6 +58,29 @@ class Dataset:
         return labels.ndim == 1 and labels.dtype.kind in "iu" and labels.min() >= 0 and labels.max() < MAX_CLASSES
 
     @property
-    def sample_shape(self) -> tuple[int, ...]:
-        """Shape of one sample, e.g. (3, 32, 32)."""
-        return self.train_images.shape[1:]
+    def raw(self) -> bool:
+        """Whether samples are kept as they are."""
+        return isinstance(self.train_images, RawSamples)
+
+    @property
+    def sample_shape(self) -> tuple[int, ...] | None:
+        """Shape of one sample, e.g. (3, 32, 32); None where it is not one array."""
+        return self.train_images.shape[1:] if isinstance(self.train_images, np.ndarray) else None
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Training and test samples. Raises SimgmcError where they are not one array each."""
+        if not isinstance(self.train_images, np.ndarray) or not isinstance(self.test_images, np.ndarray):
+            raise SimgmcError(f"dataset {self.name}: its samples are not one array each, which is needed here")
+        return self.train_images, self.test_images
+
+    @property
+    def targets(self) -> tuple[tuple[str, np.ndarray], ...]:
+        """The targets of both splits by name: (n, ...), or (m,) numbers where they are not of one shape."""
+        return tuple(
+            (split, images.targets if isinstance(images, RawSamples) else labels)
+            for split, images, labels in (
+                ("train", self.train_images, self.train_labels),
+                ("test", self.test_images, self.test_labels),
+            )
+        )

@@ -18,7 +18,8 @@ class Minibatches:
     """Every worker's minibatches: a pure function of (seed, step, worker).
 
     A worker goes through a fresh random permutation of its own samples, then through another one;
-    a minibatch may end one pass and begin the next, so no sample is skipped.
+    a minibatch may end one pass and begin the next, so no sample is skipped. Whoever holds less than a batch takes all
+    that it holds in every one.
     """
 
     def __init__(self, owned: Sequence[np.ndarray], batch: int, seed: int):
@@ -32,8 +33,10 @@ class Minibatches:
         self._passes: dict[int, tuple[int, np.ndarray]] = {}  # worker -> its latest permutation
 
     def indices(self, step: int, worker: int) -> np.ndarray:
-        """(batch,) int64: the training samples of this worker's step-th gradient."""
+        """(batch,) int64, or fewer: the training samples of this worker's step-th gradient."""
         size = len(self.owned[worker])
+        if size <= self.batch:
+            return self._permutation(worker, step)
         taken, start = [], step * self.batch
         missing = self.batch
         while missing:
@@ -45,8 +48,13 @@ class Minibatches:
         return taken[0] if len(taken) == 1 else np.concatenate(taken)
 
     def all_indices(self, step: int) -> np.ndarray:
-        """(workers, batch) int64: the same for every worker."""
+        """(workers, batch) int64: the same for every worker, where all hold a batch."""
         return np.stack([self.indices(step, worker) for worker in range(len(self.owned))])
+
+    @property
+    def taken(self) -> int:
+        """Samples in one step of all workers."""
+        return sum(min(self.batch, len(piece)) for piece in self.owned)
 
     def _permutation(self, worker: int, turn: int) -> np.ndarray:
         latest = self._passes.get(worker)

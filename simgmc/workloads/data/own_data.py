@@ -6,7 +6,8 @@ Random transforms are drawn once, from a fixed seed, and then stay as they are.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from torch import Tensor
 
 from simgmc.core.errors import SimgmcError
 from simgmc.core.imports import guarded
-from simgmc.workloads.data.dataset import Dataset
+from simgmc.workloads.data.collated import batch_of
+from simgmc.workloads.data.dataset import Dataset, RawSamples
+from simgmc.workloads.data.inputs import in_parts
 from simgmc.workloads.seeding import drawing_from
 
 MAX_SCALE = 1e30
@@ -29,6 +32,7 @@ def read_own(
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
     classes: int | None = None,
+    collate: Callable[[list[Any]], Any] | None = None,
     progress: Callable[[str, int, int], None] = lambda split, done, total: None,
 ) -> Dataset:
     """Two torch data sets as training and test set.
@@ -37,15 +41,29 @@ def read_own(
     shape: a class as a whole number from 0, or what the loss takes. The model sees floats, and bytes of two
     dimensions or more (images), as floats; other whole numbers of any type (tokens) as they are.
 
+    Or several inputs: a tuple whose last entry is the target, or a dict that has it under ``labels`` (``label``,
+    ``target``, ``targets``). The model is then called with them one by one (``model(*inputs)``, ``model(**inputs)``);
+    floats are float32 there, everything else is as ``collate`` gives it.
+
     Args:
         mean, std: what a model sees is ``(value - mean) / std``: numbers, or one for each channel; the
             values as they are if neither is given.
         classes: how many there are; one more than the largest label if None.
+        collate: makes a list of samples a batch, a pair of inputs and targets again, as the ``collate_fn`` of torch's
+            ``DataLoader``; samples of unequal shapes need one.
         progress: hears of (split, samples read, samples).
 
     Raises:
         SimgmcError: not a data set of such pairs; says which sample and what is wrong with it.
     """
+    if collate is not None or any(map(_is_several, (train, test))):
+        stated = [what for what, one in (("mean", mean), ("std", std)) if one is not None]
+        if stated:
+            raise SimgmcError(
+                f"dataset: {' and '.join(stated)}: samples that are several inputs or are collated are taken as they "
+                "are; normalise them in the data set"
+            )
+        return _read_raw(name, train, test, classes, collate, progress)
     parts = [*_read_split("train", train, progress), *_read_split("test", test, progress)]
     for one, (first, second) in {"values": (parts[0], parts[2]), "labels": (parts[1], parts[3])}.items():
         if first.shape[1:] != second.shape[1:]:
@@ -82,13 +100,69 @@ def read_own(
     return Dataset(name, *parts, found, shift, scale, tokens, classes is not None)
 
 
-def _whole(values: np.ndarray) -> bool:
-    """Whether samples (n, ...) are tokens: whole numbers, but no images of bytes."""
-    return values.dtype == np.int64 or (values.dtype == np.uint8 and values.ndim == 2)
+def _is_several(data: Any) -> bool:
+    """Whether the first sample is more than one array and its target."""
+    try:
+        with drawing_from(0):
+            sample = data[0]
+    except Exception:  # which is said when it is read in turn
+        return False
+    if isinstance(sample, Mapping):
+        return True
+    if not isinstance(sample, (tuple, list)) or len(sample) < 2:
+        return False
+    return len(sample) > 2 or any(map(_is_structure, sample))
 
 
-def _read_split(split: str, data: Any, progress: Callable[[str, int, int], None]) -> tuple[np.ndarray, np.ndarray]:
-    what = f"dataset, {split}"
+def _is_structure(part: Any) -> bool:
+    """Whether it holds arrays, and is none itself."""
+    if isinstance(part, (tuple, list)):
+        return any(isinstance(one, (Tensor, np.ndarray, str)) or _is_structure(one) for one in part)
+    return isinstance(part, Mapping)
+
+
+_CHECKED = 64
+"""Samples that are collated together when they are read."""
+
+
+def _read_raw(
+    name: str, train: Any, test: Any, classes: int | None, collate: Callable[[list[Any]], Any] | None, progress: Any
+) -> Dataset:
+    """Samples as they are; every one is collated once, to see that it can be and what its targets are."""
+    parts: list[Any] = []
+    for split, data in (("train", train), ("test", test)):
+        what, total = f"dataset, {split}", _length(f"dataset, {split}", data)
+        samples: list[Any] = []
+        with drawing_from(0):
+            for index in range(total):
+                samples.append(guarded(f"{what} sample {index}", "reading it failed", lambda: data[index]))  # noqa: B023
+                progress(split, index + 1, total)
+        raw = RawSamples(split, samples, collate, np.zeros(0))
+        found = []
+        for start in range(0, total, _CHECKED):
+            _, targets = batch_of(raw, list(range(start, min(start + _CHECKED, total))), 0)
+            if isinstance(targets, Tensor):
+                found.append(_labels(f"{what} samples from {start}", targets).ravel())
+        labels = [_one_number(sample) for sample in samples]
+        whole = None not in labels
+        raw = replace(raw, targets=np.concatenate(found) if found else raw.targets)
+        parts += [raw, np.array(labels) if whole else np.zeros((total, 0), np.float32)]
+    of_train = parts[0].targets
+    found_classes = int(max(one.targets.max() for one in parts[::2])) + 1 if of_train.dtype.kind == "i" else 0
+    return Dataset(name, *parts, max(0, classes or found_classes), classes_stated=classes is not None)
+
+
+def _one_number(sample: Any) -> int | None:
+    """The class number of a sample that has one."""
+    try:
+        target = np.asarray(_array(in_parts("", sample)[1]))
+    except Exception:  # a sample that only its collate function knows how to read
+        return None
+    return int(target) if target.ndim == 0 and target.dtype.kind in "iu" else None
+
+
+def _length(what: str, data: Any) -> int:
+    """How many samples there are. Raises SimgmcError where that is not known."""
     if not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
         raise SimgmcError(
             f"{what}: {type(data).__name__} is not a torch.utils.data.Dataset with a length (it needs __len__ and "
@@ -97,6 +171,17 @@ def _read_split(split: str, data: Any, progress: Callable[[str, int, int], None]
     total = guarded(what, "its length failed", lambda: len(data))
     if total < 1:
         raise SimgmcError(f"{what}: holds no samples")
+    return total
+
+
+def _whole(values: np.ndarray) -> bool:
+    """Whether samples (n, ...) are tokens: whole numbers, but no images of bytes."""
+    return values.dtype == np.int64 or (values.dtype == np.uint8 and values.ndim == 2)
+
+
+def _read_split(split: str, data: Any, progress: Callable[[str, int, int], None]) -> tuple[np.ndarray, np.ndarray]:
+    what = f"dataset, {split}"
+    total = _length(what, data)
     values = labels = None
     with drawing_from(0):
         for index in range(total):

@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import queue
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from simgmc.compression import threads
 from simgmc.compression.threads import one_intraop_thread
+from simgmc.workloads.data.inputs import call
 from simgmc.workloads.gradients.precision import autocast, kernels
 from simgmc.workloads.gradients.replicas import ParameterSet, Replicas
 from simgmc.workloads.losses.functions import Loss
@@ -29,11 +30,14 @@ millisecond per worker)."""
 class Batch(Protocol):
     """One step's minibatches."""
 
-    def worker(self, worker: int) -> tuple[Tensor, Tensor]:
-        """Inputs (b, ...) and targets (b, ...) of one worker."""
+    def worker(self, worker: int) -> tuple[Any, Any]:
+        """Inputs (b, ...) and targets (b, ...) of one worker; tuples or dicts of several."""
+
+    def each(self) -> Sequence[tuple[Any, Any]]:
+        """The same of every worker, taken together where that is quicker."""
 
     def all(self) -> tuple[Tensor, Tensor]:
-        """Inputs (K, b, ...) and targets (K, b, ...)."""
+        """Inputs (K, b, ...) and targets (K, b, ...), of samples that are one array each."""
 
     def seed(self, worker: int) -> int:
         """For what a model draws while it computes (dropout), below 2^63."""
@@ -77,11 +81,11 @@ class ReplicaEngine:
             at: (1, d), a point that all workers share, or (K, d).
         """
         # taken for all workers at once: cheaper than worker by worker in the threads
-        x, y = (part.unbind(0) for part in batch.all())
+        taken = batch.each()
         rows, values = out.unbind(0), losses.unbind(0)
 
         def compute(worker: int, parameters: ParameterSet) -> None:
-            self._gradient(worker, parameters, x[worker], y[worker], rows[worker], values[worker])
+            self._gradient(worker, parameters, *taken[worker], rows[worker], values[worker])
 
         if len(at) == 1:
             self._shared.load(at[0])
@@ -146,8 +150,8 @@ class ReplicaEngine:
         self,
         worker: int,
         parameters: ParameterSet,
-        x: Tensor,
-        y: Tensor,
+        x: Any,
+        y: Any,
         out: Tensor,
         loss: Tensor,
     ) -> None:
@@ -163,17 +167,17 @@ def dense(gradient: Tensor) -> Tensor:
 def one_pass(
     module: nn.Module,
     parameters: ParameterSet,
-    x: Tensor,
-    y: Tensor,
+    x: Any,
+    y: Any,
     out: Tensor,
     loss: Tensor,
     precision: str,
     criterion: Loss,
 ) -> tuple[int, ...]:
     """One minibatch forward and backward: fills ``out`` (d,) and ``loss`` (); the parameters without a gradient."""
-    with kernels(precision, x.device), torch.enable_grad():
-        with autocast(precision, x.device):
-            value = criterion(module(x), y)
+    with kernels(precision, out.device), torch.enable_grad():
+        with autocast(precision, out.device):
+            value = criterion(call(module, x), y)
         grads = torch.autograd.grad(value, parameters.tensors, allow_unused=True)
     absent = tuple(number for number, one in enumerate(grads) if one is None)
     if absent:

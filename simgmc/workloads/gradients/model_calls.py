@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
 from simgmc.core.errors import SimgmcError
 from simgmc.core.imports import guarded
+from simgmc.workloads.data.inputs import call, described
 from simgmc.workloads.losses.functions import Loss
 
 T = TypeVar("T")
@@ -26,10 +27,12 @@ class ModelCalls:
         """What a pass through the model gives; its errors, if they are not ours, in one line."""
         return guarded(self.name, failed, task)
 
-    def __call__(self, module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    def __call__(self, module: nn.Module, x: Any, y: Any) -> Any:
         """The output for one batch. Raises SimgmcError where the module fails or does not fit the targets."""
-        takes = f"a batch of shape {tuple(x.shape)} ({str(x.dtype).removeprefix('torch.')})"
-        output = self.guarded(f"does not take {takes}{'' if module.training else ' in evaluation'}", lambda: module(x))
+        takes = f"a batch of {described(x)}"
+        output = self.guarded(
+            f"does not take {takes}{'' if module.training else ' in evaluation'}", lambda: call(module, x)
+        )
         needed = self._loss.needed(output, y, self._outputs)
         if needed:
             gave = f"a tensor of shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__

@@ -18,6 +18,7 @@ from torch._utils import _unflatten_dense_tensors
 from simgmc.compression.threads import one_intraop_thread
 from simgmc.core.imports import guarded
 from simgmc.core.randomness import generator
+from simgmc.workloads.data.inputs import call, contiguous
 from simgmc.workloads.gradients.engine import Batch, Pool, dense
 from simgmc.workloads.gradients.precision import autocast, kernels
 from simgmc.workloads.gradients.private_copy import Copier, Template
@@ -49,7 +50,7 @@ class PrivateCopy:
         return [parameter._version for parameter in self.parameters]
 
     def pass_(
-        self, x: Tensor, y: Tensor, precision: str, criterion: Loss, forward: Callable[..., Tensor] | None = None
+        self, x: Any, y: Any, precision: str, criterion: Loss, forward: Callable[..., Any] | None = None
     ) -> Tensor:
         """One minibatch forward and backward; gradients lie in the parameters. Returns the loss ().
 
@@ -58,9 +59,10 @@ class PrivateCopy:
         for parameter in self.parameters:
             parameter.grad = None
         what = f"model {type(self.module).__name__}"
-        with kernels(precision, x.device), torch.enable_grad():
-            with autocast(precision, x.device):
-                output = self.module(x) if forward is None else forward(self.module, x, y)
+        device = self.parameters[0].device
+        with kernels(precision, device), torch.enable_grad():
+            with autocast(precision, device):
+                output = call(self.module, x) if forward is None else forward(self.module, x, y)
                 loss = guarded(what, "the loss of its output failed", lambda: criterion(output, y))
             guarded(what, "its backward pass failed", loss.backward)
         return loss
@@ -183,11 +185,10 @@ class PlainEngine:
 
     def gradients(self, at: Tensor, batch: Batch, out: Tensor, losses: Tensor) -> None:
         """Fill ``out`` (K, d) and ``losses`` (K,); ``at`` is (1, d) or (K, d)."""
-        x, y = (part.unbind(0) for part in batch.all())
-        rows = at.expand(len(out), -1)
+        taken, rows = batch.each(), at.expand(len(out), -1)
 
         def task(worker: int) -> None:
-            self._gradient(worker, rows[worker], x[worker], y[worker], batch, out[worker], losses[worker])
+            self._gradient(worker, rows[worker], *taken[worker], batch, out[worker], losses[worker])
 
         self._map(task, len(out))
 
@@ -228,12 +229,12 @@ class PlainEngine:
         one_intraop_thread()
         self._pool.map(task, count)
 
-    def _gradient(self, worker: int, at: Tensor, x: Tensor, y: Tensor, batch: Batch, out: Tensor, loss: Tensor) -> None:
+    def _gradient(self, worker: int, at: Tensor, x: Any, y: Any, batch: Batch, out: Tensor, loss: Tensor) -> None:
         copy = self.copies.copies[worker]
         copy.load(at)
         before = copy.versions()
         with drawing_from(batch.seed(worker), out.device) if self._alone else contextlib.nullcontext():
-            loss.copy_(copy.pass_(x.contiguous(), y, self._precision, self._loss).detach())
+            loss.copy_(copy.pass_(contiguous(x), y, self._precision, self._loss).detach())
         self.copies.absent[worker] = copy.take_gradients(out)
         if copy.versions() != before:  # rows that an embedding scales are scaled for good
             with torch.no_grad():

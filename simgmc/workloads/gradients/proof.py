@@ -20,6 +20,7 @@ from simgmc.core.errors import SimgmcError, out_of_memory
 from simgmc.core.imports import described, guarded
 from simgmc.core.layout import Layout
 from simgmc.core.randomness import generator
+from simgmc.workloads.data.inputs import contiguous
 from simgmc.workloads.gradients import inspection
 from simgmc.workloads.gradients.engine import Batch
 from simgmc.workloads.gradients.live_memory import LiveTensors
@@ -136,7 +137,7 @@ def reference(
     batch: Batch,
     test: Callable[[nn.Module, int], Tensor],
     count: int,
-    forward: Callable[[nn.Module, Tensor, Tensor], Tensor],
+    forward: Callable[[nn.Module, Any, Any], Any],
     precision: str,
     criterion: Loss,
 ) -> Reference:
@@ -204,7 +205,7 @@ def _counted_pass(
     copy: PrivateCopy,
     point: Tensor,
     batch: Batch,
-    forward: Callable[[nn.Module, Tensor, Tensor], Tensor],
+    forward: Callable[[nn.Module, Any, Any], Any],
     precision: str,
     criterion: Loss,
     counter: Operations | None,
@@ -217,7 +218,7 @@ def _counted_pass(
     held_buffers = dict(copy.module.named_buffers())
     before = inspection.Snapshot(copy.module)
 
-    def output_of(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    def output_of(module: nn.Module, x: Any, y: Any) -> Any:
         output = forward(module, x, y)
         if isinstance(output, Tensor) and not output.requires_grad:
             raise SimgmcError(f"{what}: its output does not depend on its parameters by differentiable operations")
@@ -227,11 +228,11 @@ def _counted_pass(
         drawn = drawn_so_far(device)
         if counter is None:
             loss = guarded(
-                what, "its gradients failed", lambda: copy.pass_(x.contiguous(), y, precision, criterion, output_of)
+                what, "its gradients failed", lambda: copy.pass_(contiguous(x), y, precision, criterion, output_of)
             )
         else:
             with counter:
-                loss = copy.pass_(x.contiguous(), y, precision, criterion, output_of)
+                loss = copy.pass_(contiguous(x), y, precision, criterion, output_of)
         drawn = drawn, drawn_so_far(device)
     return loss, (drawn, before, inspection.Snapshot(copy.module), versions, held_buffers)
 

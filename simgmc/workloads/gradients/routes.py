@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from simgmc.core.errors import SimgmcError
+from simgmc.workloads.data.collated import CollatedSamples
 from simgmc.workloads.data.minibatches import Samples
 from simgmc.workloads.data.steps import TrainingSamples
 from simgmc.workloads.gradients.cuda import GraphEngine, streams
@@ -32,7 +33,7 @@ class Job:
 
     template: Template
     training: TrainingSamples
-    test: Samples
+    test: Samples | CollatedSamples
     calls: ModelCalls
     loss: Loss
     precision: str
@@ -52,7 +53,7 @@ class Job:
         """The layers of a chain that route "split" can compute, else None."""
         if self.precision != "float32" or not (isinstance(self.loss, CrossEntropy) and self.loss.plain):
             return None
-        if self.test.labels.ndim > 1:
+        if not isinstance(self.test, Samples) or not self.training.stacks or self.test.labels.ndim > 1:
             return None
         return linear_stack(self.template.module, self.test.shape)
 
@@ -125,7 +126,7 @@ def _routes(job: Job, found: Reference) -> list[str]:
     if found.findings:
         return ["plain"]
     if job.device.type == "cuda":
-        return ["cuda graph", "cuda streams", "loop", "plain"]
+        return [*(["cuda graph", "cuda streams"] if job.training.stacks else []), "loop", "plain"]
     routes = ["loop", "pool"] if found.flops < POOL_FLOPS else ["pool", "loop"]
     return (["split"] if job.linear_layers() else []) + routes + ["plain"]
 
@@ -137,7 +138,7 @@ def _candidates(job: Job, first: str, found: Reference) -> Iterator[Callable[[],
         names += [name for name in _routes(job, found) if name in ("loop", "pool")][:1]
     convolutions = any(isinstance(module, nn.Conv2d) for module in job.template.module.modules())
     for name in names:
-        for channels_last in (True, False) if convolutions else (False,):
+        for channels_last in (True, False) if convolutions and isinstance(job.test, Samples) else (False,):
             yield functools.partial(FastRoute, job, name, channels_last, found.held)
 
 

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from simgmc.core.errors import SimgmcError
 from simgmc.core.imports import call, find, guarded
 from simgmc.workloads.data.dataset import MAX_CLASSES, Dataset
+from simgmc.workloads.data.inputs import size
 from simgmc.workloads.losses.catalogue import LOSSES
 
-LossFunction = Callable[[Any, Tensor], Tensor]
+LossFunction = Callable[[Any, Any], Tensor]
 """(output, target) -> the mean loss of a batch, ()."""
 
 
@@ -100,7 +101,7 @@ class CrossEntropy(Loss):
         return self
 
     def outputs(self, data: Dataset) -> int:
-        if data.train_labels.dtype.kind == "f":
+        if _tensor_targets(data)[0].dtype.kind == "f":
             classes = self._of_probabilities(data)
         else:
             classes = class_count(data, self._ignored)
@@ -113,7 +114,9 @@ class CrossEntropy(Loss):
     def _of_probabilities(self, data: Dataset) -> int:
         if self._ignored is not None:
             raise SimgmcError("workload.loss: ignore_index needs class numbers; the targets are probabilities")
-        for split, targets in (("train", data.train_labels), ("test", data.test_labels)):
+        if data.raw:
+            return data.classes
+        for split, targets in data.targets:
             good = targets.ndim > 1 and (targets >= 0).all() and np.allclose(targets.sum(-1), 1, atol=1e-4)
             if not good:
                 raise SimgmcError(
@@ -197,9 +200,10 @@ class ElementLoss(Loss):
         self._function = function
 
     def outputs(self, data: Dataset) -> int:
-        for split, targets in (("train", data.train_labels), ("test", data.test_labels)):
-            self._check(split, targets)
-        return math.prod(data.train_labels.shape[1:])
+        targets = _tensor_targets(data)
+        for split, one in zip(("train", "test"), targets, strict=True):
+            self._check(split, one)
+        return math.prod(targets[0].shape[1:])
 
     def _check(self, split: str, targets: np.ndarray) -> None:
         bad = ~np.isfinite(targets.reshape(len(targets), -1)).all(axis=1)
@@ -242,7 +246,7 @@ class BinaryCrossEntropy(ElementLoss):
     def outputs(self, data: Dataset) -> int:
         outputs, shape = super().outputs(data), data.train_labels.shape[1:]
         labels = shape[-1] if shape else 1
-        if self._weights is not None and len(self._weights) not in (1, labels):
+        if not data.raw and self._weights is not None and len(self._weights) not in (1, labels):
             raise SimgmcError(
                 f"workload.loss: positive_weights has {len(self._weights)} numbers; the targets have {labels} labels"
             )
@@ -287,14 +291,13 @@ class OwnLoss(Loss):
         return self
 
     def outputs(self, data: Dataset) -> int:
-        if data.train_labels.dtype.kind == "f":
-            return math.prod(data.train_labels.shape[1:])
-        return data.classes
+        targets = data.targets[0][1]
+        return math.prod(targets.shape[1:]) if targets.dtype.kind == "f" else data.classes
 
     def needed(self, output: Any, target: Tensor, outputs: int) -> str | None:
         return None
 
-    def __call__(self, output: Any, target: Tensor) -> Tensor:
+    def __call__(self, output: Any, target: Any) -> Tensor:
         found = guarded(self._what, "failed", lambda: self._function(output, target))
         if not isinstance(found, Tensor) or found.numel() != 1 or not found.is_floating_point():
             gave = f"a tensor of shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
@@ -303,14 +306,28 @@ class OwnLoss(Loss):
             )
         return found.reshape(())
 
-    def total(self, output: Any, target: Tensor) -> tuple[Tensor, Tensor | int]:
-        return self(output, target) * len(target), len(target)
+    def total(self, output: Any, target: Any) -> tuple[Tensor, Tensor | int]:
+        samples = size(target)
+        return self(output, target) * samples, samples
 
-    def right(self, output: Any, target: Tensor) -> tuple[Tensor, Tensor | int] | None:
+    def right(self, output: Any, target: Any) -> tuple[Tensor, Tensor | int] | None:
+        if not isinstance(target, Tensor):
+            return None
         classes = isinstance(output, Tensor) and output.shape[:-1] == target.shape and output.shape[-1] > 1
         if not classes or target.is_floating_point():
             return None
         return (output.argmax(-1) == target).sum(), target.numel()
+
+
+def _tensor_targets(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Those of training and test. Raises SimgmcError where a sample's target is several things."""
+    (_, train), (_, test) = data.targets
+    if data.raw and not len(train):
+        raise SimgmcError(
+            "workload.loss: targets are not one tensor each, which a loss of your own takes: loss = "
+            '"my_loss:function", called with (output, targets)'
+        )
+    return train, test
 
 
 def class_count(data: Dataset, ignored: int | None = None) -> int:
@@ -318,9 +335,9 @@ def class_count(data: Dataset, ignored: int | None = None) -> int:
 
     Raises SimgmcError for a class number below 0 or that is not below the stated number of classes.
     """
-    tokens = [data.train_images, data.test_images] if data.tokens and data.train_labels.ndim == 2 else []
+    tokens = data.arrays if data.tokens and data.train_labels.ndim == 2 else ()
     largest = max((int(one.max()) for one in tokens), default=-1)
-    for split, labels in (("train", data.train_labels), ("test", data.test_labels)):
+    for split, labels in data.targets:
         kept = np.ones(labels.shape, bool) if ignored is None else labels != ignored
         limit = data.classes if data.classes_stated else MAX_CLASSES
         bad = (kept & ((labels < 0) | (labels >= limit))).reshape(len(labels), -1)
@@ -330,7 +347,7 @@ def class_count(data: Dataset, ignored: int | None = None) -> int:
             wrong = 'is below 0 (loss = { name = "cross-entropy", ignore_index = ... } leaves targets out)'
             if label >= limit:
                 wrong = f"is not below {limit:,}"
-            raise SimgmcError(f"dataset, {split} sample {sample}: label {label} {wrong}")
+            raise SimgmcError(f"dataset, {split} {'target' if data.raw else 'sample'} {sample}: label {label} {wrong}")
         if kept.any():
             largest = max(largest, int(labels[kept].max()))
     return data.classes if data.classes_stated else largest + 1

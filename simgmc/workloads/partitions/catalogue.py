@@ -5,7 +5,7 @@ n // K; the n mod K samples that are left over belong to nobody, and which ones 
 drawn anew for every seed, so no label is favoured.
 
 Where sizes differ (``quantity-skew``, ``file``, ``dirichlet`` per class), every worker still draws
-minibatches of the same size, whoever holds less than one takes samples more than once in it. Workers weigh
+minibatches of the same size; whoever holds less than one takes all that it holds every time. Workers weigh
 n_k / n in averages (McMahan et al. 2017), so that every sample counts alike; with ``weights = "equal"`` a sample of
 a worker that holds few counts for more. An epoch is as many gradients as give n samples in all.
 """

@@ -154,7 +154,7 @@ class LogisticWorkload:
         Raises:
             SimgmcError: more than two classes, or an optimum that cannot be found.
         """
-        if data.classes != 2 or len(data.sample_shape) != 1:
+        if data.classes != 2 or len(data.sample_shape or ()) != 1:
             raise SimgmcError(
                 f"logistic-regression needs 2 classes and flat samples; {data.name} has {data.classes} of shape "
                 f"{data.sample_shape}"
@@ -162,10 +162,10 @@ class LogisticWorkload:
         self.device, self.dtype = torch.device(device), dtype
         self.workers, self.batch, self.regularisation = len(owned), batch, regularisation
         self._minibatches = Minibatches(owned, batch, seed)
-        train, test = _signed(data.train_images, data.train_labels), _signed(data.test_images, data.test_labels)
+        train, test = map(_signed, data.arrays, (data.train_labels, data.test_labels))
         self.d = train.shape[1]
         self.layout = Layout.flat(self.d)
-        self.batches_per_epoch = sum(map(len, owned)) / (self.workers * batch)
+        self.batches_per_epoch = sum(map(len, owned)) / self._minibatches.taken
         held = torch.from_numpy(np.sort(np.concatenate(owned)))
         self._objective = LogisticObjective(train[held], regularisation)
         self.optimum = optimum(self._objective)

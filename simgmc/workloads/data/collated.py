@@ -1,0 +1,52 @@
+"""Samples that are no single array each: kept as their data set gives them, and made a batch when they are taken."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from simgmc.core.imports import guarded
+from simgmc.core.randomness import generator
+from simgmc.workloads.data.dataset import RawSamples
+from simgmc.workloads.data.inputs import in_parts, on
+from simgmc.workloads.seeding import drawing_from
+
+_ONE_AT_A_TIME = threading.Lock()
+"""Of what draws from the process's generators."""
+
+
+def batch_of(raw: RawSamples, index: list[int], seed: int) -> tuple[Any, Any]:
+    """Inputs and targets of these samples, collated as ``torch.utils.data.DataLoader`` does it; draws by the seed."""
+    place = f"dataset, {len(index)} {raw.split} samples from number {index[0]}"
+    taken = [raw.samples[one] for one in index]
+    hint = "" if raw.collate else '; samples of unequal shapes need a function that pads them: collate = "my_data:pad"'
+    with _ONE_AT_A_TIME, drawing_from(seed):
+        made = guarded(place, f"collating them failed{hint}", lambda: (raw.collate or default_collate)(taken))
+    return in_parts(f"{place}, collated", made)
+
+
+class CollatedSamples:
+    """Samples of a tuple or a dict of inputs, or of unequal shapes; see :class:`simgmc.workloads.data.minibatches.Samples`.
+
+    Whole numbers keep their type, floating-point numbers are ``dtype``.
+    """
+
+    tokens = channels_last = False
+
+    def __init__(self, raw: RawSamples, device: torch.device, dtype: torch.dtype):
+        self._raw, self.device, self._dtype = raw, device, dtype
+
+    def __len__(self) -> int:
+        return len(self._raw.samples)
+
+    def take(self, index: Tensor, seed: int | None = None) -> tuple[Any, Any]:
+        """Inputs and targets of these samples (n,); without a seed what is drawn depends on the first of them."""
+        chosen = index.tolist()
+        if seed is None:
+            seed = int(generator(0, "collate", chosen[0]).integers(2**63))
+        inputs, targets = batch_of(self._raw, chosen, seed)
+        return on(inputs, self.device, self._dtype), on(targets, self.device, self._dtype)
