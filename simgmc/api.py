@@ -42,6 +42,7 @@ def run(
     test: TorchDataset | None = None,
     model: Model | None = None,
     loss: LossFunction | None = None,
+    collate: Callable[[list[Any]], Any] | None = None,
     mean: Numbers | None = None,
     std: Numbers | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -59,6 +60,9 @@ def run(
             or a module, which starts from its present parameters for every seed. In the place of
             ``workload.model``.
         loss: a function (output, target) -> mean over the batch, in the place of ``workload.loss``.
+        collate: makes a list of samples a batch, as the ``collate_fn`` of torch's ``DataLoader``; samples of unequal
+            shapes need one. Samples may also be tuples or dicts of several inputs: ``model(*inputs)``,
+            ``model(**inputs)``.
         mean, std: of the given data: the model sees ``(value - mean) / std``; values as they are if None.
         settings: keys of the scenario to change, as ``--set`` does.
         quiet: print nothing.
@@ -75,8 +79,8 @@ def run(
     from simgmc.experiment.given import run_given  # loads torch
 
     path = run_given(
-        scenario, out=out, train=train, test=test, model=model, loss=loss, mean=mean, std=std, settings=settings,
-        console=_console(quiet), **options,
+        scenario, out=out, train=train, test=test, model=model, loss=loss, collate=collate, mean=mean, std=std,
+        settings=settings, console=_console(quiet), **options,
     )  # fmt: skip
     return Run(path)
 

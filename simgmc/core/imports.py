@@ -125,7 +125,8 @@ def look_in(code: Code) -> None:
 
 def hand_over(found: Any) -> str:
     """The import path that stands for a class or function given in Python; :func:`find` then finds it."""
-    path = f"{found.__module__}:{found.__qualname__.replace('<locals>.', '').replace('<lambda>', 'function')}"
+    named = found if hasattr(found, "__qualname__") else type(found)  # an object that is called
+    path = f"{named.__module__}:{named.__qualname__.replace('<locals>.', '').replace('<lambda>', 'function')}"
     _handed[path] = found
     return path
 

@@ -103,7 +103,7 @@ class WorkloadFactory:
             ) from None
 
     def load(self, name: str, **options: Any) -> Dataset:
-        """A data set, read once."""
+        """A data set, read once; ``collate`` is what makes samples of one's own a batch."""
         if name == "given" and self._given.dataset is not None:
             return self._given.dataset
         return self._load_written(name, json.dumps(options))
@@ -117,7 +117,7 @@ class WorkloadFactory:
         raise TypeError(f"nothing is known of how to build a {type(chosen).__name__}")
 
     def _classification(self, chosen: DataWorkload, seed: int, report: Report) -> ClassificationWorkload:
-        data = self.load(chosen.dataset.name, **chosen.dataset.options)
+        data = self.load(chosen.dataset.name, **chosen.reading)
         loss = build_loss(chosen.loss.name, chosen.loss.options, self._given.loss)
         outputs = loss.outputs(data)
         owned = partition(chosen.partition.name, data.train_labels, chosen.workers, seed, **chosen.partition.options)
@@ -130,8 +130,13 @@ class WorkloadFactory:
         if chosen.model.name == "given" and self._given.model is not None:
             model = self._given.build(seed)
         else:
+            if data.sample_shape is None and chosen.model.name != "import":
+                raise SimgmcError(
+                    f"workload.model = {show_value(chosen.model.name)}: takes one array, and samples of "
+                    f"{chosen.dataset.title} are several inputs or collated; give a model of your own"
+                )
             model = build_model(
-                chosen.model.name, data.sample_shape, outputs, seed, data.tokens, **chosen.model.options
+                chosen.model.name, data.sample_shape or (), outputs, seed, data.tokens, **chosen.model.options
             )
         require_model_memory(sum(p.numel() for p in model.parameters()), 4, self.device)
         return ClassificationWorkload(

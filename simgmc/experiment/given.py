@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 from torch.utils.data import Dataset as TorchDataset
 
 from simgmc.core.errors import SimgmcError
+from simgmc.core.imports import hand_over
 from simgmc.core.reading_progress import reading_progress
 from simgmc.experiment.assembly import Given
 from simgmc.experiment.header import print_start
 from simgmc.experiment.run import run
 from simgmc.scenario import ScenarioFile
-from simgmc.workloads.data.dataset import Dataset
+from simgmc.workloads.data.dataset import Dataset, RawSamples
 from simgmc.workloads.data.own_data import read_own
 from simgmc.workloads.losses.functions import LossFunction
 
@@ -33,6 +37,7 @@ def run_given(
     test: TorchDataset | None,
     model: Model | None,
     loss: LossFunction | None,
+    collate: Callable[[list[Any]], Any] | None,
     mean: Numbers | None,
     std: Numbers | None,
     settings: Mapping[str, Any] | None,
@@ -40,8 +45,10 @@ def run_given(
     **options: Any,
 ) -> Path:
     """Run a scenario, a file or its content, with these in the place of its own; see :func:`simgmc.run`."""
-    dataset, digest = _dataset(train, test, mean, std)
+    dataset, digest = _dataset(train, test, mean, std, collate)
     changes = dict(settings or {})
+    if collate is not None:
+        changes["workload.collate"] = hand_over(collate)
     if dataset is not None:
         changes["workload.dataset"] = {"name": "given", "digest": digest}
     if model is not None:
@@ -59,18 +66,28 @@ def run_given(
 
 
 def _dataset(
-    train: TorchDataset | None, test: TorchDataset | None, mean: Numbers | None, std: Numbers | None
+    train: TorchDataset | None,
+    test: TorchDataset | None,
+    mean: Numbers | None,
+    std: Numbers | None,
+    collate: Callable[[list[Any]], Any] | None,
 ) -> tuple[Dataset | None, str]:
     if (train is None) != (test is None):
         raise SimgmcError("give both train and test, or neither")
     if train is None or test is None:
+        if collate is not None:
+            raise SimgmcError("collate goes with train and test; in a scenario it is workload.collate")
         return None, ""
     with reading_progress() as progress:
-        data = read_own("given", train, test, mean=mean, std=std, progress=progress)
+        data = read_own("given", train, test, mean=mean, std=std, collate=collate, progress=progress)
     digest = hashlib.sha256(repr((data.mean.tolist(), data.std.tolist())).encode())
-    for array in (data.train_images, data.train_labels, data.test_images, data.test_labels):
-        digest.update(repr((array.shape, array.dtype.str)).encode())
-        digest.update(array.data)
+    for part in (data.train_images, data.train_labels, data.test_images, data.test_labels):
+        for one in tree_leaves(list(part.samples)) if isinstance(part, RawSamples) else [part]:
+            if isinstance(one, np.ndarray) and one.dtype != object:
+                digest.update(repr((one.shape, one.dtype.str)).encode())
+                digest.update(np.ascontiguousarray(one).data)
+            else:
+                digest.update(pickle.dumps(one.detach().cpu().numpy() if isinstance(one, Tensor) else one))
     return data, digest.hexdigest()[:16]
 
 

@@ -62,7 +62,7 @@ def _chosen(scenario: Scenario) -> _Chosen | None:
     workload = scenario.workload
     if isinstance(workload, DataWorkload):
         data, divided = workload.dataset, workload.partition
-        return _Chosen(data.title, data.name, data.options, divided.name, divided.options, workload.workers)
+        return _Chosen(data.title, data.name, workload.reading, divided.name, divided.options, workload.workers)
     if isinstance(workload, ProblemWorkload) and "partition" in workload.problem.options:
         options = dict(workload.problem.options["partition"])
         name = workload.problem.options["dataset"]
@@ -80,5 +80,9 @@ def _table(chosen: _Chosen, seeds: Sequence[int], load: LoadDataset) -> Partitio
     title = f"{chosen.title}, {said}, {chosen.workers} workers" + (f", seed {seeds[0]}" if len(seeds) > 1 else "")
     if not data.labelled:
         counts = label_counts(np.zeros(len(data.train_labels), np.int64), owned, 1)
-        return PartitionTable(title, counts, f"blocks of {data.sample_shape[0]} tokens" if data.tokens and data.sample_shape else "samples")
+        return PartitionTable(
+            title,
+            counts,
+            f"blocks of {data.sample_shape[0]} tokens" if data.tokens and data.sample_shape else "samples",
+        )
     return PartitionTable(title, label_counts(data.train_labels, owned, data.classes))

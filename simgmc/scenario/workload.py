@@ -7,7 +7,7 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, create_model, model_validator
+from pydantic import AfterValidator, Field, create_model, model_validator
 
 from simgmc.algorithms import ALGORITHMS
 from simgmc.algorithms.optimizers import Optimizer as Rule
@@ -15,7 +15,7 @@ from simgmc.algorithms.optimizers.optimizer import OptimizerOption
 from simgmc.algorithms.worker import Algorithm, CompressorOption
 from simgmc.compression import COMPRESSORS
 from simgmc.core.errors import SimgmcError
-from simgmc.core.registry import REQUIRED, Option
+from simgmc.core.registry import REQUIRED, ImportPath, Option
 from simgmc.scenario.components import Component, PositiveReal, Real, component, option_type, plain
 from simgmc.scenario.gossip import Gossip
 from simgmc.scenario.optimizer import RULE, ClipAt, ClipNorm, Groups, LearningRate, ScheduleOrKind, WeightDecay, rule_of
@@ -80,6 +80,9 @@ class Workload(Table):
         return value, unit
 
 
+_COLLATE = ImportPath("makes samples a batch")
+
+
 class DataWorkload(Workload):
     """A model trained on a data set."""
 
@@ -87,6 +90,8 @@ class DataWorkload(Workload):
     model: component(MODELS)
     partition: component(PARTITIONS) = "iid"
     loss: component(LOSSES) = "cross-entropy"
+    collate: Annotated[str, AfterValidator(_COLLATE.read)] | None = None
+    """What makes samples of one's own a batch, by import path, as torch's ``DataLoader`` has it: pads, say."""
     augment: bool = False
     weights: Literal["samples", "equal"] | None = None
     """What workers weigh in averages; by their samples where the partition's sizes differ, unless stated."""
@@ -109,6 +114,12 @@ class DataWorkload(Workload):
                     "augment",
                     value=True,
                 )
+        if self.collate is not None and name not in ("import", "given"):
+            raise mistake(
+                f'goes with samples of your own (dataset = {{ name = "import", ... }}), not those of {name}',
+                "collate",
+                value=self.collate,
+            )
         if facts.tokens and PARTITIONS[self.partition.name].by_label:
             raise mistake(
                 f"goes by labels, and samples of {name} have one for every character; give iid or contiguous",
@@ -137,6 +148,11 @@ class DataWorkload(Workload):
             f"{self.model.title} ({d:,} parameters) on {self.dataset.title}, {self.partition.name}, {self.workers} "
             f"workers x {self.batch_per_worker}" + (f", {self.loss.title}" if self.loss.name != "cross-entropy" else "")
         )
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """What its data are read with."""
+        return self.dataset.options if self.collate is None else {**self.dataset.options, "collate": self.collate}
 
     @property
     def weighs_by_samples(self) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 
 from simgmc.core.errors import SimgmcError
 from simgmc.core.files import read_bytes
-from simgmc.core.imports import call
+from simgmc.core.imports import call, find
 from simgmc.core.randomness import generator
 from simgmc.core.registry import Entry, ImportPath, Option, Registry
 from simgmc.workloads.data import published_images
@@ -78,8 +78,12 @@ def require_files(names: Iterable[str], data_dir: str | os.PathLike | None = Non
             find_form(entry.name, entry.forms, data_dir, entry.details)
 
 
-def load_dataset(name: str, data_dir: str | os.PathLike | None = None, **options: Any) -> Dataset:
+def load_dataset(
+    name: str, data_dir: str | os.PathLike | None = None, collate: str | None = None, **options: Any
+) -> Dataset:
     """Read a data set, every published file checked against its checksum.
+
+    ``collate``: the import path of what makes samples of one's own a batch.
 
     Raises:
         SimgmcError: unknown name or option; a file missing, damaged or unreadable.
@@ -89,7 +93,7 @@ def load_dataset(name: str, data_dir: str | os.PathLike | None = None, **options
     contents = None
     if entry.forms:
         contents = read_form(entry.name, *find_form(entry.name, entry.forms, data_dir, entry.details), entry.details)
-    return entry.read(options, contents)
+    return entry.read(options if collate is None else {**options, "collate": collate}, contents)
 
 
 _MAX_FILE = 8 * 2**30
@@ -212,9 +216,14 @@ class ImportEntry(DatasetEntry):
             chosen = options[split]
             arguments = dict(chosen) if isinstance(chosen, Mapping) else {"factory": chosen}
             splits.append(call(f"workload.dataset.{split}", arguments.pop("factory"), options["folder"], arguments))
+        collate = find("workload.collate", options["collate"]) if "collate" in options else None
         with reading_progress() as progress:
             return read_own(
-                self.name, *splits, **{key: options[key] for key in ("mean", "std", "classes")}, progress=progress
+                self.name,
+                *splits,
+                **{key: options[key] for key in ("mean", "std", "classes")},
+                collate=collate,
+                progress=progress,
             )
 
 

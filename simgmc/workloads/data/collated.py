@@ -30,7 +30,7 @@ def batch_of(raw: RawSamples, index: list[int], seed: int) -> tuple[Any, Any]:
 
 
 class CollatedSamples:
-    """Samples of a tuple or a dict of inputs, or of unequal shapes; see :class:`simgmc.workloads.data.minibatches.Samples`.
+    """Samples of several inputs or unequal shapes; see :class:`simgmc.workloads.data.minibatches.Samples`.
 
     Whole numbers keep their type, floating-point numbers are ``dtype``.
     """

@@ -62,7 +62,9 @@ def described(inputs: Any) -> str:
     """``shape (8, 20) (float32)``; of several tensors ``(input_ids (8, 12) int64, mask (8, 12) bool)``."""
     if isinstance(inputs, Tensor):
         return f"shape {tuple(inputs.shape)} ({str(inputs.dtype).removeprefix('torch.')})"
-    named = inputs.items() if isinstance(inputs, Mapping) else enumerate(inputs) if type(inputs) in (tuple, list) else ()
+    named = (
+        inputs.items() if isinstance(inputs, Mapping) else enumerate(inputs) if type(inputs) in (tuple, list) else ()
+    )
     shown = [
         f"{name} {tuple(one.shape)} {str(one.dtype).removeprefix('torch.')}"
         if isinstance(one, Tensor)

@@ -19,7 +19,9 @@ from simgmc.workloads.data.minibatches import Minibatches, Samples, crop_draws
 class TrainingSamples:
     """The training samples, and which of them every worker takes at every step."""
 
-    def __init__(self, samples: Samples | CollatedSamples, owned: Sequence[np.ndarray], batch: int, seed: int, augment: bool):
+    def __init__(
+        self, samples: Samples | CollatedSamples, owned: Sequence[np.ndarray], batch: int, seed: int, augment: bool
+    ):
         """
         Args:
             owned: K arrays of indices into the samples.
