@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import hashlib
 import importlib
 import importlib.abc
@@ -82,7 +83,8 @@ class Code:
         return None
 
     def _places(self, module: str) -> tuple[str, ...]:
-        if self.folder is None or module.partition(".")[0] in sys.stdlib_module_names:
+        top = module.partition(".")[0]
+        if self.folder is None or top == "simgmc" or top in sys.stdlib_module_names:
             return ()
         place = os.path.join(os.path.abspath(self.folder), *module.split("."))
         return (f"{place}.py", os.path.join(place, "__init__.py"))
@@ -278,12 +280,13 @@ def _elsewhere(module: str) -> str | None:
     return os.path.abspath(origin) if origin and origin.endswith(".py") and os.path.isfile(origin) else None
 
 
-def _imported(content: bytes, package: str) -> list[str]:
+@functools.lru_cache(maxsize=4096)
+def _imported(content: bytes, package: str) -> tuple[str, ...]:
     """Names of modules that a source imports anywhere in it; of ``from a import b`` both a and a.b."""
     try:
         tree = ast.parse(content)
     except (SyntaxError, ValueError):
-        return []  # importing it will say so
+        return ()  # importing it will say so
     names: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -294,7 +297,7 @@ def _imported(content: bytes, package: str) -> list[str]:
                 parts = package.split(".")
                 base = ".".join([*parts[: len(parts) - node.level + 1], *([base] if base else [])])
             names += [base, *(f"{base}.{alias.name}" for alias in node.names if alias.name != "*")]
-    return [name for name in dict.fromkeys(names) if name]
+    return tuple(name for name in dict.fromkeys(names) if name)
 
 
 # importing ------------------------------------------------------------------------------

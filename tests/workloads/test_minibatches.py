@@ -23,7 +23,7 @@ def owned(sizes):
 def test_every_pass_takes_each_of_a_workers_samples_once(sizes, batch, seed):
     minibatches = Minibatches(owned(sizes), batch, seed)
     for worker, mine in enumerate(minibatches.owned):
-        steps = -(-3 * len(mine) // batch)
+        steps = -(-3 * len(mine) // min(batch, len(mine)))
         stream = np.concatenate([minibatches.indices(step, worker) for step in range(steps)])
         for turn in range(3):
             taken = stream[turn * len(mine) : (turn + 1) * len(mine)]
