@@ -350,9 +350,18 @@ def validate(files: tuple[str, ...], json_out: str | None, picture: str | None) 
 @main.command("list", short_help="What scenarios can name, and the options of each.")
 @click.argument("kind", required=False)
 @click.argument("name", required=False)
+@click.option("--markdown", is_flag=True, help="As a page: every entry with its options.")
 @_friendly
-def list_(kind: str | None, name: str | None) -> None:
-    """What scenarios can name: one line on each entry, and its source; with NAME, an entry's options."""
+def list_(kind: str | None, name: str | None, markdown: bool) -> None:
+    """What scenarios can say: one line on each entry, and its source; with NAME, an entry's options.
+
+    KIND: keys (the tables and keys of a scenario), algorithms, compressors, collectives and so on.
+    """
+    if markdown:
+        from simgmc.commands.reference import markdown as page  # loads what it lists
+
+        click.echo(output.escaped(page(kind, name), sys.stdout.encoding), nl=False)
+        return
     from simgmc.commands import list as listing  # loads what it lists
 
     listing.show(kind, name)

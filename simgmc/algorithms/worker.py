@@ -187,7 +187,7 @@ Program = Generator[Effect, Any, None]
 class CompressorOption(Option):
     """An option that holds a compressor, in a scenario by name."""
 
-    words = "a compressor"
+    words = "a compressor: see `simgmc list compressors`"
 
     def accepts(self, value: Any) -> bool:
         """Whether there is one: a scenario is checked before compressors are built."""

@@ -11,12 +11,15 @@ from rich.table import Table
 from simgmc.core.errors import show_value
 from simgmc.core.registry import REQUIRED, Entry, Option, Registry
 from simgmc.core.terminal import plain_console
+from simgmc.results.series.read import MEASURES, Measure
 
 KINDS: Registry[Any] = Registry(
     "kind of part",
     {
+        "keys": "simgmc.scenario.reference:tables",
         "algorithms": "simgmc.algorithms:ALGORITHMS",
         "optimizers": "simgmc.algorithms.optimizers:ENTRIES",
+        "schedules": "simgmc.training.schedules:schedules",
         "compressors": "simgmc.compression:COMPRESSORS",
         "collectives": "simgmc.scenario.cluster:CHOICES",
         "conditions": "simgmc.network.conditions.catalogue:ENTRIES",
@@ -26,19 +29,37 @@ KINDS: Registry[Any] = Registry(
         "models": "simgmc.workloads.models.catalogue:MODELS",
         "datasets": "simgmc.workloads.data.catalogue:DATASETS",
         "losses": "simgmc.workloads.losses.catalogue:LOSSES",
+        "metrics": "simgmc.commands.list:metrics",
         "partitions": "simgmc.workloads.partitions.catalogue:PARTITIONS",
         "problems": "simgmc.workloads.problems.catalogue:PROBLEMS",
         "devices": "simgmc.scenario.devices:DEVICES",
     },
 )
-"""Where the entries of each kind are registered."""
+"""Where the entries of each kind are registered, or the function that makes their registry."""
 
 
 def entries(kind: str) -> Registry[Entry]:
     """The entries of a kind by name. Raises SimgmcError for an unknown one."""
     module, _, registry = KINDS[kind].partition(":")
     found = getattr(importlib.import_module(module), registry)
-    return Registry("algorithm", [cls.entry(name) for name, cls in found.items()]) if kind == "algorithms" else found
+    if not isinstance(found, Registry):
+        found = found()
+    return (
+        Registry("algorithm", [cls.entry(name) for name, cls in found.items()], listed=kind)
+        if kind == "algorithms"
+        else found
+    )
+
+
+def metrics() -> Registry[Entry]:
+    """What runs can be measured by."""
+
+    def summary(measure: Measure) -> str:
+        share = ", a share from 0 to 1" if measure.share else ""
+        return f"{measure.text}{share}; {'more' if measure.higher_is_better else 'less'} is better"
+
+    made = [Entry(name, summary(measure), "report.metric of a scenario") for name, measure in MEASURES.items()]
+    return Registry("metric", made, listed="metrics")
 
 
 def show(kind: str | None, name: str | None = None) -> None:
@@ -65,11 +86,12 @@ def _options(entry: Entry) -> Table:
     for column in ("option", "default", "values", "meaning"):
         table.add_column(column, no_wrap=column == "option")
     for key, option in entry.options.items():
-        table.add_row(key, _default(option), option.words, option.summary)
+        table.add_row(key, default_text(option), option.words, option.summary)
     return table
 
 
-def _default(option: Option) -> str:
+def default_text(option: Option) -> str:
+    """What an option is where it is not given."""
     if option.default is REQUIRED:
         return "required"
     return "optional" if option.default is None else show_value(option.default)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import networkx as nx
 from pydantic import BeforeValidator, Field, create_model, model_validator
 
 from simgmc.core.errors import SimgmcError, suggestion
-from simgmc.core.units import Quantity, is_rate
+from simgmc.core.units import DURATION, Quantity, QuantityOption, is_rate
 from simgmc.costs.steps import MAX_UNITED, Participation
 from simgmc.network import ClusterSettings, ComputeTime, Throughput, worker_names
 from simgmc.network import Duration as StatedDuration
@@ -26,10 +27,10 @@ from simgmc.network.topology.catalogue import TOPOLOGIES, access, groups
 from simgmc.network.topology.catalogue import build as build_topology
 from simgmc.network.topology.graph import AccessMissing
 from simgmc.network.topology.routing import Links
-from simgmc.scenario.components import PositiveReal, Real, component, option_type, plain
+from simgmc.scenario.components import Described, PositiveReal, Real, component, option_type, plain
 from simgmc.scenario.conditions import declared_table
 from simgmc.scenario.devices import DEVICES
-from simgmc.scenario.quantities import Bandwidth, Duration, parse_duration_or_rate, parse_positive_duration
+from simgmc.scenario.quantities import EITHER, Bandwidth, Duration, parse_duration_or_rate, parse_positive_duration
 from simgmc.scenario.tables import Table, mistake
 
 Exchange = Literal["collective", "server", "neighbours"]
@@ -38,22 +39,33 @@ neighbours."""
 MEASURED = "measured"
 
 
-def _or_measured(parse: Any) -> Any:
-    return Annotated[Any, BeforeValidator(lambda value: value if value == MEASURED else parse(value))]
+@dataclass(frozen=True)
+class _OrMeasured(QuantityOption):
+    @property
+    def words(self) -> str:
+        return f'{super().words}, or "{MEASURED}"'
+
+
+def _or_measured(parse: Any, units: Mapping[str, float], example: str) -> Any:
+    shown = Described(_OrMeasured("", units=units, example=example))
+    return Annotated[Any, BeforeValidator(lambda value: value if value == MEASURED else parse(value)), shown]
 
 
 class Host(Table):
-    """What one host has of its own; all else is as for every host.
-
-    ``duplex``: "full", each direction has the link's bandwidth; "half", both share it, as over a radio channel.
-    """
+    """What one host has of its own; all else is as for every host."""
 
     bandwidth: Bandwidth | None = None
+    """Of its link, in each direction."""
     up: Bandwidth | None = None
+    """Of its link, from it; with down, in place of bandwidth."""
     down: Bandwidth | None = None
+    """Of its link, to it."""
     latency: Duration | None = None
+    """Of its link, one way."""
     duplex: Literal["full", "half"] = "full"
+    """Whether each direction has the link's bandwidth, or both share it, as over a radio channel."""
     slowdown: Annotated[Real, Field(ge=1e-6, le=1e6)] = 1.0
+    """How many times as long a worker computes as the others."""
 
     @model_validator(mode="after")
     def _once(self) -> Host:
@@ -67,23 +79,23 @@ class Host(Table):
 
 
 class ComputeTimes(Table):
-    """Times of one worker's work: each stated, or ``"measured"`` on the device that runs.
+    """Times of one worker's work: each stated, or ``"measured"`` on the device that runs."""
 
-    ``gradient``: seconds per stochastic gradient of one batch. ``compression``: seconds per
-    message compressed, or a rate over the uncompressed vector's bytes. ``aggregation``:
-    seconds per collective for adding all messages, or a rate over the messages' bytes.
-    """
-
-    gradient: _or_measured(parse_positive_duration)
-    compression: _or_measured(parse_duration_or_rate)
-    aggregation: _or_measured(parse_duration_or_rate)
+    gradient: _or_measured(parse_positive_duration, DURATION, "20 ms")
+    """Of a stochastic gradient of one batch."""
+    compression: _or_measured(parse_duration_or_rate, EITHER, "1 ms")
+    """Of a message compressed, or a rate over the uncompressed vector's bytes."""
+    aggregation: _or_measured(parse_duration_or_rate, EITHER, "10 GB/s")
+    """Of adding all messages of a collective, or a rate over the messages' bytes."""
 
 
 class DeviceProfile(Table):
     """Times from a device's published peak rates and a stated efficiency."""
 
-    profile: str
+    profile: Annotated[str, Described(DEVICES)]
+    """A device; gradients, compression and aggregation take what its peak rates and the efficiency give."""
     efficiency: Annotated[PositiveReal, Field(ge=1e-6, le=1)]
+    """The share of the peak rates that real work reaches."""
 
     @model_validator(mode="after")
     def _known(self) -> DeviceProfile:
@@ -138,13 +150,21 @@ class _Network(Table):
     """The network, the collective and the machines; what makes them imperfect is added from its own declarations."""
 
     topology: component(TOPOLOGIES) = "star"
+    """How hosts are joined."""
     bandwidth: Bandwidth | None = None
+    """Of each host's link, in each direction."""
     latency: Duration | None = None
+    """Of each host's link, one way."""
     server_position: Annotated[int, Field(ge=0)] | None = None
-    collective: str
+    """How many workers the topology places before the server; it comes last unless given."""
+    collective: Annotated[str, Described(CHOICES)]
+    """How messages are averaged over the network."""
     collective_options: CollectiveOptions = CollectiveOptions()
+    """What some collectives let one choose."""
     transport: declared_table(Overheads) = IDEAL
-    compute: Annotated[Any, BeforeValidator(_compute)]
+    """What a transfer costs beyond bytes over bandwidth."""
+    compute: Annotated[Any, BeforeValidator(_compute), Described(ComputeTimes, DeviceProfile)]
+    """How long computing takes: times, a device's profile, or "measured" for all."""
 
 
 _WithConditions = create_model(
@@ -158,6 +178,7 @@ class Cluster(_WithConditions):
     """The network, the machines on it and what makes them imperfect (a key for each condition)."""
 
     hosts: dict[str, Host] = {}
+    """Hosts that are not as the others, by name: worker0, worker1 ..., server."""
 
     @model_validator(mode="after")
     def _known(self) -> Cluster:

@@ -35,6 +35,17 @@ class Component(Table):
         return {"name": self.name, **{key: plain(value) for key, value in given.items()}}
 
 
+class Described:
+    """Says of a key's type what it stands for, for those who list keys: beside its validator, which does not tell.
+
+    ``what``: the option whose value it holds, the registry that it names an entry of, or the classes of its table;
+    nothing: it is filled in where a scenario leaves it out.
+    """
+
+    def __init__(self, *what: Option | Registry[Any] | type[Declared] | type[Table]):
+        self.what = what
+
+
 def component(entries: Registry[Any]) -> Any:
     """The type of a key that names one of the entries, with its options; defaults are filled in."""
 
@@ -52,14 +63,16 @@ def component(entries: Registry[Any]) -> Any:
         except SimgmcError as error:
             raise ValueError(str(error)) from None
 
-    return Annotated[Component, BeforeValidator(build)]
+    return Annotated[Component, BeforeValidator(build), Described(entries)]
 
 
 def option_type(option: Option) -> Any:
     """The type of a key that holds the option's value."""
-    return Annotated[
-        Any, BeforeValidator(lambda value: value if value is None and option.default is None else option.read(value))
-    ]
+
+    def read(value: Any) -> Any:
+        return value if value is None and option.default is None else option.read(value)
+
+    return Annotated[Any, BeforeValidator(read), Described(option)]
 
 
 def plain(value: Any) -> Any:

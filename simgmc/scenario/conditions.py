@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, create_model
 from simgmc.core.declared import Declared, Tables
 from simgmc.core.errors import SimgmcError
 from simgmc.core.registry import REQUIRED, OptionError
-from simgmc.scenario.components import option_type
+from simgmc.scenario.components import Described, option_type
 from simgmc.scenario.tables import Table, mistake
 
 
@@ -38,14 +38,14 @@ def declared_table(kind: type[Declared]) -> Any:
         except SimgmcError as error:
             raise ValueError(str(error)) from None
 
-    return Annotated[Any, BeforeValidator(build)]
+    return Annotated[Any, BeforeValidator(build), Described(kind)]
 
 
 def _list_of(option: Tables) -> Any:
     """One table or a list of them, as a tuple of objects."""
     entry = declared_table(option.entries)
     listed = Annotated[list[entry], Field(min_length=option.min_tables)]  # type: ignore[valid-type]
-    return Annotated[listed, BeforeValidator(_as_list), AfterValidator(tuple)]
+    return Annotated[listed, BeforeValidator(_as_list), AfterValidator(tuple), Described(option)]
 
 
 def _as_list(value: Any) -> Any:

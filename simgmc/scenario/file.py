@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from simgmc.core.errors import SimgmcError, show_key, show_value, suggestion
 from simgmc.core.files import read_text, shown
 from simgmc.core.imports import Code, look_in
+from simgmc.core.registry import Option
 from simgmc.scenario.code import changed, read_code, written_code
 from simgmc.scenario.point import Scenario, reads_shared_weights
 from simgmc.scenario.relative_paths import anchor, outside_files
@@ -27,6 +28,17 @@ from simgmc.scenario.relative_paths import anchor, outside_files
 _MAX_DEPTH = 30
 """Tables and lists inside each other that a scenario may have."""
 _MAX_POINTS = 10_000
+
+
+@dataclasses.dataclass(frozen=True)
+class _Grid(Option):
+    @property
+    def words(self) -> str:
+        return "a table of dotted keys, each with a list of values"
+
+
+GRID = _Grid("keys that vary: every combination of their values is a grid point", dict, None)
+"""The table ``[grid]``, which is taken apart before a scenario is checked."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,7 +31,9 @@ class Gossip(Table):
     """
 
     graph: component(GRAPHS) | None = None
+    """Who sends to whom; stated weights bring their own."""
     weights: component(WEIGHTS) = "auto"
+    """What a worker multiplies its neighbours' models with."""
 
     @model_validator(mode="after")
     def _one_graph(self) -> Gossip:

@@ -8,9 +8,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, create_model
 
 from simgmc.algorithms.optimizers import ENTRIES, OPTIMIZERS, GradientSettings, Group
 from simgmc.algorithms.optimizers import Optimizer as Rule
-from simgmc.core.errors import SimgmcError, suggestion
+from simgmc.core.errors import SimgmcError
 from simgmc.core.registry import OptionError
-from simgmc.scenario.components import Component, PositiveReal, Real, component
+from simgmc.scenario.components import Component, Described, PositiveReal, Real, component
 from simgmc.scenario.conditions import declared_fields, declared_table
 from simgmc.scenario.tables import Table, mistake
 from simgmc.training.schedules import LearningRateSchedule
@@ -41,10 +41,14 @@ class Optimizer(Table):
     The rule's own options (momentum, betas ...) and those of :class:`GradientSettings` are keys beside these.
     """
 
-    name: str = "sgd"
+    name: Annotated[str, Described(ENTRIES)] = "sgd"
+    """The update rule; its own options are keys beside these."""
     learning_rate: LearningRate
+    """Of a step."""
     weight_decay: WeightDecay = 0.0
+    """Where it goes is the rule's: into the gradient as an L2 term, or beside the step."""
     schedule: ScheduleOrKind = LearningRateSchedule()
+    """How the rate changes over the training; the name of its kind, or a list of phases, where that says all."""
 
     @property
     def rule(self) -> Rule:
@@ -64,13 +68,17 @@ _TABLES: dict[str, type[Optimizer]] = {
 }
 
 
+OPTIMIZER = create_model("OPTIMIZER", __base__=Optimizer, **SETTINGS)
+"""The keys that the table has whatever the rule."""
+
+
 def optimizer_table(value: Any) -> Any:
     """The table of the rule that it names."""
     if isinstance(value, Optimizer) or not isinstance(value, dict):
         return value
     name = value.get("name", "sgd")
     if name not in OPTIMIZERS:
-        raise mistake(f"unknown optimizer; {suggestion(str(name), OPTIMIZERS)}", "name", value=name)
+        raise mistake(f"unknown optimizer; {ENTRIES.others(name)}", "name", value=name)
     table = _TABLES[name].model_validate(value)
     try:
         table.rule  # noqa: B018, for what it refuses

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from simgmc.algorithms import ALGORITHMS
 from simgmc.compression import COMPRESSORS
 from simgmc.core.errors import SimgmcError, suggestion
-from simgmc.core.registry import ImportPath
+from simgmc.core.registry import ImportPath, Option
 from simgmc.core.transport import Transport
 from simgmc.costs.steps import MAX_UNITED
 from simgmc.mixing import Mixing
@@ -18,12 +18,19 @@ from simgmc.network import worker_names
 from simgmc.network.cluster.reachability import check_edges
 from simgmc.network.topology.routing import Links
 from simgmc.scenario.cluster import Cluster, Exchange
-from simgmc.scenario.components import Real, plain
+from simgmc.scenario.components import Described, Real, plain
 from simgmc.scenario.gossip import Gossip
-from simgmc.scenario.optimizer import Optimizer, optimizer_table
+from simgmc.scenario.optimizer import OPTIMIZER, Optimizer, optimizer_table
 from simgmc.scenario.tables import Table, mistake
 from simgmc.scenario.updates import Update, check_update, update_of
-from simgmc.scenario.workload import Method, ProblemWorkload, Workload, method_table, workload_table
+from simgmc.scenario.workload import (
+    DataWorkload,
+    Method,
+    ProblemWorkload,
+    Workload,
+    method_table,
+    workload_table,
+)
 from simgmc.workloads.problems.catalogue import PROBLEMS
 
 METRICS = ("accuracy", "loss", "gap", "distance", "error", "top-5", "macro-f1", "perplexity", "bits-per-token")
@@ -33,19 +40,20 @@ _IMPORT = ImportPath("a metric of one's own")
 class Report(Table):
     """What the comparison is about: the value to reach, what is measured, the method to beat.
 
-    ``target`` is an accuracy (or top-5, macro-f1) from 0 to 1 to reach or exceed, or a loss, an error, a perplexity,
-    bits per token, a gap (F - F*) or a distance to the optimum to reach or fall below; without it nothing is said on
-    time to target. Unless stated the metric is the accuracy, or the workload's first where that has no meaning.
-    ``baseline`` is the name of a method, by default the first.
+    Unless stated the metric is the accuracy, or the workload's first where that has no meaning.
     """
 
-    metric: str = "accuracy"
-    """One of :data:`METRICS`, or one's own by import path: a function (outputs, targets) -> number of the whole test
+    metric: Annotated[str, Described(Option("", str, choices=METRICS))] = "accuracy"
+    """What runs are measured by; or one's own by import path: a function (outputs, targets) -> number of the whole test
     set, or something with ``update(output, target)`` and ``compute()`` (torchmetrics)."""
     better: Literal["higher", "lower"] | None = None
     """Which values of a metric of one's own are better; of the others it is known."""
     target: Real | None = None
+    """An accuracy (or top-5, macro-f1) from 0 to 1 to reach or exceed, or a loss, an error, a perplexity, bits per
+    token, a gap (F - F*) or a distance to the optimum to reach or fall below; without it nothing is said on time to
+    target."""
     baseline: str | None = None
+    """The name of the method that speed-ups compare with; the first unless given."""
     single_workers: bool = True
     """Evaluate every worker's own model beside the average, where they differ (K evaluations more)."""
     full_metrics: bool = False
@@ -99,14 +107,22 @@ def _no_folder_above(name: str) -> str:
 class Scenario(Table):
     """One fully resolved point of a scenario file."""
 
-    name: Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=100), AfterValidator(_no_folder_above)]
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=100), AfterValidator(_no_folder_above), Described()]
+    """Of the run directory, ``runs/NAME``; that of the file unless given."""
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Field(min_length=1)]
-    workload: Annotated[Workload, BeforeValidator(workload_table)]
-    optimizer: Annotated[Optimizer, BeforeValidator(optimizer_table)]
+    """Every method is trained with each."""
+    workload: Annotated[Workload, BeforeValidator(workload_table), Described(DataWorkload, ProblemWorkload)]
+    """What is trained, by how many workers, for how long."""
+    optimizer: Annotated[Optimizer, BeforeValidator(optimizer_table), Described(OPTIMIZER)]
+    """How parameters follow from gradients, of all methods that do not state their own."""
     cluster: Cluster
+    """Where and when: the network, the machines, and what makes them imperfect."""
     gossip: Gossip | None = None
+    """Who mixes with whom, of methods that do."""
     methods: Annotated[list[Annotated[Method, BeforeValidator(method_table)]], Field(min_length=1)]
+    """What is compared: a table ``[[methods]]`` for each."""
     report: Report = {}
+    """What the comparison is about."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Scenario:

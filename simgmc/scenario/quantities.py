@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from simgmc.core.units import BANDWIDTH, DURATION, SIZE, Quantity, is_rate, parse
+from simgmc.core.units import BANDWIDTH, DURATION, Quantity, QuantityOption, is_rate, parse
+from simgmc.scenario.components import Described, option_type
+
+EITHER = DURATION | BANDWIDTH
+"""Units of a time that is stated, or follows from a rate."""
 
 
 def parse_duration_or_rate(text: Any) -> Quantity:
     """A duration, or a rate in bytes per second that is above 0."""
-    quantity = parse(text, DURATION | BANDWIDTH, "2 ms")
+    quantity = parse(text, EITHER, "2 ms")
     if is_rate(quantity) and quantity == 0:
         raise ValueError('a rate must be above 0, such as "2 GB/s"')
     return quantity
@@ -22,12 +27,12 @@ def parse_positive_duration(text: Any) -> Quantity:
     return parse(text, DURATION, "20 ms", positive=True)
 
 
-def _quantity(parse_text: Any) -> Any:
-    return Annotated[Any, BeforeValidator(parse_text)]
+def _quantity(units: Mapping[str, float], example: str, *, positive: bool = False) -> Any:
+    return option_type(QuantityOption("", units=units, example=example, positive=positive))
 
 
-Bandwidth = _quantity(lambda text: parse(text, BANDWIDTH, "100 Mbit/s", positive=True))
-Duration = _quantity(lambda text: parse(text, DURATION, "5 ms"))
-PositiveDuration = _quantity(parse_positive_duration)
-DurationOrRate = _quantity(parse_duration_or_rate)
-Size = _quantity(lambda text: parse(text, SIZE, "2.5 MiB", positive=True))
+Bandwidth = _quantity(BANDWIDTH, "100 Mbit/s", positive=True)
+Duration = _quantity(DURATION, "5 ms")
+DurationOrRate = Annotated[
+    Any, BeforeValidator(parse_duration_or_rate), Described(QuantityOption("", units=EITHER, example="2 ms"))
+]

@@ -16,7 +16,7 @@ from simgmc.algorithms.worker import Algorithm, CompressorOption
 from simgmc.compression import COMPRESSORS
 from simgmc.core.errors import SimgmcError
 from simgmc.core.registry import REQUIRED, ImportPath, Option
-from simgmc.scenario.components import Component, PositiveReal, Real, component, option_type, plain
+from simgmc.scenario.components import Component, Described, PositiveReal, Real, component, option_type, plain
 from simgmc.scenario.gossip import Gossip
 from simgmc.scenario.optimizer import RULE, ClipAt, ClipNorm, Groups, LearningRate, ScheduleOrKind, WeightDecay, rule_of
 from simgmc.scenario.quantities import DURATION, DurationOrRate, parse_positive_duration
@@ -32,9 +32,13 @@ class Workload(Table):
     """What is trained, by how many workers, for how long: a model on data, or a problem."""
 
     workers: Annotated[int, Field(ge=1, le=100_000)]
+    """How many workers compute gradients."""
     epochs: Annotated[PositiveReal, Field(le=1e6)] | None = None
+    """Passes over the training data that every method makes; give this or rounds."""
     rounds: Annotated[int, Field(ge=1, le=10**9)] | None = None
+    """Rounds of every method; of asynchronous ones gradients of each worker."""
     evaluate_every: str = "1 epoch"
+    """How often models are evaluated: "1 epoch", "50 rounds", or a simulated time such as "10 s"."""
     divergence_factor: Annotated[Real, Field(gt=1)] = 1000.0
     """A loss above this many times the start's (where that is above 0) ends a method's training."""
 
@@ -44,6 +48,11 @@ class Workload(Table):
             raise mistake("give exactly one of epochs and rounds", "epochs", value=self.epochs)
         self.evaluation_interval()
         return self
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The data sets that it reads."""
+        return ()
 
     @property
     def weighs_unequally(self) -> bool:
@@ -87,15 +96,21 @@ class DataWorkload(Workload):
     """A model trained on a data set."""
 
     dataset: component(DATASETS)
+    """What the model is trained and tested on."""
     model: component(MODELS)
+    """What is trained."""
     partition: component(PARTITIONS) = "iid"
+    """Who holds which of the training samples."""
     loss: component(LOSSES) = "cross-entropy"
+    """What is minimised."""
     collate: Annotated[str, AfterValidator(_COLLATE.read)] | None = None
     """What makes samples of one's own a batch, by import path, as torch's ``DataLoader`` has it: pads, say."""
     augment: bool = False
+    """Whether training images are cropped and flipped at random."""
     weights: Literal["samples", "equal"] | None = None
     """What workers weigh in averages; by their samples where the partition's sizes differ, unless stated."""
     batch_per_worker: Annotated[int, Field(ge=1, le=10**9)]
+    """Samples of each worker's minibatch."""
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     """Of the products inside a gradient, see :mod:`simgmc.workloads.gradients.precision`."""
 
@@ -183,6 +198,7 @@ class ProblemWorkload(Workload):
     """A problem whose optimum is known, which brings its own data and starting point."""
 
     problem: component(PROBLEMS)
+    """A problem whose optimum is known, in the place of a data set and a model."""
 
     @model_validator(mode="after")
     def _fits(self) -> ProblemWorkload:
@@ -234,16 +250,26 @@ COMPRESSOR = component(COMPRESSORS)
 class Method(Table):
     """One line of the comparison: an algorithm, its compressor, its parameters."""
 
-    name: Annotated[str, Field(min_length=1, max_length=60)]
-    algorithm: str
+    name: Annotated[str, Field(min_length=1, max_length=60), Described()]
+    """What tables and figures call it; that of its algorithm unless given."""
+    algorithm: Annotated[str, Described(ALGORITHMS)]
+    """What it is; the algorithm's own options are keys beside these."""
     learning_rate: LearningRate | None = None
+    """The method's own, in place of the optimizer's."""
     weight_decay: WeightDecay | None = None
+    """The method's own, in place of the optimizer's."""
     schedule: ScheduleOrKind | None = None
+    """The method's own, in place of the optimizer's."""
     optimizer: RULE | None = None
+    """The method's own update rule, with its options."""
     clip_norm: ClipNorm | None = None
+    """The method's own, in place of the optimizer's."""
     clip_at: ClipAt | None = None
+    """The method's own, in place of the optimizer's."""
     groups: Groups | None = None
+    """The method's own, in place of the optimizer's."""
     compression_time: DurationOrRate | None = None
+    """The method's own time for a message compressed, or rate of the bytes compressed, in place of the cluster's."""
     epoch_multiplier: Annotated[Real, Field(ge=0.001, le=1000)] = 1.0
     """How many times the workload's length the method trains for; the learning rate's schedule is stretched as much."""
     gossip: Gossip | None = None

@@ -9,7 +9,7 @@ from typing import Any
 
 from simgmc.core.declared import Declared, Tables, declared
 from simgmc.core.errors import SimgmcError
-from simgmc.core.registry import Option, OptionError
+from simgmc.core.registry import Entry, Option, OptionError, Registry
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,26 @@ class Phase(Declared):
         return self.end if self.end is not None else 0.0 if falls else start
 
 
+_KINDS = {
+    "constant": ("the rate as it is", "-", ()),
+    "cosine": (
+        "(1 + cos(pi e / epochs)) / 2, or down to a floor, without restarts",
+        "GMC paper, section 5",
+        ("floor",),
+    ),
+    "multi-step": ("times gamma at each milestone", "textbook", ("milestones", "gamma")),
+    "polynomial": ("(1 - e / epochs) ** power, or down to a floor", "textbook", ("power", "floor")),
+    "wsd": (
+        "warm-up, stable, decay: constant, and over the last part linear to the floor",
+        "Hu et al. 2024, MiniCPM",
+        ("decay_share", "floor"),
+    ),
+    "phases": ("any composition of parts, one after the other", "-", ("phases",)),
+}
+"""What each kind is, where it comes from, and the options that it has beside those that all have."""
+_SHARED = ("per", "warmup_epochs", "warmup_steps", "warmup_from")
+
+
 @dataclass(frozen=True)
 class LearningRateSchedule(Declared):
     """The learning rate over a run of ``epochs`` epochs.
@@ -109,7 +129,7 @@ class LearningRateSchedule(Declared):
     kind: str = declared(
         Option(
             "how it goes on", str, "constant",
-            ("constant", "cosine", "multi-step", "polynomial", "wsd", "phases"),
+            tuple(_KINDS),
         )
     )  # fmt: skip
     milestones: tuple[float, ...] = declared(_Milestones("epochs", list[float], (), above=0, at_most=_MANY))
@@ -208,3 +228,13 @@ def _check_milestones(kind: str, milestones: tuple[float, ...]) -> None:
             list(milestones),
             "multi-step needs milestones, in epochs, and no other kind takes them",
         )
+
+
+def schedules() -> Registry[Entry]:
+    """The kinds of schedules as ``simgmc list`` shows them."""
+    options = LearningRateSchedule.options()
+    made = []
+    for name, (summary, source, own) in _KINDS.items():
+        shared = _SHARED if name != "phases" else ("per",)  # their warm-up is a phase of its own
+        made.append(Entry(name, summary, source, {key: options[key] for key in (*own, *shared)}))
+    return Registry("schedule", made, listed="schedules")

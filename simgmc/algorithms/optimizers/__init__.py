@@ -22,7 +22,9 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
     "muon": Muon,
 }
 
-ENTRIES: Registry[Entry] = Registry("optimizer", [cls.entry(name) for name, cls in OPTIMIZERS.items()])
+ENTRIES: Registry[Entry] = Registry(
+    "optimizer", [cls.entry(name) for name, cls in OPTIMIZERS.items()], listed="optimizers"
+)
 """The optimizers as ``simgmc list`` shows them."""
 
 __all__ = [

@@ -41,5 +41,5 @@ def _entry(kind: type[Condition]) -> Entry:
     return Entry(kind.key, summary, f"cluster.{kind.key} of a scenario", dict(_options(kind)), details=details.strip())
 
 
-ENTRIES: Registry[Entry] = Registry("condition", [_entry(kind) for kind in CONDITIONS])
+ENTRIES: Registry[Entry] = Registry("condition", [_entry(kind) for kind in CONDITIONS], listed="conditions")
 """The conditions as ``simgmc list`` shows them; their source is the key that states them."""
