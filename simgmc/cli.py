@@ -213,7 +213,7 @@ def run(
     from simgmc.workloads.data.catalogue import require_files  # loaded with the scenario
 
     require_files({name for point in file.points for name in point.scenario.workload.datasets}, data_dir)
-    from simgmc.core.terminal import plain_console
+    from simgmc.core.terminal import plain_console  # loaded with it
     from simgmc.experiment.header import print_start  # loads the whole network
 
     print_start(plain_console(), file)

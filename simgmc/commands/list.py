@@ -42,13 +42,9 @@ def entries(kind: str) -> Registry[Entry]:
     """The entries of a kind by name. Raises SimgmcError for an unknown one."""
     module, _, registry = KINDS[kind].partition(":")
     found = getattr(importlib.import_module(module), registry)
-    if not isinstance(found, Registry):
-        found = found()
-    return (
-        Registry("algorithm", [cls.entry(name) for name, cls in found.items()], listed=kind)
-        if kind == "algorithms"
-        else found
-    )
+    if kind == "algorithms":
+        return Registry("algorithm", [cls.entry(name) for name, cls in found.items()], listed=kind)
+    return found if isinstance(found, Registry) else found()
 
 
 def metrics() -> Registry[Entry]:
