@@ -18,7 +18,9 @@ from simgmc.training.schedules import LearningRateSchedule
 SETTINGS = declared_fields(GradientSettings)
 """The keys that say what becomes of gradients: types and defaults."""
 if TYPE_CHECKING:
-    ScheduleOrKind, ClipNorm, ClipAt, Groups = LearningRateSchedule, float, str, tuple[Group, ...]
+    ScheduleOrKind = LearningRateSchedule
+    ClipNorm, ClipAt = float, str
+    Groups = tuple[Group, ...]
 else:
     ClipNorm, ClipAt, Groups = (SETTINGS[key][0] for key in ("clip_norm", "clip_at", "groups"))
     ScheduleOrKind = Annotated[
