@@ -16,7 +16,7 @@ HEAD = f"""# What a scenario can say
 Every table and key, and everything that can be named in one, with options, defaults, limits and sources.
 This page is written by the program: `{COMMAND}`.
 A quantity is text with a unit: a time in {", ".join(DURATION)}; a size in {", ".join(SIZE)};
-a rate in a size over s, such as Mbit/s. k is 1000, Ki is 1024, B a byte. A key that is "optional" is left out unless stated.
+a rate in a size over s, such as Mbit/s. k is 1000, Ki is 1024, B a byte. A key that is "optional" may be left out.
 """
 
 
