@@ -16,7 +16,7 @@ from simgmc.network.cluster.timing import Timing
 from simgmc.network.collectives.accounts import chain
 from simgmc.network.collectives.ring import Ring
 from simgmc.network.collectives.schedule import Execution, Placement
-from simgmc.network.collectives.sliced_ring import all_gather_chunks, all_reduce_chunks, ring_schedule
+from simgmc.network.collectives.sliced_ring import ring_schedule
 from simgmc.network.conditions.compute import ComputeTime
 from simgmc.network.conditions.overheads import Overheads
 from simgmc.network.conditions.pauses import Pauses
@@ -42,9 +42,10 @@ def rings(draw):
     gather, lock_step = draw(st.booleans()), draw(st.booleans())
     slices = 1 if lock_step else draw(st.integers(1, 5))
     size = rng.integers(0, 10**5, workers).astype(float)
-    adding = rng.uniform(0, 0.3, (workers - 1, workers)) if draw(st.booleans()) and not gather else None
+    shape = (workers - 1, workers) if draw(st.booleans()) else (workers,)
+    adding = rng.uniform(0, 0.3, shape) if draw(st.booleans()) and not gather else None
     final = rng.uniform(0, 1, workers) if gather else None
-    ring = Ring((all_gather_chunks if gather else all_reduce_chunks)(size), slices, adding, final, lock_step)
+    ring = Ring(size, (workers - 1) * (1 if gather else 2), slices, adding, final, lock_step)
     up, down = rng.uniform(1e3, 1e6, workers), rng.uniform(1e3, 1e6, workers)
     return ring, up, down, rng.uniform(0, 0.1, workers), rng.uniform(0, 3, workers)
 
@@ -59,14 +60,13 @@ def test_ring_recurrence_equals_the_events(case):
     rate, between = np.minimum(up, np.roll(down, -1)), latency + np.roll(latency, -1)
     found = solve(ring, rate, between, ready, np.zeros(workers), np.zeros(workers))
     assert found.finish == pytest.approx(expected, rel=EXACT)
-    none = np.zeros(workers)
     names = worker_names(workers)
     way = RingLinks(names, Links(star(hosts(up, down, latency))))
     cut = RingNetworks([way]).solve(ring, ready[None]).back()
     for worker in range(workers):
         *parts, _, end = chain(execution, execution.finisher[worker], ready[worker], expected[worker])
         parts.append(max(end - ready[worker], 0.0))
-        transfer, lost, adding, _, begin = found.back(ring, worker, ready[worker], expected[worker], none, none)
+        transfer, lost, adding, _, begin = found.back(worker, ready[worker], expected[worker])
         assert (transfer, lost, adding, begin - ready[worker]) == pytest.approx(parts, rel=1e-6, abs=1e-9)
         assert [max(part[0, worker], 0.0) for part in cut[:3]] == pytest.approx(parts[:3], rel=1e-6, abs=1e-9)
         assert max(cut[3][0, worker] - ready[worker], 0.0) == pytest.approx(parts[3], rel=1e-6, abs=1e-9)

@@ -160,7 +160,7 @@ class AtOnce:
     def _bytes_of(self, schedule: Schedule) -> np.ndarray:
         """(4,) bytes that an exchange moves out of workers, into workers, into servers, out of servers."""
         if schedule.ring is not None:
-            total = float(schedule.ring.chunk.sum())
+            total = float(schedule.ring.sent_in_all.sum())
             return np.array([total, total, 0.0, 0.0])
         one = moved(schedule, self._places[0].placement(schedule.structure, self._workers))
         return np.array([one.sent_by_workers, one.received_by_workers, one.into_server, one.out_of_server])
@@ -169,8 +169,8 @@ class AtOnce:
         """Count what the exchanges of the last round moved."""
         for schedule in self._last:
             if schedule.ring is not None:
-                key, sizes = 0, schedule.ring.chunk.sum(axis=0)
-                transfers = len(schedule.ring.chunk) * schedule.ring.slices
+                key, sizes = 0, schedule.ring.sent_in_all
+                transfers = schedule.ring.steps * schedule.ring.slices
             else:
                 key, sizes, transfers = id(schedule.structure), schedule.nbytes, 1
             _, before, many = self._moved.get(key, (schedule, np.zeros(len(sizes)), 0))

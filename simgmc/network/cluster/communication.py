@@ -45,7 +45,7 @@ class RoundExchange:
         self._cost = cost
         self.number = number
         """The round's number."""
-        self.members = members
+        self._take_members(members)
         self.done: dict[int, simpy.Event] = {worker: communication.clock.event() for worker in members}
         self.finished: dict[int, float] = {}
         """When members finished, of those that have."""
@@ -65,7 +65,12 @@ class RoundExchange:
         self._ready.append(worker)
         if self._resolved():
             self._communication.resize(self)
-        self.flows.ready(self.members.index(worker), now)
+        self.flows.ready(self.place[worker], now)
+
+    def _take_members(self, members: list[int]) -> None:
+        self.members = members
+        self.place = {worker: participant for participant, worker in enumerate(members)}
+        """Which participant each member is."""
 
     def _resolved(self) -> bool:
         """Resolve the average if all members are ready now; returns whether it did."""
@@ -91,15 +96,15 @@ class RoundExchange:
 
     def drop(self, worker: int) -> None:
         """A member is gone before it was ready: the others begin anew without it."""
-        if worker not in self.members or worker in self._ready:
+        if worker not in self.place or worker in self._ready:
             return
         self.execution.abort()
-        self.members = [member for member in self.members if member != worker]
+        self._take_members([member for member in self.members if member != worker])
         self._resolved()
         self.flows = self._create(self)
         now = self._communication.clock.now
         for member in self._ready:
-            self.flows.ready(self.members.index(member), now)
+            self.flows.ready(self.place[member], now)
 
     @property
     def execution(self) -> Execution:
@@ -108,7 +113,7 @@ class RoundExchange:
 
     def back(self, worker: int, ready: float, end: float) -> tuple[Parts, int, float]:
         """As :meth:`simgmc.network.cluster.exchange.LiveFlows.back`, with workers in place of participants."""
-        parts, origin, time = self.flows.back(self.members.index(worker), ready, end)
+        parts, origin, time = self.flows.back(self.place[worker], ready, end)
         return parts, self.members[origin], time
 
 

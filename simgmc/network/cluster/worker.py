@@ -88,7 +88,7 @@ class WorkerProcess:
                     return crash
             elif isinstance(cost, _EXCHANGES):
                 exchange = self._exchange(turn, step)
-                if worker not in exchange.members:
+                if worker not in exchange.place:
                     return Crash(worker, began, began)  # it was gone when the others began, and is back already
                 exchange.ready(worker, began)
                 if cost.background:
@@ -260,7 +260,7 @@ class WorkerProcess:
             exchange = exchanges[place]
             parts, origin, time = exchange.back(worker, ready, end)
             if self._recorder is not None:
-                participant = exchange.members.index(worker)
+                participant = exchange.place[worker]
                 self._recorder.blocked(self._worker, turn.number, exchange.execution, participant, ready, end)
             for category, seconds in enumerate(parts, _TRANSFER):
                 spent[category] += seconds

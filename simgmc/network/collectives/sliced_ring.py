@@ -82,51 +82,35 @@ def ring_schedule(ring: Ring) -> Schedule:
 
 
 def _flows(ring: Ring) -> tuple[Structure, np.ndarray, np.ndarray]:
-    steps, workers = ring.chunk.shape
-    slices = ring.slices
-    adding = np.zeros((0, workers)) if ring.adding is None else ring.adding
-    adding_steps = len(adding)
-    structure = ring_structure(workers, steps, slices, adding_steps, ring.lock_step)
+    workers, slices = ring.pieces.shape[-1], ring.slices
+    structure = ring_structure(workers, ring.steps, slices, ring.adding_steps, ring.lock_step)
     nbytes, delay = [], []
-    for step in range(steps):
-        size = np.tile(ring.chunk[step] / slices, slices)
+    for step in range(ring.steps):
+        size = np.tile(ring.sent(step) / slices, slices)
         nbytes.append(size)
         delay.append(np.zeros_like(size))
-        if step < adding_steps:
+        if step < ring.adding_steps:
             nbytes.append(np.zeros_like(size))
-            delay.append(np.tile(adding[step] / slices, slices))
+            delay.append(np.tile(ring.adding(step) / slices, slices))
     nbytes.append(np.zeros(workers))
     delay.append(np.zeros(workers) if ring.final is None else np.asarray(ring.final, dtype=float))
     return structure, np.concatenate(nbytes), np.concatenate(delay)
 
 
-def all_reduce_chunks(size: np.ndarray) -> np.ndarray:
-    """(2(K-1), K) bytes each rank sends at each step of an all-reduce of K chunks."""
-    workers = len(size)
-    step, rank = np.mgrid[0 : 2 * (workers - 1), 0:workers]
-    return np.asarray(size, dtype=float)[(rank - step) % workers]
-
-
-def all_gather_chunks(size: np.ndarray) -> np.ndarray:
-    """(K-1, K) bytes each rank sends at each step of an all-gather of K messages."""
-    return all_reduce_chunks(size)[: len(size) - 1]
-
-
 def all_reduce_ring(average: Average, aggregation: Cost, slices: int | None, lock_step: bool = False) -> Ring:
     """Reduce-scatter, then all-gather, of K > 1 equal messages."""
     workers = len(average.up)
-    size = cut(average.up[0], average.item_bytes, workers)
-    chunk = all_reduce_chunks(size)
-    # At step s a rank receives, and adds to, what the rank before it sends.
-    adding = np.array([[aggregation.part(n, workers - 1) for n in np.roll(row, 1)] for row in chunk[: workers - 1]])
-    return Ring(chunk, slices or slices_of(size.max()), adding if adding.any() else None, None, lock_step)
+    size = cut(average.up[0], average.item_bytes, workers).astype(float)
+    work = np.array([aggregation.part(n, workers - 1) for n in size])
+    steps = 2 * (workers - 1)
+    return Ring(size, steps, slices or slices_of(size.max()), work if work.any() else None, None, lock_step)
 
 
 def all_gather_ring(average: Average, aggregation: Cost, slices: int | None, lock_step: bool = False) -> Ring:
     """Every message of K > 1 goes round the ring; each worker adds them all at the end."""
     up = np.asarray(average.up, dtype=float)
     final = np.full(len(up), aggregation.of(float(up.sum())))
-    return Ring(all_gather_chunks(up), slices or slices_of(up.max()), None, final, lock_step)
+    return Ring(up, len(up) - 1, slices or slices_of(up.max()), None, final, lock_step)
 
 
 def ring_all_reduce(average: Average, aggregation: Cost, options: Options) -> Schedule:

@@ -34,11 +34,9 @@ def sparse_reduce_scatter(average: Average, aggregation: Cost, options: Options)
     partial = np.asarray(partial, dtype=float)
     if partial.shape != (workers, workers):
         raise SimgmcError(f"union sizes of shape {partial.shape}: must be ({workers}, {workers}), additions by ranges")
-    step, rank = np.mgrid[0 : 2 * (workers - 1), 0:workers]
-    chunk = partial[np.minimum(step, workers - 1), (rank - step) % workers]
-    adding = np.array([[aggregation.part(n, workers - 1) for n in np.roll(row, 1)] for row in chunk[: workers - 1]])
-    slices = options.slices or slices_of(float(chunk.max()))
-    return ring_schedule(Ring(chunk, slices, adding if adding.any() else None, None))
+    work = np.array([[aggregation.part(n, workers - 1) for n in row] for row in partial[: workers - 1]])
+    slices = options.slices or slices_of(float(partial.max()))
+    return ring_schedule(Ring(partial, 2 * (workers - 1), slices, work if work.any() else None))
 
 
 COLLECTIVES = (

@@ -36,62 +36,120 @@ class RingTimes:
     """Seconds of adding on that chain."""
     last: np.ndarray
     """What each rank was done with: an index into :data:`DONE_WITH`."""
-    trail: list[tuple]
-    """Per step and slice: when each rank's card began, whether an arrival released it, when the
-    slice had left; then the same of the adding by each rank, None where nothing is added."""
+    _way: _Way
+    _late: list[np.ndarray]
+    """Per step and slice, a bit for each rank: whether an arrival released its card, not the slice before."""
+    _added_late: list[np.ndarray]
+    """The same of its adding."""
 
-    def back(
-        self, ring: Ring, rank: int, ready: float, end: float, extra: np.ndarray, first: np.ndarray
-    ) -> tuple[float, float, float, int, float]:
+    def back(self, rank: int, ready: float, end: float) -> tuple[float, float, float, int, float]:
         """Follow a rank's chain of causes from ``end`` back to ``ready`` or to a readiness, on one network.
 
         Returns seconds of transfer, latency and adding, the rank whose readiness it starts
         from, and when that was (``ready`` if the chain goes back further).
         """
-        workers, slices = len(self.finish), ring.slices
-        place = len(self.trail) - 1
-        transfer = lost = adding = 0.0
-        if ring.final is not None:
-            spent = min(float(ring.final[rank]), end - ready)
-            adding, end = adding + spent, end - spent
-        what = DONE_WITH[self.last[rank]]
-        if what == "arrival":
-            rank = (rank - 1) % workers
-        elif what == "adding":
-            assert ring.adding is not None
-            place = len(ring.adding) * slices - 1
-        while end > ready:
-            begin, late, left, add_begin, add_late = self.trail[place]
-            if what == "adding" or (what == "arrival" and add_begin is not None):
-                adder = rank if what == "adding" else (rank + 1) % workers
-                spent = min(end - float(add_begin[adder]), end - ready)
-                adding, end = adding + spent, end - spent
-                if end <= ready:
-                    break
-                if not add_late[adder]:
-                    # Released by the adding of the slice before, or by its own readiness.
-                    if place == 0:
-                        return transfer, lost, adding, adder, end
-                    place, rank, what = place - 1, adder, "adding"
-                    continue
-                rank, what = (adder - 1) % workers, "arrival"
-            if what == "arrival" or ring.lock_step:
-                spent = min(end - float(left[rank]), end - ready)
-                lost, end = lost + spent, end - spent
-            hold = float((extra if place else first)[rank])
-            start = max(float(begin[rank]), ready)
-            if start < end:
-                transfer, end = transfer + end - start, start
-            spent = min(hold, end - ready)
-            lost, end = lost + spent, end - spent
-            if place == 0:
-                return transfer, lost, adding, rank, end
-            if late[rank]:
-                # The slice of the step before, from the rank before (through its adding).
-                place, rank, what = place - slices, (rank - 1) % workers, "arrival"
+        spent = {"transfer": 0.0, "latency": 0.0, "aggregate": 0.0}
+        chain = self._chain(rank)
+        for what, since in reversed(self._segments(chain, rank)):
+            since = max(since, ready)
+            if since < end:
+                spent[what] += end - since
+                end = since
+        return spent["transfer"], spent["latency"], spent["aggregate"], chain[-1][2], end
+
+    def _chain(self, rank: int) -> list[tuple[bool, int, int]]:
+        """What a rank was done with and what each waited for, the last first: (an adding?, step and slice, rank)."""
+        ring, workers = self._way.ring, len(self.finish)
+        added = ring.adding_steps * ring.slices
+        place, adding = ring.steps * ring.slices - 1, False
+        done_with = DONE_WITH[self.last[rank]]
+        if done_with == "arrival":
+            adding = place < added
+            rank = rank if adding else (rank - 1) % workers
+        elif done_with == "adding":
+            place, adding = added - 1, True
+        chain = [(adding, place, rank)]
+        while True:
+            if adding:
+                if _bit(self._added_late[place], rank):
+                    adding, rank = False, (rank - 1) % workers
+                elif place:
+                    place -= 1
+                else:
+                    return chain
+            elif not place:
+                return chain
+            elif _bit(self._late[place], rank):
+                # The slice of the step before, from the rank before (through the adding).
+                place -= ring.slices
+                adding = place < added
+                rank = rank if adding else (rank - 1) % workers
             else:
-                place, what = place - 1, "card"
-        return transfer, lost, adding, rank, end
+                place -= 1
+            chain.append((adding, place, rank))
+
+    def _segments(self, chain: list[tuple[bool, int, int]], rank: int) -> list[tuple[str, float]]:
+        """What a chain consists of from its readiness on, and when each began."""
+        way, ring = self._way, self._way.ring
+        found: list[tuple[str, float]] = []
+        time, sender = float(way.ready[chain[-1][2]]), -1
+        for adding, place, here in reversed(chain):
+            if sender >= 0 and (sender != here or ring.lock_step):
+                found.append(("latency", time))
+                time += float(way.latency[sender])
+            if adding:
+                found.append(("aggregate", time))
+                time += float(ring.adding(place // ring.slices)[here] / ring.slices)
+                sender = -1
+                continue
+            found.append(("latency", time))
+            time += float((way.extra if place else way.first)[here])
+            found.append(("transfer", time))
+            time += float(ring.sent(place // ring.slices)[here] / ring.slices / way.rate[here])
+            sender = here
+        if sender >= 0 and (sender != rank or ring.lock_step):
+            found.append(("latency", time))
+            time += float(way.latency[sender])
+        if ring.final is not None:
+            found.append(("aggregate", time))
+        return found
+
+
+@dataclass(frozen=True)
+class _Way:
+    """What :func:`solve` was given."""
+
+    ring: Ring
+    rate: np.ndarray
+    latency: np.ndarray
+    ready: np.ndarray
+    extra: np.ndarray
+    first: np.ndarray
+
+
+def _bit(packed: np.ndarray, place: int) -> int:
+    return int(packed[place >> 3]) >> (7 - (place & 7)) & 1
+
+
+def _from_before(values: np.ndarray) -> np.ndarray:
+    """(..., K) what each rank gets from the rank before it."""
+    return np.concatenate((values[..., -1:], values[..., :-1]), axis=-1)
+
+
+Chain = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""(..., K) times, and of the chain of causes of each: seconds of latency and of adding, the rank it starts from (plus
+K, if with an adding)."""
+
+
+def _later(one: Chain, other: Chain) -> tuple[Chain, np.ndarray]:
+    """The later of two chains at every rank, the first where they tie; and where it is the first."""
+    first = one[0] >= other[0]
+    if first.all():
+        return one, first
+    if not first.any():
+        return other, first
+    time, latency, adding, origin = (np.where(first, a, b) for a, b in zip(one, other))
+    return (time, latency, adding, origin), first
 
 
 def solve(
@@ -106,71 +164,56 @@ def solve(
     """Times of a sliced ring whose routes share no link, on one network (K,) or on N of them (N, K).
 
     ``rate``: bytes/s and ``latency``: s from each rank to the next; ``ready``: s; ``extra``: s that
-    every message's start is held up, ``first``: s the first's. Without the ``trail``, which takes
-    memory for every slice, :meth:`RingTimes.back` is not possible.
+    every message's start is held up, ``first``: s the first's. Without the ``trail``, a bit for every
+    slice, :meth:`RingTimes.back` is not possible.
     """
     workers = ready.shape[-1]
-    rank = np.broadcast_to(np.arange(workers), ready.shape)
-    before = np.arange(workers) - 1
-    zero = np.zeros(ready.shape)
-    where, maximum = np.where, np.maximum
-    adding_steps = 0 if ring.adding is None else len(ring.adding)
-    # The card: free at, and the chain (latency, adding, origin) of what it sent last.
-    free, free_l, free_a, free_o = ready, zero, zero, rank
-    # The adder likewise; it cannot start before its rank is ready.
-    idle, idle_l, idle_a, idle_o = ready, zero, zero, rank + workers  # told apart from chains that begin at a card
-    usable: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+    zero, rank = np.zeros(ready.shape), np.broadcast_to(np.arange(workers), ready.shape)
+    # The card: free at, and the chain of what it sent last; the adder likewise. Both wait for their rank's readiness.
+    card: Chain = (ready, zero, zero, rank)
+    adder: Chain = (ready, zero, zero, rank + workers)
+    usable: list[Chain] = []
     held = bool(extra.any() or first.any())
-    kept: list[tuple] = []
+    late: list[np.ndarray] = []
+    added_late: list[np.ndarray] = []
     never = np.zeros(ready.shape, dtype=bool)
-    for step in range(len(ring.chunk)):
-        take = ring.chunk[step] / ring.slices / rate
-        work = ring.adding[step] / ring.slices if ring.adding is not None and step < adding_steps else None
+    for step in range(ring.steps):
+        take = ring.sent(step) / ring.slices / rate
+        work = ring.adding(step) / ring.slices if step < ring.adding_steps else None
         arrived = []
         for j in range(ring.slices):
+            released = never
             if step:
-                time, time_l, time_a, time_o = usable[j]
-                late = time >= free
-                begin = maximum(time, free)
-                chain_l, chain_a = where(late, time_l, free_l), where(late, time_a, free_a)
-                chain_o = where(late, time_o, free_o)
-            else:
-                late = never
-                begin, chain_l, chain_a, chain_o = free, free_l, free_a, free_o
+                card, released = _later(usable[j], card)
+            if trail:
+                late.append(np.packbits(released))
+            begin, lost, adding, origin = card
             if held:
                 hold = extra if step or j else first
-                begin, chain_l = begin + hold, chain_l + hold
-            free, free_l, free_a, free_o = begin + take, chain_l, chain_a, chain_o
-            card = (begin, late, free)
-            landed, landed_l = free + latency, chain_l + latency
-            time, time_l, time_a, time_o = (one[..., before] for one in (landed, landed_l, chain_a, chain_o))
-            if ring.lock_step:
-                free, free_l = landed, landed_l
-            if work is None:
+                begin, lost = begin + hold, lost + hold
+            left = begin + take
+            landed, landed_lost = left + latency, lost + latency
+            card = (landed, landed_lost, adding, origin) if ring.lock_step else (left, lost, adding, origin)
+            came = (
+                _from_before(landed), _from_before(landed_lost), _from_before(adding), _from_before(origin),
+            )  # fmt: skip
+            if work is not None:
+                came, released = _later(came, adder)
                 if trail:
-                    kept.append((*card, None, None))
-            else:
-                late = time >= idle
-                begin = maximum(time, idle)
-                time_l, time_o = where(late, time_l, idle_l), where(late, time_o, idle_o)
-                time_a = where(late, time_a, idle_a) + work
-                time = begin + work
-                if trail:
-                    kept.append((*card, begin, late))
-                idle, idle_l, idle_a, idle_o = time, time_l, time_a, time_o
-            arrived.append((time, time_l, time_a, time_o))
+                    added_late.append(np.packbits(released))
+                adder = came = (came[0] + work, came[1], came[2] + work, came[3])
+            arrived.append(came)
         usable = arrived
-    finish, finish_l, finish_a, finish_o = usable[-1]
+    done = usable[-1]
     last = np.zeros(ready.shape, dtype=np.int8)
-    ends = [(DONE_WITH.index("card"), free, free_l, free_a, free_o)]
-    if 0 < adding_steps < len(ring.chunk):
-        ends.append((DONE_WITH.index("adding"), idle, idle_l, idle_a, idle_o))
-    for what, time, time_l, time_a, time_o in ends:
-        late = time > finish
-        last = where(late, what, last)
-        finish = maximum(finish, time)
-        finish_l, finish_a = where(late, time_l, finish_l), where(late, time_a, finish_a)
-        finish_o = where(late, time_o, finish_o)
+    ends = [("card", card)]
+    if 0 < ring.adding_steps < ring.steps:
+        ends.append(("adding", adder))
+    for what, end in ends:
+        done, before = _later(done, end)
+        last = np.where(before, last, DONE_WITH.index(what))
+    finish, lost, adding, origin = done
     if ring.final is not None:
-        finish, finish_a = finish + ring.final, finish_a + ring.final
-    return RingTimes(finish, finish_o % workers, finish_o < workers, finish_l, finish_a, last, kept)
+        finish, adding = finish + ring.final, adding + ring.final
+    way = _Way(ring, rate, latency, ready, extra, first)
+    return RingTimes(finish, origin % workers, origin < workers, lost, adding, last, way, late, added_late)

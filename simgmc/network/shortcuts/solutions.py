@@ -78,7 +78,7 @@ class RingNetworks:
     def solve(self, ring: Ring, gates: np.ndarray) -> Solution:
         """``gates``: (N, K) s at which each rank is ready. The routes of no network share a link."""
         times = solve(ring, self.rate, self.latency, gates, self.extra, self.first, trail=False)
-        sent, seconds = ring.chunk.sum(axis=0), times.finish.max(axis=1) - gates.min(axis=1)
+        sent, seconds = ring.sent_in_all, times.finish.max(axis=1) - gates.min(axis=1)
         wrong = (sent > self.rate * seconds[:, None] * (1 + 1e-9) + 1e-6).any(axis=1)
         for network in np.flatnonzero(wrong | (seconds < self.latency.min(axis=1) * (1 - 1e-9))).tolist():
             way = self.ways[network]
@@ -95,7 +95,7 @@ class RingNetworks:
             before = np.maximum(gates - begin, 0.0)
             hold, take = (
                 np.take_along_axis(one, times.origin, axis=1)
-                for one in (self.first, ring.chunk[0] / ring.slices / self.rate)
+                for one in (self.first, ring.sent(0) / ring.slices / self.rate)
             )
             simple = times.sends & (before <= hold + take)
             held = np.where(simple, np.minimum(before, hold), 0.0)
@@ -108,7 +108,7 @@ class RingNetworks:
                 for rank in np.flatnonzero(early[network]).tolist():
                     at = network, rank
                     transfer[at], latency[at], aggregate[at], _, begin[at] = traced.back(
-                        ring, rank, gates[at], times.finish[at], self.extra[network], self.first[network]
+                        rank, gates[at], times.finish[at]
                     )
             return transfer, latency, aggregate, begin
 

@@ -81,7 +81,7 @@ class Solver:
         if kept is None:
             # The schedule is kept with its solution, so that its id cannot come to mean another.
             kept = self._kept[key] = schedule, self._solve(schedule, members, gates)
-            size = gates.size if schedule.ring is None else gates.size * len(schedule.ring.chunk) * schedule.ring.slices
+            size = gates.size if schedule.ring is None else gates.size * schedule.ring.steps * schedule.ring.slices
             if len(self._kept) > min(256, 2 + _KEPT_SIZE // size):
                 self._kept.popitem(last=False)
         return kept[1]

@@ -7,7 +7,7 @@ import numpy as np
 
 from simgmc.network.collectives.ring import Ring
 from simgmc.network.collectives.schedule import Execution, Placement
-from simgmc.network.collectives.sliced_ring import all_reduce_chunks, ring_schedule
+from simgmc.network.collectives.sliced_ring import ring_schedule
 from simgmc.network.flows.flows import BandwidthChange, Flow, completion_times
 from simgmc.network.flows.fluid import FluidNetwork
 from simgmc.network.topology.catalogue import Host, add_link, star, worker_names
@@ -59,8 +59,7 @@ def sliced_ring_case(case: dict) -> float:
     machines = [
         Host(name, up, down, latency / 2) for name, up, down in zip(worker_names(nodes), case["up"], case["down"])
     ]
-    chunk = all_reduce_chunks(np.asarray(case["chunk_bytes"], dtype=float))[: case["steps"]]
-    schedule = ring_schedule(Ring(chunk, case["slices"]))
+    schedule = ring_schedule(Ring(np.asarray(case["chunk_bytes"], dtype=float), case["steps"], case["slices"]))
     links = Links(star(machines))
     network = FluidNetwork(links)
     execution = Execution(network, schedule, Placement(schedule.structure, worker_names(nodes), links))
