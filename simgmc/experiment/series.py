@@ -16,7 +16,7 @@ from simgmc.network import Timing
 from simgmc.network.collectives.accounts import CATEGORIES
 from simgmc.results.directory.details import Details, ParticipationRow, traffic
 from simgmc.results.directory.run_directory import Breakdown, Evaluation, RunDirectory, SeriesKey
-from simgmc.results.directory.shared_evaluations import SharedEvaluations
+from simgmc.results.directory.shared_evaluations import COUNTS, SharedEvaluations
 
 WRITTEN_TOGETHER = 256
 """Series that wait for each other, and"""
@@ -29,9 +29,31 @@ class Series:
     """The evaluations of a training with their times, where its time went, and what every worker and link did."""
 
     states: Sequence[State]
-    """Each with its time and bytes."""
+    """What was found; E evaluations, the same list on every cluster that ends the training with the same round."""
+    times: np.ndarray
+    """(E,) simulated seconds."""
+    bytes_up: np.ndarray
+    """(E,) int64: sent by workers until then."""
+    bytes_down: np.ndarray
+    """(E,) int64: received by workers until then."""
     breakdown: Breakdown
     details: Details
+
+    def evaluations(self) -> Iterator[Evaluation]:
+        """Its rows in the metrics."""
+        numbers = (self.times.tolist(), self.bytes_up.tolist(), self.bytes_down.tolist())
+        for state, seconds, up, down in zip(self.states, *numbers, strict=True):
+            yield Evaluation(
+                round=state.round,
+                epoch=state.epoch,
+                sim_time_s=seconds,
+                train_loss=state.train_loss,
+                test_loss=state.test_loss,
+                test_accuracy=state.test_accuracy,
+                bytes_up=up,
+                bytes_down=down,
+                rcc=state.rcc,
+            )
 
 
 def write_all(
@@ -49,13 +71,12 @@ def write_all(
         written = waiting.copy()
         waiting.clear()
         if shared is not None and written:
-            rows = ((key, _evaluations(one), [state.others for state in one.states]) for key, one in written)
-            directory.add_shared(shared, SharedEvaluations.of(rows))
+            directory.add_shared(shared, _shared(written))
         with directory.together():
             for key, one in written:
                 others = 0
                 if shared is None:
-                    for evaluation, state in zip(_evaluations(one), one.states, strict=True):
+                    for evaluation, state in zip(one.evaluations(), one.states, strict=True):
                         directory.evaluated(key, evaluation, state.others)
                         others += len(state.others)
                 # The breakdown says how many rows there are.
@@ -73,39 +94,37 @@ def write_all(
     yield from last
 
 
-def _evaluations(series: Series) -> list[Evaluation]:
-    return [
-        Evaluation(
-            round=state.round,
-            epoch=state.epoch,
-            sim_time_s=state.time or 0.0,
-            train_loss=state.train_loss,
-            test_loss=state.test_loss,
-            test_accuracy=state.test_accuracy,
-            bytes_up=state.bytes_up,
-            bytes_down=state.bytes_down,
-            rcc=state.rcc,
-        )
-        for state in series.states
-    ]
+def _shared(written: Sequence[tuple[SeriesKey, Series]]) -> SharedEvaluations:
+    longest = max((one for _, one in written), key=lambda one: len(one.states))
+    return SharedEvaluations.of(
+        list(longest.evaluations()),
+        [state.others for state in longest.states],
+        [(key, one.times, one.bytes_up, one.bytes_down) for key, one in written],
+    )
 
 
-def series_of_rounds(outcome: Outcome, timing: Timing, left_out: bool = False) -> Series:
+def gradients_of(rounds: Sequence[RoundCosts]) -> np.ndarray:
+    """(R,) int64: gradients that a worker computes in each round."""
+    each = [sum(step.gradients for step in costs if isinstance(step, Compute)) for costs in rounds]
+    return np.array(each, dtype=np.int64)
+
+
+def series_of_rounds(outcome: Outcome, gradients: np.ndarray, timing: Timing, left_out: bool = False) -> Series:
     """A synchronous training on the cluster that gave this timing. It may have stopped before the training's end.
 
-    ``left_out``: whether workers can be left out of its averages.
+    ``gradients``: see :func:`gradients_of`; ``left_out``: whether workers can be left out of its averages.
     """
-    sent, received = np.cumsum(timing.sent_by_workers), np.cumsum(timing.received_by_workers)
     rounds = len(timing.round_end)
-
-    def timed(state: State) -> State:
-        if not state.round:
-            return state.at(state.time or 0.0)
-        last = state.round - 1
-        time = float(timing.round_end[last].max()) if state.time is None else state.time
-        return state.at(time, int(sent[last]), int(received[last]))
-
-    states = [timed(state) for state in outcome.states if state.round <= rounds]
+    states = [state for state in outcome.states if state.round <= rounds]
+    # What was sent, and when it was over, after no round, the first, the second ...
+    ends = np.concatenate(([0.0], timing.round_end.max(axis=1)))
+    sent, received = (
+        np.concatenate(([0], np.cumsum(each).astype(np.int64)))
+        for each in (timing.sent_by_workers, timing.received_by_workers)
+    )
+    after = np.array([state.round for state in states], dtype=np.int64)
+    known = np.array([np.nan if state.time is None else state.time for state in states])
+    times = np.where(np.isnan(known), ends[after], known)
     seconds = timing.breakdown.sum(axis=0).mean(axis=0)
     breakdown = Breakdown(
         rounds=rounds,
@@ -120,7 +139,8 @@ def series_of_rounds(outcome: Outcome, timing: Timing, left_out: bool = False) -
         evaluations=len(states),
         stopped=timing.stopped,
     )
-    return Series(states, breakdown, details_of_rounds(outcome.rounds, timing, left_out))
+    details = details_of_rounds(gradients, timing, left_out)
+    return Series(states, times, sent[after], received[after], breakdown, details)
 
 
 def series_of_events(outcome: Outcome, loop: EventLoop, stale: Literal["gradients", "messages"]) -> Series:
@@ -141,7 +161,10 @@ def series_of_events(outcome: Outcome, loop: EventLoop, stale: Literal["gradient
     )
     links = traffic(peers.fabric.links.names, peers.link_bytes, peers.link_messages)
     details = Details(spent, np.array(loop.gradients), links, dict(loop.staleness), stale=stale)
-    return Series(outcome.states, breakdown, details)
+    states = outcome.states
+    times = np.array([state.time or 0.0 for state in states])
+    up, down = (np.array([getattr(state, name) for state in states], dtype=np.int64) for name in COUNTS)
+    return Series(states, times, up, down, breakdown, details)
 
 
 class _Seconds(TypedDict):
@@ -166,16 +189,14 @@ def _seconds(parts: Sequence[str], seconds: np.ndarray) -> _Seconds:
     }
 
 
-def details_of_rounds(rounds: Sequence[RoundCosts], timing: Timing, left_out: bool = False) -> Details:
+def details_of_rounds(gradients: np.ndarray, timing: Timing, left_out: bool = False) -> Details:
     """What every worker and link did; a worker computed no gradients in a round that it missed.
 
-    ``left_out``: whether workers can be left out of averages.
+    ``gradients``: see :func:`gradients_of`; ``left_out``: whether workers can be left out of averages.
     """
-    timed = rounds[: len(timing.absent)]
-    gradients = np.array([sum(step.gradients for step in costs if isinstance(step, Compute)) for costs in timed])
     there = (~timing.absent).astype(np.int64)
     links = traffic(timing.links, timing.link_bytes, timing.link_messages)
-    computed = gradients.astype(np.int64) @ there
+    computed = gradients[: len(there)] @ there
     return Details(timing.breakdown.sum(axis=0), computed, links, participation=_participation(timing, left_out))
 
 

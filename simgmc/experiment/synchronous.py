@@ -11,7 +11,7 @@ import numpy as np
 
 from simgmc.core.errors import DivergenceError, SimgmcError
 from simgmc.costs.steps import Average, Compute, Mix, RoundCosts
-from simgmc.experiment.series import Series, series_of_rounds
+from simgmc.experiment.series import Series, gradients_of, series_of_rounds
 from simgmc.experiment.stored import Stored
 from simgmc.experiment.training import Care, CostPrediction, NotKept, Training, Watched, participation
 from simgmc.experiment.under_way.evaluations import Outcome, State
@@ -278,10 +278,11 @@ class RoundsFinished:
         left_out = participation(self.training.scenario, self.training.method) != "all"
         trained = None if self.first is None else self.first[0]
         others = [self.training.settings(point) for point in points if point is not trained]
+        gradients = gradients_of(self.outcome.rounds)
         replayed = simulate_many(others, self.outcome.rounds, on_round)
         for point in points:
             timing = self.first[1] if self.first is not None and point is trained else next(replayed)
-            yield series_of_rounds(self.outcome, timing, left_out)
+            yield series_of_rounds(self.outcome, gradients, timing, left_out)
 
 
 def _scaled(settings: ClusterSettings, bandwidth: float = 1.0, latency: float = 1.0) -> ClusterSettings:

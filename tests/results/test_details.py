@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from simgmc.core.errors import SimgmcError
 from simgmc.core.transport import Transport
 from simgmc.costs.steps import Average, Compute, RoundCosts
-from simgmc.experiment.series import details_of_rounds
+from simgmc.experiment.series import details_of_rounds, gradients_of
 from simgmc.network import simulate
 from simgmc.network.cluster.cluster import ClusterSettings
 from simgmc.network.conditions.compute import ComputeTime
@@ -189,7 +189,7 @@ def dense(nbytes):
 
 def test_a_parameter_server_round_is_two_messages_over_every_workers_links():
     rounds = [RoundCosts((Compute(2), dense(4000))), RoundCosts((Compute(1), dense(400)))]
-    found = details_of_rounds(rounds, simulate(on_star(), rounds))
+    found = details_of_rounds(gradients_of(rounds), simulate(on_star(), rounds))
     assert found.gradients.tolist() == [3, 3, 3]
     assert found.seconds[:, 0] == pytest.approx([1.5, 1.5, 6.0])
     carried = {(link.source, link.destination): (link.bytes, link.messages) for link in found.links}
@@ -203,7 +203,7 @@ def test_a_worker_computed_no_gradients_in_rounds_that_it_missed():
     timing = simulate(on_star(conditions=(Crashes((Crash(0, 0.1, 7.0),), "without"),)), rounds)
     missed = int(timing.absent[:, 0].sum())
     assert 0 < missed < 6
-    assert details_of_rounds(rounds, timing).gradients.tolist() == [6 - missed, 6, 6]
+    assert details_of_rounds(gradients_of(rounds), timing).gradients.tolist() == [6 - missed, 6, 6]
 
 
 @pytest.mark.parametrize("file", FILES)

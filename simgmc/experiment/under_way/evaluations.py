@@ -88,10 +88,6 @@ class State:
     bytes_down: int = 0
     """Received by workers until then."""
 
-    def at(self, time: float, bytes_up: int = 0, bytes_down: int = 0) -> State:
-        """The same with a cluster's time and bytes."""
-        return dataclasses.replace(self, time=time, bytes_up=bytes_up, bytes_down=bytes_down)
-
 
 @dataclasses.dataclass
 class Outcome:

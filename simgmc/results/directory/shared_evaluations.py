@@ -17,7 +17,8 @@ import numpy as np
 from simgmc.core.transport import Transport
 from simgmc.results.directory.records import Evaluation, SeriesKey
 
-_COUNTS = ("bytes_up", "bytes_down")
+COUNTS = ("bytes_up", "bytes_down")
+"""The columns of ``metrics.csv`` that depend on the cluster, beside the time."""
 _OTHER = "other: "
 """How the name of a column begins that is none of ``metrics.csv``."""
 
@@ -52,22 +53,26 @@ class SharedEvaluations:
     """Each (S, E) int64: bytes sent by workers, and received by them."""
 
     @classmethod
-    def of(cls, series: Iterable[tuple[SeriesKey, Sequence[Evaluation], Sequence[Mapping[str, float]]]]) -> Self:
-        """From the evaluations of each series, each with its further metrics."""
-        listed = list(series)
-        _, longest, others = max(listed, key=lambda one: len(one[1]))
-        names = [name for name in vars(longest[0]) if name != "sim_time_s" and name not in _COUNTS]
-        found = {name: np.array([_number(getattr(row, name)) for row in longest]) for name in names}
+    def of(
+        cls,
+        rows: Sequence[Evaluation],
+        others: Sequence[Mapping[str, float]],
+        series: Sequence[tuple[SeriesKey, np.ndarray, np.ndarray, np.ndarray]],
+    ) -> Self:
+        """From the E evaluations on a cluster that has them all, each with its further metrics, and every series with
+        its times, its bytes sent and received, an array each of at most E."""
+        names = [name for name in vars(rows[0]) if name != "sim_time_s" and name not in COUNTS]
+        found = {name: np.array([_number(getattr(row, name)) for row in rows]) for name in names}
         found["round"] = found["round"].astype(np.int64)
         for name in dict.fromkeys(name for one in others for name in one):
             found[_OTHER + name] = np.array([_number(one.get(name)) for one in others])
-        times = np.full((len(listed), len(longest)), np.nan)
-        counts = {name: np.zeros(times.shape, dtype=np.int64) for name in _COUNTS}
-        for place, (_, rows, _) in enumerate(listed):
-            times[place, : len(rows)] = [row.sim_time_s for row in rows]
-            for name in _COUNTS:
-                counts[name][place, : len(rows)] = [getattr(row, name) for row in rows]
-        return cls(found, tuple(key for key, *_ in listed), times, counts)
+        times = np.full((len(series), len(rows)), np.nan)
+        counts = {name: np.zeros(times.shape, dtype=np.int64) for name in COUNTS}
+        for place, (_, seconds, *moved) in enumerate(series):
+            times[place, : len(seconds)] = seconds
+            for name, column in zip(COUNTS, moved, strict=True):
+                counts[name][place, : len(column)] = column
+        return cls(found, tuple(key for key, *_ in series), times, counts)
 
     def __add__(self, other: SharedEvaluations) -> SharedEvaluations:
         """The series of both."""
@@ -79,7 +84,7 @@ class SharedEvaluations:
             first.found,
             self.keys + other.keys,
             np.concatenate([part.times for part in parts]),
-            {name: np.concatenate([part.counts[name] for part in parts]) for name in _COUNTS},
+            {name: np.concatenate([part.counts[name] for part in parts]) for name in COUNTS},
         )
 
     def _padded(self, more: int) -> SharedEvaluations:
@@ -111,7 +116,7 @@ class SharedEvaluations:
             for name, column in self.found.items():
                 (others if name.startswith(_OTHER) else columns)[name.removeprefix(_OTHER)] = column[:many]
             columns["sim_time_s"] = self.times[place, :many]
-            for name in _COUNTS:
+            for name in COUNTS:
                 columns[name] = self.counts[name][place, :many]
             yield key, columns, others
 
@@ -121,7 +126,7 @@ class SharedEvaluations:
         """The same content gives the same bytes."""
         keys = [[key.method, str(key.transport), key.seed, key.grid] for key in self.keys]
         arrays = {f"found: {name}": column for name, column in self.found.items()}
-        for name in _COUNTS:  # mostly the same on every cluster of a kind
+        for name in COUNTS:  # mostly the same on every cluster of a kind
             arrays[name], arrays[f"{name}, which"] = np.unique(self.counts[name], axis=0, return_inverse=True)
         buffer = io.BytesIO()
         np.savez(buffer, keys=np.frombuffer(json.dumps(keys).encode(), np.uint8), times=self.times, **arrays)
@@ -137,7 +142,7 @@ class SharedEvaluations:
             for method, transport, seed, grid in json.loads(arrays["keys"].tobytes())
         ]
         found = {name.removeprefix("found: "): column for name, column in arrays.items() if name.startswith("found: ")}
-        counts = {name: arrays[name][arrays[f"{name}, which"].ravel()] for name in _COUNTS}
+        counts = {name: arrays[name][arrays[f"{name}, which"].ravel()] for name in COUNTS}
         shape = len(keys), len(found["round"])
         if any(one.shape != shape for one in (arrays["times"], *counts.values())):
             raise ValueError(f"{len(keys)} series of {shape[1]} evaluations do not have this many times")
