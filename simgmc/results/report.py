@@ -15,6 +15,7 @@ from simgmc.results.series.grids import MAX_POINTS, is_large
 from simgmc.results.series.loads import loads_of
 from simgmc.results.series.read import ComparisonPoint, Results, measure_of, read_results
 from simgmc.results.series.summary import summarize, write_summary
+from simgmc.results.series.verdict import Verdict
 from simgmc.results.tables.large_tables import print_large_summary
 from simgmc.results.tables.load_table import print_loads
 from simgmc.results.tables.participation import print_participation
@@ -39,6 +40,8 @@ def report(console: Console, directory: RunDirectory, points: Sequence[GridPoint
         details = directory.details()
         print_loads(console, results, loads_of(results, details))
         print_participation(console, details)
+    if verdict := Verdict(results, target, baseline).sentences():
+        _line(console, "\n" + "\n".join(verdict))
     plots = draw_plots(
         directory, target=target, baseline=baseline, surfaces=_surfaces(points, results), results=results
     )

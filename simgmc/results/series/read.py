@@ -152,8 +152,12 @@ class Results:
 
     def reach(self, method: str, point: ComparisonPoint, target: float, column: str = "sim_time_s") -> Reach:
         """What each seed had used of ``column`` when it first met the target."""
+        return self.reach_of(self.at(method, point), target, column)
+
+    def reach_of(self, series: Sequence[Series], target: float, column: str = "sim_time_s") -> Reach:
+        """The same of these series, a seed each."""
         needed, spent, before = {}, {}, {}
-        for one in self.at(method, point):
+        for one in series:
             index = one.first_reaching(self.measure, target)
             values = one[column]
             (spent if index is None else needed)[one.key.seed] = float(values[-1 if index is None else index])
