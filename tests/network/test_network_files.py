@@ -1,6 +1,7 @@
 """Networks from files: what the file draws is what is simulated; what cannot be is refused with its line."""
 
 import math
+import re
 from pathlib import Path
 
 import networkx as nx
@@ -8,6 +9,7 @@ import pytest
 
 import simgmc.network
 from simgmc.core.errors import SimgmcError
+from simgmc.network.conditions.traces import BandwidthSteps
 from simgmc.network.flows.flows import Flow, completion_times
 from simgmc.network.topology.catalogue import build, groups
 from simgmc.network.topology.graph import Host, worker_names
@@ -414,21 +416,57 @@ def test_homes_may_be_shares(tmp_path):
 # Every shipped example.
 
 
-@pytest.mark.parametrize(
-    ("file", "build_it"),
-    [
-        ("office.graphml", lambda file: build("file", hosts(4), file=file)),
-        ("backbone.gml", lambda file: build("file", hosts(6, True, 1e9), file=file, bandwidth=1e8, attach=["*"])),
-        ("wires.csv", lambda file: build("file", hosts(2), file=file)),
-        ("two_rooms.xml", lambda file: build("file", hosts(5), file=file, nodes=["*"])),
-        ("sites.csv", lambda file: build("geo", hosts(4, True, 1e9), table=file)),
-        ("round_trips.csv", lambda file: build("geo", hosts(4, True, 1e9), table=file, bandwidth=1e8)),
-        ("lines.csv", lambda file: build("home-broadband", hosts(4, True, 1e9), table=file)),
-    ],
-)
-def test_every_example_joins_all_its_hosts(file, build_it):
-    graph = build_it(str(EXAMPLES / file))
+EXAMPLE_NETWORKS = {
+    "office.graphml": lambda file: build("file", hosts(4), file=file),
+    "backbone.gml": lambda file: build("file", hosts(6, True, 1e9), file=file, bandwidth=1e8, attach=["*"]),
+    "wires.csv": lambda file: build("file", hosts(2), file=file),
+    "two_rooms.xml": lambda file: build("file", hosts(5), file=file, nodes=["*"]),
+    "sites.csv": lambda file: build("geo", hosts(4, True, 1e9), table=file),
+    "round_trips.csv": lambda file: build("geo", hosts(4, True, 1e9), table=file, bandwidth=1e8),
+    "lines.csv": lambda file: build("home-broadband", hosts(4, True, 1e9), table=file),
+}
+EXAMPLE_TRACES = {"evening.csv": BandwidthSteps.from_file, "cellular.txt": BandwidthSteps.from_file}
+
+
+@pytest.mark.parametrize("file", EXAMPLE_NETWORKS)
+def test_every_example_joins_all_its_hosts(file):
+    graph = EXAMPLE_NETWORKS[file](str(EXAMPLES / file))
     found, names = Links(graph), [node for node, data in graph.nodes(data=True) if data.get("kind") == "host"]
     assert "server" in names
     assert all(found.route(a, b) is not None for a in names for b in names)
     assert isinstance(graph, nx.DiGraph)
+
+
+def test_every_example_is_tried_and_the_traces_among_them_start_again():
+    tried = {*EXAMPLE_NETWORKS, *EXAMPLE_TRACES, "README.md"}
+    assert {file.name for file in EXAMPLES.iterdir()} == tried
+    periods = [read(EXAMPLES / file).period for file, read in EXAMPLE_TRACES.items()]
+    assert periods[0] == 180 and periods[1] > 0
+
+
+@pytest.mark.parametrize(
+    ("file", "around"),
+    [
+        ("office.graphml", "<default>{0.5}</default>"),
+        ("backbone.gml", "LinkSpeedRaw {622000000.0}"),
+        ("wires.csv", "worker1,switch,{10} Mbit/s"),
+        ("two_rooms.xml", 'bandwidth="{12.5}MBps"'),
+        ("sites.csv", "Lyon,Oslo,{38}"),
+        ("round_trips.csv", "Oslo,{38.5}"),
+        ("lines.csv", "fibre,{250}"),
+        ("evening.csv", "60,{20}"),
+        ("cellular.txt", "\n{8}\n"),
+    ],
+)
+@pytest.mark.parametrize("bad", ["nan", "-1", "inf", ""])
+def test_in_every_format_what_is_no_number_negative_or_missing_is_refused_in_one_line(tmp_path, file, around, bad):
+    text, (before, number, after) = (EXAMPLES / file).read_text(), re.split("[{}]", around)
+    assert before + number + after in text
+    (tmp_path / file).write_text(text.replace(before + number + after, before + bad + after, 1))
+    read = (EXAMPLE_NETWORKS | EXAMPLE_TRACES)[file]
+    if file == "cellular.txt" and not bad:  # a blank line is no packet
+        assert read(str(tmp_path / file))
+        return
+    with pytest.raises(SimgmcError) as refused:
+        read(str(tmp_path / file))
+    assert file in str(refused.value) and "\n" not in str(refused.value) and len(str(refused.value)) < 600
