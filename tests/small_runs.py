@@ -44,12 +44,27 @@ SMALL = {
 }
 
 
+ON_A_STAR = """
+[cluster]
+topology = "star"
+bandwidth = "1 Mbit/s"
+latency = "1 ms"
+collective = "ring"
+compute = { gradient = "1 ms", compression = "1 ms", aggregation = "1 ms" }
+[[methods]]
+algorithm = "dmsgd"
+[report]
+baseline = "dmsgd"
+"""
+"""The end of a scenario whose cluster and method do not matter."""
+
+
 def scenario(*settings, base=SMALL):
     return ScenarioFile(base, "small.toml", settings)
 
 
-def run(file, out, **options):
-    console = Console(file=StringIO(), width=120)
+def run(file, out, width=120, **options):
+    console = Console(file=StringIO(), width=width)
     running.run(file, out=out, device="cpu", console=console, **options)
     return Path(out), console.file.getvalue()
 

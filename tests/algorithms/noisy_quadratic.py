@@ -15,8 +15,19 @@ from simgmc.core.randomness import generator
 MINIBATCHES = 512
 
 
+class Problem:
+    """What both problems say of themselves as workloads."""
+
+    device = torch.device("cpu")
+    batches_per_epoch = 10.0
+    shares = None
+
+    def absent(self, worker: int) -> tuple[int, ...]:
+        return ()
+
+
 @dataclass(frozen=True)
-class Quadratic:
+class Quadratic(Problem):
     """F_k(w) = scale / 2 (w - c_k)' A_k (w - c_k) on K workers, with Gaussian gradient noise.
 
     The noise of a step is a pure function of (seed, step), as a minibatch is.
@@ -27,10 +38,6 @@ class Quadratic:
     noise: float = 0.3
     scale: float = 1.0
     seed: int = 0
-
-    device = torch.device("cpu")
-    batches_per_epoch = 10.0
-    shares = None
 
     @cached_property
     def layout(self) -> Layout:
@@ -67,9 +74,6 @@ class Quadratic:
     def initial_parameters(self) -> torch.Tensor:
         return torch.full((self.d,), 2.0, dtype=torch.float64)
 
-    def absent(self, worker: int) -> tuple[int, ...]:
-        return ()
-
     def gradients(self, at: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         offset = at - self.centres
         slope = (self.matrices @ offset[..., None])[..., 0]
@@ -78,17 +82,13 @@ class Quadratic:
 
 
 @dataclass(frozen=True)
-class RankOne:
+class RankOne(Problem):
     """F_k(W) = 1/2 (a' W b - c_k)^2 with a and b common to all: every gradient is a multiple of a b'."""
 
     workers: int = 4
     rows: int = 6
     columns: int = 5
     seed: int = 0
-
-    device = torch.device("cpu")
-    batches_per_epoch = 10.0
-    shares = None
 
     @property
     def d(self) -> int:
@@ -107,9 +107,6 @@ class RankOne:
 
     def initial_parameters(self) -> torch.Tensor:
         return torch.full((self.d,), 2.0, dtype=torch.float64)
-
-    def absent(self, worker: int) -> tuple[int, ...]:
-        return ()
 
     def gradients(self, at: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         noise = torch.from_numpy(generator(self.seed, "noise", step).standard_normal((self.workers, 1)))

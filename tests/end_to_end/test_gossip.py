@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import functools
 import json
 import math
 import tomllib
@@ -18,33 +19,24 @@ from rich.console import Console
 from simgmc.commands.replay import replay
 from simgmc.core.errors import SimgmcError
 from simgmc.core.randomness import generator
-from simgmc.experiment import run as running
 from simgmc.experiment.assembly import WorkloadFactory
 from simgmc.experiment.plan import trainings
 from simgmc.experiment.under_way.evaluations import Evaluations, Outcome
 from simgmc.scenario import ScenarioFile
 from simgmc.workloads.classification import Evaluation
+from tests import small_runs
 
 SMALL = {
-    "name": "small",
-    "seeds": [3],
+    **small_runs.SMALL,
     "workload": {
-        "dataset": "digits",
+        **small_runs.SMALL["workload"],
         "model": {"name": "mlp", "hidden": [16]},
-        "partition": {"name": "dirichlet", "alpha": 0.1},
         "workers": 8,
-        "batch_per_worker": 8,
         "rounds": 12,
         "evaluate_every": "4 rounds",
     },
     "optimizer": {"learning_rate": 0.05},
-    "cluster": {
-        "bandwidth": "5 Mbit/s",
-        "latency": "3 ms",
-        "collective": "parameter-server",
-        "compute": {"gradient": "10 ms", "compression": "1 ms", "aggregation": "1 GB/s"},
-        "stragglers": {"sigma": 0.4},
-    },
+    "cluster": {**small_runs.SMALL["cluster"], "hosts": {}},
     "gossip": {"graph": "ring"},
     "methods": [
         {"algorithm": "dmsgd"},
@@ -63,14 +55,8 @@ SMALL = {
 }
 
 
-def scenario(*settings):
-    return ScenarioFile(copy.deepcopy(SMALL), "small.toml", settings)
-
-
-def run(file, out):
-    console = Console(file=StringIO(), width=160)
-    running.run(file, out=out, device="cpu", console=console)
-    return Path(out), console.file.getvalue()
+scenario = functools.partial(small_runs.scenario, base=SMALL)
+run = functools.partial(small_runs.run, width=160)
 
 
 def last_rows(out):
@@ -224,10 +210,10 @@ CONVEX = {
     "workload": {
         "problem": {"name": "quadratic", "matrices": [], "minimisers": [], "start": [], "noise": 0.0},
         "workers": 6,
-        "rounds": 800,
+        "rounds": 400,
         "evaluate_every": "100 rounds",
     },
-    "optimizer": {"learning_rate": 0.02, "momentum": 0.0},
+    "optimizer": {"learning_rate": 0.04, "momentum": 0.0},
     "cluster": {**SMALL["cluster"], "stragglers": {"sigma": 0.0}},
     "gossip": {"graph": "ring"},
     "methods": [

@@ -15,8 +15,10 @@ from simgmc.cli import main
 from simgmc.core.errors import SimgmcError
 from simgmc.scenario import ScenarioFile
 from tests.places import ROOT
+from tests.small_runs import ON_A_STAR
 
-SCENARIO = """
+SCENARIO = (
+    """
 seeds = [1]
 [workload]
 model = { name = "import", factory = "my_task:Net", width = 8 }
@@ -30,17 +32,9 @@ test = { factory = "my_task:samples", size = 40, seed = 1 }
 mean = 0.5
 [optimizer]
 learning_rate = 0.5
-[cluster]
-topology = "star"
-bandwidth = "1 Mbit/s"
-latency = "1 ms"
-collective = "ring"
-compute = { gradient = "1 ms", compression = "1 ms", aggregation = "1 ms" }
-[[methods]]
-algorithm = "dmsgd"
-[report]
-baseline = "dmsgd"
 """
+    + ON_A_STAR
+)
 TASK = """
 import torch
 from torch import nn

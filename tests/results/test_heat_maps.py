@@ -221,14 +221,17 @@ def test_speed_ups_are_white_at_one_and_the_scale_is_symmetric(tmp_path):
 
 RUNS = {
     "one collective, three by four": dict(points=plane()),
-    "two collectives": dict(points=plane(("parameter_server", "ring"))),
     "four collectives": dict(
         points=plane(("parameter_server", "ring", "tree", "two-level"), BANDWIDTHS[:3]), seeds=(0,)
     ),
-    "a long name": dict(points=plane(), methods=METHODS | {"A method with quite a long name indeed": METHODS["DGC"]}),
+    "a long name": dict(
+        points=plane(bandwidths=BANDWIDTHS[:3]),
+        methods=METHODS | {"A method with quite a long name indeed": METHODS["DGC"]},
+        seeds=(0,),
+    ),
     "nobody reaches it": dict(points=plane(), target=0.999),
     "some seeds": dict(points=plane(), target=0.9794),
-    "a latency of 0": dict(points=plane(latencies=("0 ms", "1 ms", "10 ms", "100 ms"))),
+    "a latency of 0": dict(points=plane(bandwidths=BANDWIDTHS[:3], latencies=("0 ms", "1 ms", "10 ms")), seeds=(0,)),
     "a narrow range": dict(
         points=plane(latencies=("10 ms", "11 ms", "12 ms"), bandwidths=("1 Mbit/s", "1.5 Mbit/s", "2 Mbit/s"))
     ),

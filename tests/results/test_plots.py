@@ -37,23 +37,24 @@ MANY = {
 }
 RUNS = {
     "one panel, one seed": dict(points=grid(["100 Mbit/s"], ["ring"]), seeds=(0,)),
-    "two collectives": dict(points=grid(["100 Mbit/s"])),
-    "a sweep": dict(points=grid(RATE), evaluations=12),
-    "a sweep of one collective": dict(points=grid(RATE, ["ring"]), seeds=(0,)),
+    "a sweep": dict(points=grid(list(RATE)[1:]), evaluations=6),
+    "a sweep of one collective": dict(points=grid(RATE, ["ring"]), seeds=(0,), evaluations=6),
     "only a loss": dict(points=grid(["100 Mbit/s"]), loss_only=True, target=0.1),
-    "one evaluation": dict(points=grid(["100 Mbit/s"]), evaluations=1),
-    "only the start": dict(points=grid(["100 Mbit/s"]), evaluations=0, finish=False),
-    "no target": dict(points=grid(["100 Mbit/s"]), target=None, baseline=None),
+    "one evaluation": dict(points=grid(["100 Mbit/s"], ["ring"]), evaluations=1),
+    "only the start": dict(points=grid(["100 Mbit/s"], ["ring"]), evaluations=0, finish=False),
+    "no target": dict(points=grid(["100 Mbit/s"], ["ring"]), target=None, baseline=None),
     "many methods": dict(points=grid(["100 Mbit/s"]), methods=MANY, seeds=(0, 1), target=0.8, baseline="m1"),
     "seven orders of magnitude": dict(
-        points=grid(["100 Mbit/s"]), round_s=lambda m, p, s: 3e3 if m == "DMSGD" else 1e-4 * (1 + s), target=0.9
+        points=grid(["100 Mbit/s"], ["ring"]),
+        round_s=lambda m, p, s: 3e3 if m == "DMSGD" else 1e-4 * (1 + s),
+        target=0.9,
     ),
     "names that are no formulas": dict(
         points=grid(["100 Mbit/s"]),
         methods={"$\\frac$": accuracy_curve(0.98, 0.3), "_a $b_": accuracy_curve(0.97, 0.3)},
         baseline="_a $b_",
     ),
-    "no time at all": dict(points=grid(["100 Mbit/s"]), round_s=lambda m, p, s: 0.0),
+    "no time at all": dict(points=grid(["100 Mbit/s"], ["ring"]), round_s=lambda m, p, s: 0.0),
     "a diverged method": dict(
         points=grid(["100 Mbit/s"]), methods={"DMSGD": METHODS["DMSGD"], "GMC": lambda epoch: float("nan")}
     ),

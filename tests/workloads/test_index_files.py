@@ -8,6 +8,7 @@ import pytest
 from simgmc.core.errors import SimgmcError
 from simgmc.scenario import ScenarioFile
 from simgmc.workloads.partitions.catalogue import partition
+from tests.small_runs import ON_A_STAR
 
 LABELS = np.arange(20) % 4
 TRUTH = [[3, 1, 7], [0], [19, 5]]
@@ -88,7 +89,8 @@ def test_arrays_that_hold_no_indices_are_refused(tmp_path):
         partition("file", LABELS, 3, 0, path=str(tmp_path / "nowhere.txt"))
 
 
-SCENARIO = """
+SCENARIO = (
+    """
 seeds = [1]
 [workload]
 dataset = { name = "text", path = "../a.txt", block = 4 }
@@ -99,17 +101,9 @@ batch_per_worker = 1
 epochs = 1
 [optimizer]
 learning_rate = 0.1
-[cluster]
-topology = "star"
-bandwidth = "1 Mbit/s"
-latency = "1 ms"
-collective = "ring"
-compute = { gradient = "1 ms", compression = "1 ms", aggregation = "1 ms" }
-[[methods]]
-algorithm = "dmsgd"
-[report]
-baseline = "dmsgd"
 """
+    + ON_A_STAR
+)
 
 
 def test_paths_are_relative_to_the_scenarios_folder_and_absolute_when_resolved(tmp_path):
