@@ -223,5 +223,5 @@ def test_parts_of_a_problem_are_one_vector_so_that_exempting_vectors_is_refused_
     content = fifty_rounds_of("adsaga")
     content = {**content.content, "methods": [method("gmc")], "report": {"metric": "gap"}}
     content["methods"][0]["compressor"] = {"name": "top-k", "density": 0.1, "exempt_vectors": True}
-    with pytest.raises(SimgmcError, match=r"methods\[0\].compressor = .*: exempt_vectors: the parameters of quadratic"):
+    with pytest.raises(SimgmcError, match=r"methods.gmc.compressor = .*: exempt_vectors: the parameters of quadratic"):
         ScenarioFile(content, "small.toml")

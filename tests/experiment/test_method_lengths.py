@@ -103,7 +103,7 @@ def test_predictions_know_the_length(plan):
 
 @pytest.mark.parametrize("value", [0, -1, 1e9, float("nan")])
 def test_a_multiplier_that_is_no_length_is_refused(value):
-    with pytest.raises(SimgmcError, match=r"methods\[1\].epoch_multiplier"):
+    with pytest.raises(SimgmcError, match=r"methods.twice.epoch_multiplier"):
         small(("methods.twice.epoch_multiplier", value))
 
 
