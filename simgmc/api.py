@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from simgmc.core.imports import announced_to
 from simgmc.core.terminal import plain_console
 from simgmc.experiment.reading import Comparison, Run
 
@@ -77,11 +78,14 @@ def run(
         SimgmcError: anything in the scenario, the data or the model that is not right.
     """
     from simgmc.experiment.given import run_given  # loads torch
+    from simgmc.experiment.header import line  # loads the whole network
 
-    path = run_given(
-        scenario, out=out, train=train, test=test, model=model, loss=loss, collate=collate, mean=mean, std=std,
-        settings=settings, console=_console(quiet), **options,
-    )  # fmt: skip
+    console = _console(quiet)
+    with announced_to(lambda code: line(console, "code", str(code))):
+        path = run_given(
+            scenario, out=out, train=train, test=test, model=model, loss=loss, collate=collate, mean=mean, std=std,
+            settings=settings, console=console, **options,
+        )  # fmt: skip
     return Run(path)
 
 

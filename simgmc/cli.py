@@ -367,5 +367,19 @@ def list_(kind: str | None, name: str | None, markdown: bool) -> None:
     listing.show(kind, name)
 
 
+@main.command(short_help="Begin a method, compressor, collective or topology of your own.")
+@click.argument("kind")
+@click.argument("file", type=_Path(dir_okay=False))
+@_friendly
+def new(kind: str, file: str) -> None:
+    """Write a start for a part of your own into FILE, which works as it is, with its test.
+
+    KIND: algorithm, compressor, collective or topology. For instance: simgmc new algorithm my_method.py
+    """
+    from simgmc.commands.new import new as begin  # --help does without it
+
+    click.echo(begin(kind, file))
+
+
 if __name__ == "__main__":
     sys.exit(main())

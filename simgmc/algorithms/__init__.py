@@ -23,7 +23,7 @@ from simgmc.algorithms import (
 )
 from simgmc.algorithms.worker import Algorithm, Compressor
 from simgmc.core.declared import require_class
-from simgmc.core.registry import Registry
+from simgmc.core.registry import Entry, Registry
 
 _OURS: dict[str, type[Algorithm]] = {
     "data-parallel": sgd.DataParallel,
@@ -92,5 +92,16 @@ def _own(name: str, found: Any) -> type[Algorithm]:
 
 
 ALGORITHMS: Registry[type[Algorithm]] = Registry("algorithm", _OURS, _own, "simgmc.algorithms", listed="algorithms")
+
+
+ENTRIES: Registry[Entry] = Registry(
+    "algorithm",
+    [cls.entry(name) for name, cls in ALGORITHMS.items()],
+    lambda name, found: _own(name, found).entry(name),
+    ALGORITHMS.group,
+    listed=ALGORITHMS.listed,
+)
+"""The algorithms as ``simgmc list`` shows them."""
+
 
 __all__ = ["ALGORITHMS", "Algorithm", "Compressor"]

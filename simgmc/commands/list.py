@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 from rich import box
 from rich.table import Table
 
-from simgmc.core.errors import show_value
+from simgmc.core.errors import SimgmcError, show_value
+from simgmc.core.imports import Code, look_in
 from simgmc.core.registry import REQUIRED, Entry, Option, Registry
 from simgmc.core.terminal import plain_console
 from simgmc.results.series.read import MEASURES, Measure
@@ -17,7 +19,7 @@ KINDS: Registry[Any] = Registry(
     "kind of part",
     {
         "keys": "simgmc.scenario.reference:tables",
-        "algorithms": "simgmc.algorithms:ALGORITHMS",
+        "algorithms": "simgmc.algorithms:ENTRIES",
         "optimizers": "simgmc.algorithms.optimizers:ENTRIES",
         "schedules": "simgmc.training.schedules:schedules",
         "compressors": "simgmc.compression:COMPRESSORS",
@@ -42,8 +44,6 @@ def entries(kind: str) -> Registry[Entry]:
     """The entries of a kind by name. Raises SimgmcError for an unknown one."""
     module, _, registry = KINDS[kind].partition(":")
     found = getattr(importlib.import_module(module), registry)
-    if kind == "algorithms":
-        return Registry("algorithm", [cls.entry(name) for name, cls in found.items()], listed=kind)
     return found if isinstance(found, Registry) else found()
 
 
@@ -59,8 +59,9 @@ def metrics() -> Registry[Entry]:
 
 
 def show(kind: str | None, name: str | None = None) -> None:
-    """Print one kind, or all of them; or one entry with its options."""
+    """Print one kind, or all of them; or one entry with its options, which may be one's own in this folder."""
     console = plain_console()
+    look_in(Code(str(Path().absolute())))
     if name is not None:
         entry = entries(kind)[name]
         details = f"\n\n{entry.details}" if entry.details else ""
@@ -72,8 +73,11 @@ def show(kind: str | None, name: str | None = None) -> None:
         table.add_column("name", no_wrap=True)
         table.add_column("what it is", ratio=3)
         table.add_column("source", ratio=2)
-        for key, entry in entries(one).items():
-            table.add_row(key, entry.summary, entry.source)
+        for key, entry in entries(one).everything().items():
+            if isinstance(entry, SimgmcError):
+                table.add_row(key, str(entry), "installed package")
+            else:
+                table.add_row(key, entry.summary, entry.source)
         console.print(table)
 
 

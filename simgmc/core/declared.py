@@ -122,7 +122,7 @@ def require_class(name: str, found: Any, base: type, method: str) -> None:
         raise SimgmcError(f"{itself} does not derive from {kind}; write class {found.__name__}({base.__name__})")
     if vars(found).get("__annotations__") and "__dataclass_params__" not in vars(found):
         raise SimgmcError(f"{itself} has fields and is no dataclass; write @dataclass(frozen=True) above it")
-    if getattr(found, method, None) is getattr(base, method, None):
+    if method and getattr(found, method, None) is getattr(base, method, None):
         raise SimgmcError(f"{itself} has no {method}(), which every {kind} needs")
 
 

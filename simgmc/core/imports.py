@@ -71,7 +71,28 @@ class Code:
     folder: str | None = None
     stated: Mapping[str, CodeFile] = field(default_factory=dict)
     """What a resolved scenario says that they are."""
+    handed: Mapping[str, Any] = field(default_factory=dict)
+    """Objects that it was given in Python, by the import paths that stand for them."""
     used: dict[str, CodeFile] = field(default_factory=dict)
+    modules: dict[str, ModuleType] = field(default_factory=dict)
+    """Those that were imported for it: what it runs stays the same as long as it lasts."""
+    mentioned: set[str] = field(default_factory=set)
+
+    def given(self, path: str) -> Any:
+        """The object that was handed over under an import path, None where none was.
+
+        Raises SimgmcError where a resolved scenario says that one was, in another process.
+        """
+        if path in self.handed:
+            return self.handed[path]
+        if path in self.stated and not self.stated[path].file:
+            if path not in _handed:
+                raise SimgmcError(
+                    f"{path} was given in Python and lies in no file: write it into a module, or give it again from "
+                    "Python"
+                )
+            return _handed[path]
+        return None
 
     def file_of(self, module: str) -> str | None:
         """The file of a module in the folder, or of one that is stated; None for any other."""
@@ -92,7 +113,7 @@ class Code:
 
 _code = Code()
 _handed: dict[str, Any] = {}
-"""Objects that were handed over in Python, by the import paths that stand for them."""
+"""All objects that were handed over in Python, by the import paths that stand for them."""
 _loaded: dict[str, CodeFile] = {}
 """Modules that this module has loaded."""
 
@@ -125,8 +146,19 @@ def look_in(code: Code) -> None:
     _code = code
 
 
+@contextlib.contextmanager
+def looking_in(code: Code) -> Iterator[None]:
+    """For a while, as :func:`look_in`."""
+    before = _code
+    look_in(code)
+    try:
+        yield
+    finally:
+        look_in(before)
+
+
 def hand_over(found: Any) -> str:
-    """The import path that stands for a class or function given in Python; :func:`find` then finds it."""
+    """The import path that stands for a class or function given in Python, which is kept for what reads its runs."""
     named = found if hasattr(found, "__qualname__") else type(found)  # an object that is called
     path = f"{named.__module__}:{named.__qualname__.replace('<locals>.', '').replace('<lambda>', 'function')}"
     _handed[path] = found
@@ -138,11 +170,15 @@ def mention(path: str, folder: str | None = None) -> None:
 
     ``folder``: to look in instead of the scenario's.
     """
-    if path in _handed:
-        _note([_handed_file(path)])
+    if folder is None and path in _code.mentioned:
+        return
+    if (found := _code.given(path)) is not None:
+        _note([_handed_file(path, found)])
     else:
         module = path.partition(":")[0]
         _note(_files(module, _code if folder is None else Code(folder)))
+    if folder is None:
+        _code.mentioned.add(path)
 
 
 def call(
@@ -185,11 +221,12 @@ def call(
 def find(what: str, path: str, folder: str | None = None) -> Any:
     """What an import path names. Raises SimgmcError as :func:`call`."""
     mention(path, folder)
-    if path in _handed:
-        return _handed[path]
+    if (given := _code.given(path)) is not None:
+        return given
     code = _code if folder is None else Code(folder)
     module_name, _, attribute = path.partition(":")
-    module = _module(what, path, module_name, code)
+    module = code.modules.get(module_name) or _module(what, path, module_name, code)
+    code.modules[module_name] = module
     found = module
     for part in attribute.split("."):
         if not hasattr(found, part):
@@ -228,8 +265,7 @@ def _note(files: list[CodeFile]) -> None:
             _listener(one)
 
 
-def _handed_file(path: str) -> CodeFile:
-    found = _handed[path]
+def _handed_file(path: str, found: Any) -> CodeFile:
     try:
         source = inspect.getsource(found).encode()
     except (OSError, TypeError):
@@ -421,7 +457,7 @@ def own_places(error: BaseException) -> list[str]:
         for f in traceback.extract_tb(error.__traceback__)
         if f.filename in own
         or not (
-            f.filename.startswith(("<frozen", _PACKAGE))
+            f.filename.startswith(("<frozen", "<string>", _PACKAGE))
             or "site-packages" in f.filename
             or f"{sys.base_prefix}/lib" in f.filename
         )

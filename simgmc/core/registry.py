@@ -195,7 +195,7 @@ class Registry(dict[str, E]):
 
     ``adopt``: makes an entry of one's own part, named by its import path or by an installed package's entry point in
     ``group``. Neither is among the registry's items; :meth:`everything` has those of packages too. ``listed``: what
-    ``simgmc list`` calls the kind.
+    ``simgmc list`` calls the kind. ``later``: what an import path names is not imported yet, ``adopt`` gets None.
     """
 
     def __init__(
@@ -205,16 +205,21 @@ class Registry(dict[str, E]):
         adopt: Adopt[E] | None = None,
         group: str = "",
         listed: str = "",
+        later: bool = False,
     ):
         super().__init__(entries if isinstance(entries, Mapping) else {entry.name: entry for entry in entries})
         self.kind, self.group, self.listed = kind, group, listed
-        self._adopt = adopt
+        self._adopt, self._later = adopt, later
         self._adopted: dict[str, tuple[Any, E]] = {}
 
     def __missing__(self, name: str) -> E:
         if not self.knows(name):
             raise SimgmcError(f"unknown {self.kind} {show_value(name)}; {self.others(name)}")
-        return self._own(name, find(self.kind, name)) if is_import_path(name) else self._from_package(name)
+        if not is_import_path(name):
+            return self._from_package(name)
+        if self._later:
+            mention(name)
+        return self._own(name, None if self._later else find(self.kind, name))
 
     def knows(self, name: str) -> bool:
         """Whether there is an entry of that name, or may be one under that import path."""

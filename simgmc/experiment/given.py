@@ -21,6 +21,7 @@ from simgmc.experiment.assembly import Given
 from simgmc.experiment.header import print_start
 from simgmc.experiment.run import run
 from simgmc.scenario import ScenarioFile
+from simgmc.scenario.handed import spelled_out
 from simgmc.workloads.data.dataset import Dataset, RawSamples
 from simgmc.workloads.data.own_data import read_own
 from simgmc.workloads.losses.functions import LossFunction
@@ -47,8 +48,10 @@ def run_given(
     """Run a scenario, a file or its content, with these in the place of its own; see :func:`simgmc.run`."""
     dataset, digest = _dataset(train, test, mean, std, collate)
     changes = dict(settings or {})
+    handed: dict[str, Any] = {}
     if collate is not None:
-        changes["workload.collate"] = hand_over(collate)
+        changes["workload.collate"] = path = hand_over(collate)
+        handed[path] = collate
     if dataset is not None:
         changes["workload.dataset"] = {"name": "given", "digest": digest}
     if model is not None:
@@ -58,9 +61,10 @@ def run_given(
             raise SimgmcError(f"loss: {type(loss).__name__} is not a function (output, target)")
         changes["workload.loss"] = {"name": "given", "what": getattr(loss, "__qualname__", type(loss).__qualname__)}
     if isinstance(scenario, Mapping):
-        file = ScenarioFile({"name": "run", **scenario}, "given in Python", changes.items())
+        content, parts = spelled_out({"name": "run", **scenario})
+        file = ScenarioFile(content, "given in Python", changes.items(), handed=handed | parts)
     else:
-        file = ScenarioFile.read(scenario, changes.items())
+        file = ScenarioFile.read(scenario, changes.items(), handed)
     print_start(console, file)
     return run(file, out=out, given=Given(dataset, model, loss), console=console, **options)
 

@@ -12,7 +12,9 @@ from typing import Any
 
 import networkx as nx
 
+from simgmc.core.declared import Part, require_class
 from simgmc.core.errors import SimgmcError
+from simgmc.core.imports import guarded
 from simgmc.core.outside.graph_files import read_graph
 from simgmc.core.randomness import generator
 from simgmc.core.registry import Entry, Option, Registry
@@ -71,6 +73,33 @@ class GraphEntry(Entry):
     """A registered graph: ``build(workers, **options)`` gives the edges of every round of a period."""
 
     build: Callable[..., list[Edges]] = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class Graph(Part):
+    """A gossip graph of one's own: a frozen dataclass of its options, and who sends to whom."""
+
+    def edges(self, workers: int) -> Iterable[tuple[int, int]] | Iterable[Iterable[tuple[int, int]]]:
+        """Pairs (sender, receiver) of workers, 0 .. workers-1; of a graph that varies a list of such for each round of
+        a period. Workers that mix by symmetric weights need both directions.
+        """
+        raise NotImplementedError
+
+
+def _adopted(name: str, found: Any) -> GraphEntry:
+    """The entry of a graph of one's own. Raises SimgmcError for what is none."""
+    require_class(name, found, Graph, "edges")
+
+    def build(workers: int, **options: Any) -> list[Edges]:
+        said = guarded(f"graph {name}", "edges failed", lambda: list(found(**options).edges(workers)))
+        rounds = said if said and not isinstance(next(iter(said[0]), None), int) else [said]
+        pairs = [frozenset(tuple(pair) for pair in one) for one in rounds]
+        for a, b in (pair for one in pairs for pair in one):
+            if not (0 <= a < workers and 0 <= b < workers and a != b):
+                raise SimgmcError(f"graph {name}: the edge ({a}, {b}) must join two of the workers 0 to {workers - 1}")
+        return pairs
+
+    return GraphEntry(**found.described(name), build=build)
 
 
 def _both_ways(edges: Iterable[tuple[int, int]]) -> Edges:
@@ -233,6 +262,8 @@ GRAPHS: Registry[GraphEntry] = Registry(
             build=_file,
         ),
     ),
+    _adopted,
+    "simgmc.graphs",
     listed="graphs",
 )
 """Graphs by the name used in scenario files."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import networkx as nx
-from pydantic import BeforeValidator, Field, create_model, model_validator
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, ValidationInfo, create_model, model_validator
 
 from simgmc.core.errors import SimgmcError, suggestion
+from simgmc.core.registry import REQUIRED
 from simgmc.core.units import DURATION, Quantity, QuantityOption, is_rate
 from simgmc.costs.steps import MAX_UNITED, Participation
 from simgmc.network import ClusterSettings, ComputeTime, Throughput, worker_names
@@ -17,9 +18,10 @@ from simgmc.network import Duration as StatedDuration
 from simgmc.network import Host as NetworkHost
 from simgmc.network.cluster.reachability import check_reachable
 from simgmc.network.cluster.settings import ConditionError, check_together
-from simgmc.network.collectives import AUTO, CHOICES, FIRST_K, OPTIONS, Options
+from simgmc.network.collectives import AUTO, CHOICES, FIRST_K, OPTIONS, CollectiveEntry, Options
 from simgmc.network.collectives import check as check_collective
-from simgmc.network.conditions.catalogue import CONDITIONS
+from simgmc.network.conditions.catalogue import CONDITIONS, OwnConditionEntry
+from simgmc.network.conditions.catalogue import ENTRIES as CONDITION_ENTRIES
 from simgmc.network.conditions.condition import Condition
 from simgmc.network.conditions.crashes import Crashes
 from simgmc.network.conditions.overheads import IDEAL, Overheads
@@ -117,6 +119,47 @@ def _compute(value: Any) -> Any:
     return (DeviceProfile if "profile" in value else ComputeTimes).model_validate(value)
 
 
+class _OwnCollectiveOptions(Table):
+    """The options of a collective of one's own, and none of the others'."""
+
+    slices: ClassVar[None] = None
+    servers: ClassVar[None] = None
+    shards: ClassVar[None] = None
+    k: ClassVar[None] = None
+    late: ClassVar[None] = None
+    groups: ClassVar[None] = None
+
+    def network_options(self) -> Options:
+        """As the network simulation takes them."""
+        return Options(own=tuple((key, getattr(self, key)) for key in type(self).model_fields))
+
+    def check_groups(self, workers: int) -> None:
+        """It has none."""
+
+
+def _own_options(entry: CollectiveEntry) -> type[_OwnCollectiveOptions]:
+    """The table of a collective of one's own."""
+    keys: dict[str, Any] = {
+        key: (option_type(option), ... if option.default is REQUIRED else option.default)
+        for key, option in entry.options.items()
+    }
+    return create_model("CollectiveOptions_own", __base__=_OwnCollectiveOptions, **keys)
+
+
+def _collective_options(value: Any, info: ValidationInfo) -> Any:
+    """The options of the collective that is named; of one's own, its own."""
+    name = info.data.get("collective")
+    if not isinstance(name, str) or name in CHOICES or not CHOICES.knows(name):
+        return value if isinstance(value, CollectiveOptions) else CollectiveOptions.model_validate(value)
+    if isinstance(value, _OwnCollectiveOptions):
+        return value
+    try:
+        table = _own_options(CHOICES[name])
+    except SimgmcError as error:
+        raise ValueError(str(error)) from None
+    return table.model_validate({} if isinstance(value, CollectiveOptions) else value)
+
+
 _CollectiveOptions = create_model(
     "_CollectiveOptions",
     __base__=Table,
@@ -159,7 +202,9 @@ class _Network(Table):
     """How many workers the topology places before the server; it comes last unless given."""
     collective: Annotated[str, Described(CHOICES)]
     """How messages are averaged over the network."""
-    collective_options: CollectiveOptions = CollectiveOptions()
+    collective_options: Annotated[
+        Any, BeforeValidator(_collective_options), Described(CollectiveOptions)
+    ] = CollectiveOptions()
     """What some collectives let one choose."""
     transport: declared_table(Overheads) = IDEAL
     """What a transfer costs beyond bytes over bandwidth."""
@@ -174,16 +219,50 @@ _WithConditions = create_model(
 )
 
 
+def _own_conditions(value: Any) -> Any:
+    """Tables by import path, each as the condition that it names."""
+    found = {}
+    for name, stated in value.items():
+        try:
+            entry = CONDITION_ENTRIES[name]
+        except SimgmcError as error:
+            raise mistake(str(error), name, value=stated) from None
+        assert isinstance(entry, OwnConditionEntry)
+        try:
+            found[name] = TypeAdapter(declared_table(entry.condition)).validate_python(stated)
+        except ValidationError as error:
+            one = error.errors(include_url=False)[0]
+            raise mistake(one["msg"], name, *one["loc"], value=one["input"]) from None
+    return found
+
+
 class Cluster(_WithConditions):
     """The network, the machines on it and what makes them imperfect (a key for each condition)."""
 
     hosts: dict[str, Host] = {}
     """Hosts that are not as the others, by name: worker0, worker1 ..., server."""
+    own_conditions: Annotated[dict[str, Any], BeforeValidator(_own_conditions)] = Field({}, exclude=True)
+    """Conditions of one's own; in a file they are keys of the table like all others, named by import path."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sorted_out(cls, data: Any) -> Any:
+        """Keys that name conditions of one's own into a table of their own."""
+        if not isinstance(data, dict):
+            return data
+        others = {key: value for key, value in data.items() if key not in cls.model_fields}
+        own = {key: value for key, value in others.items() if CONDITION_ENTRIES.knows(key)}
+        rest = {key: value for key, value in data.items() if key not in own}
+        return {**rest, "own_conditions": own} if own else rest
 
     @model_validator(mode="after")
     def _known(self) -> Cluster:
-        if self.collective not in CHOICES:
+        if not CHOICES.knows(self.collective):
             raise mistake(f"unknown collective; {CHOICES.others(self.collective)}", "collective", value=self.collective)
+        try:
+            collective = CHOICES[self.collective]
+        except SimgmcError as error:
+            raise mistake(str(error), "collective", value=self.collective) from None
         for key in OPTIONS:
             names = [name for name, entry in CHOICES.items() if key in entry.options]
             value = getattr(self.collective_options, key)
@@ -194,7 +273,6 @@ class Cluster(_WithConditions):
                     f"{self.collective} does not read it; leave it out, or use one of: {', '.join(names)}",
                     "collective_options", key, value=value,
                 )  # fmt: skip
-        collective = CHOICES[self.collective]
         try:
             check_together(self.conditions, collective)
         except ConditionError as error:
@@ -210,7 +288,7 @@ class Cluster(_WithConditions):
     @property
     def conditions(self) -> tuple[Condition, ...]:
         """What is stated of all that can make a cluster imperfect."""
-        values = (getattr(self, kind.key) for kind in CONDITIONS)
+        values = (*(getattr(self, kind.key) for kind in CONDITIONS), *self.own_conditions.values())
         return tuple(value for value in values if value is not None)
 
     @property

@@ -10,7 +10,7 @@ import itertools
 import math
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +65,14 @@ class ScenarioFile:
     """
 
     def __init__(
-        self, content: dict[str, Any], place: str, overrides: Iterable[tuple[str, Any]] = (), folder: Path | None = None
+        self,
+        content: dict[str, Any],
+        place: str,
+        overrides: Iterable[tuple[str, Any]] = (),
+        folder: Path | None = None,
+        handed: Mapping[str, Any] | None = None,
     ):
+        """``handed``: what import paths of the content stand for that were given in Python."""
         self.place = place
         self._check_plain(content)
         content = _unshared(content)
@@ -87,7 +93,7 @@ class ScenarioFile:
                     content["grid"] = {one: values for one, values in self._flat(grid).items() if one != key}
         self.grid = self._grid(content.pop("grid", {}))
         stated = read_code(content.pop("code", {}), place)
-        self.code = Code(str((folder or Path()).absolute()), stated)
+        self.code = Code(str((folder or Path()).absolute()), stated, handed or {})
         """The user's own code that it names."""
         look_in(self.code)
         anchor(content, self.grid, folder or Path())
@@ -124,7 +130,9 @@ class ScenarioFile:
                 waiting += [((*place, index), one) for index, one in enumerate(value)]
 
     @classmethod
-    def read(cls, path: str | Path, overrides: Iterable[tuple[str, Any]] = ()) -> ScenarioFile:
+    def read(
+        cls, path: str | Path, overrides: Iterable[tuple[str, Any]] = (), handed: Mapping[str, Any] | None = None
+    ) -> ScenarioFile:
         """Read and validate a TOML file."""
         path = Path(path)
         try:
@@ -141,7 +149,7 @@ class ScenarioFile:
         except (ValueError, RecursionError) as error:
             raise SimgmcError(f"{path}: not valid TOML: {error}") from None
         content.setdefault("name", re.sub(r"[^\w.-]", "_", path.stem)[:100])
-        return cls(content, str(path), overrides, path.parent)
+        return cls(content, str(path), overrides, path.parent, handed)
 
     def _grid(self, grid: Any) -> dict[str, list[Any]]:
         flat = {key: values for key, values in self._flat(grid).items() if values is not None}
@@ -204,7 +212,8 @@ class ScenarioFile:
     def _mistakes(self, error: ValidationError, values: dict[str, Any], content: dict[str, Any]) -> str:
         lines = []
         for one in error.errors(include_url=False):
-            key, text = show_key(_with_names(one["loc"], content)), one["msg"]
+            place = tuple(part for part in one["loc"] if part != "own_conditions")
+            key, text = show_key(_with_names(place, content)), one["msg"]
             shown = "" if text.startswith("missing") else f" = {show_value(one['input'])}"
             # Where the grid sets the key, its value is not the one in the file's own section.
             set_by = [grid for grid in values if self._sets(grid, one["loc"], content)]
@@ -267,7 +276,7 @@ class ScenarioFile:
     def with_settings(self, settings: Iterable[tuple[str, Any]]) -> ScenarioFile:
         """The same file with further keys set."""
         content = {**_unshared(self.content), "grid": _unshared(self.grid), **written_code(self.code)}
-        return ScenarioFile(content, self.place, settings)
+        return ScenarioFile(content, self.place, settings, handed=self.code.handed)
 
     def only(self, methods: Iterable[str]) -> ScenarioFile:
         """The same file with these of its methods alone; grid keys of the others are left out.
@@ -299,7 +308,7 @@ class ScenarioFile:
             self._leave_out_weights(content, grid)
         if not any(one.has_server(methods) for one, methods in zip(scenarios, kept, strict=True)):
             self._leave_out_position(content, grid)
-        return ScenarioFile({**content, "grid": grid, **written_code(self.code)}, self.place)
+        return ScenarioFile({**content, "grid": grid, **written_code(self.code)}, self.place, handed=self.code.handed)
 
     @staticmethod
     def _leave_out_weights(content: dict[str, Any], grid: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import model_validator
@@ -62,7 +63,7 @@ class Gossip(Table):
     def graph_of(self, workers: int) -> GossipGraph:
         """Whom each worker sends to. Raises SimgmcError where the graph does not fit that many workers."""
         if self.graph is not None:
-            return _graph(json.dumps([self.graph.name, self.graph.options]), workers)
+            return _graph(GRAPHS[self.graph.name].build, json.dumps([self.graph.name, self.graph.options]), workers)
         found = self._stated(workers)
         rounds = tuple(frozenset((a, b) for a, b in edges.tolist()) for edges in found.edges)
         return GossipGraph(found.name, workers, rounds)
@@ -75,9 +76,9 @@ class Gossip(Table):
         if self.graph is None:
             found = self._stated(workers)
         else:
-            found = _mixing(
-                json.dumps([self.graph.name, self.graph.options]), workers, self.weights.name, needs == "push-sum"
-            )
+            chosen = json.dumps([self.graph.name, self.graph.options])
+            build = GRAPHS[self.graph.name].build
+            found = _mixing(build, chosen, workers, self.weights.name, needs == "push-sum")
         if problem := found.problem(needs):
             raise SimgmcError(problem)
         return found
@@ -92,14 +93,15 @@ class Gossip(Table):
 
 
 @functools.lru_cache(maxsize=64)
-def _graph(chosen: str, workers: int) -> GossipGraph:
+def _graph(build: Callable[..., object], chosen: str, workers: int) -> GossipGraph:
+    """``build``: what the graph is built by, as a name of one's own may come to mean another."""
     name, options = json.loads(chosen)
     return gossip_graph(name, workers, **options)
 
 
 @functools.lru_cache(maxsize=64)
-def _mixing(chosen: str, workers: int, weights: str, push_sum: bool) -> Mixing:
-    return mixing(_graph(chosen, workers), weights, push_sum)
+def _mixing(build: Callable[..., object], chosen: str, workers: int, weights: str, push_sum: bool) -> Mixing:
+    return mixing(_graph(build, chosen, workers), weights, push_sum)
 
 
 @functools.lru_cache(maxsize=8)

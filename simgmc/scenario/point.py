@@ -348,6 +348,7 @@ class Scenario(Table):
         shared = any(self.has_graph(method) and method.gossip is None for method in self.methods)
         gossip = Gossip(graph="complete") if shared and self.gossip is None else self.gossip
         content = plain(self.model_copy(update={"gossip": gossip}))  # in the order of the fields, whoever states it
+        content["cluster"] |= content["cluster"].pop("own_conditions", {})
         if gossip is not None:
             content["gossip"] = _written_gossip(gossip, self.weights_are_read or not shared)
         for method, written in zip(self.methods, content["methods"], strict=True):

@@ -81,7 +81,7 @@ def _keys(cls: type) -> dict[str, Key]:
         return {name: _of_option(option, option.summary, option.default) for name, option in cls.options().items()}
     assert issubclass(cls, BaseModel)
     said = _docstrings(cls)
-    return {name: _of_field(info, said.get(name, "")) for name, info in cls.model_fields.items()}
+    return {name: _of_field(info, said.get(name, "")) for name, info in cls.model_fields.items() if not info.exclude}
 
 
 def _of_field(info: FieldInfo, summary: str) -> Key:

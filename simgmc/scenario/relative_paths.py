@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from simgmc.core.declared import Tables
+from simgmc.core.errors import SimgmcError
 from simgmc.core.registry import Registry
 from simgmc.mixing import GRAPHS, WEIGHTS
 from simgmc.network.conditions.changes import NetworkChanges
 from simgmc.network.topology.catalogue import TOPOLOGIES
 from simgmc.workloads.data.catalogue import DATASETS
-from simgmc.workloads.losses.catalogue import LOSSES, written_out
+from simgmc.workloads.losses.catalogue import LOSSES
 from simgmc.workloads.models.catalogue import MODELS
 from simgmc.workloads.partitions.catalogue import PARTITIONS
 
@@ -69,8 +70,6 @@ def _named(table: Any) -> Iterator[Any]:
 
 def _anchor_table(table: Any, folder: Path) -> None:
     for key, value in list(table.items()) if isinstance(table, dict) else ():
-        if key == "loss":
-            value = table[key] = written_out(value)
         for one in value if isinstance(value, list) else [value]:
             if not isinstance(one, dict):
                 continue
@@ -85,9 +84,13 @@ def _paths(key: str, part: Any) -> list[str]:
     if key in _CHANGES:
         return [option for option, one in _CHANGES[key].items() if one.kind is Path]
     name = part.get("name") if isinstance(part, dict) else None
-    if key not in PARTS or not isinstance(name, str) or name not in PARTS[key]:
+    if key not in PARTS or not isinstance(name, str) or not PARTS[key].knows(name):
         return []
-    return [option for option, one in PARTS[key][name].options.items() if one.kind is Path]
+    try:
+        options = PARTS[key][name].options
+    except SimgmcError:  # of one's own that is none: said where it is read
+        return []
+    return [option for option, one in options.items() if one.kind is Path]
 
 
 def _absolute(path: Any, folder: Path) -> Any:

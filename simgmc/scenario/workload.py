@@ -381,4 +381,4 @@ def method_table(value: Any) -> Any:
         table = _build_table(ALGORITHMS[name])
     except SimgmcError as error:
         raise mistake(str(error), "algorithm", value=name) from None
-    return table.model_validate({"name": name.rpartition(":")[2], **value})
+    return table.model_validate({"name": re.split("[:.]", name)[-1] if ":" in name else name, **value})

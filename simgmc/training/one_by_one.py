@@ -86,6 +86,19 @@ class OwnMethod:
 
     def round(self, worker: Worker) -> Generator[Effect, Any, None]:
         """The round of all workers, in one way or the other."""
+        try:
+            yield from self._round(worker)
+        except DivergenceError:
+            raise
+        except SimgmcError as error:
+            if (outside := self._outside()) is None:
+                raise
+            raise SimgmcError(
+                f"{error}; note that {outside} changes while it runs, which all workers share: what a worker remembers "
+                "is an attribute of it"
+            ) from None
+
+    def _round(self, worker: Worker) -> Generator[Effect, Any, None]:
         number = worker.round + 1
         if getattr(worker, ONE_BY_ONE):
             twins = self._alone(worker)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import difflib
 import inspect
 import sys
 from collections.abc import Callable, Generator, Iterator
-from types import ModuleType
 from typing import Any, TypeVar
 
 import torch
@@ -23,7 +23,7 @@ from simgmc.algorithms import effects
 from simgmc.algorithms.effects import Effect
 from simgmc.algorithms.worker import Algorithm, Worker
 from simgmc.compression.message import Message
-from simgmc.core.errors import SimgmcError, out_of_memory, suggestion
+from simgmc.core.errors import SimgmcError, out_of_memory
 from simgmc.core.imports import described, own_places
 from simgmc.core.randomness import generator
 from simgmc.workloads.seeding import drawing_from
@@ -65,13 +65,13 @@ def _hint(error: Exception) -> str:
     """What would be right, where that can be told."""
     if isinstance(error, dataclasses.FrozenInstanceError):
         return "; what changes while training goes on belongs to the worker: worker.name = ..."
-    if isinstance(error, AttributeError) and isinstance(error.obj, Worker):
-        known = [name for name in (*Worker.__annotations__, *vars(error.obj)) if not name.startswith("_")]
-        return f"; a worker has what start(worker) gives it, and: {suggestion(error.name or '', known)}"
-    if isinstance(error, AttributeError) and isinstance(error.obj, (Algorithm, ModuleType)):
+    if isinstance(error, AttributeError):
         known = [name for name in dir(error.obj) if not name.startswith("_")]
-        return f"; {suggestion(error.name or '', known)}"
-    return ""
+        if near := difflib.get_close_matches(error.name or "", known, 1):
+            return f'; did you mean "{near[0]}"?'
+        return "; give it to the worker in start(worker)" if isinstance(error.obj, Worker) else ""
+    asked = next((one.__name__ for one in EFFECTS if f"'{one.__name__}'" in str(error)), None)
+    return f"; is a yield missing before {asked}(...)?" if asked else ""
 
 
 class ReadsNumbers(TorchFunctionMode):
@@ -159,12 +159,18 @@ class OwnProgram:
 
     def _next(self, answer: Any) -> Any:
         if self._generator is None:
-            made = self._algorithm.round(self._worker)
+            no_generator = (
+                "round(worker) yields nothing, and so is no program: what it wants of the world it yields, as in "
+                "gradient = yield Gradient(at=worker.params)"
+            )
+            try:
+                made = self._algorithm.round(self._worker)
+            except Exception as error:
+                if inspect.isgeneratorfunction(self._algorithm.round) or not own_places(error):
+                    raise
+                raise SimgmcError(f"{no_generator} ({described(error)})") from None
             if not inspect.isgenerator(made):
-                raise SimgmcError(
-                    f"round(worker) is no generator, it returns {'nothing' if made is None else type(made).__name__}: "
-                    "a program yields what it wants, as in gradient = yield Gradient(at=worker.params)"
-                )
+                raise SimgmcError(no_generator)
             self._generator = made
         try:
             return self._generator.send(answer)

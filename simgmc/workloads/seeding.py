@@ -16,15 +16,22 @@ import torch
 @contextlib.contextmanager
 def drawing_from(seed: int, device: torch.device | None = None) -> Iterator[None]:
     """Sets every generator by the seed (below 2^63), the device's too; afterwards they are as they were."""
-    devices = [device] if device is not None and device.type == "cuda" else []
+    generators = [torch.default_generator]
+    if device is not None and device.type == "cuda":
+        number = torch.cuda.current_device() if device.index is None else device.index
+        generators.append(torch.cuda.default_generators[number])
+    states = [one.get_state() for one in generators]
     numpy, python = np.random.get_state(), random.getstate()  # noqa: NPY002 - what users' code draws from
     try:
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(seed)
-            np.random.seed(seed % 2**32)  # noqa: NPY002
-            random.seed(seed)
-            yield
+        # One by one: torch.manual_seed looks for every kind of device there could be, which takes milliseconds.
+        for one in generators:
+            one.manual_seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        random.seed(seed)
+        yield
     finally:
+        for one, state in zip(generators, states, strict=True):
+            one.set_state(state)
         np.random.set_state(numpy)  # noqa: NPY002
         random.setstate(python)
 

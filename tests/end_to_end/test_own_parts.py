@@ -217,7 +217,9 @@ def test_half_of_what_is_needed_from_python_is_refused(tmp_path):
 def test_the_readmes_python_examples_run_as_printed(tmp_path, monkeypatch, capsys):
     """The run, and then how its model is loaded (there another run's)."""
     text = (ROOT / "README.md").read_text()
-    loading, running = map(textwrap.dedent, re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+    blocks = list(map(textwrap.dedent, re.findall(r"```python\n(.*?)```", text, re.DOTALL)))
+    (loading,) = (block for block in blocks if "load_file" in block)
+    (running,) = (block for block in blocks if "train=samples" in block)
     monkeypatch.chdir(tmp_path)
     exec(compile(running, "README.md", "exec"), {})
     assert (tmp_path / "runs/own/summary.csv").is_file()

@@ -207,6 +207,7 @@ class RoundsUnderWay:
                     raise self._diverged
                 if milestones.due(trainer.rounds, trainer.gradients, before):
                     self._evaluations.add(**self._now())
+                    self._remarks.after_evaluation(self._log)
                 self._keep()
         except DivergenceError as error:
             outcome.diverged, outcome.diverged_round = str(error), number

@@ -11,7 +11,7 @@ import networkx as nx
 import numpy as np
 
 from simgmc.core.errors import SimgmcError
-from simgmc.network.collectives.catalogue import CHOICES, FIRST_K, Collective
+from simgmc.network.collectives.catalogue import CHOICES, FIRST_K, CollectiveEntry
 from simgmc.network.collectives.options import Options
 from simgmc.network.conditions.compute import ComputeTime
 from simgmc.network.conditions.condition import Condition
@@ -30,7 +30,7 @@ class ConditionError(SimgmcError):
         self.condition, self.problem = condition, problem
 
 
-def check_together(conditions: Sequence[Condition], collective: Collective) -> None:
+def check_together(conditions: Sequence[Condition], collective: CollectiveEntry) -> None:
     """Refuse conditions that do not go with each other, or with the collective. Raises ConditionError."""
     for place, condition in enumerate(conditions):
         if condition.key in [other.key for other in conditions[:place]]:

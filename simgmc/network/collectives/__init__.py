@@ -4,7 +4,7 @@
 function of the message sizes. Workers are hosts 0 .. K-1 of the schedule, servers follow.
 """
 
-from simgmc.network.collectives.catalogue import AUTO, CHOICES, COLLECTIVES, FIRST_K, Collective, check, schedule
+from simgmc.network.collectives.catalogue import AUTO, CHOICES, COLLECTIVES, FIRST_K, CollectiveEntry, check, schedule
 from simgmc.network.collectives.options import OPTIONS, Options
 
-__all__ = ["AUTO", "CHOICES", "COLLECTIVES", "FIRST_K", "OPTIONS", "Collective", "Options", "check", "schedule"]
+__all__ = ["AUTO", "CHOICES", "COLLECTIVES", "FIRST_K", "OPTIONS", "CollectiveEntry", "Options", "check", "schedule"]

@@ -14,7 +14,7 @@ from simgmc.network.collectives import (
     trees,
     two_level,
 )
-from simgmc.network.collectives.collective import Collective
+from simgmc.network.collectives.collective import CollectiveEntry, adopted
 from simgmc.network.collectives.options import SERVERS, SLICES, Options
 from simgmc.network.collectives.schedule import Schedule
 from simgmc.network.conditions.work import Cost
@@ -22,7 +22,7 @@ from simgmc.network.conditions.work import Cost
 FIRST_K = servers.FIRST_K
 AUTO = "auto"
 
-COLLECTIVES: Registry[Collective] = Registry(
+COLLECTIVES: Registry[CollectiveEntry] = Registry(
     "collective",
     (
         *sliced_ring.COLLECTIVES,
@@ -33,13 +33,15 @@ COLLECTIVES: Registry[Collective] = Registry(
         *two_level.COLLECTIVES,
         *sparse.COLLECTIVES,
     ),
+    adopted,
+    "simgmc.collectives",
 )
 
-CHOICES: Registry[Collective] = Registry(
+CHOICES: Registry[CollectiveEntry] = Registry(
     "collective",
     (
         *COLLECTIVES.values(),
-        Collective(
+        CollectiveEntry(
             AUTO,
             "whichever is the fastest on this network for a message of that size",
             "-",
@@ -49,6 +51,8 @@ CHOICES: Registry[Collective] = Registry(
             "part; name the collective",
         ),
     ),
+    adopted,
+    "simgmc.collectives",
     listed="collectives",
 )
 """What a cluster may name: the collectives, and that one be picked for each message."""

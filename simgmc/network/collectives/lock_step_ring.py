@@ -7,7 +7,7 @@ that libraries run.
 from __future__ import annotations
 
 from simgmc.costs.steps import Average
-from simgmc.network.collectives.collective import THAKUR, Collective, either
+from simgmc.network.collectives.collective import THAKUR, CollectiveEntry, either
 from simgmc.network.collectives.options import Options
 from simgmc.network.collectives.pieces import alone
 from simgmc.network.collectives.schedule import Schedule
@@ -38,7 +38,7 @@ def lock_step_all_gather(average: Average, aggregation: Cost, options: Options) 
 
 
 COLLECTIVES = (
-    Collective(
+    CollectiveEntry(
         "lock-step-ring",
         "the textbook ring, a latency at every step: all-reduce where possible, all-gather otherwise",
         THAKUR,
@@ -47,7 +47,7 @@ COLLECTIVES = (
         either(lock_step_all_reduce, lock_step_all_gather),
         round_a_ring=True,
     ),
-    Collective(
+    CollectiveEntry(
         "lock-step-ring-all-reduce",
         "reduce-scatter and all-gather round a ring, each step after the one before",
         THAKUR,
@@ -56,7 +56,7 @@ COLLECTIVES = (
         lock_step_all_reduce,
         round_a_ring=True,
     ),
-    Collective(
+    CollectiveEntry(
         "lock-step-ring-all-gather",
         "every message goes round the ring, each step after the one before",
         THAKUR,

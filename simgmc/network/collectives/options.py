@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from simgmc.core.errors import SimgmcError
 from simgmc.core.registry import Numbers, Option, read_options
@@ -62,6 +63,9 @@ class Options:
     late: str = "dropped"
     """What becomes of a late message of a first-k-of-n server: "dropped", or "carried" into the
     round that it arrives in."""
+
+    own: tuple[tuple[str, Any], ...] = ()
+    """The options of a collective of one's own."""
 
     def __post_init__(self):
         ranks = [rank for group in self.groups for rank in group]

@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 
 from simgmc.costs.steps import Average
-from simgmc.network.collectives.collective import THAKUR, Collective
+from simgmc.network.collectives.collective import THAKUR, CollectiveEntry
 from simgmc.network.collectives.options import Options
 from simgmc.network.collectives.pieces import adding_times, alone, cut
 from simgmc.network.collectives.schedule import Schedule, Structure, StructureBuilder
@@ -138,7 +138,7 @@ def doubling_all_gather(average: Average, aggregation: Cost, options: Options) -
 
 
 COLLECTIVES = (
-    Collective(
+    CollectiveEntry(
         "halving-doubling",
         "reduce-scatter by recursive halving, all-gather by recursive doubling",
         THAKUR,
@@ -147,7 +147,7 @@ COLLECTIVES = (
         halving_doubling,
         one_structure=True,
     ),
-    Collective(
+    CollectiveEntry(
         "doubling-all-gather",
         "all-gather by recursive doubling; each worker adds all messages",
         "Bruck et al., IEEE TPDS 1997",

@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 
 from simgmc.costs.steps import Average
-from simgmc.network.collectives.collective import Collective
+from simgmc.network.collectives.collective import CollectiveEntry
 from simgmc.network.collectives.options import K_OF_N, SERVERS, SHARDS, SLICES, Options
 from simgmc.network.collectives.pieces import alone, cut, cut_by
 from simgmc.network.collectives.schedule import Schedule, Structure, StructureBuilder
@@ -131,7 +131,7 @@ def first_k_parameter_server(average: Average, aggregation: Cost, options: Optio
 
 
 COLLECTIVES = (
-    Collective(
+    CollectiveEntry(
         "parameter-server",
         "one server: every worker pushes, the server adds, everyone pulls the encoded average",
         "Li et al., OSDI 2014",
@@ -142,7 +142,7 @@ COLLECTIVES = (
         one_structure=True,
         sends_average=True,
     ),
-    Collective(
+    CollectiveEntry(
         "sharded-parameter-server",
         "the parameters cut among several servers",
         "Li et al., OSDI 2014",
@@ -153,7 +153,7 @@ COLLECTIVES = (
         one_structure=True,
         sends_average=True,
     ),
-    Collective(
+    CollectiveEntry(
         "colocated-parameter-server",
         "every worker also serves one shard",
         "Jiang et al., OSDI 2020",
@@ -163,7 +163,7 @@ COLLECTIVES = (
         one_structure=True,
         sends_average=True,
     ),
-    Collective(
+    CollectiveEntry(
         FIRST_K,
         "the server waits for the first k messages only; late ones are dropped or carried over",
         "Chen et al., arXiv 1604.00981; Dutta et al., AISTATS 2018",

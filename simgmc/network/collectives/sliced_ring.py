@@ -16,7 +16,7 @@ from functools import cache
 import numpy as np
 
 from simgmc.costs.steps import Average
-from simgmc.network.collectives.collective import THAKUR, Collective, either
+from simgmc.network.collectives.collective import THAKUR, CollectiveEntry, either
 from simgmc.network.collectives.options import SLICES, Options
 from simgmc.network.collectives.pieces import alone, cut
 from simgmc.network.collectives.ring import Ring
@@ -128,7 +128,7 @@ def ring_all_gather(average: Average, aggregation: Cost, options: Options) -> Sc
 
 
 COLLECTIVES = (
-    Collective(
+    CollectiveEntry(
         "ring",
         "sliced ring: all-reduce where messages can be summed on the way, all-gather otherwise",
         "NCCL; Patarasuk & Yuan, JPDC 2009",
@@ -137,7 +137,7 @@ COLLECTIVES = (
         either(ring_all_reduce, ring_all_gather),
         round_a_ring=True,
     ),
-    Collective(
+    CollectiveEntry(
         "ring-all-reduce",
         "reduce-scatter and all-gather round a ring, in slices",
         "NCCL; Patarasuk & Yuan, JPDC 2009",
@@ -146,7 +146,7 @@ COLLECTIVES = (
         ring_all_reduce,
         round_a_ring=True,
     ),
-    Collective(
+    CollectiveEntry(
         "ring-all-gather",
         "every message goes round the ring in slices; each worker adds them all",
         THAKUR,

@@ -6,7 +6,7 @@ import numpy as np
 
 from simgmc.core.errors import SimgmcError
 from simgmc.costs.steps import Average
-from simgmc.network.collectives.collective import Collective
+from simgmc.network.collectives.collective import CollectiveEntry
 from simgmc.network.collectives.options import SLICES, Options
 from simgmc.network.collectives.pieces import alone
 from simgmc.network.collectives.ring import Ring
@@ -40,7 +40,7 @@ def sparse_reduce_scatter(average: Average, aggregation: Cost, options: Options)
 
 
 COLLECTIVES = (
-    Collective(
+    CollectiveEntry(
         "sparse-reduce-scatter",
         "ring all-reduce of sparse messages; partial sums grow as supports unite",
         "Li & Hoefler, Ok-Topk, PPoPP 2022",

@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 
 from simgmc.costs.steps import Average
-from simgmc.network.collectives.collective import Collective
+from simgmc.network.collectives.collective import CollectiveEntry
 from simgmc.network.collectives.options import GROUPS, SLICES, Groups, Options, workers_by_group
 from simgmc.network.collectives.pieces import alone, cut
 from simgmc.network.collectives.schedule import Schedule, Structure, StructureBuilder
@@ -178,7 +178,7 @@ def nccl_tree(average: Average, aggregation: Cost, options: Options) -> Schedule
 
 
 COLLECTIVES = (
-    Collective(
+    CollectiveEntry(
         "double-binary-tree",
         "reduce and broadcast on two complementary binary trees, in slices",
         "Sanders, Speck & Traeff, Parallel Computing 2009",
@@ -186,7 +186,7 @@ COLLECTIVES = (
         "summable",
         tree_all_reduce,
     ),
-    Collective(
+    CollectiveEntry(
         "nccl-tree",
         "a chain in each node of several devices, two complementary binary trees between the nodes, in slices",
         "NCCL 2.4 (Jeaugey 2019), held against measurements by simgmc validate",

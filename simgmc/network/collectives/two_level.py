@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 
 from simgmc.costs.steps import Average
-from simgmc.network.collectives.collective import Collective
+from simgmc.network.collectives.collective import CollectiveEntry
 from simgmc.network.collectives.options import GROUPS, Groups, Options, workers_by_group
 from simgmc.network.collectives.pieces import adding_times, alone, cut
 from simgmc.network.collectives.schedule import Schedule, Structure, StructureBuilder
@@ -121,7 +121,7 @@ def two_level(average: Average, aggregation: Cost, options: Options) -> Schedule
 
 
 COLLECTIVES = (
-    Collective(
+    CollectiveEntry(
         "two-level",
         "all-reduce inside each site, between the sites, inside again",
         "hierarchical all-reduce; Cho et al., BlueConnect, MLSys 2019",

@@ -20,12 +20,12 @@ from simgmc.network.topology import (
     shapes,
 )
 from simgmc.network.topology.drawn import from_file
-from simgmc.network.topology.entry import Topology
+from simgmc.network.topology.entry import TopologyEntry, adopted
 from simgmc.network.topology.graph import Host, add_link, add_wire, worker_names
 from simgmc.network.topology.places import geo, home_broadband
 from simgmc.network.topology.shapes import dumbbell, fat_tree, full_mesh, ring, star, torus, two_tier
 
-TOPOLOGIES: Registry[Topology] = Registry(
+TOPOLOGIES: Registry[TopologyEntry] = Registry(
     "topology",
     (
         *shapes.TOPOLOGIES,
@@ -33,6 +33,8 @@ TOPOLOGIES: Registry[Topology] = Registry(
         *places.TOPOLOGIES,
         *drawn.TOPOLOGIES,
     ),
+    adopted,
+    "simgmc.topologies",
     listed="topologies",
 )
 
@@ -73,6 +75,7 @@ def access(graph: nx.DiGraph, hosts: Sequence[str]) -> tuple[float, ...]:
 
 
 __all__ = [
-    "Host", "TOPOLOGIES", "Topology", "access", "add_link", "add_wire", "build", "dumbbell", "fat_tree", "from_file",
+    "Host", "TOPOLOGIES", "TopologyEntry", "access", "add_link", "add_wire", "build", "dumbbell", "fat_tree",
+    "from_file",
     "full_mesh", "geo", "groups", "home_broadband", "ring", "star", "torus", "two_tier", "worker_names",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ from simgmc.core.outside.graph_files import DrawnGraph, Edge, graph_of_graphml, 
 from simgmc.core.outside.link_measures import BANDWIDTH_OF_LINK, OF_LINK, latency_of
 from simgmc.core.outside.xml_tree import read_xml
 from simgmc.core.registry import Option
-from simgmc.network.topology.entry import LINKS, Topology
+from simgmc.network.topology.entry import LINKS, TopologyEntry
 from simgmc.network.topology.formats import FILE_FORMATS
 from simgmc.network.topology.graph import Host, add_host, add_link
 
@@ -236,7 +236,7 @@ def _hang(
 
 
 TOPOLOGIES = (
-    Topology(
+    TopologyEntry(
         "file",
         "a network from a GraphML or GML file, an edge list, a SimGrid platform",
         "GraphML; Himsolt 1997 (GML); Knight et al., IEEE JSAC 2011 (Topology Zoo); simgrid.org",

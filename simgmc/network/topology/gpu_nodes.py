@@ -10,7 +10,7 @@ import networkx as nx
 from simgmc.core.errors import SimgmcError
 from simgmc.core.registry import Option
 from simgmc.core.units import BANDWIDTH, DURATION, QuantityOption
-from simgmc.network.topology.entry import Topology
+from simgmc.network.topology.entry import TopologyEntry
 from simgmc.network.topology.graph import Host, add_host, add_wire
 
 STRIPED, HASHED = "all", "hash"
@@ -54,7 +54,7 @@ def gpu_nodes(
 
 
 TOPOLOGIES = (
-    Topology(
+    TopologyEntry(
         "gpu-nodes",
         "nodes of several devices on a fast bus, with several network cards each",
         "NVIDIA DGX, HGX; rail-optimised networks",

@@ -15,7 +15,7 @@ from simgmc.core.files import read_text, shown
 from simgmc.core.outside.link_measures import BANDWIDTH_OF_LINK, LATENCY_OF_LINK, OF_LINK, latency_of
 from simgmc.core.outside.tables import Measure, Row, read_lines, read_number, read_rows
 from simgmc.core.registry import Option
-from simgmc.network.topology.entry import LINKS, Topology
+from simgmc.network.topology.entry import LINKS, TopologyEntry
 from simgmc.network.topology.formats import GEO_TABLES, HOME_TABLES
 from simgmc.network.topology.graph import Host, add_host, add_link
 
@@ -226,7 +226,7 @@ def _homes(rows: Sequence[Row], name: str) -> list[int]:
 _TABLE = Option("a CSV file in place of the table that comes with simgmc", Path, None)
 
 TOPOLOGIES = (
-    Topology(
+    TopologyEntry(
         "geo",
         "sites joined by links of measured bandwidth and round-trip time (ten cloud regions, or a table)",
         "github.com/BinhangYuan/tc_cluster_setting, results/p2p.md",
@@ -240,7 +240,7 @@ TOPOLOGIES = (
         build=geo,
         details=GEO_TABLES,
     ),
-    Topology(
+    TopologyEntry(
         "home-broadband",
         "workers behind asymmetric home lines (UK, or a table), the server in the internet",
         "Ofcom, UK Home Broadband Performance, 2016 and 2023",

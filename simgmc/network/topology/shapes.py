@@ -16,7 +16,7 @@ import networkx as nx
 
 from simgmc.core.errors import SimgmcError
 from simgmc.core.registry import REQUIRED, Option
-from simgmc.network.topology.entry import LINKS, Topology, links
+from simgmc.network.topology.entry import LINKS, TopologyEntry, links
 from simgmc.network.topology.graph import Host, add_host, add_wire
 
 UNLIMITED = float("inf")
@@ -158,10 +158,10 @@ def _at_least(name: str, value: int, least: int) -> None:
 
 
 TOPOLOGIES = (
-    Topology("star", "every host on one switch", "one switch, or the hose model", build=star),
-    Topology("ring", "every host joined to its two neighbours", "textbook", LINKS, build=ring),
-    Topology("full-mesh", "a wire of its own between any two hosts", "textbook", LINKS, build=full_mesh),
-    Topology(
+    TopologyEntry("star", "every host on one switch", "one switch, or the hose model", build=star),
+    TopologyEntry("ring", "every host joined to its two neighbours", "textbook", LINKS, build=ring),
+    TopologyEntry("full-mesh", "a wire of its own between any two hosts", "textbook", LINKS, build=full_mesh),
+    TopologyEntry(
         "two-tier",
         "racks under one over-subscribed core",
         "leaf-spine data centres",
@@ -178,21 +178,21 @@ TOPOLOGIES = (
         },
         build=two_tier,
     ),
-    Topology(
+    TopologyEntry(
         "fat-tree",
         "k pods, (k/2)^2 cores, many equal routes",
         "Al-Fares et al., SIGCOMM 2008",
         {"k": Option("ports of each switch, an even number; k^3/4 hosts fit", int), **LINKS},
         build=fat_tree,
     ),
-    Topology(
+    TopologyEntry(
         "torus",
         "a two-dimensional torus",
         "textbook",
         {"columns": Option("hosts in a row; the last row may be shorter", int), **LINKS},
         build=torus,
     ),
-    Topology(
+    TopologyEntry(
         "dumbbell",
         "two sites over one wide-area link",
         "textbook",

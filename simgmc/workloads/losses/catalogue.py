@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from simgmc.core.declared import OWN
 from simgmc.core.registry import Entry, ImportPath, Numbers, Option, Registry, nested
 
 
@@ -53,19 +54,12 @@ class Weights(Numbers):
         return nested(value, 1) and min(value) >= 0 and max(value) > 0
 
 
-class LossRegistry(Registry[LossEntry]):
-    """Losses by name, where an import path will do for a function of one's own."""
-
-    def read(self, value: Any) -> tuple[str, dict[str, Any]]:
-        return super().read(written_out(value))
+def _own(name: str, found: None) -> LossEntry:
+    """A function of one's own under its import path: what else a scenario states are its arguments."""
+    return ImportLoss(name, "a function (output, target) -> mean of one's own", OWN, measured=LOSSES["import"].measured)
 
 
-def written_out(value: Any) -> Any:
-    """``"my_loss:function"`` as the table that it stands for; anything else as it is."""
-    return {"name": "import", "function": value} if isinstance(value, str) and ":" in value else value
-
-
-LOSSES = LossRegistry(
+LOSSES: Registry[LossEntry] = Registry(
     "loss",
     (
         CrossEntropyEntry(
@@ -117,5 +111,7 @@ LOSSES = LossRegistry(
             measured=("accuracy", "loss", "error"),
         ),
     ),
+    _own,
+    later=True,
     listed="losses",
 )

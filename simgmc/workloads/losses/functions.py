@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from simgmc.core.errors import SimgmcError
-from simgmc.core.imports import call, find, guarded
+from simgmc.core.imports import call, find, guarded, is_import_path
 from simgmc.workloads.data.dataset import MAX_CLASSES, Dataset
 from simgmc.workloads.data.inputs import size
 from simgmc.workloads.losses.catalogue import LOSSES
@@ -372,6 +372,8 @@ def build_loss(name: str, options: Mapping[str, Any], given: LossFunction | None
         return OwnLoss(given, options["what"])
     if name == "import":
         return _imported(**options)
+    if is_import_path(name):
+        return _imported(name, None, **options)
     return ElementLoss({"mse": F.mse_loss, "l1": F.l1_loss}[name])
 
 

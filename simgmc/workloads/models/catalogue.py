@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simgmc.core.declared import OWN
 from simgmc.core.errors import SimgmcError
 from simgmc.core.imports import call
 from simgmc.core.randomness import generator
@@ -52,6 +53,11 @@ def _resnet_options(a: str, b: str) -> dict[str, Option]:
         ),
         "groups": Option("groups of the group norm", int, 8),
     }  # fmt: skip
+
+
+def _own(name: str, found: None) -> ModelEntry:
+    """A module of one's own under its import path: what else a scenario states are its factory's arguments."""
+    return ImportModel(name, "a torch.nn.Module of one's own", OWN, takes="anything")
 
 
 MODELS: Registry[ModelEntry] = Registry(
@@ -159,6 +165,8 @@ MODELS: Registry[ModelEntry] = Registry(
             takes="anything",
         ),
     ),
+    _own,
+    later=True,
     listed="models",
 )
 
@@ -245,11 +253,11 @@ def build_model(
 
     if name == "given":
         raise SimgmcError("workload.model: it was given from Python; give it again: simgmc.run(scenario, model=...)")
-    build = (
-        partial(ARCHITECTURES[name], sample_shape, classes, **resolved)
-        if name in ARCHITECTURES
-        else partial(_imported, sample_shape, classes, **resolved)
-    )
+    if name in ARCHITECTURES:
+        build = partial(ARCHITECTURES[name], sample_shape, classes, **resolved)
+    else:
+        factory = {} if name == "import" else {"factory": name, "folder": None}
+        build = partial(_imported, sample_shape, classes, **factory, **resolved)
     return seeded(build, seed)
 
 

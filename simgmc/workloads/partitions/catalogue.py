@@ -12,14 +12,16 @@ a worker that holds few counts for more. An epoch is as many gradients as give n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from simgmc.core.declared import Part, require_class
 from simgmc.core.errors import SimgmcError
+from simgmc.core.imports import guarded
 from simgmc.core.randomness import generator
 from simgmc.core.registry import Entry, Option, Registry
 from simgmc.workloads.partitions.index_files import read_index_file
@@ -180,7 +182,7 @@ def from_file(labels: np.ndarray, workers: int, rng: np.random.Generator, path: 
 
 
 @dataclass(frozen=True)
-class Partition(Entry):
+class PartitionEntry(Entry):
     """A registered way to hand out the training samples."""
 
     assign: Callable[..., list[np.ndarray]] = iid
@@ -193,13 +195,13 @@ class Partition(Entry):
         """Whether with these options all workers hold equally many samples."""
         return self.equal
 
-    def of_equal_sizes(self) -> Partition | None:
+    def of_equal_sizes(self) -> PartitionEntry | None:
         """The entry with those options only with which all workers hold equally many samples, if there are any."""
         return self if self.equal else None
 
 
 @dataclass(frozen=True)
-class _Dirichlet(Partition):
+class _Dirichlet(PartitionEntry):
     def resolve(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """As :meth:`Entry.resolve`; only where sizes differ is there a least one."""
         resolved = super().resolve(given)
@@ -215,18 +217,63 @@ class _Dirichlet(Partition):
     def has_equal_sizes(self, options: Mapping[str, Any]) -> bool:
         return options["definition"] != "per-class"
 
-    def of_equal_sizes(self) -> Partition:
+    def of_equal_sizes(self) -> PartitionEntry:
         choices = tuple(one for one in self.options["definition"].choices if one != "per-class")
         return replace(
             self, options={**self.options, "definition": replace(self.options["definition"], choices=choices)}
         )
 
 
-PARTITIONS: Registry[Partition] = Registry(
+@dataclass(frozen=True)
+class Partition(Part):
+    """A partition of one's own: a frozen dataclass of its options, and who holds which samples."""
+
+    by_label: ClassVar[bool] = False
+    """Whether it looks at labels, so that each sample must have one."""
+    equal_sizes: ClassVar[bool] = False
+    """Whether all workers hold equally many samples."""
+
+    def assign(self, labels: np.ndarray, workers: int, draws: np.random.Generator) -> Sequence[np.ndarray]:
+        """The numbers of the samples that each worker holds, no sample twice.
+
+        ``labels`` (n,): of every training sample; ``draws``: what to draw from, seeded.
+        """
+        raise NotImplementedError
+
+
+def _adopted(name: str, found: Any) -> PartitionEntry:
+    """The entry of a partition of one's own. Raises SimgmcError for what is none."""
+    require_class(name, found, Partition, "assign")
+
+    def assign(labels: np.ndarray, workers: int, rng: np.random.Generator, **options: Any) -> list[np.ndarray]:
+        said = guarded(
+            f"partition {name}", "assign failed",
+            lambda: [np.asarray(one, dtype=np.int64) for one in found(**options).assign(labels, workers, rng)],
+        )  # fmt: skip
+        held = np.concatenate(said) if said else np.empty(0, np.int64)
+        if len(said) != workers or not all(len(one) for one in said):
+            raise SimgmcError(
+                f"partition {name}: gives samples to {sum(map(bool, map(len, said)))} of {workers} workers"
+            )
+        if len(np.unique(held)) < len(held) or held.min() < 0 or held.max() >= len(labels):
+            raise SimgmcError(
+                f"partition {name}: gives numbers twice, or of no sample; samples are 0 to {len(labels) - 1}"
+            )
+        if found.equal_sizes and len({len(one) for one in said}) > 1:
+            raise SimgmcError(
+                f"partition {name}: says equal_sizes, and gives {len(said[0])} and {len(said[-1])} samples"
+            )
+        return said
+
+    described = found.described(name)
+    return PartitionEntry(**described, assign=assign, by_label=found.by_label, equal=found.equal_sizes)
+
+
+PARTITIONS: Registry[PartitionEntry] = Registry(
     "partition",
     (
-        Partition("iid", "every worker a random sample of the data", "standard", assign=iid),
-        Partition(
+        PartitionEntry("iid", "every worker a random sample of the data", "standard", assign=iid),
+        PartitionEntry(
             "contiguous",
             "each worker one segment of consecutive samples: of a text, its own part",
             "standard for text",
@@ -250,14 +297,14 @@ PARTITIONS: Registry[Partition] = Registry(
             },
             assign=dirichlet, by_label=True,
         ),
-        Partition(
+        PartitionEntry(
             "shards",
             "each worker a few runs of the label-sorted data",
             "McMahan et al. 2017 (FedAvg)",
             {"shards_per_worker": Option("runs of the sorted data per worker", int, 2)},
             assign=shards, by_label=True,
         ),
-        Partition(
+        PartitionEntry(
             "quantity-skew",
             "random samples, but worker sizes from Dirichlet(alpha)",
             "Li et al. 2022, Federated Learning on Non-IID Data Silos",
@@ -267,14 +314,18 @@ PARTITIONS: Registry[Partition] = Registry(
             },
             assign=quantity_skew, equal=False,
         ),
-        Partition(
+        PartitionEntry(
             "file",
             "as an index file says: .npz, .json, .csv or .txt, one list of indices per worker",
             "one's own",
             {"path": Option("the file", Path)},
             assign=from_file, equal=False,
         ),
-    ), listed="partitions",)  # fmt: skip
+    ),
+    _adopted,
+    "simgmc.partitions",
+    listed="partitions",
+)  # fmt: skip
 
 
 def partition(name: str, labels: np.ndarray, workers: int, seed: int, **options: Any) -> tuple[np.ndarray, ...]:
