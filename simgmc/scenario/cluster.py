@@ -202,9 +202,9 @@ class _Network(Table):
     """How many workers the topology places before the server; it comes last unless given."""
     collective: Annotated[str, Described(CHOICES)]
     """How messages are averaged over the network."""
-    collective_options: Annotated[
-        Any, BeforeValidator(_collective_options), Described(CollectiveOptions)
-    ] = CollectiveOptions()
+    collective_options: Annotated[Any, BeforeValidator(_collective_options), Described(CollectiveOptions)] = (
+        CollectiveOptions()
+    )
     """What some collectives let one choose."""
     transport: declared_table(Overheads) = IDEAL
     """What a transfer costs beyond bytes over bandwidth."""
