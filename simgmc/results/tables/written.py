@@ -66,7 +66,7 @@ def written(
         colalign=["left" if name in (RUN_KEY, "method", "collective") else "right" for name in columns],
     )
     if form == "latex":
-        table = re.sub("[αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΦΨΩ]", _greek, table)
+        table = _FORMULAS.sub(_formula, table)
         return f"% {heading}\n% needs \\usepackage{{booktabs}}\n{table}\n"
     return f"{table}\n"
 
@@ -89,11 +89,17 @@ def _latex(text: str) -> str:
     return " ".join(text.split())
 
 
-def _greek(letter: re.Match) -> str:
-    """A Greek letter as a formula: no text font of LaTeX has one."""
+def _formula(letter: re.Match) -> str:
+    """What no text font of LaTeX has, as a formula."""
+    if letter[0] in _SIGNS:
+        return rf"\ensuremath{{{_SIGNS[letter[0]]}}}"
     size, _, word = unicodedata.name(letter[0]).removeprefix("GREEK ").partition(" LETTER ")
     word = word.lower().replace("lamda", "lambda")
     return rf"\ensuremath{{\{word if size == 'SMALL' else word.capitalize()}}}"
+
+
+_SIGNS = {"−": "-", "≤": r"\le", "≥": r"\ge", "≈": r"\approx", "→": r"\rightarrow", "∞": r"\infty"}
+_FORMULAS = re.compile(f"[αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΦΨΩ{''.join(_SIGNS)}]")
 
 
 _FIX = {"markdown": _markdown, "latex": _latex}
