@@ -48,6 +48,7 @@ def run(
     std: Numbers | None = None,
     settings: Mapping[str, Any] | None = None,
     quiet: bool = False,
+    plots: bool = True,
     **options: Any,
 ) -> Run:
     """Run a scenario, as ``simgmc run`` does, with data sets or a model of one's own.
@@ -67,6 +68,7 @@ def run(
         mean, std: of the given data: the model sees ``(value - mean) / std``; values as they are if None.
         settings: keys of the scenario to change, as ``--set`` does.
         quiet: print nothing.
+        plots: draw into ``plots/``, which takes seconds; :mod:`simgmc.plot` draws what is asked for.
         options: ``device``, ``data_dir``, ``threads``, ``overwrite``, ``resume`` and so on, see
             :func:`simgmc.experiment.run.run`.
 
@@ -84,7 +86,7 @@ def run(
     with announced_to(lambda code: line(console, "code", str(code))):
         path = run_given(
             scenario, out=out, train=train, test=test, model=model, loss=loss, collate=collate, mean=mean, std=std,
-            settings=settings, console=console, **options,
+            settings=settings, console=console, plots=plots, **options,
         )  # fmt: skip
     return Run(path)
 
@@ -98,6 +100,7 @@ def replay(
     out: str | Path | None = None,
     overwrite: bool = False,
     quiet: bool = False,
+    plots: bool = True,
 ) -> Run:
     """Put a finished run on another network, as ``simgmc replay`` does: nothing is trained.
 
@@ -110,6 +113,7 @@ def replay(
         out: the new run directory; beside the run, its name with ``-replay``, unless given.
         overwrite: replace another run that is there.
         quiet: print nothing.
+        plots: draw into ``plots/``.
 
     Returns:
         The new run.
@@ -120,10 +124,11 @@ def replay(
     from simgmc.commands.replay import replay as replay_run  # loads the whole network
 
     settings = [*(set or {}).items(), *((f"grid.{key}", list(values)) for key, values in (grid or {}).items())]
-    source = Path(os.fspath(run))
-    return Run(
-        replay_run(source, settings=settings, cluster=cluster, out=out, overwrite=overwrite, console=_console(quiet))
-    )
+    path = replay_run(
+        Path(os.fspath(run)), settings=settings, cluster=cluster, out=out, overwrite=overwrite,
+        console=_console(quiet), plots=plots,
+    )  # fmt: skip
+    return Run(path)
 
 
 def load(run: str | Path | Run, *, backend: str | None = None) -> Run:

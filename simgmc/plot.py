@@ -37,9 +37,6 @@ from simgmc.results.series.grids import MAX_POINTS
 from simgmc.results.series.loads import Load, loads_of
 from simgmc.results.series.read import Results
 
-if "ipykernel" in sys.modules:
-    import matplotlib.pyplot  # noqa: F401 - only then does a notebook show a figure that a cell ends with
-
 __all__ = [
     "accuracy_vs_bytes",
     "accuracy_vs_epoch",
@@ -229,3 +226,20 @@ def _drawn(run: RunLike, at: At, methods: Methods, draw: Callable[[_Chosen], lis
         many = f"{len(figures)} figures" if figures else f"more than {MAX_POINTS} panels"
         raise SimgmcError(f"{of.name}: would take {many}: choose grid points with at={{KEY: VALUE}}, or methods=[...]")
     return figures[0]
+
+
+def _shown_in_notebooks() -> None:
+    """A figure that a cell ends with is seen, also before pyplot has made one, which has notebooks show figures."""
+    if "ipykernel" not in sys.modules:
+        return
+    from IPython import get_ipython  # there with the kernel
+    from IPython.core.pylabtools import select_figure_formats
+
+    shell = get_ipython()
+    if shell is not None:
+        formatters = shell.display_formatter.formatters.values()
+        if not any(Figure in one.type_printers for one in formatters):
+            select_figure_formats(shell, {"png"})
+
+
+_shown_in_notebooks()

@@ -39,18 +39,19 @@ def replay(
     out: str | Path | None = None,
     overwrite: bool = False,
     console: Console | None = None,
+    plots: bool = True,
 ) -> Path:
     """Put a run on another cluster; returns the new run directory.
 
     ``settings`` change ``cluster`` keys (or the grid's), ``cluster`` is a TOML file whose
-    ``[cluster]`` table replaces the run's. The metrics are those of a full run there.
+    ``[cluster]`` table replaces the run's. The metrics are those of a full run there. ``plots``: whether any are drawn.
     """
     source = run_directory.open_run(Path(run) if Path(run).name not in ("", "..") else Path(run).resolve())
     console = console or plain_console()
     for file in outside_files.changed(source.path):
         line(console, "note", f"{file} has changed since the run: the copy that {source.path} keeps is used")
     with reading_copies(outside_files.copies(source.path)):
-        return _replay(source, settings, cluster, out, overwrite, console)
+        return _replay(source, settings, cluster, out, overwrite, console, plots)
 
 
 def _replay(
@@ -60,6 +61,7 @@ def _replay(
     out: str | Path | None,
     overwrite: bool,
     console: Console,
+    plots: bool,
 ) -> Path:
     before = ScenarioFile.read(source.path / "scenario.toml")
     for package in changed(before.code):
@@ -96,7 +98,7 @@ def _replay(
             keys = [training.series(point) for point in missing]
             deque(write_all(directory, keys, kept.on(missing), training.shared), maxlen=0)
         copy_partition_tables(source, directory)
-        report(console, directory, after.points)
+        report(console, directory, after.points, plots=plots)
         if len(after.points) <= MAX_POINTS:
             print_explanations(console, list(explain(directory, plan)))
     return directory.path

@@ -50,13 +50,14 @@ def run(
     checkpoint_every: float = DEFAULT_EVERY,
     console: Console | None = None,
     given: Given | None = None,
+    plots: bool = True,
 ) -> Path:
     """Run a scenario into the directory ``out``; returns it.
 
     A run of the same scenario that is there goes on; ``resume`` makes it an error if there is
     none. A training under way is saved every ``checkpoint_every`` seconds, and when the run is
     asked to stop (KeyboardInterrupt is then raised, with the signal's number). ``given``: the data
-    and the model that a scenario calls ``given``.
+    and the model that a scenario calls ``given``. ``plots``: whether any are drawn.
     """
     check_interval(checkpoint_every)
     console = console or plain_console()
@@ -84,7 +85,7 @@ def run(
         with RunProgress(console, len(plan), file.points[0].scenario.report.metric) as progress:
             run_trainings(plan, directory, workload_of, progress, checkpoint_every, interruption)
 
-        report(console, directory, file.points)
+        report(console, directory, file.points, plots=plots)
         if len(file.points) <= MAX_POINTS:
             print_explanations(console, list(explain(directory, plan)))
     return directory.path

@@ -26,8 +26,11 @@ from simgmc.scenario.workload import ProblemWorkload
 _TABLES = ("metrics.csv", "other_metrics.csv", "summary.csv", "breakdown.csv", *FILES, "partition.csv")
 
 
-def report(console: Console, directory: RunDirectory, points: Sequence[GridPoint]) -> None:
-    """Tables on the console, and summary and plots in the run directory, of the run of these grid points."""
+def report(console: Console, directory: RunDirectory, points: Sequence[GridPoint], *, plots: bool = True) -> None:
+    """Tables on the console, and summary and plots in the run directory, of the run of these grid points.
+
+    ``plots``: whether any are drawn.
+    """
     scenario = points[0].scenario
     names = [method.name for method in scenario.methods]
     target, baseline = scenario.report.target, scenario.report.baseline
@@ -42,16 +45,17 @@ def report(console: Console, directory: RunDirectory, points: Sequence[GridPoint
         print_participation(console, details)
     if verdict := Verdict(results, target, baseline).sentences():
         _line(console, "\n" + "\n".join(verdict))
-    plots = draw_plots(
-        directory, target=target, baseline=baseline, surfaces=_surfaces(points, results), results=results
-    )
-    drawn = sorted({file.stem for files in plots.values() for file in files})
+    pictures = {}
+    if plots:
+        surfaces = _surfaces(points, results)
+        pictures = draw_plots(directory, target=target, baseline=baseline, surfaces=surfaces, results=results)
+    drawn = sorted({file.stem for files in pictures.values() for file in files})
     files = [name for name in _TABLES if (directory.path / name).is_file()]
     _line(
         console,
-        f"\n{directory.path}: {', '.join(files)}, and in plots/: " + ", ".join(drawn),
+        f"\n{directory.path}: {', '.join(files)}" + (f", and in plots/: {', '.join(drawn)}" if drawn else ""),
     )
-    if missing := [name for name, pages in plots.items() if not pages]:
+    if missing := [name for name, pages in pictures.items() if not pages]:
         _line(
             console,
             f"not drawn, since they would need more than {MAX_POINTS} panels: {', '.join(missing)}; "

@@ -18,30 +18,21 @@ from torch import nn
 
 import simgmc
 from simgmc import SimgmcError
-from simgmc.results import report
 from tests.places import ROOT
 from tests.small_runs import SMALL
 
 GRID = {"cluster.bandwidth": ["1 Mbit/s", "5 Mbit/s", "20 Mbit/s"], "cluster.latency": ["1 ms", "3 ms", "20 ms"]}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def no_plots():
-    """Runs here draw nothing of their own: that takes longer than they do."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "draw_plots", lambda *arguments, **options: {})
-        yield
-
-
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, no_plots):
+def run(tmp_path_factory):
     content = SMALL | {"seeds": [3, 4], "methods": SMALL["methods"][:2]}
-    return simgmc.run(content, out=tmp_path_factory.mktemp("read") / "lab", device="cpu", quiet=True)
+    return simgmc.run(content, out=tmp_path_factory.mktemp("read") / "lab", device="cpu", quiet=True, plots=False)
 
 
 @pytest.fixture(scope="module")
 def grid(run):
-    return simgmc.replay(run, grid=GRID, out=run.path.parent / "grid", quiet=True)
+    return simgmc.replay(run, grid=GRID, out=run.path.parent / "grid", quiet=True, plots=False)
 
 
 def rows(run, file):
@@ -127,12 +118,12 @@ def test_a_replay_is_a_run_on_every_network_of_the_grid(run, grid):
 
 
 def test_quiet_prints_nothing(run, capfd):
-    simgmc.replay(run, set={"cluster.latency": "5 ms"}, out=run.path.parent / "quiet", quiet=True)
+    simgmc.replay(run, set={"cluster.latency": "5 ms"}, out=run.path.parent / "quiet", quiet=True, plots=False)
     assert capfd.readouterr() == ("", "")
 
 
 def test_runs_side_by_side_have_a_column_for_what_differs(run, grid):
-    other = simgmc.replay(run, set={"cluster.latency": "50 ms"}, out=run.path.parent / "far", quiet=True)
+    other = simgmc.replay(run, set={"cluster.latency": "50 ms"}, out=run.path.parent / "far", quiet=True, plots=False)
     both = simgmc.compare([run, other])
     assert list(both.summary.columns[:4]) == ["run", "method", "collective", "compared_on"]
     assert both.summary.groupby("run")["cluster_latency_s"].first().to_dict() == {"lab": 0.003, "far": 0.05}
