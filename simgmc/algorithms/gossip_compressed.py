@@ -13,7 +13,7 @@ from typing import Any, Literal
 from simgmc.algorithms.effects import Gradient, Mix
 from simgmc.algorithms.gossip import PDSGDM
 from simgmc.algorithms.optimizers import SGD, Optimizer, WithOptimizer
-from simgmc.algorithms.worker import Algorithm, Compressor, Program, Worker, option
+from simgmc.algorithms.worker import Algorithm, Compressor, Period, Program, Worker, option, steps_in
 
 Order = Literal["hat_old", "hat_new"]
 Start = Literal["zero", "initial"]
@@ -245,7 +245,7 @@ class QuantizedPRSGDGossip(Algorithm):
     mixing = "symmetric"
 
     compressor: Compressor = option("Q, of what is sent to neighbours")
-    period: int = option("local steps in a round", 4)
+    period: Period = option("local steps in a round", 4)
     steps_from: Literal["own", "mixed"] = option(
         "where local steps start: the worker's own model, or the mixed one", "own"
     )
@@ -254,12 +254,12 @@ class QuantizedPRSGDGossip(Algorithm):
         worker.public_sum = worker.params
 
     def gradients(self, rounds: int, per_epoch: float) -> int:
-        return rounds * self.period
+        return round(rounds * steps_in(self.period, per_epoch))
 
     def round(self, worker: Worker) -> Program:
         begin = worker.params if self.steps_from == "own" else worker.public_sum
         at = begin
-        for _ in range(worker.steps_left(self.period)):
+        for _ in worker.local_steps(self.period):
             gradient = yield Gradient(at=at)  # it comes with the rate of its step
             at = at - worker.lr * gradient
         wanted = worker.public_sum + (at - begin) - worker.params

@@ -12,7 +12,7 @@ from typing import Literal
 
 from simgmc.algorithms.effects import Average, Start, Wait
 from simgmc.algorithms.optimizers import SGD, AdamW, Aside, Optimizer, WithOptimizer
-from simgmc.algorithms.worker import Compressor, Program, Worker, momentum, option
+from simgmc.algorithms.worker import Compressor, Period, Program, Worker, momentum, option, steps_in
 
 
 @dataclass(frozen=True)
@@ -26,20 +26,20 @@ class LocalSGD(WithOptimizer):
 
     source = "Stich, ICLR 2019; Lin et al., ICLR 2020"
 
-    period: int = option("local steps in a round", 4)
+    period: Period = option("local steps in a round", 4)
     momentum: float = momentum()
     nesterov: bool = option("Nesterov's form of the momentum", False)
 
-    def steps(self, worker: Worker) -> int:
+    def steps(self, worker: Worker) -> Period:
         """Local steps of this round."""
         return self.period
 
     def gradients(self, rounds: int, per_epoch: float) -> int:
-        return rounds * self.period
+        return round(rounds * steps_in(self.period, per_epoch))
 
     def local_steps(self, worker: Worker) -> Program:
         """Take the round's steps from the worker's parameters."""
-        for _ in range(worker.steps_left(self.steps(worker))):
+        for _ in worker.local_steps(self.steps(worker)):
             gradient = yield self.rule.gradient(worker)
             worker.params = self.rule.step(worker, gradient)
 
@@ -58,16 +58,16 @@ class PostLocalSGD(LocalSGD):
 
     source = "Lin, Stich, Patel, Jaggi, ICLR 2020, section 3"
 
-    period: int = option("local steps in a round, from then on", 16)
+    period: Period = option("local steps in a round, from then on", 16)
     start_epoch: float = option("the epoch until which a round has one step", 150.0, at_least=0)
 
-    def steps(self, worker: Worker) -> int:
+    def steps(self, worker: Worker) -> Period:
         # A round that starts within rounding error of the epoch counts as having reached it.
         return self.period if worker.epoch + 1e-9 >= self.start_epoch else 1
 
     def gradients(self, rounds: int, per_epoch: float) -> int:
         single = max(0, min(rounds, math.ceil((self.start_epoch - 1e-9) * per_epoch)))
-        return single + (rounds - single) * self.period
+        return single + round((rounds - single) * steps_in(self.period, per_epoch))
 
 
 @dataclass(frozen=True)
@@ -136,15 +136,15 @@ class QuantizedPRSGD(WithOptimizer):
     source = "Wu et al. 2020, Quantized-PR-SGD, all-reduce paradigm"
 
     compressor: Compressor = option("Q, of the models' differences; unbiased")
-    period: int = option("local steps in a round", 4)
+    period: Period = option("local steps in a round", 4)
     requantise: bool = option("the server sends Q(mean) instead of the dense mean", False)
 
     def gradients(self, rounds: int, per_epoch: float) -> int:
-        return rounds * self.period
+        return round(rounds * steps_in(self.period, per_epoch))
 
     def round(self, worker: Worker) -> Program:
         common = worker.params
-        for _ in range(worker.steps_left(self.period)):
+        for _ in worker.local_steps(self.period):
             worker.params = self.rule.step(worker, (yield self.rule.gradient(worker)))
         message = self.compressor(common - worker.params, worker.randomness())
         again = (lambda mean: self.compressor(mean, worker.server_randomness())) if self.requantise else None
@@ -167,7 +167,7 @@ class OverlapLocalSGD(LocalSGD):
     source = "Wang, Liang, Joshi, ICASSP 2020, eq. (3)-(5) and (10)-(11)"
     needs_everybody = "its averages travel while everybody goes on"
 
-    period: int = option("local steps in a round", 2)
+    period: Period = option("local steps in a round", 2)
     pull: float = option("how far models are pulled to the anchor; 1: onto it", 0.6, at_least=0, at_most=1)
     anchor_momentum: float = option("factor of the anchor's momentum", 0.7, at_least=0, below=1)
 
@@ -199,7 +199,7 @@ class SlowMo(LocalSGD):
 
     source = "Wang, Tantia, Ballas, Rabbat, ICLR 2020, Algorithm 1"
 
-    period: int = option("local steps in a round", 12)
+    period: Period = option("local steps in a round", 12)
     slow_momentum: float = option("factor of the slow momentum", 0.7, at_least=0, below=1)
     slow_lr: float = option("factor of the slow step", 1.0, at_least=0)
     momentum_sync: Literal["keep", "average", "reset"] = option(
@@ -233,7 +233,7 @@ class DiLoCo(WithOptimizer):
     source = "Douillard et al. 2023, Algorithm 1"
     usual_options = ("beta1", "beta2", "epsilon")
 
-    period: int = option("local steps in a round", 500)
+    period: Period = option("local steps in a round", 500)
     outer_lr: float = option("learning rate of the outer step", 0.7, at_least=0)
     outer_momentum: float = option("factor of the outer momentum", 0.9, at_least=0, below=1)
     beta1: float = option("Adam's decay of the first moment", 0.9, at_least=0, below=1)
@@ -250,7 +250,7 @@ class DiLoCo(WithOptimizer):
         return self.outer_optimizer or SGD(momentum=self.outer_momentum, nesterov=True)
 
     def gradients(self, rounds: int, per_epoch: float) -> int:
-        return rounds * self.period
+        return round(rounds * steps_in(self.period, per_epoch))
 
     def start(self, worker: Worker) -> None:
         super().start(worker)
@@ -258,7 +258,7 @@ class DiLoCo(WithOptimizer):
 
     def round(self, worker: Worker) -> Program:
         common = worker.params
-        for _ in range(worker.steps_left(self.period)):
+        for _ in worker.local_steps(self.period):
             worker.params = self.rule.step(worker, (yield self.rule.gradient(worker)))
         moved = yield Average(common - worker.params)
         worker.params = common

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import math
 import typing
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from simgmc.algorithms.effects import SERVER, Effect
 from simgmc.compression.compressor import Compressor
 from simgmc.core.declared import OWN, described_class, option, options_of
+from simgmc.core.errors import SimgmcError
 from simgmc.core.layout import Layout
 from simgmc.core.randomness import Randomness, generator
 from simgmc.core.registry import Entry, Option, read_options
@@ -22,6 +23,64 @@ from simgmc.core.registry import Entry, Option, read_options
 if typing.TYPE_CHECKING:
     from simgmc.algorithms.effects import Content
     from simgmc.compression.compressor import Vector
+
+
+@dataclasses.dataclass(frozen=True)
+class Epochs:
+    """A period in passes of each worker over its own samples."""
+
+    number: float
+
+    def __str__(self) -> str:
+        return f"{self.number:g} epoch{'' if self.number == 1 else 's'}"
+
+
+Period = int | Epochs
+"""Local steps of a round: so many, or as many as each worker's passes over its own samples take."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PeriodOption(Option):
+    """An option that holds a :data:`Period`; in passes it is written ``"1 epoch"``."""
+
+    @property
+    def words(self) -> str:
+        """How it is written."""
+        return f'{super().words}, or passes of each worker over its own samples, such as "1 epoch"'
+
+    def accepts(self, value: Any) -> bool:
+        """Whether it is written so."""
+        return isinstance(value, Epochs) or _epochs(value) is not None or super().accepts(value)
+
+    def read(self, value: Any) -> Any:
+        """As :class:`Epochs` where it is in passes."""
+        return super().read(value) if _epochs(value) is None else _epochs(value)
+
+
+def _epochs(text: Any) -> Epochs | None:
+    number, _, unit = text.strip().partition(" ") if isinstance(text, str) else ("", "", "")
+    try:
+        passes = float(number)
+    except ValueError:
+        return None
+    return Epochs(passes) if unit.strip() in ("epoch", "epochs") and 1e-6 <= passes <= 1e6 else None
+
+
+def steps_in(period: Period, per_epoch: float) -> float:
+    """Local steps of a round, ``per_epoch`` of them being a pass over the data."""
+    return max(1.0, period.number * per_epoch) if isinstance(period, Epochs) else period
+
+
+@dataclasses.dataclass(frozen=True)
+class UnequalStep:
+    """A local step that not all workers make."""
+
+    ranks: tuple[int, ...]
+    """Who makes it."""
+    gradients: float
+    """How far it brings the training, in gradients of each worker on average."""
+    last: bool
+    """Whether it is the round's last."""
 
 
 class Worker:
@@ -99,6 +158,10 @@ class Worker:
         self._ranks = ranks
         self._calls = 0
         self._applied: list[int] = []
+        self._passes: Sequence[float] = ()
+        self._per_epoch = math.nan
+        self._put_back: Callable[[object, object, list[int]], object] = lambda now, before, ranks: now
+        self._unequal_step: UnequalStep | None = None
 
     @property
     def rank(self) -> int:
@@ -125,6 +188,50 @@ class Worker:
     def steps_left(self, steps: int) -> int:
         """So many local steps of a round, or as many of them as the training still has: its last round is cut short."""
         return int(min(steps, self.gradients_left)) if self.gradients_left > 0 else steps
+
+    @property
+    def unequal_step(self) -> UnequalStep | None:
+        """The local step under way, where not all workers make it."""
+        return self._unequal_step
+
+    def hold_samples(
+        self, passes: Sequence[float], per_epoch: float, put_back: Callable[[object, object, list[int]], object]
+    ) -> None:
+        """Tell how many gradients are a pass of each worker over its own samples, and of all over the data.
+
+        ``put_back(now, before, ranks)``: a stacked vector with these workers' rows as they were.
+        """
+        self._passes, self._per_epoch, self._put_back = passes, per_epoch, put_back
+
+    def local_steps(self, period: Period) -> Iterator[int]:
+        """The local steps of a round, one by one; the last round of a training is cut short.
+
+        Where workers make unequally many, as each goes through its own samples, who has made its own stays as it is.
+        """
+        if not isinstance(period, Epochs):
+            yield from range(self.steps_left(period))
+            return
+        if not self._passes:
+            raise SimgmcError(f'period = "{period}" needs workers that run all at once; state it in steps')
+        passes = period.number
+        counts = [max(1, round(passes * one)) for one in self._passes]
+        if len(set(counts)) == 1:
+            yield from range(self.steps_left(counts[0]))
+            return
+        if math.isfinite(self.gradients_left):
+            passes = min(passes, self.gradients_left / self._per_epoch)
+            counts = [max(1, round(passes * one)) for one in self._passes]
+        for step in range(max(counts)):
+            there = [rank for rank, count in enumerate(counts) if step < count]
+            self._unequal_step = UnequalStep(
+                tuple(there), passes * self._per_epoch / max(counts), step + 1 == max(counts)
+            )
+            done = [rank for rank, count in enumerate(counts) if step >= count]
+            before = self.state()
+            yield step
+            for name, value in self.state().items() if done else ():
+                setattr(self, name, self._put_back(value, before.get(name, value), done))
+        self._unequal_step = None
 
     def zeros(self) -> Vector:
         """A zero vector like the parameters: where every residual and momentum starts."""
@@ -319,4 +426,6 @@ def _special(hint: Any, stated: Mapping[str, Any]) -> Option | None:
     """The option of a field that is annotated as a compressor or an optimizer."""
     if hasattr(hint, "as_option"):
         return hint.as_option(**stated)
+    if hint == Period:
+        return PeriodOption(kind=int, **stated)
     return CompressorOption(kind=None, **stated) if hint is Compressor else None

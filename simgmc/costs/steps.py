@@ -8,7 +8,7 @@ without torch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Literal, Protocol
 
@@ -29,6 +29,37 @@ class Compute:
 
     gradients: int = 1
     """Gradients (of one batch each) per worker."""
+
+    def of_each(self, workers: int) -> np.ndarray:
+        """(workers,) int64: gradients of each worker; where not all compute, whatever number of them is given."""
+        return np.full(workers, self.gradients, np.int64)
+
+    @property
+    def mean(self) -> float:
+        """Gradients of a worker, on average."""
+        return self.gradients
+
+    def seconds(self, times: np.ndarray) -> np.ndarray:
+        """(workers,): how long each computes, if it takes ``times`` where it does."""
+        return times
+
+
+@dataclass(frozen=True)
+class SomeCompute(Compute):
+    """Some workers compute; the others, who have made their local steps, go on at once."""
+
+    workers: np.ndarray = field(default_factory=lambda: np.ones(0, bool))
+    """(workers,) bool: who computes."""
+
+    def of_each(self, workers: int) -> np.ndarray:
+        return self.gradients * self.workers.astype(np.int64)
+
+    @property
+    def mean(self) -> float:
+        return self.gradients * float(self.workers.mean())
+
+    def seconds(self, times: np.ndarray) -> np.ndarray:
+        return np.where(self.workers, times, 0.0)
 
 
 @dataclass(frozen=True)
@@ -99,7 +130,7 @@ class Wait:
     """Which step of the round started it."""
 
 
-Step = Compute | Compress | Average | Mix | Wait
+Step = Compute | SomeCompute | Compress | Average | Mix | Wait
 
 Participation = Literal["all", "present", "dropped", "carried"]
 """Who is in an average: everybody; those that are there; the first k messages, later ones

@@ -104,9 +104,11 @@ def _shared(written: Sequence[tuple[SeriesKey, Series]]) -> SharedEvaluations:
 
 
 def gradients_of(rounds: Sequence[RoundCosts]) -> np.ndarray:
-    """(R,) int64: gradients that a worker computes in each round."""
-    each = [sum(step.gradients for step in costs if isinstance(step, Compute)) for costs in rounds]
-    return np.array(each, dtype=np.int64)
+    """(R, K) int64: gradients that each worker computes in each round; (R, 1) where all compute equally many."""
+    none = np.zeros(1, np.int64)
+    each = [sum((step.of_each(1) for step in costs if isinstance(step, Compute)), none) for costs in rounds]
+    width = max(map(len, each), default=1)
+    return np.stack([np.broadcast_to(one, width) for one in each]) if each else np.zeros((0, 1), np.int64)
 
 
 def series_of_rounds(outcome: Outcome, gradients: np.ndarray, timing: Timing, left_out: bool = False) -> Series:
@@ -196,7 +198,7 @@ def details_of_rounds(gradients: np.ndarray, timing: Timing, left_out: bool = Fa
     """
     there = (~timing.absent).astype(np.int64)
     links = traffic(timing.links, timing.link_bytes, timing.link_messages)
-    computed = gradients[: len(there)] @ there
+    computed = (gradients[: len(there)] * there).sum(axis=0)
     return Details(timing.breakdown.sum(axis=0), computed, links, participation=_participation(timing, left_out))
 
 

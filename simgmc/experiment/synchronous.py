@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -129,13 +130,13 @@ class SynchronousTraining(Training):
     def _is_whole(self, outcome: Outcome) -> bool:
         """Whether stored rounds are all of it; the number of gradients per epoch follows from its last evaluation."""
         gradients = np.cumsum(
-            [sum(step.gradients for step in costs if isinstance(step, Compute)) for costs in outcome.rounds]
+            [sum(step.mean for step in costs if isinstance(step, Compute)) for costs in outcome.rounds]
         )
         last = outcome.states[-1]
         if last.round != len(outcome.rounds) or not last.round or not last.epoch > 0:
             return False
         per_epoch = float(gradients[last.round - 1]) / last.epoch
-        return self.milestones(per_epoch).over(last.round, int(gradients[-1]))
+        return self.milestones(per_epoch).over(last.round, math.ceil(gradients[-1] - 1e-9))
 
     # Before the run.
 

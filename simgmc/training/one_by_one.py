@@ -26,7 +26,7 @@ from simgmc.compression.message import Message
 from simgmc.core.errors import DivergenceError, SimgmcError
 from simgmc.core.randomness import Randomness, generator
 from simgmc.training.own_programs import OwnProgram, blamed, check_state, outside_state
-from simgmc.training.rounds import EACH
+from simgmc.training.put_back import EACH
 from simgmc.training.saved_state import to_arrays
 from simgmc.workloads.seeding import drawing_from
 

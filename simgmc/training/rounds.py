@@ -28,11 +28,13 @@ import torch
 from torch import Tensor
 
 from simgmc.algorithms import effects
+from simgmc.algorithms.worker import UnequalStep
 from simgmc.compression.identity import Identity
 from simgmc.compression.message import Message
 from simgmc.compression.rows import for_each_row
 from simgmc.core.errors import DivergenceError, SimgmcError
 from simgmc.costs import steps as costs
+from simgmc.training.put_back import put_back
 from simgmc.training.stack import Stack
 
 
@@ -155,6 +157,8 @@ class StackedRound:
         match effect:
             case effects.Gradient(at=Tensor() as point, weight_decay=decays):
                 stack.worker.lr = stack.last_lr = stack.lr_at(stack.epoch)
+                if stack.worker.unequal_step is not None:
+                    return self._of_some(stack.worker.unequal_step, point, decays)
                 gradients = stack.treatment.clip(self._accumulated(point))
                 if decays:
                     stack.treatment.add_decay(gradients, point, stack.workload, range(stack.workload.workers))
@@ -185,13 +189,36 @@ class StackedRound:
             count = int(min(count, self._gradients_left))
         total: Tensor | None = None
         for _ in range(count):
-            gradients, _ = stack.workload.gradients(point, stack.gradients)
+            gradients = stack.next_gradients(point)
             total = gradients if total is None else total + gradients
             stack.gradients += 1
             self._gradients_left -= 1
             self.steps.append(costs.Compute())
         assert total is not None
         return total if count == 1 else total / count
+
+    def _of_some(self, step: UnequalStep, point: Tensor, decays: bool) -> Tensor:
+        """(workers, d): the gradients of those who make a local step; 0 for the others, who stay where they are."""
+        stack, ranks, count = self._stack, list(step.ranks), self._stack.treatment.accumulate
+        workers = stack.workload.workers
+        rows = point.expand(workers, -1)[ranks]
+        total = torch.zeros_like(rows)
+        for _ in range(count):
+            gradients, _ = stack.workload.gradients_of(ranks, rows, [stack.taken[rank] for rank in ranks])
+            total += gradients
+            for rank in ranks:
+                stack.taken[rank] += 1
+            self.steps.append(costs.SomeCompute(workers=np.isin(np.arange(workers), ranks)))
+        found = stack.treatment.clip(total / count)
+        if decays:
+            stack.treatment.add_decay(found, rows, stack.workload, ranks)
+        stack.gradients += step.gradients * count
+        left = stack.gradients_in_all - stack.gradients
+        if abs(left) < 0.5 and step.last:
+            stack.gradients = stack.gradients_in_all
+        return (
+            torch.zeros(workers, found.shape[1]).to(found).index_copy_(0, torch.tensor(ranks).to(found.device), found)
+        )
 
     def _ask(self, asked: _Asked) -> None:
         self._asked = asked
@@ -232,7 +259,7 @@ class StackedRound:
         missing = sorted(self._missing)
         if missing:
             for name, value in stack.worker.state().items():
-                setattr(stack.worker, name, _put_back(value, self._before.get(name, value), missing))
+                setattr(stack.worker, name, put_back(value, self._before.get(name, value), missing))
             buffers = stack.workload.state_dict()
             for name, rows in buffers.items():
                 for rank in missing:
@@ -318,21 +345,8 @@ class StackedRound:
 
 
 _DENSE = Identity(values="fp32")
-EACH = "each worker's"
-"""The key under which a stacked worker holds a list of what is no tensor, where not all workers have the same."""
 
 
 def _parts(number: float, size: int) -> float:
     """How many parts of this size it takes, the last one perhaps smaller."""
     return number if size == 1 or math.isinf(number) else math.ceil(number / size)
-
-
-def _put_back(now: object, before: object, ranks: list[int]) -> object:
-    """A stacked vector with the rows of these workers as they were; what all share stays."""
-    if isinstance(now, dict) and isinstance(before, dict) and set(now) == set(before) == {EACH}:
-        return {EACH: [before[EACH][k] if k in ranks else one for k, one in enumerate(now[EACH])]}
-    if not isinstance(now, Tensor) or not isinstance(before, Tensor) or len(now) == 1 or now is before:
-        return now
-    now = now.clone()
-    now[ranks] = before[ranks] if len(before) > 1 else before
-    return now

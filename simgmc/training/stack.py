@@ -14,6 +14,7 @@ from simgmc.compression.message import Message
 from simgmc.core.errors import SimgmcError
 from simgmc.costs.steps import Participation
 from simgmc.mixing import Mixing
+from simgmc.training.put_back import put_back
 from simgmc.training.treatment import Treatment
 from simgmc.workloads.workload import Workload
 
@@ -65,11 +66,17 @@ class Stack:
         workers = workload.workers
         self.worker = Worker(workload.initial_parameters()[None], workload.layout, seed, range(workers), workers)
         self.treatment.prepare(self.worker)
+        accumulate = self.treatment.accumulate
+        self.worker.hold_samples(
+            [one / accumulate for one in workload.steps_per_pass], workload.batches_per_epoch / accumulate, put_back
+        )
         algorithm.start(self.worker)
         self.rounds = 0
         """Rounds finished."""
-        self.gradients = 0
-        """Gradients that every worker has computed."""
+        self.gradients: float = 0
+        """Gradients that every worker has computed; on average, where local steps are unequally many."""
+        self.taken = [0] * workers
+        """Minibatches that each worker has taken."""
         self.held: dict[int, HeldMessage] = {}
         """Late messages that are carried, by worker."""
         self.on_message: Callable[[Message], None] = lambda message: None
@@ -87,6 +94,17 @@ class Stack:
             return None
         chosen = [shares[rank] for rank in ranks]
         return None if len(set(chosen)) == 1 else [share / sum(chosen) for share in chosen]
+
+    def next_gradients(self, point: Tensor) -> Tensor:
+        """(workers, d): every worker's gradient on its next minibatch."""
+        if len(set(self.taken)) == 1:
+            gradients, _ = self.workload.gradients(point, self.taken[0])
+        else:
+            workers = self.workload.workers
+            rows = point.expand(workers, -1).contiguous()
+            gradients, _ = self.workload.gradients_of(range(workers), rows, self.taken)
+        self.taken = [one + 1 for one in self.taken]
+        return gradients
 
     @property
     def epoch(self) -> float:

@@ -51,7 +51,7 @@ class StackedTrainer(Stack):
 
     def progress(self) -> Progress:
         """Where training stands."""
-        latest = [self.gradients - 1] * self.workload.workers if self.gradients else None
+        latest = [max(0, one - 1) for one in self.taken] if self.gradients else None
         return Progress(self.rounds, self.epoch, latest)
 
     def state_dict(self) -> dict[str, Any]:
@@ -61,6 +61,7 @@ class StackedTrainer(Stack):
             "workload": self.workload.state_dict(),
             "rounds": self.rounds,
             "gradients": self.gradients,
+            "taken": list(self.taken),
             "last_lr": self.last_lr,
             "held": self.held,
         }
@@ -81,4 +82,5 @@ class StackedTrainer(Stack):
             setattr(self.worker, name, value)
         self.workload.load_state_dict(state["workload"])
         self.rounds, self.gradients, self.last_lr = state["rounds"], state["gradients"], state["last_lr"]
+        self.taken = list(state.get("taken", [self.gradients] * self.workload.workers))
         self.held = dict(state.get("held", {}))

@@ -48,6 +48,7 @@ class ClassificationWorkload:
         device, dtype: of every tensor that goes in or comes out.
         batches_per_epoch: steps of all workers in which as many samples are drawn as the workers
             hold together; with unequal sizes some workers have then gone through theirs more often.
+        steps_per_pass: gradients in which each worker goes through its own samples once.
         shares: what every worker's message weighs in an average, 1 in all; None where all weigh the same.
         at_once: workers whose activations are held at the same time; the others wait.
         route: how gradients are computed, a rule on the model and the device, never a timing: "split" (chains of
@@ -104,6 +105,7 @@ class ClassificationWorkload:
         self.workers, held = len(owned), [len(piece) for piece in owned]
         self.shares = tuple(one / sum(held) for one in held) if by_samples and len(set(held)) > 1 else None
         self.batches_per_epoch = sum(held) / self._training.minibatches.taken
+        self.steps_per_pass = [one / min(one, batch) for one in held]
         self._loss = (loss or CrossEntropy()).on(self.device, dtype)
         outputs = self._loss.outputs(data)
         self._metrics = metrics_of(data, self._loss, metric)

@@ -50,6 +50,7 @@ class NoiseWorkload:
         """
         self.workers, self.layout, self.d = workers, layout, layout.d
         self.batches_per_epoch, self.components = batches_per_epoch, components
+        self.steps_per_pass = [batches_per_epoch] * workers
         self.shares = tuple(rank + 1.0 for rank in range(workers)) if unequal else None
         self._seed, self._same, self._observe = seed, same, observe
 

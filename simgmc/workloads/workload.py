@@ -77,6 +77,10 @@ class Workload(Protocol):
         """Steps of all workers in which as many samples are drawn as the workers hold together."""
 
     @property
+    def steps_per_pass(self) -> Sequence[float]:
+        """(K,): gradients in which each worker goes through its own samples once."""
+
+    @property
     def shares(self) -> tuple[float, ...] | None:
         """What every worker's message weighs in an average, 1 in all; None where all weigh the same."""
 

@@ -54,7 +54,8 @@ class CommunicationCost:
 
     def __init__(self, workers: int, d: int):
         self._workers, self._d = workers, d
-        self._floats = self._gradients = 0
+        self._floats = 0
+        self._gradients: float = 0
 
     def add(self, costs: RoundCosts) -> None:
         """Count one more round."""
@@ -64,7 +65,7 @@ class CommunicationCost:
             elif isinstance(step, Mix):
                 self._floats += 2 * int(step.floats[step.edges[:, 0]].sum())
             elif isinstance(step, Compute):
-                self._gradients += step.gradients
+                self._gradients += step.mean
 
     @property
     def ratio(self) -> float | None:

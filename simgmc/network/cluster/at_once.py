@@ -123,7 +123,7 @@ class AtOnce:
                 spent[_COMPRESS] += end - now
             else:
                 assert isinstance(step, Compute)
-                draws = [one.compute_times(self.rounds, computed, step.gradients) for one in self._draws]
+                draws = [step.seconds(one.compute_times(self.rounds, computed, step.gradients)) for one in self._draws]
                 end = self._work(now, np.stack(draws)[self._drawn])
                 spent[_COMPUTE] += end - now
                 computed += 1

@@ -122,7 +122,7 @@ class WorkerProcess:
             return _COMPRESS, self._settings.compression.of(cost.nbytes)
         times = turn.current.compute.get(step)
         if times is None:
-            times = self._settings.compute_times(turn.number, turn.computed, cost.gradients)
+            times = cost.seconds(self._settings.compute_times(turn.number, turn.computed, cost.gradients))
             turn.current.compute[step] = times
         # Gradients alone are counted, so that methods compared with each other have the same draws.
         turn.computed += 1

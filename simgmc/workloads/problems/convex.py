@@ -166,6 +166,7 @@ class LogisticWorkload:
         self.d = train.shape[1]
         self.layout = Layout.flat(self.d)
         self.batches_per_epoch = sum(map(len, owned)) / self._minibatches.taken
+        self.steps_per_pass = [len(piece) / min(len(piece), batch) for piece in owned]
         held = torch.from_numpy(np.sort(np.concatenate(owned)))
         self._objective = LogisticObjective(train[held], regularisation)
         self.optimum = optimum(self._objective)

@@ -41,6 +41,7 @@ class QuadraticWorkload:
         self.device = torch.device(device)
         self.workers, self.d = problem.workers, problem.d
         self.layout = Layout.flat(self.d)
+        self.steps_per_pass = [1.0] * self.workers
         self._matrices, self._minimisers = (
             torch.from_numpy(numbers).to(self.device) for numbers in (problem.matrices, problem.minimisers)
         )
