@@ -20,7 +20,7 @@ class Problem:
 
     device = torch.device("cpu")
     batches_per_epoch = 10.0
-    shares = None
+    shares, steps_per_pass = None, (10.0,)
 
     def absent(self, worker: int) -> tuple[int, ...]:
         return ()

@@ -23,7 +23,7 @@ class Linear:
     """Gradients are those of quadratics around each worker's centre, with noise of (step, worker); float64."""
 
     device, dtype, batches_per_epoch = torch.device("cpu"), torch.float64, 10.0
-    shares = None
+    shares, steps_per_pass = None, (10.0,)
 
     def __init__(self, workers=K):
         from simgmc.core.layout import Layout

@@ -36,11 +36,11 @@ class Milestones:
             return self._rounds
         return math.ceil(self.gradients / gradients_per_round - 1e-9)
 
-    def over(self, rounds: int, gradients: int) -> bool:
+    def over(self, rounds: int, gradients: float) -> bool:
         """Whether training has ended."""
         return rounds >= self._rounds if self._rounds else gradients >= self.gradients
 
-    def due(self, rounds: int, gradients: int, gradients_before: int) -> bool:
+    def due(self, rounds: int, gradients: float, gradients_before: float) -> bool:
         """Whether the state after this round is to be evaluated."""
         if self.over(rounds, gradients):
             return True
