@@ -71,6 +71,7 @@ def choose_device(name: str) -> str:
 class WorkloadFactory:
     """Builds workloads on one device and, on the CPU, so many threads (None: all cores); data sets are read once.
 
+    What was built to look at is not built once more for the training that comes first, see :meth:`keep`.
     ``given``: what was handed over in Python.
     """
 
@@ -80,6 +81,7 @@ class WorkloadFactory:
         if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
             raise SimgmcError(f"threads = {show_value(threads)}: must be a whole number of at least 1")
         self.threads_wanted = threads or usable_cores()
+        self._kept: tuple[tuple[object, ...], Workload] | None = None
         self.use_threads(self.threads_wanted)
         self._load_written = functools.lru_cache(maxsize=2)(
             lambda name, options: load_dataset(name, data_dir, **json.loads(options))
@@ -89,9 +91,20 @@ class WorkloadFactory:
         """Build on so many from now on; compressors use them too."""
         self.threads = threads
         rows.POOL.threads = threads
+        self._kept = None
+
+    def keep(self, scenario: Scenario, seed: int, workload: Workload) -> None:
+        """The workload, in the state in which it was built, is for whoever asks next; if that is for another, it is
+        let go of.
+        """
+        self._kept = _needed(scenario, seed), workload
 
     def __call__(self, scenario: Scenario, seed: int) -> Workload:
         """The workload of one training."""
+        kept, self._kept = self._kept, None
+        if kept is not None and kept[0] == _needed(scenario, seed):
+            return kept[1]
+        del kept
         try:
             return self._build(scenario, seed)
         except (MemoryError, RuntimeError) as error:
@@ -153,6 +166,11 @@ class WorkloadFactory:
             metric=build_metric(report.metric, outputs),
             by_samples=chosen.weighs_by_samples,
         )
+
+
+def _needed(scenario: Scenario, seed: int) -> tuple[object, ...]:
+    """All that the workload of a training depends on."""
+    return scenario.workload, scenario.report, seed
 
 
 def build_stacked_trainer(training: Training, workload: Workload, participation: Participation) -> StackedTrainer:

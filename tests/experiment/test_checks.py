@@ -225,3 +225,11 @@ def test_parts_of_a_problem_are_one_vector_so_that_exempting_vectors_is_refused_
     content["methods"][0]["compressor"] = {"name": "top-k", "density": 0.1, "exempt_vectors": True}
     with pytest.raises(SimgmcError, match=r"methods.gmc.compressor = .*: exempt_vectors: the parameters of quadratic"):
         ScenarioFile(content, "small.toml")
+
+
+def test_a_workload_is_built_once_for_measuring_trying_and_training(tmp_path, monkeypatch):
+    built, build = [], running.WorkloadFactory._build
+    monkeypatch.setattr(running.WorkloadFactory, "_build", lambda *given: built.append(given[2]) or build(*given))
+    times = {"gradient": "1 ms", "compression": "1 ms", "aggregation": "measured"}
+    run(tmp_path, ("cluster.compute", times), ("seeds", [3, 4]), ("workload.rounds", 2))
+    assert built == [3, 3, 4, 4], "for each of two methods and two seeds, the first one what was measured and tried"

@@ -15,10 +15,11 @@ import torch
 from simgmc.compression import build
 from simgmc.core.errors import SimgmcError
 from simgmc.core.randomness import Randomness, generator
+from simgmc.experiment.assembly import WorkloadFactory
 from simgmc.experiment.plan import times_are_stated
 from simgmc.experiment.training import training_values
 from simgmc.results.directory.scenario_changes import changes, refusal
-from simgmc.scenario import Scenario, ScenarioFile
+from simgmc.scenario import ScenarioFile
 from simgmc.scenario.cluster import MEASURED, DeviceProfile
 from simgmc.scenario.components import Component
 from simgmc.scenario.devices import DEVICES
@@ -27,9 +28,7 @@ from simgmc.workloads.workload import Workload
 REPETITIONS, WARM_UP = 15, 3
 
 
-def times_of_run(
-    file: ScenarioFile, out: str | Path, workload_of: Callable[[Scenario, int], Workload], overwrite: bool
-) -> ScenarioFile:
+def times_of_run(file: ScenarioFile, out: str | Path, workload_of: WorkloadFactory, overwrite: bool) -> ScenarioFile:
     """The file with its times stated; a stopped run goes on with the times that it measured."""
     there = [Path(out) / name for name in ("scenario.toml", "metrics.csv")]
     compute = file.points[0].scenario.cluster.compute
@@ -64,7 +63,7 @@ def _with_times_of(before: ScenarioFile, file: ScenarioFile) -> ScenarioFile:
     return file.with_settings(settings)
 
 
-def state_times(file: ScenarioFile, workload_of: Callable[[Scenario, int], Workload]) -> ScenarioFile:
+def state_times(file: ScenarioFile, workload_of: WorkloadFactory) -> ScenarioFile:
     """The same file with every time stated: measured on this device, or from the profile.
 
     A rerun of the result is the same run, on any machine.
@@ -88,6 +87,7 @@ def state_times(file: ScenarioFile, workload_of: Callable[[Scenario, int], Workl
         return file.with_settings(
             [("cluster.compute", {"gradient": _milliseconds(seconds), "compression": rate, "aggregation": rate})]
         )
+    workload_of.keep(scenario, scenario.seeds[0], workload)
     settings: list[tuple[str, Any]] = []
     times = {name: str(getattr(compute, name)) for name in type(compute).model_fields}
     if compute.gradient == MEASURED:

@@ -66,7 +66,8 @@ def _try_each(plan: list[Training], workload_of: WorkloadFactory) -> Trial:
     """One workload per combination of training keys, and on it each method once."""
     most: MemoryPrediction | None = None
     routes: dict[str, None] = {}
-    group, tried = None, set[tuple[str, str]]()
+    workload: Workload | None = None
+    built, group, tried = plan[0], None, set[tuple[str, str]]()
     first: Built | None = None
     for training in plan:
         values = repr(training_values(training.points[0]))
@@ -74,10 +75,12 @@ def _try_each(plan: list[Training], workload_of: WorkloadFactory) -> Trial:
             continue
         tried.add((values, training.method.name))
         if values != group:
-            workload, group = workload_of(training.scenario, training.seed), values
+            workload = None  # one at a time
+            workload, built, group = workload_of(training.scenario, training.seed), training, values
             route = gradient_route(workload)
             routes[route] = None
             first = first or Built(workload.layout, workload.batches_per_epoch, route, tuple(workload.notes))
+        assert workload is not None
         if training.sends_first_alone:
             wire_format(training, workload.layout)
         needed = predict_memory(training, workload)
@@ -86,7 +89,8 @@ def _try_each(plan: list[Training], workload_of: WorkloadFactory) -> Trial:
             wire_format(training, workload.layout)
             give_back()  # all workers' first messages took the memory of a whole run
         most = needed if most is None or needed.total > most.total else most
-    assert first is not None  # a plan has a training
+    assert first is not None and workload is not None  # a plan has a training
+    workload_of.keep(built.scenario, built.seed, workload)
     return Trial(first, most, list(routes))
 
 

@@ -12,7 +12,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, StepPatch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from simgmc.core.errors import SimgmcError
@@ -116,8 +116,13 @@ def _bars(axis: Axes, table: PartitionTable, *, stacked: bool) -> None:
         above = below + (table.counts[:, label] if stacked else table.sizes)
         colour = _colour(label, labels) if stacked else "0.45"
         if workers > MAX_BARS:
+            # stairs() looks for the limits at every corner; here they are known
             edges = np.arange(workers + 1) - 0.5
-            axis.stairs(above, edges, baseline=below, fill=True, color=colour, linewidth=0)
+            outline = StepPatch(above, edges, baseline=below, fill=True, color=colour, linewidth=0)
+            outline.sticky_edges.y.append(below.min())
+            axis.add_artist(outline)
+            axis.update_datalim([(edges[0], below.min()), (edges[-1], above.max())])
+            axis.autoscale_view()
         else:
             gap = {"linewidth": 0.3, "edgecolor": "white"} if alike else {"linewidth": 0}
             axis.bar(np.arange(workers), above - below, 0.8, below, color=colour, **gap)
