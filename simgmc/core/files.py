@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
 
 from simgmc.core.errors import SimgmcError, reason
 
@@ -90,7 +90,7 @@ def shown(file: str | Path) -> str:
     return name if name.isprintable() else repr(name)
 
 
-def open_regular(path: str | Path) -> BinaryIO:
+def open_regular(path: str | Path) -> io.BufferedReader:
     """A regular file, open for reading. Raises OSError, for a device or a pipe too (they may never end), and ValueError
     for a name with a NUL.
 

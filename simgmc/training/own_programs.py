@@ -13,7 +13,7 @@ import difflib
 import inspect
 import sys
 from collections.abc import Callable, Generator, Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -171,7 +171,7 @@ class OwnProgram:
                 raise SimgmcError(f"{no_generator} ({described(error)})") from None
             if not inspect.isgenerator(made):
                 raise SimgmcError(no_generator)
-            self._generator = made
+            self._generator = cast(Generator[Effect, Any, None], made)
         try:
             return self._generator.send(answer)
         except StopIteration:

@@ -17,7 +17,7 @@ from torch import Tensor
 from simgmc.algorithms import effects
 from simgmc.algorithms.effects import SERVER, Arrival, Effect
 from simgmc.algorithms.optimizers import GradientSettings
-from simgmc.algorithms.worker import Algorithm, Worker
+from simgmc.algorithms.worker import Algorithm, Program, Worker
 from simgmc.compression.identity import Identity
 from simgmc.core.errors import DivergenceError
 from simgmc.core.randomness import Randomness
@@ -138,7 +138,7 @@ class PerWorkerTrainer:
 
     # a program ------------------------------------------------------------------------------
 
-    def _begin(self, run: WorkerRun) -> None:
+    def _begin(self, run: WorkerRun) -> Program:
         worker, epoch = run.worker, self.epoch
         lr = self._lr_at(epoch)
         decay = self._treatment.decay_of(self.workload, [worker.rank])
@@ -146,7 +146,7 @@ class PerWorkerTrainer:
         partners = self.algorithm.partners(self._graph(run.rounds))
         worker.neighbours = tuple(partners[worker.rank])
         worker.sources = tuple(rank for rank, others in enumerate(partners) if worker.rank in others)
-        run.begin(self.algorithm)
+        return run.begin(self.algorithm)
 
     def _answer(self, run: WorkerRun, answer: int | Sequence[int]) -> Any:
         """What the program gets: a message's content, several, or nothing."""
@@ -159,15 +159,15 @@ class PerWorkerTrainer:
 
     def _next(self, run: WorkerRun, answer: Any) -> Step:
         """Send the answer to the program; its next step."""
-        if run.program is None:
-            self._begin(run)
-            answer = None
+        program = run.program
+        if program is None:
+            program, answer = self._begin(run), None
         elif isinstance(run.effect, effects.Collect):
             run.since.append(("arrivals", [tuple(one) for one in answer]))
         else:
             run.since.append(("answer", answer))
         try:
-            run.effect = run.program.send(answer)
+            run.effect = program.send(answer)
         except StopIteration:
             run.program, run.effect = None, None
             run.rounds += 1

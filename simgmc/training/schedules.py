@@ -20,7 +20,7 @@ class _Milestones(Option):
         return tuple(map(float, super().read(value)))
 
 
-def _factor(summary: str, default: float, **limits: float) -> Any:
+def _factor(summary: str, default: float, **limits: Any) -> Any:
     return declared(Option(summary, float, default, **limits))
 
 

@@ -50,10 +50,11 @@ class WorkerRun:
     part_sum: Tensor | None = None
     """(d,)"""
 
-    def begin(self, algorithm: Algorithm) -> None:
-        """Begin the round for which the worker has been made ready."""
+    def begin(self, algorithm: Algorithm) -> Program:
+        """Begin the round for which the worker has been made ready; its program."""
         self.started, self.start, self.since = 0, self.worker.snapshot(), []
         self.program = algorithm.round(self.worker)
+        return self.program
 
     def state_dict(self) -> dict[str, Any]:
         """What :meth:`load_state_dict` takes, as nested tensors and plain values."""

@@ -18,7 +18,7 @@ MINIBATCHES = 512
 class Problem:
     """What both problems say of themselves as workloads."""
 
-    device = torch.device("cpu")
+    device, dtype = torch.device("cpu"), torch.float64
     batches_per_epoch = 10.0
     shares, steps_per_pass = None, (10.0,)
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -210,13 +211,13 @@ def encoded(key: str, arrays: Mapping[str, np.ndarray], plain: Any) -> Iterator[
         yield piece
     for array in arrays.values():
         if array.size:
-            piece = memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
-            digest.update(piece)
-            yield piece
+            content = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+            digest.update(content)
+            yield content
     yield digest.digest()
 
 
-def decoded(stream: BinaryIO, key: str, arrays: bool = True) -> tuple[dict[str, np.ndarray], Any]:
+def decoded(stream: io.BufferedIOBase, key: str, arrays: bool = True) -> tuple[dict[str, np.ndarray], Any]:
     """Arrays (none, unless they are wanted) and plain value of a checkpoint file.
 
     Takes no memory beside theirs. Raises ValueError that says what is the matter with it, to
@@ -237,13 +238,13 @@ def decoded(stream: BinaryIO, key: str, arrays: bool = True) -> tuple[dict[str, 
                 raise KeyError(name)
             array = found[name] = np.empty(shape, kind)
             if array.size:
-                stream.readinto(array.reshape(-1).view(np.uint8))
+                stream.readinto(array.reshape(-1).view(np.uint8).data)
         return found, head["plain"]
     except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError, RecursionError):
         raise ValueError("is damaged") from None
 
 
-def _checked(stream: BinaryIO) -> int:
+def _checked(stream: io.BufferedIOBase) -> int:
     """Where the digest of a checkpoint file begins, if it is right; the stream is then behind the magic line."""
     end = stream.seek(0, os.SEEK_END) - _DIGEST_BYTES
     stream.seek(0)

@@ -137,7 +137,7 @@ def rows_of(details: Details) -> dict[str, list[Any]]:
         WorkerRow(worker, int(gradients), *seconds)
         for worker, (gradients, seconds) in enumerate(zip(details.gradients, details.seconds.tolist(), strict=True))
     ]
-    rows = {
+    rows: dict[str, list[Any]] = {
         "workers.csv": workers,
         "links.csv": list(details.links),
         "staleness.csv": [StalenessRow(*pair, details.stale) for pair in details.staleness.items()],

@@ -33,8 +33,8 @@ def line(texts: Iterable[str]) -> str:
     stream = io.StringIO(newline="")
     texts = list(texts)
     # A lone carriage return would end the row for a reader, unless it is quoted.
-    quoting = csv.QUOTE_ALL if any("\r" in text for text in texts) else csv.QUOTE_MINIMAL
-    csv.writer(stream, lineterminator="\n", quoting=quoting).writerow(texts)
+    whole = any("\r" in text for text in texts)
+    csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL if whole else csv.QUOTE_MINIMAL).writerow(texts)
     return stream.getvalue()
 
 

@@ -12,7 +12,7 @@ from simgmc.core.errors import SimgmcError, reason
 try:
     import fcntl
 except ImportError:  # no flock on this system: runs are not kept apart there
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 LOCK_NAME = ".lock"
 """The file in the run directory that the writer holds; it is there while a run writes, or after one was killed."""

@@ -25,7 +25,7 @@ class _Table:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Table)
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]
 
 
 def heading(text: str) -> str:

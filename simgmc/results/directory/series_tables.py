@@ -41,7 +41,7 @@ class SeriesTable(Generic[Row]):
     @cached_property
     def own(self) -> tuple[Column, ...]:
         """The columns that its rows declare."""
-        return columns_of(self.row)
+        return columns_of(self.row)  # type: ignore[arg-type]
 
     def header(self, grid_keys: Sequence[str]) -> tuple[str, ...]:
         """The columns that a run of this version writes."""
@@ -59,10 +59,10 @@ class SeriesTable(Generic[Row]):
 METRICS = SeriesTable("metrics.csv", Evaluation, grid_last=True)
 OTHER_METRICS = SeriesTable("other_metrics.csv", OtherMetric, grid_last=True)
 BREAKDOWN = SeriesTable("breakdown.csv", Breakdown)
-TABLES: dict[str, SeriesTable[Any]] = {
-    table.file: table
-    for table in (METRICS, OTHER_METRICS, BREAKDOWN, *(SeriesTable(file, row) for file, row in FILES.items()))
-}
+_TABLES: tuple[SeriesTable[Any], ...] = (
+    METRICS, OTHER_METRICS, BREAKDOWN, *(SeriesTable(file, row) for file, row in FILES.items()),
+)  # fmt: skip
+TABLES = {table.file: table for table in _TABLES}
 """By file."""
 
 

@@ -10,7 +10,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -32,11 +32,12 @@ class Rows(Sequence[Evaluation]):
     def __len__(self) -> int:
         return len(self._columns["round"])
 
-    def __getitem__(self, place):  # type: ignore[no-untyped-def]
+    def __getitem__(self, place: Any) -> Any:
         if isinstance(place, slice):
             return [self[number] for number in range(*place.indices(len(self)))]
-        row = {name: column[place].item() for name, column in self._columns.items()}
-        return Evaluation(**{name: None if value != value else value for name, value in row.items()})
+        found = {name: column[place].item() for name, column in self._columns.items()}
+        row: dict[str, Any] = {name: None if value != value else value for name, value in found.items()}
+        return Evaluation(**row)
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,8 @@ class SharedEvaluations:
         """By series: the columns of ``metrics.csv``, and the further metrics, an array each."""
         there = (~np.isnan(self.times)).sum(axis=1).tolist()
         for place, (key, many) in enumerate(zip(self.keys, there, strict=True)):
-            columns, others = {}, {}
+            columns: dict[str, np.ndarray] = {}
+            others: dict[str, np.ndarray] = {}
             for name, column in self.found.items():
                 (others if name.startswith(_OTHER) else columns)[name.removeprefix(_OTHER)] = column[:many]
             columns["sim_time_s"] = self.times[place, :many]
@@ -125,7 +127,7 @@ class SharedEvaluations:
     def to_bytes(self) -> bytes:
         """The same content gives the same bytes."""
         keys = [[key.method, str(key.transport), key.seed, key.grid] for key in self.keys]
-        arrays = {f"found: {name}": column for name, column in self.found.items()}
+        arrays: dict[str, Any] = {f"found: {name}": column for name, column in self.found.items()}
         for name in COUNTS:  # mostly the same on every cluster of a kind
             arrays[name], arrays[f"{name}, which"] = np.unique(self.counts[name], axis=0, return_inverse=True)
         buffer = io.BytesIO()

@@ -92,8 +92,7 @@ def advantage(of: Reach, over: Reach) -> Ratio | None:
     in_vain = any(seed in of.spent for seed in seeds), any(seed in over.spent for seed in seeds)
     if all(in_vain):
         return None
-    mine = sum(of.needed.get(seed, of.spent.get(seed)) for seed in seeds)
-    theirs = sum(over.needed.get(seed, over.spent.get(seed)) for seed in seeds)
+    mine, theirs = (sum({**one.spent, **one.needed}[seed] for seed in seeds) for one in (of, over))
     if mine <= 0 or theirs <= 0:
         return None
     (my_least, my_most), (their_least, their_most) = of.between(seeds), over.between(seeds)
@@ -116,6 +115,7 @@ def too_close(one: Reach, other: Reach) -> bool:
     if min(len(one.needed), len(other.needed)) < 2:
         return False
     mine, theirs = one.spread, other.spread
+    assert mine is not None and theirs is not None and mine.std is not None and theirs.std is not None
     if abs(mine.mean - theirs.mean) <= mine.std + theirs.std:
         return True
     differences = [other.needed[seed] - one.needed[seed] for seed in one.needed.keys() & other.needed.keys()]
