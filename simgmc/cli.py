@@ -152,6 +152,10 @@ _data = click.option(
     "--data-dir", type=_Path(file_okay=False), help="Where datasets lie (else the environment variable SIMGMC_DATA)."
 )
 
+_refine = click.option(
+    "--refine", is_flag=True, help="Find out where the answer flips, to 5 %, by replays between the grid's values."
+)
+
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(simgmc.__version__, prog_name="simgmc")
@@ -187,6 +191,7 @@ def main() -> None:
     metavar="SECONDS",
     help="How often a training under way is saved; 0: after every round.",
 )
+@_refine
 @_friendly
 def run(
     scenario: str,
@@ -201,6 +206,7 @@ def run(
     overwrite: bool,
     resume: bool,
     checkpoint_every: float,
+    refine: bool,
 ) -> None:
     """Train and simulate a scenario; write tables and plots into a run directory.
 
@@ -233,6 +239,7 @@ def run(
             overwrite=overwrite,
             resume=resume,
             checkpoint_every=checkpoint_every,
+            refined=refine,
         )
 
 
@@ -242,8 +249,9 @@ def run(
 @click.option("--cluster", type=_Path(dir_okay=False), help="TOML file whose [cluster] table replaces the run's.")
 @click.option("--out", type=_Path(file_okay=False), help="New run directory.  [default: RUN-replay]")
 @click.option("--overwrite", is_flag=True, help="Replace another run in the new run directory.")
+@_refine
 @_friendly
-def replay(run: str, settings: Settings, cluster: str | None, out: str | None, overwrite: bool) -> None:
+def replay(run: str, settings: Settings, cluster: str | None, out: str | None, overwrite: bool, refine: bool) -> None:
     """Put a finished run on another network, topology or collective; train nothing.
 
     For instance: simgmc replay runs/quickstart --set cluster.bandwidth='10 Mbit/s'
@@ -252,7 +260,7 @@ def replay(run: str, settings: Settings, cluster: str | None, out: str | None, o
         raise click.UsageError("--cluster and --set cluster=... both replace the whole table: give one of them")
     from simgmc.commands.replay import replay as replay_run  # loads the whole network
 
-    replay_run(run, settings=settings, cluster=cluster, out=out, overwrite=overwrite)
+    replay_run(run, settings=settings, cluster=cluster, out=out, overwrite=overwrite, refined=refine)
 
 
 @main.command(short_help="What bound each method of a run, and what would help.")

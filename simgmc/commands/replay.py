@@ -13,7 +13,8 @@ from rich.console import Console
 from simgmc.core.errors import SimgmcError, show_value
 from simgmc.core.files import read_text, reading_copies
 from simgmc.core.terminal import plain_console
-from simgmc.experiment.explanation import explain
+from simgmc.experiment.answers.explanation import explain
+from simgmc.experiment.answers.refine import refine
 from simgmc.experiment.header import line, print_cluster
 from simgmc.experiment.partition_tables import copy_partition_tables
 from simgmc.experiment.plan import require_stated_times, trainings
@@ -38,6 +39,7 @@ def replay(
     cluster: str | Path | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
+    refined: bool = False,
     console: Console | None = None,
     plots: bool = True,
 ) -> Path:
@@ -45,13 +47,14 @@ def replay(
 
     ``settings`` change ``cluster`` keys (or the grid's), ``cluster`` is a TOML file whose
     ``[cluster]`` table replaces the run's. The metrics are those of a full run there. ``plots``: whether any are drawn.
+    ``refined``: say where the answer flips to :data:`simgmc.experiment.answers.refine.ACCURACY`.
     """
     source = run_directory.open_run(Path(run) if Path(run).name not in ("", "..") else Path(run).resolve())
     console = console or plain_console()
     for file in outside_files.changed(source.path):
         line(console, "note", f"{file} has changed since the run: the copy that {source.path} keeps is used")
     with reading_copies(outside_files.copies(source.path)):
-        return _replay(source, settings, cluster, out, overwrite, console, plots)
+        return _replay(source, settings, cluster, out, overwrite, refined, console, plots)
 
 
 def _replay(
@@ -60,6 +63,7 @@ def _replay(
     cluster: str | Path | None,
     out: str | Path | None,
     overwrite: bool,
+    refined: bool,
     console: Console,
     plots: bool,
 ) -> Path:
@@ -98,7 +102,9 @@ def _replay(
             keys = [training.series(point) for point in missing]
             deque(write_all(directory, keys, kept.on(missing), training.shared), maxlen=0)
         copy_partition_tables(source, directory)
-        report(console, directory, after.points, plots=plots)
+        results = report(console, directory, after.points, plots=plots)
+        if refined:
+            refine(console, directory, after, plan, results)
         if len(after.points) <= MAX_POINTS:
             print_explanations(console, list(explain(directory, plan)))
     return directory.path

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from simgmc.core.files import reading_copies
-from simgmc.experiment.explanation import explain
+from simgmc.experiment.answers.explanation import explain
 from simgmc.experiment.plan import require_stated_times, trainings
 from simgmc.results.directory.outside_files import copies
 from simgmc.results.directory.run_directory import RunDirectory, open_run

@@ -17,8 +17,9 @@ from rich.console import Console
 from simgmc.core.errors import SimgmcError, out_of_memory
 from simgmc.core.interruption import Interruption
 from simgmc.core.terminal import plain_console
+from simgmc.experiment.answers.explanation import explain
+from simgmc.experiment.answers.refine import refine
 from simgmc.experiment.assembly import Given, WorkloadFactory
-from simgmc.experiment.explanation import explain
 from simgmc.experiment.header import print_cluster, print_resumed
 from simgmc.experiment.partition_tables import write_partition_tables
 from simgmc.experiment.plan import trainings
@@ -48,6 +49,7 @@ def run(
     overwrite: bool = False,
     resume: bool = False,
     checkpoint_every: float = DEFAULT_EVERY,
+    refined: bool = False,
     console: Console | None = None,
     given: Given | None = None,
     plots: bool = True,
@@ -56,8 +58,9 @@ def run(
 
     A run of the same scenario that is there goes on; ``resume`` makes it an error if there is
     none. A training under way is saved every ``checkpoint_every`` seconds, and when the run is
-    asked to stop (KeyboardInterrupt is then raised, with the signal's number). ``given``: the data
-    and the model that a scenario calls ``given``. ``plots``: whether any are drawn.
+    asked to stop (KeyboardInterrupt is then raised, with the signal's number). ``refined``: say where the
+    answer flips to :data:`simgmc.experiment.answers.refine.ACCURACY`. ``given``: the data and the model that a
+    scenario calls ``given``. ``plots``: whether any are drawn.
     """
     check_interval(checkpoint_every)
     console = console or plain_console()
@@ -85,7 +88,9 @@ def run(
         with RunProgress(console, len(plan), file.points[0].scenario.report.metric) as progress:
             run_trainings(plan, directory, workload_of, progress, checkpoint_every, interruption)
 
-        report(console, directory, file.points, plots=plots)
+        results = report(console, directory, file.points, plots=plots)
+        if refined:
+            refine(console, directory, file, plan, results)
         if len(file.points) <= MAX_POINTS:
             print_explanations(console, list(explain(directory, plan)))
     return directory.path

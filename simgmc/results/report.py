@@ -26,10 +26,10 @@ from simgmc.scenario.workload import ProblemWorkload
 _TABLES = ("metrics.csv", "other_metrics.csv", "summary.csv", "breakdown.csv", *FILES, "partition.csv")
 
 
-def report(console: Console, directory: RunDirectory, points: Sequence[GridPoint], *, plots: bool = True) -> None:
+def report(console: Console, directory: RunDirectory, points: Sequence[GridPoint], *, plots: bool = True) -> Results:
     """Tables on the console, and summary and plots in the run directory, of the run of these grid points.
 
-    ``plots``: whether any are drawn.
+    Returns what was read of the run. ``plots``: whether any are drawn.
     """
     scenario = points[0].scenario
     names = [method.name for method in scenario.methods]
@@ -61,6 +61,7 @@ def report(console: Console, directory: RunDirectory, points: Sequence[GridPoint
             f"not drawn, since they would need more than {MAX_POINTS} panels: {', '.join(missing)}; "
             f"every grid point is in {directory.path / 'summary.csv'}",
         )
+    return results
 
 
 def _line(console: Console, text: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from simgmc.experiment import run as running
-from simgmc.experiment.explanation import explain
+from simgmc.experiment.answers.explanation import explain
 from simgmc.experiment.plan import trainings
 from simgmc.results.directory.run_directory import open_run
 from simgmc.scenario import ScenarioFile

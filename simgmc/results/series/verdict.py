@@ -20,7 +20,7 @@ from simgmc.results.series.read import Results, Series, transport_text
 Pairs = tuple[tuple[str, str], ...]
 """Keys of the grid with their values, as texts."""
 
-_TUNED = ("methods.", "optimizer.")
+TUNED = ("methods.", "optimizer.")
 """How the names of keys begin that are settings of methods, for each to be taken at its best."""
 MAX_LINES = 3
 """Lines of a map along which it is said where the answer flips: its ends and its middle."""
@@ -72,7 +72,7 @@ class Verdict:
     def __init__(self, results: Results, target: float | None, baseline: str | None):
         self.results, self.target, self.baseline = results, target, baseline
         keys = [key for key, _ in results.points[0].grid] if results.points else []
-        self.tuned = [key for key in keys if key.startswith(_TUNED) and key in results.varying]
+        self.tuned = [key for key in keys if key.startswith(TUNED) and key in results.varying]
         """Keys whose values are settings of methods."""
 
     @cached_property
@@ -265,10 +265,11 @@ class Verdict:
     @cached_property
     def flips(self) -> list[Flip]:
         """Everywhere along the numeric keys of the network where neighbours in the grid have another first."""
-        return [flip for key in self._numeric for flip in self._along(key)]
+        return [flip for key in self.numeric for flip in self._along(key)]
 
     @property
-    def _numeric(self) -> list[str]:
+    def numeric(self) -> list[str]:
+        """The network's keys along which all its values are numbers, and several."""
         networks = list(self.best)
         keys = [key for key, _ in networks[0] if key in self.results.varying] if networks else []
         return [key for key in keys if all(grid_number(dict(network)[key]) is not None for network in networks)]
@@ -279,6 +280,11 @@ class Verdict:
         for network in self.best:
             found.setdefault(tuple(pair for pair in network if pair[0] != key), []).append(network)
         return {rest: sorted(line, key=lambda network: _value(network, key)) for rest, line in found.items()}
+
+    def spoken(self, key: str) -> list[Pairs]:
+        """The lines along a key that are spoken of, those of more than one network: all, or the ends and the middle."""
+        lines = [rest for rest, line in self.lines(key).items() if len(line) > 1]
+        return lines if len(lines) <= MAX_LINES else [lines[0], lines[(len(lines) - 1) // 2], lines[-1]]
 
     def _along(self, key: str) -> list[Flip]:
         flips = []
@@ -291,17 +297,16 @@ class Verdict:
 
     def _flips(self) -> list[str]:
         said = []
-        for key in self._numeric[:2]:
-            lines = list(self.lines(key))
-            chosen = lines if len(lines) <= MAX_LINES else [lines[0], lines[(len(lines) - 1) // 2], lines[-1]]
-            for rest in chosen:
+        for key in self.numeric[:2]:
+            for rest in self.spoken(key):
                 here = [flip for flip in self.flips if flip.key == key and flip.rest == rest]
-                where = self._place(rest)
+                where = self.place(rest)
                 if here:
                     said.append(f"The answer flips{where}: " + "; ".join(map(self.flip_text, here)) + ".")
         return said
 
-    def _place(self, rest: Pairs) -> str:
+    def place(self, rest: Pairs) -> str:
+        """`` at 10 ms, ring``: those of these values that vary."""
         values = [self.results.value(key, text) for key, text in rest if key in self.results.varying]
         return f" at {', '.join(values)}" if values else ""
 
