@@ -1,10 +1,10 @@
 """simgmc from Python: run a scenario, read what a run found, put it on other networks, compare runs.
 
-    run = simgmc.run("scenarios/quickstart.toml", out="runs/quickstart")
-    run.summary                                             # a DataFrame
-    slow = simgmc.replay(run, set={"cluster.bandwidth": "1 Mbit/s"}, out="runs/slow")
-    simgmc.compare([run, slow]).summary
-    simgmc.plot.accuracy_vs_time(slow)
+>>> run = simgmc.run("scenarios/quickstart.toml", out="runs/quickstart")
+>>> run.summary  # a DataFrame
+>>> slow = simgmc.replay(run, set={"cluster.bandwidth": "1 Mbit/s"}, out="runs/slow")
+>>> simgmc.compare([run, slow]).summary
+>>> simgmc.plot.accuracy_vs_time(slow)
 
 Torch loads with :func:`run` and :meth:`Run.model` alone.
 """

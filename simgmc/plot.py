@@ -1,8 +1,7 @@
 """Figures of runs: each function takes a run and gives a matplotlib figure.
 
-    import simgmc
-    figure = simgmc.plot.accuracy_vs_time("runs/quickstart", at={"cluster.collective": "ring"})
-    figure.savefig("ring.pdf")
+>>> figure = simgmc.plot.accuracy_vs_time("runs/quickstart", at={"cluster.collective": "ring"})
+>>> figure.savefig("ring.pdf")
 
 Every function takes
 

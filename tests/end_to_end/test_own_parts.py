@@ -1,5 +1,6 @@
 """Data and models of the user's own, from a scenario file and from Python."""
 
+import doctest
 import re
 import textwrap
 import tomllib
@@ -13,6 +14,7 @@ from torch.utils.data import TensorDataset
 import simgmc
 from simgmc.cli import main
 from simgmc.core.errors import SimgmcError
+from simgmc.results import report
 from simgmc.scenario import ScenarioFile
 from tests.places import ROOT
 from tests.small_runs import ON_A_STAR
@@ -215,18 +217,37 @@ def test_half_of_what_is_needed_from_python_is_refused(tmp_path):
 
 
 def test_the_readmes_python_examples_run_as_printed(tmp_path, monkeypatch, capsys):
-    """The run, and then how its model is loaded (there another run's)."""
+    """A run with data and a model of one's own; and what is done with a run's results, of the quickstart in small."""
     text = (ROOT / "README.md").read_text()
     blocks = list(map(textwrap.dedent, re.findall(r"```python\n(.*?)```", text, re.DOTALL)))
-    (loading,) = (block for block in blocks if "load_file" in block)
     (running,) = (block for block in blocks if "train=samples" in block)
+    (reading,) = (block for block in blocks if "simgmc.load(" in block)
     monkeypatch.chdir(tmp_path)
     exec(compile(running, "README.md", "exec"), {})
     assert (tmp_path / "runs/own/summary.csv").is_file()
     assert capsys.readouterr().out.endswith("runs/own/summary.csv\n")
-    (kept,) = (tmp_path / "runs/own/models").glob("gmc*")
-    model = torch.nn.Sequential(torch.nn.Linear(20, 64), torch.nn.Tanh(), torch.nn.Linear(64, 2))
-    before = model[0].weight.clone()
-    mine = re.sub(r'"runs/.*safetensors"', repr(str(kept)), loading)
-    exec(compile(mine, "README.md", "exec"), {"model": model})
-    assert mine != loading and not torch.equal(model[0].weight, before)
+    small = {"seeds": [1], "workload.epochs": 2, "report.target": 0.3}
+    quickstart = ROOT / "scenarios/quickstart.toml"
+    monkeypatch.setattr(report, "draw_plots", lambda *arguments, **options: {})  # what runs draw of themselves
+    simgmc.run(quickstart, out="runs/quickstart", settings=small, device="cpu", quiet=True)
+    exec(compile(reading, "README.md", "exec"), {})
+    assert (tmp_path / "runs/both.pdf").is_file() and r"\toprule" in capsys.readouterr().out
+    simgmc.replay("runs/quickstart", set={"cluster.latency": "20 ms"}, quiet=True)
+    documented = [simgmc.api, simgmc.plot, simgmc.load, simgmc.compare, simgmc.Run.table, simgmc.Run.model]
+    for one in documented:
+        examples = doctest.DocTestParser().get_examples(one.__doc__)
+        assert examples
+        names = {"simgmc": simgmc, "run": simgmc.load("runs/quickstart"), "Net": Digits}
+        for example in examples:
+            source = example.source.replace("scenarios/quickstart.toml", str(quickstart))
+            exec(
+                compile(source.replace('out="runs/quickstart")', f'out="runs/again", settings={small})'), "", "exec"),
+                names,
+            )
+
+
+class Digits(nn.Sequential):
+    """The quickstart's model."""
+
+    def __init__(self):
+        super().__init__(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,9 +8,21 @@ from hypothesis import strategies as st
 
 from simgmc.core.transport import Transport
 from simgmc.results.directory.run_directory import SeriesKey
+from simgmc.results.figures import panels
+from simgmc.results.figures.bars import target_bars
 from simgmc.results.series.curves import curve, finding, sweep_finding
 from simgmc.results.series.reach import Reach, Spread, advantage, too_close
-from simgmc.results.series.read import ACCURACY, LOSS, ComparisonPoint, Results, Series, value_text
+from simgmc.results.series.read import (
+    ACCURACY,
+    LOSS,
+    MEASURES,
+    ComparisonPoint,
+    Results,
+    Series,
+    read_results,
+    value_text,
+)
+from tests.results.synthetic_runs import accuracy_curve, write_run
 
 RING = Transport("collective", "ring")
 POINT = ComparisonPoint(RING)
@@ -310,3 +323,28 @@ def test_several_evaluations_at_one_instant_count_with_the_last():
 )
 def test_a_table_among_a_grids_values_is_written_without_its_punctuation(value, text):
     assert value_text(value) == text
+
+
+@pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES)
+def test_sentences_and_axes_say_what_is_measured(tmp_path, measure):
+    directory = write_run(tmp_path / "run", {"A": accuracy_curve(0.9, 0.3), "B": accuracy_curve(0.7, 0.1)}, seeds=(0,))
+    read = read_results(directory)
+
+    def values(one: Series) -> np.ndarray:
+        return one["test_accuracy"] if measure.higher_is_better else 1 - one["test_accuracy"]
+
+    measured = tuple(replace(one, columns={**one.columns, measure.column: values(one)}) for one in read.series)
+    found = replace(read, series=measured, measure=measure)
+    (point,) = found.points
+    said = [
+        finding(found, point, "sim_time_s", 0.5, "B"), finding(found, point, "epoch", 0.5, "B"),
+        finding(found, point, "bytes_up", 2.0 if measure.higher_is_better else 0.01, "B"),
+        finding(found, point, "sim_time_s", None, None), sweep_finding(found, [point], ["1"], 0.5, "B"),
+    ]  # fmt: skip
+    with panels.style():
+        (figure,) = target_bars(found, 0.5, "B")
+    said.append(figure.axes[0].get_xlabel())
+    shown = "50 %" if measure.share else "0.5"
+    for text in said:
+        assert measure.name == "accuracy" or measure.name in text, text
+    assert f"reaches {measure.named(shown)} " in said[0] and f"time to {measure.named(shown)} (" in said[-1]
