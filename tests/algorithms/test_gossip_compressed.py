@@ -206,6 +206,23 @@ def test_quantized_pr_sgd_gossip_every_step_is_dcd(identity):
     )
 
 
+@pytest.mark.parametrize("steps_from", ["own", "mixed"])
+def test_quantized_pr_sgd_gossip_by_its_formula_with_a_copy_for_every_neighbour(identity, steps_from):
+    weights = torch.from_numpy(SYMMETRIC["star"].weights(0))
+    method = QuantizedPRSGDGossip(COMPRESSORS["top-k"], period=3, steps_from=steps_from)
+    gossip, error = run(method, rounds=40, mixing=SYMMETRIC["star"]), 0.0
+    for t, one in enumerate(gossip.rounds):
+        x = gossip.params[t]
+        at, moved = (x if steps_from == "own" else weights @ x), 0.0
+        for point, rate, gradient in zip(one.points, one.rates, one.gradients, strict=True):
+            error = max(error, difference(point.expand(K, -1), at))
+            at, moved = at - rate * gradient, moved - rate * gradient
+        wanted = weights @ x + moved - x
+        kept = torch.zeros_like(wanted).scatter(1, wanted.abs().topk(2).indices, 1.0)
+        error = max(error, difference(gossip.params[t + 1], x + kept * wanted))
+    identity("    Quantized-PR-SGD gossip = formula with copies of every neighbour", error)
+
+
 def test_quantized_pr_sgd_gossip_with_the_exact_average_is_its_all_reduce_form(identity):
     """From the mixed model, nothing lost: with W = J everybody restarts at the mean, which is then known."""
     rounds = ROUNDS // PERIOD

@@ -63,14 +63,16 @@ def test_no_step_of_sngm_is_longer_than_the_rate_over_one_minus_momentum():
         assert 0.5 * bound < longest <= bound * (1 + 1e-12)
 
 
-def test_sngm_without_momentum_steps_along_the_normalised_mean_gradient(identity):
-    sngm = run(SNGM(momentum=0.0))
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_sngm_is_momentum_over_the_normalised_mean_gradient(identity, momentum):
+    sngm = run(SNGM(momentum=momentum))
     points = sngm.common
-    error = 0.0
+    buffer, error = torch.zeros_like(points[0]), 0.0
     for t, one in enumerate(sngm.rounds):
         g = one.gradients[0].mean(0)
-        error = max(error, difference(points[t + 1], points[t] - one.lr * g / g.norm()))
-    identity("20  SNGM(momentum = 0) = normalised SGD", error)
+        buffer = momentum * buffer + g / g.norm()
+        error = max(error, difference(points[t + 1], points[t] - one.lr * buffer))
+    identity("20  SNGM = momentum over g / |g|", error)
 
 
 def test_sngm_stands_still_at_a_zero_gradient():
