@@ -168,7 +168,7 @@ class AsynchronousTraining(Training):
                 used[source, destination] = bytes_over.get((source, destination), 0) / room if room else 0.0
             if settings.notes_hold_ups and breakdown.rounds:
                 seconds = breakdown.sim_time_s * min(1.0, EXPLAINED / breakdown.rounds)
-                bound_by = held_up(parts, self._hold_ups(directory, settings, seconds), used, seconds, self.waiting)
+                bound_by = held_up(parts, self._hold_ups(directory, settings, seconds), used, self.waiting)
             else:
                 bound_by = bottleneck_of(parts, used if bytes_over else {}, self.waiting)
             yield self.explanation(point, bound_by, breakdown.stopped)

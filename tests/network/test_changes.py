@@ -195,3 +195,11 @@ def test_a_trace_of_bandwidths_replaces_the_nominal_one(tmp_path):
     (tmp_path / "trace.csv").write_text("time_s,bandwidth_mbit_s\n0,8\n2,80\n")
     steps = BandwidthSteps.from_file(tmp_path / "trace.csv")
     assert steps.absolute and steps.factors == (1e6, 1e7) and steps.period is None
+
+
+def test_a_run_that_ends_in_its_first_round_says_what_held_it_up():
+    failure = LinkFailure(0.0, None, source="switch", destination="server")
+    settings = replace(cluster(NetworkChanges(failures=(failure,))), explained=True)
+    timing = simulate(settings, [RoundCosts((Compute(1), message([500_000] * 2)))])
+    assert timing.total == 0 and "switch -> server has no bandwidth" in timing.stopped
+    assert timing.bottleneck() == "nothing took time"

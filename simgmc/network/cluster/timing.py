@@ -87,25 +87,24 @@ class Timing:
         used = dict(zip(self.links, self.utilisation.tolist()))
         if self.held is None:
             return bottleneck_of(mean, used, waiting)
-        return held_up(mean, self.held, used, self.total, waiting)
+        return held_up(mean, self.held, used, waiting)
 
 
 def held_up(
     parts: Mapping[str, float],
     held: HoldUps,
     used: Mapping[tuple[str, str], float],
-    seconds: float,
     waiting: str,
 ) -> str:
-    """As :func:`bottleneck_of`, from what was noted in so many seconds: the link that was full longest, or a limit of
+    """As :func:`bottleneck_of`, from what was noted: the link that was full longest, or a limit of
     the transport that held messages up for longer. ``used`` has every link, in order."""
     limit = max(held.limits, key=lambda name: held.limits[name], default="")
     longest = max(held.full, default=0.0)
     if limit and held.limits[limit] > longest and sum(parts.values()) and _largest(parts) == "transfer":
-        return f"{limit} ({held.limits[limit] / seconds:.0%} of the time)"
+        return f"{limit} ({held.limits[limit] / held.seconds:.0%} of the time)"
     if not longest:
         return bottleneck_of(parts, used, waiting)
-    share = {ends: full / seconds for ends, full in zip(used, held.full)}
+    share = {ends: full / held.seconds for ends, full in zip(used, held.full)}
     return bottleneck_of(parts, share, waiting, "full", dict(zip(used, held.dead)))
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from simgmc.core.errors import SimgmcError
@@ -46,7 +46,9 @@ class HoldUps:
     """Per link: with messages on it that take all that it has."""
     dead: list[float]
     """Of these, without any bandwidth."""
-    limits: dict[str, float]
+    seconds: float = 0.0
+    """Noted so far, in all."""
+    limits: dict[str, float] = field(default_factory=dict)
     """Per limit of the transport, by name: with a message at it that no full link holds up."""
 
 
@@ -251,6 +253,7 @@ class FluidNetwork:
         self.now = time
 
     def _note(self, held: HoldUps, seconds: float) -> None:
+        held.seconds += seconds
         full: set[int] = set()
         capped = dict(self._without_links)
         for link, flows in enumerate(self._on):
@@ -268,7 +271,7 @@ class FluidNetwork:
 
     def note_hold_ups(self, limit_of: Callable[[float], str]) -> None:
         """Note from now on what holds messages up; ``limit_of``: the name of a limit of so many bytes/s a message."""
-        self.held = HoldUps([0.0] * len(self._on), [0.0] * len(self._on), {})
+        self.held = HoldUps([0.0] * len(self._on), [0.0] * len(self._on))
         self._limit_of = limit_of
 
     def catch_up(self, time: float) -> None:
