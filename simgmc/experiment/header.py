@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import networkx as nx
@@ -19,6 +20,7 @@ from simgmc.results.directory.run_directory import RunDirectory
 from simgmc.results.directory.scenario_changes import heading
 from simgmc.scenario import Scenario, ScenarioFile
 from simgmc.scenario.cluster import Cluster
+from simgmc.scenario.updates import update_words
 from simgmc.scenario.workload import Method
 
 
@@ -48,6 +50,8 @@ def print_cluster(console: Console, file: ScenarioFile) -> None:
     if file.grid:
         varied = "; ".join(f"{key} over {', '.join(map(_plain, values))}" for key, values in file.grid.items())
         line(console, "grid", varied)
+    for text in _grouped((update_words(scenario.optimizer, method), method.name) for method in scenario.methods):
+        line(console, "updates", text)
     times = scenario.cluster.compute
     stated = (f"{name} {_short(getattr(times, name))}" for name in ("gradient", "compression", "aggregation"))
     line(console, "times", ", ".join(stated))
@@ -76,11 +80,19 @@ def gossip_lines(scenario: Scenario, spectral_gap: bool = True) -> list[str]:
 
     ``spectral_gap``: give it too (seconds, for thousands of workers).
     """
-    found: dict[str, list[str]] = {}
-    for method in scenario.methods:
-        if scenario.has_graph(method):
-            found.setdefault(_gossip(scenario, method, spectral_gap), []).append(method.name)
-    return [f"{', '.join(names)}: {text}" for text, names in found.items()]
+    return _grouped(
+        (_gossip(scenario, method, spectral_gap), method.name)
+        for method in scenario.methods
+        if scenario.has_graph(method)
+    )
+
+
+def _grouped(found: Iterable[tuple[str, str]]) -> list[str]:
+    """A line for each text, with the names of the methods that it is about."""
+    names: dict[str, list[str]] = {}
+    for text, name in found:
+        names.setdefault(text, []).append(name)
+    return [f"{', '.join(of)}: {text}" for text, of in names.items()]
 
 
 def _gossip(scenario: Scenario, method: Method, spectral_gap: bool) -> str:

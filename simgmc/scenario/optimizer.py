@@ -19,7 +19,8 @@ SETTINGS = declared_fields(GradientSettings)
 """The keys that say what becomes of gradients: types and defaults."""
 if TYPE_CHECKING:
     ScheduleOrKind = LearningRateSchedule
-    ClipNorm, ClipAt = float, str
+    ClipNorm = float
+    ClipAt = str
     Groups = tuple[Group, ...]
 else:
     ClipNorm, ClipAt, Groups = (SETTINGS[key][0] for key in ("clip_norm", "clip_at", "groups"))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from simgmc.algorithms import ALGORITHMS
-from simgmc.algorithms.optimizers import SGD, GradientSettings, NesterovSGD, WithOptimizer
+from simgmc.algorithms.optimizers import OPTIMIZERS, SGD, GradientSettings, NesterovSGD, WithOptimizer
 from simgmc.algorithms.optimizers import Optimizer as Rule
-from simgmc.algorithms.optimizers.optimizer import OptimizerOption
+from simgmc.core.errors import show_value
 from simgmc.core.registry import Option
 from simgmc.scenario.components import plain
 from simgmc.scenario.optimizer import Optimizer, rule_of
@@ -107,7 +107,52 @@ def check_update(shared: Optimizer, method: Method, index: int) -> None:
         )  # fmt: skip
 
 
-def families(method: Method) -> OptimizerOption | None:
-    """The optimizers that a method takes, if it takes any."""
-    option = _option(method)
-    return option if isinstance(option, OptimizerOption) else None
+def update_words(shared: Optimizer, method: Method) -> str:
+    """How a method updates parameters, in words: its optimizer, its weight decay, what becomes of its gradients."""
+    algorithm, update = method.built(), update_of(shared, method)
+    if isinstance(algorithm, WithOptimizer) and not algorithm.own_update:
+        rule = update.rule or algorithm.usual_optimizer()
+        if update.rule is None and method.parameters().get("momentum", 0.0) is None:
+            rule = replace(rule, momentum=update.momentum)
+        words, vectors = _rule_words(rule), rule.decay_vectors
+    else:
+        own = method.parameters().get("momentum", 0.0)
+        momentum = update.momentum if own is None else own
+        words, vectors = "its own update" + (f", momentum {momentum:g}" if momentum else ""), True
+    parts = [words]
+    if update.weight_decay:
+        parts.append(f"weight decay {update.weight_decay:g}" + ("" if vectors else ", not of vectors"))
+    settings = update.settings
+    if settings.clip_norm:
+        at = settings.clip_at or algorithm.steps_on
+        parts.append(f"{_CLIPPED[at]} clipped to {settings.clip_norm:g}")
+    if settings.accumulate > 1:
+        parts.append(f"{settings.accumulate} minibatches a gradient")
+    if settings.groups:
+        parts.append(f"{len(settings.groups)} group{'s' * (len(settings.groups) > 1)} of parameters")
+    return "; ".join(parts)
+
+
+_CLIPPED = {"own": "each worker's gradient", "mean": "the mean gradient"}
+
+
+def _rule_words(rule: Rule) -> str:
+    """Its name, and the options that are not as usual; of SGD its momentum."""
+    name = next(name for name, cls in OPTIMIZERS.items() if cls is type(rule))
+    hidden = ("decay_vectors",)
+    stated = {
+        key: value
+        for key, option in type(rule).options().items()
+        if (value := getattr(rule, key)) != option.default and key not in hidden
+    }
+    if isinstance(rule, SGD):
+        stated = {"momentum": rule.momentum, **stated} if rule.momentum else {"without momentum": True} | stated
+        stated.pop("momentum" if not rule.momentum else "", None)
+    shown = (f"{key} {_shown(value)}" if value is not True else key.replace("_", " ") for key, value in stated.items())
+    return ", ".join([name, *shown])
+
+
+def _shown(value: object) -> str:
+    return " and ".join(f"{one:g}" for one in value) if isinstance(value, tuple) and value and isinstance(
+        value[0], float
+    ) else show_value(value)  # fmt: skip

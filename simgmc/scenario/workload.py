@@ -289,7 +289,7 @@ class Method(Table):
         Where the length is stated in epochs all methods have the same. Where the clock drives the training a
         round is a gradient. ``accumulate`` minibatches are one gradient of the method, and so many here.
         """
-        rounds, algorithm = self.rounds(workload), self._algorithm()
+        rounds, algorithm = self.rounds(workload), self.built()
         if rounds is None:
             return max(1, round(self.epochs(workload) * per_epoch))
         return accumulate * (rounds if algorithm.asynchronous else algorithm.gradients(rounds, per_epoch / accumulate))
@@ -311,7 +311,7 @@ class Method(Table):
         found = {name: value for name, value in self.parameters().items() if isinstance(options[name], kind)}
         return {name: value for name, value in found.items() if value is not None}
 
-    def _algorithm(self) -> Algorithm:
+    def built(self) -> Algorithm:
         """The algorithm with its parameters; of its compressors only the options are there."""
         parameters = self.parameters()
         if parameters.get("momentum", 0.0) is None:
@@ -326,7 +326,7 @@ class Method(Table):
         if re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", self.name):
             raise mistake("may hold no control characters, such as line ends or tabs", "name", value=self.name)
         try:
-            built = self._algorithm()
+            built = self.built()
         except SimgmcError as error:
             raise ValueError(str(error)) from None
         if built.same_coordinates:
