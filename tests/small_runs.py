@@ -83,6 +83,8 @@ OPTIONS = {
     "saef": {"average_residual_every": 2},
     "cser": {"compressor": {"name": "rbgs", "density": 0.2}},
     "post-local-sgd": {"start_epoch": 0.1},
+    "1-bit-adam": {"warmup_rounds": 3},
+    "0-1-adam": {"variance_scaler": 1, "local_steps_from": 4, "local_steps_double_every": 3},
     "quantized-pr-sgd": {"compressor": {"name": "qsgd", "levels": 4}},
     "quantized-pr-sgd-gossip": {"compressor": {"name": "qsgd", "levels": 4}},
     "qsgd": {"compressor": {"name": "qsgd", "levels": 4}},

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, create_model
 from simgmc.algorithms.optimizers import ENTRIES, OPTIMIZERS, GradientSettings, Group
 from simgmc.algorithms.optimizers import Optimizer as Rule
 from simgmc.core.errors import SimgmcError
+from simgmc.core.imports import is_import_path
 from simgmc.core.registry import OptionError
 from simgmc.scenario.components import Component, Described, PositiveReal, Real, component
 from simgmc.scenario.conditions import declared_fields, declared_table
@@ -24,15 +25,18 @@ if TYPE_CHECKING:
     Groups = tuple[Group, ...]
 else:
     ClipNorm, ClipAt, Groups = (SETTINGS[key][0] for key in ("clip_norm", "clip_at", "groups"))
-    ScheduleOrKind = Annotated[
-        declared_table(LearningRateSchedule),
-        BeforeValidator(
-            lambda v: (
-                {"kind": v} if isinstance(v, str) else {"kind": "phases", "phases": v} if isinstance(v, list) else v
-            )
-        ),
-    ]
-"""A schedule; the name of its kind, or a list of its phases, where that says all."""
+    ScheduleOrKind = Annotated[declared_table(LearningRateSchedule), BeforeValidator(lambda value: _schedule(value))]
+"""A schedule; the name of its kind, an import path or a list of its phases, where that says all."""
+
+
+def _schedule(value: Any) -> Any:
+    """A kind's name, an import path or a list of phases as the table that it stands for."""
+    if is_import_path(value):
+        return {"kind": "import", "function": value}
+    if isinstance(value, list):
+        return {"kind": "phases", "phases": value}
+    return {"kind": value} if isinstance(value, str) else value
+
 
 WeightDecay = Annotated[Real, Field(ge=0, le=1000)]
 LearningRate = Annotated[PositiveReal, Field(le=1e30)]

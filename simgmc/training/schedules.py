@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from simgmc.core.declared import Declared, Tables, declared
-from simgmc.core.errors import SimgmcError
-from simgmc.core.registry import Entry, Option, OptionError, Registry
+from simgmc.core.errors import SimgmcError, show_value
+from simgmc.core.imports import find, guarded
+from simgmc.core.registry import Entry, ImportPath, Option, OptionError, Registry
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Phase(Declared):
 
     kind: str = declared(Option("how the rate goes", str, "constant", _SHAPES))
     epochs: float | None = declared(Option("its length in epochs", float, None, above=0, at_most=_MANY))
-    steps: int | None = declared(Option("its length in gradients of a worker", int, None, at_most=10**12))
+    steps: int | None = declared(Option("its length in minibatches of a worker", int, None, at_most=10**12))
     share: float | None = declared(Option("its length as a share of the training", float, None, above=0, at_most=1))
     start: float | None = declared(
         Option("factor at its begin; unless given that at the end of the phase before, else 1", float, None, at_least=0)
@@ -108,6 +110,7 @@ _KINDS = {
         ("decay_share", "floor"),
     ),
     "phases": ("any composition of parts, one after the other", "-", ("phases",)),
+    "import": ("a function of one's own, by import path", "-", ("function",)),
 }
 """What each kind is, where it comes from, and the options that it has beside those that all have."""
 _SHARED = ("per", "warmup_epochs", "warmup_steps", "warmup_from")
@@ -123,7 +126,9 @@ class LearningRateSchedule(Declared):
     last ``decay_share`` of the training, over which it falls linearly to ``floor``. Over the first
     ``warmup_epochs`` or ``warmup_steps`` the rate rises linearly, round by round, from ``warmup_from`` times its
     value (Goyal et al. 2017). ``phases``, one after the other, are any composition; the one without a length fills
-    what the others leave, and after the last the rate stays as it is.
+    what the others leave, and after the last the rate stays as it is. ``import`` is a function of one's own,
+    ``function(step, steps)``: the factor before a gradient, given how many minibatches a worker has taken and how
+    many it will.
     """
 
     kind: str = declared(
@@ -138,24 +143,29 @@ class LearningRateSchedule(Declared):
     per: str | None = declared(
         Option(
             "whether the rate is constant within an epoch (e is rounded down), as in the papers, or not; unless given "
-            'it is, but for "wsd" and "phases"',
+            'it is, but for "wsd", "phases" and "import"',
             str, None, ("epoch", "round"),
         )
     )  # fmt: skip
     warmup_epochs: float = _factor("epochs over which the rate rises at the start", 0.0, at_least=0, at_most=_MANY)
     warmup_from: float = _factor("share of the rate that it rises from", 0.1, at_least=0, at_most=1)
     warmup_steps: int | None = declared(
-        Option("gradients of a worker over which the rate rises at the start", int, None, at_most=10**12)
+        Option("minibatches of a worker over which the rate rises at the start", int, None, at_most=10**12)
     )
     floor: float = _factor("factor that a cosine, a polynomial or wsd falls to", 0.0, at_least=0, at_most=1)
     decay_share: float = _factor("share of the training over which wsd falls", 0.1, above=0, at_most=1)
     phases: tuple[Phase, ...] = declared(Tables("parts of the schedule, in order", default=(), entries=Phase))
+    function: str | None = declared(
+        ImportPath('gives the factor, of one\'s own; schedule = "my_schedule:function" says it all', default=None)
+    )
 
     def check_fields(self) -> None:
         """Milestones and phases are those of one kind; there is one warm-up, and one phase that fills the rest."""
         _check_milestones(self.kind, self.milestones)
         if (self.kind == "phases") != bool(self.phases):
             raise OptionError("", "phases", len(self.phases), "the kind phases needs some; no other kind takes them")
+        if (self.kind == "import") != (self.function is not None):
+            raise OptionError("", "function", self.function, "the kind import needs one; no other kind takes it")
         if self.warmup_steps and self.warmup_epochs:
             raise OptionError("", "warmup_steps", self.warmup_steps, "the warm-up is stated in epochs already")
         if self.phases and (self.warmup_steps or self.warmup_epochs):
@@ -167,7 +177,7 @@ class LearningRateSchedule(Declared):
     @property
     def by_epoch(self) -> bool:
         """Whether the rate is constant within an epoch, but for the warm-up."""
-        return self.per == "epoch" or (self.per is None and self.kind not in ("wsd", "phases"))
+        return self.per == "epoch" or (self.per is None and self.kind not in ("wsd", "phases", "import"))
 
     def stretched(self, times: float) -> LearningRateSchedule:
         """The schedule of a run that is so many times as long."""
@@ -195,12 +205,28 @@ class LearningRateSchedule(Declared):
             factor = self._above_floor(min(1.0, max(0.0, 1 - at / epochs) / self.decay_share))
         elif self.kind == "phases":
             factor = self._in_phases(at, epochs, per_epoch)
+        elif self.kind == "import":
+            factor = self._by_function(round(at * per_epoch), round(epochs * per_epoch))
         else:
             factor = 1.0
         warmup = self.warmup_epochs if self.warmup_steps is None else self.warmup_steps / per_epoch
         if epoch < warmup:
             factor *= self.warmup_from + (1 - self.warmup_from) * epoch / warmup
         return factor
+
+    def _by_function(self, step: int, steps: int) -> float:
+        what = f"schedule {self.function}"
+        found = guarded(what, f"its factor at step {step} of {steps}", lambda: self._function(step, steps))
+        if isinstance(found, bool) or not isinstance(found, (int, float)) or not 0 <= found < math.inf:
+            raise SimgmcError(
+                f"{what}: gives {show_value(found)} at step {step} of {steps}: needs a number of at least 0"
+            )
+        return float(found)
+
+    @functools.cached_property
+    def _function(self) -> Callable[[int, int], float]:
+        assert self.function is not None
+        return find(f"schedule {self.function}", self.function)
 
     def _above_floor(self, factor: float) -> float:
         return self.floor + (1 - self.floor) * factor if self.floor else factor

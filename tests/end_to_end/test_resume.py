@@ -32,6 +32,29 @@ def test_a_training_stopped_after_every_round_ends_with_the_same_bits(tmp_path, 
     stopped_after_every_round_equals_never_stopped(scenario([method(name)]), tmp_path, trainers, kill)
 
 
+OPTIMIZERS = [
+    {"name": "AdamW", "algorithm": "data-parallel"},
+    {"name": "Muon", "algorithm": "data-parallel", "optimizer": {"name": "muon", "adjust": "match-rms"}},
+    {"name": "LAMB", "algorithm": "local-sgd", "period": 2, "optimizer": "lamb", "clip_norm": 0},
+    {"name": "SGD", "algorithm": "gmc", "optimizer": {"name": "sgd", "momentum": 0.5}, "clip_at": "own",
+     "compressor": {"name": "top-k", "density": 0.1}},
+    {"name": "FedAdam", "algorithm": "diloco", "period": 2, "outer_optimizer": {"name": "adam", "amsgrad": True}},
+    {"name": "EF21", "algorithm": "ef21", "compressor": {"name": "top-k", "density": 0.1}, "local_momentum": 0.5},
+    {**method("1-bit-adam"), "clip_at": "own"},
+    method("0-1-adam"),
+]  # fmt: skip
+
+
+def test_every_optimizer_goes_on_where_it_was(tmp_path, trainers, kill):
+    shared = {
+        "name": "adamw", "learning_rate": 0.01, "weight_decay": 0.1, "betas": [0.8, 0.9], "clip_norm": 0.5,
+        "accumulate": 2, "schedule": [{"kind": "linear", "start": 0.1, "end": 1.0, "steps": 6}, {"kind": "cosine"}],
+        "groups": [{"match": ["*.bias"], "weight_decay": 0.2}],
+    }  # fmt: skip
+    file = scenario(OPTIMIZERS, ("optimizer", shared))
+    stopped_after_every_round_equals_never_stopped(file, tmp_path, trainers, kill)
+
+
 class _Normed(torch.nn.Sequential):
     """Running statistics and dropout in one small model."""
 
