@@ -294,7 +294,7 @@ Program = Generator[Effect, Any, None]
 class CompressorOption(Option):
     """An option that holds a compressor, in a scenario by name."""
 
-    words = "a compressor: see `simgmc list compressors`"
+    words = 'a compressor: see `simgmc list compressors`, or "module:Name" of one\'s own'
 
     def accepts(self, value: Any) -> bool:
         """Whether there is one: a scenario is checked before compressors are built."""

@@ -225,9 +225,14 @@ class Registry(dict[str, E]):
         """Whether there is an entry of that name, or may be one under that import path."""
         return name in self or (self._adopt is not None and (is_import_path(name) or name in self.installed))
 
+    @property
+    def takes_own(self) -> bool:
+        """Whether parts of one's own can be named by their import path."""
+        return self._adopt is not None
+
     def others(self, name: Any) -> str:
         """What could be meant by a name that there is no entry for."""
-        own = '; or "module:Name" of one\'s own' if self._adopt is not None else ""
+        own = '; or "module:Name" of one\'s own' if self.takes_own else ""
         return suggestion(str(name), self, self.see) + own
 
     @property

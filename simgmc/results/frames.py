@@ -163,7 +163,7 @@ _TAKEN = {*KEY_COLUMNS, "compared_on", *(column.name for table in TABLES.values(
 
 def evaluations(results: Results, keys: KeyColumns) -> Columns:
     """A row per evaluation: ``round``, ``epoch``, ``sim_time_s``, losses, ``test_accuracy`` (0 to 1), bytes, and a
-    column for each further value that some method has."""
+    column for each further value that some method has (``consensus_distance``)."""
     names = list(dict.fromkeys(name for one in results.series for name in one.columns))
     whole = {column.name for column in TABLES["metrics.csv"].own if column.kind is int}
     columns: Columns = {}
@@ -173,7 +173,7 @@ def evaluations(results: Results, keys: KeyColumns) -> Columns:
             columns.setdefault(name, []).extend([value] * length)
         for name in names:
             values = one.columns[name].tolist() if name in one.columns else [np.nan] * length
-            columns.setdefault(name, []).extend(values)
+            columns.setdefault(name.replace(" ", "_"), []).extend(values)
     return {name: list(map(int, values)) if name in whole else values for name, values in columns.items()}
 
 

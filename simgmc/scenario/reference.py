@@ -131,7 +131,8 @@ def _of_described(said: Described) -> Key:
         return _of_option(first, first.summary, first.default)
     if isinstance(first, Registry):
         article = "an" if first.kind[0] in "aeiou" else "a"
-        return Key("", shape=f"{article} {first.kind}" + (f": see `{first.see}`" if first.see else ""))
+        own = ', or "module:Name" of one\'s own' if first.takes_own else ""
+        return Key("", shape=f"{article} {first.kind}" + (f": see `{first.see}`" if first.see else "") + own)
     return Key("", shape="a table", inside=tuple(one for one in said.what if isinstance(one, type)))
 
 
