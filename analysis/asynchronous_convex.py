@@ -115,7 +115,7 @@ def main() -> None:
     arguments = parser.parse_args()
     run = open_run(arguments.run)
     scenario = tomllib.loads(run.scenario_text())
-    results = read_results(run, methods=[method["name"] for method in scenario["methods"]], metric=GAP.name)
+    results = read_results(run, methods=[method["name"] for method in scenario["methods"]], measure=GAP)
     text = table(results)
     print(text)
     arguments.out.with_suffix(".md").write_text(text, encoding="utf-8")

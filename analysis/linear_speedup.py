@@ -142,9 +142,12 @@ def draw(found: dict[int, Results], alone: Results, path: Path) -> None:
             axes.plot(line.x[later], line.mean[later], lw=1.1, label=label, **style)
         for target in TARGETS:
             axes.axhline(target, color="0.4", lw=0.8, ls="--")
-        axes.set(title=method, xscale="log", yscale="log", xlabel="simulated time (s)", ylabel="gap F(w) − F*")
+        axes.set(title=method, xscale="log", yscale="log", xlabel="simulated time (s)")
         axes.set_yticks([0.01, 0.03, 0.1, 0.3])
-    panels[1].set_ylim(panels[0].get_ylim())
+    panels[0].set_ylabel("gap F(w) − F*")
+    lowest, highest = zip(*(axes.get_ylim() for axes in panels[:2]), strict=True)
+    for axes in panels[:2]:
+        axes.set_ylim(min(lowest), max(highest))
     _scaling(panels[2], found)
     for axes in panels:
         axes.minorticks_off()
@@ -203,7 +206,7 @@ def main() -> None:
         ("alone", 1, RATE * max(WORKERS)),
     ):
         run = simgmc.run(scenario(workers, seeds, rate), out=arguments.runs / name, data_dir=arguments.data_dir)
-        found[name] = read_results(open_run(run), methods=list(METHODS), metric=GAP.name)
+        found[name] = read_results(open_run(run), methods=list(METHODS), measure=GAP)
     alone = found.pop("alone")
     found = dict(zip(WORKERS, found.values(), strict=True))
     text = table(found, alone, len(seeds))
