@@ -63,23 +63,20 @@ def one_line_or_nothing(stderr):
     return "Traceback" not in text and text.count("\n") <= 1
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
-def test_every_character_is_printed_in_every_encoding(encoding):
-    found = simgmc(["list"], PYTHONIOENCODING=encoding)
+def test_every_character_is_printed_in_the_smallest_encoding():
+    found = simgmc(["list"], PYTHONIOENCODING="ascii")
     assert (found.returncode, found.stderr) == (0, b"")
-    assert found.stdout.decode(encoding)
+    assert found.stdout.decode("ascii")
 
 
-def test_check_prints_a_scenario_that_reads_back_the_same_in_every_encoding(scenario):
-    for encoding in ("ascii", "utf-8"):
-        found = simgmc(["check", scenario], PYTHONIOENCODING=encoding)
-        assert [method["name"] for method in tomllib.loads(found.stdout.decode(encoding))["methods"]] == list(NAMES)
+def test_check_prints_a_scenario_that_reads_back_the_same_in_the_smallest_encoding(scenario):
+    found = simgmc(["check", scenario], PYTHONIOENCODING="ascii")
+    assert [method["name"] for method in tomllib.loads(found.stdout.decode("ascii"))["methods"]] == list(NAMES)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no /dev/full")
-@pytest.mark.parametrize("command", ["list", "check"])
-def test_a_full_disk_under_standard_output_is_one_clear_line(scenario, command):
-    found = simgmc([command, *([scenario] if command == "check" else [])], "> /dev/full")
+def test_a_full_disk_under_standard_output_is_one_clear_line(scenario):
+    found = simgmc(["check", scenario], "> /dev/full")
     assert found.returncode == 1
     assert found.stderr.decode() == "error: cannot write to standard output: No space left on device\n"
 
@@ -89,7 +86,7 @@ def test_commands_work_with_standard_output_closed(scenario):
     assert (found.returncode, found.stderr) == (0, b"")
 
 
-@pytest.mark.parametrize("redirect", [">&- 2>&-", "2>&-", "2>/dev/full"])
+@pytest.mark.parametrize("redirect", [">&- 2>&-", "2>/dev/full"])
 def test_errors_with_nowhere_to_go_still_set_the_exit_status(redirect):
     found = simgmc(["check", "nothing.toml"], redirect)
     assert found.returncode in (1, 2) and found.stdout == b""

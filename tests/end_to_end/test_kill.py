@@ -36,7 +36,7 @@ def commands(tmp_path_factory):
 
 
 def test_a_run_killed_at_random_moments_ends_as_one_never_killed(commands, tmp_path):
-    scenario = write(tmp_path, 60, "gmc", "swarm-sgd")
+    scenario = write(tmp_path, 40, "gmc", "swarm-sgd")
     assert killed_again_and_again(commands, scenario, tmp_path, kills=3, seed=5) >= 3
 
 

@@ -276,7 +276,7 @@ def large(tmp_path_factory):
     return run(tmp_path_factory.mktemp("large"), plane(("parameter_server", "ring")), round_bytes={"DMSGD": 10**6})
 
 
-def test_a_large_grid_draws_maps_and_no_panel_per_point_and_says_what_is_left_out(large):
+def test_a_large_grid_draws_maps_and_no_panel_per_point_and_says_what_is_left_out(large, without_pictures):
     directory, results = large
     drawn = draw_plots(
         directory, methods=list(METHODS), target=0.9, baseline="DMSGD", formats=("png",), results=results

@@ -95,7 +95,7 @@ def test_no_text_is_cut_off_or_covered_and_no_legend_lies_on_data(tmp_path, name
                         )
 
 
-def test_every_plot_is_written_as_png_and_pdf(tmp_path):
+def test_every_plot_is_written_as_png_and_pdf(tmp_path, without_pictures):
     directory, options = made(tmp_path, points=grid(list(RATE)[:3], ["ring"]), evaluations=3, seeds=(0,))
     names = {file.name for files in draw_plots(directory, **options).values() for file in files}
     stems = [
