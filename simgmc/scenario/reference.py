@@ -171,20 +171,25 @@ def _lower(text: str) -> str:
 
 def _docstrings(cls: type[BaseModel]) -> dict[str, str]:
     """What stands under each field of a class and of those that it is made of."""
-    said: dict[str, str] = {}
-    for one in reversed(cls.__mro__):
-        try:
-            (tree,) = ast.parse(textwrap.dedent(inspect.getsource(one))).body
-        except (OSError, TypeError, SyntaxError, ValueError):  # made by pydantic, or not of Python
-            continue
-        body = getattr(tree, "body", [])
-        for before, after in zip(body, body[1:], strict=False):
-            if (
-                isinstance(before, ast.AnnAssign)
-                and isinstance(before.target, ast.Name)
-                and isinstance(after, ast.Expr)
-                and isinstance(after.value, ast.Constant)
-                and isinstance(after.value.value, str)
-            ):
-                said[before.target.id] = _lower(_plain(" ".join(inspect.cleandoc(after.value.value).split())))
+    ours = [one for one in reversed(cls.__mro__) if one.__module__.startswith("simgmc.")]
+    return {name: text for one in ours for name, text in _own_docstrings(one).items()}
+
+
+@functools.cache
+def _own_docstrings(cls: type) -> dict[str, str]:
+    """What stands under each field that a class declares itself."""
+    try:
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    except (OSError, TypeError, SyntaxError, ValueError):  # made by pydantic
+        return {}
+    said, body = {}, getattr(tree, "body", [])
+    for before, after in zip(body, body[1:], strict=False):
+        if (
+            isinstance(before, ast.AnnAssign)
+            and isinstance(before.target, ast.Name)
+            and isinstance(after, ast.Expr)
+            and isinstance(after.value, ast.Constant)
+            and isinstance(after.value.value, str)
+        ):
+            said[before.target.id] = _lower(_plain(" ".join(inspect.cleandoc(after.value.value).split())))
     return said
