@@ -24,8 +24,8 @@ HOSTS = [Host(name, 10.0, 10.0, 0.1) for name in worker_names(4)]
     [
         (b"time_s,factor\n0,1\nnan,0.5\n", 'line 3: time_s = "nan": must be a finite number'),
         (b"time_s,factor\n0,1\ninf,0.5\n", 'line 3: time_s = "inf": must be a finite number'),
-        (b"time_s,factor\n0,1\nperiod,inf\n", "period inf s"),
-        (b"time_s,factor\n0,1\nperiod,nan\n", "period nan s"),
+        (b"time_s,factor\n0,1\nperiod,inf\n", 'line 3: "period,inf" must be such as period,10 s'),
+        (b"time_ms,factor\n0,1\nperiod,9000\n", "must be such as period,10 s"),
         (b'0,"1\n2,3\n', "CSV"),
         (b"0," + b"1" * 200_000, "CSV"),
         ("0,1 # für".encode("latin-1"), "UTF-8"),

@@ -203,3 +203,11 @@ def test_a_run_that_ends_in_its_first_round_says_what_held_it_up():
     timing = simulate(settings, [RoundCosts((Compute(1), message([500_000] * 2)))])
     assert timing.total == 0 and "switch -> server has no bandwidth" in timing.stopped
     assert timing.bottleneck() == "nothing took time"
+
+
+@pytest.mark.parametrize(
+    "header, period", [("time_s", "10"), ("time_s", "10 s"), ("time_ms", "10 s"), ("time_ms", "10000 ms")]
+)
+def test_a_traces_period_has_its_unit_or_that_of_times_in_seconds(tmp_path, header, period):
+    (tmp_path / "trace.csv").write_text(f"{header},factor\n0,1\n5,0.5\nperiod,{period}\n")
+    assert BandwidthSteps.from_file(tmp_path / "trace.csv").period == 10

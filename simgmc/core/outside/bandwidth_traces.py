@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
 from simgmc.core.errors import SimgmcError, show_value
 from simgmc.core.files import read_text, shown
-from simgmc.core.outside.tables import Measure, plain_number, read_lines, read_number, read_rows
+from simgmc.core.outside.tables import Measure, read_lines, read_number, read_rows
 
 PACKET = 1500
 """Bytes that every line of a mahimahi trace lets pass (Netravali et al., USENIX ATC 2015)."""
 _MAX_PACKETS = 5_000_000
 _TIME, _BANDWIDTH = Measure("time", "duration"), Measure("bandwidth", "bandwidth")
+_PERIOD = Measure("period", "duration")
+_BARE = re.compile(r"[-+]?[\d.]+(?:[eE][-+]?\d+)?")
 
 Trace = tuple[tuple[float, ...], tuple[float, ...], float | None, bool]
 """Seconds, values from each on, the period (None: the last value stays), and whether values are
@@ -25,7 +28,7 @@ def read_trace(path: str | Path) -> Trace:
 
     A CSV table has the columns time_s and either factor (of the nominal value) or bandwidth_mbit_s, in these or other
     units,
-    or units within the cells; a last line ``period,<seconds>`` says when it starts again. A file of whole numbers
+    or units within the cells; a last line ``period,10 s`` says when it starts again. A file of whole numbers
     alone, one a line, is mahimahi's: at each of these milliseconds a packet of 1,500 bytes may pass, over and over.
 
     Raises:
@@ -39,12 +42,7 @@ def read_trace(path: str | Path) -> Trace:
     if len(lines) > 1 and lines[-1][1][0] == "period":
         (number, cells), lines = lines[-1], lines[:-1]
         text = "\n".join(text.splitlines()[: number - 1])
-        try:
-            period = plain_number(cells[1])
-        except (IndexError, ValueError):
-            raise SimgmcError(
-                f"{name}, line {number}: {show_value(','.join(cells))} must be period,<seconds>"
-            ) from None
+        period = _period(cells, lines[0][1], f"{name}, line {number}")
     if lines and lines[0][1][0].replace(".", "", 1).isdigit():
         raise SimgmcError(
             f"{name}, line {lines[0][0]}: {show_value(','.join(lines[0][1]))} where the columns must be named, such as "
@@ -65,6 +63,17 @@ def read_trace(path: str | Path) -> Trace:
     if len(kinds) > 1:
         raise SimgmcError(f"{name}: some lines give a factor and some a bandwidth; one of them is enough")
     return tuple(times), tuple(values), period, kinds.pop()
+
+
+def _period(cells: list[str], header: list[str], place: str) -> float:
+    """Seconds of the period: with a unit, or a bare number where the times are in seconds, too."""
+    try:
+        (value,) = cells[1:]
+        return _PERIOD.read("period_s" if "time_s" in header and _BARE.fullmatch(value) else "period", value)
+    except ValueError:
+        raise SimgmcError(
+            f"{place}: {show_value(','.join(cells))} must be such as period,10 s (a bare number: seconds, as in time_s)"
+        ) from None
 
 
 def _packets(lines: list[tuple[int, list[str]]], name: str) -> Trace:

@@ -79,5 +79,8 @@ TOPOLOGIES = (
             ),
         },
         build=gpu_nodes,
+        details="""\
+Its links, as cluster.changes may name them: worker0 -> node0 (a device's own, to the bus), node0 -> node0.card0,
+node0.card0 -> rail0, and back. A server is the last host: a device of the last node, or of a node of its own.""",
     ),
 )
