@@ -12,12 +12,16 @@ from simgmc.network.collectives.ring import Ring
 from simgmc.network.collectives.schedule import Execution, Placement, Schedule
 from simgmc.network.conditions.overheads import IDEAL, Overheads
 from simgmc.network.flows.fluid import FluidNetwork
-from simgmc.network.shortcuts.fast_ring import RingTimes, solve
+from simgmc.network.shortcuts.fast_ring import solve
 from simgmc.network.shortcuts.fast_server import ServerLinks, Way, incast
 from simgmc.network.topology.routing import Links
 
 Back = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """(N, K) seconds of transfer, latency and adding, and when the chain of causes begins."""
+
+
+_AT_ONCE = 2**18
+"""Ranks of rings that are solved at once for chains that are cut, about: some thirty bytes each."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class RingNetworks:
 
     def solve(self, ring: Ring, gates: np.ndarray) -> Solution:
         """``gates``: (N, K) s at which each rank is ready. The routes of no network share a link."""
-        times = solve(ring, self.rate, self.latency, gates, self.extra, self.first, trail=False)
+        times = solve(ring, self.rate, self.latency, gates, self.extra, self.first)
         sent, seconds = ring.sent_in_all, times.finish.max(axis=1) - gates.min(axis=1)
         wrong = (sent > self.rate * seconds[:, None] * (1 + 1e-9) + 1e-6).any(axis=1)
         for network in np.flatnonzero(wrong | (seconds < self.latency.min(axis=1) * (1 - 1e-9))).tolist():
@@ -101,15 +105,17 @@ class RingNetworks:
             held = np.where(simple, np.minimum(before, hold), 0.0)
             latency, transfer = latency - held, transfer - np.where(simple, before - held, 0.0)
             begin = np.where(simple, begin + before, begin)
-            early = ~simple & (before > 0)
-            for network in np.flatnonzero(early.any(axis=1)).tolist():
-                own = self.rate[network], self.latency[network], gates[network], self.extra[network]
-                traced: RingTimes = solve(ring, *own, self.first[network])
-                for rank in np.flatnonzero(early[network]).tolist():
-                    at = network, rank
-                    transfer[at], latency[at], aggregate[at], _, begin[at] = traced.back(
-                        rank, gates[at], times.finish[at]
-                    )
+            networks, ranks = np.nonzero(~simple & (before > 0))
+            rows = max(1, _AT_ONCE // gates.shape[1])
+            for place in range(0, len(ranks), rows):
+                network, rank = networks[place : place + rows], ranks[place : place + rows]
+                own = [one[network] for one in (self.rate, self.latency, gates, self.extra, self.first)]
+                since, row = gates[network, rank], np.arange(len(rank))
+                cut = solve(ring, *own, since=since[:, None])
+                latency[network, rank] = lost = cut.latency[row, rank]
+                aggregate[network, rank] = adding = cut.aggregate[row, rank]
+                transfer[network, rank] = times.finish[network, rank] - since - lost - adding
+                begin[network, rank] = since
             return transfer, latency, aggregate, begin
 
         return Solution(times.finish, back)
