@@ -9,6 +9,7 @@ import functools
 import os
 import signal
 import sys
+import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,9 @@ import click
 import simgmc
 from simgmc.core import output
 from simgmc.core.errors import SimgmcError
+from simgmc.core.heartbeat import listening
 from simgmc.core.imports import announced_to
+from simgmc.core.quantities import time_text
 from simgmc.results.directory.checkpoint import DEFAULT_EVERY
 
 if TYPE_CHECKING:  # for annotations alone: --help does without it
@@ -35,7 +38,7 @@ def _friendly(command: Callable[..., None]) -> Callable[..., None]:
         output.prepare()
         os.environ["MPLBACKEND"] = "agg"  # figures go to files alone, whatever windows are set up
         try:
-            with announced_to(lambda code: _say(f"code     {code}")):
+            with announced_to(lambda code: _say(f"code     {code}")), listening(_Patience().tell):
                 result = command(*args, **kwargs)
             sys.stdout.flush()
             return result
@@ -55,6 +58,18 @@ def _friendly(command: Callable[..., None]) -> Callable[..., None]:
             ) from None
 
     return wrapped
+
+
+class _Patience:
+    """Says on standard error how far a simulation is that nothing else is heard of for ten seconds."""
+
+    def __init__(self) -> None:
+        self._said = time.monotonic()
+
+    def tell(self, seconds: float) -> None:
+        if time.monotonic() - self._said >= 10:
+            self._said = time.monotonic()
+            click.echo(f"simulated {time_text(seconds)} so far", err=True)
 
 
 def _say(text: str) -> None:
@@ -325,8 +340,10 @@ def check(scenario: str, settings: Settings, seeds: tuple[int, ...]) -> None:
         file = _read(scenario, settings, seeds)
     from simgmc.experiment.header import gossip_lines  # loads the whole network
     from simgmc.experiment.preflight.checks import check_counts, notes
+    from simgmc.experiment.preflight.many_events import events_without_data
 
     check_counts(file)
+    frequent = events_without_data(file)
     click.echo(output.escaped(file.resolved(), sys.stdout.encoding), nl=False)
     click.echo(
         f"# valid: {len(file.points)} grid point(s), {len(file.points[0].scenario.methods)} method(s), "
@@ -334,7 +351,7 @@ def check(scenario: str, settings: Settings, seeds: tuple[int, ...]) -> None:
     )
     for gossip in gossip_lines(file.points[0].scenario, spectral_gap=False):
         _say(f"# gossip: {gossip}")
-    for note in notes(file):
+    for note in [*notes(file), *frequent]:
         _say(f"# note: {note}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import ExitStack
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 from rich.table import Column
 
+from simgmc.core.heartbeat import listening
 from simgmc.core.quantities import number, time_text
 from simgmc.experiment.training import Training
 from simgmc.experiment.under_way.evaluations import Outcome, State
@@ -47,6 +49,7 @@ class RunProgress:
         self._whole = self._bars.add_task("all trainings", total=trainings, state="", left="")
         self._task: TaskID | None = None
         self._title = ""
+        self._listening = ExitStack()
         self._value = self._epoch = 0.0
         self._sim_time = 0.0
         self._began = self._started = self._paced = self._printed = time.monotonic()
@@ -56,10 +59,21 @@ class RunProgress:
 
     def __enter__(self) -> RunProgress:
         self._bars.start()
+        self._listening.enter_context(listening(self.simulated))
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._listening.close()
         self._bars.stop()
+
+    def simulated(self, seconds: float) -> None:
+        """A round, or a replay, of many events has come to this simulated time."""
+        self._sim_time = seconds
+        self._show()
+        if not self._live and time.monotonic() - self._printed >= LINE_SECONDS:
+            self._printed = time.monotonic()
+            said = f"[{self._number}/{self._trainings}] {self._title}: simulated {time_text(seconds)} so far"
+            self._console.print(said, markup=False, highlight=False, soft_wrap=True)
 
     def skipped(self, training: Training) -> None:
         """A training was finished by an earlier run."""

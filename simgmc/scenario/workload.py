@@ -294,6 +294,11 @@ class Method(Table):
             return max(1, round(self.epochs(workload) * per_epoch))
         return accumulate * (rounds if algorithm.asynchronous else algorithm.gradients(rounds, per_epoch / accumulate))
 
+    def gradients_per_round(self, rounds: int, per_epoch: float) -> float:
+        """Gradients of each worker in a round, on average over the first ``rounds``; of an asynchronous method one."""
+        algorithm = self._algorithm()
+        return 1.0 if algorithm.asynchronous else algorithm.gradients(rounds, per_epoch) / rounds
+
     def parameters(self) -> dict[str, Any]:
         """The algorithm's own parameters (momentum and optimizer are filled in from the optimizer's table)."""
         return {name: getattr(self, name) for name in ALGORITHMS[self.algorithm].options() if name != "optimizer"}

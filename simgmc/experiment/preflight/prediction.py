@@ -7,6 +7,8 @@ share in part, is an upper bound.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from simgmc.compression.message import Message
 from simgmc.core.errors import DivergenceError
 from simgmc.core.layout import Layout
@@ -22,23 +24,34 @@ def predict(training: Training, layout: Layout, batches_per_epoch: float) -> lis
     return training.predict(NoiseWorkload(workers, layout, batches_per_epoch=batches_per_epoch, seed=training.seed))
 
 
-def wire_format(training: Training, layout: Layout) -> str:
-    """One line: how this method's messages are written.
+class Wire(NamedTuple):
+    """How a method's messages are written."""
+
+    words: str
+    """In a line."""
+    nbytes: int
+    """Of the smallest of a worker's first messages; 0 where it sends none."""
+
+
+def wire_format(training: Training, layout: Layout) -> Wire:
+    """How this method's messages are written.
 
     Raises SimgmcError, naming the keys, where vectors of this size cannot be.
     """
     seen: dict[str, None] = {}
+    sizes: list[int] = []
     unequal = training.scenario.workload.weighs_unequally
 
     def note(message: Message) -> None:
         seen[_size(message)] = None
+        sizes.append(int(message.nbytes[0]))
 
     try:
         with keys_named(training.method):
             training.send_first(lambda workers: NoiseWorkload(workers, layout, same=True, unequal=unequal), note)
     except DivergenceError as error:
-        return "; ".join(seen) or f"nothing, on vectors of random numbers: {error}"
-    return "; ".join(seen) or "sends nothing"
+        return Wire("; ".join(seen) or f"nothing, on vectors of random numbers: {error}", min(sizes, default=0))
+    return Wire("; ".join(seen) or "sends nothing", min(sizes, default=0))
 
 
 def _size(message: Message) -> str:

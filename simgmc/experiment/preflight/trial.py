@@ -16,6 +16,7 @@ from simgmc.experiment.assembly import WorkloadFactory
 from simgmc.experiment.header import gossip_lines, line
 from simgmc.experiment.plan import of_one_seed
 from simgmc.experiment.preflight.checks import notes
+from simgmc.experiment.preflight.many_events import events_of, little
 from simgmc.experiment.preflight.memory import MemoryPrediction, TooLarge, predict_memory, require_memory
 from simgmc.experiment.preflight.prediction import wire_format
 from simgmc.experiment.training import Training, training_values
@@ -44,6 +45,8 @@ class Trial:
     """Of the training that needs most."""
     routes: list[str]
     """The ways in which gradients are computed, see :func:`gradient_route`."""
+    notes: list[str]
+    """On trainings that much happens in, beside their own messages."""
 
     @property
     def heading(self) -> str:
@@ -69,6 +72,7 @@ def _try_each(plan: list[Training], workload_of: WorkloadFactory) -> Trial:
     workload: Workload | None = None
     built, group, tried = plan[0], None, set[tuple[str, str]]()
     first: Built | None = None
+    lines: list[str] = []
     for training in plan:
         values = repr(training_values(training.points[0]))
         if (values, training.method.name) in tried:
@@ -81,8 +85,11 @@ def _try_each(plan: list[Training], workload_of: WorkloadFactory) -> Trial:
             routes[route] = None
             first = first or Built(workload.layout, workload.batches_per_epoch, route, tuple(workload.notes))
         assert workload is not None
+        # Asynchronous methods send on the cluster itself, so it is looked at first.
+        nbytes = little(training, workload.d)
         if training.sends_first_alone:
-            wire_format(training, workload.layout)
+            nbytes = wire_format(training, workload.layout).nbytes
+        lines.extend(events_of(training, nbytes, workload.batches_per_epoch))
         needed = predict_memory(training, workload)
         require_memory(needed, workload.workers)
         if not training.sends_first_alone:
@@ -91,7 +98,7 @@ def _try_each(plan: list[Training], workload_of: WorkloadFactory) -> Trial:
         most = needed if most is None or needed.total > most.total else most
     assert first is not None and workload is not None  # a plan has a training
     workload_of.keep(built.scenario, built.seed, workload)
-    return Trial(first, most, list(routes))
+    return Trial(first, most, list(routes), lines)
 
 
 def gradient_route(workload: Workload) -> str:
@@ -107,7 +114,7 @@ def gradient_route(workload: Workload) -> str:
 def print_trial(console: Console, file: ScenarioFile, trial: Trial, workload_of: WorkloadFactory) -> None:
     """The header's lines on workload, memory, wire formats and gossip."""
     scenario, first = file.points[0].scenario, trial.first
-    for note in notes(file, first.batches_per_epoch):
+    for note in [*notes(file, first.batches_per_epoch), *trial.notes]:
         line(console, "note", note)
     what = scenario.workload.describe(first.layout.d)
     line(console, "workload", f"{what}; gradients {first.route}")
@@ -120,6 +127,6 @@ def print_trial(console: Console, file: ScenarioFile, trial: Trial, workload_of:
         line(console, "threads", f"{used}: what more of them hold at once would not fit into the memory")
     of_method = {training.method.name: training for training in reversed(of_one_seed(file.points))}
     for training in (of_method[method.name] for method in scenario.methods):
-        line(console, "wire", f"{training.method.name}: {wire_format(training, first.layout)}")
+        line(console, "wire", f"{training.method.name}: {wire_format(training, first.layout).words}")
     for gossip in gossip_lines(scenario):
         line(console, "gossip", gossip)

@@ -89,6 +89,14 @@ class NetworkChanges(Condition):
         for _, change in self._all():
             change.check(links, hosts)
 
+    def events(self, links: Links, hosts: int) -> Iterator[tuple[float, str]]:
+        for _, change in self._all():
+            yield change.steady(links, hosts)
+
+    def widen(self, links: Links, bandwidth: list[float]) -> None:
+        for _, change in self._all():
+            change.widen(links, bandwidth)
+
     def begin(self, network: ChangingNetwork) -> None:
         network.detection = self.detection
         for number, change in self._all():

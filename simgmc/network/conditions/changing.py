@@ -125,6 +125,13 @@ class Change(Declared):
         """
         raise NotImplementedError
 
+    def steady(self, links: Links, hosts: int) -> tuple[float, str]:
+        """The same where events wait for the network: how many it comes to on links as slow as these."""
+        return self.events_per_second(links, hosts)
+
+    def widen(self, links: Links, bandwidth: list[float]) -> None:
+        """As :meth:`simgmc.network.conditions.condition.Condition.widen`."""
+
     def begin(self, network: ChangingNetwork, number: int) -> None:
         """Plan it; ``number``: its place among the changes of its kind."""
         raise NotImplementedError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar, Self
 
 import networkx as nx
@@ -51,6 +52,15 @@ class Condition(Declared):
 
     def check(self, links: Links, workers: int, hosts: int) -> None:
         """Refuse what names workers or links that there are not; ``hosts`` counts the servers too."""
+
+    def events(self, links: Links, hosts: int) -> Iterator[tuple[float, str]]:
+        """What happens on the network whether or not anybody sends: how often per simulated second, and what makes it,
+        in words. Nothing unless said.
+        """
+        return iter(())
+
+    def widen(self, links: Links, bandwidth: list[float]) -> None:
+        """Raise the links' bandwidths (bytes/s) to what they can be on average while the network changes, at most."""
 
     def factors(self, seed: int, round: int, step: int, workers: int) -> np.ndarray | None:
         """(workers,) how many times as long a gradient takes in one compute step of one round; None: once."""

@@ -109,6 +109,11 @@ class BandwidthTrace(LinkChange):
             return 0.0, "a bandwidth trace"
         return len(chosen) * len(steps.times) / steps.period, f"a bandwidth trace of period {steps.period:g} s"
 
+    def widen(self, links: Links, bandwidth: list[float]) -> None:
+        most = max(self.file.factors)
+        for link in self.chosen(links):
+            bandwidth[link] = max(bandwidth[link], most) if self.file.absolute else bandwidth[link] * max(most, 1.0)
+
     def begin(self, network: ChangingNetwork, number: int) -> None:
         links, changes = self.chosen(network.network.links), self.file.changes()
         factor = None if self.file.absolute else network.new_factor()

@@ -40,6 +40,13 @@ class Traffic(Change):
         off = float(self.off)
         return self.sources / off, f"background traffic of {self.sources} sources {off:g} s apart"
 
+    def steady(self, links: Links, hosts: int) -> tuple[float, str]:
+        often, what = self.events_per_second(links, hosts)
+        slowest = min((bandwidth for bandwidth in links.bandwidth if bandwidth > 0), default=INFINITY)
+        # A sender goes on when its flow has arrived, which shares its links with those of others and with messages.
+        sending = float(self.size) / slowest * (2 + self.sources / hosts)
+        return often * float(self.off) / (float(self.off) + sending), what
+
     def begin(self, network: ChangingNetwork, number: int) -> None:
         for source in range(self.sources):
             _Sender(network, self, (number, source))

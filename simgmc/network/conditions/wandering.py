@@ -31,6 +31,10 @@ class Wandering(LinkChange):
         chosen, interval = len(self.chosen(links)), float(self.interval)
         return chosen / interval, f"bandwidth that wanders every {interval:g} s"
 
+    def widen(self, links: Links, bandwidth: list[float]) -> None:
+        for link in self.chosen(links):
+            bandwidth[link] *= float(np.exp(self.sigma**2 / 2))
+
     def begin(self, network: ChangingNetwork, number: int) -> None:
         factor = network.new_factor()
         for link in self.chosen(network.network.links):

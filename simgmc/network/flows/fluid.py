@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from simgmc.core.errors import SimgmcError
+from simgmc.core.heartbeat import BEAT, beat
 from simgmc.network.flows.sharing import CapacityError, MaxMin, Transfer
 from simgmc.network.topology.routing import Links
 
@@ -83,6 +84,8 @@ class FluidNetwork:
         """(time, number, action, what it is called with); without an action flows of which the last byte of the last
         one leaves then."""
         self._order = 0
+        self._instants = 0
+        """Instants handled so far."""
         self.trace: list[tuple[float, Transfer, float]] | None = None
         """Where to note every change of a flow's rate: (time, flow, bytes/s); None: nowhere."""
         self.arrival: Callable[[Transfer, float], float] | None = None
@@ -227,6 +230,9 @@ class FluidNetwork:
         if time == _INFINITY:
             return
         self._pass(time)
+        self._instants += 1
+        if self._instants % BEAT == 0:
+            beat(time)
         while heap and heap[0][0] == time:
             _, order, action, payload = heap[0]
             if action is not None:

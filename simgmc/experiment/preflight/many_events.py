@@ -1,0 +1,75 @@
+"""Runs that would need more events than can be simulated: what happens often while rounds take long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from simgmc.core.errors import SimgmcError
+from simgmc.core.quantities import number, time_text
+from simgmc.experiment.plan import of_one_seed, times_are_stated
+from simgmc.experiment.preflight.checks import parameters
+from simgmc.experiment.training import Training
+from simgmc.network.cluster.estimate import events_per_second, least_seconds
+from simgmc.scenario import ScenarioFile
+
+MAX_EVENTS = 1e9
+"""Events of one training, beside those of its own messages, up to which it is begun."""
+NOTED = 1e7
+"""From so many on, a line says so."""
+EVENT = 5e-5
+"""Seconds that simulating one takes, about."""
+
+
+def events_without_data(file: ScenarioFile) -> list[str]:
+    """The same lines of every training, as far as the scenario alone says how long it is."""
+    if not times_are_stated(file.points):
+        return []
+    lines: dict[str, None] = {}
+    for training in of_one_seed(file.points):
+        if training.scenario.workload.rounds is None:
+            continue
+        lines |= dict.fromkeys(events_of(training, little(training, parameters(training.scenario) or 0), 1.0))
+    return list(lines)
+
+
+def little(training: Training, parameters: int) -> float:
+    """Bytes that a worker's message of so many parameters has at least: a bit for each, or a byte where nothing that
+    is sent in the clock's order has fewer; nothing where there is a compressor.
+    """
+    if training.method.compressors():
+        return 0.0
+    return parameters / 8 if training.sends_first_alone else float(parameters)
+
+
+def events_of(training: Training, nbytes: float, batches_per_epoch: float) -> Iterator[str]:
+    """A line for each of its clusters on which much happens meanwhile; a message has ``nbytes``, at least.
+
+    Raises SimgmcError where that would take days.
+    """
+    milestones = training.milestones(batches_per_epoch)
+    each = training.method.gradients_per_round(milestones.total(), batches_per_epoch)
+    rounds = milestones.total(each)
+    for point in training.points:
+        if all(condition.static for condition in point.scenario.cluster.conditions):
+            continue
+        settings = training.settings(point)
+        often, what = events_per_second(settings)
+        if not often:
+            continue
+        # Half a message: a worker that is a server too sends less than a whole one.
+        of_worker = least_seconds(settings, each, nbytes / 2 if len(settings.workers) > 1 else 0.0)
+        all_wait = training.sends_first_alone and not settings.leaves_out
+        seconds = rounds * float(of_worker.max() if all_wait else of_worker.min())
+        events = often * seconds
+        if events < NOTED:
+            continue
+        said = (
+            f"{training.title}: {what} goes on for at least {time_text(seconds)} of simulated time: {number(events)} "
+            f"events, about {time_text(events * EVENT)} of computing"
+        )
+        if events > MAX_EVENTS:
+            raise SimgmcError(
+                f"cluster.changes: {said}; at most {number(MAX_EVENTS)} are simulated: make it rarer, the network "
+                "faster (cluster.bandwidth, transport), or the training shorter"
+            )
+        yield said
