@@ -296,7 +296,7 @@ class Method(Table):
 
     def gradients_per_round(self, rounds: int, per_epoch: float) -> float:
         """Gradients of each worker in a round, on average over the first ``rounds``; of an asynchronous method one."""
-        algorithm = self._algorithm()
+        algorithm = self.built()
         return 1.0 if algorithm.asynchronous else algorithm.gradients(rounds, per_epoch) / rounds
 
     def parameters(self) -> dict[str, Any]:

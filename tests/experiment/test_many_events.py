@@ -9,9 +9,14 @@ from simgmc.core import heartbeat
 from simgmc.core.errors import SimgmcError
 from simgmc.costs.steps import Average, Compute, RoundCosts
 from simgmc.experiment.plan import trainings
-from simgmc.experiment.preflight.many_events import events_of, events_without_data, little
+from simgmc.experiment.preflight.many_events import (
+    events_of,
+    events_per_second,
+    events_without_data,
+    least_seconds,
+    little,
+)
 from simgmc.network.cluster.cluster import simulate
-from simgmc.network.cluster.estimate import events_per_second, least_seconds
 from simgmc.network.flows import fluid
 from tests.small_runs import SMALL, scenario
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from simgmc.core.errors import SimgmcError
 from simgmc.core.quantities import number, time_text
 from simgmc.experiment.plan import of_one_seed, times_are_stated
 from simgmc.experiment.preflight.checks import parameters
 from simgmc.experiment.training import Training
-from simgmc.network.cluster.estimate import events_per_second, least_seconds
+from simgmc.network.cluster.settings import ClusterSettings
+from simgmc.network.topology.routing import Links
 from simgmc.scenario import ScenarioFile
 
 MAX_EVENTS = 1e9
@@ -73,3 +76,30 @@ def events_of(training: Training, nbytes: float, batches_per_epoch: float) -> It
                 "faster (cluster.bandwidth, transport), or the training shorter"
             )
         yield said
+
+
+def events_per_second(settings: ClusterSettings) -> tuple[float, str]:
+    """How often something happens per simulated second whether or not anybody sends, and what does so most often."""
+    links = Links(settings.payload_graph, settings.seed)
+    hosts = len(settings.workers) + len(settings.server_hosts)
+    found = [one for condition in settings.conditions for one in condition.events(links, hosts)]
+    return sum(often for often, _ in found), max(found, default=(0.0, ""))[1]
+
+
+def least_seconds(settings: ClusterSettings, gradients: float, nbytes: float) -> np.ndarray:
+    """(workers,) s that each worker needs at least to compute so many gradients and send so many bytes."""
+    links = Links(settings.payload_graph, settings.seed)
+    bandwidth = list(links.bandwidth)
+    for condition in settings.conditions:
+        condition.widen(links, bandwidth)
+    room = dict.fromkeys(settings.workers, 0.0)
+    for (source, _), link in zip(links.names, links.capacity_of):
+        if source in room:
+            room[source] += bandwidth[link]
+    if settings.overheads.rate_cap is not None:
+        # Each pair of hosts has connections of its own.
+        others = len(settings.workers) + len(settings.server_hosts) - 1
+        together = others * settings.overheads.streams * float(settings.overheads.rate_cap)
+        room = {host: min(most, together) for host, most in room.items()}
+    sending = [nbytes / most if most > 0 else 0.0 for most in room.values()]  # without bandwidth the run ends at once
+    return settings.compute.times(1, len(settings.workers)) * gradients + np.array(sending)
