@@ -21,7 +21,7 @@ import simgmc
 from simgmc.core import output
 from simgmc.core.errors import SimgmcError
 from simgmc.core.heartbeat import listening
-from simgmc.core.imports import announced_to
+from simgmc.core.imports import announced_to, described, own_places
 from simgmc.core.quantities import time_text
 from simgmc.results.directory.checkpoint import DEFAULT_EVERY
 
@@ -56,6 +56,10 @@ def _friendly(command: Callable[..., None]) -> Callable[..., None]:
             raise SystemExit(
                 1 if isinstance(error, BrokenPipeError) else _fail(f"cannot write to standard output: {reason}", 1)
             ) from None
+        except Exception as error:
+            if isinstance(error, (click.ClickException, click.exceptions.Exit)) or not own_places(error):
+                raise
+            raise SystemExit(_fail(f"in code of your own: {described(error)}")) from None
 
     return wrapped
 

@@ -1,12 +1,11 @@
-"""Methods tried out in Python, without a scenario: for tests of one's own."""
+"""Methods tried out in Python, without a scenario: for tests of one's own. Imports no torch before one is."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from torch import Tensor
 
 from simgmc.algorithms import ALGORITHMS
 from simgmc.algorithms.worker import Algorithm
@@ -14,12 +13,9 @@ from simgmc.compression import build
 from simgmc.compression.compressor import Compressor
 from simgmc.core.errors import SimgmcError
 from simgmc.mixing import gossip_graph, mixing
-from simgmc.training.one_by_one import OwnMethod
-from simgmc.training.own_compressor import OwnCompressor
-from simgmc.training.own_programs import is_own
-from simgmc.training.stacked import StackedTrainer
-from simgmc.workloads.problems.quadratic import Quadratics
-from simgmc.workloads.problems.quadratic_workload import QuadraticWorkload
+
+if TYPE_CHECKING:  # torch takes seconds to load
+    from torch import Tensor
 
 
 def algorithm(name: str, **options: Any) -> Algorithm:
@@ -43,6 +39,13 @@ def try_out(
     Raises:
         SimgmcError: it is asynchronous, or something is wrong with its program.
     """
+    # A method's file imports this function at its top, and is read by replays, which do without torch.
+    from simgmc.training.one_by_one import OwnMethod
+    from simgmc.training.own_programs import is_own
+    from simgmc.training.stacked import StackedTrainer
+    from simgmc.workloads.problems.quadratic import Quadratics
+    from simgmc.workloads.problems.quadratic_workload import QuadraticWorkload
+
     if algorithm.asynchronous:
         raise SimgmcError(f"{type(algorithm).__name__} is asynchronous: its order of events needs a scenario's cluster")
     draws = np.random.default_rng(seed)
@@ -64,6 +67,8 @@ def try_out(
 
 def adapted(algorithm: Algorithm) -> Algorithm:
     """The method with compressors of one's own as a training uses them."""
+    from simgmc.training.own_compressor import OwnCompressor  # loads torch
+
     own = {
         field.name: OwnCompressor(type(held).__name__, held)
         for field in dataclasses.fields(algorithm)

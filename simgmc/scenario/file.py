@@ -24,6 +24,7 @@ from simgmc.core.registry import Option
 from simgmc.scenario.code import changed, read_code, written_code
 from simgmc.scenario.point import Scenario, reads_shared_weights
 from simgmc.scenario.relative_paths import anchor, outside_files
+from simgmc.scenario.workload import usual_name
 
 _MAX_DEPTH = 30
 """Tables and lists inside each other that a scenario may have."""
@@ -247,7 +248,7 @@ class ScenarioFile:
 
         def step(table: Any, part: str) -> Any:
             if isinstance(table, list):
-                names = [str(row.get("name", row.get("algorithm"))) if isinstance(row, dict) else "" for row in table]
+                names = [str(row.get("name", usual_name(row))) if isinstance(row, dict) else "" for row in table]
                 if part in names:
                     return names.index(part)
                 if part.isdecimal() and len(part) < 10 and int(part) < len(table):
@@ -366,7 +367,7 @@ def _with_names(loc: tuple[int | str, ...], content: dict[str, Any]) -> tuple[in
     rows = content.get("methods")
     if len(loc) < 2 or loc[0] != "methods" or not isinstance(loc[1], int) or not isinstance(rows, list):
         return loc
-    names = [row.get("name", row.get("algorithm")) if isinstance(row, dict) else None for row in rows]
+    names = [row.get("name", usual_name(row)) if isinstance(row, dict) else None for row in rows]
     name = names[loc[1]]
     return (loc[0], name, *loc[2:]) if isinstance(name, str) and name and names.count(name) == 1 else loc
 

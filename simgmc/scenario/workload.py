@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, create_model, model_validator
@@ -373,6 +374,12 @@ def _build_table(algorithm: type[Algorithm]) -> type[Method]:
     return create_model(f"Method_{algorithm.__name__}", __base__=Method, **fields)
 
 
+def usual_name(row: Mapping[str, Any]) -> Any:
+    """What a method is called that has no name of its own: as its algorithm; for one's own, as the class."""
+    algorithm = row.get("algorithm")
+    return re.split("[:.]", algorithm)[-1] if isinstance(algorithm, str) and ":" in algorithm else algorithm
+
+
 def method_table(value: Any) -> Any:
     if isinstance(value, Method) or not isinstance(value, dict):
         return value
@@ -386,4 +393,4 @@ def method_table(value: Any) -> Any:
         table = _build_table(ALGORITHMS[name])
     except SimgmcError as error:
         raise mistake(str(error), "algorithm", value=name) from None
-    return table.model_validate({"name": re.split("[:.]", name)[-1] if ":" in name else name, **value})
+    return table.model_validate({"name": usual_name(value), **value})

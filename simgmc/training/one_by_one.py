@@ -287,8 +287,8 @@ class OwnMethod:
                 to_arrays(value)
             except TypeError as error:
                 raise SimgmcError(
-                    f"{self.title}: worker.{name}: {error.args[0].removeprefix('state: ')}, so that a run that is "
-                    "stopped could not go on; keep tensors, arrays, numbers, text, and lists and dicts of these"
+                    f"{self.title}, round 1: worker.{name}: {error.args[0].removeprefix('state: ')}, so that a run "
+                    "that is stopped could not go on; keep tensors, arrays, numbers, text, and lists and dicts of these"
                 ) from None
 
 
@@ -339,7 +339,13 @@ def _agree(a: Any, b: Any) -> bool:
         apart = (a - b).abs().nan_to_num(0.0, 0.0, 0.0)
         largest = b.abs().nan_to_num(0.0, 0.0, 0.0)
         return not apart.numel() or float(apart.max()) <= _SAME.get(a.dtype, 1e-3) * float(largest.max())
-    return type(a) is type(b) and bool(np.all(a == b))
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_agree(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(_agree, a, b))
+    return bool(np.all(a == b))
 
 
 def _row(value: Any, rank: int) -> Any:
