@@ -16,7 +16,7 @@ from simgmc.core.layout import Layout
 from simgmc.experiment import run as running
 from simgmc.experiment.plan import trainings
 from simgmc.experiment.preflight import memory
-from simgmc.experiment.preflight.memory import needed_by
+from simgmc.experiment.preflight.memory import FLOW_SIMULATED, needed_by, ring_bytes
 from simgmc.experiment.preflight.prediction import wire_format
 from simgmc.scenario import ScenarioFile
 from simgmc.workloads import memory as machine
@@ -231,6 +231,18 @@ trial.predict_memory = lambda *given: predicted.append(predict(*given)) or predi
 running.run(ScenarioFile(json.loads(sys.argv[1]), "test"), out=sys.argv[2], console=Console(file=io.StringIO()))
 print(predicted[0].total, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
+
+
+def test_a_ring_takes_a_kilobyte_for_each_flow_where_they_are_simulated_one_by_one():
+    def found(**cluster):
+        content = scenario(100, [32], "dmsgd")
+        content["cluster"] |= {"collective": "ring", **cluster}
+        return ring_bytes(trainings(ScenarioFile(content, "test").points)[0], 1e6)
+
+    flows = 3 * 100 * 99 * 6  # slices of no less than a packet
+    assert found() == 0
+    assert found(changes={"wandering": [{"interval": "1 s", "sigma": 0.1}]}) == pytest.approx(flows * FLOW_SIMULATED)
+    assert found(collective="parameter-server") == 0
 
 
 @pytest.mark.slow
