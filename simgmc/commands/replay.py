@@ -98,6 +98,7 @@ def _replay(
         for training in plan:
             kept = training.restored(stored)
             kept.keep(directory)
+            directory.copy_model(source, training.key)
             missing = [point for point in training.points if training.series(point) not in finished]
             keys = [training.series(point) for point in missing]
             deque(write_all(directory, keys, kept.on(missing), training.shared), maxlen=0)

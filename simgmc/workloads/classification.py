@@ -205,16 +205,17 @@ class ClassificationWorkload:
         sums = torch.zeros(len(parts), 4, dtype=torch.float64, device=self.device)
 
         kept: list[list[Any]] = [[] for _ in parts]
+        criterion = self._replicas.evaluated_loss(worker) or self._loss
 
         def task(module: nn.Module, number: int) -> None:
             with torch.no_grad():
                 x, y = self._test.take(parts[number])
                 output = self._calls(module, x, y)
-                sums[number, 0], sums[number, 1] = self._loss.total(output, y)
-                right = self._loss.right(output, y)
+                sums[number, 0], sums[number, 1] = criterion.total(output, y)
+                right = criterion.right(output, y)
                 if right is not None:
                     sums[number, 2], sums[number, 3] = right
-                kept[number] = [metric.part(self._loss, output, y) for metric in self._metrics]
+                kept[number] = [metric.part(criterion, output, y) for metric in self._metrics]
 
         with kernels("float32", self.device):
             self._calls.guarded(
@@ -232,11 +233,12 @@ class ClassificationWorkload:
     def minibatch_loss(self, point: Tensor, steps: Sequence[int]) -> float:
         """Loss at ``point`` (d,), in evaluation mode, of every worker's minibatch of a step of its own."""
         losses = torch.zeros(self.workers, dtype=torch.float64, device=self.device)
+        criterion = self._replicas.evaluated_loss() or self._loss
 
         def task(module: nn.Module, worker: int) -> None:
             with torch.no_grad():
                 x, y = self._training.at_step(steps[worker]).worker(worker)
-                losses[worker] = self._loss(self._calls(module, x, y), y)
+                losses[worker] = criterion(self._calls(module, x, y), y)
 
         with kernels("float32", self.device):
             self._calls.guarded(

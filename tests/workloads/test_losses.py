@@ -226,6 +226,59 @@ def test_accuracy_is_there_where_answers_are_right_or_wrong():
     )
 
 
+class Balanced(nn.Module):
+    """Weighs classes by how often it has met them, a running mean of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("met", torch.ones(3))
+        self.calls = 0
+
+    def forward(self, output, target):
+        self.met.mul_(0.5).add_(target.bincount(minlength=3))
+        self.calls += 1
+        return F.cross_entropy(output, target, 1 / self.met) / (1 + self.calls)
+
+
+def counting():
+    calls = []
+
+    def function(output, target):
+        calls.append(len(target))
+        return F.cross_entropy(output, target) / len(calls)
+
+    return function
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("make", [Balanced, counting])
+def test_a_loss_that_keeps_something_is_each_workers_own_as_in_plain_torch(make, threads):
+    x = values(24, 0)
+    data = read_own("own", TensorDataset(x, class_numbers(x)), TensorDataset(x, class_numbers(x)))
+    found = build_loss("given", {"what": "mine"}, make())
+    owned = [np.arange(0, 12), np.arange(12, 24)]
+    work = ClassificationWorkload(linear(3), data, owned, batch=4, seed=1, threads=threads, loss=found)
+    assert work.route == "plain" and "changes in a pass" in work.reasons[0]
+    point, model, losses = work.initial_parameters(), linear(3), [make(), make()]
+    states = []
+    for step in range(4):
+        states.append((point, work.state_dict()))
+        work.evaluate(point)  # which changes nothing
+        gradients, _ = work.gradients(point[None], step)
+        for worker in range(2):
+            nn.utils.vector_to_parameters(point.clone(), model.parameters())
+            given, target = work._training.at_step(step).worker(worker)
+            right = torch.autograd.grad(losses[worker](model(given), target), list(model.parameters()))
+            torch.testing.assert_close(gradients[worker], torch.cat([one.flatten() for one in right]))
+        point = point - 0.3 * gradients.mean(0)
+    at, state = states[2]
+    expected = work.gradients(states[3][0][None], 3)  # another state by now
+    work.load_state_dict(state)
+    again, _ = work.gradients(at[None], 2)
+    torch.testing.assert_close(at - 0.3 * again.mean(0), states[3][0])
+    assert expected is not None
+
+
 def test_only_the_plain_cross_entropy_of_class_numbers_takes_the_route_of_linear_chains():
     x = values(40, 0)
     assert workload(linear(3), x, class_numbers(x), "cross-entropy").route == "split"

@@ -34,6 +34,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -190,6 +191,12 @@ class RunDirectory:
         """Stores the model that a training ended with; ``write(file)`` makes the file, or raises OSError."""
         name = self._costs_path(training_key).with_suffix(".safetensors").name
         return self.replace(self.path / "models" / name, write)
+
+    def copy_model(self, source: RunDirectory, training_key: str) -> None:
+        """Keeps the model that a training ended with in another run directory, where that has it."""
+        file = source.path / "models" / source._costs_path(training_key).with_suffix(".safetensors").name
+        if file.is_file():
+            self.write_model(training_key, lambda place: shutil.copyfile(file, place) and None)
 
     def read_journal(self, training_key: str) -> np.ndarray:
         """What :meth:`write_journal` stored. Raises SimgmcError where nothing (readable) is."""

@@ -102,9 +102,12 @@ class PrivateCopies:
         workers: int,
         units: Sequence[tuple[str, str]] = (),
         frozen: Sequence[str] = (),
+        loss: Loss | None = None,
     ):
+        """``loss``: one that passes change, of which every worker has its own."""
         self.layout, self._units, self._frozen = template.layout, tuple(units), tuple(frozen)
         self.copies = [PrivateCopy(template.copy(), self.layout.names) for _ in range(workers)]
+        self.losses = None if loss is None else [Copier()(loss) for _ in range(workers)]
         self.initial = template.initial
         self.shares: Sequence[float] | None = None
         """What every worker weighs in averaged buffers."""
@@ -114,6 +117,8 @@ class PrivateCopies:
     def state_dict(self) -> dict[str, Any]:
         """By name (K, ...), copied; lists of K where the workers' differ in shape, and of attributes."""
         of_each = [self._state(copy) for copy in self.copies]
+        for one, loss in zip(of_each, self.losses or (), strict=False):
+            one[LOSS] = Copier()(loss)
         state: dict[str, Any] = {}
         for name in dict.fromkeys(name for one in of_each for name in one):
             rows = [one.get(name) for one in of_each]
@@ -126,6 +131,8 @@ class PrivateCopies:
         for worker, copy in enumerate(self.copies):
             mine = {name: rows[worker] for name, rows in state.items()}
             attributes = mine.pop(ATTRIBUTES, None)
+            if self.losses is not None:
+                self.losses[worker] = Copier()(mine.pop(LOSS))
             frozen = {name: mine.pop(name) for name in self._frozen if name in mine}
             copy.put({name: tensor for name, tensor in mine.items() if tensor is not None})
             with torch.no_grad():
@@ -133,6 +140,10 @@ class PrivateCopies:
                     copy.module.get_parameter(name).copy_(tensor)
             if attributes is not None:
                 self._put_attributes(copy.module, attributes)
+
+    def evaluated_loss(self, worker: int | None = None) -> Loss | None:
+        """A copy of a worker's loss, without one of worker 0's, where each has its own."""
+        return None if self.losses is None else Copier()(self.losses[worker or 0])
 
     def evaluation_copy(self, worker: int | None = None) -> PrivateCopy:
         """A copy of a worker's module in evaluation mode; without one of worker 0's, buffers averaged over all."""
@@ -160,6 +171,8 @@ class PrivateCopies:
             vars(module.get_submodule(place))[name] = value
 
 
+LOSS = "loss"
+"""Under this name a worker's loss is part of its state, where it keeps something."""
 ATTRIBUTES = "attributes outside buffers"
 """Under this name they are part of a state."""
 
@@ -225,6 +238,9 @@ class PlainEngine:
 
         self._map(one, count)
 
+    def _loss_of(self, worker: int) -> Loss:
+        return self._loss if self.copies.losses is None else self.copies.losses[worker]
+
     def _map(self, task: Callable[[int], None], count: int) -> None:
         one_intraop_thread()
         self._pool.map(task, count)
@@ -234,7 +250,7 @@ class PlainEngine:
         copy.load(at)
         before = copy.versions()
         with drawing_from(batch.seed(worker), out.device) if self._alone else contextlib.nullcontext():
-            loss.copy_(copy.pass_(contiguous(x), y, self._precision, self._loss).detach())
+            loss.copy_(copy.pass_(contiguous(x), y, self._precision, self._loss_of(worker)).detach())
         self.copies.absent[worker] = copy.take_gradients(out)
         if copy.versions() != before:  # rows that an embedding scales are scaled for good
             with torch.no_grad():

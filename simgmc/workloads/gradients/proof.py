@@ -25,7 +25,7 @@ from simgmc.workloads.gradients import inspection
 from simgmc.workloads.gradients.engine import Batch
 from simgmc.workloads.gradients.live_memory import LiveTensors
 from simgmc.workloads.gradients.plain import PrivateCopy
-from simgmc.workloads.gradients.private_copy import Template
+from simgmc.workloads.gradients.private_copy import Copier, Template
 from simgmc.workloads.losses.functions import Loss
 from simgmc.workloads.seeding import drawing_from, drawn_so_far
 
@@ -75,6 +75,8 @@ class Reference:
     """Attributes (module, name) that a pass changes."""
     frozen: list[str]
     """Parameters that a pass changes without being trained."""
+    loss_keeps: bool
+    """Whether the loss is changed by a pass."""
     flops: int
     held: int
     """Bytes of its tensors at the worst moment."""
@@ -152,7 +154,10 @@ def reference(
     """
     what, device = f"model {type(template.module).__name__}", template.initial.device
     findings, point = inspection.standing(template), beside(template.initial)
-    copy = PrivateCopy(template.copy(), template.layout.names)
+    copy, given = PrivateCopy(template.copy(), template.layout.names), criterion
+    criterion = Copier()(given)
+    losses = inspection.Snapshot()
+    losses.look("loss", criterion, None)
     try:
         counted: Any = Operations(device.type)
         loss, state = _counted_pass(copy, point, batch, forward, precision, criterion, counted)
@@ -161,6 +166,9 @@ def reference(
             raise SimgmcError(f"{what}: its gradients failed: there is not enough memory for it") from error
         # Counting looks into every operation, which not every one bears: what fails without it is the model's own.
         copy, counted = PrivateCopy(template.copy(), template.layout.names), None
+        criterion = Copier()(given)
+        losses = inspection.Snapshot()
+        losses.look("loss", criterion, None)
         loss, state = _counted_pass(copy, point, batch, forward, precision, criterion, counted)
     drawn, before, after, versions, held_buffers = state
     if inspection.reentrant(loss):
@@ -181,6 +189,10 @@ def reference(
             if not parameter.requires_grad:
                 frozen.append(name)
     findings.alone += _drawn(drawn, "forward")
+    now = inspection.Snapshot()
+    now.look("loss", criterion, None)
+    kept = losses.changed(now)
+    findings.alone += [f"{path.replace('_function.', '')} changes in a pass" for path in kept[:3]]
     gradient = torch.empty_like(point)
     absent = copy.take_gradients(gradient)
 
@@ -197,7 +209,7 @@ def reference(
     findings.alone += _drawn(drawn, "evaluation")
     return Reference(
         precision, point, gradient, loss.detach(), buffers, logits, template.layout, findings, absent,
-        list(dict.fromkeys(units)), frozen, counted.flops if counted else 0, counted.peak if counted else 0,
+        list(dict.fromkeys(units)), frozen, bool(kept), counted.flops if counted else 0, counted.peak if counted else 0,
     )  # fmt: skip
 
 

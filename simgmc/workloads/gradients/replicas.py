@@ -106,6 +106,10 @@ class Replicas:
         """Every buffer as (K, ...), copied."""
         return {name: rows.clone() for name, rows in self.buffers.items()}
 
+    def evaluated_loss(self, worker: int | None = None) -> None:
+        """None: no worker has a loss of its own."""
+        return None
+
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Go back to a state from :meth:`state_dict`."""
         for name, rows in state.items():

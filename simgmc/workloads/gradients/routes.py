@@ -26,6 +26,9 @@ from simgmc.workloads.gradients.replicas import Replicas
 from simgmc.workloads.gradients.split import GROUP, SplitEngine, linear_stack
 from simgmc.workloads.losses.functions import CrossEntropy, Loss
 
+PROVED_ON = 8
+"""Test samples on which the evaluation of a route is held against plain PyTorch's, in two parts."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -87,8 +90,7 @@ def choose(job: Job, wanted: str | None = None) -> Chosen:
 
     ``wanted``: another one than the rule's. Raises SimgmcError where that does not fit.
     """
-    batch = job.training.batch
-    parts = torch.arange(min(max(4, batch), len(job.test)), device=job.device)
+    parts = torch.arange(min(PROVED_ON, len(job.test)), device=job.device)
     parts = parts.split(max(2, -(-len(parts) // 2)))
 
     def test(module: nn.Module, number: int) -> Tensor:
@@ -112,7 +114,9 @@ def choose(job: Job, wanted: str | None = None) -> Chosen:
         raise SimgmcError(f"route {wanted!r} does not fit this model: {'; '.join(reasons)}")
     else:
         job.take_channels_last(False)
-        replicas = PrivateCopies(job.template, job.workers, found.units, found.frozen)
+        replicas = PrivateCopies(
+            job.template, job.workers, found.units, found.frozen, job.loss if found.loss_keeps else None
+        )
         threads = job.threads if found.flops >= POOL_FLOPS else 1
         alone = bool(found.findings.alone)
         engine = evaluator = PlainEngine(replicas, threads, alone, job.precision, job.training.seed, job.loss)
