@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+from simgmc.algorithms import ALGORITHMS
 from simgmc.cli import main
 from simgmc.core.errors import SimgmcError
 from simgmc.experiment import run as running
@@ -233,3 +234,25 @@ def test_a_workload_is_built_once_for_measuring_trying_and_training(tmp_path, mo
     times = {"gradient": "1 ms", "compression": "1 ms", "aggregation": "measured"}
     run(tmp_path, ("cluster.compute", times), ("seeds", [3, 4]), ("workload.rounds", 2))
     assert built == [3, 3, 4, 4], "for each of two methods and two seeds, the first one what was measured and tried"
+
+
+def test_methods_of_other_lengths_and_constant_schedules_are_said_of_every_method():
+    names = [name for name, one in ALGORITHMS.items() if not one.finite_sum]
+    base = {
+        **SMALL,
+        "workload": {**SMALL["workload"], "rounds": 12},
+        "optimizer": {"learning_rate": 0.01, "schedule": "cosine"},
+        "gossip": {"graph": "ring"},
+        "methods": [method(name) for name in names],
+        "report": {"baseline": "sgd"},
+    }
+    file = ScenarioFile(base, "small.toml", ())
+    scenario, said = file.points[0].scenario, notes(file, 20.0)
+    (constant,) = [line for line in said if "it stays constant" in line]
+    (lengths,) = [line for line in said if "rounds differ in length" in line]
+    groups = lengths.partition("gradients of each worker (")[2].partition(")")[0].split("; ")
+    for one in scenario.methods:
+        count = scenario.gradients(one, 20.0)
+        (group,) = [part.split(": ") for part in groups if one.name in part.split(": ")[0].split(", ")]
+        assert group[1] == f"{count:,}", one.name
+        assert (f" {one.name}," in constant or f" {one.name} has" in constant) == (count <= 20), one.name

@@ -96,3 +96,10 @@ def test_a_run_without_models_is_finished_all_the_same(finished, tmp_path):
     run(tmp_path / "run", *METHODS, overwrite=False)
     assert not (tmp_path / "run" / "models").exists()
     assert before == {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir() if file.is_file()}
+
+
+def test_a_replay_keeps_the_models_of_what_it_puts_on_another_network(finished, tmp_path):
+    again = simgmc.replay(finished, set={"cluster.bandwidth": "2 Mbit/s"}, out=tmp_path / "again", quiet=True)
+    kept = {file.name: file.read_bytes() for file in (again.path / "models").iterdir()}
+    assert len(kept) == 2  # of the methods that the clock does not drive
+    assert all((finished / "models" / name).read_bytes() == content for name, content in kept.items())
