@@ -91,7 +91,7 @@ def test_of_a_training_that_diverged_there_is_none(tmp_path):
 
 
 def test_a_run_without_models_is_finished_all_the_same(finished, tmp_path):
-    before = {file.name: file.read_bytes() for file in finished.iterdir() if file.is_file()}
+    before = {file.name: file.read_bytes() for file in finished.path.iterdir() if file.is_file()}
     shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("models"))
     run(tmp_path / "run", *METHODS, overwrite=False)
     assert not (tmp_path / "run" / "models").exists()

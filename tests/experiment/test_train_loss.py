@@ -11,7 +11,6 @@ from simgmc.experiment.preflight.checks import unused_momentum
 from simgmc.scenario import ScenarioFile
 from tests.small_runs import FOUR_QUADRATICS, STEADY, method, run
 
-
 FAR = {"signum": {"learning_rate": 0.9}}
 """With small steps the signs of its momentum and of its gradients are the same all the time."""
 

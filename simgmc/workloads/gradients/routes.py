@@ -27,7 +27,7 @@ from simgmc.workloads.gradients.split import GROUP, SplitEngine, linear_stack
 from simgmc.workloads.losses.functions import CrossEntropy, Loss
 
 PROVED_ON = 8
-"""Test samples on which the evaluation of a route is held against plain PyTorch's, in two parts."""
+"""Test samples, at most, on which the evaluation of a route is held against plain PyTorch's, in two parts."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,8 @@ def choose(job: Job, wanted: str | None = None) -> Chosen:
 
     ``wanted``: another one than the rule's. Raises SimgmcError where that does not fit.
     """
-    parts = torch.arange(min(PROVED_ON, len(job.test)), device=job.device)
+    few = min(PROVED_ON, max(4, job.training.batch), len(job.test))
+    parts = torch.arange(few, device=job.device)
     parts = parts.split(max(2, -(-len(parts) // 2)))
 
     def test(module: nn.Module, number: int) -> Tensor:
