@@ -37,8 +37,8 @@ class TrainingSamples:
     @property
     def stacks(self) -> bool:
         """Whether all workers' minibatches can be taken as one array."""
-        whole = self.minibatches.taken == self.workers * self.batch
-        return isinstance(self.samples, Samples) and whole
+        sizes = {min(self.batch, len(piece)) for piece in self.minibatches.owned}
+        return isinstance(self.samples, Samples) and len(sizes) == 1
 
     def at_step(self, step: int) -> StepBatch:
         """The minibatches of all workers at one step, taken when they are asked for."""
@@ -73,7 +73,8 @@ class StepBatch:
         """Inputs (K, b, ...) and targets (K, b, ...), of samples that are one array each."""
         assert isinstance(self._training.samples, Samples)
         index = self._training.minibatches.all_indices(self._step)
-        return self._training.samples.take(self._on_device(index), self._crops)
+        crops = None if self._crops is None else self._crops[:, : index.shape[1]]
+        return self._training.samples.take(self._on_device(index), crops)
 
     def seed(self, worker: int) -> int:
         """For what a model draws while it computes (dropout), below 2^63."""
