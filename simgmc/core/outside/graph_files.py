@@ -11,7 +11,7 @@ from pathlib import Path
 from simgmc.core.errors import SimgmcError, show_value
 from simgmc.core.files import read_text, shown
 from simgmc.core.outside.link_measures import OF_LINK
-from simgmc.core.outside.tables import read_rows
+from simgmc.core.outside.tables import check_name, read_rows
 from simgmc.core.outside.xml_tree import Element, read_xml
 
 
@@ -178,10 +178,10 @@ def _data(element: Element, keys: dict[str, _Key], domain: str, name: str) -> di
 
 
 def _attribute(element: Element, key: str, name: str) -> str:
-    try:
-        return element.attributes[key]
-    except KeyError:
-        raise SimgmcError(f"{name}, line {element.line}: <{element.tag}> has no {key}") from None
+    if key not in element.attributes:
+        raise SimgmcError(f"{name}, line {element.line}: <{element.tag}> has no {key}")
+    check_name(element.attributes[key], f"{name}, line {element.line}: {key}")
+    return element.attributes[key]
 
 
 # GML ----------------------------------------------------------------------------------------------
@@ -224,8 +224,10 @@ def _gml(text: str, name: str) -> DrawnGraph:
         data = node.plain(name)
         if "id" not in data:
             raise SimgmcError(f"{name}, line {node.line}: a node has no id")
+        for key in ("id", "label"):
+            check_name(data.get(key, ""), f"{name}, line {node.line}: {key}")
         if data["id"] in idents:
-            raise SimgmcError(f"{name}, line {node.line}: node {data['id']} is there twice")
+            raise SimgmcError(f"{name}, line {node.line}: node {show_value(data['id'])} is there twice")
         idents[data["id"]] = data
     labels = [data.get("label", "") for data in idents.values()]
     taken = {label for label in labels if labels.count(label) > 1} | set(idents) | {""}
@@ -236,7 +238,7 @@ def _gml(text: str, name: str) -> DrawnGraph:
         data, place = edge.plain(name), f"{name}, line {edge.line}"
         for end in ("source", "target"):
             if data.get(end) not in idents:
-                raise SimgmcError(f"{place}: an edge's {end} = {data.get(end)} is no node's id")
+                raise SimgmcError(f"{place}: an edge's {end} = {show_value(data.get(end))} is no node's id")
         source, target = names[data["source"]], names[data["target"]]
         own = {key: value for key, value in data.items() if key not in ("source", "target")}
         edges.append(Edge(source, target, directed, own, f"{place} ({source} - {target})"))

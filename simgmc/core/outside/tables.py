@@ -22,7 +22,15 @@ _SUFFIXES = {
 _UNITS = {"bandwidth": (BANDWIDTH, "100 Mbit/s"), "duration": (DURATION, "5 ms")}
 
 
+_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
+"""All but the tab, which separates nothing here and is told of as part of a column's name."""
 _BARE = re.compile(r"[-+]?[\d.]+(?:[eE][-+]?\d+)?")
+
+
+def check_name(text: str, place: str) -> None:
+    """Refuse line ends and other control characters, which no name or number has. Raises SimgmcError."""
+    if _CONTROL.search(text):
+        raise SimgmcError(f"{place}: {show_value(text)}: holds a line end or another control character")
 
 
 def plain_number(text: str) -> float:
@@ -122,7 +130,9 @@ def read_lines(text: str, name: str) -> list[tuple[int, list[str]]]:
     found = []
     try:
         for cells in reader:
-            found.append((lines[min(reader.line_num, len(lines)) - 1][0], [cell.strip() for cell in cells]))
+            number = lines[min(reader.line_num, len(lines)) - 1][0]
+            check_name("".join(cells), f"{name}, line {number}")
+            found.append((number, [cell.strip() for cell in cells]))
     except csv.Error as error:
         raise SimgmcError(f"{name}, line {lines[max(reader.line_num, 1) - 1][0]}: not a CSV file: {error}") from None
     return found

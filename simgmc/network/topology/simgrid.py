@@ -17,6 +17,7 @@ import networkx as nx
 import numpy as np
 
 from simgmc.core.errors import SimgmcError, show_value, suggestion
+from simgmc.core.outside.tables import check_name
 from simgmc.core.outside.xml_tree import Element
 from simgmc.network.topology.graph import Host, add_link
 
@@ -266,6 +267,7 @@ class _Platform:
     def _get(self, element: Element, key: str) -> str:
         if not element.attributes.get(key):
             raise self._refusal(element, f"has no {key}")
+        check_name(element.attributes[key], f"{self.name}, line {element.line}: {key}")
         return element.attributes[key]
 
     def _refuse_others(self, element: Element, known: Sequence[str]) -> None:
