@@ -196,7 +196,11 @@ class RunDirectory:
         """Keeps the model that a training ended with in another run directory, where that has it."""
         file = source.path / "models" / source._costs_path(training_key).with_suffix(".safetensors").name
         if file.is_file():
-            self.write_model(training_key, lambda place: shutil.copyfile(file, place) and None)
+
+            def copy(place: Path) -> None:
+                shutil.copyfile(file, place)
+
+            self.write_model(training_key, copy)
 
     def read_journal(self, training_key: str) -> np.ndarray:
         """What :meth:`write_journal` stored. Raises SimgmcError where nothing (readable) is."""
