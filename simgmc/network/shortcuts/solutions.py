@@ -109,9 +109,11 @@ class RingNetworks:
             rows = max(1, _AT_ONCE // gates.shape[1])
             for place in range(0, len(ranks), rows):
                 network, rank = networks[place : place + rows], ranks[place : place + rows]
-                own = [one[network] for one in (self.rate, self.latency, gates, self.extra, self.first)]
+                rate, between, ready, extra, first = (
+                    one[network] for one in (self.rate, self.latency, gates, self.extra, self.first)
+                )
                 since, row = gates[network, rank], np.arange(len(rank))
-                cut = solve(ring, *own, since=since[:, None])
+                cut = solve(ring, rate, between, ready, extra, first, since[:, None])
                 latency[network, rank] = lost = cut.latency[row, rank]
                 aggregate[network, rank] = adding = cut.aggregate[row, rank]
                 transfer[network, rank] = times.finish[network, rank] - since - lost - adding
