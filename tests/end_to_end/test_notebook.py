@@ -23,6 +23,7 @@ def shown(notebook) -> list[list[list[str]]]:
 
 
 def test_the_notebook_runs_and_shows_tables_and_figures(tmp_path, monkeypatch):
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # the notebook shows figures by itself
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     shutil.copy(ROOT / "scenarios/quickstart.toml", tmp_path)
     committed = nbformat.read(ROOT / "scenarios/quickstart.ipynb", as_version=4)
