@@ -4,8 +4,8 @@
 
 DiLoCo (500 local steps a round unless stated), SlowMo (12), local SGD (4) and DMSGD (1) are trained for three epochs of
 the digits that come with scikit-learn, with a cosine schedule that follows the rounds, drawn as ``learning_rates.png``
-in the folder OUT (analysis/results): the factor on each method's own rate at every gradient, by epoch. A last mark is
-where the method ends; the table says at which gradient, epoch and rate.
+in the folder OUT (analysis/results): the factor on each method's own rate at every gradient, by epoch, and where its
+rounds end. The table says at which gradient, epoch and rate the method ends.
 """
 
 from __future__ import annotations
@@ -74,21 +74,25 @@ def main() -> None:
     names = [one["name"] for one in METHODS]
     print("| method | rounds | gradients | ends at epoch | last rate |\n| --- | --- | --- | --- | --- |")
     with panels.style():
-        figure = Figure(figsize=(panels.COLUMN_WIDTH, 2.4))
-        axis = figure.subplots()
+        figure = Figure(figsize=(panels.COLUMN_WIDTH, 2.8))
+        curves, rounds = figure.subplots(2, sharex=True, height_ratios=[3, 1])
         for place, training in enumerate(trainings(file.points)):
             name = training.method.name
             epochs, found, ends = rates(training, workload)
             print(f"| {name} | {len(ends)} | {ends[-1]} | {epochs[-1]:.4g} | {found[-1]:.3g} |")
-            look = looks.look(names, name)
-            own = [one / found[0] - 0.015 * place for one in found]  # side by side, where they are the same
-            axis.step(epochs, own, where="post", color=look["color"], label=name, lw=1)
-            axis.plot([epochs[end] for end in ends], [own[min(end, len(own) - 1)] for end in ends], ".", ms=3,
-                      color=look["color"])  # fmt: skip
-        axis.set_xlabel("epoch")
-        axis.set_ylabel("share of the method's rate")
-        axis.set_xlim(0, EPOCHS * 1.03)
-        axis.legend(title="dots: ends of rounds", fontsize=7, title_fontsize=7)
+            color = looks.look(names, name)["color"]
+            own = [one / found[0] for one in found]
+            width = 1 + 2 * (len(METHODS) - 1 - place)  # one over the other, where they are the same
+            curves.step(epochs, own, where="post", color=color, label=name, lw=width)
+            rounds.eventplot([epochs[end] for end in ends], lineoffsets=-place, linelengths=0.7, colors=color, lw=1)
+        curves.set_ylabel("share of the\nmethod's rate")
+        curves.legend(fontsize=7)
+        rounds.set_xlabel("epoch")
+        rounds.set_ylabel("ends of\nrounds")
+        rounds.set_yticks([-place for place in range(len(names))], names, fontsize=7)
+        rounds.set_xlim(0, EPOCHS * 1.03)
+        rounds.grid(False)
+        figure.align_ylabels()
         figure.savefig(out / "learning_rates.png", dpi=200, bbox_inches="tight")
 
 
