@@ -34,6 +34,7 @@ from simgmc.workloads.data.dataset import Dataset
 from simgmc.workloads.losses.functions import LossFunction, build_loss
 from simgmc.workloads.memory import require_model_memory
 from simgmc.workloads.metrics import build_metric
+from simgmc.workloads.models.architectures import ARCHITECTURES
 from simgmc.workloads.models.catalogue import build_model, ready, seeded
 from simgmc.workloads.partitions.catalogue import partition
 from simgmc.workloads.workload import Workload
@@ -143,7 +144,7 @@ class WorkloadFactory:
         if chosen.model.name == "given" and self._given.model is not None:
             model = self._given.build(seed)
         else:
-            if data.sample_shape is None and chosen.model.name != "import":
+            if data.sample_shape is None and chosen.model.name in ARCHITECTURES:
                 raise SimgmcError(
                     f"workload.model = {show_value(chosen.model.name)}: takes one array, and samples of "
                     f"{chosen.dataset.title} are several inputs or collated; give a model of your own"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from simgmc.results.series.read import LOSS, read_results
+from simgmc.results.series.read import LOSS, compared_at, read_results
 from simgmc.results.series.verdict import Verdict
 from tests.results.synthetic_runs import accuracy_curve, write_run
 
@@ -91,6 +93,19 @@ def test_nobody_is_called_first_who_did_not_get_there(tmp_path, target, says):
 def test_too_close_to_tell_is_said(tmp_path):
     told = verdict(tmp_path, [{"cluster.collective": "ring"}], lambda method, point, seed: 1.0).sentences()
     assert "too close to tell from" in told[0]
+
+
+def test_who_stopped_early_and_in_vain_is_not_said_to_be_sooner(tmp_path):
+    """DGC spends 0.01 s a round and never gets there; over a ring GMC does not either, as fast as that."""
+    points = [{"cluster.collective": name} for name in ("parameter-server", "ring")]
+    (told, *_) = verdict(tmp_path / "methods", points[:1], seconds, ("GMC", "DGC")).sentences()
+    assert "DGC over parameter-server comes next (does not get there with every seed)." in told and "×" not in told
+    directory = write_run(tmp_path / "collectives", {"GMC": CURVES["GMC"]}, points=points)
+    results = read_results(directory, ("GMC",))
+    server, ring = results.series[:3], results.series[3:]
+    short = [replace(one, columns={name: values[:2] for name, values in one.columns.items()}) for one in ring]
+    told = Verdict(replace(results, series=(*server, *short), points=compared_at((*server, *short))), TARGET, "GMC")
+    assert told.sentences()[-1] == "Parameter-server against ring: GMC is sooner over parameter-server."
 
 
 def test_of_a_loss_less_is_better(tmp_path):

@@ -161,7 +161,7 @@ def test_a_run_on_own_samples_is_the_same_on_all_threads_and_goes_on_where_it_st
     here = "tests.workloads.test_several_inputs"
     content = scenario(
         dataset={"name": "import", "train": f"{here}:train_words", "test": f"{here}:train_words"},
-        model=f"{here}:Words" if False else {"name": "import", "factory": f"{here}:Words"},
+        model=f"{here}:Words",
         collate=f"{here}:padded", partition={"name": "dirichlet", "alpha": 1.0}, batch_per_worker=4, steps=4,
         metric="macro-f1",
     )  # fmt: skip

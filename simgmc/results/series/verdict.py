@@ -14,7 +14,7 @@ from functools import cached_property
 from simgmc.core.quantities import time_text
 from simgmc.core.transport import Transport
 from simgmc.core.units import grid_number
-from simgmc.results.series.reach import Reach, Spread, advantage, too_close
+from simgmc.results.series.reach import Ratio, Reach, Spread, advantage, too_close
 from simgmc.results.series.read import Results, Series, transport_text
 
 Pairs = tuple[tuple[str, str], ...]
@@ -164,7 +164,7 @@ class Verdict:
         best, other = self._leader_and_next(network)
         if other is None or best.reach is None or other.reach is None:
             return None
-        ratio = advantage(best.reach, other.reach)
+        ratio = _sooner(best.reach, other.reach)
         return None if ratio is None else ratio.value
 
     def _leader_and_next(self, network: Pairs) -> tuple[Found, Found | None]:
@@ -196,12 +196,12 @@ class Verdict:
 
     def _compared(self, mine: Reach, other: Found) -> str:
         assert other.reach is not None
-        ratio = advantage(mine, other.reach)
+        ratio = _sooner(mine, other.reach)
         if too_close(mine, other.reach):
             return f"too close to tell from {other.choice.text} ({time_text(other.reach.at_least)})"
-        if ratio is None:
-            return f"{other.choice.text} comes next"
         where = "does not get there with every seed" if other.reach.spent else time_text(other.reach.at_least)
+        if ratio is None:
+            return f"{other.choice.text} comes next ({where})"
         return f"{ratio.text} sooner than the next method, {other.choice.text} ({where})"
 
     def _over_baseline(self, network: Pairs, best: Found, other: Found) -> str:
@@ -209,7 +209,7 @@ class Verdict:
         if base is None or base.choice.method in (best.choice.method, other.choice.method):
             return ""
         assert best.reach is not None and base.reach is not None
-        ratio = advantage(best.reach, base.reach)
+        ratio = _sooner(best.reach, base.reach)
         return "" if ratio is None else f", {ratio.text} sooner than the baseline at its best, {base.choice.text}"
 
     def _transports(self) -> list[str]:
@@ -245,8 +245,9 @@ class Verdict:
             if too_close(first, second):
                 wins[None] += 1
                 continue
-            wins[one if ratio.value >= 1 else other] += 1
-            ratios.append(max(ratio.value, 1 / ratio.value))
+            ahead = ratio.bound == ">" or (ratio.bound == "=" and ratio.value >= 1)
+            wins[one if ahead else other] += 1
+            ratios += [times for times in [ratio.value if ahead else 1 / ratio.value] if times >= 1]
         total = sum(wins.values())
         if not total:
             return ""
@@ -254,7 +255,8 @@ class Verdict:
             winner = next(iter(wins))
             if winner is None:
                 return f"{method} the same, or too close to tell"
-            return f"{method} is {ratios[0]:.3g} times sooner over {transport_text(winner)}"
+            times = f"{ratios[0]:.3g} times " if ratios else ""
+            return f"{method} is {times}sooner over {transport_text(winner)}"
         counts = [f"{transport_text(name) if name else 'neither'} at {many}" for name, many in wins.most_common()]
         return f"{method} is sooner over {', '.join(counts)} of {total} {self._places}" + (
             f" (up to {max(ratios):.3g} times)" if ratios else ""
@@ -368,3 +370,9 @@ def _value(network: Pairs, key: str) -> float:
 def _title(transport: Transport) -> str:
     text = transport_text(transport)
     return text[:1].upper() + text[1:]
+
+
+def _sooner(first: Reach, later: Reach) -> Ratio | None:
+    """How many times sooner the first was; None where nobody knows: the later stopped in vain before the first was."""
+    ratio = advantage(first, later)
+    return None if ratio is None or ratio.value < 1 else ratio
