@@ -12,7 +12,7 @@ _HOMES = {
     "compare": "simgmc.api",
     "Run": "simgmc.api",
     "Comparison": "simgmc.api",
-    "plot": "simgmc.plot",
+    "plot": "simgmc.commands.plot",
     "SimgmcError": "simgmc.core.errors",
     # what parts of one's own are written with
     "option": "simgmc.core.declared",
@@ -62,7 +62,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'simgmc' has no attribute {name!r}")
     home = importlib.import_module(_HOMES[name])
-    return home if _HOMES[name] == f"simgmc.{name}" else getattr(home, name)
+    return home if name == "plot" else getattr(home, name)  # the one that is a module
 
 
 def __dir__() -> list[str]:

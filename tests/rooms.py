@@ -35,7 +35,7 @@ class Rules:
     """Package from elsewhere -> the rooms that may import it."""
     light: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Module -> packages that neither it nor anything that it imports loads when it is imported."""
-    root_files: tuple[str, ...] = ("__init__", "__main__", "api", "plot", "cli")
+    root_files: tuple[str, ...] = ("__init__", "__main__", "api", "cli")
     max_folders: int = 14
     """At the root."""
     max_files: int = 16
@@ -60,7 +60,6 @@ SIMGMC = Rules(
         "distributed",
         "commands",
         "api",
-        "plot",
         "__init__",
         "cli",
         "__main__",
@@ -71,7 +70,9 @@ SIMGMC = Rules(
         "torch": ("compression", "training", "workloads", "experiment", "distributed", "commands", "api"),
     },
     light={
-        **dict.fromkeys(("commands.replay", "commands.timeline", "commands.why", "results.report", "plot"), ("torch",)),
+        **dict.fromkeys(
+            ("commands.replay", "commands.timeline", "commands.why", "results.report", "commands.plot"), ("torch",)
+        ),
         **dict.fromkeys(("api", "experiment.reading"), ("torch", "matplotlib", "pandas", "polars", "narwhals")),
         **dict.fromkeys(("cli", "commands.list", "scenario"), ("torch", "matplotlib", "sklearn")),
         "core.registry": ("torch", "simpy", "networkx", "numpy", "pydantic"),
