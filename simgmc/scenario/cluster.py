@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 import networkx as nx
-from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, ValidationInfo, create_model, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    create_model,
+    model_validator,
+)
 
 from simgmc.core.errors import SimgmcError, suggestion
 from simgmc.core.registry import REQUIRED
@@ -146,17 +155,26 @@ def _own_options(entry: CollectiveEntry) -> type[_OwnCollectiveOptions]:
     return create_model("CollectiveOptions_own", __base__=_OwnCollectiveOptions, **keys)
 
 
+def _collective(name: str) -> str:
+    """A collective of one's own is whole; of the others it is said later what there is."""
+    if name not in CHOICES and CHOICES.knows(name):
+        try:
+            CHOICES[name]
+        except SimgmcError as error:
+            raise ValueError(str(error)) from None
+    return name
+
+
 def _collective_options(value: Any, info: ValidationInfo) -> Any:
     """The options of the collective that is named; of one's own, its own."""
     name = info.data.get("collective")
-    if not isinstance(name, str) or name in CHOICES or not CHOICES.knows(name):
+    if name is None:  # what is wrong with it is said already
+        return CollectiveOptions()
+    if name in CHOICES or not CHOICES.knows(name):
         return value if isinstance(value, CollectiveOptions) else CollectiveOptions.model_validate(value)
     if isinstance(value, _OwnCollectiveOptions):
         return value
-    try:
-        table = _own_options(CHOICES[name])
-    except SimgmcError as error:
-        raise ValueError(str(error)) from None
+    table = _own_options(CHOICES[name])
     return table.model_validate({} if isinstance(value, CollectiveOptions) else value)
 
 
@@ -200,7 +218,7 @@ class _Network(Table):
     """Of each host's link, one way."""
     server_position: Annotated[int, Field(ge=0)] | None = None
     """How many workers the topology places before the server; it comes last unless given."""
-    collective: Annotated[str, Described(CHOICES)]
+    collective: Annotated[str, AfterValidator(_collective), Described(CHOICES)]
     """How messages are averaged over the network."""
     collective_options: Annotated[Any, BeforeValidator(_collective_options), Described(CollectiveOptions)] = (
         CollectiveOptions()

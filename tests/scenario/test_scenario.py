@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from simgmc.core.errors import SimgmcError
 from simgmc.core.units import BANDWIDTH, DURATION, parse
 from simgmc.scenario import ScenarioFile
+from tests import small_runs
 from tests.places import QUICKSTART, SCENARIOS
 
 
@@ -217,3 +218,12 @@ def test_a_servers_position_is_refused_where_nothing_serves_and_left_out_where_a
         ringed = file.with_settings([("grid.cluster.collective", ["ring"])])
         assert "server_position" not in ringed.resolved()
         assert ScenarioFile(tomllib.loads(ringed.resolved()), "x.toml").resolved() == ringed.resolved()
+
+
+def test_an_own_collective_that_is_not_whole_is_told_of_at_its_own_key(tmp_path):
+    (tmp_path / "half_a_collective.py").write_text(
+        'from simgmc import Collective\n\n\nclass Silent(Collective):\n    """Sends nothing."""\n'
+    )
+    settings = [("cluster.collective", "half_a_collective:Silent")]
+    with pytest.raises(SimgmcError, match=r'cluster\.collective = "half_a_collective:Silent": .* has no send\(\)'):
+        ScenarioFile(small_runs.SMALL, "small.toml", settings, tmp_path)
