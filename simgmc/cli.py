@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from simgmc.core.errors import SimgmcError
 from simgmc.core.heartbeat import listening
 from simgmc.core.imports import announced_to, described, own_places
 from simgmc.core.quantities import time_text
+from simgmc.core.units import SIZE, Quantity, parse
 from simgmc.results.directory.checkpoint import DEFAULT_EVERY
 
 if TYPE_CHECKING:  # for annotations alone: --help does without it
@@ -374,6 +375,100 @@ def validate(files: tuple[str, ...], json_out: str | None, picture: str | None) 
 
     if not validating.run(files, json_out=json_out, picture=picture):
         raise SystemExit(1)
+
+
+def _sizes(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> list[Quantity]:
+    return [_quantity(value, SIZE, "100 MB", positive=True) for value in values]
+
+
+def _quantity(text: str, units: Mapping[str, float], example: str, *, positive: bool = False) -> Quantity:
+    try:
+        return parse(text, units, example, positive=positive)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r}: {error}") from None
+
+
+_bandwidth = click.option("--bandwidth", help="Of each host's link, each direction, such as '100 Mbit/s'.")
+_latency = click.option("--latency", help="Of each host's link, one way, such as '1 ms'.  [default: 0 s]")
+_topology = click.option("--topology", default="star", show_default=True, help="How hosts are joined.")
+
+
+@main.command("time", short_help="How long one collective takes on a network, without a model.")
+@click.argument("collectives", nargs=-1, required=True, metavar="COLLECTIVE...")
+@click.option("--nodes", type=click.IntRange(min=1), required=True, help="How many workers take part.")
+@click.option(
+    "--bytes", "sizes", multiple=True, required=True, callback=_sizes, help="Of the dense vector, '100MB'. Repeatable."
+)
+@click.option(
+    "--density",
+    type=click.FloatRange(min=0, max=1, min_open=True),
+    help="The share of its entries that each worker sends, with indices.  [default: dense]",
+)
+@_bandwidth
+@_latency
+@_topology
+@click.option("--graph", default="ring", show_default=True, help="Who sends to whom, of gossip.")
+@click.option("--csv", "as_csv", is_flag=True, help="Exact numbers, as `simgmc calibrate` reads them.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    callback=_settings,
+    metavar="KEY=VALUE",
+    help="Any other key of [cluster], such as transport.efficiency=0.95. Repeatable.",
+)
+@_friendly
+def time_(
+    collectives: tuple[str, ...],
+    nodes: int,
+    sizes: list[Quantity],
+    density: float | None,
+    bandwidth: str | None,
+    latency: str | None,
+    topology: str,
+    graph: str,
+    as_csv: bool,
+    settings: Settings,
+) -> None:
+    """Time exchanges on a network: one or several COLLECTIVEs, `gossip`, or `all` of them.
+
+    For instance: simgmc time ring parameter-server --nodes 8 --bytes 100MB --bandwidth '1 Gbit/s' --latency '1 ms'
+    """
+    from simgmc.commands import time as timing  # loads the whole network
+    from simgmc.core.terminal import plain_console
+
+    keys = {"topology": topology, "bandwidth": bandwidth, "latency": latency or "0 s"}
+    asked = timing.Asked(collectives, nodes, sizes, density, graph, keys, settings)
+    timing.run(asked, plain_console(), as_csv)
+
+
+@main.command(short_help="Fit the transport's overheads to measured exchanges.")
+@click.argument("table", type=_Path(dir_okay=False))
+@_bandwidth
+@_latency
+@_topology
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    callback=_settings,
+    metavar="KEY=VALUE",
+    help="Any other key of [cluster], such as collective_options.slices=4. Repeatable.",
+)
+@click.option("--out", type=_Path(dir_okay=False), help="Write the transport there, as TOML.")
+@_friendly
+def calibrate(
+    table: str, bandwidth: str | None, latency: str | None, topology: str, settings: Settings, out: str | None
+) -> None:
+    """Fit the transport to TABLE, a CSV file of collective, nodes, bytes, seconds (and bandwidth, latency of a row).
+
+    Two rows are enough. Prints the line transport = { ... } for a scenario, with every row's error before and after.
+    """
+    from simgmc.commands import calibrate as calibrating  # loads the whole network
+    from simgmc.core.terminal import plain_console
+
+    keys = {"topology": topology, "bandwidth": bandwidth, "latency": latency or "0 s"}
+    calibrating.run(table, keys, settings, out, plain_console())
 
 
 @main.command("list", short_help="What scenarios can name, and the options of each.")

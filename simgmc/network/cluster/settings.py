@@ -35,6 +35,9 @@ def check_together(conditions: Sequence[Condition], collective: CollectiveEntry)
     for place, condition in enumerate(conditions):
         if condition.key in [other.key for other in conditions[:place]]:
             raise ConditionError(condition, "stated twice")
+    for one in conditions:
+        if isinstance(one, Overheads) and one.queue is not None and not all(other.static for other in conditions):
+            raise ConditionError(one, "queue is of links that keep their bandwidth; leave it or what changes them out")
     partial = [condition for condition in conditions if not condition.whole]
     if len(partial) > 1:
         keys = " and ".join(condition.key for condition in partial)

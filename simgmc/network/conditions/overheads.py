@@ -16,6 +16,18 @@ from simgmc.network.topology.routing import Links
 _INFINITY = float("inf")
 
 
+def sawtooth(depth: float) -> float:
+    """The share of a link that TCP uses before a queue of ``depth`` times what is under way without it.
+
+    The window grows by a packet a round trip until the queue, of Q bytes beside the P under way, overflows at P + Q,
+    and is halved. It carries (P + Q)^2 - (P + Q)^2/4 halves of bytes in the time that it takes to grow: a round trip
+    P/B for each packet up to P, where the link stands partly idle, and the time of the bytes themselves from there on.
+    With q = Q/P that is 3/4 (1 + q)^2 / (1 + q + q^2) of the bandwidth: 3/4 without a queue, all of it from q = 1 on,
+    the rule of a queue of one bandwidth-delay product.
+    """
+    return 1.0 if depth >= 1.0 else 0.75 * (1.0 + depth) ** 2 / (1.0 + depth + depth**2)
+
+
 @dataclass(frozen=True)
 class Overheads(Condition):
     """What the transport adds to every message; by default nothing."""
@@ -57,6 +69,19 @@ class Overheads(Condition):
             default=None, units=SIZE, example="4 MiB", positive=True,
         )
     )  # fmt: skip
+    queue: float | None = declared(
+        QuantityOption(
+            "how long the queue before a link takes to drain when it is full and drops packets (of tc tbf its "
+            "latency): where it holds less than is under way, loss leaves a share of the link unused",
+            default=None, units=DURATION, example="50 ms", positive=True,
+        )
+    )  # fmt: skip
+    burst: float | None = declared(
+        QuantityOption(
+            "with queue: bytes that a sender hands over at once, whatever the round-trip time (a library's buffer)",
+            default=None, units=SIZE, example="4 MiB", positive=True,
+        )
+    )  # fmt: skip
     streams: int = declared(
         Option(
             "connections that carry each message side by side: that many times rate_cap and window", int, 1,
@@ -65,7 +90,9 @@ class Overheads(Condition):
     )  # fmt: skip
 
     def check_fields(self) -> None:
-        """More streams than one are for connections that are limited."""
+        """More streams than one are for connections that are limited, a burst is for a queue."""
+        if self.burst is not None and self.queue is None:
+            raise SimgmcError(f"burst = {self.burst} changes nothing without a queue; state queue, or leave it out")
         if self.streams > 1 and self.rate_cap is None and self.window is None:
             raise SimgmcError(
                 f"streams = {self.streams} changes nothing where a connection has no limit: state window or rate_cap, "
@@ -75,10 +102,13 @@ class Overheads(Condition):
     @property
     def limits(self) -> bool:
         """Whether a message has a limit of its own."""
-        return self.rate_cap is not None or self.window is not None
+        return self.rate_cap is not None or self.window is not None or self.queue is not None
 
     def limit(self, cap: float) -> str:
         """Which limit it is that lets a message have at most ``cap`` bytes/s, in words."""
+        if self.queue is not None and (self.rate_cap is None or cap < self.streams * self.rate_cap * (1 - 1e-9)):
+            if self.window is None:
+                return f"transport.queue = {self.queue}"
         by_rate = self.window is None or (
             self.rate_cap is not None and cap >= self.streams * self.rate_cap * (1 - 1e-9)
         )
@@ -92,13 +122,26 @@ class Overheads(Condition):
         A window counts as a steady limit, also for messages that would fit into it.
         """
         most = _INFINITY if self.rate_cap is None else float(self.rate_cap)
-        if self.window is not None:
-            there = links.delay(source, destination)
-            # Where no route leads back, acknowledgements take as long as the bytes.
-            back = there if links.route(destination, source) is None else links.delay(destination, source)
-            if there + back > 0:
-                most = min(most, self.window / (there + back))
-        return self.streams * most
+        if self.window is None and self.queue is None:
+            return self.streams * most
+        there = links.delay(source, destination)
+        # Where no route leads back, acknowledgements take as long as the bytes.
+        round_trip = there + (there if links.route(destination, source) is None else links.delay(destination, source))
+        if self.window is not None and round_trip > 0:
+            most = min(most, self.window / round_trip)
+        return min(self.streams * most, self._after_loss(links, source, destination, round_trip))
+
+    def _after_loss(self, links: Links, source: str, destination: str, round_trip: float) -> float:
+        """Bytes/s that loss in the queue of the narrowest link leaves of its bandwidth."""
+        if self.queue is None:
+            return _INFINITY
+        ways = links.ways(source, destination)
+        bandwidth = sum(min((links.bandwidth[link] for link in way), default=_INFINITY) for way in ways)
+        if not 0 < bandwidth < _INFINITY:
+            return _INFINITY
+        under_way = max(bandwidth * round_trip, self.burst or 0.0)
+        share = sawtooth(bandwidth * self.queue / under_way) if under_way else 1.0
+        return bandwidth * share if share < 1.0 else _INFINITY
 
     def seen(self, graph: nx.DiGraph) -> nx.DiGraph:
         """Every bandwidth times the efficiency."""

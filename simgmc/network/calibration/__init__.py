@@ -1,0 +1,1 @@
+"""What real transports cost, fitted to measured exchanges. May import conditions, costs and core."""
