@@ -30,6 +30,7 @@ from matplotlib.figure import Figure
 from simgmc.core.errors import SimgmcError, show_value, suggestion
 from simgmc.experiment.reading import Comparison, Run, RunLike, readable
 from simgmc.results.figures import bars, heat_maps, lines, load_plots, panels
+from simgmc.results.figures.collectives import collective_figures
 from simgmc.results.figures.partition_plot import partition_figures
 from simgmc.results.series import curves
 from simgmc.results.series.grids import MAX_POINTS
@@ -40,6 +41,7 @@ __all__ = [
     "accuracy_vs_bytes",
     "accuracy_vs_epoch",
     "accuracy_vs_time",
+    "collectives",
     "consensus_vs_time",
     "first_to_target_map",
     "idle_per_worker",
@@ -101,6 +103,14 @@ def time_to_target(
     return _drawn(
         run, at, methods, lambda one: bars.target_bars(one.results, one.goal(target), one.of.baseline, ax)
     )  # fmt: skip
+
+
+def collectives(
+    run: RunLike, *, ax: Axes | None = None, at: At = NOWHERE, methods: Methods = (), target: float | None = None
+) -> Figure:
+    """Time to target with all collectives in one panel: who is first over two numeric keys of the grid, lines along
+    one, or bars."""
+    return _drawn(run, at, methods, lambda one: collective_figures(one.results, one.goal(target), ax))
 
 
 def time_to_target_vs(

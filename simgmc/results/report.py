@@ -14,6 +14,7 @@ from simgmc.results.figures.trajectories import Surface
 from simgmc.results.series.grids import MAX_POINTS, is_large
 from simgmc.results.series.loads import loads_of
 from simgmc.results.series.read import ComparisonPoint, Results, measure_of, read_results
+from simgmc.results.series.sentences import sentences
 from simgmc.results.series.summary import summarize, write_summary
 from simgmc.results.series.verdict import Verdict
 from simgmc.results.tables.large_tables import print_large_summary
@@ -43,8 +44,8 @@ def report(console: Console, directory: RunDirectory, points: Sequence[GridPoint
         details = directory.details()
         print_loads(console, results, loads_of(results, details))
         print_participation(console, details)
-    if verdict := Verdict(results, target, baseline).sentences():
-        _line(console, "\n" + "\n".join(verdict))
+    if told := sentences(Verdict(results, target, baseline)):
+        _line(console, "\n" + "\n".join(told))
     pictures = {}
     if plots:
         surfaces = _surfaces(points, results)

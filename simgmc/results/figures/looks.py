@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from functools import cache
 
 import matplotlib
+from matplotlib.colors import to_hex, to_rgb
+
+from simgmc.results.series.beside import Over
 
 _LINES = ("-", "--", "-.", (0, (1, 1)), (0, (4, 1, 1, 1, 1, 1)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -28,15 +31,27 @@ def look(methods: Sequence[str], method: str) -> dict:
 
     A known name (or what begins with one) has a fixed colour, any other one that follows from
     its letters; where another method has it already, the next that is free. The lists have 8,
-    5 and 7 entries, so no two of the first 40 methods look alike.
+    5 and 7 entries, so no two of the first 40 methods look alike. Over several collectives a method
+    keeps its colour and marker; the collective gives the line, and how light the colour is.
     """
-    place = _places(tuple(methods))[method]
+    if isinstance(method, Over):
+        bare = tuple(dict.fromkeys(one.method if isinstance(one, Over) else one for one in methods))
+        own = look(bare, method.method)
+        return own | {"color": _lighter(own["color"], method.place), "linestyle": _LINES[method.place % len(_LINES)]}
+    methods = [one.method if isinstance(one, Over) else one for one in methods]
+    place = _places(tuple(dict.fromkeys(methods)))[method]
     colors = matplotlib.rcParams["axes.prop_cycle"].by_key()["color"]
     return {
         "color": colors[place % len(colors)],
         "linestyle": _LINES[place % len(_LINES)],
         "marker": _MARKERS[place % len(_MARKERS)],
     }
+
+
+def _lighter(color: str, steps: int) -> str:
+    """Towards white, 55 % of the way with each step."""
+    rgb = (1 - 0.45**steps * (1 - part) for part in to_rgb(color))
+    return to_hex(tuple(rgb))
 
 
 @cache

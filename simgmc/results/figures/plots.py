@@ -6,6 +6,8 @@
   times are brought together: curves.curve). Panels that would show exactly the same are drawn once.
 - ``time_to_target``: the same answer as bars, with the numbers.
 - ``time_to_target_vs_KEY``: along a numeric key of the grid with at least three values.
+- ``collectives``: time to target again, with all collectives in one panel: a map over two such keys, lines along one,
+  else bars.
 - ``time_per_round``: what a worker's round is made of.
 - ``trajectory``: for problems of two parameters, each method's path over the contours of the objective.
 - ``idle_per_worker``: what every worker's time is made of, where workers differ.
@@ -31,6 +33,7 @@ from matplotlib.figure import Figure
 from simgmc.results.directory.partition_table import read_partition_table
 from simgmc.results.directory.run_directory import RunDirectory
 from simgmc.results.figures import bars, heat_maps, lines, load_plots, panels, trajectories
+from simgmc.results.figures.collectives import collective_figures
 from simgmc.results.figures.material import Figures, Material
 from simgmc.results.figures.partition_plot import partition_figures
 from simgmc.results.figures.trajectories import Surface
@@ -111,6 +114,10 @@ def _time_to_target(material: Material) -> Figures:
     return figures | heat_maps.heat_map_figures(results, target, baseline)
 
 
+def _collectives(material: Material) -> Figures:
+    return {} if material.target is None else {"collectives": collective_figures(material.results, material.target)}
+
+
 def _time_per_round(material: Material) -> Figures:
     if any(one.breakdown is None for one in material.results.series):
         return {}
@@ -140,6 +147,7 @@ FIGURES: tuple[Callable[[Material], Figures], ...] = (
     _other_measures,
     _trajectory,
     _time_to_target,
+    _collectives,
     _time_per_round,
     _loads,
     _workers_apart,

@@ -146,11 +146,13 @@ def finding(results: Results, point: ComparisonPoint, column: str, target: float
         return f"{names} need {_LEAST[column]} to reach {goal}, too close to tell apart"
     compared = baseline if baseline in reaches and baseline not in ties else None
     ratio = advantage(reaches[winner], reaches[compared]) if compared else None
-    if ratio is None:
+    if ratio is None or not ratio.telling:
         # Others that only some seeds of reach it may have spent less where they did: no claim about the least.
         if not any(reach.needed and not reach.spent for method, reach in reaches.items() if method not in ties):
             return f"only {who} reach{'es' if len(ties) == 1 else ''} {goal} on every seed"
-        return f"{who} {verb} {_LEAST[column]} to reach {goal}"
+        ended = any(reach.spent and reach.at_least < best for reach in reaches.values())
+        among = f"of those that reach {goal}, " if ended else ""
+        return f"{among}{who} {verb} {_LEAST[column]}{'' if ended else f' to reach {goal}'}"
     return _than(column, who, len(ties) == 1, goal, ratio, compared)
 
 
@@ -202,7 +204,7 @@ def sweep_finding(
         ]
         if not any(reach.needed for _, reaches in winners for method, reach in reaches.items() if method != winner):
             return f"only {winner} reaches {goal}"
-        if winner == baseline or ratios[0] is None or ratios[-1] is None:
+        if winner == baseline or not all(ratio is not None and ratio.telling for ratio in (ratios[0], ratios[-1])):
             return f"{winner} reaches {goal} first throughout"
         ends = [reaches for _, reaches in (winners[0], winners[-1])]
         alike = [too_close(reaches[winner], reaches[baseline]) for reaches in ends]

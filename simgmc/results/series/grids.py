@@ -119,8 +119,7 @@ class Group:
             if of not in reaches or self.baseline not in reaches:
                 return None
             found = advantage(reaches[of], reaches[self.baseline])
-            telling = found and {"=": True, ">": found.value >= 1, "<": found.value <= 1}[found.bound]
-            return found if telling else None
+            return found if found is not None and found.telling else None
 
         return self._each(ratio, object)
 
@@ -190,7 +189,10 @@ def winner_finding(plane: Group) -> str:
         return "nothing was run"
     if len(counts) == 1:
         (who,) = counts
-        return f"{who} reaches {goal} first at every point" if who else f"no method reaches {goal} with every seed"
+        if who is None:
+            return f"no method reaches {goal} with every seed"
+        rivals = any(reach.needed for reaches in plane.reaches.flat for other, reach in reaches.items() if other != who)
+        return f"{who} reaches {goal} first at every point" if rivals else f"only {who} reaches {goal}, at every point"
     said = ", ".join(f"{who or 'nobody'} at {count}" for who, count in counts.items())
     text = f"first at {goal}: {said} of {total} points"
     ends = {up: plane.line(up) for up in (0, plane.points.shape[0] - 1)}

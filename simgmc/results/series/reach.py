@@ -67,6 +67,11 @@ class Ratio:
     """Between which two it lies, as between two evaluations nobody knows when the target was met."""
 
     @property
+    def telling(self) -> bool:
+        """Whether it says which of the two needed less: "more than 0.2 times less" leaves that open."""
+        return {"=": True, ">": self.value >= 1, "<": self.value <= 1}[self.bound]
+
+    @property
     def text(self) -> str:
         shown = f"{self.value:.3g}" if self.value < 1000 else f"{self.value:.0f}"
         return f"{'' if self.bound == '=' else self.bound + ' '}{shown}×"
@@ -98,6 +103,12 @@ def advantage(of: Reach, over: Reach) -> Ratio | None:
     (my_least, my_most), (their_least, their_most) = of.between(seeds), over.between(seeds)
     bound = {(False, False): "=", (False, True): ">", (True, False): "<"}[in_vain]
     return Ratio(theirs / mine, bound, their_least / my_most, their_most / my_least if my_least > 0 else math.inf)
+
+
+def sooner(first: Reach, later: Reach) -> Ratio | None:
+    """How many times sooner the first was; None where nobody knows: the later stopped in vain before the first was."""
+    ratio = advantage(first, later)
+    return None if ratio is None or ratio.value < 1 else ratio
 
 
 def too_close(one: Reach, other: Reach) -> bool:
