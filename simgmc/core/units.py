@@ -17,6 +17,7 @@ _BITS = {"bit": 1 / 8, "kbit": 1e3 / 8, "Mbit": 1e6 / 8, "Gbit": 1e9 / 8, "Tbit"
 SIZE = {**_BYTES, **_BITS}
 BANDWIDTH = {f"{unit}/s": factor for unit, factor in SIZE.items()}
 DURATION = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
+POWER = {"mW": 1e-3, "W": 1.0, "kW": 1e3}
 MAX_SECONDS = 1e9
 MAX_RATE = 1e18
 MIN_RATE = 1e-3
@@ -26,7 +27,7 @@ _NUMBER_AND_UNIT = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s
 
 
 class Quantity(float):
-    """A number in base units (bytes, seconds, bytes per second) that remembers the text it was written as."""
+    """A number in base units (bytes, seconds, bytes per second, watts) that remembers the text it was written as."""
 
     text: str
 
@@ -147,7 +148,8 @@ class QuantityOption(Option):
     @property
     def base_words(self) -> str:
         """What the number is, counted in base units."""
-        unit = "seconds" if self.units is DURATION else "bytes/s" if self.units is BANDWIDTH else "bytes"
+        named = {"seconds": DURATION, "bytes/s": BANDWIDTH, "watts": POWER}
+        unit = next((name for name, units in named.items() if self.units is units), "bytes")
         return f"a finite number of {unit}{self._limit or ', at least 0'}"
 
     @property

@@ -21,6 +21,7 @@ from simgmc.scenario.cluster import Cluster, Exchange
 from simgmc.scenario.components import Described, Real, plain
 from simgmc.scenario.gossip import Gossip
 from simgmc.scenario.optimizer import OPTIMIZER, Optimizer, optimizer_table
+from simgmc.scenario.quantities import Watts
 from simgmc.scenario.tables import Table, mistake
 from simgmc.scenario.updates import Update, check_update, update_of
 from simgmc.scenario.workload import (
@@ -35,6 +36,28 @@ from simgmc.workloads.problems.catalogue import PROBLEMS
 
 METRICS = ("accuracy", "loss", "gap", "distance", "error", "top-5", "macro-f1", "perplexity", "bits-per-token")
 _IMPORT = ImportPath("a metric of one's own")
+
+
+class Price(Table):
+    """What using the machines and the network costs; a server's hours are not counted, what it sends is."""
+
+    currency: Annotated[str, Field(min_length=1, max_length=10)]
+    """What amounts are in, such as "USD"."""
+    per_gb_sent: Annotated[Real, Field(ge=0)] = 0.0
+    """Of 1e9 bytes that leave a worker or a server."""
+    per_worker_hour: Annotated[Real, Field(ge=0)] = 0.0
+    """Of one worker, from the start until the last has finished."""
+
+
+class Power(Table):
+    """What one worker draws in all, by what it does."""
+
+    compute: Watts
+    """While it computes gradients or compresses."""
+    network: Watts
+    """While it is in an exchange: transfer, latency, adding messages."""
+    idle: Watts
+    """While it waits for others."""
 
 
 class Report(Table):
@@ -59,6 +82,10 @@ class Report(Table):
     full_metrics: bool = False
     """Every evaluation as a row of ``metrics.csv``, also of a training that is put on more than a dozen clusters;
     otherwise these are kept together in ``evaluations/``, as numbers that repeat once."""
+    price: Price | None = None
+    """What things cost, for columns of money; without it there are none."""
+    power: Power | None = None
+    """What a worker draws, for columns of energy; without it there are none."""
 
     @model_validator(mode="after")
     def _measured(self) -> Report:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from simgmc.core.units import BANDWIDTH, DURATION, Quantity, QuantityOption, is_rate, parse
+from simgmc.core.units import BANDWIDTH, DURATION, POWER, Quantity, QuantityOption, is_rate, parse
 from simgmc.scenario.components import Described, option_type
 
 EITHER = DURATION | BANDWIDTH
@@ -36,3 +36,4 @@ Duration = _quantity(DURATION, "5 ms")
 DurationOrRate = Annotated[
     Any, BeforeValidator(parse_duration_or_rate), Described(QuantityOption("", units=EITHER, example="2 ms"))
 ]
+Watts = _quantity(POWER, "300 W")

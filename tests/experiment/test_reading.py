@@ -184,7 +184,6 @@ DRAWN = {
     "accuracy_vs_epoch": {"at": ONE},
     "time_to_target": {"at": ONE},
     "time_to_target_vs": {"key": "cluster.bandwidth", "at": {"cluster.latency": "0.003 s"}},
-    "collectives": {"at": {"cluster.latency": "3 ms"}},
     "time_per_round": {"at": ONE},
     "idle_per_worker": {"at": ONE, "methods": ["GMC"]},
     "partition": {},

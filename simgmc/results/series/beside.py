@@ -58,4 +58,4 @@ def side_by_side(results: Results) -> SideBySide | None:
         if name in there
     )
     points = tuple(dict.fromkeys(ComparisonPoint(None, one.key.grid) for one in series))
-    return SideBySide(series, methods, points, results.measure)
+    return SideBySide(series, methods, points, results.measure, results.tariff)

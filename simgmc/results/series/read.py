@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -25,6 +26,7 @@ from simgmc.results.directory.rows import cell
 from simgmc.results.directory.run_directory import Breakdown, OtherMetric, RunDirectory, SeriesKey
 from simgmc.results.series.arrays import read_arrays
 from simgmc.results.series.reach import Reach, Spread
+from simgmc.results.series.tariff import Tariff
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,8 @@ class Results:
     points: tuple[ComparisonPoint, ...]
     """Where methods are compared, see :func:`compared_at`."""
     measure: Measure
+    tariff: Tariff | None = None
+    """What series cost in money and energy, where the scenario states it."""
 
     def at(self, method: str, point: ComparisonPoint) -> list[Series]:
         """A method's seeds at a point, sorted; a method that uses no collective has the same at every collective."""
@@ -389,7 +393,12 @@ def read_results(
     else:
         has_accuracy = any(np.isfinite(one["test_accuracy"]).any() for one in series)
         measure = ACCURACY if has_accuracy or not series else LOSS
-    return Results(tuple(series), tuple(ordered), points, measure)
+    return Results(tuple(series), tuple(ordered), points, measure, tariff_of(directory))
+
+
+def tariff_of(directory: RunDirectory) -> Tariff | None:
+    """The prices and watts that a run's scenario states."""
+    return Tariff.of(tomllib.loads(directory.scenario_text()))
 
 
 def _as_columns(rows: Sequence[OtherMetric], rounds: np.ndarray) -> dict[str, np.ndarray]:

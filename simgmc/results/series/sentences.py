@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from simgmc.core.quantities import time_text
+from simgmc.core.quantities import number, time_text
 from simgmc.core.transport import Transport
 from simgmc.core.units import grid_number
 from simgmc.results.series.reach import Reach, advantage, sooner, too_close
-from simgmc.results.series.read import transport_text
+from simgmc.results.series.read import Series, transport_text
 from simgmc.results.series.verdict import Choice, Found, Pairs, Verdict
 
 MAX_KEYS = 3
@@ -22,7 +22,7 @@ def sentences(verdict: Verdict) -> list[str]:
     told = _Told(verdict)
     if not verdict.results.series:
         return []
-    return [*told.overall(), *told.transports(), *told.flips(), *told.settings()]
+    return [*told.overall(), *told.transports(), *told.flips(), *told.settings(), *told.bills()]
 
 
 class _Told:
@@ -270,6 +270,32 @@ class _Told:
 
     def _setting(self, key: str, value: str) -> str:
         return f"{self.results.key_labels[key].removeprefix('methods ')} {value}"
+
+    # What it costs.
+
+    def bills(self) -> list[str]:
+        """Who gets to the target with the least money and the least energy, on one network where these are stated."""
+        tariff, networks = self.results.tariff, list(self.verdict.best.values())
+        if tariff is None or self.verdict.target is None or len(networks) != 1:
+            return []
+        there = [one for one in networks[0] if one.reach is not None and one.reach.needed and not one.reach.spent]
+        said = []
+        for what, unit, of in (
+            ("Cheapest", tariff.currency, tariff.money),
+            ("With the least energy", "kWh", tariff.energy_kwh),
+        ):
+            needed = {one: self._mean_to_target(one, of) for one in there}
+            known = {one: amount for one, amount in needed.items() if amount is not None}
+            if known:
+                least = min(known, key=lambda one: known[one])
+                said.append(f"{what} at {self._goal}: {least.choice.text}, {number(known[least])} {unit}.")
+        return said
+
+    def _mean_to_target(self, one: Found, of: Callable[[Series, int | None], float | None]) -> float | None:
+        assert self.verdict.target is not None
+        amounts = [of(seed, seed.first_reaching(self.results.measure, self.verdict.target)) for seed in one.series]
+        known = [amount for amount in amounts if amount is not None]
+        return sum(known) / len(known) if known and len(known) == len(amounts) else None
 
 
 def _title(transport: Transport) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from simgmc.results.directory.rows import cell
 from simgmc.results.directory.run_directory import RunDirectory
 from simgmc.results.series.reach import Ratio, Reach, Spread, advantage, too_close
 from simgmc.results.series.read import ComparisonPoint, Results, Series
+from simgmc.results.series.tariff import Tariff
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,24 @@ class Row:
     rcc: Spread | None
     seconds_per_round: Spread | None
     shares: dict[str, float] | None
-    """Part of a worker's time (see details.PARTS) -> fraction; None while unfinished."""
+    """Part of a worker's time (see details.PARTS) -> fraction; None while unfinished. Of ``compute`` it is the
+    compute utilisation: of the seconds that workers spent, the part in which they took gradients."""
+    bill: Bill | None = None
+    """None where the scenario states neither prices nor watts."""
+
+
+@dataclass(frozen=True)
+class Bill:
+    """Money and energy of one method at one grid point, over seeds; None where unknown or not stated."""
+
+    tariff: Tariff
+    money: Spread | None
+    """Of the whole training, in the tariff's currency."""
+    energy_kwh: Spread | None
+    """Of all workers in the whole training."""
+    money_to_target: Spread | None
+    energy_to_target_kwh: Spread | None
+    """The same until the target, over the seeds that met it."""
 
 
 def summarize(results: Results, target: float | None = None, baseline: str | None = None) -> list[Row]:
@@ -80,7 +99,7 @@ def summarize(results: Results, target: float | None = None, baseline: str | Non
                     speedup = replace(speedup, least=1.0, most=1.0)
                 alike = method != baseline and speedup is not None and too_close(reach, base)
                 resolution = None if target is None else results.resolution(method, point, target)
-                rows.append(_row(results, method, point, series, reach, speedup, alike, resolution))
+                rows.append(_row(results, method, point, series, target, reach, speedup, alike, resolution))
     return rows
 
 
@@ -89,6 +108,7 @@ def _row(
     method: str,
     point: ComparisonPoint,
     series: list[Series],
+    target: float | None,
     reach: Reach | None,
     speedup: Ratio | None,
     alike: bool,
@@ -132,6 +152,27 @@ def _row(
         if complete
         else None,
         shares=shares,
+        bill=_bill(results, series, target),
+    )
+
+
+def _bill(results: Results, series: list[Series], target: float | None) -> Bill | None:
+    tariff = results.tariff
+    if tariff is None:
+        return None
+    met = [] if target is None else [(one, one.first_reaching(results.measure, target)) for one in series]
+    reached = [(one, at) for one, at in met if at is not None]
+
+    def spread(values: Iterable[float | None]) -> Spread | None:
+        known = list(values)
+        return None if None in known else Spread.of(known)
+
+    return Bill(
+        tariff,
+        spread(tariff.money(one) for one in series),
+        spread(tariff.energy_kwh(one) for one in series),
+        spread(tariff.money(one, at) for one, at in reached),
+        spread(tariff.energy_kwh(one, at) for one, at in reached),
     )
 
 
@@ -142,6 +183,8 @@ def write_summary(directory: RunDirectory, results: Results, rows: list[Row]) ->
     ``seeds`` the true mean is larger, and ``time_to_target_at_least_s`` (unreached seeds counted
     with all the time they ran) bounds it from below. ``compared_on`` is the collective of the methods that
     ``speedup`` and ``equal_time_s`` compare it with where there are several, else what all have in common, or nothing.
+    Columns of money (``cost_mean_USD``) and energy (``energy_mean_kwh``) are there where the scenario states prices or
+    watts, see :mod:`simgmc.results.series.tariff`.
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -183,4 +226,12 @@ def record(results: Results, row: Row) -> dict[str, object]:
     record |= spread("bytes_sent_by_workers", row.bytes_sent_by_workers)
     record |= spread("bytes_through_server", row.bytes_through_server)
     record |= spread("rcc", row.rcc) | spread("round", row.seconds_per_round, "_s")
-    return record | {f"{part}_share": row.shares and row.shares[part] for part in PARTS}
+    record |= {f"{part}_share": row.shares and row.shares[part] for part in PARTS}
+    if (bill := row.bill) is not None:
+        if bill.tariff.currency is not None:
+            unit = f"_{bill.tariff.currency}"
+            record |= spread("cost", bill.money, unit) | spread("cost_to_target", bill.money_to_target, unit)
+        if bill.tariff.power is not None:
+            record |= spread("energy", bill.energy_kwh, "_kwh")
+            record |= spread("energy_to_target", bill.energy_to_target_kwh, "_kwh")
+    return record

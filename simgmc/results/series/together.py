@@ -33,10 +33,14 @@ class Together:
         return replace(series, grid=((RUN_KEY, run), *((key, own.get(key, "")) for key in self._keys)))
 
     def results(self, runs: Mapping[str, Results]) -> Results:
-        """The series of all runs. All are measured by the same."""
+        """The series of all runs. All are measured by the same. What they cost is
+        told where all have the same prices."""
         series = [replace(of, key=self.key(name, of.key)) for name, one in runs.items() for of in one.series]
         methods = tuple(dict.fromkeys(method for one in runs.values() for method in one.methods))
-        return Results(tuple(series), methods, compared_at(series), next(iter(runs.values())).measure)
+        first, *others = runs.values()
+        same = all(one.tariff == first.tariff for one in others)
+        points = compared_at(series)
+        return Results(tuple(series), methods, points, first.measure, first.tariff if same else None)
 
     @property
     def differing(self) -> dict[str, dict[str, str]]:

@@ -40,7 +40,7 @@ class Choice:
         return f"{self.method} over {transport_text(self.transport)}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Found:
     """What a choice needed on a network."""
 
@@ -49,6 +49,8 @@ class Found:
     """Of the target; None where there is none."""
     final: Spread | None
     """The last value of what the run is measured by; None where all seeds diverged."""
+    series: tuple[Series, ...] = ()
+    """A seed each."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class Verdict:
         measure = self.results.measure
         last = [float(one[measure.column][-1]) for one in series if one.diverged is None]
         reach = None if self.target is None else self.results.reach_of(series, self.target)
-        return Found(choice, reach, Spread.of(last))
+        return Found(choice, reach, Spread.of(last), tuple(series))
 
     @cached_property
     def best(self) -> dict[Pairs, list[Found]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -11,7 +11,14 @@ from simgmc.core.quantities import time_text
 from simgmc.results.series.grids import MAX_POINTS, Group, axes_of, group_count, groups, lines_of
 from simgmc.results.series.read import Results
 from simgmc.results.series.summary import Row
-from simgmc.results.tables.tables import heading_of, measure_text, print_notes, print_sections, speedup_text
+from simgmc.results.tables.tables import (
+    bill_columns,
+    heading_of,
+    measure_text,
+    print_notes,
+    print_sections,
+    speedup_text,
+)
 
 
 @dataclass(frozen=True)
@@ -77,15 +84,26 @@ def _columns(results: Results, target: float | None, baseline: str | None) -> di
         return " to ".join(texts) + (f" (diverged at {lost} of {len(one.rows)} points)" if lost else "")
 
     columns = {f"final\n{results.measure.name}{unit}": final}
+
+    def amounts(text_of: Callable[[Row], str]) -> Callable[[_Range], str]:
+        return lambda one: _least_to_most([text_of(row) for row in one.rows])
+
+    bills = {name: amounts(text_of) for name, text_of in bill_columns(results.tariff, target).items()}
     if target is None:
         columns["simulated\ntime"] = lambda one: _times([row.sim_time_s.mean for row in one.rows])
-        return columns
+        return columns | bills
     columns["time to\ntarget"] = lambda one: _times([row.reach.at_least for row in one.rows if not row.reach.spent])
     if baseline is not None:
         columns["speed-up"] = _speedups
     columns["first at\n(points)"] = lambda one: str(one.first_at)
     columns["missed at\n(points)"] = lambda one: str(sum(bool(row.reach.spent) for row in one.rows))
-    return columns
+    return columns | bills
+
+
+def _least_to_most(texts: list[str]) -> str:
+    """Of texts that begin with a number."""
+    known = sorted((text for text in texts if text != "–"), key=lambda text: float(text.split(" ")[0]))
+    return " to ".join(dict.fromkeys((known[0], known[-1]))) if known else "–"
 
 
 def _times(seconds: list[float]) -> str:

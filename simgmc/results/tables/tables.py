@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
@@ -19,6 +19,7 @@ from simgmc.results.directory.details import PARTS
 from simgmc.results.series.reach import Ratio, Spread
 from simgmc.results.series.read import Results
 from simgmc.results.series.summary import Row
+from simgmc.results.series.tariff import Tariff
 
 
 def print_summary(
@@ -62,11 +63,13 @@ def print_summary(
             _largest,
             called=results.names,
         )
+        _lines(console, Text(f"  {_UTILISATION}", "dim"))
         if any(one.key.transport.asynchronous for one in results.series):
             _lines(console, Text(f"  {_ROUND}", "dim"))
 
 
 _ROUND = "round: up to the next exchange; of pairwise and asynchronous methods one gradient of every worker."
+_UTILISATION = "compute: the compute utilisation, taking gradients over all of a worker's time."
 _RCC = (
     "RCC: floats to and from the server (gossip: neighbours), in % of what dense messages at every gradient would be."
 )
@@ -121,7 +124,26 @@ def result_columns(results: Results, target: float | None, baseline: str | None)
     columns["sent by\nworkers"] = lambda row: bytes_text(row.bytes_sent_by_workers.mean)
     columns["through\nserver"] = _server
     columns["RCC"] = lambda row: percent_text(row.rcc.mean) if row.rcc else "–"
+    return columns | bill_columns(results.tariff, target)
+
+
+def bill_columns(tariff: Tariff | None, target: float | None) -> dict[str, Callable[[Row], str]]:
+    """Money and energy, where they are stated: to the target where there is one, else of the whole training."""
+    columns = {}
+    until = "" if target is None else " to\ntarget"
+    if tariff is not None and tariff.currency is not None:
+        columns[f"{tariff.currency}{until}"] = lambda row: _amount(row, "money", target)
+    if tariff is not None and tariff.power is not None:
+        columns[f"kWh{until}"] = lambda row: _amount(row, "energy_kwh", target)
     return columns
+
+
+def _amount(row: Row, what: Literal["money", "energy_kwh"], target: float | None) -> str:
+    if row.bill is None:
+        return "–"
+    to_target = {"money": row.bill.money_to_target, "energy_kwh": row.bill.energy_to_target_kwh}
+    spread = getattr(row.bill, what) if target is None else to_target[what]
+    return "–" if spread is None else with_spread(spread.mean, spread.std, 1.0, "")
 
 
 def heading_of(results: Results, target: float | None, baseline: str | None) -> str:
