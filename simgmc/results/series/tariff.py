@@ -10,15 +10,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
+
+import numpy as np
 
 from simgmc.core.units import POWER, parse
-
-if TYPE_CHECKING:  # read.py imports this
-    from simgmc.results.series.read import Series
+from simgmc.results.directory.records import Breakdown, SeriesKey
 
 _WORKERS = "workload.workers"
 _JOULES_PER_KWH = 3.6e6
+
+
+class Series(Protocol):
+    """What is asked of a series, see :class:`simgmc.results.series.read.Series`."""
+
+    @property
+    def key(self) -> SeriesKey:
+        """Which it is."""
+
+    @property
+    def breakdown(self) -> Breakdown | None:
+        """Its seconds and bytes; None while it is unfinished."""
+
+    def __getitem__(self, column: str) -> np.ndarray:
+        """(evaluations,) a column of its metrics."""
 
 
 @dataclass(frozen=True)
