@@ -309,6 +309,19 @@ def table(runs: tuple[str, ...], form: str, kind: str) -> None:
     click.echo(output.escaped(text, sys.stdout.encoding), nl=False)
 
 
+@main.command(short_help="A run as one page of HTML; several side by side.")
+@click.argument("runs", nargs=-1, required=True, type=_Path())
+@click.option(
+    "--out", type=_Path(dir_okay=False), help="Where to write.  [default: report.html in RUN, of several here]"
+)
+@_friendly
+def report(runs: tuple[str, ...], out: str | None) -> None:
+    """Write all that a run found on one page that needs nothing else; several runs are compared side by side."""
+    from simgmc.commands.report import report as write  # loads the whole network
+
+    _say(f"report: {write(runs, out)}")
+
+
 @main.command(short_help="Watch a window of a run: trace, Gantt picture, links.")
 @click.argument("run", type=_Path(file_okay=False))
 @click.option(

@@ -15,6 +15,7 @@ from simgmc.core.files import read_text, reading_copies
 from simgmc.core.terminal import plain_console
 from simgmc.experiment.answers.explanation import explain
 from simgmc.experiment.answers.refine import refine
+from simgmc.experiment.answers.report_page import print_page
 from simgmc.experiment.header import line, print_cluster
 from simgmc.experiment.partition_tables import copy_partition_tables
 from simgmc.experiment.plan import require_stated_times, trainings
@@ -108,6 +109,8 @@ def _replay(
             refine(console, directory, after, plan, results)
         if len(after.points) <= MAX_POINTS:
             print_explanations(console, list(explain(directory, plan)))
+        if plots:
+            print_page(console, directory, results)
     return directory.path
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import networkx as nx
@@ -46,15 +46,21 @@ def print_cluster(console: Console, file: ScenarioFile) -> None:
         for name, of in (("method", scenario.methods), ("seed", scenario.seeds), ("grid point", file.points))
     )
     line(console, "scenario", f"{file.place}: {counts}")
-    line(console, "network", describe(scenario))
+    for name, text in cluster_lines(file):
+        line(console, name, text)
+
+
+def cluster_lines(file: ScenarioFile) -> Iterator[tuple[str, str]]:
+    """What a scenario supposes: the network, what of it varies, how models are updated, and the times of computing."""
+    scenario = file.points[0].scenario
+    yield "network", describe(scenario)
     if file.grid:
-        varied = "; ".join(f"{key} over {', '.join(map(_plain, values))}" for key, values in file.grid.items())
-        line(console, "grid", varied)
+        yield "grid", "; ".join(f"{key} over {', '.join(map(_plain, values))}" for key, values in file.grid.items())
     for text in _grouped((update_words(scenario.optimizer, method), method.name) for method in scenario.methods):
-        line(console, "updates", text)
+        yield "updates", text
     times = scenario.cluster.compute
     stated = (f"{name} {_short(getattr(times, name))}" for name in ("gradient", "compression", "aggregation"))
-    line(console, "times", ", ".join(stated))
+    yield "times", ", ".join(stated)
 
 
 def print_resumed(console: Console, plan: list[Training], directory: RunDirectory, goes_on_with: str) -> None:

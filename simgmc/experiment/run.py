@@ -19,6 +19,7 @@ from simgmc.core.interruption import Interruption
 from simgmc.core.terminal import plain_console
 from simgmc.experiment.answers.explanation import explain
 from simgmc.experiment.answers.refine import refine
+from simgmc.experiment.answers.report_page import print_page
 from simgmc.experiment.assembly import Given, WorkloadFactory
 from simgmc.experiment.header import print_cluster, print_resumed
 from simgmc.experiment.partition_tables import write_partition_tables
@@ -93,6 +94,8 @@ def run(
             refine(console, directory, file, plan, results)
         if len(file.points) <= MAX_POINTS:
             print_explanations(console, list(explain(directory, plan)))
+        if plots:
+            print_page(console, directory, results)
     return directory.path
 
 

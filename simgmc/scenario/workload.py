@@ -60,8 +60,8 @@ class Workload(Table):
         """Whether workers weigh by their samples in averages, of which they have unequally many."""
         return False
 
-    def describe(self, d: int) -> str:
-        """A few words for the header of a run; ``d`` is the number of parameters."""
+    def describe(self, d: int | None = None) -> str:
+        """A few words for the header of a run; ``d`` is the number of parameters, where it is known."""
         raise NotImplementedError
 
     def evaluation_interval(self) -> tuple[float, Literal["epochs", "rounds", "seconds"]]:
@@ -158,10 +158,10 @@ class DataWorkload(Workload):
             )  # fmt: skip
         return self
 
-    def describe(self, d: int) -> str:
-        """A few words for the header of a run; ``d`` is the number of parameters."""
+    def describe(self, d: int | None = None) -> str:
+        """A few words for the header of a run; ``d`` is the number of parameters, where it is known."""
         return (
-            f"{self.model.title} ({d:,} parameters) on {self.dataset.title}, {self.partition.name}, {self.workers} "
+            f"{self.model.title}{_size(d)} on {self.dataset.title}, {self.partition.name}, {self.workers} "
             f"workers x {self.batch_per_worker}" + (f", {self.loss.title}" if self.loss.name != "cross-entropy" else "")
         )
 
@@ -209,9 +209,9 @@ class ProblemWorkload(Workload):
             raise mistake(str(error), "problem", value=self.problem.written()) from None
         return self
 
-    def describe(self, d: int) -> str:
-        """A few words for the header of a run; ``d`` is the number of parameters."""
-        return f"{self.entry.describe(self.problem.options)} ({d:,} parameters), {self.workers} workers"
+    def describe(self, d: int | None = None) -> str:
+        """A few words for the header of a run; ``d`` is the number of parameters, where it is known."""
+        return f"{self.entry.describe(self.problem.options)}{_size(d)}, {self.workers} workers"
 
     @property
     def entry(self) -> Problem:
@@ -227,6 +227,10 @@ class ProblemWorkload(Workload):
     def datasets(self) -> tuple[str, ...]:
         """The data sets that it reads."""
         return self.entry.datasets(self.problem.options)
+
+
+def _size(d: int | None) -> str:
+    return "" if d is None else f" ({d:,} parameters)"
 
 
 def workload_table(value: Any) -> Any:

@@ -332,7 +332,7 @@ def test_trainings_of_a_finished_run_are_all_kept(copy, never_trained):
 @pytest.mark.parametrize("left", [0, 1])
 def test_a_run_that_goes_on_with_gradients_computed_otherwise_says_so(copy, left):
     file, breakdown = copy / "scenario.toml", copy / "breakdown.csv"
-    assert file.read_text().startswith(f"# gradients on cpu, route: split, float32; torch {torch.__version__}\n")
+    assert file.read_text().startswith(f"# gradients on cpu, route: split, float32; torch {torch.__version__}, ")
     file.write_text(file.read_text().replace("on cpu", "on cuda:0 (H100)", 1))
     rows = breakdown.read_text().splitlines(keepends=True)
     breakdown.write_text("".join(rows[: len(rows) - left]))

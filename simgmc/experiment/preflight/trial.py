@@ -5,8 +5,10 @@ What cannot be built or sent, or would not fit into the memory, fails here.
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from rich.console import Console
 
@@ -51,7 +53,8 @@ class Trial:
     @property
     def heading(self) -> str:
         """The heading of the resolved scenario. Neither it nor a result depends on the number of threads."""
-        return "".join(f"# gradients {route}; torch {torch.__version__}\n" for route in self.routes)
+        versions = f"torch {torch.__version__}, numpy {np.__version__}, Python {platform.python_version()}"
+        return "".join(f"# gradients {route}; {versions}\n" for route in self.routes)
 
 
 def try_out(plan: list[Training], workload_of: WorkloadFactory) -> Trial:

@@ -18,7 +18,7 @@ from simgmc.results.directory.rows import PARTIAL, append, read_text, replace
 from simgmc.results.directory.run_lock import LOCK_NAME
 from simgmc.results.directory.scenario_changes import changes, refusal, same
 
-_TABLES = ("breakdown.csv", "other_metrics.csv", *FILES, "partition.csv", "summary.csv", "flips.csv")
+_TABLES = ("breakdown.csv", "other_metrics.csv", *FILES, "partition.csv", "summary.csv", "flips.csv", "report.html")
 _PICTURES = ("plots", "timeline")
 LIST_NAME = ".pictures"
 _OWN_NAMES = {

@@ -17,6 +17,7 @@
     partition.csv     samples of each label that every worker has (see partition_table.py)
     summary.csv       one row per method and grid point (see summary.py)
     flips.csv         where another method is first, to 5 %, of a run that --refine was given (see refine.py)
+    report.html       all of it as one page (see experiment/answers/report_page.py)
     plots/            pictures; timeline/ holds those of simgmc timeline
     .pictures         which files in plots/ and timeline/ are the run's own (see own_files.py)
 

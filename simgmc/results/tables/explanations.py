@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from simgmc.results.tables.written import TextTable
 
 
 @dataclass(frozen=True)
@@ -33,28 +35,35 @@ class Explanation:
     """Why the cluster stopped before the training's last round, if it did."""
 
 
-def print_explanations(console: Console, explanations: list[Explanation]) -> None:
-    """A table, and notes on what was picked or stopped."""
-    if not explanations:
-        return
-    say = functools.partial(console.print, markup=False, highlight=False, soft_wrap=True)
-    table = Table(
-        title="What bound it, and what would help (change of the simulated time)",
-        title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False,
-    )  # fmt: skip
-    for column in ("method", "on", "bound by"):
-        table.add_column(column)
-    for column in ("exposed", "2x bandwidth", "half latency"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for one in explanations:
-        exposed = "-" if one.exposed is None else f"{one.exposed:.0%}"
-        changes = _change(one.twice_bandwidth), _change(one.half_latency)
-        table.add_row(Text(one.method), Text(one.on), one.bound_by, exposed, *changes)
-    console.print(table)
+def explanation_table(explanations: Sequence[Explanation]) -> TextTable:
+    """A row per explanation."""
+    rows = [
+        (
+            one.method,
+            one.on,
+            one.bound_by,
+            "-" if one.exposed is None else f"{one.exposed:.0%}",
+            _change(one.twice_bandwidth),
+            _change(one.half_latency),
+        )
+        for one in explanations
+    ]
+    return TextTable(
+        "What bound it, and what would help (change of the simulated time)",
+        ("method", "on", "bound by", "exposed", "2x bandwidth", "half latency"),
+        tuple(rows),
+        names=3,
+    )
+
+
+def explanation_notes(explanations: Sequence[Explanation]) -> Iterator[str]:
+    """What the table's words and signs mean, and what was picked or stopped."""
     if any(one.exposed is not None for one in explanations):
-        say("exposed: share of the communication's time that compute did not hide (100%: workers waited for all of it)")
+        yield (
+            "exposed: share of the communication's time that compute did not hide (100%: workers waited for all of it)"
+        )
     if any(one.twice_bandwidth is None for one in explanations):
-        say(
+        yield (
             "-: would be another training on another network, as the clock drives it or says who takes part: "
             "try it there with simgmc run"
         )
@@ -63,9 +72,25 @@ def print_explanations(console: Console, explanations: list[Explanation]) -> Non
             picked = ", ".join(
                 f"{name} ({times}x)" for name, times in sorted(one.chosen.items(), key=lambda item: -item[1])
             )
-            say(f"{one.method}, {one.on}: auto picked {picked}")
+            yield f"{one.method}, {one.on}: auto picked {picked}"
         if one.stopped:
-            say(f"{one.method}, {one.on}: ended early: {one.stopped}")
+            yield f"{one.method}, {one.on}: ended early: {one.stopped}"
+
+
+def print_explanations(console: Console, explanations: Sequence[Explanation]) -> None:
+    """The table and its notes."""
+    if not explanations:
+        return
+    found = explanation_table(explanations)
+    table = Table(title=found.heading, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for place, name in enumerate(found.header):
+        number = place >= found.names
+        table.add_column(name, justify="right" if number else "left", no_wrap=number)
+    for row in found.rows:
+        table.add_row(*map(Text, row))
+    console.print(table)
+    for note in explanation_notes(explanations):
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
 
 
 def _change(share: float | None) -> str:

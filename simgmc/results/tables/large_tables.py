@@ -19,6 +19,7 @@ from simgmc.results.tables.tables import (
     print_sections,
     speedup_text,
 )
+from simgmc.results.tables.written import TextTable
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,35 @@ def print_large_summary(
 ) -> None:
     """Prints a section per collective and other key: for each method the least and the most over the
     points, how many it is first at, and along the numeric keys where that flips."""
+    sections, notes = _sections(results, rows, target, baseline)
+    heading = heading_of(results, target, baseline).replace("Results (", f"{len(results.points)} grid points (", 1)
+    heading, columns = f"{heading}: least to most over the points", _columns(results, target, baseline)
+    print_sections(console, heading, sections, columns, notes=notes, called=results.names)
+    print_notes(console, rows, target, evaluate_every)
+
+
+def range_table(
+    results: Results, rows: list[Row], target: float | None = None, baseline: str | None = None
+) -> TextTable:
+    """The same ranges as one table, without the notes."""
+    sections, _ = _sections(results, rows, target, baseline)
+    columns = _columns(results, target, baseline)
+    return TextTable(
+        f"{len(results.points)} grid points: least to most over the points",
+        ("on", "method", *(" ".join(name.split()) for name in columns)),
+        tuple(
+            (title, one.method, *(shown(one) for shown in columns.values()))
+            for title, ranges in sections.items()
+            for one in ranges
+        ),
+        names=2,
+    )
+
+
+def _sections(
+    results: Results, rows: list[Row], target: float | None, baseline: str | None
+) -> tuple[dict[str, list[_Range]], dict[str, list[str]]]:
+    """The ranges of every group of points by its title, and where the first changes along its keys."""
     by_place = {(row.method, row.point): row for row in rows}
     sections, notes = {}, {}
     for group in _groups(results, target, baseline):
@@ -56,10 +86,7 @@ def print_large_summary(
         sections[title] = ranges
         if target is not None:
             notes[title] = _flips(group, results.measure.value_text(target))
-    heading = heading_of(results, target, baseline).replace("Results (", f"{len(results.points)} grid points (", 1)
-    heading, columns = f"{heading}: least to most over the points", _columns(results, target, baseline)
-    print_sections(console, heading, sections, columns, notes=notes, called=results.names)
-    print_notes(console, rows, target, evaluate_every)
+    return sections, notes
 
 
 def _groups(results: Results, target: float | None, baseline: str | None) -> list[Group]:

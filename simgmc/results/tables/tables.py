@@ -161,11 +161,12 @@ def print_notes(console: Console, rows: list[Row], target: float | None, evaluat
 
     ``evaluate_every``: as the scenario states it.
     """
-    for note in _notes(rows, target, evaluate_every):
+    for note in table_notes(rows, target, evaluate_every):
         _lines(console, Text(f"  {note}", "dim"))
 
 
-def _notes(rows: list[Row], target: float | None, evaluate_every: str) -> list[str]:
+def table_notes(rows: list[Row], target: float | None, evaluate_every: str) -> list[str]:
+    """What the signs in the results mean, those that are there, and how well times to the target are known."""
     notes = []
     known = {row.resolution_s: row for row in rows if row.resolution_s is not None}
     if known:

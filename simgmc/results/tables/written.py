@@ -7,6 +7,7 @@ import io
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from simgmc.core.errors import SimgmcError, show_value
@@ -24,6 +25,45 @@ FORMS: Mapping[Form, str] = {"markdown": "github", "latex": "latex_booktabs"}
 """And what tabulate calls them."""
 
 
+@dataclass(frozen=True)
+class TextTable:
+    """A table as its cells' texts."""
+
+    heading: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    names: int
+    """How many columns, the first, are names; numbers follow, which stand on the right."""
+
+
+def text_table(
+    results: Results, rows: Sequence[Row], target: float | None, baseline: str | None, kind: str = "results"
+) -> TextTable:
+    """The table as the terminal has it, a row per method and grid point, with a column for each key that varies.
+
+    ``kind``: "results", what was found, or "rounds", where each method's time went in percent.
+    """
+    if kind not in ("results", "rounds"):
+        raise SimgmcError(f'kind = {show_value(kind)}: must be "results" or "rounds"')
+    columns = {RUN_KEY: lambda row: dict(row.point.grid)[RUN_KEY]} if RUN_KEY in results.varying else {}
+    columns["method"] = lambda row: row.method
+    if len({point.transport for point in results.points} - {None}) > 1:
+        columns["collective"] = lambda row: transport_text(row.transport)
+    names = len(columns)
+    columns |= {
+        label: lambda row, key=key: value_text(dict(row.point.grid)[key])
+        for key, label in results.key_labels.items()
+        if key in results.varying and key != RUN_KEY
+    }
+    columns |= result_columns(results, target, baseline) if kind == "results" else _parts()
+    return TextTable(
+        heading_of(results, target, baseline) if kind == "results" else "Shares of a worker's time in percent",
+        tuple(" ".join(name.split()) for name in columns),
+        tuple(tuple(text_of(row) for text_of in columns.values()) for row in rows),
+        names,
+    )
+
+
 def written(
     results: Results,
     rows: Sequence[Row],
@@ -33,41 +73,27 @@ def written(
     kind: str = "results",
     form: str = "markdown",
 ) -> str:
-    """The table as the terminal has it, a row per method and grid point, with a column for each key that varies.
+    """:func:`text_table` as Markdown or LaTeX; empty without rows.
 
-    ``kind``: "results", what was found, or "rounds", where each method's time went in percent. LaTeX needs
-    ``\\usepackage{booktabs}``; characters that are special in either are escaped.
+    LaTeX needs ``\\usepackage{booktabs}``; characters that are special in either are escaped.
     """
     from tabulate import tabulate  # one command needs it
 
     if form not in FORMS:
         raise SimgmcError(f"form = {show_value(form)}: must be one of {', '.join(map(show_value, FORMS))}")
-    if kind not in ("results", "rounds"):
-        raise SimgmcError(f'kind = {show_value(kind)}: must be "results" or "rounds"')
+    found = text_table(results, rows, target, baseline, kind)
     if not rows:
         return ""
-    columns = {RUN_KEY: lambda row: dict(row.point.grid)[RUN_KEY]} if RUN_KEY in results.varying else {}
-    columns["method"] = lambda row: row.method
-    if len({point.transport for point in results.points} - {None}) > 1:
-        columns["collective"] = lambda row: transport_text(row.transport)
-    columns |= {
-        label: lambda row, key=key: value_text(dict(row.point.grid)[key])
-        for key, label in results.key_labels.items()
-        if key in results.varying and key != RUN_KEY
-    }
-    columns |= result_columns(results, target, baseline) if kind == "results" else _parts()
-    texts = [[_FIX[form](text_of(row)) for text_of in columns.values()] for row in rows]
-    heading = heading_of(results, target, baseline) if kind == "results" else "Shares of a worker's time in percent"
     table = tabulate(
-        texts,
-        headers=[_FIX[form](" ".join(name.split())) for name in columns],
+        [[_FIX[form](text) for text in row] for row in found.rows],
+        headers=[_FIX[form](name) for name in found.header],
         tablefmt=FORMS[form],
         disable_numparse=True,
-        colalign=["left" if name in (RUN_KEY, "method", "collective") else "right" for name in columns],
+        colalign=["left" if place < found.names else "right" for place in range(len(found.header))],
     )
     if form == "latex":
         table = _FORMULAS.sub(_formula, table)
-        return f"% {heading}\n% needs \\usepackage{{booktabs}}\n{table}\n"
+        return f"% {found.heading}\n% needs \\usepackage{{booktabs}}\n{table}\n"
     return f"{table}\n"
 
 
