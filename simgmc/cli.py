@@ -1,4 +1,4 @@
-"""The command line: ``simgmc run | replay | why | table | timeline | check | list | validate``.
+"""The command line: ``simgmc run | replay | why | utilisation | table | timeline | check | list | validate``.
 
 Torch and matplotlib load only where they are needed.
 """
@@ -292,6 +292,24 @@ def why(run: str) -> None:
     from simgmc.core.terminal import plain_console
 
     explain_run(run, plain_console())
+
+
+@main.command(short_help="How much of their time workers compute, and the bandwidth for more.")
+@click.argument("run", type=_Path(file_okay=False))
+@click.option(
+    "--at",
+    multiple=True,
+    callback=_settings,
+    metavar="KEY=VALUE",
+    help="Only networks of the grid with this value, such as cluster.collective=ring. Repeatable.",
+)
+@_friendly
+def utilisation(run: str, at: Settings) -> None:
+    """Compute utilisation of every method: taking gradients over all of a worker's time, as in the DiLoCo papers; and
+    the bandwidths at which it is 50, 75, 90, 95 and 99 %, each found by replays to 1 %."""
+    from simgmc.commands.utilisation import utilisation as tell  # loads the whole network
+
+    tell(run, at=at)
 
 
 @main.command(short_help="A run's table as Markdown, LaTeX or CSV; of several runs side by side.")

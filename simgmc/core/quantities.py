@@ -76,13 +76,13 @@ def bytes_text(nbytes: float) -> str:
     return f"{nbytes:.0f} B" if unit == "B" else with_spread(nbytes, None, scale, unit)
 
 
-def bandwidth_text(bytes_per_second: float) -> str:
-    """A bandwidth in bit/s, kbit/s, Mbit/s, Gbit/s as people name them: ``2 Mbit/s``."""
-    bits = 8 * bytes_per_second
-    for scale, unit in ((1e9, "Gbit/s"), (1e6, "Mbit/s"), (1e3, "kbit/s")):
+def bandwidth_text(bytes_per_second: float, digits: int = 4) -> str:
+    """A bandwidth in bit/s, kbit/s, Mbit/s, Gbit/s, Tbit/s as people name them: ``2 Mbit/s``."""
+    bits = float(f"{8 * bytes_per_second:.{digits}g}")
+    for scale, unit in ((1e12, "Tbit/s"), (1e9, "Gbit/s"), (1e6, "Mbit/s"), (1e3, "kbit/s")):
         if bits >= scale:
-            return f"{bits / scale:.4g} {unit}"
-    return f"{bits:.4g} bit/s"
+            return f"{bits / scale:.{digits}g} {unit}"
+    return f"{bits:.{digits}g} bit/s"
 
 
 def percent_text(fraction: float) -> str:

@@ -17,7 +17,7 @@ from simgmc.experiment.stored import Stored
 from simgmc.experiment.training import Care, CostPrediction, NotKept, Training, Watched, participation
 from simgmc.experiment.under_way.evaluations import Outcome, State
 from simgmc.experiment.under_way.rounds import RoundsUnderWay
-from simgmc.network import ClusterSettings, Timing, simulate, simulate_many
+from simgmc.network import Timing, simulate, simulate_many
 from simgmc.network.cluster.timeline import Recorder
 from simgmc.results.directory.details import Details
 from simgmc.results.directory.rows import cell
@@ -218,7 +218,7 @@ class SynchronousTraining(Training):
         for point, breakdown in found if rounds else ():
             settings, some = self.settings(point), rounds[: min(EXPLAINED, breakdown.rounds)]
             timing = simulate(replace(settings, explained=True), some)
-            changed = [] if settings.leaves_out else [_scaled(settings, bandwidth=2.0), _scaled(settings, latency=0.5)]
+            changed = [] if settings.leaves_out else [settings.scaled(bandwidth=2.0), settings.scaled(latency=0.5)]
             shares = [simulate(other, some).total / timing.total if timing.total else 1.0 for other in changed]
             faster, nearer = shares or (None, None)
             exposed = timing.exposed if float(timing.communication.sum()) > 0 else None
@@ -284,11 +284,3 @@ class RoundsFinished:
         for point in points:
             timing = self.first[1] if self.first is not None and point is trained else next(replayed)
             yield series_of_rounds(self.outcome, gradients, timing, left_out)
-
-
-def _scaled(settings: ClusterSettings, bandwidth: float = 1.0, latency: float = 1.0) -> ClusterSettings:
-    graph = settings.graph.copy()
-    for _, _, link in graph.edges(data=True):
-        link["bandwidth"] *= bandwidth
-        link["latency"] *= latency
-    return replace(settings, graph=graph)

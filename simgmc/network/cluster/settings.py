@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -117,6 +117,14 @@ class ClusterSettings:
         return some or self.crashes.leaves_out
 
     # conditions -------------------------------------------------------------------
+
+    def scaled(self, bandwidth: float = 1.0, latency: float = 1.0) -> ClusterSettings:
+        """The same with every link's bandwidth and latency so many times as large."""
+        graph = self.graph.copy()
+        for _, _, link in graph.edges(data=True):
+            link["bandwidth"] *= bandwidth
+            link["latency"] *= latency
+        return replace(self, graph=graph)
 
     def condition(self, kind: type[C]) -> C | None:
         """The condition of a kind, None where it is not stated."""

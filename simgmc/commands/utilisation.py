@@ -1,0 +1,61 @@
+"""``simgmc utilisation``: compute utilisation of a finished run's methods, and the bandwidth that it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from simgmc.core.files import reading_copies
+from simgmc.core.terminal import plain_console
+from simgmc.experiment.answers.utilisation import utilisations
+from simgmc.experiment.plan import require_stated_times, trainings
+from simgmc.results.directory.outside_files import copies
+from simgmc.results.directory.run_directory import RunDirectory, open_run
+from simgmc.results.series.utilisation import Utilisation
+from simgmc.results.tables.utilisation_table import curve_columns, needed_columns, print_utilisation
+from simgmc.results.tables.written import numbers
+from simgmc.scenario import ScenarioFile
+
+NEEDED, CURVE, PICTURE = "utilisation.csv", "utilisation_curve.csv", "utilisation_vs_bandwidth"
+"""What is written into the run directory."""
+
+
+def utilisation(
+    run: str | Path, *, at: Iterable[tuple[str, Any]] = (), console: Console | None = None, plots: bool = True
+) -> list[Utilisation]:
+    """Tell how much of their time workers compute, and the bandwidths for 50 to 99 % of it; write tables and a figure.
+
+    ``at``: only networks of the grid that have these values. ``plots``: whether the figure is drawn.
+    """
+    directory = open_run(run)
+    with reading_copies(copies(directory.path)):
+        return _utilisation(directory, dict(at), console or plain_console(), plots)
+
+
+def _utilisation(directory: RunDirectory, at: dict[str, Any], console: Console, plots: bool) -> list[Utilisation]:
+    file = ScenarioFile.read(directory.path / "scenario.toml")
+    require_stated_times(file.points, file.place)
+    found, left_out = utilisations(directory, trainings(file.points), at, str(directory.path))
+    print_utilisation(console, found)
+    directory.replace(directory.path / NEEDED, numbers(needed_columns(found)).encode())
+    directory.replace(directory.path / CURVE, numbers(curve_columns(found)).encode())
+    written = [NEEDED, CURVE]
+    if plots:
+        from simgmc.results.figures import panels  # loads matplotlib
+        from simgmc.results.figures.utilisation_plot import utilisation_figures  # as it does
+
+        with panels.style():
+            figures = utilisation_figures(found, [method.name for method in file.points[0].scenario.methods])
+            panels.save(figures, directory.plots, PICTURE, directory.replace, ("png", "pdf"))
+        written.append(f"plots/{PICTURE}")
+    if left_out:
+        _line(console, f"left out: {', '.join(left_out)}: another network gives another training of them")
+    _line(console, f"\n{directory.path}: {', '.join(written)}")
+    return found
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

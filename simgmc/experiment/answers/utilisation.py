@@ -1,0 +1,123 @@
+"""Compute utilisation of a finished run's methods on networks of any bandwidth, by replay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from simgmc.core.errors import SimgmcError, show_value, suggestion
+from simgmc.experiment.stored import Stored
+from simgmc.experiment.training import Training
+from simgmc.network import ClusterSettings, simulate_many
+from simgmc.network.conditions.changes import NetworkChanges
+from simgmc.network.conditions.traces import BandwidthTrace
+from simgmc.results.directory.records import COLLECTIVE_KEY
+from simgmc.results.directory.rows import cell
+from simgmc.results.directory.run_directory import RunDirectory
+from simgmc.results.series.read import same_value, transport_text, value_text
+from simgmc.results.series.utilisation import Utilisation, needs
+from simgmc.scenario import GridPoint
+
+MAX_NETWORKS = 12
+"""Networks (bandwidths aside) that are looked at in one go."""
+_BANDWIDTH = "cluster.bandwidth"
+
+
+def utilisations(
+    directory: RunDirectory, plan: Sequence[Training], at: Mapping[str, Any], place: str
+) -> tuple[list[Utilisation], list[str]]:
+    """Every method on every network of the run's grid, and the methods that cannot be put on another network.
+
+    The grid's bandwidths are one network: that of the first is scaled, all links alike, and everything else stays.
+    Several seeds count together. ``at``: only networks that have these values; ``place``: what messages begin with.
+
+    Raises SimgmcError where nothing can be replayed, or there are too many networks.
+    """
+    able = [training for training in plan if not training.bound]
+    left_out = list(dict.fromkeys(training.method.name for training in plan if training.bound))
+    if not able:
+        raise SimgmcError(f"{place}: another network gives another training of {', '.join(left_out)}")
+    chosen = {id(training): _networks(training, at, place) for training in able}
+    labels = dict.fromkeys(_label(one, point) for one in able for point in chosen[id(one)])
+    if len(labels) > MAX_NETWORKS:
+        raise SimgmcError(
+            f"{place}: has {len(labels)} networks, bandwidths aside; choose up to {MAX_NETWORKS} with --at KEY=VALUE: "
+            f"{', '.join(dict.fromkeys(key for one in able for key in one.points[0].values))}"
+        )
+    stored = Stored.read(directory)
+    seeds: dict[tuple[str, str], list[tuple[Training, GridPoint]]] = {}
+    for training in able:
+        for point in chosen[id(training)]:
+            seeds.setdefault((training.method.name, _label(training, point)), []).append((training, point))
+    found = [_utilisation(stored, same) for same in seeds.values()]
+    order = list(labels)
+    return sorted(found, key=lambda one: order.index(one.network)), left_out
+
+
+def _networks(training: Training, at: Mapping[str, Any], place: str) -> list[GridPoint]:
+    """A point for each network, those that differ in bandwidth alone being one."""
+    points: dict[str, GridPoint] = {}
+    for point in training.points:
+        for key in at:
+            if key not in point.values:
+                raise SimgmcError(f"{place}: {show_value(key)} does not vary; {suggestion(key, point.values)}")
+        if all(_fits(training, key, point.values[key], value) for key, value in at.items()):
+            rest = {key: value for key, value in point.values.items() if key != _BANDWIDTH or key in at}
+            points.setdefault(repr(rest), point)
+    if at and not points and training.scenario.transport(training.method).is_collective:
+        values = ", ".join(f"{key} = {cell(value)}" for key, value in at.items())
+        raise SimgmcError(f"{place}: no grid point has {values}")
+    return list(points.values())
+
+
+def _fits(training: Training, key: str, value: Any, wanted: Any) -> bool:
+    if key == COLLECTIVE_KEY and not training.scenario.transport(training.method).is_collective:
+        return True
+    return same_value(cell(value), wanted)
+
+
+def _label(training: Training, point: GridPoint) -> str:
+    keys = (key for key in point.values if key not in (_BANDWIDTH, COLLECTIVE_KEY))
+    values = [value_text(cell(point.values[key])) for key in keys]
+    return ", ".join([transport_text(point.scenario.transport(training.method)), *values])
+
+
+def _utilisation(stored: Stored, seeds: Sequence[tuple[Training, GridPoint]]) -> Utilisation:
+    training, point = seeds[0]
+    stated = point.scenario.cluster.bandwidth
+    series = [(one.settings(at), one.restored(stored).outcome.rounds) for one, at in seeds]
+    for settings, _ in series:
+        _require_scalable(settings, training.title)
+
+    def measured(factors: Sequence[float]) -> np.ndarray:
+        computing, spent = np.zeros(len(factors)), np.zeros(len(factors))
+        for settings, rounds in series:
+            clusters = [settings.scaled(bandwidth=factor) for factor in factors]
+            for place, timing in enumerate(simulate_many(clusters, rounds)):
+                computing[place] += timing.breakdown[..., timing.categories.index("compute")].sum()
+                spent[place] += timing.breakdown.sum()
+        return np.divide(computing, spent, out=np.zeros_like(spent), where=spent > 0)
+
+    return Utilisation(
+        training.method.name,
+        point.scenario.transport(training.method),
+        _label(training, point),
+        None if stated is None else float(stated),
+        needs(measured),
+    )
+
+
+def _require_scalable(settings: ClusterSettings, title: str) -> None:
+    """Refuse links whose bandwidth a file states in bit/s: scaling the network would leave them as they are."""
+    if any(one.file.absolute for one in _traces(settings)):
+        raise SimgmcError(
+            f"{title}: a bandwidth trace states bandwidths in Mbit/s, so that the network cannot be scaled; give it "
+            "factors of the nominal value"
+        )
+
+
+def _traces(settings: ClusterSettings) -> Iterator[BandwidthTrace]:
+    changes = settings.condition(NetworkChanges)
+    yield from () if changes is None else changes.traces
