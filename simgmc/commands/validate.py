@@ -14,8 +14,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from simgmc.core.errors import SimgmcError, reason
-from simgmc.core.quantities import bytes_text, time_text
+from simgmc.core.quantities import bandwidth_text, bytes_text, number, time_text
 from simgmc.core.terminal import plain_console
+from simgmc.network.conditions.overheads import Overheads
+from simgmc.network.validation.utilisation import UtilisationReport, UtilisationRow
 from simgmc.network.validation.validate import FileReport, validate
 from simgmc.network.validation.validation_figure import check_place, draw
 
@@ -50,6 +52,9 @@ def run(
     _print_files(console, result.reports)
     for report in measured:
         _print_measured(console, report)
+    for report in result.reports:
+        if report.utilisation is not None:
+            _print_utilisation(console, report, report.utilisation)
     for report in result.reports:
         _print_left_out(console, report)
     return result.passed
@@ -106,14 +111,20 @@ def _print_measured(console: Console, report: FileReport) -> None:
             f"* NCCL all-reduce on a stated network, {_models(report)}, nothing calibrated: "
             f"mean error {report.mean_error:.2%}, largest {report.largest_error:.2%}"
         )
-    if report.fit:
-        fitted, tested = (
-            _nodes(report.document_nodes, places) for places in (report.fit.fitted_on, report.fit.tested_on)
-        )
+    for one in report.fits:
+        fitted, tested = (_nodes(report.document_nodes, places) for places in (one.fitted_on, one.tested_on))
         say(
-            f"fitted: overheads from the {fitted} rows, on the {tested} rows: mean error {report.fit.mean_error:.2%}, "
-            f"largest {report.fit.largest_error:.2%}; {report.fit.overheads}"
+            f"fitted: {one.kind}, on {fitted} rows; on the {tested} rows the mean error is {one.mean_error:.2%} "
+            f"(largest {one.largest_error:.2%}), with nothing "
+            f"fitted {one.error_before:.1%}; {_fitted_words(one.overheads)}"
         )
+
+
+def _fitted_words(overheads: Overheads) -> str:
+    return (
+        f"efficiency {number(overheads.efficiency)}, software {time_text(overheads.software)}, "
+        f"startup {number(overheads.startup)}"
+    )
 
 
 def _models(report: FileReport) -> str:
@@ -126,6 +137,41 @@ def _nodes(nodes: Sequence[int], places: Sequence[int]) -> str:
     """How many nodes the rows at some places of a file have: ``2- and 4-node``."""
     counts = sorted({nodes[place] for place in places})
     return " and ".join([*(f"{count}-" for count in counts[:-1]), f"{counts[-1]}-node"])
+
+
+def _print_utilisation(console: Console, report: FileReport, found: UtilisationReport) -> None:
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        title=f"local steps and synchronisations: {escape(Path(report.file).name)}",
+        title_justify="left",
+    )
+    for column in ("algorithm", "H", "bandwidth", "sync", "simulated", "error", "fitted", "error",
+                   "CU, %", "simulated", "fitted", "off"):  # fmt: skip
+        table.add_column(column, justify="left" if column == "algorithm" else "right", no_wrap=True)
+    for row in found.rows:
+        computing = partial(_computing_share, row)
+        known = row.simulated is not None
+        table.add_row(
+            escape(row.algorithm) + ("" if row.held_out else "*"),
+            str(row.local_steps),
+            "-" if row.bandwidth is None else bandwidth_text(row.bandwidth),
+            time_text(row.measured),
+            *((time_text(row.simulated), f"{row.simulated / row.measured - 1:+.1%}") if known else ("", "")),
+            time_text(row.fitted),
+            f"{row.fitted / row.measured - 1:+.1%}",
+            computing(row.measured),
+            computing(row.simulated) if known else "",
+            computing(row.fitted),
+            f"{100 * row.points_off:+.1f}",
+        )
+    console.print(table)
+    for line in found.said:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _computing_share(row: UtilisationRow, sync: float) -> str:
+    return number(100 * row.utilisation(sync))
 
 
 def _print_left_out(console: Console, report: FileReport) -> None:

@@ -110,14 +110,18 @@ def test_a_queue_of_one_bandwidth_delay_product_loses_nothing_and_none_a_quarter
     assert carried / spent == pytest.approx(sawtooth(queue / under_way), rel=1e-3)
 
 
-def test_a_shallow_queue_costs_what_it_leaves_unused_of_the_narrowest_link():
+def test_a_shallow_queue_costs_what_it_leaves_unused_of_every_link():
     # 125 MB/s and 4 ms there and back: 0.5 MB under way.
-    lossy = Overheads(queue=1e-3)
-    whole = seconds("ring", 4, 8e6, Overheads()) - 2e-3
-    assert seconds("ring", 4, 8e6, lossy) - 2e-3 == pytest.approx(whole / sawtooth(0.25), rel=1e-6)
-    assert seconds("ring", 4, 8e6, Overheads(queue=4e-3)) - 2e-3 == pytest.approx(whole)
-    burst = Overheads(queue=1e-3, burst=5e6)
-    assert seconds("ring", 4, 8e6, burst) - 2e-3 == pytest.approx(whole / sawtooth(0.025), rel=1e-6)
+    # One message over a link, and several; of their latencies one shows in the ring, two in the server's.
+    for collective, latencies in (("ring", 2e-3), ("parameter-server", 4e-3)):
+        whole = seconds(collective, 4, 8e6, Overheads()) - latencies
+        lost = seconds(collective, 4, 8e6, Overheads(queue=1e-3)) - latencies
+        assert lost == pytest.approx(whole / sawtooth(0.25), rel=1e-6)
+        lost = seconds(collective, 4, 8e6, Overheads(queue=1e-3, burst=5e6)) - latencies
+        assert lost == pytest.approx(whole / sawtooth(0.025), rel=1e-6)
+        assert seconds(collective, 4, 8e6, Overheads(queue=4e-3)) == seconds(collective, 4, 8e6, Overheads())
+    with pytest.raises(SimgmcError, match="without a queue"):
+        Overheads(burst=1e6)
 
 
 def test_supports_unite_as_independent_draws_do():

@@ -57,7 +57,7 @@ class Fit:
 
 def overheads_of(x: np.ndarray, rest: Overheads) -> Overheads:
     """From (1/efficiency, software, startup); ``rest``: what is not fitted (a window, a cap)."""
-    stated = dict(rest.stated()) | {"efficiency": min(1.0, 1.0 / x[0]), "software": float(x[1])}
+    stated = dict(rest.stated()) | {"efficiency": min(1.0, 1.0 / x[0]), "software": float(x[1]) if x[1] > 1e-9 else 0.0}
     return Overheads(**(stated | {"startup": float(x[2])}))
 
 

@@ -71,7 +71,7 @@ class Overheads(Condition):
     )  # fmt: skip
     queue: float | None = declared(
         QuantityOption(
-            "how long the queue before a link takes to drain when it is full and drops packets (of tc tbf its "
+            "how long the queue before every link takes to drain when it is full and drops packets (of tc tbf its "
             "latency): where it holds less than is under way, loss leaves a share of the link unused",
             default=None, units=DURATION, example="50 ms", positive=True,
         )
@@ -102,13 +102,10 @@ class Overheads(Condition):
     @property
     def limits(self) -> bool:
         """Whether a message has a limit of its own."""
-        return self.rate_cap is not None or self.window is not None or self.queue is not None
+        return self.rate_cap is not None or self.window is not None
 
     def limit(self, cap: float) -> str:
         """Which limit it is that lets a message have at most ``cap`` bytes/s, in words."""
-        if self.queue is not None and (self.rate_cap is None or cap < self.streams * self.rate_cap * (1 - 1e-9)):
-            if self.window is None:
-                return f"transport.queue = {self.queue}"
         by_rate = self.window is None or (
             self.rate_cap is not None and cap >= self.streams * self.rate_cap * (1 - 1e-9)
         )
@@ -122,35 +119,35 @@ class Overheads(Condition):
         A window counts as a steady limit, also for messages that would fit into it.
         """
         most = _INFINITY if self.rate_cap is None else float(self.rate_cap)
-        if self.window is None and self.queue is None:
-            return self.streams * most
-        there = links.delay(source, destination)
-        # Where no route leads back, acknowledgements take as long as the bytes.
-        round_trip = there + (there if links.route(destination, source) is None else links.delay(destination, source))
-        if self.window is not None and round_trip > 0:
-            most = min(most, self.window / round_trip)
-        return min(self.streams * most, self._after_loss(links, source, destination, round_trip))
-
-    def _after_loss(self, links: Links, source: str, destination: str, round_trip: float) -> float:
-        """Bytes/s that loss in the queue of the narrowest link leaves of its bandwidth."""
-        if self.queue is None:
-            return _INFINITY
-        ways = links.ways(source, destination)
-        bandwidth = sum(min((links.bandwidth[link] for link in way), default=_INFINITY) for way in ways)
-        if not 0 < bandwidth < _INFINITY:
-            return _INFINITY
-        under_way = max(bandwidth * round_trip, self.burst or 0.0)
-        share = sawtooth(bandwidth * self.queue / under_way) if under_way else 1.0
-        return bandwidth * share if share < 1.0 else _INFINITY
+        if self.window is not None:
+            there = links.delay(source, destination)
+            # Where no route leads back, acknowledgements take as long as the bytes.
+            back = there if links.route(destination, source) is None else links.delay(destination, source)
+            if there + back > 0:
+                most = min(most, self.window / (there + back))
+        return self.streams * most
 
     def seen(self, graph: nx.DiGraph) -> nx.DiGraph:
-        """Every bandwidth times the efficiency."""
-        if self.efficiency == 1.0:
+        """Every bandwidth times the efficiency, and times what loss in its queue leaves of it."""
+        if self.efficiency == 1.0 and self.queue is None:
             return graph
         payload = graph.copy()
-        for _, _, data in payload.edges(data=True):
-            data["bandwidth"] *= self.efficiency
+        round_trips = {} if self.queue is None else _round_trips(graph)
+        for source, destination, data in payload.edges(data=True):
+            bandwidth = data["bandwidth"]
+            data["bandwidth"] = bandwidth * self.efficiency
+            if self.queue is not None and 0 < bandwidth < _INFINITY:
+                under_way = max(bandwidth * round_trips[source, destination], self.burst or 0.0)
+                data["bandwidth"] *= sawtooth(bandwidth * self.queue / under_way) if under_way else 1.0
         return payload
+
+
+def _round_trips(graph: nx.DiGraph) -> dict[tuple[str, str], float]:
+    """Seconds there and back between the nearest two hosts on either side of every link, by the latencies there."""
+    hosts = {node for node, data in graph.nodes(data=True) if data.get("kind") == "host"} or set(graph)
+    to = nx.multi_source_dijkstra_path_length(graph, hosts, weight="latency")
+    back = nx.multi_source_dijkstra_path_length(graph.reverse(copy=False), hosts, weight="latency")
+    return {(a, b): 2 * (to.get(a, 0.0) + latency + back.get(b, 0.0)) for a, b, latency in graph.edges(data="latency")}
 
 
 IDEAL = Overheads()

@@ -87,7 +87,7 @@ def check_document(document: dict, kind: str, file: str, modelled: Iterable[str]
     Raises:
         SimgmcError: naming the file, the case, the key and what would be right.
     """
-    key = "rows" if kind == "measured" else "cases"
+    key = "rows" if kind in ("measured", "utilisation") else "cases"
     records = Record(document, file).records(key)
     if not records:
         raise SimgmcError(f"{file}: {key} is empty: there is nothing to check")
@@ -102,6 +102,8 @@ def check_document(document: dict, kind: str, file: str, modelled: Iterable[str]
             _check_ring(record)
         elif kind == "measured":
             _check_measured(record, modelled)
+        elif kind == "utilisation":
+            _check_run(record)
 
 
 def _check_max_min(case: Record) -> None:
@@ -173,6 +175,19 @@ def _check_measured(row: Record, modelled: Iterable[str]) -> None:
     _check_devices(row)
     if nodes * nbytes / 2**22 > MAX_FLOWS:
         raise row.refuse("bytes", f"at most {MAX_FLOWS * 2**22 / nodes:.3g} with {nodes} nodes")
+
+
+def _check_run(row: Record) -> None:
+    row.text("algorithm")
+    row.whole("H", 1, 10**6)
+    nodes = row.whole("nodes", 2, 256)
+    if nodes * row.number("bytes", 1.0, 1e15) / 2**22 > MAX_FLOWS:
+        raise row.refuse("bytes", f"at most {MAX_FLOWS * 2**22 / nodes:.3g} with {nodes} nodes")
+    for key in ("compute_s", "sync_s"):
+        row.number(key, 1e-12, 1e9)
+    for key in ("iperf_bit_s", "nominal_bit_s"):
+        if row.has(key):
+            row.number(key, 1.0, 1e16)
 
 
 def _check_devices(row: Record) -> None:

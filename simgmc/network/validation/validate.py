@@ -1,7 +1,8 @@
 """Checking simgmc against reference files: exact cases to 1e-9, measurements as they are.
 
 Files are told apart by what they hold: max-min cases (``cases`` with ``links``), sliced
-rings (``cases`` with ``slices``) and measured collectives (``rows``).
+rings (``cases`` with ``slices``), measured collectives (``rows``) and measured runs of local steps and synchronisations
+(``rows`` with ``H``).
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from pathlib import Path
 from simgmc.core.errors import SimgmcError, show_value, suggestion
 from simgmc.core.files import read_text
 from simgmc.network.flows.fluid import StuckError
-from simgmc.network.validation.measured import MODELLED, Fit, fit_overheads, headline, simulated_seconds
+from simgmc.network.validation.measured import MODELLED, HeldOut, fits, headline, simulated_seconds
 from simgmc.network.validation.reference import max_min_case, sliced_ring_case
 from simgmc.network.validation.reference_format import check_document
+from simgmc.network.validation.utilisation import UtilisationReport, utilisation_report
 
 _SHOWN = 10
 """Cases that a line names."""
@@ -42,7 +44,7 @@ class MeasuredRow:
     stated: bool = True
     """Whether bandwidth and latency are known, not what the cloud happened to give."""
     fitted: float | None = None
-    """Seconds with overheads fitted on the 4-node rows, where that applies."""
+    """Seconds with overheads fitted on the rows of its kind with the fewest nodes, where that applies."""
     algorithm: str = ""
     """Of an all-reduce on nodes of several devices: "ring" or "tree"."""
     devices: int = 1
@@ -70,7 +72,7 @@ class FileReport:
 
     file: str
     kind: str
-    """"max-min", "rings" or "measured"."""
+    """"max-min", "rings", "measured" or "utilisation"."""
     values: dict | list
     """Every computed value: ``{case: {"first" | "last": {flow: seconds}}}``, or a list in the
     file's order; None for what can never finish or is not modelled."""
@@ -87,12 +89,13 @@ class FileReport:
     document_nodes: tuple[int, ...] = ()
     """Nodes of every row of a measured file, those left out too."""
     rows: tuple[MeasuredRow, ...] = ()
-    fit: Fit | None = None
+    fits: tuple[HeldOut, ...] = ()
+    utilisation: UtilisationReport | None = None
 
     @property
     def exact(self) -> bool:
         """Whether the file holds exact cases."""
-        return self.kind != "measured"
+        return self.kind in ("max-min", "rings")
 
     @property
     def passed(self) -> bool:
@@ -133,17 +136,18 @@ def validate_file(file: str | Path) -> FileReport:
     kind = kind_of(document)
     if kind is None:
         raise SimgmcError(f"{file} holds no reference cases: it needs 'cases' with 'links' or with 'slices', or 'rows'")
-    compute = {"max-min": _max_min, "rings": _rings, "measured": _measured}[kind]
+    compute = {"max-min": _max_min, "rings": _rings, "measured": _measured, "utilisation": _utilisation}[kind]
     check_document(document, kind, str(file), MODELLED)
     return compute(str(file), document)
 
 
 def kind_of(document: object) -> str | None:
-    """Which of the three formats a document has; None: none of them."""
+    """Which of the formats a document has; None: none of them."""
     if not isinstance(document, dict):
         return None
     if isinstance(document.get("rows"), list):
-        return "measured"
+        runs = any(isinstance(row, dict) and "H" in row for row in document["rows"])
+        return "utilisation" if runs else "measured"
     cases = document.get("cases")
     if not isinstance(cases, list) or not all(isinstance(case, dict) for case in cases):
         return None
@@ -217,7 +221,8 @@ def _rings(file: str, document: dict) -> FileReport:
 
 def _measured(file: str, document: dict) -> FileReport:
     rows = document["rows"]
-    fit = fit_overheads(rows)
+    held_out = fits(rows)
+    fitted = {place: seconds for one in held_out for place, seconds in one.seconds.items()}
     table = []
     values: list[float | None] = []
     unknown: dict[str, list[int]] = {}
@@ -241,7 +246,7 @@ def _measured(file: str, document: dict) -> FileReport:
                 simulated_seconds(row),
                 headline(row),
                 row["latency_s"] is not None and row["bandwidth_Bps"] is not None and not row.get("calibrated"),
-                None if fit is None else fit.seconds.get(number),
+                fitted.get(number),
                 row.get("algorithm") or "",
                 row.get("devices") or 1,
             )
@@ -262,7 +267,23 @@ def _measured(file: str, document: dict) -> FileReport:
         (*(_not_modelled(name, numbers) for name, numbers in unknown.items()), *_without("measured_s", unmeasured)),
         tuple(row.get("nodes", 0) for row in rows),
         tuple(table),
-        fit,
+        tuple(held_out),
+    )
+
+
+def _utilisation(file: str, document: dict) -> FileReport:
+    found = utilisation_report(document["rows"])
+    held = max(found.held_out, key=lambda row: abs(row.points_off), default=None)
+    left = len(document["rows"]) - len(found.rows)
+    return FileReport(
+        file,
+        "utilisation",
+        [row.fitted for row in found.rows],
+        found.largest,
+        f"points of utilisation, {held.algorithm}, H = {held.local_steps}" if held else "no held-out rows",
+        compared=len(found.rows),
+        left_out=(f"{left} of them, of which neither bandwidth nor a run with H = 1 is known",) if left else (),
+        utilisation=found,
     )
 
 
