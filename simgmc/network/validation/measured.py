@@ -55,9 +55,10 @@ MODELLED = ("allreduce", "broadcast", "reduce", "p2p", "dp-allreduce", "dp-centr
 FITTED = ("allreduce", "dp-allreduce", "dp-sharded-ps")
 """Those whose overheads are fitted: averages of all, whose times follow from the number of nodes."""
 NCCL_BUFFER = 4 * 2**20
-GLOO_CONNECTION = {"rate_cap": 625e6, "window": 2.7e6}
-"""Of Gloo's one connection: EC2's limit of a flow outside a placement group, bytes/s; and the payload that Linux's
-largest send buffer of 4 MiB holds (it counts the packets' descriptors too), bytes."""
+GLOO_RATE = 625e6
+"""Bytes/s of Gloo's one connection: EC2's limit of a flow outside a placement group."""
+GLOO_WINDOW = 2.7e6
+"""Bytes of payload that Linux's largest send buffer of 4 MiB holds, which counts the packets' descriptors too."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def simulated_seconds(row: dict, overheads: Overheads = IDEAL) -> float:
     kind = row["collective"]
     slices = max(1, round(nbytes / NCCL_BUFFER))
     if gloo:
-        overheads = replace(overheads, **GLOO_CONNECTION)
+        overheads = replace(overheads, rate_cap=GLOO_RATE, window=GLOO_WINDOW)
 
     def run(schedule: Schedule) -> float:
         return _makespan(schedule, bandwidth, latency, overheads)
