@@ -57,6 +57,9 @@ class EncodedMessage(Message):
     def wire(self) -> str:
         return self._wire
 
+    def template(self) -> EncodedMessage:
+        return EncodedMessage((0, self.d), [], self._numbers.new_empty((0, self.d)), self._decoder, self._wire)
+
     def encode(self, row: int = 0) -> bytes:
         return self._payloads[row]
 

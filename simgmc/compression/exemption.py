@@ -18,6 +18,7 @@ from simgmc.compression.compressor import Compressor, at_density, density_of
 from simgmc.compression.identity import Identity
 from simgmc.compression.message import Message
 from simgmc.compression.rows import as_rows
+from simgmc.compression.wire.values import written_bytes
 from simgmc.core.errors import SimgmcError
 from simgmc.core.layout import Layout
 from simgmc.core.randomness import Randomness
@@ -167,11 +168,18 @@ class PartlyDense(Message):
     def wire(self) -> str:
         return f"{self.inner.wire}; one-dimensional tensors dense, fp32"
 
+    @property
+    def same_length(self) -> bool:
+        return self.inner.same_length
+
+    def template(self) -> PartlyDense:
+        return PartlyDense((0, self.d), self.columns, self.exempt.template(), self.inner.template())
+
     def encode(self, row: int = 0) -> bytes:
         return self.exempt.encode(row) + self.inner.encode(row)
 
     def decode(self, payloads: Sequence[bytes | memoryview]) -> PartlyDense:
-        size = int(self.exempt.nbytes[0])
+        size = self.exempt.d * written_bytes(self.exempt.dense().dtype)
         exempt = self.exempt.decode([payload[:size] for payload in payloads])
         inner = self.inner.decode([payload[size:] for payload in payloads])
         return PartlyDense((len(payloads), self.d), self.columns, exempt, inner)

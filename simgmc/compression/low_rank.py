@@ -211,12 +211,16 @@ class LowRankMessage(CodedMessage):
     def _recoded(self, rows: Tensor) -> DenseMessage:
         return dense_message(rows, (len(rows),))
 
+    def template(self) -> LowRankMessage:
+        return LowRankMessage((0, self.d), self.values.template(), self.low_rank)
+
     @property
     def wire(self) -> str:
         return f"fp32 factors of rank {self.low_rank.rank}"
 
     def decode(self, payloads: Sequence[bytes | memoryview]) -> LowRankMessage:
-        counts = [len(payload) // self.values.item_bytes for payload in payloads]
+        assert self.values.written_bits is not None  # floats
+        counts = [8 * len(payload) // self.values.written_bits for payload in payloads]
         return LowRankMessage((len(payloads), self.d), self.values.decode(payloads, counts), self.low_rank)
 
 

@@ -101,6 +101,12 @@ class LatticeValues(Values):
     def nbytes(self) -> np.ndarray:
         return -(-np.diff(self.offsets) * self.bits // 8)
 
+    def template(self) -> LatticeValues:
+        """Decodes near 0: a receiver finds the point near its own model again, see :meth:`Lattice.received`."""
+        d = int(self.offsets[1])
+        near = torch.zeros(d, dtype=self.reference.dtype, device=self.reference.device)
+        return LatticeValues(self.colours.new_empty(0), even_offsets(0, 0), self.side, self.bits, near, self.shift)
+
     def encode(self, row: int) -> bytes:
         part = self.colours[int(self.offsets[row]) : int(self.offsets[row + 1])]
         return bits.pack(part.cpu().numpy(), self.bits)

@@ -37,6 +37,7 @@ from simgmc.compression.wire.values import (
     offsets_among,
     row_offsets,
     rows_among,
+    written_bytes,
 )
 from simgmc.core.errors import SimgmcError
 
@@ -73,6 +74,16 @@ class ScaledValues(Values):
         groups = [Groups.whole(int(n)) for n in np.diff(offsets)]
         scales = [own[: group.count] for own, group in zip(self.scales, groups)]
         return self._like(self.symbols[sent], scales, groups, offsets)
+
+    def template(self) -> Self:
+        # Scales that travel are told by the payload; how many there are, by the groups.
+        scale = self.scales[0] if self._known_scales else torch.zeros_like(self.scales[0])
+        return self._like(self.symbols.new_empty(0), [scale], self.groups[:1], even_offsets(0, 0))
+
+    @property
+    def _known_scales(self) -> bool:
+        """Whether the receiver has the scales already, as all agreed on them or there are none."""
+        return self.agreed
 
     def among(self, ranks: Sequence[int]) -> Self:
         symbols = rows_among(self.symbols, self.offsets, ranks)
@@ -112,8 +123,9 @@ class ScaledValues(Values):
             groups = Groups.whole(count, groups.bucket)
         if self.agreed:
             return self.scales[min(row, len(self.scales) - 1)], groups, memoryview(payload)
-        size = 4 * groups.count
-        scales = torch.from_numpy(floats_from(payload[:size])).to(self.symbols.device)
+        dtype = self.scales[0].dtype
+        size = written_bytes(dtype) * groups.count
+        scales = torch.from_numpy(floats_from(payload[:size], dtype=dtype)).to(self.symbols.device)
         return scales, groups, memoryview(payload)[size:]
 
 
@@ -136,6 +148,12 @@ class SignValues(ScaledValues):
         super().__init__(symbols, scales, groups, offsets)
         self.unit = unit
         self.vote = vote
+
+    same_length = True
+
+    @property
+    def _known_scales(self) -> bool:
+        return self.unit
 
     def _like(
         self, symbols: Tensor, scales: Sequence[Tensor], groups: Sequence[Groups], offsets: np.ndarray
@@ -206,6 +224,10 @@ class LevelValues(ScaledValues):
         self.format = "fixed" if format == "trits" and levels > 1 else format
         self.shared_scales = shared_scales
         self.agreed = agreed
+
+    @property
+    def same_length(self) -> bool:
+        return self.format in ("fixed", "trits")
 
     def _like(
         self, symbols: Tensor, scales: Sequence[Tensor], groups: Sequence[Groups], offsets: np.ndarray

@@ -44,6 +44,10 @@ class SparseMessage(CodedMessage):
         return False
 
     @property
+    def same_length(self) -> bool:
+        return False
+
+    @property
     def item_bytes(self) -> int:
         return 1 if self._component_bits is None else -(-self._component_bits // 8)
 
@@ -165,6 +169,9 @@ class SparseMessage(CodedMessage):
     def wire(self) -> str:
         return f"{self.values.wire} + {index_formats.describe(self.index_format, self.d)}"
 
+    def template(self) -> SparseMessage:
+        return SparseMessage((0, self.d), self.indices.new_empty(0), self.values.template(), self.index_format)
+
     def encode(self, row: int = 0) -> bytes:
         host = self.row(row)[0].cpu().numpy()
         count = b"" if self._component_bits is not None else encode_count(len(host))
@@ -175,7 +182,9 @@ class SparseMessage(CodedMessage):
         for payload in payloads:
             buffer = memoryview(payload)
             if self._component_bits is not None:
-                count = 8 * len(buffer) // self._component_bits
+                index, value = index_formats.fixed_bits(self.index_format, self.d), self.values.written_bits
+                assert index is not None and value is not None  # as the component's
+                count = 8 * len(buffer) // (index + value)
             else:
                 count, used = decode_count(buffer)
                 buffer = buffer[used:]

@@ -32,6 +32,20 @@ class Values(ABC):
     """Bits of one number where all take the same and nothing else is sent, otherwise None."""
 
     @property
+    def written_bits(self) -> int | None:
+        """The same in what :meth:`encode` gives, where float64 numbers are written in full."""
+        return self.fixed_bits
+
+    @property
+    def same_length(self) -> bool:
+        """Whether all rows of as many numbers are encoded in as many bytes, whatever the numbers are."""
+        return self.fixed_bits is not None
+
+    @abstractmethod
+    def template(self) -> Values:
+        """The same without rows: all that :meth:`decode` takes from it."""
+
+    @property
     @abstractmethod
     def flat(self) -> Tensor:
         """(total,): the numbers of all rows as the receiver decodes them."""
@@ -117,6 +131,13 @@ class FloatValues(Values):
         self.fixed_bits = 8 * self.item_bytes
 
     @property
+    def written_bits(self) -> int:
+        return 8 * written_bytes(self.flat.dtype, self.format)
+
+    def template(self) -> FloatValues:
+        return FloatValues(self.flat.new_empty(0), even_offsets(0, 0), self.format)
+
+    @property
     def flat(self) -> Tensor:
         return self._flat
 
@@ -136,7 +157,7 @@ class FloatValues(Values):
         return float_bytes(self.flat[int(self.offsets[row]) : int(self.offsets[row + 1])], self.format)
 
     def decode(self, payloads: Sequence[bytes | memoryview], counts: Sequence[int]) -> FloatValues:
-        parts = [floats_from(payload, self.format) for payload in payloads]
+        parts = [floats_from(payload, self.format, self.flat.dtype) for payload in payloads]
         flat = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return FloatValues(torch.from_numpy(flat).to(self.flat.device), row_offsets(counts), self.format)
 
@@ -185,22 +206,29 @@ def round_to(flat: Tensor, format: str) -> Tensor:
     return flat.clamp(-most, most).to(narrow).to(flat.dtype)
 
 
+def written_bytes(dtype: torch.dtype, format: str = "fp32") -> int:
+    """Bytes in which :func:`float_bytes` writes a number: float64 numbers that no format rounds take 8."""
+    return 8 if dtype == torch.float64 and format == "fp32" else FLOAT_BYTES[format]
+
+
 def float_bytes(flat: Tensor, format: str = "fp32") -> bytes:
-    """Little-endian bytes of float32 numbers that the format can write exactly."""
-    if flat.dtype != torch.float32:
-        raise SimgmcError(f"only float32 numbers have a wire format, not {flat.dtype}")
+    """Little-endian bytes of numbers that the format can write exactly; float64 numbers in full in place of fp32."""
+    if flat.dtype not in (torch.float32, torch.float64):
+        raise SimgmcError(f"only float32 and float64 numbers can be written, not {flat.dtype}")
     if format == "fp16":
         return flat.half().cpu().numpy().astype("<f2", copy=False).tobytes()
     array = flat.cpu().numpy()
     if format == "fp32":
-        return array.astype("<f4", copy=False).tobytes()
+        return array.astype("<f8" if flat.dtype == torch.float64 else "<f4", copy=False).tobytes()
+    array = array.astype(np.float32, copy=False)
     return (array.view(np.uint32) >> 16).astype("<u2").tobytes()  # bf16: the upper half of fp32
 
 
-def floats_from(payload: bytes | memoryview, format: str = "fp32") -> np.ndarray:
-    """The float32 numbers that :func:`float_bytes` wrote."""
+def floats_from(payload: bytes | memoryview, format: str = "fp32", dtype: torch.dtype = torch.float32) -> np.ndarray:
+    """The numbers that :func:`float_bytes` wrote of a tensor of this dtype."""
+    wide = np.float64 if dtype == torch.float64 else np.float32
     if format == "fp32":
-        return np.frombuffer(payload, "<f4").astype(np.float32)
+        return np.frombuffer(payload, "<f8" if dtype == torch.float64 else "<f4").astype(wide)
     if format == "fp16":
-        return torch.from_numpy(np.frombuffer(payload, "<f2").astype(np.float16)).float().numpy()
-    return (np.frombuffer(payload, "<u2").astype(np.uint32) << 16).view(np.float32)
+        return np.frombuffer(payload, "<f2").astype(wide)
+    return (np.frombuffer(payload, "<u2").astype(np.uint32) << 16).view(np.float32).astype(wide, copy=False)
