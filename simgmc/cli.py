@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 import time
-import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,15 +21,13 @@ from simgmc.core import output
 from simgmc.core.errors import SimgmcError
 from simgmc.core.heartbeat import listening
 from simgmc.core.imports import announced_to, described, own_places
+from simgmc.core.outside.settings import Settings, read_settings
 from simgmc.core.quantities import time_text
 from simgmc.core.units import SIZE, Quantity, parse
 from simgmc.results.directory.checkpoint import DEFAULT_EVERY
 
 if TYPE_CHECKING:  # for annotations alone: --help does without it
     from simgmc.scenario import ScenarioFile
-
-Settings = list[tuple[str, Any]]
-"""Keys of a scenario and the values that they get, as TOML has them."""
 
 
 def _friendly(command: Callable[..., None]) -> Callable[..., None]:
@@ -103,30 +100,6 @@ class _Group(click.Group):
     command_class = _Command
 
 
-def _settings(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> Settings:
-    settings: dict[str, Any] = {}
-    for text in values:
-        key, separator, value = text.partition("=")
-        key = key.strip()
-        if not separator or not key:
-            raise click.BadParameter(f'{text!r}: write key=value, for instance cluster.bandwidth="10 Mbit/s"')
-        for before in settings:
-            if f"{before.removeprefix('grid.')}.".startswith(f"{key.removeprefix('grid.')}."):
-                raise click.BadParameter(
-                    f"{key} is set twice" if before == key else f"{key} would undo {before}, which is set before it"
-                )
-        settings[key] = _toml_value(value.strip())
-    return list(settings.items())
-
-
-def _toml_value(text: str) -> Any:
-    """A value as TOML; anything that is not TOML is taken as text (so quotes may be left out)."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except (ValueError, RecursionError):
-        return text
-
-
 def _read(scenario: str, settings: Settings, seeds: tuple[int, ...], methods: tuple[str, ...] = ()) -> ScenarioFile:
     from simgmc.scenario import ScenarioFile  # --help does without it, as without all that commands import
 
@@ -150,7 +123,7 @@ _set = click.option(
     "--set",
     "settings",
     multiple=True,
-    callback=_settings,
+    callback=read_settings,
     metavar="KEY=VALUE",
     help="Change a key of the scenario, such as cluster.latency='20 ms' or methods.GMC.momentum=0.8. Repeatable.",
 )
@@ -299,7 +272,7 @@ def why(run: str) -> None:
 @click.option(
     "--at",
     multiple=True,
-    callback=_settings,
+    callback=read_settings,
     metavar="KEY=VALUE",
     help="Only networks of the grid with this value, such as cluster.collective=ring. Repeatable.",
 )
@@ -349,7 +322,7 @@ def report(runs: tuple[str, ...], out: str | None) -> None:
 @click.option(
     "--at",
     multiple=True,
-    callback=_settings,
+    callback=read_settings,
     metavar="KEY=VALUE",
     help="Choose the grid point, such as cluster.collective=ring. Repeatable.  [default: the first]",
 )
@@ -444,7 +417,7 @@ _topology = click.option("--topology", default="star", show_default=True, help="
     "--set",
     "settings",
     multiple=True,
-    callback=_settings,
+    callback=read_settings,
     metavar="KEY=VALUE",
     help="Any other key of [cluster], such as transport.efficiency=0.95. Repeatable.",
 )
@@ -482,7 +455,7 @@ def time_(
     "--set",
     "settings",
     multiple=True,
-    callback=_settings,
+    callback=read_settings,
     metavar="KEY=VALUE",
     help="Any other key of [cluster], such as collective_options.slices=4. Repeatable.",
 )

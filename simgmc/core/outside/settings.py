@@ -1,0 +1,39 @@
+"""Settings from the command line: ``KEY=VALUE``, as of a scenario's keys."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Any
+
+import click
+
+Settings = list[tuple[str, Any]]
+"""Keys of a scenario and the values that they get, as TOML has them."""
+
+
+def read_settings(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> Settings:
+    """Settings as an option of the command line gives them; for ``click.option(callback=...)``.
+
+    Raises click.BadParameter for text that is none, and for two of which one would undo the other.
+    """
+    settings: dict[str, Any] = {}
+    for text in values:
+        key, separator, value = text.partition("=")
+        key = key.strip()
+        if not separator or not key:
+            raise click.BadParameter(f'{text!r}: write key=value, for instance cluster.bandwidth="10 Mbit/s"')
+        for before in settings:
+            if f"{before.removeprefix('grid.')}.".startswith(f"{key.removeprefix('grid.')}."):
+                raise click.BadParameter(
+                    f"{key} is set twice" if before == key else f"{key} would undo {before}, which is set before it"
+                )
+        settings[key] = _toml_value(value.strip())
+    return list(settings.items())
+
+
+def _toml_value(text: str) -> Any:
+    """A value as TOML; anything that is not TOML is taken as text (so quotes may be left out)."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except (ValueError, RecursionError):
+        return text
