@@ -174,13 +174,19 @@ def _needed(scenario: Scenario, seed: int) -> tuple[object, ...]:
     return scenario.workload, scenario.report, seed
 
 
-def build_stacked_trainer(training: Training, workload: Workload, participation: Participation) -> StackedTrainer:
-    """The stacked trainer of one training on a workload.
+def build_stacked_trainer(
+    training: Training,
+    workload: Workload,
+    participation: Participation,
+    kind: type[StackedTrainer] = StackedTrainer,
+    rank: int | None = None,
+) -> StackedTrainer:
+    """The stacked trainer of one training on a workload, or another of the kind; ``rank``: of that worker alone.
 
     Workloads of another number of workers, on which nothing but sizes is looked at, mix with everybody.
     """
     scenario, method = training.scenario, training.method
-    return StackedTrainer(
+    return kind(
         _algorithm(training, workload),
         workload,
         learning_rate(training, workload),
@@ -190,6 +196,7 @@ def build_stacked_trainer(training: Training, workload: Workload, participation:
         participation,
         training.milestones(workload.batches_per_epoch).gradients,
         scenario.update(method).settings,
+        rank,
     )
 
 

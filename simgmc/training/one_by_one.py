@@ -58,7 +58,12 @@ class OwnMethod:
     def start(self, worker: Worker) -> None:
         """As of the method: what it gives every worker is mostly the same, so that one has it for all."""
         self._known = frozenset(vars(worker))
-        twin = self._started(worker, 0)
+        ranks = worker._ranks
+        twin = self._started(worker, ranks[0])
+        if len(ranks) < worker.workers:  # the others have processes of their own
+            self._merge(worker, [twin])
+            setattr(worker, ONE_BY_ONE, "each worker has a process of its own")
+            return
         try:
             self._start(worker, None)
         except SimgmcError:  # it is right for one worker alone
@@ -134,10 +139,10 @@ class OwnMethod:
                 return getattr(self.own, what)(worker)
             found = [getattr(self.own, what)(twin) for twin in self._alone(worker)]
             if what == "model":
-                return _joined_tensors(found)
+                return joined_rows(found)
             if what == "metrics":
                 return {name: sum(one[name] for one in found) for name in found[0]}
-            return {name: _joined_tensors([one[name] for one in found]) for name in found[0]}
+            return {name: joined_rows([one[name] for one in found]) for name in found[0]}
 
     # all at once ----------------------------------------------------------------------------
 
@@ -157,16 +162,16 @@ class OwnMethod:
 
     def _alone(self, worker: Worker) -> list[Worker]:
         """Workers of their own, with what the stacked one holds for each."""
-        return [self._twin(worker, rank) for rank in range(worker.workers)]
+        return [self._twin(worker, row, rank) for row, rank in enumerate(worker._ranks)]
 
-    def _twin(self, worker: Worker, rank: int) -> Worker:
+    def _twin(self, worker: Worker, row: int, rank: int) -> Worker:
         if worker.round == 0 and not getattr(worker, ONE_BY_ONE):
             twin = self._started(worker, rank)
         else:
-            twin = Worker(_row(worker.params, rank), worker.layout, worker._seed, [rank], worker.workers)
+            twin = Worker(_row(worker.params, row), worker.layout, worker._seed, [rank], worker.workers)
             for name, value in worker.state().items():
                 if name not in ("params", ONE_BY_ONE):
-                    setattr(twin, name, value if name in self._constants else _row(value, rank))
+                    setattr(twin, name, value if name in self._constants else _row(value, row))
         for name in _CONTEXT:
             if hasattr(worker, name):
                 setattr(twin, name, getattr(worker, name))
@@ -177,7 +182,7 @@ class OwnMethod:
 
         ``leader``: whose learning rate they have. ``clone``: answers are somebody else's too.
         """
-        programs = [OwnProgram(self.title, self.own, twin, self._seed, rank) for rank, twin in enumerate(twins)]
+        programs = [OwnProgram(self.title, self.own, twin, self._seed, twin.rank) for twin in twins]
         asked = [program.send(None) for program in programs]
         while True:
             self._check_agreed(programs, asked)
@@ -185,9 +190,9 @@ class OwnMethod:
                 break
             effect = _as_one(programs, cast(list[Effect], asked))
             answer = yield effect
-            for rank, program in enumerate(programs):
-                twins[rank].lr = leader.lr
-                asked[rank] = program.send(_answer(answer, rank, clone))
+            for row, program in enumerate(programs):
+                twins[row].lr = leader.lr
+                asked[row] = program.send(_answer(answer, row, clone))
         for twin in twins:
             check_state(self.title, twin, self._known, many=False)
 
@@ -277,7 +282,7 @@ class OwnMethod:
             if not constant and not _agree(value, _held(ways)):
                 return f"all at once worker.{name} comes out otherwise"
         with blamed(f"{self.title}, model(worker) after round {getattr(worker, 'round', -1) + 1}"):
-            if not _agree(self.own.model(worker), _joined_tensors([self.own.model(twin) for twin in twins])):
+            if not _agree(self.own.model(worker), joined_rows([self.own.model(twin) for twin in twins])):
                 return "all at once its model comes out otherwise"
         return ""
 
@@ -365,12 +370,12 @@ def _held(values: Sequence[Any]) -> Any:
     """What workers hold, in one: the opposite of :func:`_row`."""
     first = values[0]
     if all(isinstance(one, Tensor) and one.dim() and one.shape == first.shape for one in values):
-        return _joined_tensors(values)
+        return joined_rows(values)
     same = all(type(one) is type(first) and _agree(one, first) for one in values)
     return first if same else {EACH: list(values)}
 
 
-def _joined_tensors(rows: Sequence[Tensor]) -> Tensor:
+def joined_rows(rows: Sequence[Tensor]) -> Tensor:
     """Rows (d,) as (workers, d); as (1, d) where all are the same."""
     first = rows[0]
     if all(one is first or torch.equal(one, first) for one in rows[1:]):
@@ -399,7 +404,7 @@ def _as_one(programs: Sequence[OwnProgram], asked: Sequence[Any]) -> Effect:
     first = asked[0]
     match first:
         case effects.Gradient():
-            at = _joined_tensors([one.at for one in asked])
+            at = joined_rows([one.at for one in asked])
             return effects.Gradient(at, first.weight_decay, first.component)
         case effects.Average(reply=None):
             return effects.Average(_content_of_all(programs, asked))

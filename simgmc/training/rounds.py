@@ -22,6 +22,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,12 +35,13 @@ from simgmc.compression.message import Message
 from simgmc.compression.rows import for_each_row
 from simgmc.core.errors import DivergenceError, SimgmcError
 from simgmc.costs import steps as costs
+from simgmc.mixing import Mixing
 from simgmc.training.put_back import put_back
 from simgmc.training.stack import Stack
 
 
 @dataclass(frozen=True, eq=False)
-class _Asked:
+class Asked:
     """An average that the program waits for."""
 
     message: Message
@@ -64,7 +66,7 @@ class StackedRound:
         """The steps known so far."""
         self.over = False
         """Whether all are known."""
-        self._asked: _Asked | None = None
+        self._asked: Asked | None = None
         """The average that is the last step, until it is resolved."""
         self._answer: object = None
         """What the program goes on with."""
@@ -80,7 +82,7 @@ class StackedRound:
             self._missing |= set(stack.held)
         lr = stack.lr_at(stack.epoch)
         previous = lr if stack.last_lr is None else stack.last_lr
-        decay = stack.treatment.decay_of(stack.workload, range(stack.workload.workers))
+        decay = stack.treatment.decay_of(stack.workload, stack.ranks)
         stack.worker.begin(stack.rounds, stack.epoch, lr, previous, decay)
         self._gradients_left = stack.gradients_in_all - stack.gradients
         stack.worker.gradients_left = _parts(self._gradients_left, stack.treatment.accumulate)
@@ -161,14 +163,14 @@ class StackedRound:
                     return self._of_some(stack.worker.unequal_step, point, decays)
                 gradients = stack.treatment.clip(self._accumulated(point))
                 if decays:
-                    stack.treatment.add_decay(gradients, point, stack.workload, range(stack.workload.workers))
+                    stack.treatment.add_decay(gradients, point, stack.workload, stack.ranks)
                 return gradients
             case effects.Average(message=content, reply=reply):
-                self._ask(_Asked(self._sent(content), reply))
+                self._ask(Asked(self._sent(content), reply))
             case effects.Maximum(numbers=numbers):
-                self._ask(_Asked(self._sent(numbers), numbers=numbers))
+                self._ask(Asked(self._sent(numbers), numbers=numbers))
             case effects.Start(effect=effects.Average(message=content)):
-                self._ask(_Asked(self._sent(content), background=True))
+                self._ask(Asked(self._sent(content), background=True))
             case effects.Mix(message=content):
                 return self._mix(content)
             case effects.Start(effect=effects.Mix(message=content)):
@@ -176,7 +178,7 @@ class StackedRound:
                 return len(self.steps) - 1, answer
             case effects.Wait(handle=(int() as step, answer)):
                 self.steps.append(costs.Wait(step))
-                return answer
+                return self._landed(answer)
             case _:
                 raise TypeError(f"{stack.name} asks for {type(effect).__name__}, which a stacked run cannot do")
         return None
@@ -199,16 +201,18 @@ class StackedRound:
 
     def _of_some(self, step: UnequalStep, point: Tensor, decays: bool) -> Tensor:
         """(workers, d): the gradients of those who make a local step; 0 for the others, who stay where they are."""
-        stack, ranks, count = self._stack, list(step.ranks), self._stack.treatment.accumulate
+        stack, count = self._stack, self._stack.treatment.accumulate
         workers = stack.workload.workers
-        rows = point.expand(workers, -1)[ranks]
+        ranks = [rank for rank in step.ranks if rank in stack.ranks]
+        places = [stack.ranks.index(rank) for rank in ranks]
+        rows = point.expand(len(stack.ranks), -1)[places]
         total = torch.zeros_like(rows)
         for _ in range(count):
-            gradients, _ = stack.workload.gradients_of(ranks, rows, [stack.taken[rank] for rank in ranks])
-            total += gradients
-            for rank in ranks:
+            if ranks:
+                total += stack.gradients_of(ranks, rows)
+            for rank in step.ranks:
                 stack.taken[rank] += 1
-            self.steps.append(costs.SomeCompute(workers=np.isin(np.arange(workers), ranks)))
+            self.steps.append(costs.SomeCompute(workers=np.isin(np.arange(workers), step.ranks)))
         found = stack.treatment.clip(total / count)
         if decays:
             stack.treatment.add_decay(found, rows, stack.workload, ranks)
@@ -216,11 +220,10 @@ class StackedRound:
         left = stack.gradients_in_all - stack.gradients
         if abs(left) < 0.5 and step.last:
             stack.gradients = stack.gradients_in_all
-        return (
-            torch.zeros(workers, found.shape[1]).to(found).index_copy_(0, torch.tensor(ranks).to(found.device), found)
-        )
+        every = torch.zeros(len(stack.ranks), found.shape[1]).to(found)
+        return every.index_copy_(0, torch.tensor(places, dtype=torch.int64, device=found.device), found)
 
-    def _ask(self, asked: _Asked) -> None:
+    def _ask(self, asked: Asked) -> None:
         self._asked = asked
         self._averages += 1
         self.steps.append(self._unresolved(asked))
@@ -286,7 +289,7 @@ class StackedRound:
         """(workers,): a message that is the same on all workers is sent by each of them."""
         return np.broadcast_to(sizes, (len(self._workers),)).copy()
 
-    def _mix(self, content: Message | Tensor, background: bool = False) -> Tensor:
+    def _mix(self, content: Message | Tensor, background: bool = False) -> Any:
         """Row k of W @ messages for every worker k; writes down what it costs.
 
         A row is added in rank order, product by product, by one thread: its bits are the same
@@ -299,6 +302,13 @@ class StackedRound:
             raise TypeError(f"{stack.name} mixes with neighbours: the trainer needs a mixing")
         mixing, number = stack.mixing, stack.rounds
         message = self._sent(content)
+        edges = mixing.edges[number % len(mixing.edges)]
+        nbytes, floats = self._everybody(message.nbytes), self._everybody(message.floats)
+        self.steps.append(costs.Mix(nbytes, edges, floats, background))
+        return self._mixed(message, mixing, number, background)
+
+    def _mixed(self, message: Message, mixing: Mixing, number: int, background: bool) -> Any:
+        """The mix of these messages in a round of that number, as a program gets it, or as :meth:`_landed` takes it."""
         held = message.dense()
         held = held.expand(len(self._workers), *held.shape[1:])
         answer = torch.empty_like(held, memory_format=torch.contiguous_format)
@@ -309,12 +319,13 @@ class StackedRound:
                 own += weight * held[sender]
 
         for_each_row(add, len(answer), held.device)
-        edges = mixing.edges[number % len(mixing.edges)]
-        nbytes, floats = self._everybody(message.nbytes), self._everybody(message.floats)
-        self.steps.append(costs.Mix(nbytes, edges, floats, background))
         return answer
 
-    def _unresolved(self, asked: _Asked) -> costs.Average:
+    def _landed(self, answer: Any) -> Any:
+        """What an exchange in the background has come to, as it is waited for."""
+        return answer
+
+    def _unresolved(self, asked: Asked) -> costs.Average:
         """What everybody's message weighs, before it is known who takes part."""
         message = asked.message
         up, floats = self._everybody(message.nbytes), self._everybody(message.floats)
@@ -323,7 +334,7 @@ class StackedRound:
         return costs.Average(up, 0, message.summable, message.item_bytes, floats, 0, background=asked.background)
 
     def _averaged(
-        self, asked: _Asked, unresolved: costs.Average, membership: costs.Membership
+        self, asked: Asked, unresolved: costs.Average, membership: costs.Membership
     ) -> tuple[Tensor, costs.Average]:
         """The answer of an average that these workers take part in, and what it costs."""
         taken = sorted(membership.taken)

@@ -44,6 +44,7 @@ class Stack:
         participation: Participation = "all",
         gradients: float = math.inf,
         settings: GradientSettings | None = None,
+        rank: int | None = None,
     ):
         """
         Args:
@@ -52,6 +53,7 @@ class Stack:
             participation: who is in a mean.
             gradients: how many of each worker the training has, where that is known: its last round is cut there.
             settings: what becomes of gradients, by default nothing.
+            rank: the one worker whose vectors are here, where each has a process of its own; by default all are.
         """
         self.algorithm = algorithm
         self.workload = workload
@@ -64,11 +66,15 @@ class Stack:
         self.participation = participation
         self.gradients_in_all = gradients
         workers = workload.workers
-        self.worker = Worker(workload.initial_parameters()[None], workload.layout, seed, range(workers), workers)
+        self.ranks: Sequence[int] = range(workers) if rank is None else (rank,)
+        """Whose vectors are here."""
+        self.worker = Worker(workload.initial_parameters()[None], workload.layout, seed, self.ranks, workers)
         self.treatment.prepare(self.worker)
         accumulate = self.treatment.accumulate
         self.worker.hold_samples(
-            [one / accumulate for one in workload.steps_per_pass], workload.batches_per_epoch / accumulate, put_back
+            [one / accumulate for one in workload.steps_per_pass],
+            workload.batches_per_epoch / accumulate,
+            self.put_back,
         )
         algorithm.start(self.worker)
         self.rounds = 0
@@ -95,15 +101,30 @@ class Stack:
         chosen = [shares[rank] for rank in ranks]
         return None if len(set(chosen)) == 1 else [share / sum(chosen) for share in chosen]
 
+    @property
+    def whole(self) -> bool:
+        """Whether all workers' vectors are here."""
+        return len(self.ranks) == self.workload.workers
+
+    def put_back(self, now: object, before: object, ranks: list[int]) -> object:
+        """A vector of the worker with the rows of these workers as they were."""
+        if self.whole:
+            return put_back(now, before, ranks)
+        return before if self.ranks[0] in ranks else now
+
     def next_gradients(self, point: Tensor) -> Tensor:
-        """(workers, d): every worker's gradient on its next minibatch."""
-        if len(set(self.taken)) == 1:
+        """(workers, d): every worker's gradient on its next minibatch; of those workers that are here."""
+        if self.whole and len(set(self.taken)) == 1:
             gradients, _ = self.workload.gradients(point, self.taken[0])
         else:
-            workers = self.workload.workers
-            rows = point.expand(workers, -1).contiguous()
-            gradients, _ = self.workload.gradients_of(range(workers), rows, self.taken)
+            rows = point.expand(len(self.ranks), -1).contiguous()
+            gradients = self.gradients_of(self.ranks, rows)
         self.taken = [one + 1 for one in self.taken]
+        return gradients
+
+    def gradients_of(self, ranks: Sequence[int], rows: Tensor) -> Tensor:
+        """(n, d): these workers' gradients on their next minibatches, each at its own row."""
+        gradients, _ = self.workload.gradients_of(ranks, rows, [self.taken[rank] for rank in ranks])
         return gradients
 
     @property

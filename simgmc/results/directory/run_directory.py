@@ -175,11 +175,11 @@ class RunDirectory:
 
     def write_costs(self, training_key: str, rounds: Iterable[RoundCosts]) -> Path:
         """Stores what every round of one training cost, under any text as key. Returns the file."""
-        return self.replace(self._costs_path(training_key), stored_costs.to_bytes(rounds, training_key))
+        return self.replace(self.costs_path(training_key), stored_costs.to_bytes(rounds, training_key))
 
     def add_shared(self, training_key: str, shared: SharedEvaluations) -> Path:
         """Adds evaluations of one training on more clusters, see :mod:`shared_evaluations`, to what is kept of it."""
-        file = self.path / EVALUATIONS / self._costs_path(training_key).name
+        file = self.path / EVALUATIONS / self.costs_path(training_key).name
         there = _read_shared(file) if file.is_file() else None
         return self.replace(file, (shared if there is None else there + shared).to_bytes())
 
@@ -191,12 +191,12 @@ class RunDirectory:
 
     def write_model(self, training_key: str, write: Callable[[Path], None]) -> Path:
         """Stores the model that a training ended with; ``write(file)`` makes the file, or raises OSError."""
-        name = self._costs_path(training_key).with_suffix(".safetensors").name
+        name = self.costs_path(training_key).with_suffix(".safetensors").name
         return self.replace(self.path / "models" / name, write)
 
     def copy_model(self, source: RunDirectory, training_key: str) -> None:
         """Keeps the model that a training ended with in another run directory, where that has it."""
-        file = source.path / "models" / source._costs_path(training_key).with_suffix(".safetensors").name
+        file = source.path / "models" / source.costs_path(training_key).with_suffix(".safetensors").name
         if file.is_file():
 
             def copy(place: Path) -> None:
@@ -314,11 +314,11 @@ class RunDirectory:
 
     def has_costs(self, training_key: str) -> bool:
         """Whether costs are stored under this key."""
-        return self._costs_path(training_key).is_file()
+        return self.costs_path(training_key).is_file()
 
     def read_costs(self, training_key: str) -> list[RoundCosts]:
         """What :meth:`write_costs` stored. Raises SimgmcError where nothing (readable) is."""
-        file = self._costs_path(training_key)
+        file = self.costs_path(training_key)
         if not file.is_file():
             raise SimgmcError(
                 f"{self.path} holds no costs of {training_key!r}; it has {', '.join(self.training_keys()) or 'none'}"
@@ -331,7 +331,8 @@ class RunDirectory:
 
     # Inside.
 
-    def _costs_path(self, training_key: str) -> Path:
+    def costs_path(self, training_key: str) -> Path:
+        """The file of a training's costs; other files of the training have its name and another end."""
         name = quote(training_key, safe=" ()+=,@")
         whole = self.path / "costs" / f"{name}.npz"  # what earlier versions wrote, up to what file systems take
         if len(name) > _MAX_NAME and not (len(name) < 250 and whole.is_file()):
@@ -340,7 +341,7 @@ class RunDirectory:
         return self.path / "costs" / f"{name}.npz"
 
     def _journal_path(self, training_key: str) -> Path:
-        return self._costs_path(training_key).with_suffix(".journal")
+        return self.costs_path(training_key).with_suffix(".journal")
 
     def reader(self, table: SeriesTable[Row], header: Sequence[str]) -> TableReader[Row]:
         """Reads a table of this run whose file has this header. Raises SimgmcError where it cannot be one of it."""

@@ -1,0 +1,101 @@
+"""What says how a payload is to be decoded, for who has no message of its kind.
+
+Most payloads are decoded by a message of one's own of the same compressor and round. Else a template travels along:
+the message without its rows. What its receiver has of its own (coordinates drawn from a shared seed, scales
+agreed on) is left out of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from simgmc.compression.exemption import PartlyDense
+from simgmc.compression.message import CodedMessage, Message, SharedMessage
+from simgmc.compression.quantisation.levels import ScaledValues
+from simgmc.core.errors import SimgmcError
+
+
+def agreed(message: Message | None) -> dict[str, Tensor]:
+    """What all workers know of a message's tensors beforehand, by name."""
+    if isinstance(message, PartlyDense):
+        return agreed(message.inner)
+    found: dict[str, Tensor] = {}
+    if isinstance(message, SharedMessage):
+        found["indices"] = message.indices
+    if isinstance(message, CodedMessage) and isinstance(message.values, ScaledValues) and message.values.agreed:
+        found["scale"] = message.values.scales[0]
+    return found
+
+
+class _Pickler(pickle.Pickler):
+    def __init__(self, file: io.BytesIO, known: dict[str, Tensor]):
+        super().__init__(file)
+        self._names = {id(tensor): name for name, tensor in known.items()}
+
+    def persistent_id(self, found: Any) -> Any:
+        name = self._names.get(id(found))
+        return None if name is None else (name, tuple(found.shape), found.dtype)
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, known: dict[str, Tensor]):
+        super().__init__(file)
+        self._known = known
+
+    def persistent_load(self, said: Any) -> Tensor:
+        name, shape, dtype = said
+        if name in self._known:
+            return self._known[name]
+        # A server of its own hands numbers on without knowing which coordinates they are of.
+        return torch.arange(shape[0]) if name == "indices" else torch.ones(shape, dtype=dtype)
+
+
+def packed(message: Message, known: dict[str, Tensor]) -> bytes:
+    """A message's template without those of its tensors that its receiver knows, see :func:`agreed`.
+
+    Raises SimgmcError where it cannot travel.
+    """
+    file = io.BytesIO()
+    left_out = {name: one for name, one in agreed(message).items() if name in known and torch.equal(one, known[name])}
+    try:
+        _Pickler(file, left_out).dump(message.template())
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise SimgmcError(
+            f"what decodes a message ({message.wire}) cannot be sent to another process: {error}; define the "
+            "functions that encode and decode at the top of a module"
+        ) from None
+    return file.getvalue()
+
+
+def unpacked(template: bytes, known: dict[str, Tensor]) -> Message:
+    """The template that :func:`packed` made, for who knows these tensors."""
+    return _Unpickler(io.BytesIO(template), known).load()
+
+
+class Templates:
+    """Which templates others have been sent, and which they have sent: each travels once."""
+
+    def __init__(self) -> None:
+        self._sent: set[tuple[int, bytes]] = set()
+        self._held: dict[bytes, bytes] = {}
+
+    def to_send(self, rank: int, message: Message, known: dict[str, Tensor]) -> tuple[bytes, bytes]:
+        """The template's name (16 bytes), and itself where that rank has not got it yet."""
+        template = packed(message, known)
+        name = hashlib.blake2b(template, digest_size=16).digest()
+        if (rank, name) in self._sent:
+            return name, b""
+        self._sent.add((rank, name))
+        return name, template
+
+    def received(self, name: bytes, template: bytes, known: dict[str, Tensor]) -> Message:
+        """The template of that name."""
+        if template:
+            self._held[name] = template
+        return unpacked(self._held[name], known)
