@@ -69,7 +69,7 @@ def run(
         settings: keys of the scenario to change, as ``--set`` does.
         quiet: print nothing.
         plots: draw into ``plots/``, which takes seconds; :mod:`simgmc.plot` draws what is asked for.
-        options: ``device``, ``data_dir``, ``threads``, ``overwrite``, ``resume`` and so on, see
+        options: ``device``, ``data_dir``, ``threads``, ``jobs``, ``overwrite``, ``resume`` and so on, see
             :func:`simgmc.experiment.run.run`.
 
     Returns:

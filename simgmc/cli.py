@@ -173,7 +173,13 @@ def main() -> None:
 @click.option(
     "--threads", type=click.IntRange(min=1), help="CPU threads; results do not depend on it.  [default: all cores]"
 )
-@click.option("--dry-run", is_flag=True, help="Predict memory, bytes and simulated time; train nothing.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Trainings at once, in processes that share the threads; results do not depend on it.  [default: as many as "
+    "cores and memory allow, where that pays]",
+)
+@click.option("--dry-run", is_flag=True, help="Predict memory, bytes, simulated and real time; keep nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace another run in the run directory.")
 @click.option("--resume", is_flag=True, help="Go on with a run that was stopped; an error if there is none.")
 @click.option(
@@ -195,6 +201,7 @@ def run(
     out: str | None,
     device: str,
     threads: int | None,
+    jobs: int | None,
     dry_run: bool,
     overwrite: bool,
     resume: bool,
@@ -229,6 +236,7 @@ def run(
             device=device,
             data_dir=data_dir,
             threads=threads,
+            jobs=jobs,
             overwrite=overwrite,
             resume=resume,
             checkpoint_every=checkpoint_every,

@@ -21,7 +21,9 @@ class Interruption:
     one does not wait. Where signals cannot be heard (outside the main thread) nothing changes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, silent: bool = False) -> None:
+        """``silent``: whoever passes signals on says so."""
+        self._silent = silent
         self._held = False
         self._asked: int | None = None
 
@@ -68,6 +70,8 @@ class Interruption:
             self._asked = None
             raise KeyboardInterrupt(number)
         self._asked = number
+        if self._silent:
+            return
         try:
             os.write(2, _NOTICE)
         except OSError:

@@ -78,7 +78,7 @@ class WorkloadFactory:
 
     def __init__(self, device: str, data_dir: str | None, threads: int | None, given: Given | None = None):
         self.device = choose_device(device)
-        self._given = given or Given()
+        self.data_dir, self.given = data_dir, given or Given()
         if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
             raise SimgmcError(f"threads = {show_value(threads)}: must be a whole number of at least 1")
         self.threads_wanted = threads or usable_cores()
@@ -92,6 +92,10 @@ class WorkloadFactory:
         """Build on so many from now on; compressors use them too."""
         self.threads = threads
         rows.POOL.threads = threads
+        self._kept = None
+
+    def let_go(self) -> None:
+        """Of the workload that was kept."""
         self._kept = None
 
     def keep(self, scenario: Scenario, seed: int, workload: Workload) -> None:
@@ -118,8 +122,8 @@ class WorkloadFactory:
 
     def load(self, name: str, **options: Any) -> Dataset:
         """A data set, read once; ``collate`` is what makes samples of one's own a batch."""
-        if name == "given" and self._given.dataset is not None:
-            return self._given.dataset
+        if name == "given" and self.given.dataset is not None:
+            return self.given.dataset
         return self._load_written(name, json.dumps(options))
 
     def _build(self, scenario: Scenario, seed: int) -> Workload:
@@ -132,7 +136,7 @@ class WorkloadFactory:
 
     def _classification(self, chosen: DataWorkload, seed: int, report: Report) -> ClassificationWorkload:
         data = self.load(chosen.dataset.name, **chosen.reading)
-        loss = build_loss(chosen.loss.name, chosen.loss.options, self._given.loss)
+        loss = build_loss(chosen.loss.name, chosen.loss.options, self.given.loss)
         outputs = loss.outputs(data)
         owned = partition(chosen.partition.name, data.train_labels, chosen.workers, seed, **chosen.partition.options)
         least = min(range(len(owned)), key=lambda worker: len(owned[worker]))
@@ -141,8 +145,8 @@ class WorkloadFactory:
                 f"workload.batch_per_worker = {chosen.batch_per_worker}: worker {least} holds only "
                 f"{len(owned[least])} samples ({chosen.partition.name}, seed {seed})"
             )
-        if chosen.model.name == "given" and self._given.model is not None:
-            model = self._given.build(seed)
+        if chosen.model.name == "given" and self.given.model is not None:
+            model = self.given.build(seed)
         else:
             if data.sample_shape is None and chosen.model.name in ARCHITECTURES:
                 raise SimgmcError(

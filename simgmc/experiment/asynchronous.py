@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -11,7 +13,7 @@ import numpy as np
 from simgmc.core.errors import DivergenceError, SimgmcError
 from simgmc.experiment.series import Series, series_of_events
 from simgmc.experiment.stored import Stored
-from simgmc.experiment.training import Care, CostPrediction, Finished, NotKept, Training, Watched
+from simgmc.experiment.training import Care, CostPrediction, Finished, NotKept, Training, Tried, Watched
 from simgmc.experiment.under_way.evaluations import Outcome
 from simgmc.experiment.under_way.event_loop import EventLoop
 from simgmc.experiment.under_way.events import EventsUnderWay
@@ -66,7 +68,7 @@ class AsynchronousTraining(Training):
             care.checkpoints,
             care.interruption,
             lambda state: care.progress.evaluated(self, state),
-            care.progress.round_done,
+            lambda number, time: care.progress.round_done(self, number, time),
         )
         if under_way.resumed:
             care.progress.resumed(self, under_way.resumed, f"{under_way.resumed} gradients a worker")
@@ -95,7 +97,7 @@ class AsynchronousTraining(Training):
 
     def predict(self, noise: Workload) -> list[CostPrediction]:
         total = self.milestones(noise.batches_per_epoch).total()
-        peers, gradients = self._on_noise(self.trainer(noise), PREDICTED)
+        peers, gradients = self._for_a_moment(self.trainer(noise), PREDICTED)
         if not gradients and not peers.stopped:
             raise SimgmcError(f"methods.{self.method.name}: diverges before the first gradient is there")
         if peers.stopped:
@@ -108,16 +110,26 @@ class AsynchronousTraining(Training):
     def send_first(self, noise: Callable[[int], Workload], note: Callable[[Message], None]) -> None:
         trainer = self.trainer(noise(self.scenario.workload.workers))
         trainer.on_message = note
-        self._on_noise(trainer, FIRST)
+        self._for_a_moment(trainer, FIRST)
         if trainer.diverged:
             raise DivergenceError(trainer.diverged)
 
-    def _on_noise(self, trainer: PerWorkerTrainer, gradients: int) -> tuple[Peers, float]:
-        """So many gradients a worker, on average; and how many were finished: fewer where noise diverges."""
+    def try_rounds(self, workload: Workload, rounds: int, enough: float) -> Tried:
+        trainer = self.trainer(workload)
+        model, models, began = trainer.model(), self.evaluated_models(trainer), time.perf_counter()
+        _, gradients = self._for_a_moment(trainer, rounds, began + enough)
+        done = gradients or 1.0  # one that diverges at once is soon over
+        return Tried(done, done, time.perf_counter() - began, model, models)
+
+    def _for_a_moment(
+        self, trainer: PerWorkerTrainer, gradients: int, until: float = math.inf
+    ) -> tuple[Peers, float]:
+        """So many gradients a worker, on average, or until that moment of the wall clock; and how many were finished:
+        fewer where training diverges."""
         peers, workers = Peers(self.settings(self.points[0])), trainer.workload.workers
 
         def after(loop: EventLoop) -> None:
-            if sum(loop.gradients) >= gradients * workers:
+            if sum(loop.gradients) >= gradients * workers or time.perf_counter() >= until:
                 peers.stop()
 
         loop = EventLoop(peers, trainer, after)

@@ -2,34 +2,35 @@
 
     scenario -> plan -> preflight -> for each training: first cluster, costs, replays on the others -> report
 
-Each training is told how by its own kind, see :mod:`simgmc.experiment.training`; a run that was stopped goes on
+Trainings run one after another or side by side, see :mod:`simgmc.experiment.engines`. Each training is told how by its own kind, see :mod:`simgmc.experiment.training`; a run that was stopped goes on
 where it was, see :mod:`simgmc.results.directory.checkpoint`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from simgmc.core.errors import SimgmcError, out_of_memory
+from simgmc.core.errors import SimgmcError
 from simgmc.core.interruption import Interruption
 from simgmc.core.terminal import plain_console
 from simgmc.experiment.answers.explanation import explain
 from simgmc.experiment.answers.refine import refine
 from simgmc.experiment.answers.report_page import print_page
 from simgmc.experiment.assembly import Given, WorkloadFactory
+from simgmc.experiment.engines.choice import Choice, check_jobs
+from simgmc.experiment.engines.here import Here
+from simgmc.experiment.engines.task import Engine, Failure, Task, replay_kept
 from simgmc.experiment.header import print_cluster, print_resumed
 from simgmc.experiment.partition_tables import write_partition_tables
 from simgmc.experiment.plan import trainings
 from simgmc.experiment.preflight.compute_times import times_of_run
 from simgmc.experiment.preflight.trial import print_trial, try_out
 from simgmc.experiment.progress import RunProgress
-from simgmc.experiment.series import write_all
 from simgmc.experiment.stored import Stored
-from simgmc.experiment.training import Care, Finished, Progress, Training
+from simgmc.experiment.training import Progress, Training
 from simgmc.results.directory import outside_files, run_directory
 from simgmc.results.directory.checkpoint import CHECKPOINTS, DEFAULT_EVERY, Checkpoints, check_interval
 from simgmc.results.directory.run_directory import RunDirectory
@@ -37,7 +38,7 @@ from simgmc.results.directory.run_lock import writing
 from simgmc.results.report import report
 from simgmc.results.series.grids import MAX_POINTS
 from simgmc.results.tables.explanations import print_explanations
-from simgmc.scenario import GridPoint, ScenarioFile
+from simgmc.scenario import ScenarioFile
 
 
 def run(
@@ -47,6 +48,7 @@ def run(
     device: str = "auto",
     data_dir: str | None = None,
     threads: int | None = None,
+    jobs: int | None = None,
     overwrite: bool = False,
     resume: bool = False,
     checkpoint_every: float = DEFAULT_EVERY,
@@ -59,11 +61,14 @@ def run(
 
     A run of the same scenario that is there goes on; ``resume`` makes it an error if there is
     none. A training under way is saved every ``checkpoint_every`` seconds, and when the run is
-    asked to stop (KeyboardInterrupt is then raised, with the signal's number). ``refined``: say where the
+    asked to stop (KeyboardInterrupt is then raised, with the signal's number). ``jobs``: trainings at once, each in a
+    process of its own, that share the ``threads``; as many as cores and memory allow, where that pays, unless given.
+    ``refined``: say where the
     answer flips to :data:`simgmc.experiment.answers.refine.ACCURACY`. ``given``: the data and the model that a
     scenario calls ``given``. ``plots``: whether any are drawn.
     """
     check_interval(checkpoint_every)
+    check_jobs(jobs)
     console = console or plain_console()
     workload_of = WorkloadFactory(device, data_dir, threads, given)
     file = times_of_run(file, out, workload_of, overwrite)
@@ -87,7 +92,8 @@ def run(
         print_resumed(console, plan, directory, trial.heading)
 
         with RunProgress(console, len(plan), file.points[0].scenario.report.metric) as progress:
-            run_trainings(plan, directory, workload_of, progress, checkpoint_every, interruption)
+            choice = Choice(file, trial, workload_of, directory, checkpoint_every, interruption, console, jobs)
+            run_trainings(plan, directory, workload_of, progress, checkpoint_every, interruption, choice)
 
         results = report(console, directory, file.points, plots=plots)
         if refined:
@@ -106,71 +112,25 @@ def run_trainings(
     progress: Progress,
     checkpoint_every: float = DEFAULT_EVERY,
     interruption: Interruption | None = None,
-) -> None:
-    """Run what is not finished yet, in the order of the plan."""
-    stored, interruption = Stored.read(directory), interruption or Interruption()
-    for training in plan:
-        checkpoints = Checkpoints(directory.path / CHECKPOINTS, training.key, checkpoint_every, progress.warned)
-        with _memory_named(training):
-            run_training(training, stored, workload_of, Care(checkpoints, interruption, progress))
+    choose: Callable[[Sequence[Task]], Engine] | None = None,
+) -> list[Failure]:
+    """Run what is not finished yet: what only has to be put on other clusters first, then what has to be trained.
 
-
-def run_training(training: Training, stored: Stored, workload_of: WorkloadFactory, care: Care) -> None:
-    """Train on the first cluster, put what that leaves on the others, and write a series for each.
-
-    What an earlier run has finished is not trained again.
+    ``choose``: who trains these tasks; this process, one after another, unless given. Returns those that failed, see
+    :class:`simgmc.experiment.engines.task.Engine`.
     """
-    directory, on_round = stored.directory, None
-    missing = [point for point in training.points if training.series(point) not in stored.finished]
-    if training.is_kept(stored, missing):
-        care.checkpoints.remove()  # of a run that was killed just before it did
-        if not missing:
-            care.progress.skipped(training)
-            return
-        finished = training.restored(stored)
-        care.progress.started(training, len(finished.outcome.rounds))
-        for state in finished.outcome.states:
-            care.progress.evaluated(training, state)
-        on_round = care.progress.round_done
-    else:
-        workload = workload_of(training.scenario, training.seed)
-        # Only what is kept of it may be missing: then the first cluster asks for the rounds again.
-        first = (missing or training.points)[0]
-        with care.interruption.held():
-            finished = training.train(workload, first, care)
-            finished.keep(directory)
-            _write(training, missing[:1], finished, directory, care.progress)
-            care.checkpoints.remove()
-        missing = missing[1:]
-    _write(training, missing, finished, directory, care.progress, on_round)
-    care.progress.ended(training, finished.outcome)
-
-
-def _write(
-    training: Training,
-    points: Sequence[GridPoint],
-    finished: Finished,
-    directory: RunDirectory,
-    progress: Progress,
-    on_round: Callable[[int, float], None] | None = None,
-) -> None:
-    """The series of a finished training on these points' clusters; ``on_round`` hears of replayed rounds."""
-    keys = [training.series(point) for point in points]
-    for key, series in write_all(directory, keys, finished.on(points, on_round), training.shared):
-        if why := series.breakdown.stopped:
-            where = [key.method, str(key.transport), *(value for _, value in key.grid), f"seed {key.seed}"]
-            progress.warned(f"{', '.join(where)}: ended early: {why}")
-
-
-@contextmanager
-def _memory_named(training: Training) -> Iterator[None]:
-    """Names the training in which the memory ran out, and what can be done."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
-        raise SimgmcError(
-            f"{training.title}: the memory ran out; what was finished or saved is kept, and the same command goes "
-            "on from there, once other programs leave more or with fewer --threads"
-        ) from None
+    stored, tasks = Stored.read(directory), list[Task]()
+    for number, training in enumerate(plan):
+        missing = [place for place, one in enumerate(training.points) if training.series(one) not in stored.finished]
+        task = Task(number, training, tuple(missing))
+        if training.is_kept(stored, task.points):
+            Checkpoints(directory.path / CHECKPOINTS, training.key).remove()  # of a run killed just before it did
+            replay_kept(training, task.points, stored, progress)
+        else:
+            tasks.append(task)
+    engine: Engine = Here(workload_of, checkpoint_every, interruption or Interruption())
+    if tasks and choose is not None:
+        engine = choose(tasks)
+    failures = engine.train(tasks, directory, progress)
+    directory.put_in_order([training.series(point) for training in plan for point in training.points])
+    return failures

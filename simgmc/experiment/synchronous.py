@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -14,7 +16,7 @@ from simgmc.core.errors import DivergenceError, SimgmcError
 from simgmc.costs.steps import Average, Compute, Mix, RoundCosts
 from simgmc.experiment.series import Series, gradients_of, series_of_rounds
 from simgmc.experiment.stored import Stored
-from simgmc.experiment.training import Care, CostPrediction, NotKept, Training, Watched, participation
+from simgmc.experiment.training import Care, CostPrediction, NotKept, Training, Tried, Watched, participation
 from simgmc.experiment.under_way.evaluations import Outcome, State
 from simgmc.experiment.under_way.rounds import RoundsUnderWay
 from simgmc.network import Timing, simulate, simulate_many
@@ -73,7 +75,7 @@ class SynchronousTraining(Training):
 
         def round_done(number: int, time: float) -> None:
             under_way.round_done(number, time)
-            care.progress.round_done(number, time)
+            care.progress.round_done(self, number, time)
 
         rounds = under_way.rounds()
         timing = simulate(self.settings(point), rounds, round_done)
@@ -177,6 +179,17 @@ class SynchronousTraining(Training):
                 )
             )
         return predictions
+
+    def try_rounds(self, workload: Workload, rounds: int, enough: float) -> Tried:
+        trainer, moments = self.trainer(workload), [time.perf_counter()]
+        with contextlib.suppress(DivergenceError):  # one that diverges at once is soon over
+            while len(moments) <= rounds and moments[-1] - moments[0] < enough:
+                trainer.next_round().with_everybody()
+                moments.append(time.perf_counter())
+        moments = [*moments, time.perf_counter()] if len(moments) == 1 else moments
+        took = [end - begin for begin, end in itertools.pairwise(moments)]
+        timed, each = took[1:] or took, max(1.0, trainer.gradients / len(took))
+        return Tried(len(timed), each * len(timed), sum(timed), trainer.model(), self.evaluated_models(trainer))
 
     def send_first(self, noise: Callable[[int], Workload], note: Callable[[Message], None]) -> None:
         trainer = self.trainer(noise(1))  # one worker's are like everybody's

@@ -34,6 +34,8 @@ from simgmc.training.trainer import Trainer
 from simgmc.workloads.workload import Workload
 
 if TYPE_CHECKING:  # for annotations alone, as they load torch
+    from torch import Tensor
+
     from simgmc.compression.message import Message
     from simgmc.workloads.gradients.live_memory import Needed
 
@@ -57,14 +59,20 @@ class Progress(Protocol):
     def evaluated(self, training: Training, state: State) -> None:
         """A model of it was evaluated."""
 
-    def round_done(self, number: int, sim_time: float) -> None:
-        """The last worker finished a round (from 0) at this simulated second."""
+    def round_done(self, training: Training, number: int, sim_time: float) -> None:
+        """Its last worker finished a round (from 0) at this simulated second."""
+
+    def simulated(self, training: Training, seconds: float) -> None:
+        """A round of many events, or a replay, has come to this simulated second."""
 
     def warned(self, message: str) -> None:
         """Something is not as it was meant to be."""
 
     def ended(self, training: Training, outcome: Outcome) -> None:
         """It is finished and written, on all of its clusters."""
+
+    def failed(self, training: Training, reason: str) -> None:
+        """It could not be finished."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +117,21 @@ class CostPrediction:
     """Whether real supports overlap more, so that the truth is below this."""
     stopped: str | None = None
     """Why the cluster ends the run within the rounds that are looked at, if it does; the rest is of those finished."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A few real rounds of a training, for the time that they took."""
+
+    rounds: float
+    """Of those that were timed; where every worker has rounds of its own, gradients a worker."""
+    gradients: float
+    """Of each worker in them."""
+    seconds: float
+    """Of wall time."""
+    model: Tensor
+    """What an evaluation would look at then, and how many of its size it would:"""
+    models: int
 
 
 @dataclass(frozen=True)
@@ -191,6 +214,11 @@ class Training(abc.ABC):
         """When it ends and when it is evaluated."""
         return Milestones(self.scenario, self.method, batches_per_epoch)
 
+    def evaluated_models(self, trainer: Trainer) -> int:
+        """How many models an evaluation looks at."""
+        workers = trainer.models() if self.scenario.report.single_workers else []
+        return 1 + len(trainer.other_models()) + (len(workers) if len(workers) > 1 else 0)
+
     @property
     def waiting(self) -> str:
         """What its workers wait for, in words."""
@@ -243,6 +271,10 @@ class Training(abc.ABC):
     @abc.abstractmethod
     def predict(self, noise: Workload) -> list[CostPrediction]:
         """What it will cost on each of its clusters, from a few rounds on random gradients."""
+
+    @abc.abstractmethod
+    def try_rounds(self, workload: Workload, rounds: int, enough: float) -> Tried:
+        """Train so many rounds, or until that took ``enough`` seconds; the first is only counted where there is one."""
 
     @abc.abstractmethod
     def send_first(self, noise: Callable[[int], Workload], note: Callable[[Message], None]) -> None:

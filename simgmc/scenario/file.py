@@ -276,8 +276,14 @@ class ScenarioFile:
 
     def with_settings(self, settings: Iterable[tuple[str, Any]]) -> ScenarioFile:
         """The same file with further keys set."""
-        content = {**_unshared(self.content), "grid": _unshared(self.grid), **written_code(self.code)}
-        return ScenarioFile(content, self.place, settings, handed=self.code.handed)
+        return ScenarioFile(self._whole(), self.place, settings, handed=self.code.handed)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By its content: another process reads and validates it as this one did."""
+        return ScenarioFile, (self._whole(), self.place, (), None, self.code.handed)
+
+    def _whole(self) -> dict[str, Any]:
+        return {**_unshared(self.content), "grid": _unshared(self.grid), **written_code(self.code)}
 
     def only(self, methods: Iterable[str]) -> ScenarioFile:
         """The same file with these of its methods alone; grid keys of the others are left out.

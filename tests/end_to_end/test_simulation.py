@@ -13,7 +13,7 @@ from simgmc.commands.dry_run import dry_run
 from simgmc.commands.replay import replay
 from simgmc.core.errors import SimgmcError
 from simgmc.costs.steps import Average
-from simgmc.experiment import run as running
+from simgmc.experiment.engines import here
 from simgmc.experiment.assembly import WorkloadFactory
 from simgmc.experiment.plan import trainings
 from simgmc.results.directory.run_directory import open_run
@@ -86,14 +86,14 @@ def test_a_replay_refuses_to_change_what_is_computed(tmp_path):
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(whole, tmp_path, monkeypatch):
-    original = running.run_training
+    original = here.train
 
-    def killed(training, *arguments):
-        if training.method.name == "DGC":
+    def killed(task, *arguments):
+        if task.training.method.name == "DGC":
             raise KeyboardInterrupt
-        original(training, *arguments)
+        original(task, *arguments)
 
-    monkeypatch.setattr(running, "run_training", killed)
+    monkeypatch.setattr(here, "train", killed)
     with pytest.raises(KeyboardInterrupt):
         run(scenario(), tmp_path / "killed")
     monkeypatch.undo()

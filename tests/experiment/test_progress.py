@@ -63,10 +63,10 @@ def test_an_evaluation_is_said_with_the_simulated_time_of_its_own_round(monkeypa
     with RunProgress(console, 1) as progress:
         progress.started(training, 4)
         progress.evaluated(training, State(0, 0.0, None, 2.0, 0.1))
-        progress.round_done(0, 3.0)
+        progress.round_done(training, 0, 3.0)
         progress.evaluated(training, State(2, 0.5, 0.5, 0.5, 0.75))
-        progress.round_done(1, 7.0)
-        progress.round_done(2, 11.0)
+        progress.round_done(training, 1, 7.0)
+        progress.round_done(training, 2, 11.0)
     said = [line.partition(": ")[2].split(", ")[:3] for line in console.file.getvalue().splitlines()]
     assert said == [
         ["epoch 0", "accuracy 10.00%", "simulated 0 s"],
@@ -82,9 +82,10 @@ def test_bars_and_times_left_fit_on_a_line_of_the_terminal(width, title):
     console = Console(file=StringIO(), width=width, force_terminal=True, color_system=None)
     with RunProgress(console, len(plan), "bits-per-token") as progress:
         progress.started(plan[0], 10_000)
-        progress._began = progress._paced = progress._began - 2e5  # some days left
+        (one,) = progress._under_way.values()
+        progress._began = one.paced = progress._began - 2e5  # some days left
         progress.evaluated(plan[0], State(99, 12.345, 0.5, 0.5, None, others={"bits_per_token": 1234.5678}))
-        progress.round_done(99, 123456.7)
+        progress.round_done(plan[0], 99, 123456.7)
         shown = console.render_lines(progress._bars.get_renderable(), console.options, pad=False)
     texts = ["".join(part.text for part in line) for line in shown]
     assert len(texts) == 2 and all("d left" in text and cell_len(text) <= width for text in texts)

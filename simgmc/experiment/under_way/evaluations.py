@@ -48,6 +48,12 @@ class Milestones:
             return rounds % int(self._every) == 0
         return self._unit == "epochs" and self._crossed(gradients, gradients_before, self._every * self._per_epoch)
 
+    def evaluations(self, rounds: int, gradients_per_round: float) -> float:
+        """How many there are in so many rounds, about; of those at stated times only the first and the last."""
+        step = self._every * (self._per_epoch if self._unit == "epochs" else 1)
+        done = rounds * (gradients_per_round if self._unit == "epochs" else 1)
+        return 2 if self._unit == "seconds" else 1 + max(1, done / step)
+
     @property
     def seconds(self) -> float | None:
         """Simulated seconds between two evaluations, where the interval is stated in time."""

@@ -123,9 +123,8 @@ class Checkpoints:
         began = time.monotonic() if self._began is None else self._began
         partial = self.file.with_name(self.file.name + PARTIAL)
         try:
-            self._make_directory()
             try:
-                with partial.open("wb") as stream:
+                with self._opened(partial) as stream:
                     for piece in encoded(self.key, arrays, plain):
                         stream.write(piece)
                     stream.flush()
@@ -189,6 +188,16 @@ class Checkpoints:
             self.file.parent.rmdir()
         except OSError:
             return  # it was never there, or others' checkpoints are still in it
+
+    def _opened(self, partial: Path) -> io.BufferedWriter:
+        """The file to write; another training, which ends, may remove the directory as soon as it is made."""
+        while True:
+            self._make_directory()
+            try:
+                return partial.open("wb")
+            except FileNotFoundError:
+                if not self.file.parent.parent.is_dir():
+                    raise
 
     def _make_directory(self) -> None:
         if not self.file.parent.is_dir():

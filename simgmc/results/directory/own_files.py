@@ -8,6 +8,7 @@ name is added before its file is written, so a run that is killed at any moment 
 from __future__ import annotations
 
 import re
+import shutil
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
@@ -21,6 +22,8 @@ from simgmc.results.directory.scenario_changes import changes, refusal, same
 _TABLES = ("breakdown.csv", "other_metrics.csv", *FILES, "partition.csv", "summary.csv", "flips.csv", "report.html")
 _PICTURES = ("plots", "timeline")
 LIST_NAME = ".pictures"
+PARTS = "parts"
+"""Where trainings side by side are written until the run takes them in; nobody else's files lie there."""
 _OWN_NAMES = {
     "scenario.toml",
     "metrics.csv",
@@ -31,6 +34,7 @@ _OWN_NAMES = {
     "checkpoint",
     LIST,
     FOLDER,
+    PARTS,
     *_PICTURES,
 }
 STATE_ENDS = (".state", ".before")
@@ -148,6 +152,7 @@ def clear(path: Path) -> None:
             file.unlink(missing_ok=True)
         except OSError as error:
             raise SimgmcError(f"cannot remove {file}: {reason(error)}") from None
+    shutil.rmtree(path / PARTS, ignore_errors=True)
     with suppress(OSError):  # it is not there, or holds files of somebody else's
         (path / FOLDER).rmdir()
     with suppress(OSError):  # likewise

@@ -13,7 +13,8 @@
     costs/KEY.journal the requests of an asynchronous one (see simgmc.costs.journal)
     models/KEY.safetensors  the model that a training ended with (it may be missing: of one that diverged, and in
                       runs from before it was kept)
-    checkpoint/       the states of a training under way (see checkpoint.py), gone when it is finished
+    checkpoint/       the states of trainings under way (see checkpoint.py), gone when they are finished
+    parts/            what trainings side by side have written and the run has not taken in yet, each a run directory
     partition.csv     samples of each label that every worker has (see partition_table.py)
     summary.csv       one row per method and grid point (see summary.py)
     flips.csv         where another method is first, to 5 %, of a run that --refine was given (see refine.py)
@@ -36,9 +37,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -51,9 +53,9 @@ from simgmc.costs import log as stored_costs
 from simgmc.costs.steps import RoundCosts
 from simgmc.results.directory import details as of_details
 from simgmc.results.directory.details import Details
-from simgmc.results.directory.own_files import begin, check_free, clear, note
+from simgmc.results.directory.own_files import PARTS, begin, check_free, clear, note
 from simgmc.results.directory.records import COLLECTIVE_KEY, Breakdown, Evaluation, OtherMetric, SeriesKey
-from simgmc.results.directory.rows import append, line, read_bytes, read_header, read_table, read_text, replace
+from simgmc.results.directory.rows import PARTIAL, append, line, read_bytes, read_header, read_table, read_text, replace
 from simgmc.results.directory.series_tables import (
     BREAKDOWN,
     METRICS,
@@ -90,6 +92,7 @@ def create(
     directory = RunDirectory(path, tuple(key for key in grid_keys if key != COLLECTIVE_KEY))
     if continues:
         directory._keep_finished_series()
+        directory._take_in_parts()
         return directory
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -179,9 +182,14 @@ class RunDirectory:
 
     def add_shared(self, training_key: str, shared: SharedEvaluations) -> Path:
         """Adds evaluations of one training on more clusters, see :mod:`shared_evaluations`, to what is kept of it."""
-        file = self.path / EVALUATIONS / self.costs_path(training_key).name
+        return self._add_shared(self.path / EVALUATIONS / self.costs_path(training_key).name, shared)
+
+    def _add_shared(self, file: Path, shared: SharedEvaluations, but: Container[SeriesKey] = ()) -> Path:
         there = _read_shared(file) if file.is_file() else None
-        return self.replace(file, (shared if there is None else there + shared).to_bytes())
+        more = shared.of_those([key for key in shared.keys if key not in but])
+        if more is None:
+            return file
+        return self.replace(file, (more if there is None else there + more).to_bytes())
 
     def write_journal(self, training_key: str, journal: np.ndarray) -> Path:
         """Stores the requests of an asynchronous training: (n,) int64, see :mod:`simgmc.training.journal`."""
@@ -203,6 +211,67 @@ class RunDirectory:
                 shutil.copyfile(file, place)
 
             self.write_model(training_key, copy)
+
+    # What trainings side by side write.
+
+    def part(self, training_key: str) -> Path:
+        """Where a training is written whose process does not write here."""
+        return self.path / PARTS / self.costs_path(training_key).stem
+
+    def take_in(self, part: RunDirectory, but: Container[SeriesKey] = ()) -> None:
+        """Moves here what a part of this run holds: costs and models, and the rows of finished series.
+
+        ``but``: series that are here already. Killed in the middle, it can be done again.
+        """
+        for file in sorted(part.path.glob(f"{EVALUATIONS}/*.npz")):
+            self._add_shared(self.path / EVALUATIONS / file.name, _read_shared(file), but)
+        for file in sorted(file for kind in ("costs/*", "models/*.safetensors") for file in part.path.glob(kind)):
+            if not file.name.endswith(PARTIAL):
+                place = self.path / file.relative_to(part.path)
+                place.parent.mkdir(exist_ok=True)
+                os.replace(file, place)
+        finished = part.finished()
+        with self.together():
+            for table in TABLES.values():
+                if (part.path / table.file).is_file():
+                    found: dict[SeriesKey, list[Any]] = {}
+                    for key, row in part._rows(table):
+                        if key in finished and key not in but:
+                            found.setdefault(key, []).append(row)
+                    for key, rows in found.items():
+                        self._append_rows(table, key, rows)
+        shutil.rmtree(part.path)
+        with suppress(OSError):  # others are in it
+            part.path.parent.rmdir()
+
+    def _take_in_parts(self) -> None:
+        """What processes of a run that was killed have finished."""
+        for path in sorted((self.path / PARTS).glob("*")):
+            if (path / "scenario.toml").is_file():
+                self.take_in(open_run(path), self.finished())
+            else:  # killed as it began
+                shutil.rmtree(path)
+        with suppress(OSError):  # it is not there
+            (self.path / PARTS).rmdir()
+
+    def put_in_order(self, order: Sequence[SeriesKey]) -> None:
+        """Sorts the rows of all tables by their series: trainings side by side end in any order."""
+        rank = {key: place for place, key in enumerate(order)}
+
+        def place(key: SeriesKey) -> int:
+            return rank.get(key, len(rank))
+
+        there = [place(key) for key in self.breakdowns()]
+        if there == sorted(there):
+            return
+        for table in TABLES.values():
+            file = self.path / table.file
+            if file.is_file():
+                reader, rows = self._read(table)
+                rows.sort(key=lambda row: place(row[0]))
+                lines = [line((*table.header(self.grid_keys), *reader.unknown))]
+                lines += [table.line(key, row, self.grid_keys, unknown) for key, row, unknown in rows]
+                self.replace(file, "".join(lines).encode())
 
     def read_journal(self, training_key: str) -> np.ndarray:
         """What :meth:`write_journal` stored. Raises SimgmcError where nothing (readable) is."""

@@ -1,0 +1,116 @@
+"""How many trainings at once, and by whom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from rich.console import Console
+
+from simgmc.compression.threads import usable_cores
+from simgmc.core.errors import SimgmcError, show_value
+from simgmc.core.heap import give_back
+from simgmc.core.interruption import Interruption
+from simgmc.core.quantities import bytes_text
+from simgmc.experiment.assembly import WorkloadFactory
+from simgmc.experiment.engines.here import Here
+from simgmc.experiment.engines.processes import Processes, visible_devices
+from simgmc.experiment.engines.recipe import Recipe
+from simgmc.experiment.engines.task import Engine, Task
+from simgmc.experiment.header import line
+from simgmc.experiment.preflight.memory import MemoryPrediction
+from simgmc.experiment.preflight.pace import pace_of
+from simgmc.experiment.preflight.trial import Trial
+from simgmc.results.directory.run_directory import RunDirectory
+from simgmc.scenario import ScenarioFile
+from simgmc.workloads.memory import available
+
+WORTH_IT = 20.0
+"""Predicted seconds of all trainings from which on new processes, which start in some seconds, are begun unasked."""
+
+
+def check_jobs(jobs: int | None) -> None:
+    """Refuses a number of trainings at once that is none (SimgmcError)."""
+    if jobs is not None and (not isinstance(jobs, int) or isinstance(jobs, bool) or jobs < 1):
+        raise SimgmcError(f"jobs = {show_value(jobs)}: must be a whole number of at least 1")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Chooses who trains the tasks of a run, and says so. ``jobs``: how many at once, where that was asked for."""
+
+    file: ScenarioFile
+    trial: Trial
+    workload_of: WorkloadFactory
+    directory: RunDirectory
+    checkpoint_every: float
+    interruption: Interruption
+    console: Console
+    jobs: int | None
+    keep_going: bool = False
+
+    def __call__(self, tasks: Sequence[Task]) -> Engine:
+        """The engine for these tasks. Raises SimgmcError where as many as were asked for do not fit into the memory."""
+        jobs = self._number(tasks)
+        if jobs == 1 and not self.keep_going:
+            return Here(self.workload_of, self.checkpoint_every, self.interruption)
+        threads = max(1, self.workload_of.threads // jobs)
+        text, given = self.directory.scenario_text(), self.workload_of.given
+        device, data_dir = self.workload_of.device, self.workload_of.data_dir
+        recipe = Recipe(self.file, text, device, data_dir, threads, given, self.checkpoint_every)
+        devices = visible_devices(torch.cuda.device_count()) if device == "cuda" else ()
+        try:
+            engine = Processes(recipe, jobs, self.interruption, self.keep_going, devices)
+        except SimgmcError:
+            if self.jobs is not None or self.keep_going:
+                raise
+            return Here(self.workload_of, self.checkpoint_every, self.interruption)
+        self.workload_of.let_go()
+        give_back()
+        memory = "" if self.trial.memory is None else f", about {bytes_text(_each(self.trial.memory, threads))} each"
+        line(self.console, "jobs", f"{jobs} trainings at once, {threads} thread{'s' * (threads > 1)}{memory}")
+        return engine
+
+    def _number(self, tasks: Sequence[Task]) -> int:
+        if self.jobs is not None:
+            jobs = min(self.jobs, len(tasks))
+            if jobs > 1 and jobs > (fit := self._fit(jobs)):
+                assert self.trial.memory is not None
+                each = _each(self.trial.memory, max(1, self.workload_of.threads // jobs))
+                raise SimgmcError(
+                    f"jobs = {self.jobs}: {jobs} trainings at once need about {bytes_text(each)} each, and "
+                    f"{bytes_text(self._free or 0)} are free: at most {fit} fit{'s' * (fit == 1)}"
+                )
+            return jobs
+        jobs = 1 if self.workload_of.device == "cuda" else min(usable_cores(), self.workload_of.threads, len(tasks))
+        jobs = self._fit(jobs) if jobs > 1 else 1
+        if jobs == 1:
+            return 1
+        training = tasks[0].training
+        workload = self.workload_of(training.scenario, training.seed)
+        pace = pace_of(training, workload)
+        self.workload_of.keep(training.scenario, training.seed, workload)
+        return jobs if pace.seconds * len(tasks) >= WORTH_IT else 1
+
+    def _fit(self, jobs: int) -> int:
+        """So many, or as many as fit into the memory."""
+        memory, free = self.trial.memory, self._free
+        if memory is None or free is None:
+            return jobs
+        devices = max(1, torch.cuda.device_count()) if memory.device == "cuda" else 1
+        while jobs > 1:
+            at_most = -(-jobs // devices)  # on one device
+            if at_most * _each(memory, max(1, self.workload_of.threads // jobs)) <= free:
+                break
+            jobs -= 1
+        return jobs
+
+    @property
+    def _free(self) -> float | None:
+        return available(self.workload_of.device)
+
+
+def _each(memory: MemoryPrediction, threads: int) -> float:
+    """Bytes of one process on so many threads."""
+    return memory.total - memory.with_threads * (1 - min(threads, memory.threads) / memory.threads)
