@@ -2,21 +2,54 @@
 
 from __future__ import annotations
 
+import time
+
 from rich import box
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
 from simgmc.core.quantities import bytes_text, time_text
 from simgmc.core.terminal import plain_console
 from simgmc.experiment.assembly import WorkloadFactory
-from simgmc.experiment.header import print_cluster
+from simgmc.experiment.header import line, print_cluster
 from simgmc.experiment.plan import of_one_seed
 from simgmc.experiment.preflight.compute_times import state_times
 from simgmc.experiment.preflight.prediction import predict
 from simgmc.experiment.preflight.trial import print_trial, try_out
+from simgmc.experiment.progress import LINE_SECONDS
+from simgmc.experiment.training import Training
 from simgmc.results.series.read import value_text
 from simgmc.scenario import ScenarioFile
+
+
+class _Trying:
+    """Says how far it is: a bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, console: Console, steps: int):
+        self._console, self._steps, self._done = console, steps, 0
+        columns = TextColumn("trying {task.description}", markup=False), BarColumn(), MofNCompleteColumn()
+        self._bars = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._bars.add_task("", total=steps)
+        self._printed = time.monotonic()
+
+    def __enter__(self) -> _Trying:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bars.stop()
+
+    def tell(self, training: Training) -> None:
+        """This training is tried next."""
+        self._bars.update(self._task, description=training.title, completed=self._done)
+        self._done += 1
+        if not self._console.is_terminal and time.monotonic() - self._printed >= LINE_SECONDS:
+            self._printed = time.monotonic()
+            self._console.print(
+                f"[{self._done}/{self._steps}] trying {training.title}", markup=False, highlight=False, soft_wrap=True
+            )
 
 
 def dry_run(
@@ -27,25 +60,37 @@ def dry_run(
     threads: int | None = None,
     console: Console | None = None,
 ) -> None:
-    """Print what memory the run would need, what it would send and how long it would take in simulated time."""
+    """Print what memory the run would need, what it would send, and how long it would take: simulated, and really.
+
+    By a part of what the run itself would do, and so never longer than that: each workload is built once, each method
+    trained for a moment.
+    """
     console = console or plain_console()
     file.require_code_unchanged()
     workload_of = WorkloadFactory(device, data_dir, threads)
     file = state_times(file, workload_of)
     plan = of_one_seed(file.points)
-    trial = try_out(plan, workload_of)
+    with _Trying(console, 2 * len(plan)) as trying:
+        trial = try_out(plan, workload_of, paced=True, tell=trying.tell)
+        workload_of.let_go()
+        predictions = []
+        for training in plan:
+            trying.tell(training)
+            built = trial.built_for(training)
+            predictions.append(predict(training, built.layout, built.batches_per_epoch))
     print_cluster(console, file)
     print_trial(console, file, trial, workload_of)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="prediction (nothing is trained)", title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="prediction (nothing is trained to its end, nothing is kept)", title_justify="left")
     keys = tuple(file.grid) or tuple(plan[0].series(plan[0].points[0]).texts)
     for column in ("method", *keys):
         table.add_column(column.removeprefix("cluster."), no_wrap=True)
-    for column in ("rounds", "simulated time", "sent by workers", "through the server"):
+    for column in ("rounds", "simulated time", "sent by workers", "through the server", "real time"):
         table.add_column(column, justify="right", no_wrap=True)
-    bounded, stops = False, []
-    for training in plan:
-        workload = workload_of(training.scenario, training.seed)
-        for found in predict(training, workload.layout, workload.batches_per_epoch):
+    bounded, stops, in_all = False, [], 0.0
+    for training, found_on in zip(plan, predictions, strict=True):
+        seconds = trial.pace_of(training).seconds
+        in_all += seconds + sum(found.simulating_s for found in found_on)
+        for number, found in enumerate(found_on):
             bounded |= found.upper_bound
             sign = "≤ " if found.upper_bound else ""
             series = training.series(found.point)
@@ -55,11 +100,21 @@ def dry_run(
                 stops.append(f"{found.method} ({where}) ends early: {found.stopped}")
             through = sign + bytes_text(found.bytes_server) if found.bytes_server else "-"
             numbers = str(found.rounds), sign + time_text(found.sim_time_s), bytes_text(found.bytes_up), through
-            table.add_row(Text(found.method), *(Text(values[key]) for key in keys), *numbers)
+            # Trained on the first cluster, put on the others.
+            took = time_text((0 if number else seconds) + found.simulating_s)
+            table.add_row(Text(found.method), *(Text(values[key]) for key in keys), *numbers, took)
     console.print(table)
     if bounded:
         console.print(
             "≤: sparse supports taken as independent on every worker; real ones overlap, so the server sends less."
         )
+    count = len(plan) * len(file.points[0].scenario.seeds)
+    took = time_text(in_all * count / len(plan))
+    line(
+        console,
+        "training",
+        f"about {took} for {count}, one after another on --threads {workload_of.threads}; --jobs "
+        "trains several at once (from the time that a few real rounds and an evaluation of each method took)",
+    )
     for stop in stops:
         console.print(stop, markup=False, highlight=False, soft_wrap=True)

@@ -121,9 +121,7 @@ class AsynchronousTraining(Training):
         done = gradients or 1.0  # one that diverges at once is soon over
         return Tried(done, done, time.perf_counter() - began, model, models)
 
-    def _for_a_moment(
-        self, trainer: PerWorkerTrainer, gradients: int, until: float = math.inf
-    ) -> tuple[Peers, float]:
+    def _for_a_moment(self, trainer: PerWorkerTrainer, gradients: int, until: float = math.inf) -> tuple[Peers, float]:
         """So many gradients a worker, on average, or until that moment of the wall clock; and how many were finished:
         fewer where training diverges."""
         peers, workers = Peers(self.settings(self.points[0])), trainer.workload.workers

@@ -2,8 +2,9 @@
 
     scenario -> plan -> preflight -> for each training: first cluster, costs, replays on the others -> report
 
-Trainings run one after another or side by side, see :mod:`simgmc.experiment.engines`. Each training is told how by its own kind, see :mod:`simgmc.experiment.training`; a run that was stopped goes on
-where it was, see :mod:`simgmc.results.directory.checkpoint`.
+Trainings run one after another or side by side, see :mod:`simgmc.experiment.engines`. Each training is told how by its
+own kind, see :mod:`simgmc.experiment.training`; a run that was stopped goes on where it was, see
+:mod:`simgmc.results.directory.checkpoint`.
 """
 
 from __future__ import annotations

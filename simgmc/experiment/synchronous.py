@@ -34,8 +34,9 @@ if TYPE_CHECKING:  # for annotations alone, as they load torch
     from simgmc.training.stacked import StackedTrainer
     from simgmc.workloads.gradients.live_memory import Needed
 
-PREDICTED = 10
-"""Rounds on random gradients that a prediction looks at."""
+PREDICTED, STEADY, SETTLED = 10, 5, 0.01
+"""Rounds on random gradients that a prediction looks at, at most; rounds that are simulated; and the share by which the
+bytes of the last rounds may differ where no more are looked at."""
 EXPLAINED = 30
 """Rounds of each series that an explanation looks at."""
 _AHEAD = 4
@@ -149,7 +150,7 @@ class SynchronousTraining(Training):
         rounds: list[RoundCosts] = []
         gradients, whole = 0.0, False
         try:
-            while len(rounds) < PREDICTED and not whole:
+            while not whole and not _is_settled(rounds):
                 rounds.append(trainer.next_round().with_everybody())
                 gradients = trainer.gradients / len(rounds)
                 whole = milestones.over(len(rounds), trainer.gradients)
@@ -157,12 +158,15 @@ class SynchronousTraining(Training):
             if not rounds:
                 raise SimgmcError(f"methods.{self.method.name}: {error}") from None
         total = len(rounds) if whole else milestones.total(gradients)
-        # The first round of a method with memory differs from the steady state.
-        steady = rounds if whole else rounds[len(rounds) // 2 :]
+        # The first round of a method with memory differs from the steady state. What the network draws anew in every
+        # round is averaged over several.
+        steady = rounds if whole else list(itertools.islice(itertools.cycle(rounds[len(rounds) // 2 :]), STEADY))
         sparse = any(isinstance(step, Average) and not step.summable for costs in steady for step in costs)
         predictions = []
         for point in self.points:
+            began = time.perf_counter()
             timing = simulate(self.settings(point), steady)
+            took = time.perf_counter() - began
             finished = len(timing.round_end) if timing.stopped else total
             factor = 1.0 if timing.stopped else total / len(steady)
             server = float(timing.into_server.sum() + timing.out_of_server.sum())
@@ -176,6 +180,7 @@ class SynchronousTraining(Training):
                     server * factor,
                     sparse and server > 0,
                     timing.stopped,
+                    took * factor,
                 )
             )
         return predictions
@@ -297,3 +302,16 @@ class RoundsFinished:
         for point in points:
             timing = self.first[1] if self.first is not None and point is trained else next(replayed)
             yield series_of_rounds(self.outcome, gradients, timing, left_out)
+
+
+def _is_settled(rounds: Sequence[RoundCosts]) -> bool:
+    """Whether further rounds would say no more: enough were looked at, or the last three sent the same."""
+    sent = [
+        sum(step.up.sum() + step.down if isinstance(step, Average) else step.nbytes.sum() for step in _exchanges(costs))
+        for costs in rounds[-3:]
+    ]
+    return len(rounds) >= PREDICTED or (len(rounds) > 3 and 0 < max(sent) <= (1 + SETTLED) * min(sent))
+
+
+def _exchanges(costs: RoundCosts) -> Iterator[Average | Mix]:
+    return (step for step in costs if isinstance(step, (Average, Mix)))

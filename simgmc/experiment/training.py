@@ -117,6 +117,8 @@ class CostPrediction:
     """Whether real supports overlap more, so that the truth is below this."""
     stopped: str | None = None
     """Why the cluster ends the run within the rounds that are looked at, if it does; the rest is of those finished."""
+    simulating_s: float = 0.0
+    """Wall-clock seconds of simulating the network beside the training."""
 
 
 @dataclass(frozen=True)

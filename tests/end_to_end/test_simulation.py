@@ -13,8 +13,8 @@ from simgmc.commands.dry_run import dry_run
 from simgmc.commands.replay import replay
 from simgmc.core.errors import SimgmcError
 from simgmc.costs.steps import Average
-from simgmc.experiment.engines import here
 from simgmc.experiment.assembly import WorkloadFactory
+from simgmc.experiment.engines import here
 from simgmc.experiment.plan import trainings
 from simgmc.results.directory.run_directory import open_run
 from simgmc.scenario import ScenarioFile
@@ -176,7 +176,7 @@ def test_a_dry_run_predicts_dense_bytes_exactly_and_trains_nothing(tmp_path):
     console = Console(file=StringIO(), width=160)
     dry_run(scenario(), device="cpu", console=console)
     printed = console.file.getvalue()
-    assert "nothing is trained" in printed
+    assert "nothing is trained to its end" in printed
     assert not list(tmp_path.iterdir())
     from simgmc.experiment.preflight.prediction import predict
 

@@ -18,7 +18,6 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from simgmc.core.errors import SimgmcError, reason
@@ -29,7 +28,9 @@ from simgmc.experiment.training import Progress
 from simgmc.results.directory.checkpoint import CHECKPOINTS
 from simgmc.results.directory.run_directory import RunDirectory, open_run
 
-_CHILD = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from simgmc.experiment.engines import child; child.main()"
+_CHILD = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from simgmc.experiment.engines import child; child.main()"
+)
 _NOTICE = b"\nstopping: what is under way is saved first, after its round (the same again stops at once)\n"
 
 

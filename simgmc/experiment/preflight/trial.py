@@ -6,6 +6,7 @@ What cannot be built or sent, or would not fit into the memory, fails here.
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ from simgmc.experiment.plan import of_one_seed
 from simgmc.experiment.preflight.checks import notes
 from simgmc.experiment.preflight.many_events import events_of, little
 from simgmc.experiment.preflight.memory import MemoryPrediction, TooLarge, predict_memory, require_memory
+from simgmc.experiment.preflight.pace import Pace, pace_of
 from simgmc.experiment.preflight.prediction import wire_format
 from simgmc.experiment.training import Training, training_values
 from simgmc.scenario import ScenarioFile
@@ -43,6 +45,10 @@ class Trial:
 
     first: Built
     """The workload of its first training."""
+    built: dict[str, Built]
+    """Every workload, see :func:`built_for`."""
+    paces: dict[tuple[str, str], Pace]
+    """How long trainings take, by workload and method, where that was asked for."""
     memory: MemoryPrediction | None
     """Of the training that needs most."""
     routes: list[str]
@@ -56,37 +62,61 @@ class Trial:
         versions = f"torch {torch.__version__}, numpy {np.__version__}, Python {platform.python_version()}"
         return "".join(f"# gradients {route}; {versions}\n" for route in self.routes)
 
+    def built_for(self, training: Training) -> Built:
+        """The workload of a training."""
+        return self.built[_workload_key(training)]
 
-def try_out(plan: list[Training], workload_of: WorkloadFactory) -> Trial:
-    """Try every training; on fewer threads, where only so the run fits into the memory."""
+    def pace_of(self, training: Training) -> Pace:
+        """How long it takes."""
+        return self.paces[_workload_key(training), training.method.name]
+
+
+def _workload_key(training: Training) -> str:
+    return repr(training_values(training.points[0]))
+
+
+def try_out(
+    plan: list[Training],
+    workload_of: WorkloadFactory,
+    paced: bool = False,
+    tell: Callable[[Training], None] = lambda training: None,
+) -> Trial:
+    """Try every training; on fewer threads, where only so the run fits into the memory.
+
+    ``paced``: train each for a moment too, for the time that it takes. ``tell`` hears of each before it is tried.
+    """
     while True:
         try:
-            return _try_each(plan, workload_of)
+            return _try_each(plan, workload_of, paced, tell)
         except TooLarge as error:
             if error.threads is None:
                 raise
             workload_of.use_threads(error.threads)
 
 
-def _try_each(plan: list[Training], workload_of: WorkloadFactory) -> Trial:
+def _try_each(
+    plan: list[Training], workload_of: WorkloadFactory, paced: bool, tell: Callable[[Training], None]
+) -> Trial:
     """One workload per combination of training keys, and on it each method once."""
     most: MemoryPrediction | None = None
     routes: dict[str, None] = {}
     workload: Workload | None = None
-    built, group, tried = plan[0], None, set[tuple[str, str]]()
-    first: Built | None = None
+    last, group, tried = plan[0], None, set[tuple[str, str]]()
+    built: dict[str, Built] = {}
+    paces: dict[tuple[str, str], Pace] = {}
     lines: list[str] = []
     for training in plan:
-        values = repr(training_values(training.points[0]))
+        values = _workload_key(training)
         if (values, training.method.name) in tried:
             continue
         tried.add((values, training.method.name))
+        tell(training)
         if values != group:
             workload = None  # one at a time
-            workload, built, group = workload_of(training.scenario, training.seed), training, values
+            workload, last, group = workload_of(training.scenario, training.seed), training, values
             route = gradient_route(workload)
             routes[route] = None
-            first = first or Built(workload.layout, workload.batches_per_epoch, route, tuple(workload.notes))
+            built[values] = Built(workload.layout, workload.batches_per_epoch, route, tuple(workload.notes))
         assert workload is not None
         # Asynchronous methods send on the cluster itself, so it is looked at first.
         nbytes = little(training, workload.d)
@@ -99,9 +129,12 @@ def _try_each(plan: list[Training], workload_of: WorkloadFactory) -> Trial:
             wire_format(training, workload.layout)
             give_back()  # all workers' first messages took the memory of a whole run
         most = needed if most is None or needed.total > most.total else most
-    assert first is not None and workload is not None  # a plan has a training
-    workload_of.keep(built.scenario, built.seed, workload)
-    return Trial(first, most, list(routes), lines)
+        if paced:
+            paces[values, training.method.name] = pace_of(training, workload)
+            give_back()
+    assert workload is not None  # a plan has a training
+    workload_of.keep(last.scenario, last.seed, workload)
+    return Trial(next(iter(built.values())), built, paces, most, list(routes), lines)
 
 
 def gradient_route(workload: Workload) -> str:
