@@ -80,7 +80,12 @@ def dry_run(
             predictions.append(predict(training, built.layout, built.batches_per_epoch))
     print_cluster(console, file)
     print_trial(console, file, trial, workload_of)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="prediction (nothing is trained to its end, nothing is kept)", title_justify="left")
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        title="prediction (nothing is trained to its end, nothing is kept)",
+        title_justify="left",
+    )
     keys = tuple(file.grid) or tuple(plan[0].series(plan[0].points[0]).texts)
     for column in ("method", *keys):
         table.add_column(column.removeprefix("cluster."), no_wrap=True)

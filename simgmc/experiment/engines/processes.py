@@ -198,7 +198,8 @@ class _Crew:
                 child.task = None
                 self._next(child)
             case "failure":
-                self._fail(self._tasks[number], *content, stopping=stopping)
+                why, known = content
+                self._fail(self._tasks[number], why, known, stopping)
                 child.task = None
                 self._next(child)
             case "gone":
