@@ -94,8 +94,8 @@ def report_page(of: Run | Comparison, results: Results | None = None) -> str:
         each = [_OneRun(name if several else "", run) for name, run in runs.items()]
         networks = [drawn for one in each for drawn in one.networks()]
         timelines = [drawn for one in each for drawn in one.timelines(_shown(verdict, baseline))]
-    by_measure = [name for name in pictures if name.startswith((results.measure.name, "time_to_target"))]
-    by_measure += [name for name in pictures if name.endswith("_map")]
+    answers = [name for end in ("_map", "collectives") for name in pictures if name.endswith(end)]
+    answers += [name for name in pictures if name.startswith((results.measure.name, "time_to_target"))]
     where = Part("Where time went", pictures=_taken(pictures, "time_per_round"))
     if not large:
         where.tables.append(text_table(results, rows, target, baseline, "rounds"))
@@ -106,7 +106,7 @@ def report_page(of: Run | Comparison, results: Results | None = None) -> str:
             tables=[(range_table if large else text_table)(results, rows, target, baseline)],
             notes=[note[:1].upper() + note[1:] for note in table_notes(rows, target, "")],
         ),
-        Part("Curves", pictures=[pictures.pop(name) for name in by_measure]),
+        Part("Maps and curves" if large else "Curves", pictures=[pictures.pop(name) for name in answers]),
         where,
         Part("The first rounds", pictures=timelines, notes=[_MORE_ROUNDS] if timelines else []),
         Part("The network", lines=[line for one in each for line in one.missing], pictures=networks),
