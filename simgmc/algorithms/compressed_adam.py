@@ -84,6 +84,9 @@ class OneBitAdam(ErrorCompensatedAdam):
         super().start(worker)
         worker.denominator = None
 
+    def changes(self, per_epoch: float) -> tuple[int, ...]:
+        return (self.warmup_rounds,)
+
     def round(self, worker: Worker) -> Program:
         adam, gradient = self.adam, (yield self.rule.gradient(worker))
         if worker.round < self.warmup_rounds:

@@ -6,6 +6,7 @@ Communication Bandwidth for Distributed Training", ICLR 2018.
 
 from __future__ import annotations
 
+import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -80,6 +81,9 @@ class DGC(Algorithm):
         worker.accumulator = worker.zeros()
         if self.weight_decay_at == "aggregate":
             worker.decay_buffer = worker.zeros()
+
+    def changes(self, per_epoch: float) -> tuple[int, ...]:
+        return tuple(math.ceil((one + 1 - 1e-9) * per_epoch) for one in range(len(self.density_warmup)))
 
     def round(self, worker: Worker) -> Program:
         gradient = yield Gradient(at=worker.params, weight_decay=self.weight_decay_at == "gradient")

@@ -393,6 +393,13 @@ class Algorithm:
         """How many gradients a worker computes in so many rounds, ``per_epoch`` of them being a pass over the data."""
         return rounds
 
+    def changes(self, per_epoch: float) -> tuple[int, ...]:
+        """Rounds, ascending, from which on messages are of another kind: a warm-up is over, a density falls.
+
+        ``per_epoch`` rounds are a pass over the data. For the header and for what is predicted of a run.
+        """
+        return ()
+
     def start_server(self, server: Worker) -> None:
         """Give the server the state that the first request finds (``params`` is there)."""
 

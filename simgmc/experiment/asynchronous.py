@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -69,6 +70,7 @@ class AsynchronousTraining(Training):
             care.interruption,
             lambda state: care.progress.evaluated(self, state),
             lambda number, time: care.progress.round_done(self, number, time),
+            warn=care.progress.warned,
         )
         if under_way.resumed:
             care.progress.resumed(self, under_way.resumed, f"{under_way.resumed} gradients a worker")
@@ -107,9 +109,9 @@ class AsynchronousTraining(Training):
         name, time = self.method.name, peers.now * factor
         return [CostPrediction(one, name, total, time, sent, server, False, peers.stopped) for one in self.points]
 
-    def send_first(self, noise: Callable[[int], Workload], note: Callable[[Message], None]) -> None:
+    def send_first(self, noise: Callable[[int], Workload], note: Callable[[int, Message], None]) -> None:
         trainer = self.trainer(noise(self.scenario.workload.workers))
-        trainer.on_message = note
+        trainer.on_message = partial(note, 0)
         self._for_a_moment(trainer, FIRST)
         if trainer.diverged:
             raise DivergenceError(trainer.diverged)

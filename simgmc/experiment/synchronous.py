@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -146,44 +147,66 @@ class SynchronousTraining(Training):
     sends_first_alone = True
 
     def predict(self, noise: Workload) -> list[CostPrediction]:
-        trainer, milestones = self.trainer(noise), self.milestones(noise.batches_per_epoch)
-        rounds: list[RoundCosts] = []
-        gradients, whole = 0.0, False
-        try:
-            while not whole and not _is_settled(rounds):
-                rounds.append(trainer.next_round().with_everybody())
-                gradients = trainer.gradients / len(rounds)
-                whole = milestones.over(len(rounds), trainer.gradients)
-        except DivergenceError as error:  # at a huge rate noise diverges, too; what went before was sent
-            if not rounds:
-                raise SimgmcError(f"methods.{self.method.name}: {error}") from None
-        total = len(rounds) if whole else milestones.total(gradients)
-        # The first round of a method with memory differs from the steady state. What the network draws anew in every
-        # round is averaged over several.
-        steady = rounds if whole else list(itertools.islice(itertools.cycle(rounds[len(rounds) // 2 :]), STEADY))
-        sparse = any(isinstance(step, Average) and not step.summable for costs in steady for step in costs)
+        kinds = list(self._kinds_of_rounds(self.trainer(noise)))
+        every = [costs for rounds, _ in kinds for costs in rounds]
+        sparse = any(isinstance(step, Average) and not step.summable for costs in every for step in costs)
         predictions = []
         for point in self.points:
-            began = time.perf_counter()
-            timing = simulate(self.settings(point), steady)
-            took = time.perf_counter() - began
-            finished = len(timing.round_end) if timing.stopped else total
-            factor = 1.0 if timing.stopped else total / len(steady)
-            server = float(timing.into_server.sum() + timing.out_of_server.sum())
+            finished, seconds, sent, server, took, stopped = 0, 0.0, 0.0, 0.0, 0.0, None
+            for rounds, count in kinds:
+                began = time.perf_counter()
+                timing = simulate(self.settings(point), rounds)
+                stopped = timing.stopped
+                factor = 1.0 if stopped else count / len(rounds)
+                finished += len(timing.round_end) if stopped else count
+                took += (time.perf_counter() - began) * factor
+                seconds += timing.total * factor
+                sent += timing.sent_by_workers.sum() * factor
+                server += float(timing.into_server.sum() + timing.out_of_server.sum()) * factor
+                if stopped:
+                    break
             predictions.append(
                 CostPrediction(
                     point,
                     self.method.name,
                     finished,
-                    timing.total * factor,
-                    timing.sent_by_workers.sum() * factor,
-                    server * factor,
+                    seconds,
+                    sent,
+                    server,
                     sparse and server > 0,
-                    timing.stopped,
-                    took * factor,
+                    stopped,
+                    took,
                 )
             )
         return predictions
+
+    def _kinds_of_rounds(self, trainer: StackedTrainer) -> Iterator[tuple[list[RoundCosts], int]]:
+        """A few rounds whose messages are of one kind, and how many of that kind there are; kind after kind."""
+        milestones, begin = self.milestones(trainer.workload.batches_per_epoch), 0
+        for end in (*trainer.changes(), math.inf):
+            trainer.skip_to(begin)
+            before, rounds = trainer.gradients, list[RoundCosts]()
+            over = milestones.over(trainer.rounds, trainer.gradients)
+            try:
+                while not over and len(rounds) < end - begin and not _is_settled(rounds):
+                    rounds.append(trainer.next_round().with_everybody())
+                    over = milestones.over(trainer.rounds, trainer.gradients)
+            except DivergenceError as error:  # at a huge rate noise diverges, too; what went before was sent
+                if not rounds and not begin:
+                    raise SimgmcError(f"methods.{self.method.name}: {error}") from None
+            if not rounds:
+                return
+            count = len(rounds)
+            if not over and count < end - begin:
+                each = (trainer.gradients - before) / count
+                count = int(min(end - begin, count + milestones.left(trainer.rounds, trainer.gradients, each)))
+                # The first round of a method with memory differs from the steady state. What the network draws anew in
+                # every round is averaged over several.
+                rounds = list(itertools.islice(itertools.cycle(rounds[len(rounds) // 2 :]), STEADY))
+            yield rounds, count
+            begin += count
+            if over or begin < end:
+                return
 
     def try_rounds(self, workload: Workload, rounds: int, enough: float) -> Tried:
         trainer, moments = self.trainer(workload), [time.perf_counter()]
@@ -196,10 +219,15 @@ class SynchronousTraining(Training):
         timed, each = took[1:] or took, max(1.0, trainer.gradients / len(took))
         return Tried(len(timed), each * len(timed), sum(timed), trainer.model(), self.evaluated_models(trainer))
 
-    def send_first(self, noise: Callable[[int], Workload], note: Callable[[Message], None]) -> None:
+    def send_first(self, noise: Callable[[int], Workload], note: Callable[[int, Message], None]) -> None:
         trainer = self.trainer(noise(1))  # one worker's are like everybody's
-        trainer.on_message = note
-        trainer.next_round().with_everybody()
+        milestones = self.milestones(trainer.workload.batches_per_epoch)
+        for begin in (0, *trainer.changes()):
+            trainer.skip_to(begin)
+            if milestones.over(trainer.rounds, trainer.gradients):
+                break
+            trainer.on_message = partial(note, begin)
+            trainer.next_round().with_everybody()
 
     def memory_needed(self, workload: Workload) -> Needed:
         from simgmc.experiment.under_way import memory_count  # loads torch

@@ -279,8 +279,9 @@ class Training(abc.ABC):
         """Train so many rounds, or until that took ``enough`` seconds; the first is only counted where there is one."""
 
     @abc.abstractmethod
-    def send_first(self, noise: Callable[[int], Workload], note: Callable[[Message], None]) -> None:
-        """Send the first messages, of random gradients; ``noise(workers)`` gives them.
+    def send_first(self, noise: Callable[[int], Workload], note: Callable[[int, Message], None]) -> None:
+        """Send the first messages of every kind, of random gradients; ``noise(workers)`` gives them, ``note`` hears of
+        each and from which round (from 0) on such are sent.
 
         Raises DivergenceError where they are not finite.
         """

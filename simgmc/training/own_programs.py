@@ -13,6 +13,7 @@ import difflib
 import inspect
 import sys
 from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar, cast
 
 import torch
@@ -20,7 +21,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from simgmc.algorithms import effects
-from simgmc.algorithms.effects import Effect
+from simgmc.algorithms.effects import SERVER, Effect
 from simgmc.algorithms.worker import Algorithm, Worker
 from simgmc.compression.message import Message
 from simgmc.core.errors import SimgmcError, out_of_memory
@@ -275,6 +276,9 @@ class OwnAsynchronous:
         self.title, self.own = title, algorithm
         self._seed = seed
         self._known: frozenset[str] = frozenset()
+        self._outside = outside_state(algorithm)
+        self.said_outside = ""
+        """What it keeps outside its workers, once that is known."""
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.own, name)
@@ -290,8 +294,7 @@ class OwnAsynchronous:
     def start(self, worker: Worker) -> None:
         """As of the method."""
         self._known = frozenset(vars(worker))
-        drawn = int(generator(self._seed, "program's start", worker.rank).integers(2**63))
-        with blamed(f"{self.title}, start(worker)"), drawing_from(drawn, worker.params.device):
+        with blamed(f"{self.title}, start(worker)"), self._drawing("start", worker, worker.rank):
             self.own.start(worker)
 
     def round(self, worker: Worker) -> Generator[Effect, Any, None]:
@@ -300,3 +303,22 @@ class OwnAsynchronous:
         while (effect := program.send(answer)) is not None:
             answer = yield effect
         check_state(self.title, worker, self._known, many=False)
+        number = worker.round + 1
+        if number <= 4 or number & (number - 1) == 0:
+            self.said_outside = self.said_outside or self._outside() or ""
+
+    def start_server(self, server: Worker) -> None:
+        """As of the method."""
+        with blamed(f"{self.title}, start_server(server)"), self._drawing("server's start", server):
+            self.own.start_server(server)
+
+    def serve(self, asked: Worker, asker: int, message: Any) -> Any:
+        """As of the method; what it draws follows from who is asked, in which of its rounds, and who asks."""
+        who = asked.workers if asked.rank == SERVER else asked.rank
+        with blamed(f"{self.title}, serve()"), self._drawing("serve", asked, who, asked.round, asker):
+            return self.own.serve(asked, asker, message)
+
+    def _drawing(self, what: str, worker: Worker, *key: int) -> AbstractContextManager[None]:
+        """What is drawn meanwhile from the generators of the whole process follows from the seed, ``what`` and key."""
+        drawn = int(generator(self._seed, f"program's {what}", *key).integers(2**63))
+        return drawing_from(drawn, worker.params.device)

@@ -83,6 +83,18 @@ class PerWorkerTrainer:
         self._treatment.prepare(worker)
         return worker
 
+    one_by_one = ""  # each program has a pace of its own: none could serve all workers
+
+    @property
+    def name(self) -> str:
+        """The method, for messages."""
+        return getattr(self.algorithm, "title", type(self.algorithm).__name__)
+
+    @property
+    def sent(self) -> int:
+        """Messages that were sent so far."""
+        return self._next_message
+
     @property
     def gradients(self) -> float:
         """Gradients per worker so far, on average."""
@@ -193,8 +205,7 @@ class PerWorkerTrainer:
             case effects.Start(effect=effects.Request() as request):
                 return effects.Start(replace(request, message=self._post(worker, request.message)))
         raise TypeError(
-            f"{type(self.algorithm).__name__} asks for {type(effect).__name__}, "
-            "which a training whose order the clock decides cannot do"
+            f"{self.name} asks for {type(effect).__name__}, which a training whose order the clock decides cannot do"
         )
 
     # messages -------------------------------------------------------------------------------

@@ -93,6 +93,25 @@ class Stack:
         """The method, for messages."""
         return getattr(self.algorithm, "title", type(self.algorithm).__name__)
 
+    @property
+    def one_by_one(self) -> str:
+        """Why workers' programs run one by one; empty where one program serves all of them."""
+        return getattr(self.worker, "one_by_one", "")
+
+    def changes(self) -> tuple[int, ...]:
+        """See :meth:`~simgmc.algorithms.worker.Algorithm.changes`."""
+        return self.algorithm.changes(self._rounds_per_epoch)
+
+    def skip_to(self, rounds: int) -> None:
+        """As if so many rounds were over: what is sent then may be of another kind. Workers hold what they held."""
+        self.rounds = rounds
+        self.gradients = self.treatment.accumulate * self.algorithm.gradients(rounds, self._rounds_per_epoch)
+
+    @property
+    def _rounds_per_epoch(self) -> float:
+        """Of methods whose rounds have one gradient."""
+        return self.workload.batches_per_epoch / self.treatment.accumulate
+
     def shares_among(self, ranks: Sequence[int]) -> list[float] | None:
         """What each of these workers weighs in an average of theirs, 1 in all; None where all weigh the same."""
         shares = self.workload.shares

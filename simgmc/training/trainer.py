@@ -41,6 +41,14 @@ class Trainer(Protocol):
     """Hears of every message that is sent."""
 
     @property
+    def name(self) -> str:
+        """The method, for messages."""
+
+    @property
+    def one_by_one(self) -> str:
+        """Why a program that could serve all workers runs for each by itself; empty where that is not so."""
+
+    @property
     def gradients(self) -> float:
         """Gradients per worker so far, on average."""
 

@@ -125,7 +125,7 @@ def test_first_messages_of_a_training_under_the_clock_leave_nothing_behind(algor
     gc.disable()
     try:
         with LiveTensors() as live:
-            wire_format(training, Layout(("a",), ((100_000,),)))
+            wire_format(training, Layout(("a",), ((100_000,),)), 10.0)
             assert live.now < 4 * 100_000
     finally:
         gc.enable()

@@ -7,6 +7,7 @@ share in part, is an upper bound.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from simgmc.compression.message import Message
@@ -30,28 +31,43 @@ class Wire(NamedTuple):
     words: str
     """In a line."""
     nbytes: int
-    """Of the smallest of a worker's first messages; 0 where it sends none."""
+    """Of the smallest of a worker's first messages of every kind; 0 where it sends none."""
 
 
-def wire_format(training: Training, layout: Layout) -> Wire:
-    """How this method's messages are written.
+def wire_format(training: Training, layout: Layout, batches_per_epoch: float) -> Wire:
+    """How this method's messages are written, from the start on and where that changes.
 
     Raises SimgmcError, naming the keys, where vectors of this size cannot be.
     """
-    seen: dict[str, None] = {}
+    seen: dict[int, dict[str, None]] = {}
     sizes: list[int] = []
     unequal = training.scenario.workload.weighs_unequally
 
-    def note(message: Message) -> None:
-        seen[_size(message)] = None
+    def noise(workers: int) -> NoiseWorkload:
+        return NoiseWorkload(workers, layout, batches_per_epoch=batches_per_epoch, same=True, unequal=unequal)
+
+    def note(begin: int, message: Message) -> None:
+        seen.setdefault(begin, {})[_size(message)] = None
         sizes.append(int(message.nbytes[0]))
 
+    nothing = "sends nothing"
     try:
         with keys_named(training.method):
-            training.send_first(lambda workers: NoiseWorkload(workers, layout, same=True, unequal=unequal), note)
+            training.send_first(noise, note)
     except DivergenceError as error:
-        return Wire("; ".join(seen) or f"nothing, on vectors of random numbers: {error}", min(sizes, default=0))
-    return Wire("; ".join(seen) or "sends nothing", min(sizes, default=0))
+        nothing = f"nothing, on vectors of random numbers: {error}"
+    kinds = {begin: "; ".join(words) for begin, words in seen.items()} or {0: nothing}
+    return Wire(_one_after_the_other(kinds), min(sizes, default=0))
+
+
+def _one_after_the_other(kinds: Mapping[int, str]) -> str:
+    """What is sent at first, and what from which round on at last, in a line."""
+    (_, first), *later = kinds.items()
+    if not later or all(words == first for _, words in later):
+        return first
+    begin, last = later[-1]
+    between = f" (in {len(later)} steps from round {later[0][0] + 1} on)" if len(later) > 1 else ""
+    return f"{first}; from round {begin + 1} on {last}{between}"
 
 
 def _size(message: Message) -> str:

@@ -121,12 +121,12 @@ def _try_each(
         # Asynchronous methods send on the cluster itself, so it is looked at first.
         nbytes = little(training, workload.d)
         if training.sends_first_alone:
-            nbytes = wire_format(training, workload.layout).nbytes
+            nbytes = wire_format(training, workload.layout, workload.batches_per_epoch).nbytes
         lines.extend(events_of(training, nbytes, workload.batches_per_epoch))
         needed = predict_memory(training, workload)
         require_memory(needed, workload.workers)
         if not training.sends_first_alone:
-            wire_format(training, workload.layout)
+            wire_format(training, workload.layout, workload.batches_per_epoch)
             give_back()  # all workers' first messages took the memory of a whole run
         most = needed if most is None or needed.total > most.total else most
         if paced:
@@ -163,6 +163,7 @@ def print_trial(console: Console, file: ScenarioFile, trial: Trial, workload_of:
         line(console, "threads", f"{used}: what more of them hold at once would not fit into the memory")
     of_method = {training.method.name: training for training in reversed(of_one_seed(file.points))}
     for training in (of_method[method.name] for method in scenario.methods):
-        line(console, "wire", f"{training.method.name}: {wire_format(training, first.layout).words}")
+        words = wire_format(training, first.layout, first.batches_per_epoch).words
+        line(console, "wire", f"{training.method.name}: {words}")
     for gossip in gossip_lines(scenario):
         line(console, "gossip", gossip)

@@ -32,9 +32,13 @@ class Milestones:
 
     def total(self, gradients_per_round: float = 1.0) -> int:
         """Rounds in all (an estimate where rounds differ in their number of gradients)."""
+        return self.left(0, 0, gradients_per_round)
+
+    def left(self, rounds: int, gradients: float, gradients_per_round: float) -> int:
+        """Rounds after so many (an estimate likewise)."""
         if self._rounds:
-            return self._rounds
-        return math.ceil(self.gradients / gradients_per_round - 1e-9)
+            return self._rounds - rounds
+        return math.ceil((self.gradients - gradients) / gradients_per_round - 1e-9)
 
     def over(self, rounds: int, gradients: float) -> bool:
         """Whether training has ended."""

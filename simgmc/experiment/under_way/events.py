@@ -13,6 +13,7 @@ from simgmc.core.errors import DivergenceError, SimgmcError
 from simgmc.core.interruption import Interruption
 from simgmc.experiment.under_way.evaluations import Evaluations, Milestones, Outcome, State
 from simgmc.experiment.under_way.event_loop import EventLoop
+from simgmc.experiment.under_way.remarks import Remarks
 from simgmc.network import ClusterSettings
 from simgmc.network.cluster.peers import LAST_OF_INSTANT, Peers
 from simgmc.results.directory.checkpoint import Checkpoints
@@ -43,8 +44,10 @@ class EventsUnderWay:
         on_evaluation: Callable[[State], None] = lambda state: None,
         on_round: Callable[[int, float], None] = lambda number, time: None,
         programs: Programs | None = None,
+        warn: Callable[[str], None] = lambda message: None,
     ):
-        """``programs``: who answers the event loop, if that is not the trainer itself."""
+        """``programs``: who answers the event loop, if that is not the trainer itself. ``warn`` hears of what may not
+        be meant."""
         self._trainer = trainer
         self._milestones = milestones
         self._checkpoints = checkpoints
@@ -60,6 +63,7 @@ class EventsUnderWay:
         factor, single = scenario.workload.divergence_factor, scenario.report.single_workers
         self._evaluations = Evaluations(trainer.workload, self.outcome, factor, single, on_evaluation)
         self._load(on_evaluation)
+        self._remarks = Remarks(trainer, warn)
         self._peers = Peers(settings)
         self.loop = EventLoop(self._peers, self._journal, self._after)
         self._before = 0.0
@@ -109,6 +113,7 @@ class EventsUnderWay:
         elif self._milestones.seconds is not None and not self._awaited and int(now) != self._evaluated:
             self._at_stated_time(self._milestones.seconds)
         if int(now) > int(self._before):
+            self._remarks.after_round()
             self._on_round(int(now) - 1, self._peers.now)
         self._before = now
         if over:
@@ -140,6 +145,9 @@ class EventsUnderWay:
             bytes_up=peers.sent_by_workers,
             bytes_down=peers.received_by_workers,
         )
+        # A single worker has nobody to send anything to.
+        rounds, alone = min(map(len, self.loop.round_ends)), len(self.loop.round_ends) == 1
+        self._remarks.after_evaluation(rounds, lambda: alone or trainer.sent > 0)
 
     def journal(self) -> np.ndarray:
         """What its programs said to the event loop, see :class:`simgmc.training.journal.Journal`."""

@@ -208,10 +208,14 @@ class RoundsUnderWay:
                     raise self._diverged
                 if milestones.due(trainer.rounds, trainer.gradients, before):
                     self._evaluations.add(**self._now())
-                    self._remarks.after_evaluation(self._log)
+                    self._remarks.after_evaluation(trainer.rounds, self._sends)
                 self._keep()
         except DivergenceError as error:
             outcome.diverged, outcome.diverged_round = str(error), number
+
+    def _sends(self) -> bool:
+        """Whether any round so far had a message."""
+        return any(isinstance(step, (Average, Mix)) for costs in self._log for step in costs)
 
     def rest(self, rounds: Iterator[Round]) -> None:
         """Train to the end where no cluster asks for rounds any more."""
