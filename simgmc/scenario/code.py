@@ -6,6 +6,18 @@ from typing import Any
 
 from simgmc.core.errors import SimgmcError, show_value
 from simgmc.core.imports import Code, CodeFile
+from simgmc.core.registry import Entry, Option
+
+CODE = Entry(
+    "code.MODULE",
+    "code of one's own that a run has used; the run writes it into its resolved scenario, nobody else needs to",
+    "code of a scenario",
+    {
+        "file": Option("where the module was found", str),
+        "sha256": Option("digest of that file; where it is another now, the run does not go on", str),
+    },
+)
+"""What is told of the table."""
 
 
 def read_code(table: Any, place: str) -> dict[str, CodeFile]:
@@ -14,7 +26,7 @@ def read_code(table: Any, place: str) -> dict[str, CodeFile]:
     for module, stated in table.items() if isinstance(table, dict) else [("", table)]:
         if (
             not isinstance(stated, dict)
-            or set(stated) != {"file", "sha256"}
+            or stated.keys() != CODE.options.keys()
             or not all(isinstance(one, str) for one in stated.values())
         ):
             key = f"code.{module}" if module else "code"

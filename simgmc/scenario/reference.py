@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 
 from simgmc.core.declared import Declared, Tables
 from simgmc.core.registry import REQUIRED, Entry, Option, Registry
+from simgmc.scenario.code import CODE
 from simgmc.scenario.components import Described
 from simgmc.scenario.file import GRID
 from simgmc.scenario.point import Scenario
@@ -49,7 +50,9 @@ class Key(Option):
 def tables() -> Registry[Entry]:
     """The tables by their names in a scenario, ``cluster.hosts.NAME``, each with its keys."""
     grid = Key(GRID.summary, default=GRID.default, shape=GRID.words)
-    return Registry("table of keys", list(_tables(TOP, (Scenario,), {}, {"grid": grid})), listed="keys")
+    code = Key(CODE.summary, default=None, shape="a table of modules")
+    found = [*_tables(TOP, (Scenario,), {}, {"grid": grid, "code": code}), CODE]
+    return Registry("table of keys", found, listed="keys")
 
 
 def _tables(

@@ -1,6 +1,6 @@
-import itertools
-
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from simgmc.results.figures import panels
 from simgmc.results.figures.looks import look
@@ -41,6 +41,17 @@ def test_up_to_eight_methods_of_a_run_have_eight_colours(methods):
     assert len({one["color"] for one in looks_of(methods).values()}) == len(methods)
 
 
-def test_the_order_of_the_methods_changes_no_known_colour():
-    for methods in itertools.permutations(RUNS[0]):
-        assert looks_of(methods) == looks_of(RUNS[0])
+OWN = ("mine", "my other one", "a third", "FadingGMC", "Fading", "GMC", "GMC, 4 bits", "SwarmSGD")
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.permutations(OWN))
+def test_the_order_of_the_methods_changes_no_look(methods):
+    assert looks_of(tuple(methods)) == looks_of(OWN)
+
+
+@pytest.mark.parametrize("methods", RUNS)
+def test_methods_of_ones_own_change_no_look_of_known_ones(methods):
+    with_own = looks_of((*OWN[:3], *methods))
+    known = [method for method in methods if method != "something new"]
+    assert [with_own[method] for method in known] == [looks_of(methods)[method] for method in known]

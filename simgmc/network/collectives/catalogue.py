@@ -46,6 +46,9 @@ CHOICES: Registry[CollectiveEntry] = Registry(
             "whichever is the fastest on this network for a message of that size",
             "-",
             SLICES | SERVERS,
+            details="Tried are those of this list. One of one's own, or of an installed package, is not: nothing but "
+            "its name says that a scenario means it. A grid over both, "
+            '`cluster.collective = ["auto", "my_net:Mine"]`, says which is faster.',
             servers=-1,
             needs_everybody="it chooses by the size of the average, which is known only when it is known who takes "
             "part; name the collective",

@@ -29,10 +29,11 @@ _PREFERRED = {
 def look(methods: Sequence[str], method: str) -> dict:
     """Colour, line style and marker of a method in a run of these methods.
 
-    A known name (or what begins with one) has a fixed colour, any other one that follows from
-    its letters; where another method has it already, the next that is free. The lists have 8,
-    5 and 7 entries, so no two of the first 40 methods look alike. Over several collectives a method
-    keeps its colour and marker; the collective gives the line, and how light the colour is.
+    A known name (or what begins with one) has a fixed colour, any other one that follows from its letters; where
+    another method has it already, the next that is free. Who chooses first follows from the names too, so that neither
+    the order of the methods nor one that is less well known changes a colour. The lists have 8, 5 and 7 entries, so no
+    two of the first 40 methods look alike. Over several collectives a method keeps its colour and marker; the
+    collective gives the line, and how light the colour is.
     """
     if isinstance(method, Over):
         bare = tuple(dict.fromkeys(one.method if isinstance(one, Over) else one for one in methods))
@@ -60,7 +61,7 @@ def _places(methods: tuple[str, ...]) -> dict[str, int]:
     wishes = {method: _wish(method) for method in methods}
     taken: set[int] = set()
     places = {}
-    for method in sorted(wishes, key=lambda method: wishes[method][0]):
+    for method in sorted(wishes, key=lambda method: (wishes[method], _number(method), method)):
         wanted = wishes[method][1]
         cycle = len(taken) // 8
         place = next(p for p in (8 * cycle + (wanted + step) % 8 for step in range(8)) if p not in taken)
@@ -77,4 +78,9 @@ def _wish(method: str) -> tuple[int, int]:
     begins = [known for known in _PREFERRED if name.startswith(known) and not name[len(known)].isalnum()]
     if begins:
         return 1, _PREFERRED[max(begins, key=len)]
-    return 2, zlib.crc32(name.encode("utf-8", "replace")) % 7
+    return 2, _number(name) % 7
+
+
+def _number(name: str) -> int:
+    """A number that follows from a name's letters."""
+    return zlib.crc32(name.encode("utf-8", "replace"))
