@@ -7,19 +7,21 @@ everybody is ready. All of it is arrays with a leading dimension of networks, wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from simgmc.costs.steps import Average, Compress, Compute, RoundCosts
+from simgmc.costs.steps import Average, Compress, Compute, Mix, RoundCosts
 from simgmc.network.cluster.schedules import Schedules, options_of, places_of
 from simgmc.network.cluster.settings import ClusterSettings
 from simgmc.network.cluster.timing import Rows, Timing, TimingBuilder
 from simgmc.network.collectives.accounts import CATEGORIES, moved
-from simgmc.network.collectives.catalogue import COLLECTIVES
 from simgmc.network.collectives.schedule import Schedule
 from simgmc.network.conditions.condition import Condition
 from simgmc.network.flows.fluid import CapacityError
+from simgmc.network.shortcuts.fast_flows import LinkUse
+from simgmc.network.shortcuts.solutions import Solution
 from simgmc.network.shortcuts.solver import Solver
 from simgmc.network.topology.routing import Links
 
@@ -29,7 +31,8 @@ _COMPUTE, _COMPRESS, _TRANSFER, _LATENCY, _AGGREGATE, _WAIT = range(len(CATEGORI
 def nothing_but_messages(settings: ClusterSettings) -> bool:
     """Whether links keep their bandwidth and carry whole messages of all workers alone: what the conditions say."""
     chosen = settings.fast and not settings.notes_hold_ups and settings.collective != "auto"
-    return chosen and settings.static and settings.whole and not settings.waits_for_first
+    alone = chosen and settings.static and settings.whole and not settings.waits_for_first
+    return alone and all(float(rate) > 0 for _, _, rate in settings.payload_graph.edges(data="bandwidth", default=0.0))
 
 
 def kind(settings: ClusterSettings) -> str:
@@ -43,8 +46,32 @@ def kind(settings: ClusterSettings) -> str:
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class HandedOver:
+    """Where the walk on one network ends, and the event simulation begins."""
+
+    first: int
+    """The first round that is simulated by events: of those before, nothing is on its way any more by then."""
+    starts: np.ndarray
+    """(K,) s at which each worker begins it."""
+    timings: TimingBuilder
+    """The rounds before."""
+
+
+_TOUCHING = 1e-13
+"""Share of a time by which one exchange may begin before another has left: rounding."""
+_FEW = 3
+"""Exchanges of a network that may be simulated by events, beyond half of them, before all is."""
+
+
 class AtOnce:
-    """A walk of all workers through rounds, on N networks of one :func:`kind`."""
+    """A walk of all workers through rounds, on N networks of one :func:`kind`.
+
+    Exchanges are solved one after the other, each as if it had the network to itself. That is so where it uses every
+    link only after all exchanges before it have left: then those are the times. A network where it does not is left to
+    the event simulation from there on (:attr:`handed_over`), and so is one where most exchanges have to be simulated
+    by events anyhow, because flows within them meet.
+    """
 
     def __init__(self, settings: Sequence[ClusterSettings]):
         self._settings = settings
@@ -54,11 +81,11 @@ class AtOnce:
         for one, places in zip(settings, self._places):
             for condition in one.conditions:
                 condition.check(places.links, len(one.workers), len(one.workers) + len(one.server_hosts))
-        self._one_structure = COLLECTIVES[settings[0].collective].one_structure
-        self._open = all(bandwidth > 0 for places in self._places for bandwidth in places.links.bandwidth)
         self._solver = Solver(self._places)
-        self._proved: dict[int, tuple[Schedule, bool]] = {}
-        """By structure (its id) or as a ring: an example, and whether its exchanges cannot meet."""
+        self.on = np.ones(len(settings), bool)
+        """(N,) bool: on which networks it goes on."""
+        self.handed_over: dict[int, HandedOver] = {}
+        """By number of network: where the walk ended."""
         self._moved: dict[int, tuple[Schedule, np.ndarray, int]] = {}
         """By structure (its id) or as a ring: (flows,) or (K,) bytes of all exchanges, and how many these were."""
         drawn: dict[str, int] = {}
@@ -81,42 +108,63 @@ class AtOnce:
         self._bytes: list[np.ndarray] = []
         """Per round: bytes out of workers, into workers, into servers, out of servers."""
         self._start = np.zeros(shape)
+        self._left = np.full((max(len(places.links) for places in self._places), len(settings)), -np.inf)
+        """(links, N) s at which the last byte of any exchange has left each link, but for :attr:`_last`."""
+        self._last: tuple[Solution, np.ndarray] | None = None
+        """The last exchange and its origin (N, 1) s, where those of its kind cannot meet each other."""
+        self._over: list[np.ndarray] = []
+        """Per round: (N,) s at which all of it and of those before had left the network."""
+        self.final = 0
+        """Rounds at the beginning that nothing can change any more, on any network."""
+        self._exchanges = 0
+        self._counted: list[list[Schedule]] = []
+        """The exchanges of rounds that are still to be counted, the last ones."""
         self._whole: list[np.ndarray] | None = None
         """Each of these for all rounds, networks first; made when the first timing is asked for."""
-        self._last: list[Schedule] = []
-        """The exchanges of the last round, which are still to be counted."""
 
     def possible(self, costs: RoundCosts) -> bool:
-        """Whether a round can be walked: its exchanges come one after the other, and each has the network to itself."""
-        return self._open and all(
-            isinstance(step, Compute | Compress) or (isinstance(step, Average) and self._alone(step)) for step in costs
+        """Whether a round can be walked: its exchanges come one after the other, of all workers."""
+        return all(
+            isinstance(step, Compute | Compress)
+            or (isinstance(step, Average) and len(step.up) == len(self._workers) and not step.background)
+            or (isinstance(step, Mix) and len(step.nbytes) == len(self._workers) and not step.background)
+            for step in costs
         )
-
-    def _alone(self, average: Average) -> bool:
-        if average.background or len(average.up) != len(self._workers):
-            return False
-        _, schedule = self._schedules.of_average(average, list(self._workers))
-        key = 0 if schedule.ring is not None else id(schedule.structure)
-        if key not in self._proved:
-            self._proved[key] = schedule, all(places.alone(schedule, self._one_structure) for places in self._places)
-        return self._proved[key][1]
 
     @property
     def rounds(self) -> int:
         """Rounds walked so far."""
         return len(self.ends)
 
+    def _final(self, network: int) -> int:
+        """Rounds that are over on a network, all that they sent included, when the first worker begins the next."""
+        now = (self.ends[-1] if self.ends else self._start)[network].min()
+        found = self.rounds
+        while found > self.final and self._over[found - 1][network] >= now:
+            found -= 1
+        return found
+
     def walk(self, costs: RoundCosts) -> None:
-        """One more round, which is :meth:`possible`."""
+        """One more round, on the networks where that is possible; elsewhere the walk ends before it."""
+        if not self.possible(costs):
+            self._leave(self.on.copy())
+            return
         now = self.ends[-1] if self.ends else self._start
         spent, busy, computed = np.zeros((len(CATEGORIES), *now.shape)), np.zeros(now.shape), 0
-        self._count()
+        over = self._over[-1] if self._over else np.full(len(now), -np.inf)
+        exchanges = []
         for step in costs:
-            if isinstance(step, Average):
-                _, schedule = self._schedules.of_average(step, list(self._workers))
-                end = self._exchange(schedule, now, spent)
+            if isinstance(step, Average | Mix):
+                schedule = self._schedule(step)
+                self._leave(self.on & ~self._solver.possible(schedule, self._workers))
+                if not self.on.any():
+                    return
+                end, left = self._exchange(schedule, now, spent)
+                if not self.on.any():
+                    return
                 busy += end - now
-                self._last.append(schedule)
+                over = np.maximum(over, left)
+                exchanges.append(schedule)
             elif isinstance(step, Compress):
                 compressing = np.array([one.compression.of(step.nbytes) for one in self._draws])
                 end = self._work(now, np.broadcast_to(compressing[self._drawn][:, None], now.shape))
@@ -128,10 +176,38 @@ class AtOnce:
                 spent[_COMPUTE] += end - now
                 computed += 1
             now = end
+        self._bytes.append(sum((self._bytes_of(schedule) for schedule in exchanges), np.zeros(4)))
         self.ends.append(now)
         self._spent.append(np.moveaxis(spent, 0, -1))
         self._busy.append(busy)
-        self._bytes.append(sum((self._bytes_of(schedule) for schedule in self._last), np.zeros(4)))
+        self._over.append(over)
+        self._counted.append(exchanges)
+        begun = now.min(axis=1)
+        while self.final < self.rounds and (self._over[self.final] < begun)[self.on].all():
+            self._count(self._moved, self._counted.pop(0))
+            self.final += 1
+
+    def _schedule(self, step: Average | Mix) -> Schedule:
+        if isinstance(step, Mix):
+            return self._schedules.of_gossip(step)
+        return self._schedules.of_average(step, list(self._workers))[1]
+
+    def _leave(self, networks: np.ndarray) -> None:
+        """End the walk on these networks, (N,) bool, before the next round."""
+        for network in np.flatnonzero(networks).tolist():
+            self.handed_over[network] = self._hand_over(network)
+        self.on &= ~networks
+
+    def _hand_over(self, network: int) -> HandedOver:
+        first = self._final(network)
+        starts = self.ends[first - 1][network] if first else self._start[network]
+        parts = [[one[network] for one in part[:first]] for part in self._parts]
+        moved = dict(self._moved)
+        for exchanges in self._counted[: first - (self.rounds - len(self._counted))]:
+            self._count(moved, exchanges)
+        timings = self._builder(network, parts, self._bytes[:first], moved)
+        timings.by_events = first
+        return HandedOver(first, starts, timings)
 
     def _work(self, now: np.ndarray, seconds: np.ndarray) -> np.ndarray:
         """(N, K) s at which work begun at ``now`` is done."""
@@ -142,20 +218,54 @@ class AtOnce:
             end[network, worker] = self._settings[network].done(worker, start, float(seconds[network, worker]))
         return end
 
-    def _exchange(self, schedule: Schedule, now: np.ndarray, spent: np.ndarray) -> np.ndarray:
-        """(N, K) s at which each worker has the average; adds to ``spent``, (categories, N, K) s."""
+    def _exchange(self, schedule: Schedule, now: np.ndarray, spent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(N, K) s at which each worker has what it waits for, and (N,) s at which all has left the network; adds to
+        ``spent``, (categories, N, K) s."""
         origin = now.min(axis=1, keepdims=True)
         gates = now - origin
         try:
-            solution = self._solver.solve(schedule, self._workers, gates)
+            solution = self._solver.solve(schedule, self._workers, gates, self.on)
         except CapacityError as error:
             raise CapacityError(f"{error} (round {self.rounds})") from error
+        self._exchanges += 1
+        mostly = self._solver.simulated > _FEW + self._exchanges // 2
+        left = self._pass(solution, origin, self.on & (~solution.solved | mostly))
         transfer, latency, aggregate, begin = solution.back()
         spent[_TRANSFER] += transfer
         spent[_LATENCY] += latency
         spent[_AGGREGATE] += aggregate
         spent[_WAIT] += np.maximum(begin - gates, 0.0)
-        return origin + solution.finish
+        return origin + solution.finish, left
+
+    def _pass(self, solution: Solution, origin: np.ndarray, ending: np.ndarray) -> np.ndarray:
+        """Let an exchange pass over the links, where that is not where the walk is ``ending``; returns (N,) s at which
+        all of it has left them."""
+        over = (origin + solution.finish).max(axis=1)
+        if self._last is not None and self._last[0].kind is solution.kind:
+            self._last = solution, origin
+            self._leave(ending)
+            return over
+        if self._last is not None:
+            before, since = self._last
+            for use in before.uses():
+                self._note(use, since)
+        for use in solution.uses():
+            begin = use.begin + origin[use.networks, 0]
+            left = self._left[use.links[:, None], use.networks]
+            ending[use.networks] |= (begin < left - _TOUCHING * np.abs(left)).any(axis=0) & self.on[use.networks]
+        self._leave(ending)
+        self._last = (solution, origin) if solution.kind is not None else None
+        for use in solution.uses() if self._last is None else ():
+            end = self._note(use, origin)
+            over[use.networks] = np.maximum(over[use.networks], end)
+        return over
+
+    def _note(self, use: LinkUse, origin: np.ndarray) -> np.ndarray:
+        """Note that links were used; returns (n,) s at which all of them are free again."""
+        end = use.end + origin[use.networks, 0]
+        at = use.links[:, None], use.networks
+        self._left[at] = np.maximum(self._left[at], end)
+        return end.max(axis=0, initial=-np.inf)
 
     def _bytes_of(self, schedule: Schedule) -> np.ndarray:
         """(4,) bytes that an exchange moves out of workers, into workers, into servers, out of servers."""
@@ -165,23 +275,25 @@ class AtOnce:
         one = moved(schedule, self._places[0].placement(schedule.structure, self._workers))
         return np.array([one.sent_by_workers, one.received_by_workers, one.into_server, one.out_of_server])
 
-    def _count(self) -> None:
-        """Count what the exchanges of the last round moved."""
-        for schedule in self._last:
+    @staticmethod
+    def _count(moved: dict[int, tuple[Schedule, np.ndarray, int]], exchanges: Sequence[Schedule]) -> None:
+        """Count what exchanges moved."""
+        for schedule in exchanges:
             if schedule.ring is not None:
                 key, sizes = 0, schedule.ring.sent_in_all
                 transfers = schedule.ring.steps * schedule.ring.slices
             else:
                 key, sizes, transfers = id(schedule.structure), schedule.nbytes, 1
-            _, before, many = self._moved.get(key, (schedule, np.zeros(len(sizes)), 0))
-            self._moved[key] = schedule, before + sizes, many + transfers
-        self._last = []
+            _, before, many = moved.get(key, (schedule, np.zeros(len(sizes)), 0))
+            moved[key] = schedule, before + sizes, many + transfers
 
-    def _over_links(self, network: int) -> tuple[np.ndarray, np.ndarray]:
-        """(links,) bytes and transfers over each link of a network so far."""
+    def _over_links(
+        self, network: int, moved: Mapping[int, tuple[Schedule, np.ndarray, int]]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(links,) bytes and transfers over each link of a network."""
         places = self._places[network]
         nbytes, messages = np.zeros(len(places.links)), np.zeros(len(places.links))
-        for schedule, sizes, many in self._moved.values():
+        for schedule, sizes, many in moved.values():
             if schedule.ring is not None:
                 way = places.ring(self._workers)
                 nbytes += way.over_links(sizes)
@@ -193,25 +305,26 @@ class AtOnce:
         return nbytes, messages
 
     def timing(self, network: int) -> Timing:
-        """When everything happened on one of the networks."""
+        """When everything happened on one of the networks, where it was walked to the end."""
         if self._whole is None:
-            self._count()
+            while self._counted:
+                self._count(self._moved, self._counted.pop(0))
             networks = len(self._settings)
             self._whole = [np.stack(one, axis=1) if one else np.zeros((networks, 0)) for one in self._parts]
             self._moves = np.array(self._bytes)
-        return self._builder(network, [one[network] for one in self._whole], self._moves).timing()
-
-    def handed_over(self) -> TimingBuilder:
-        """The times of all rounds but the last, on the one network that there is: it goes on with events."""
-        return self._builder(0, [[one[0] for one in part[:-1]] for part in self._parts], self._bytes[:-1])
+        parts = [one[network] for one in self._whole]
+        return self._builder(network, parts, self._moves, self._moved).timing()
 
     @property
     def _parts(self) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
         return self.ends, self._spent, self._busy
 
-    def _builder(self, network: int, parts: Sequence[Rows], moved: Rows) -> TimingBuilder:
+    def _builder(
+        self, network: int, parts: Sequence[Rows], nbytes: Rows, moved: Mapping[int, tuple[Schedule, np.ndarray, int]]
+    ) -> TimingBuilder:
         places = self._places[network]
         builder = TimingBuilder(len(self._workers), places.links, None, {}, False)
         ends, spent, busy = parts
-        builder.take(ends, spent, busy, moved, *self._over_links(network))
+        builder.by_events = None
+        builder.take(ends, spent, busy, nbytes, *self._over_links(network, moved))
         return builder

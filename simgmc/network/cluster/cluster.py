@@ -16,7 +16,7 @@ import simpy
 
 from simgmc.core.errors import DivergenceError
 from simgmc.costs.steps import Round, RoundCosts, with_everybody
-from simgmc.network.cluster.at_once import AtOnce, kind, nothing_but_messages
+from simgmc.network.cluster.at_once import AtOnce, HandedOver, kind, nothing_but_messages
 from simgmc.network.cluster.communication import Communication
 from simgmc.network.cluster.fabric import Fabric
 from simgmc.network.cluster.first_k_worker import FirstKWorker
@@ -44,19 +44,17 @@ class Cluster:
         self,
         rounds: Iterable[Round],
         on_round: Callable[[int, float], None] | None,
-        before: AtOnce | None = None,
+        before: HandedOver | None = None,
     ) -> Timing:
-        """Walk all rounds with all workers; ``before``: those that went before, on this network, but for the last of
-        them, which is the first of ``rounds``."""
+        """Walk all rounds with all workers; ``before``: the rounds that went before on this network."""
         settings, communication = self.settings, self.communication
-        first = 0 if before is None else before.rounds - 1
-        starts = np.zeros(len(settings.workers)) if before is None or not first else before.ends[first - 1][0]
         if before is None:
+            first, starts = 0, np.zeros(len(settings.workers))
             timings = TimingBuilder(
                 len(starts), self.fabric.links, None, communication.chosen, settings.waits_for_first
             )
         else:
-            timings = before.handed_over()
+            first, starts, timings = before.first, before.starts, before.timings
         timings.on_round = on_round
         open_rounds = OpenRounds(iter(rounds), communication, timings, first)
         kind = FirstKWorker if settings.waits_for_first else WorkerProcess
@@ -106,20 +104,16 @@ def _at_once(
 ) -> Timing:
     """As :func:`simulate`, without events for as long as no exchange can meet another.
 
-    From where one can, all is events, beginning with the last round that was walked: of what went before, nothing is
-    on its way any more when the first worker begins that one.
+    From where one can, all is events, beginning with the first round of which anything may be on its way then.
     """
-    walked, last = AtOnce([settings]), None
+    walked, kept, told = AtOnce([settings]), [], 0
     for costs in _known(rounds, len(settings.workers)):
-        if not walked.possible(costs):
-            rest = itertools.chain([costs] if last is None else [last, costs], rounds)
-            return Cluster(settings).run(rest, on_round, walked if walked.rounds else None)
-        if last is not None:
-            _tell(walked, on_round)
+        kept.append(costs)
         walked.walk(costs)
-        last = costs
-    if last is not None:
-        _tell(walked, on_round)
+        if (before := walked.handed_over.get(0)) is not None:
+            return Cluster(settings).run(itertools.chain(kept[before.first :], rounds), on_round, before)
+        told = _tell(walked, told, walked.final, on_round)
+    _tell(walked, told, walked.rounds, on_round)
     return walked.timing(0)
 
 
@@ -130,9 +124,12 @@ def _known(rounds: Iterator[Round], workers: int) -> Iterator[RoundCosts]:
             yield with_everybody(costs, workers)
 
 
-def _tell(walked: AtOnce, on_round: Callable[[int, float], None] | None) -> None:
+def _tell(walked: AtOnce, told: int, until: int, on_round: Callable[[int, float], None] | None) -> int:
+    """Tell of rounds that are over; returns how many these are in all."""
     if on_round is not None:
-        on_round(walked.rounds - 1, float(walked.ends[-1].max()))
+        for number in range(told, until):
+            on_round(number, float(walked.ends[number].max()))
+    return until
 
 
 _NUMBERS = 2**23
@@ -159,19 +156,24 @@ def simulate_many(
             name = kind(one) if nothing_but_messages(one) else ""
             place.append((name, len(alike.setdefault(name, []))))
             alike[name].append(one)
-        walked = {name: _walk_all(found, rounds) if name and len(found) > 1 else None for name, found in alike.items()}
+        walked = {name: _walk_all(found, rounds) for name, found in alike.items() if name and len(found) > 1}
         for one, (name, number) in zip(batch, place, strict=True):
             together = walked.get(name)
-            yield simulate(one, rounds, on_round) if together is None else together.timing(number)
+            if together is None:
+                yield simulate(one, rounds, on_round)
+            elif (before := together.handed_over.get(number)) is not None:
+                yield Cluster(one).run(rounds[before.first :], on_round, before)
+            else:
+                yield together.timing(number)
 
 
-def _walk_all(settings: Sequence[ClusterSettings], rounds: Sequence[RoundCosts]) -> AtOnce | None:
-    """All rounds on all of these clusters; None where some exchange may meet another on one of them."""
+def _walk_all(settings: Sequence[ClusterSettings], rounds: Sequence[RoundCosts]) -> AtOnce:
+    """All rounds on all of these clusters, on each for as long as no exchange may meet another."""
     walked = AtOnce(settings)
-    for costs in rounds:
-        if not walked.possible(costs):
-            return None
+    for costs in _known(iter(rounds), len(settings[0].workers)):
         walked.walk(costs)
+        if not walked.on.any():
+            break
     return walked
 
 

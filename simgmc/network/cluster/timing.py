@@ -58,6 +58,8 @@ class Timing:
     for the first k."""
     carried: np.ndarray | None = None
     """(R, K) averages that a worker's late message of an earlier round went into; None as before."""
+    by_events: int | None = None
+    """The first round that was simulated event by event; None: all were walked without events."""
     categories: tuple[str, ...] = CATEGORIES
 
     @property
@@ -155,6 +157,8 @@ class TimingBuilder:
     stopped: str | None = None
     background_bytes: float = 0.0
     held: HoldUps | None = None
+    by_events: int | None = 0
+    """The first round that is simulated event by event; None: none is."""
     _ends: Rows = field(default_factory=list)
     _breakdown: Rows = field(default_factory=list)
     _communication: Rows = field(default_factory=list)
@@ -249,6 +253,7 @@ class TimingBuilder:
             lost=lost,
             carried=carried,
             held=self.held,
+            by_events=self.by_events,
         )
 
     def _table(self, pairs: list[tuple[int, int]], rounds: int) -> np.ndarray:

@@ -31,8 +31,6 @@ class CollectiveEntry(Entry):
     """None: it stands for another one, picked for each message."""
     servers: int = 0
     """Servers it needs besides the workers; -1: as many as the options say."""
-    one_structure: bool = False
-    """Whether its graph depends on the number of workers and the options alone, not on sizes."""
     needs_unions: bool = False
     """Whether sparse messages need recorded union sizes (``Average.partial``)."""
     sends_average: bool = False

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from simgmc.core.errors import SimgmcError
-from simgmc.network.collectives.schedule import Schedule, StructureBuilder
+from simgmc.network.collectives.schedule import Schedule, Structure, StructureBuilder
 
 
 class Flows:
@@ -49,7 +52,9 @@ class Flows:
         """All of it. Raises SimgmcError where a worker is never finished."""
         if missing := sorted(set(range(self.workers)) - self._finished):
             raise SimgmcError(f"worker {missing[0]} is never finished; say finish({missing[0]}, after)")
-        return Schedule(self._build.build(), np.array(self._nbytes, float), np.array(self._seconds, float))
+        structure = self._build.build()
+        same = _kept(*(getattr(structure, field.name) for field in fields(structure)))
+        return Schedule(same, np.array(self._nbytes, float), np.array(self._seconds, float))
 
     def _add(self, source: int, destination: int, nbytes: float, seconds: float, after: Sequence[int]) -> int:
         self._check(after)
@@ -68,3 +73,9 @@ class Flows:
         for one in after:
             if not 0 <= one < len(self._nbytes):
                 raise SimgmcError(f"after {one}: is no transfer or work that was said before")
+
+
+@lru_cache(maxsize=64)
+def _kept(*values: Any) -> Structure:
+    """The structure of these fields: the same object for the same flows, so that what is known of it is found again."""
+    return Structure(*values)

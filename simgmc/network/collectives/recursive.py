@@ -145,7 +145,6 @@ COLLECTIVES = (
         {},
         "summable",
         halving_doubling,
-        one_structure=True,
     ),
     CollectiveEntry(
         "doubling-all-gather",
@@ -154,6 +153,5 @@ COLLECTIVES = (
         {},
         "any",
         doubling_all_gather,
-        one_structure=True,
     ),
 )

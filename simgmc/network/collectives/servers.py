@@ -139,7 +139,6 @@ COLLECTIVES = (
         "any",
         parameter_server,
         servers=1,
-        one_structure=True,
         sends_average=True,
     ),
     CollectiveEntry(
@@ -150,7 +149,6 @@ COLLECTIVES = (
         "any",
         sharded_parameter_server,
         servers=-1,
-        one_structure=True,
         sends_average=True,
     ),
     CollectiveEntry(
@@ -160,7 +158,6 @@ COLLECTIVES = (
         SLICES,
         "any",
         colocated_parameter_server,
-        one_structure=True,
         sends_average=True,
     ),
     CollectiveEntry(

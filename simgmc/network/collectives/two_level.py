@@ -128,7 +128,6 @@ COLLECTIVES = (
         GROUPS,
         "summable",
         two_level,
-        one_structure=True,
         groups_needed=2,
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from simgmc.network.collectives.ring import Ring
 from simgmc.network.collectives.schedule import Execution, Placement, Schedule
 from simgmc.network.conditions.overheads import IDEAL, Overheads
 from simgmc.network.flows.fluid import FluidNetwork
+from simgmc.network.shortcuts.fast_flows import FlowNetworks, LinkUse
 from simgmc.network.shortcuts.fast_ring import solve
 from simgmc.network.shortcuts.fast_server import ServerLinks, Way, incast
 from simgmc.network.topology.routing import Links
@@ -33,6 +34,12 @@ class Solution:
     back: Callable[[], Back]
     """Where each participant's time went, from when it was ready to when it finished. Where the chain of what it
     waited for begins later than it was ready, it waited until then."""
+    uses: Callable[[], Sequence[LinkUse]]
+    """From when to when it uses which links."""
+    solved: np.ndarray
+    """(N,) bool: on which of the networks; elsewhere the times mean nothing."""
+    kind: object = None
+    """Exchanges of one kind, one after the other, meet on no link; None: that is not known."""
 
 
 class RingLinks:
@@ -120,7 +127,27 @@ class RingNetworks:
                 begin[network, rank] = since
             return transfer, latency, aggregate, begin
 
-        return Solution(times.finish, back)
+        def uses() -> list[LinkUse]:
+            return [
+                _use(number, way.routes, gates[number], times.finish[number]) for number, way in enumerate(self.ways)
+            ]
+
+        # A rank ends after its own last byte has left, and nobody else sends on its links.
+        return Solution(times.finish, back, uses, np.ones(len(gates), bool), self)
+
+
+def _use(
+    network: int, routes: Sequence[tuple[int, ...] | None], begin: Sequence[float], end: Sequence[float]
+) -> LinkUse:
+    """What flows along these routes use on one network, each from its beginning to its end (s)."""
+    first: dict[int, float] = {}
+    last: dict[int, float] = {}
+    for route, start, until in zip(routes, begin, end, strict=True):
+        for link in route or ():
+            first[link], last[link] = min(start, first.get(link, start)), max(until, last.get(link, until))
+    links = np.array(list(first), np.int64)
+    times = (np.array(list(one.values()), float)[:, None] for one in (first, last))
+    return LinkUse(np.array([network]), links, *times)
 
 
 class ServerNetworks:
@@ -167,7 +194,16 @@ class ServerNetworks:
                 begin = until
             return spent["transfer"], spent["latency"], spent["aggregate"], begin
 
-        return Solution(finish, back)
+        def uses() -> list[LinkUse]:
+            found = []
+            for number, placement in enumerate(self._placements):
+                starts = [*begun[number], 0.0, *np.broadcast_to(sent[number], workers)]
+                ends = [*pushed[number], 0.0, *pulled[number]]
+                found.append(_use(number, placement.routes, starts, ends))
+            return found
+
+        # Whoever is ready again has pulled, which it did when all had pushed; the pulls wait for all of them to be.
+        return Solution(finish, back, uses, np.ones(len(gates), bool), self)
 
 
 def solve_events(schedule: Schedule, placement: Placement, gates: np.ndarray) -> Solution:
@@ -189,24 +225,58 @@ def solve_events(schedule: Schedule, placement: Placement, gates: np.ndarray) ->
             raise stuck
     _check(schedule, placement, max(execution.landed, default=0.0))
 
+    parts = np.zeros((4, 1, len(gates)))
+    for participant, (ready, end) in enumerate(zip(gates.tolist(), finish.tolist())):
+        *spent, _, begin = chain(execution, execution.finisher[participant], ready, end)
+        parts[:, 0, participant] = *spent, begin
+    uses = [_use(0, placement.routes, execution.begun, execution.departed)]
+    back = parts[0], parts[1], parts[2], parts[3]
+    return Solution(finish[None], lambda: back, lambda: uses, np.ones(1, bool))
+
+
+def unsolved(gates: np.ndarray) -> Solution:
+    """Nothing solved on any network; ``gates``: (N, K) s."""
+    nothing = np.zeros(gates.shape)
+    return Solution(gates, lambda: (nothing, nothing, nothing, gates), lambda: [], np.zeros(len(gates), bool))
+
+
+def solve_flows(flows: FlowNetworks, schedule: Schedule, gates: np.ndarray) -> Solution:
+    """Any exchange on N networks, where no two of its flows are on a link at a time; ``gates``: (N, K) s."""
+    times = flows.solve(schedule, gates.T)
+
     def back() -> Back:
-        found = np.zeros((4, 1, len(gates)))
-        for participant, (ready, end) in enumerate(zip(gates.tolist(), finish.tolist())):
-            *parts, _, begin = chain(execution, execution.finisher[participant], ready, end)
-            found[:, 0, participant] = *parts, begin
-        return found[0], found[1], found[2], found[3]
+        transfer, latency, aggregate, begin = flows.back(times, gates.T)
+        return transfer.T, latency.T, aggregate.T, begin.T
 
-    return Solution(finish[None], back)
+    def uses() -> list[LinkUse]:
+        return [use.on(times.apart[use.networks]) for use in times.uses]
+
+    return Solution(times.finish.T, back, uses, times.apart)
 
 
-def together(solutions: Sequence[Solution]) -> Solution:
-    """The solutions of one exchange on one network each, as that on all of them."""
+def together(numbers: Sequence[np.ndarray], solutions: Sequence[Solution]) -> Solution:
+    """Solutions of one exchange, each on the networks of these numbers, as one on all; where several are of one, the
+    last counts."""
+    networks = 1 + max(int(some.max()) for some in numbers)
+    finish = np.zeros((networks, solutions[0].finish.shape[1]))
+    solved = np.zeros(networks, bool)
+    for some, one in zip(numbers, solutions, strict=True):
+        finish[some], solved[some] = one.finish, one.solved
 
     def back() -> Back:
-        transfer, latency, aggregate, begin = zip(*(one.back() for one in solutions))
-        return np.concatenate(transfer), np.concatenate(latency), np.concatenate(aggregate), np.concatenate(begin)
+        parts = np.zeros((4, *finish.shape))
+        for some, one in zip(numbers, solutions, strict=True):
+            parts[:, some] = one.back()
+        return parts[0], parts[1], parts[2], parts[3]
 
-    return Solution(np.concatenate([one.finish for one in solutions]), back)
+    def uses() -> list[LinkUse]:
+        return [
+            replace(use, networks=some[use.networks])
+            for some, one in zip(numbers, solutions, strict=True)
+            for use in one.uses()
+        ]
+
+    return Solution(finish, back, uses, solved)
 
 
 def _check(schedule: Schedule, placement: Placement, seconds: float) -> None:

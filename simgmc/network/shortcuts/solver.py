@@ -9,13 +9,28 @@ import numpy as np
 
 from simgmc.network.collectives.schedule import Placement, Schedule, Structure
 from simgmc.network.conditions.overheads import Overheads
+from simgmc.network.shortcuts.fast_flows import MAX_FLOWS, FlowNetworks
 from simgmc.network.shortcuts.fast_server import ServerLinks
-from simgmc.network.shortcuts.isolation import always_alone
-from simgmc.network.shortcuts.solutions import RingLinks, RingNetworks, ServerNetworks, Solution, solve_events, together
+from simgmc.network.shortcuts.solutions import (
+    RingLinks,
+    RingNetworks,
+    ServerNetworks,
+    Solution,
+    solve_events,
+    solve_flows,
+    together,
+    unsolved,
+)
 from simgmc.network.topology.routing import Links
 
 _KEPT_SIZE = 1_000_000
 """Numbers in the solutions that are kept for exchanges that come again, about."""
+
+
+_SIMULATED = 64
+"""Exchanges simulated by events that are kept of each network, for those that come again."""
+_STRUCTURES = 64
+"""Structures of which it is kept how their flows are solved."""
 
 
 class Places:
@@ -47,20 +62,6 @@ class Places:
             self._rings[key] = RingLinks(hosts, self.links, self.overheads)
         return self._rings[key]
 
-    def alone(self, schedule: Schedule, one_structure: bool) -> bool:
-        """Whether exchanges of all workers like this one cannot meet those before and after them on any link.
-
-        A run uses one collective. If that is a ring whose routes share no link, a rank ends after its own last byte
-        has left, and nobody else sends on its links: nothing is to be proved. Otherwise its graph must be the same for
-        every message (``one_structure``), and prove it.
-        """
-        everybody = range(len(self.workers))
-        if schedule.ring is not None:
-            return self.ring(everybody).apart
-        return one_structure and always_alone(
-            schedule.structure, tuple(self.placement(schedule.structure, everybody).routes)
-        )
-
 
 class Solver:
     """Solves exchanges that have the network to themselves, on N networks that differ in numbers alone.
@@ -70,52 +71,166 @@ class Solver:
 
     def __init__(self, places: Sequence[Places]):
         self._places = places
-        self._rings: dict[tuple[int, ...], RingNetworks | None] = {}
-        self._servers: dict[tuple[int, ...], tuple[Structure, ServerNetworks | None]] = {}
+        self._rings: dict[tuple[int, ...], tuple[list[_Way], list[int]]] = {}
+        self._others: OrderedDict[tuple[int, ...], tuple[Structure, list[_Way]]] = OrderedDict()
+        """By structure (its id) and members; the structure is kept, so that its id cannot come to mean another."""
         self._kept: OrderedDict[tuple, tuple[Schedule, Solution]] = OrderedDict()
+        self._by_events: list[OrderedDict[tuple, tuple[Schedule, Solution]]] = [OrderedDict() for _ in places]
+        self.simulated = np.zeros(len(places), np.int64)
+        """(N,) exchanges that had to be simulated event by event."""
 
-    def solve(self, schedule: Schedule, members: Sequence[int], gates: np.ndarray) -> Solution:
-        """``gates``: (N, members) s at which each is ready, the first of them at 0."""
+    def possible(self, schedule: Schedule, members: Sequence[int]) -> np.ndarray:
+        """(N,) bool: on which networks it may be tried: every flow has a route, and they are not too many."""
+        found = np.ones(len(self._places), bool)
+        for numbers, networks in self._ways_of(schedule, members):
+            if isinstance(networks, FlowNetworks):
+                found[numbers] = networks.routed
+            elif networks is None:
+                found[numbers] = False
+        return found
+
+    def solve(
+        self, schedule: Schedule, members: Sequence[int], gates: np.ndarray, wanted: np.ndarray | None = None
+    ) -> Solution:
+        """``gates``: (N, members) s at which each is ready, the first of them at 0; ``wanted``: (N,) on which networks
+        it is worth events, where flows meet; None: on all."""
         key = (id(schedule), gates.tobytes())
         kept = self._kept.get(key)
-        if kept is None:
+        if kept is not None:
+            return kept[1]
+        ways, found, events = self._ways_of(schedule, members), [], False
+        for numbers, networks in ways:
+            own = gates if len(ways) == 1 else gates[numbers]
+            if isinstance(networks, RingNetworks):
+                assert schedule.ring is not None
+                found.append(networks.solve(schedule.ring, own))
+            elif isinstance(networks, ServerNetworks):
+                found.append(networks.solve(schedule, own))
+            elif networks is None:
+                found.append(unsolved(own))
+            else:
+                solution, simulated = self._flows(networks, schedule, members, own, numbers, wanted)
+                found.append(solution)
+                events |= simulated
+        solution = found[0] if len(found) == 1 else together([numbers for numbers, _ in ways], found)
+        if not events and solution.solved.all():
             # The schedule is kept with its solution, so that its id cannot come to mean another.
-            kept = self._kept[key] = schedule, self._solve(schedule, members, gates)
-            size = gates.size if schedule.ring is None else gates.size * schedule.ring.steps * schedule.ring.slices
-            if len(self._kept) > min(256, 2 + _KEPT_SIZE // size):
-                self._kept.popitem(last=False)
-        return kept[1]
+            self._kept[key] = schedule, solution
+            _keep(self._kept, gates.size * _size(schedule))
+        return solution
 
-    def _solve(self, schedule: Schedule, members: Sequence[int], gates: np.ndarray) -> Solution:
-        if schedule.ring is not None and (ring := self._ring(members)) is not None:
-            return ring.solve(schedule.ring, gates)
-        structure = schedule.structure
-        if (server := self._server(structure, members)) is not None:
-            return server.solve(schedule, gates)
-        return together(
-            [
-                solve_events(schedule, places.placement(structure, members), own)
-                for places, own in zip(self._places, gates)
-            ]
-        )
+    def _flows(
+        self,
+        networks: FlowNetworks,
+        schedule: Schedule,
+        members: Sequence[int],
+        gates: np.ndarray,
+        numbers: np.ndarray,
+        wanted: np.ndarray | None,
+    ) -> tuple[Solution, bool]:
+        """On networks of these numbers: in arrays, by events where flows meet; whether they met on one."""
+        worth = np.ones(len(numbers), bool) if wanted is None else wanted[numbers]
+        keys = [(id(schedule), own.tobytes()) for own in gates]
+        found = {
+            place: memory[key][1]
+            for place, (number, key) in enumerate(zip(numbers.tolist(), keys))
+            if worth[place] and key in (memory := self._by_events[number])
+        }
+        begun = unsolved(gates)
+        if len(found) < worth.sum():
+            begun = solve_flows(networks, schedule, gates)
+            for place in np.flatnonzero(worth & ~begun.solved).tolist():
+                if place not in found:
+                    found[place] = self._simulated(int(numbers[place]), keys[place], schedule, members, gates[place])
+        if not found:
+            return begun, False
+        places = [np.arange(len(numbers)), *(np.array([place]) for place in found)]
+        return together(places, [begun, *found.values()]), True
 
-    def _ring(self, members: Sequence[int]) -> RingNetworks | None:
-        """None where routes share a link."""
+    def _simulated(
+        self, network: int, key: tuple, schedule: Schedule, members: Sequence[int], gates: np.ndarray
+    ) -> Solution:
+        """By events, on one of the networks; remembered."""
+        self.simulated[network] += 1
+        memory = self._by_events[network]
+        solution = solve_events(schedule, self._places[network].placement(schedule.structure, members), gates)
+        memory[key] = schedule, solution
+        if len(memory) > _SIMULATED:
+            memory.popitem(last=False)
+        return solution
+
+    def _ways_of(self, schedule: Schedule, members: Sequence[int]) -> list[_Way]:
+        """How each network is solved; those of one way together."""
+        found: list[_Way] = []
+        rest: Sequence[int] = range(len(self._places))
+        if schedule.ring is not None:
+            found, rest = self._ring(members)
+            if not rest:
+                return found
+        if flows_in(schedule) > MAX_FLOWS and not _is_server(schedule):
+            return [*found, (np.array(rest), None)]
+        key = (id(schedule.structure), *members)
+        if key not in self._others:
+            self._others[key] = schedule.structure, self._ways(schedule, members, rest)
+            if len(self._others) > _STRUCTURES:
+                self._others.popitem(last=False)
+        return found + self._others[key][1]
+
+    def _ring(self, members: Sequence[int]) -> tuple[list[_Way], list[int]]:
+        """The networks on which no route of a ring shares a link with another; and the numbers of the rest."""
         key = tuple(members)
         if key not in self._rings:
             ways = [places.ring(members) for places in self._places]
-            self._rings[key] = RingNetworks(ways) if all(way.apart for way in ways) else None
+            apart = [number for number, way in enumerate(ways) if way.apart]
+            found: list[_Way] = [(np.array(apart), RingNetworks([ways[number] for number in apart]))] if apart else []
+            self._rings[key] = found, [number for number, way in enumerate(ways) if not way.apart]
         return self._rings[key]
 
-    def _server(self, structure: Structure, members: Sequence[int]) -> ServerNetworks | None:
-        """None where it is not the round of one parameter server, or its links are shared otherwise."""
-        workers = structure.participants
-        if structure.hosts != workers + 1 or structure.flows != 2 * workers + 1:
-            return None
-        key = (id(structure), *members)
-        if key not in self._servers:
-            placements = [places.placement(structure, members) for places in self._places]
-            ways = [ServerLinks(placement) for placement in placements]
-            found = ServerNetworks(ways, placements) if all(way.simple for way in ways) else None
-            self._servers[key] = structure, found
-        return self._servers[key][1]
+    def _ways(self, schedule: Schedule, members: Sequence[int], rest: Sequence[int]) -> list[_Way]:
+        """Of these networks, the round of one parameter server where links are shared as it needs; and all else."""
+        structure = schedule.structure
+        placements = {number: self._places[number].placement(structure, members) for number in rest}
+        servers = {}
+        if _is_server(schedule):
+            servers = {number: ServerLinks(placement) for number, placement in placements.items()}
+            servers = {number: way for number, way in servers.items() if way.simple}
+        found: list[_Way] = []
+        if servers:
+            networks = ServerNetworks(list(servers.values()), [placements[number] for number in servers])
+            found.append((np.array(list(servers)), networks))
+        if others := [number for number in rest if number not in servers]:
+            found.append((np.array(others), FlowNetworks([placements[number] for number in others])))
+        return found
+
+
+_Way = tuple[np.ndarray, RingNetworks | ServerNetworks | FlowNetworks | None]
+"""Numbers of networks, and how they are solved together; None: they are not, as there are too many flows."""
+
+
+def flows_in(schedule: Schedule) -> int:
+    """Flows of an exchange, its addings included; a ring's are not listed for that."""
+    if schedule.ring is None:
+        return schedule.structure.flows
+    ring = schedule.ring
+    return (ring.steps + ring.adding_steps) * ring.slices * ring.pieces.shape[-1]
+
+
+def _is_server(schedule: Schedule) -> bool:
+    """Whether it has the flows of a round of one parameter server."""
+    if schedule.ring is not None:
+        return False
+    structure = schedule.structure
+    return structure.hosts == structure.participants + 1 and structure.flows == 2 * structure.participants + 1
+
+
+def _size(schedule: Schedule) -> int:
+    """Numbers that a solution has of each participant, about."""
+    if schedule.ring is not None:
+        return schedule.ring.steps * schedule.ring.slices
+    return 1 + 4 * schedule.structure.flows // max(schedule.structure.participants, 1)
+
+
+def _keep(memory: OrderedDict, size: int) -> None:
+    """Let the oldest go where there are too many; ``size``: numbers in each, about."""
+    if len(memory) > min(256, 2 + _KEPT_SIZE // max(size, 1)):
+        memory.popitem(last=False)
