@@ -104,7 +104,7 @@ def _replay(
             keys = [training.series(point) for point in missing]
             deque(write_all(directory, keys, kept.on(missing), training.shared), maxlen=0)
         copy_partition_tables(source, directory)
-        results = report(console, directory, after.points, plots=plots)
+        results = report(console, directory, after.points, plots=plots, replayed=True)
         if refined:
             refine(console, directory, after, plan, results)
         if len(after.points) <= MAX_POINTS:

@@ -62,7 +62,8 @@ def write_all(
     """Writes the series of these keys, as they come; those that come quickly are written together.
 
     ``shared``: the training under whose key their evaluations are kept together, see
-    :mod:`simgmc.results.directory.shared_evaluations`; otherwise each is a row in the metrics.
+    :mod:`simgmc.results.directory.shared_evaluations`, and nothing of single workers and links; otherwise each is a
+    row in the metrics.
     """
     waiting: list[tuple[SeriesKey, Series]] = []
     since = time.monotonic()
@@ -80,7 +81,7 @@ def write_all(
                         directory.evaluated(key, evaluation, state.others)
                         others += len(state.others)
                 # The breakdown says how many rows there are.
-                directory.finish(key, one.breakdown, one.details, others)
+                directory.finish(key, one.breakdown, one.details if shared is None else None, others)
         return written
 
     try:

@@ -9,7 +9,7 @@ from rich.console import Console
 from simgmc.results.directory.details import FILES
 from simgmc.results.directory.records import grid_texts
 from simgmc.results.directory.run_directory import RunDirectory
-from simgmc.results.figures.plots import draw_plots
+from simgmc.results.figures.plots import OF_NETWORKS, draw_plots
 from simgmc.results.figures.trajectories import Surface
 from simgmc.results.series.grids import MAX_POINTS, is_large
 from simgmc.results.series.loads import loads_of
@@ -27,10 +27,18 @@ from simgmc.scenario.workload import ProblemWorkload
 _TABLES = ("metrics.csv", "other_metrics.csv", "summary.csv", "breakdown.csv", *FILES, "partition.csv")
 
 
-def report(console: Console, directory: RunDirectory, points: Sequence[GridPoint], *, plots: bool = True) -> Results:
+def report(
+    console: Console,
+    directory: RunDirectory,
+    points: Sequence[GridPoint],
+    *,
+    plots: bool = True,
+    replayed: bool = False,
+) -> Results:
     """Tables on the console, and summary and plots in the run directory, of the run of these grid points.
 
-    Returns what was read of the run. ``plots``: whether any are drawn.
+    Returns what was read of the run. ``plots``: whether any are drawn. Of a large grid they are PNG alone, and what it
+    took over from a run that was ``replayed`` is not drawn again.
     """
     scenario = points[0].scenario
     names = [method.name for method in scenario.methods]
@@ -49,7 +57,11 @@ def report(console: Console, directory: RunDirectory, points: Sequence[GridPoint
     pictures = {}
     if plots:
         surfaces = _surfaces(points, results)
-        pictures = draw_plots(directory, target=target, baseline=baseline, surfaces=surfaces, results=results)
+        large = is_large(results) and not scenario.report.full_metrics
+        formats, only = ("png",) if large else ("png", "pdf"), OF_NETWORKS if large and replayed else ()
+        pictures = draw_plots(
+            directory, target=target, baseline=baseline, surfaces=surfaces, results=results, formats=formats, only=only
+        )
     drawn = sorted({file.stem for files in pictures.values() for file in files})
     files = [name for name in _TABLES if (directory.path / name).is_file()]
     _line(

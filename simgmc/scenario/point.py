@@ -80,8 +80,9 @@ class Report(Table):
     single_workers: bool = True
     """Evaluate every worker's own model beside the average, where they differ (K evaluations more)."""
     full_metrics: bool = False
-    """Every evaluation as a row of ``metrics.csv``, also of a training that is put on more than a dozen clusters;
-    otherwise these are kept together in ``evaluations/``, as numbers that repeat once."""
+    """Of a training that is put on more than a dozen clusters, too: every evaluation as a row of ``metrics.csv``, what
+    every worker and link did, and every figure, also as PDF. Otherwise evaluations are kept together in
+    ``evaluations/``, as numbers that repeat once, and maps are drawn as PNG."""
     price: Price | None = None
     """What things cost, for columns of money; without it there are none."""
     power: Power | None = None

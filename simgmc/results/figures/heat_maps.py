@@ -150,6 +150,7 @@ def _figures(rows: list[list[_Map]], onto: Axes | None = None) -> list[Figure]:
         if labels:
             panels.page_legend(page, handles, labels)
         page.figure.draw_without_rendering()  # from here on it is known where contours' labels lie
+        page.figure.set_layout_engine("none")  # and nothing is laid out again
         for axis, labels_inside in contours.items():
             _drop_crowded(axis, labels_inside)
     return [page.figure for page in made]

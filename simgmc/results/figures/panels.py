@@ -252,5 +252,6 @@ def save(
             stream = io.BytesIO()
             metadata = {"CreationDate": None} if form == "pdf" else None
             figure.savefig(stream, format=form, metadata=metadata)
+            figure.set_layout_engine("none")  # what has been laid out stays so, in every format
             files.append(write(folder / f"{stem}.{form}", stream.getvalue()))
     return files

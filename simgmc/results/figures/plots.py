@@ -50,12 +50,13 @@ def draw_plots(
     surfaces: Mapping[ComparisonPoint, Surface] | None = None,
     formats: Sequence[str] = ("png", "pdf"),
     results: Results | None = None,
+    only: Sequence[Callable[[Material], Figures]] = (),
 ) -> dict[str, list[Path]]:
     """Draws everything that the run's data allow into its ``plots`` folder; returns the files of each figure.
 
     No file: the figure would need too many panels. ``methods`` gives the scenario's order; ``target``, ``baseline``
     and ``surfaces`` are those of :class:`~simgmc.results.figures.material.Material`. ``results``: what the
-    directory holds, if it has been read.
+    directory holds, if it has been read. ``only``: those of :data:`FIGURES` that are drawn; all unless given.
     """
     results = results or read_results(directory, methods)
     if not results.series:
@@ -65,16 +66,16 @@ def draw_plots(
     with panels.style():
         return {
             name: panels.save(figures, directory.plots, name, directory.replace, formats)
-            for name, figures in figures_of(material).items()
+            for name, figures in figures_of(material, only).items()
         }
 
 
-def figures_of(material: Material) -> dict[str, list[Figure]]:
-    """All figures by file name; an empty list where there would be too many panels.
+def figures_of(material: Material, only: Sequence[Callable[[Material], Figures]] = ()) -> dict[str, list[Figure]]:
+    """All figures (or only some) by file name; an empty list where there would be too many panels.
 
     To be called, and the figures saved, within :func:`panels.style`.
     """
-    drawn = {name: figures for draw in FIGURES for name, figures in draw(material).items()}
+    drawn = {name: figures for draw in only or FIGURES for name, figures in draw(material).items()}
     return {name: figures for name, figures in drawn.items() if figures is not None}
 
 
@@ -154,3 +155,5 @@ FIGURES: tuple[Callable[[Material], Figures], ...] = (
     _partition,
 )
 """Everything that is drawn of a run."""
+OF_NETWORKS = (_time_to_target, _collectives, _time_per_round)
+"""Those of :data:`FIGURES` that show networks, rather than trainings."""
