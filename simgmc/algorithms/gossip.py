@@ -134,7 +134,7 @@ class QGDSGDm(Algorithm):
 
     def round(self, worker: Worker) -> Program:
         gradient = yield Gradient(at=worker.params)
-        step = self.momentum * worker.momentum_buffer + gradient
+        step = worker.stepped(worker.zeros(), self.momentum * worker.momentum_buffer + gradient)
         if self.nesterov:
             step = gradient + self.momentum * step
         mixed = yield Mix(worker.params - worker.lr * step)
@@ -224,10 +224,11 @@ class OverlapSGP(Algorithm):
 
     def round(self, worker: Worker) -> Program:
         gradient = yield Gradient(at=worker.params)
-        worker.momentum_buffer = self.momentum * worker.momentum_buffer + gradient
+        before = worker.momentum_buffer
+        worker.momentum_buffer = worker.stepped(before, self.momentum * before + gradient)
         step = gradient + self.momentum * worker.momentum_buffer if self.nesterov else worker.momentum_buffer
         mass = worker.mass.clone()
-        mass[..., :-1] -= worker.lr * step
+        mass[..., :-1] = worker.stepped(mass[..., :-1], mass[..., :-1] - worker.lr * step)
         worker.mass = mass / (len(worker.neighbours) + 1)
         share = worker.mass
         for neighbour in worker.neighbours:

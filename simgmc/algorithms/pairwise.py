@@ -199,8 +199,9 @@ class ADPSGD(Algorithm):
             worker.params = worker.params + (other - snapshot) / 2
             worker.averagings += 1
         worker.applied(worker.averagings - seen)
-        worker.momentum_buffer = self.momentum * worker.momentum_buffer + gradient
-        worker.params = worker.params - worker.lr * worker.momentum_buffer
+        before = worker.momentum_buffer
+        worker.momentum_buffer = worker.stepped(before, self.momentum * before + gradient)
+        worker.params = worker.stepped(worker.params, worker.params - worker.lr * worker.momentum_buffer)
 
     def serve(self, asked: Worker, asker: int, message: Vector) -> list[tuple[int, Content]]:
         before = asked.params

@@ -102,7 +102,7 @@ class SignSGD(Algorithm):
         step = yield Average(vote(self.direction(worker, gradient), worker.randomness()))
         if self.decoupled_weight_decay:
             step = step + worker.weight_decay * worker.params
-        worker.params = worker.params - worker.lr * step
+        worker.params = worker.stepped(worker.params, worker.params - worker.lr * step)
 
     def direction(self, worker: Worker, gradient: Vector) -> Vector:
         """The vector whose signs are sent."""
@@ -124,7 +124,8 @@ class Signum(SignSGD):
         worker.momentum_buffer = worker.zeros()
 
     def direction(self, worker: Worker, gradient: Vector) -> Vector:
-        worker.momentum_buffer = self.momentum * worker.momentum_buffer + (1 - self.momentum) * gradient
+        before = worker.momentum_buffer
+        worker.momentum_buffer = worker.stepped(before, self.momentum * before + (1 - self.momentum) * gradient)
         return worker.momentum_buffer
 
 

@@ -72,14 +72,14 @@ class DMSGD(Algorithm):
 
     def round(self, worker: Worker) -> Program:
         gradient = yield Gradient(at=worker.params)
+        before = worker.momentum_buffer
         if self.momentum_at == "local":
-            worker.momentum_buffer = self.momentum * worker.momentum_buffer + gradient
+            worker.momentum_buffer = worker.stepped(before, self.momentum * before + gradient)
             update = yield Average(worker.momentum_buffer)
         else:
             mean = yield Average(gradient)
-            worker.momentum_buffer = self.momentum * worker.momentum_buffer + mean
-            update = worker.momentum_buffer
-        worker.params = worker.params - worker.lr * update
+            worker.momentum_buffer = update = worker.stepped(before, self.momentum * before + mean)
+        worker.params = worker.stepped(worker.params, worker.params - worker.lr * update)
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,9 @@ class SNGM(Algorithm):
         gradient = yield Gradient(at=worker.params)
         mean = yield Average(gradient)
         norm = mean.norm(dim=-1, keepdim=True)
-        worker.momentum_buffer = self.momentum * worker.momentum_buffer + mean / (norm + (norm == 0))
-        worker.params = worker.params - worker.lr * worker.momentum_buffer
+        before = worker.momentum_buffer
+        worker.momentum_buffer = worker.stepped(before, self.momentum * before + mean / (norm + (norm == 0)))
+        worker.params = worker.stepped(worker.params, worker.params - worker.lr * worker.momentum_buffer)
 
 
 @dataclass(frozen=True)
@@ -145,8 +146,8 @@ class LARS(Algorithm):
                     given.norm(dim=-1, keepdim=True),
                     decay if isinstance(decay, float) else float(decay[start]),
                 )
-        worker.velocity = self.momentum * worker.velocity + worker.lr * step
-        worker.params = worker.params - worker.velocity
+        worker.velocity = worker.stepped(worker.velocity, self.momentum * worker.velocity + worker.lr * step)
+        worker.params = worker.stepped(worker.params, worker.params - worker.velocity)
 
     def _ratio(self, own: Vector, given: Vector, weight_decay: float) -> Vector:
         zero = (own == 0) | (given == 0)

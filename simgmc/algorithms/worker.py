@@ -100,6 +100,8 @@ class Worker:
     """Gradients of each worker until the training ends; infinite where its length is not stated in gradients."""
     weight_decay: float | Vector
     """Coefficient of the L2 term; a tensor (d,) where parameters have their own, or get no gradient."""
+    without_gradient: Vector | None
+    """Tensor (..., d), true where the latest gradient was none, so that a step leaves the parameter alone."""
     rates: Vector | None
     """Tensor (d,): factors on the learning rate, where parameters have their own, for optimizers."""
     clip_norm: float
@@ -132,6 +134,7 @@ class Worker:
             "previous_lr",
             "gradients_left",
             "weight_decay",
+            "without_gradient",
             "rates",
             "clip_norm",
             "round",
@@ -153,6 +156,7 @@ class Worker:
         self.components = 0
         self.gradients_left = math.inf
         self.rates = None
+        self.without_gradient = None
         self.clip_norm = 0.0
         self._seed = seed
         self._ranks = ranks
@@ -183,7 +187,23 @@ class Worker:
         """Set the context of the round about to run."""
         self.round, self.epoch = round, epoch
         self.lr, self.previous_lr, self.weight_decay = lr, previous_lr, weight_decay
+        self.without_gradient = None
         self._calls = 0
+
+    def skipped(self, gradient: Vector) -> Vector | None:
+        """Tensor ``(..., d)``, true where a step along this gradient leaves parameters alone; None if nowhere.
+
+        A step that all workers share leaves alone what no worker has a gradient of.
+        """
+        where = self.without_gradient
+        if where is not None and where.ndim > 1 and len(where) > len(gradient):
+            where = where.all(dim=0, keepdim=True)
+        return where
+
+    def stepped(self, before: Vector, after: Vector) -> Vector:
+        """Tensor ``(..., d)``: what a step makes of parameters or a buffer; as before where it leaves them alone."""
+        where = self.skipped(after)
+        return after if where is None else before.where(where, after)
 
     def steps_left(self, steps: int) -> int:
         """So many local steps of a round, or as many of them as the training still has: its last round is cut short."""
@@ -376,6 +396,11 @@ class Algorithm:
     def decays_vectors(self) -> bool:
         """Whether tensors of one dimension have weight decay where no group of parameters says so."""
         return True
+
+    @property
+    def skips(self) -> Literal["own", "mean"]:
+        """Whose gradients have to be none for a step to leave a parameter alone: the worker's own, or everybody's."""
+        return "mean" if self.mixing == "none" else "own"
 
     @property
     def same_coordinates(self) -> bool:

@@ -17,12 +17,14 @@ import torch
 from torch import Tensor
 
 from simgmc.compression.message import Message
+from simgmc.core.errors import SimgmcError
 from simgmc.costs import steps as costs
 from simgmc.distributed.carriers import Carried, Carriers, Task
 from simgmc.distributed.clock import Clock
 from simgmc.distributed.group import Group, Wire
 from simgmc.distributed.measured import Step
 from simgmc.mixing import Mixing
+from simgmc.training.absent import Absent
 from simgmc.training.one_by_one import joined_rows
 from simgmc.training.rounds import Asked, StackedRound
 from simgmc.training.stacked import StackedTrainer
@@ -49,6 +51,8 @@ class RankTrainer(StackedTrainer):
     """
 
     seen: Seen
+    usually_absent: Absent | None = None
+    """What no rank had a gradient of in the first pass."""
 
     def prepare(self, group: Group, carriers: Carriers, clock: Clock, compute_s: Callable[[int, int], float]) -> None:
         """``compute_s(round, step)``: seconds that this worker's gradient lasts at least."""
@@ -198,6 +202,19 @@ class RankRound(StackedRound):
         answer = super()._perform(effect)
         self._since = self._stack.clock.now()
         return answer
+
+    def _without_gradient_everywhere(self, absent: Absent) -> Absent:
+        stack, own = self._stack, absent.everywhere()
+        if stack.usually_absent is None:
+            of_each = stack.group.gathered(sorted(own.rows[0]), everywhere=True)
+            stack.usually_absent = Absent(own.layout, tuple(map(frozenset, of_each))).everywhere()
+        if own != stack.usually_absent:
+            number = min(own.rows[0] ^ stack.usually_absent.rows[0])
+            raise SimgmcError(
+                f"parameter {own.layout.names[number]} has a gradient on some minibatches alone: {stack.name} steps along "
+                "a mean, and on real processes no rank knows then what the others have a gradient of"
+            )
+        return own
 
     def _sent(self, content: Message | Tensor) -> Message:
         message = super()._sent(content)

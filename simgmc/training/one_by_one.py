@@ -191,7 +191,9 @@ class OwnMethod:
             effect = _as_one(programs, cast(list[Effect], asked))
             answer = yield effect
             for row, program in enumerate(programs):
-                twins[row].lr = leader.lr
+                twins[row].lr, twins[row].weight_decay = leader.lr, leader.weight_decay
+                skipped = leader.without_gradient
+                twins[row].without_gradient = None if skipped is None else skipped[min(row, len(skipped) - 1)]
                 asked[row] = program.send(_answer(answer, row, clone))
         for twin in twins:
             check_state(self.title, twin, self._known, many=False)

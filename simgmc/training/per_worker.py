@@ -21,9 +21,10 @@ from simgmc.algorithms.worker import Algorithm, Program, Worker
 from simgmc.compression.identity import Identity
 from simgmc.core.errors import DivergenceError
 from simgmc.core.randomness import Randomness
+from simgmc.training.absent import Absent
 from simgmc.training.journal import NOTHING, Asked, Diverged, Parcel, RoundOver, Served, Step
 from simgmc.training.trainer import Progress
-from simgmc.training.treatment import Treatment, spare
+from simgmc.training.treatment import Treatment
 from simgmc.training.worker_run import Ahead, WorkerRun
 from simgmc.workloads.workload import Workload
 
@@ -153,8 +154,8 @@ class PerWorkerTrainer:
     def _begin(self, run: WorkerRun) -> Program:
         worker, epoch = run.worker, self.epoch
         lr = self._lr_at(epoch)
-        decay = self._treatment.decay_of(self.workload, [worker.rank])
-        worker.begin(run.rounds, epoch, lr, lr if run.previous_lr is None else run.previous_lr, decay)
+        previous = lr if run.previous_lr is None else run.previous_lr
+        worker.begin(run.rounds, epoch, lr, previous, self._treatment.weight_decay)
         partners = self.algorithm.partners(self._graph(run.rounds))
         worker.neighbours = tuple(partners[worker.rank])
         worker.sources = tuple(rank for rank, others in enumerate(partners) if worker.rank in others)
@@ -232,11 +233,15 @@ class PerWorkerTrainer:
         if run.parts < accumulate:
             return None
         gradient = run.part_sum if accumulate == 1 else run.part_sum / accumulate
-        run.parts, run.part_sum = 0, None
+        absent = Absent(self.workload.layout, (frozenset(run.absent or ()),))
+        run.parts, run.part_sum, run.absent = 0, None, None
+        if absent or run.worker.without_gradient is not None:
+            run.since.append(("absent", sorted(absent.rows[0])))
+            self._treatment.tell(run.worker, absent)
         gradient = self._treatment.clip(gradient)
         if run.effect.weight_decay and self._treatment.decays:
             gradient = gradient + self._treatment.weight_decay * run.effect.at
-            spare(gradient[None], self.workload, [worker])
+            absent.clear(gradient[None])
         return gradient
 
     def _next_minibatch(self, worker: int, run: WorkerRun) -> Tensor:
@@ -250,6 +255,7 @@ class PerWorkerTrainer:
                 state[name][worker] = row
             self.workload.load_state_dict(state)
         run.gradients += 1
+        run.absent = sorted(set(ahead.absent if run.absent is None else run.absent).intersection(ahead.absent))
         return ahead.gradient
 
     def _compute(self, needed: int) -> None:
@@ -257,7 +263,7 @@ class PerWorkerTrainer:
         effect = self.runs[needed].effect
         if effect.component is not None:
             gradient, _ = self.workload.component_gradient(needed, effect.at, effect.component)
-            self._ahead(self.runs[needed], gradient, {})
+            self.runs[needed].ahead = Ahead(gradient, {}, [])
             return
         under_way = [
             rank
@@ -279,10 +285,7 @@ class PerWorkerTrainer:
             buffers = {
                 name: rows[rank].clone() if isinstance(rows, Tensor) else rows[rank] for name, rows in after.items()
             }
-            self._ahead(self.runs[rank], gradients[row], buffers)
-
-    def _ahead(self, run: WorkerRun, gradient: Tensor, buffers: dict[str, Tensor]) -> None:
-        run.ahead = Ahead(gradient, buffers)
+            self.runs[rank].ahead = Ahead(gradients[row], buffers, list(self.workload.absent(rank)))
 
     # between instants -----------------------------------------------------------------------
 
@@ -331,4 +334,7 @@ class PerWorkerTrainer:
         self.workload.load_state_dict(state["workload"])
         self.server.restore(state["server"])
         for run, kept in zip(self.runs, state["runs"], strict=True):
-            run.load_state_dict(kept, self.algorithm)
+            run.load_state_dict(kept, self.algorithm, self._tell)
+
+    def _tell(self, worker: Worker, absent: Sequence[int]) -> None:
+        self._treatment.tell(worker, Absent(self.workload.layout, (frozenset(absent),)))

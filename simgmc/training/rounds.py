@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,6 +36,7 @@ from simgmc.compression.rows import for_each_row
 from simgmc.core.errors import DivergenceError, SimgmcError
 from simgmc.costs import steps as costs
 from simgmc.mixing import Mixing
+from simgmc.training.absent import Absent
 from simgmc.training.put_back import put_back
 from simgmc.training.stack import Stack
 
@@ -82,8 +83,7 @@ class StackedRound:
             self._missing |= set(stack.held)
         lr = stack.lr_at(stack.epoch)
         previous = lr if stack.last_lr is None else stack.last_lr
-        decay = stack.treatment.decay_of(stack.workload, stack.ranks)
-        stack.worker.begin(stack.rounds, stack.epoch, lr, previous, decay)
+        stack.worker.begin(stack.rounds, stack.epoch, lr, previous, stack.treatment.weight_decay)
         self._gradients_left = stack.gradients_in_all - stack.gradients
         stack.worker.gradients_left = _parts(self._gradients_left, stack.treatment.accumulate)
         self._program = stack.algorithm.round(stack.worker)
@@ -161,10 +161,8 @@ class StackedRound:
                 stack.worker.lr = stack.last_lr = stack.lr_at(stack.epoch)
                 if stack.worker.unequal_step is not None:
                     return self._of_some(stack.worker.unequal_step, point, decays)
-                gradients = stack.treatment.clip(self._accumulated(point))
-                if decays:
-                    stack.treatment.add_decay(gradients, point, stack.workload, stack.ranks)
-                return gradients
+                gradients, absent = self._accumulated(point)
+                return self._treated(gradients, point, absent, decays)
             case effects.Average(message=content, reply=reply):
                 self._ask(Asked(self._sent(content), reply))
             case effects.Maximum(numbers=numbers):
@@ -183,21 +181,42 @@ class StackedRound:
                 raise TypeError(f"{stack.name} asks for {type(effect).__name__}, which a stacked run cannot do")
         return None
 
-    def _accumulated(self, point: Tensor) -> Tensor:
+    def _treated(
+        self, gradients: Tensor, at: Tensor, absent: Absent, decays: bool, places: Sequence[int] | None = None
+    ) -> Tensor:
+        """Gradients (n, d) at these points as the program gets them, once the worker knows what its step skips.
+
+        ``places``: of the rows among all of them, where these are not all.
+        """
+        stack = self._stack
+        if stack.algorithm.skips == "mean":
+            absent = self._without_gradient_everywhere(absent)
+        whole = places is None or len(absent.rows) == 1
+        stack.treatment.tell(stack.worker, absent if whole else absent.among(len(stack.ranks), places or ()))
+        gradients = stack.treatment.clip(gradients)
+        if decays:
+            stack.treatment.add_decay(gradients, at, absent)
+        return gradients
+
+    def _without_gradient_everywhere(self, absent: Absent) -> Absent:
+        """What no worker has a gradient of."""
+        return absent.everywhere()
+
+    def _accumulated(self, point: Tensor) -> tuple[Tensor, Absent]:
         """(workers, d): the mean gradient of each worker's next minibatches, of fewer at the training's end."""
         stack = self._stack
         count = stack.treatment.accumulate
         if self._gradients_left > 0:
             count = int(min(count, self._gradients_left))
-        total: Tensor | None = None
-        for _ in range(count):
-            gradients = stack.next_gradients(point)
-            total = gradients if total is None else total + gradients
+        total, absent = stack.next_gradients(point), Absent.of(stack.workload, stack.ranks)
+        for number in range(count):
+            if number:
+                total = total + stack.next_gradients(point)
+                absent = absent.and_in(Absent.of(stack.workload, stack.ranks))
             stack.gradients += 1
             self._gradients_left -= 1
             self.steps.append(costs.Compute())
-        assert total is not None
-        return total if count == 1 else total / count
+        return total if count == 1 else total / count, absent
 
     def _of_some(self, step: UnequalStep, point: Tensor, decays: bool) -> Tensor:
         """(workers, d): the gradients of those who make a local step; 0 for the others, who stay where they are."""
@@ -206,16 +225,17 @@ class StackedRound:
         ranks = [rank for rank in step.ranks if rank in stack.ranks]
         places = [stack.ranks.index(rank) for rank in ranks]
         rows = point.expand(len(stack.ranks), -1)[places]
-        total = torch.zeros_like(rows)
+        total, absent = torch.zeros_like(rows), None
         for _ in range(count):
             if ranks:
                 total += stack.gradients_of(ranks, rows)
+            latest = Absent.of(stack.workload, ranks)
+            absent = latest if absent is None else absent.and_in(latest)
             for rank in step.ranks:
                 stack.taken[rank] += 1
             self.steps.append(costs.SomeCompute(workers=np.isin(np.arange(workers), step.ranks)))
-        found = stack.treatment.clip(total / count)
-        if decays:
-            stack.treatment.add_decay(found, rows, stack.workload, ranks)
+        assert absent is not None
+        found = self._treated(total / count, rows, absent, decays, places)
         stack.gradients += step.gradients * count
         left = stack.gradients_in_all - stack.gradients
         if abs(left) < 0.5 and step.last:

@@ -1,7 +1,4 @@
-"""Weight decay, clipping and rates by parameter: what a training does to gradients beside the update rule.
-
-Weight decay leaves parameters alone that got no gradient, as ``torch.optim`` does where ``grad`` is None.
-"""
+"""Weight decay, clipping and rates by parameter: what a training does to gradients beside the update rule."""
 
 from __future__ import annotations
 
@@ -14,6 +11,7 @@ from torch import Tensor
 from simgmc.algorithms.optimizers import GradientSettings
 from simgmc.algorithms.optimizers.optimizer import clipped
 from simgmc.algorithms.worker import Algorithm, Worker
+from simgmc.training.absent import Absent
 from simgmc.workloads.workload import Workload
 
 
@@ -60,33 +58,26 @@ class Treatment:
         """Workers' own gradients (..., d), each clipped if that is asked for."""
         return clipped(gradients, self.clip_norm) if self.clip_norm else gradients
 
-    def add_decay(self, gradients: Tensor, at: Tensor, workload: Workload, ranks: Sequence[int]) -> None:
-        """Add the L2 term at these points to these workers' gradients (n, d), in place."""
+    def add_decay(self, gradients: Tensor, at: Tensor, absent: Absent) -> None:
+        """Add the L2 term at these points to gradients (n, d), in place, but where a parameter is skipped."""
         if not self.decays:
             return
         if isinstance(self.weight_decay, Tensor):
             gradients.addcmul_(self.weight_decay, at)
         else:
             gradients.add_(at, alpha=self.weight_decay)
-        spare(gradients, workload, ranks)
+        absent.clear(gradients)
 
-    def decay_of(self, workload: Workload, ranks: Sequence[int]) -> float | Tensor:
-        """For methods that decay by themselves: by parameter where some have their own, or got no gradient on any
-        of these workers."""
-        absent = set(workload.absent(ranks[0])).intersection(*(workload.absent(rank) for rank in ranks[1:]))
-        if not self.decays or not absent:
-            return self.weight_decay
-        each = torch.zeros(workload.d, device=workload.device, dtype=workload.dtype) + self.weight_decay
-        for number in absent:
-            each[slice(*workload.layout.offsets[number : number + 2])] = 0
-        return each
-
-
-def spare(gradients: Tensor, workload: Workload, ranks: Sequence[int]) -> None:
-    """Takes the decay out of these workers' rows (n, d) again where a parameter got no gradient in the latest pass."""
-    for row, rank in enumerate(ranks):
-        for number in workload.absent(rank):
-            gradients[row, slice(*workload.layout.offsets[number : number + 2])] = 0
+    def tell(self, worker: Worker, absent: Absent) -> None:
+        """Tell a worker what its next step skips, and the decay left to methods that decay by themselves: there
+        parameters are skipped that got no gradient on any worker."""
+        worker.without_gradient = absent.mask(worker.params) if absent else None
+        worker.weight_decay = self.weight_decay
+        everywhere = absent.everywhere()
+        if everywhere and self.decays:
+            each = worker.params.new_zeros(worker.params.shape[-1]) + self.weight_decay
+            everywhere.clear(each[None])
+            worker.weight_decay = each
 
 
 def _by_parameter(numbers: Sequence[float], workload: Workload) -> Tensor:

@@ -6,7 +6,7 @@ that the program has been told since: a stopped run tells it again, and the prog
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,8 @@ class Ahead:
     gradient: Tensor
     buffers: dict[str, Tensor]
     """The worker's running statistics after it."""
+    absent: list[int]
+    """Numbers of the layout's tensors that got none."""
 
 
 @dataclass
@@ -36,8 +38,8 @@ class WorkerRun:
     start: dict[str, Any] = field(default_factory=dict)
     """The worker as it was when its round began."""
     since: list[tuple[Any, ...]] = field(default_factory=list)
-    """What has happened to it since: ("answer", value), ("arrivals", list), ("lr", rate) or
-    ("serve", asker, content)."""
+    """What has happened to it since: ("answer", value), ("arrivals", list), ("lr", rate),
+    ("absent", numbers of tensors without a gradient) or ("serve", asker, content)."""
     gradients: int = 0
     """Gradients finished."""
     rounds: int = 0
@@ -49,6 +51,8 @@ class WorkerRun:
     """Minibatches of an accumulated gradient that are in ``part_sum``."""
     part_sum: Tensor | None = None
     """(d,)"""
+    absent: list[int] | None = None
+    """Numbers of the tensors without a gradient in any of them."""
 
     def begin(self, algorithm: Algorithm) -> Program:
         """Begin the round for which the worker has been made ready; its program."""
@@ -69,25 +73,31 @@ class WorkerRun:
             "started": self.started,
             "parts": self.parts,
             "part_sum": self.part_sum,
+            "absent": self.absent,
             "ahead": None if self.ahead is None else vars(self.ahead),
         }
 
-    def load_state_dict(self, kept: Mapping[str, Any], algorithm: Algorithm) -> None:
-        """Lead the worker and its program to where they were."""
+    def load_state_dict(
+        self, kept: Mapping[str, Any], algorithm: Algorithm, tell: Callable[[Worker, Sequence[int]], None]
+    ) -> None:
+        """Lead the worker and its program to where they were; ``tell(worker, numbers)``: what its step skips."""
         self.worker.restore(kept["start"])
         self.start = self.worker.snapshot()
         self.gradients, self.rounds = kept["gradients"], kept["rounds"]
         self.previous_lr, self.started = kept["previous_lr"], kept["started"]
         self.parts, self.part_sum = kept.get("parts", 0), kept.get("part_sum")
+        self.absent = kept.get("absent")
         self.since = [tuple(one) for one in kept["since"]]
         self.program = self.effect = None
         if kept["under_way"]:
-            self._tell_again(algorithm)
+            self._tell_again(algorithm, tell)
         self.worker.take_staleness()
         ahead = kept["ahead"]
-        self.ahead = None if ahead is None else Ahead(ahead["gradient"], ahead["buffers"])
+        self.ahead = (
+            None if ahead is None else Ahead(ahead["gradient"], ahead["buffers"], list(ahead.get("absent", ())))
+        )
 
-    def _tell_again(self, algorithm: Algorithm) -> None:
+    def _tell_again(self, algorithm: Algorithm, tell: Callable[[Worker, Sequence[int]], None]) -> None:
         self.program = algorithm.round(self.worker)
         self.effect = self.program.send(None)
         for what, *values in self.since:
@@ -95,6 +105,8 @@ class WorkerRun:
                 algorithm.serve(self.worker, *values)
             elif what == "lr":
                 (self.worker.lr,) = values
+            elif what == "absent":
+                tell(self.worker, *values)
             else:
                 answer = [Arrival(*one) for one in values[0]] if what == "arrivals" else values[0]
                 self.effect = self.program.send(answer)

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 
 
 def of_unreached(names: Sequence[str]) -> list[str]:
-    """Parameters that get no gradient: training leaves them as they are."""
+    """Parameters that got no gradient on the first minibatch: a step leaves alone what has none."""
     if not names:
         return []
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     them = "it" if len(names) == 1 else "them"
-    return [f"no gradient reaches {shown}: not trained, and weight decay leaves {them} alone"]
+    return [
+        f"no gradient reaches {shown} on the first minibatch: without one neither momentum nor weight decay "
+        f"moves {them}"
+    ]
 
 
 def of_statistics(numbers: int, workers: int) -> list[str]:

@@ -478,9 +478,9 @@ def refuses(out):
             Failing(refuses),
             r"model Failing: does not take a batch of shape \(4, 1, 8, 8\) \(float64\): KeyError: 'not today'",
         ),
-        (Failing(refuses, after=1), "model Failing: its gradients failed: KeyError: 'not today'"),
+        (Failing(refuses, after=3), "model Failing: its gradients failed: KeyError: 'not today'"),
         (
-            Failing(lambda out: out[:1], after=1),
+            Failing(lambda out: out[:1], after=3),
             "model Failing: the loss of its output failed: ValueError: Expected input batch_size",
         ),
         (Failing(NoWayBack.apply), "model Failing: its backward pass failed: KeyError: 'no way back'"),
@@ -500,7 +500,7 @@ def test_a_model_that_fails_at_any_moment_is_named_in_one_line(model, words):
     def train_and_evaluate():
         workload = make(model, (1, 8, 8))
         at = workload.initial_parameters()
-        for step in range(2):
+        for step in range(4):
             workload.gradients(at[None], step)
         workload.evaluate(at)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from simgmc.algorithms.optimizers.optimizer import Optimizer
 from simgmc.algorithms.optimizers.sgd import SGD
@@ -35,6 +35,10 @@ class WithOptimizer(Algorithm):
     @property
     def decays_vectors(self) -> bool:
         return self.rule.decay_vectors
+
+    @property
+    def skips(self) -> Literal["own", "mean"]:
+        return self.steps_on
 
     def start(self, worker: Worker) -> None:
         self.rule.start(worker)

@@ -103,6 +103,10 @@ class Muon(Optimizer):
             at += size
         return self.rate(worker) * update
 
+    def places_in(self, worker: Worker, name: str, chosen: Vector) -> Vector:
+        matrices, rest = self._places(worker.layout)
+        return _gathered(chosen, matrices if name == "momentum_buffer" else rest)
+
     @property
     def _adam(self) -> AdamW:
         return AdamW(betas=self.adam_betas, eps=self.adam_eps)

@@ -59,15 +59,19 @@ class Optimizer(Declared):
 
     def step(self, worker: Worker, gradient: Vector) -> Vector:
         """Tensor ``(..., d)``: the worker's parameters after a step along this gradient."""
+        skipped = _skipped(worker, gradient)
         update = self.update(worker, gradient)
-        return self.decayed(worker) - update
+        after = self.decayed(worker) - update
+        return after if skipped is None else worker.params.where(skipped, after)
 
     def displacement(self, worker: Worker, gradient: Vector) -> Vector:
         """Tensor ``(..., d)``: what :meth:`step` subtracts from the worker's parameters, decay included."""
+        skipped = _skipped(worker, gradient)
         update = self.update(worker, gradient)
         if self.decay != "parameters" or _is_zero(worker.weight_decay):
             return update
-        return update + self.rate(worker) * worker.weight_decay * worker.params
+        update = update + self.rate(worker) * worker.weight_decay * worker.params
+        return update if skipped is None else update.masked_fill(skipped, 0.0)
 
     def update(self, worker: Worker, gradient: Vector) -> Vector:
         """Tensor ``(..., d)``: the step without decoupled decay, to be subtracted; buffers advance."""
@@ -75,7 +79,19 @@ class Optimizer(Declared):
             gradient = clipped(gradient, worker.clip_norm)
             if self.decay == "gradient":
                 gradient = gradient + worker.weight_decay * worker.params
-        return self.rule(worker, gradient)
+        skipped = _skipped(worker, gradient)
+        if skipped is None:
+            return self.rule(worker, gradient)
+        before = worker.state()
+        update = self.rule(worker, gradient)
+        for name, now in worker.state().items():
+            if now is not before[name]:
+                setattr(worker, name, before[name].where(self.places_in(worker, name, skipped), now))
+        return update.masked_fill(skipped, 0.0)
+
+    def places_in(self, worker: Worker, name: str, chosen: Vector) -> Vector:
+        """Tensor ``(..., n)``: what is chosen of the parameters ``(..., d)``, by the places of a buffer."""
+        return chosen
 
     def rule(self, worker: Worker, gradient: Vector) -> Vector:
         """Tensor ``(..., d)``: the update of a gradient as the paper has it, times the learning rate."""
@@ -124,6 +140,7 @@ class Aside(Worker):
     """A worker as a second optimizer of it sees it: buffers under names of their own, another rate, no decay."""
 
     rates = None
+    without_gradient = None
     clip_norm = 0.0
     weight_decay = 0.0
 
@@ -172,6 +189,12 @@ def tensors(layout: Layout) -> Iterator[tuple[slice, tuple[int, ...]]]:
     """Where each tensor of the model lies in the vector, and its shape."""
     offsets = layout.offsets
     return ((slice(start, end), shape) for start, end, shape in zip(offsets, offsets[1:], layout.shapes))
+
+
+def _skipped(worker: Worker, gradient: Vector) -> Vector | None:
+    """Tensor ``(..., d)``, true where a step does nothing: no gradient, and nothing of a residual instead of it."""
+    where = worker.skipped(gradient)
+    return None if where is None else where & (gradient == 0)
 
 
 def _is_zero(number: float | Vector) -> bool:

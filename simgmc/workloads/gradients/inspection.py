@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from simgmc.workloads.gradients.private_copy import Template, module_names
+from simgmc.workloads.gradients.source_code import LIBRARIES, unwrapped
 
 _PASS_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-_OWN = ("_parameters", "_buffers", "_modules", "training")
+OWN = ("_parameters", "_buffers", "_modules", "training")
 """Attributes of every module that are looked at as what they are, not as plain attributes."""
 
 
@@ -86,7 +87,7 @@ def _reached(module: nn.Module) -> Iterator[tuple[str, Any]]:
     seen._met |= {id(part) for part in module.modules()}
     for name, part in module.named_modules():
         for key, value in vars(part).items():
-            if key not in _OWN and not (isinstance(part, nn.RNNBase) and key.startswith("_flat_weight")):
+            if key not in OWN and not (isinstance(part, nn.RNNBase) and key.startswith("_flat_weight")):
                 seen.look(_joined(name, key) or key, value, (name, key))
     yield from ((path, value) for path, value in seen.tensors.items())
 
@@ -117,9 +118,9 @@ class Snapshot:
                     self._met.add(id(tensor))
                     self._alive.append(tensor)
             for key, value in vars(part).items():
-                if key not in _OWN:
+                if key not in OWN:
                     self.look(_joined(name, key), value, (name, key))
-        for path, value in _around(module):
+        for path, value in around(module):
             self.look(path, value, None)
 
     def changed(self, after: Snapshot) -> list[str]:
@@ -137,7 +138,7 @@ class Snapshot:
         while waiting:
             path, value = waiting.popleft()
             self.units[path] = unit
-            self.tokens[path] = _token(value)
+            self.tokens[path] = token(value)
             if isinstance(value, _PLAIN):
                 continue
             if id(value) in self._met:
@@ -156,7 +157,7 @@ _PLAIN = (
 )  # fmt: skip
 
 
-def _token(value: Any) -> Any:
+def token(value: Any) -> Any:
     """What tells a value from what it was: itself where it is plain, else which object it is, and its version."""
     if isinstance(value, _PLAIN):
         return type(value), repr(value) if isinstance(value, float) else value if _hashable(value) else id(value)
@@ -197,7 +198,7 @@ def _parts(path: str, value: Any) -> Iterator[tuple[str, Any]]:
             yield f"{path}'s {name}", _content(cell)
         if value.__defaults__ or value.__kwdefaults__:
             yield f"{path}'s defaults", (value.__defaults__, value.__kwdefaults__)
-        if not (value.__module__ or "").startswith(_LIBRARIES):
+        if not (value.__module__ or "").startswith(LIBRARIES):
             yield from ((f"{name} of {value.__module__}", one) for name, one in _globals_of(value))
     elif isinstance(value, types.MethodType):
         yield path, value.__func__
@@ -224,31 +225,20 @@ def _content(cell: types.CellType) -> Any:
         return None
 
 
-_LIBRARIES = ("torch.", "numpy", "builtins", "simgmc.", "transformers.", "torchvision.", "timm.")
-"""Packages whose module-level objects are not looked at."""
-
-
-def _around(module: nn.Module) -> Iterator[tuple[str, Any]]:
+def around(module: nn.Module) -> Iterator[tuple[str, Any]]:
     """What is no copy's own: attributes of the user's classes, and the module-level objects that their methods read."""
     kinds = dict.fromkeys(kind for part in module.modules() for kind in type(part).__mro__)
     for kind in kinds:
-        if kind.__module__ in ("builtins", "typing", "abc") or kind.__module__.startswith(_LIBRARIES):
+        if kind.__module__ in ("builtins", "typing", "abc") or kind.__module__.startswith(LIBRARIES):
             continue
         for name, value in list(vars(kind).items()):
-            inner = _unwrapped(value)
+            inner = unwrapped(value)
             if isinstance(inner, types.FunctionType):
                 for key, one in _globals_of(inner):
                     yield f"{key} of {inner.__module__}", one
                 yield from _parts(f"{kind.__name__}.{name}", inner)
             elif not (name.startswith("__") and name.endswith("__")) and name != "_abc_impl":
                 yield f"{kind.__name__}.{name}", value
-
-
-def _unwrapped(value: Any) -> Any:
-    """The function in a class's attribute."""
-    if isinstance(value, (staticmethod, classmethod)):
-        return value.__func__
-    return value.fget if isinstance(value, property) else value
 
 
 def _globals_of(function: types.FunctionType) -> Iterator[tuple[str, Any]]:

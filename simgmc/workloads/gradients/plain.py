@@ -159,14 +159,14 @@ class PrivateCopies:
         tensors = {name: buffer.detach().clone() for name, buffer in copy.module.named_buffers()}
         tensors |= {name: copy.module.get_parameter(name).detach().clone() for name in self._frozen}
         if self._units:
-            attributes = [
-                (module, name, vars(copy.module.get_submodule(module)).get(name)) for module, name in self._units
-            ]
+            held = [(module, name, vars(copy.module.get_submodule(module))) for module, name in self._units]
+            attributes = [(module, name, of_all[name]) for module, name, of_all in held if name in of_all]
             tensors[ATTRIBUTES] = Copier(_own_parts(copy.module))(attributes)
         return tensors
 
-    @staticmethod
-    def _put_attributes(module: nn.Module, attributes: Any) -> None:
+    def _put_attributes(self, module: nn.Module, attributes: Any) -> None:
+        for place, name in self._units:
+            vars(module.get_submodule(place)).pop(name, None)
         for place, name, value in Copier(_own_parts(module))(attributes):
             vars(module.get_submodule(place))[name] = value
 

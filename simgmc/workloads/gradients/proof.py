@@ -1,9 +1,10 @@
-"""A fast route proves itself before it is used: it is held against plain PyTorch on the first minibatch.
+"""A fast route proves itself before it is used: it is held against plain PyTorch on the first minibatches.
 
-The reference is a plain pass on a private copy, and an evaluation, at a point beside the initial one, where a stale
+The reference is plain passes on private copies, and an evaluation, at a point beside the initial one, where a stale
 copy of a parameter would show. A candidate must give every gradient, the loss, the buffers afterwards and the
 evaluation, on one thread and on several, up to rounding. What a comparison of numbers can miss is looked for by
-:mod:`simgmc.workloads.gradients.inspection`; where it finds something, no candidate is tried.
+:mod:`simgmc.workloads.gradients.inspection`, and in code that these minibatches do not run by
+:mod:`simgmc.workloads.gradients.source_code`; where they find something, no candidate is tried.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from simgmc.core.imports import described, guarded
 from simgmc.core.layout import Layout
 from simgmc.core.randomness import generator
 from simgmc.workloads.data.inputs import contiguous
-from simgmc.workloads.gradients import inspection
+from simgmc.workloads.gradients import inspection, source_code
 from simgmc.workloads.gradients.engine import Batch
 from simgmc.workloads.gradients.live_memory import LiveTensors
 from simgmc.workloads.gradients.plain import PrivateCopy
@@ -44,8 +45,8 @@ class Route(Protocol):
     name: str
     channels_last: bool
 
-    def several(self, workers: Sequence[int], at: Tensor, out: Tensor, losses: Tensor) -> None:
-        """Gradients and losses of workers at points (n, d), on their first minibatches."""
+    def several(self, workers: Sequence[int], at: Tensor, step: int, out: Tensor, losses: Tensor) -> None:
+        """Gradients and losses of workers at points (n, d), on their minibatches of that step."""
 
     def evaluate(self, point: Tensor, task: Callable[[nn.Module, int], None], count: int, alone: bool) -> None:
         """Do the tasks on a module in evaluation mode at the point, on one thread or on several."""
@@ -57,15 +58,31 @@ class Route(Protocol):
         """Put them back."""
 
 
-@dataclass
-class Reference:
-    """What plain PyTorch gives on worker 0's first minibatch and on a few test samples."""
+MINIBATCHES = 3
+"""Whose gradients are compared: of worker 0 in the first two steps, of the last worker in the third."""
+MOST_NUMBERS = 2**28
+"""In the gradients that are kept to be compared; of larger models fewer are."""
 
-    precision: str
-    point: Tensor
+
+@dataclass(frozen=True)
+class Pass:
+    """What plain PyTorch gives on a minibatch."""
+
+    worker: int
+    step: int
     gradient: Tensor
     loss: Tensor
     buffers: dict[str, Tensor]
+    """Afterwards."""
+
+
+@dataclass
+class Reference:
+    """What plain PyTorch gives on the first minibatches and on a few test samples."""
+
+    precision: str
+    point: Tensor
+    passes: list[Pass]
     logits: list[Tensor]
     layout: Layout
     findings: inspection.Findings
@@ -80,6 +97,8 @@ class Reference:
     flops: int
     held: int
     """Bytes of its tensors at the worst moment."""
+    by_memory: bool
+    """Whether the module's code looks at how numbers lie in memory: other formats are then not tried."""
 
     def difference(self, route: Route, parts: Callable[[nn.Module, int], Tensor]) -> str | None:
         """Where a candidate differs from plain PyTorch beyond rounding, in words; None where it does not."""
@@ -96,19 +115,23 @@ class Reference:
             if not all(_near(a, b, tolerance) for a, b in zip(logits, self.logits, strict=True)):
                 return f"its evaluation differs on {'one thread' if alone else 'several threads'}"
         before = route.buffers()
-        out, losses = torch.empty_like(self.gradient)[None], torch.empty_like(self.loss)[None]
-        route.several([0], self.point[None], out, losses)
-        if not _near(losses[0], self.loss, coarse):
+        try:
+            return next(filter(None, (self._pass_differs(one, route, coarse) for one in self.passes)), None)
+        finally:
+            route.restore(before)
+
+    def _pass_differs(self, right: Pass, route: Route, tolerance: float) -> str | None:
+        out, losses = torch.empty_like(right.gradient)[None], torch.empty_like(right.loss)[None]
+        route.several([right.worker], self.point[None], right.step, out, losses)
+        if not _near(losses[0], right.loss, tolerance):
             return "its loss differs"
-        whole = float(self.gradient.norm())
+        whole = float(right.gradient.norm())
         bounds = self.layout.offsets
         for name, start, end in zip(self.layout.names, bounds[:-1], bounds[1:], strict=True):
-            if not _near(out[0, start:end], self.gradient[start:end], coarse, 1e-2 * coarse * whole):
+            if not _near(out[0, start:end], right.gradient[start:end], tolerance, 1e-2 * tolerance * whole):
                 return f"its gradient of {name} differs"
-        after = route.buffers()
-        route.restore(before)
-        for name, rows in after.items():
-            if not _near(rows[0], self.buffers[name], coarse):
+        for name, rows in route.buffers().items():
+            if not _near(rows[right.worker], right.buffers[name], tolerance):
                 return f"its buffer {name} differs afterwards"
         return None
 
@@ -122,7 +145,10 @@ def _near(found: Tensor, right: Tensor, tolerance: float, least: float = 0.0) ->
     missing = right.isnan()
     if not torch.equal(found.isnan(), missing):
         return False
-    found, right = (one.masked_fill(missing, 0).to(torch.complex128).flatten() for one in (found, right))
+    exact = torch.complex128 if right.is_complex() else torch.float64
+    found, right = (one.to(exact).flatten() for one in (found, right))
+    if missing.any():
+        found, right = (one.masked_fill(missing.flatten(), 0) for one in (found, right))
     if torch.equal(found, right):
         return True
     return bool((found - right).norm() <= tolerance * right.norm() + least + 1e-12)
@@ -136,7 +162,8 @@ def beside(initial: Tensor) -> Tensor:
 
 def reference(
     template: Template,
-    batch: Batch,
+    batches: Callable[[int], Batch],
+    workers: int,
     test: Callable[[nn.Module, int], Tensor],
     count: int,
     forward: Callable[[nn.Module, Any, Any], Any],
@@ -146,107 +173,164 @@ def reference(
     """Plain passes on private copies, and what they tell of the module.
 
     Args:
+        batches: the minibatches of a step, of so many ``workers``.
         test: the output of a module in evaluation mode on part 0 .. ``count`` - 1 of some test samples.
         forward: the module's output for a minibatch (module, x, y), or SimgmcError where it does not fit.
 
     Raises:
         SimgmcError: the model does not do what is asked of it; what and how is said.
     """
-    what, device = f"model {type(template.module).__name__}", template.initial.device
-    findings, point = inspection.standing(template), beside(template.initial)
-    copy, given = PrivateCopy(template.copy(), template.layout.names), criterion
-    criterion = Copier()(given)
-    losses = inspection.Snapshot()
-    losses.look("loss", criterion, None)
-    try:
-        counted: Any = Operations(device.type)
-        loss, state = _counted_pass(copy, point, batch, forward, precision, criterion, counted)
-    except Exception as error:
-        if out_of_memory(error):
-            raise SimgmcError(f"{what}: its gradients failed: there is not enough memory for it") from error
-        # Counting looks into every operation, which not every one bears: what fails without it is the model's own.
-        copy, counted = PrivateCopy(template.copy(), template.layout.names), None
-        criterion = Copier()(given)
-        losses = inspection.Snapshot()
-        losses.look("loss", criterion, None)
-        loss, state = _counted_pass(copy, point, batch, forward, precision, criterion, counted)
-    drawn, before, after, versions, held_buffers = state
-    if inspection.reentrant(loss):
-        findings.alone.append("re-entrant checkpointing")
-    buffers = {name: buffer.detach().clone() for name, buffer in copy.module.named_buffers()}
-    units = _note_state(findings, before, after)
-    for name, buffer in copy.module.named_buffers():
-        if held_buffers.get(name) is not buffer:
-            findings.alone.append(f"buffer {name} is replaced in forward")
-    frozen = []
-    for name, parameter in copy.module.named_parameters():
-        if name not in versions:
-            raise SimgmcError(
-                f"{what}: parameter {name} is made in forward: call the model on a batch before handing it over"
-            )
-        if parameter._version != versions[name]:
-            findings.alone.append(f"parameter {name} is changed in forward")
-            if not parameter.requires_grad:
-                frozen.append(name)
-    findings.alone += _drawn(drawn, "forward")
-    now = inspection.Snapshot()
-    now.look("loss", criterion, None)
-    kept = losses.changed(now)
-    findings.alone += [f"{path.replace('_function.', '')} changes in a pass" for path in kept[:3]]
-    gradient = torch.empty_like(point)
-    absent = copy.take_gradients(gradient)
-
-    evaluated = PrivateCopy(template.copy(), template.layout.names)
-    evaluated.module.eval()
-    evaluated.load(point)
-    before, logits = inspection.Snapshot(evaluated.module), []
-    with drawing_from(0, device), torch.no_grad():
-        drawn = drawn_so_far(device)
-        for number in range(count):
-            logits.append(test(evaluated.module, number))
-        drawn = drawn, drawn_so_far(device)
-    units += _note_state(findings, before, inspection.Snapshot(evaluated.module))
-    findings.alone += _drawn(drawn, "evaluation")
+    point = beside(template.initial)
+    findings = inspection.standing(template)
+    run = _PlainPasses(template, point, forward, precision, criterion, findings)
+    enough = 2 if findings else min(MINIBATCHES, MOST_NUMBERS // len(point))
+    counted = run.first(batches(0))
+    # not watched before: libraries that a first pass imports would take many times longer
+    with source_code.watched(template.module) as executed:
+        run.more([(0, 1, batches(1)), (workers - 1, 2, batches(2))][: max(1, enough - 1)])
+        run.look_back()
+        logits = run.evaluation(test, count)
+    unproven = source_code.unproven(template.module, executed)
+    findings.reasons += unproven.keeps.values()
+    findings.alone += unproven.shares
+    run.units += unproven.keeps
     return Reference(
-        precision, point, gradient, loss.detach(), buffers, logits, template.layout, findings, absent,
-        list(dict.fromkeys(units)), frozen, bool(kept), counted.flops if counted else 0, counted.peak if counted else 0,
+        precision, point, run.passes, logits, template.layout, findings, run.absent, list(dict.fromkeys(run.units)),
+        run.frozen, run.loss_keeps, counted.flops if counted else 0, counted.peak if counted else 0,
+        unproven.views or source_code.looks_at_memory(template.module),
     )  # fmt: skip
 
 
-def _counted_pass(
-    copy: PrivateCopy,
-    point: Tensor,
-    batch: Batch,
-    forward: Callable[[nn.Module, Any, Any], Any],
-    precision: str,
-    criterion: Loss,
-    counter: Operations | None,
-) -> tuple[Tensor, tuple[Any, ...]]:
-    """Worker 0's first pass, and what there was before and after it."""
-    what, device = f"model {type(copy.module).__name__}", point.device
-    x, y = batch.worker(0)
-    copy.load(point)
-    versions = {name: parameter._version for name, parameter in copy.module.named_parameters()}
-    held_buffers = dict(copy.module.named_buffers())
-    before = inspection.Snapshot(copy.module)
+class _PlainPasses:
+    """Plain passes on private copies, and what is noticed on the way."""
 
-    def output_of(module: nn.Module, x: Any, y: Any) -> Any:
-        output = forward(module, x, y)
-        if isinstance(output, Tensor) and not output.requires_grad:
-            raise SimgmcError(f"{what}: its output does not depend on its parameters by differentiable operations")
-        return output
+    def __init__(
+        self,
+        template: Template,
+        point: Tensor,
+        forward: Callable[[nn.Module, Any, Any], Any],
+        precision: str,
+        criterion: Loss,
+        findings: inspection.Findings,
+    ):
+        self._template, self._point, self._forward, self._precision = template, point, forward, precision
+        self._given, self._findings, self._device = criterion, findings, template.initial.device
+        self._what = f"model {type(template.module).__name__}"
+        self.passes: list[Pass] = []
+        self.absent: tuple[int, ...] = ()
+        self.units: list[tuple[str, str]] = []
+        self.frozen: list[str] = []
+        self.loss_keeps = False
+        self._copies: dict[int, _Copy] = {}
 
-    with drawing_from(batch.seed(0), device):
-        drawn = drawn_so_far(device)
-        if counter is None:
-            loss = guarded(
-                what, "its gradients failed", lambda: copy.pass_(contiguous(x), y, precision, criterion, output_of)
-            )
-        else:
-            with counter:
-                loss = copy.pass_(contiguous(x), y, precision, criterion, output_of)
-        drawn = drawn, drawn_so_far(device)
-    return loss, (drawn, before, inspection.Snapshot(copy.module), versions, held_buffers)
+    def first(self, batch: Batch) -> Operations | None:
+        """Worker 0's first pass, whose operations are counted where they bear it."""
+        try:
+            counter = Operations(self._device.type)
+            loss = self._pass(0, batch, counter)
+        except Exception as error:
+            if out_of_memory(error):
+                raise SimgmcError(f"{self._what}: its gradients failed: there is not enough memory for it") from error
+            # Counting looks into every operation, which not every one bears: what fails without it is the model's own.
+            self._copies.clear()
+            counter = None
+            loss = self._pass(0, batch, None)
+        if inspection.reentrant(loss):
+            self._findings.alone.append("re-entrant checkpointing")
+        self.absent = self._keep(0, 0, loss)
+        return counter
+
+    def more(self, further: Sequence[tuple[int, int, Batch]]) -> None:
+        """Passes of (worker, step, minibatches)."""
+        for worker, step, batch in further:
+            self._keep(worker, step, self._pass(worker, batch, None))
+
+    def look_back(self) -> None:
+        """Note what all these passes have changed."""
+        found = self._findings
+        for copy in self._copies.values():
+            self.units += _note_state(found, copy.before, inspection.Snapshot(copy.model.module))
+            for name, buffer in copy.model.module.named_buffers():
+                if copy.buffers.get(name) is not buffer:
+                    found.alone.append(f"buffer {name} is replaced in forward")
+            for name, parameter in copy.model.module.named_parameters():
+                if name not in copy.versions:
+                    raise SimgmcError(
+                        f"{self._what}: parameter {name} is made in forward: call the model on a batch before handing "
+                        "it over"
+                    )
+                if parameter._version != copy.versions[name]:
+                    found.alone.append(f"parameter {name} is changed in forward")
+                    if not parameter.requires_grad and name not in self.frozen:
+                        self.frozen.append(name)
+            now = inspection.Snapshot()
+            now.look("loss", copy.loss, None)
+            kept = copy.of_loss.changed(now)
+            self.loss_keeps |= bool(kept)
+            found.alone += [f"{path.replace('_function.', '')} changes in a pass" for path in kept[:3]]
+
+    def evaluation(self, test: Callable[[nn.Module, int], Tensor], count: int) -> list[Tensor]:
+        """The outputs for some test samples."""
+        evaluated = PrivateCopy(self._template.copy(), self._template.layout.names)
+        evaluated.module.eval()
+        evaluated.load(self._point)
+        before = inspection.Snapshot(evaluated.module)
+        with drawing_from(0, self._device), torch.no_grad():
+            drawn = drawn_so_far(self._device)
+            logits = [test(evaluated.module, number) for number in range(count)]
+            drawn = drawn, drawn_so_far(self._device)
+        self.units += _note_state(self._findings, before, inspection.Snapshot(evaluated.module))
+        self._findings.alone += _drawn(drawn, "evaluation")
+        return logits
+
+    def _pass(self, worker: int, batch: Batch, counter: Operations | None) -> Tensor:
+        if worker not in self._copies:
+            self._copies[worker] = _Copy(self._template, self._point, self._given)
+        copy = self._copies[worker]
+        x, y = batch.worker(worker)
+
+        def output_of(module: nn.Module, x: Any, y: Any) -> Any:
+            output = self._forward(module, x, y)
+            if isinstance(output, Tensor) and not output.requires_grad:
+                raise SimgmcError(
+                    f"{self._what}: its output does not depend on its parameters by differentiable operations"
+                )
+            return output
+
+        def run() -> Tensor:
+            return copy.model.pass_(contiguous(x), y, self._precision, copy.loss, output_of)
+
+        with drawing_from(batch.seed(worker), self._device):
+            drawn = drawn_so_far(self._device)
+            if counter is None:
+                loss = guarded(self._what, "its gradients failed", run)
+            else:
+                with counter:
+                    loss = run()
+            self._findings.alone += _drawn((drawn, drawn_so_far(self._device)), "forward")
+        return loss
+
+    def _keep(self, worker: int, step: int, loss: Tensor) -> tuple[int, ...]:
+        """Keep what the latest pass gave; the parameters without a gradient."""
+        copy, gradient = self._copies[worker].model, torch.empty_like(self._point)
+        absent = copy.take_gradients(gradient)
+        buffers = {name: buffer.detach().clone() for name, buffer in copy.module.named_buffers()}
+        self.passes.append(Pass(worker, step, gradient, loss.detach(), buffers))
+        return absent
+
+
+class _Copy:
+    """A worker's private copy, and how all was before its first pass."""
+
+    def __init__(self, template: Template, point: Tensor, loss: Loss):
+        self.model, self.loss = PrivateCopy(template.copy(), template.layout.names), Copier()(loss)
+        self.of_loss = inspection.Snapshot()
+        self.of_loss.look("loss", self.loss, None)
+        self.model.load(point)
+        module = self.model.module
+        self.versions = {name: parameter._version for name, parameter in module.named_parameters()}
+        self.buffers = dict(module.named_buffers())
+        self.before = inspection.Snapshot(module)
 
 
 def _note_state(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from simgmc.workloads.data.minibatches import Samples
 from simgmc.workloads.data.steps import TrainingSamples
 from simgmc.workloads.gradients.cuda import GraphEngine, streams
 from simgmc.workloads.gradients.engine import POOL_FLOPS, ReplicaEngine
+from simgmc.workloads.gradients.fingerprint import fingerprint, plain_token
 from simgmc.workloads.gradients.model_calls import ModelCalls
 from simgmc.workloads.gradients.plain import PlainEngine, PrivateCopies
 from simgmc.workloads.gradients.precision import kernels
@@ -85,11 +86,64 @@ class Chosen:
     """Numbers in buffers that a pass changes."""
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """What the proof found: the route, and what is known of the model's passes."""
+
+    route: str
+    channels_last: bool
+    alone: bool
+    """Whether only one thread may run the model."""
+    reasons: tuple[str, ...]
+    """Why faster routes were not taken."""
+    units: tuple[tuple[str, str], ...]
+    frozen: tuple[str, ...]
+    loss_keeps: bool
+    absent: tuple[int, ...]
+    flops: int
+    held: int
+    moving: int
+    """The others: as of :class:`Reference` and :class:`Chosen`."""
+
+
+_VERDICTS: dict[Hashable, Verdict] = {}
+"""By what a verdict depends on: another seed or method of a run need not prove it again."""
+
+
 def choose(job: Job, wanted: str | None = None) -> Chosen:
     """The first route that proves itself, see :mod:`simgmc.workloads.gradients.proof`; else the plain one.
 
-    ``wanted``: another one than the rule's. Raises SimgmcError where that does not fit.
+    The proof is made once for modules of the same structure and code on the same data. ``wanted``: another route than
+    the rule's. Raises SimgmcError where that does not fit.
     """
+    key = _same_verdict(job, wanted)
+    verdict = _VERDICTS.get(key) if key is not None else None
+    if verdict is None:
+        verdict, route = _prove(job, wanted)
+        if key is not None:
+            _VERDICTS[key] = verdict
+    elif verdict.route == "plain":
+        route = None
+    else:
+        route = FastRoute(job, verdict.route, verdict.channels_last, verdict.held)
+    reasons = list(verdict.reasons)
+    if route is not None:
+        if getattr(route.engine, "fallback", None):
+            reasons.append(f"no graph: {route.engine.fallback}")
+        engine, evaluator, replicas, at_once = route.engine, route.evaluator, route.replicas, route.at_once
+    else:
+        job.take_channels_last(False)
+        replicas = PrivateCopies(
+            job.template, job.workers, verdict.units, verdict.frozen, job.loss if verdict.loss_keeps else None
+        )
+        threads = job.threads if verdict.flops >= POOL_FLOPS else 1
+        engine = evaluator = PlainEngine(replicas, threads, verdict.alone, job.precision, job.training.seed, job.loss)
+        at_once = min(engine.threads, job.workers)
+    replicas.absent = dict.fromkeys(range(job.workers), verdict.absent)
+    return Chosen(engine, evaluator, replicas, at_once, reasons, verdict.flops, verdict.moving)
+
+
+def _prove(job: Job, wanted: str | None) -> tuple[Verdict, FastRoute | None]:
     few = min(PROVED_ON, max(4, job.training.batch), len(job.test))
     parts = torch.arange(few, device=job.device)
     parts = parts.split(max(2, -(-len(parts) // 2)))
@@ -97,7 +151,9 @@ def choose(job: Job, wanted: str | None = None) -> Chosen:
     def test(module: nn.Module, number: int) -> Tensor:
         return _one_tensor(job.calls(module, *job.test.take(parts[number])))
 
-    found = reference(job.template, job.training.at_step(0), test, len(parts), job.calls, job.precision, job.loss)
+    found = reference(
+        job.template, job.training.at_step, job.workers, test, len(parts), job.calls, job.precision, job.loss
+    )
     names = _routes(job, found)
     first = wanted or names[0]
     if first not in names:
@@ -107,23 +163,28 @@ def choose(job: Job, wanted: str | None = None) -> Chosen:
     route, reasons = None, found.findings.all()
     if first != "plain":
         route, reasons = proven(found, _candidates(job, first, found), test)
-    if route is not None:
-        if getattr(route.engine, "fallback", None):
-            reasons.append(f"no graph: {route.engine.fallback}")
-        engine, evaluator, replicas, at_once = route.engine, route.evaluator, route.replicas, route.at_once
-    elif wanted not in (None, "plain"):
+    if route is None and wanted not in (None, "plain"):
         raise SimgmcError(f"route {wanted!r} does not fit this model: {'; '.join(reasons)}")
-    else:
-        job.take_channels_last(False)
-        replicas = PrivateCopies(
-            job.template, job.workers, found.units, found.frozen, job.loss if found.loss_keeps else None
-        )
-        threads = job.threads if found.flops >= POOL_FLOPS else 1
-        alone = bool(found.findings.alone)
-        engine = evaluator = PlainEngine(replicas, threads, alone, job.precision, job.training.seed, job.loss)
-        at_once = min(engine.threads, job.workers)
-    replicas.absent = dict.fromkeys(range(job.workers), found.absent)
-    return Chosen(engine, evaluator, replicas, at_once, reasons, found.flops, _moving(job.template, found))
+    verdict = Verdict(
+        "plain" if route is None else route.kind, route is not None and route.channels_last, bool(found.findings.alone),
+        tuple(reasons), tuple(found.units), tuple(found.frozen), found.loss_keeps, found.absent, found.flops,
+        found.held, _moving(job.template, found),
+    )  # fmt: skip
+    return verdict, route
+
+
+def _same_verdict(job: Job, wanted: str | None) -> Hashable:
+    """Equal for jobs of which one proof serves; None where that is not known."""
+    of_module, of_loss = fingerprint(job.template.module), plain_token(vars(job.loss))
+    if of_module is None or of_loss is None or not isinstance(job.test, Samples) or job.template.shared:
+        return None
+    test, training = job.test, job.training
+    first = test.values[:PROVED_ON].cpu().contiguous().view(torch.uint8).numpy().tobytes()
+    return (
+        of_module, type(job.loss), of_loss, test.shape, test.tokens, test.labels.dtype, test.labels.shape[1:], first,
+        len(test), training.batch, training.augment, training.stacks, job.workers, job.precision, job.threads,
+        job.device, wanted,
+    )  # fmt: skip
 
 
 def _routes(job: Job, found: Reference) -> list[str]:
@@ -142,8 +203,9 @@ def _candidates(job: Job, first: str, found: Reference) -> Iterator[Callable[[],
     if first == "split":
         names += [name for name in _routes(job, found) if name in ("loop", "pool")][:1]
     convolutions = any(isinstance(module, nn.Conv2d) for module in job.template.module.modules())
+    formats = (True, False) if convolutions and isinstance(job.test, Samples) and not found.by_memory else (False,)
     for name in names:
-        for channels_last in (True, False) if convolutions and isinstance(job.test, Samples) else (False,):
+        for channels_last in formats:
             yield functools.partial(FastRoute, job, name, channels_last, found.held)
 
 
@@ -152,7 +214,7 @@ def _moving(template: Template, found: Reference) -> int:
     before = dict(template.module.named_buffers())
     return sum(
         after.numel()
-        for name, after in found.buffers.items()
+        for name, after in found.passes[0].buffers.items()
         if after.is_floating_point() and not (name in before and torch.equal(after, before[name]))
     )
 
@@ -170,12 +232,11 @@ class FastRoute:
 
     def __init__(self, job: Job, name: str, channels_last: bool, held: int):
         """``held``: bytes of one worker's pass."""
-        self._job, self.channels_last = job, channels_last
+        self._job, self.kind, self.channels_last = job, name, channels_last
         self.name = name + (", channels-last" if channels_last else "")
         workers, device = job.workers, job.device
         job.take_channels_last(channels_last)
         self.replicas = Replicas(job.template, workers, channels_last)
-        self._first = job.training.at_step(0)
         if name == "split":
             self.engine = SplitEngine(job.linear_layers(), job.template.layout, job.threads)
             self.at_once = min(job.threads * GROUP, workers)
@@ -186,22 +247,23 @@ class FastRoute:
             self.at_once = streams(workers, held, device)
             capture = name == "cuda graph"
             self.engine = GraphEngine(
-                self.replicas, self._first, self.at_once, job.precision, job.loss, capture=capture
+                self.replicas, job.training.at_step(0), self.at_once, job.precision, job.loss, capture=capture
             )
         self.evaluator = self.engine
         if not isinstance(self.engine, ReplicaEngine):
             evaluation = "pool" if device.type == "cpu" else "loop"
             self.evaluator = ReplicaEngine(self.replicas, evaluation, job.threads, "float32", job.loss)
 
-    def several(self, workers: Sequence[int], at: Tensor, out: Tensor, losses: Tensor) -> None:
+    def several(self, workers: Sequence[int], at: Tensor, step: int, out: Tensor, losses: Tensor) -> None:
         """See :class:`simgmc.workloads.gradients.proof.Route`."""
+        batch = self._job.training.at_step(step)
         if isinstance(self.engine, GraphEngine):  # which computes whole rounds
             every, each = (torch.empty(self._job.workers, *one.shape[1:]).to(one) for one in (out, losses))
-            self.engine.gradients(at[:1], self._first, every, each)
+            self.engine.gradients(at[:1], batch, every, each)
             out.copy_(every[workers])
             losses.copy_(each[workers])
         else:
-            self.engine.several(workers, at, [self._first] * len(workers), out, losses)
+            self.engine.several(workers, at, [batch] * len(workers), out, losses)
 
     def evaluate(self, point: Tensor, task: Callable[[nn.Module, int], None], count: int, alone: bool) -> None:
         """See :class:`simgmc.workloads.gradients.proof.Route`."""

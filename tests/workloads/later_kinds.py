@@ -1,0 +1,192 @@
+"""Modules that do something on some minibatch only, which the first ones are not: no proof by numbers sees it."""
+
+from __future__ import annotations
+
+import random
+import typing
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from simgmc.workloads.data.minibatches import Minibatches
+from simgmc.workloads.gradients.routes import PROVED_ON
+from tests.workloads.module_kinds import BATCH, KINDS, WORKERS, chain, data, kind
+
+
+def _threshold(kind_of: str, place: tuple[int, ...]) -> float:
+    """Of one number of a sample: those above it are in no minibatch that a proof looks at, and in some later ones."""
+    taken = Minibatches(np.array_split(np.arange(90), WORKERS), BATCH, 3)
+    seen = np.concatenate([taken.indices(0, 0), taken.indices(1, 0), taken.indices(2, WORKERS - 1)])
+    samples = data(kind_of)
+    looked_at = np.concatenate([samples.train_images[seen], samples.test_images[:PROVED_ON]])
+    most = float(looked_at[(slice(None), *place)].max()) + 1e-3
+    assert most < samples.train_images[(slice(None), *place)].max()
+    return most
+
+
+LATER = _threshold("features", (5,))
+LATER_IMAGES = _threshold("images", (0, 0, 0))
+
+
+class Later(nn.Module):
+    """A chain whose subclasses do something more with unusual minibatches."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = chain()
+
+    def forward(self, x):
+        y = self.body(x)
+        return self.unusual(x, y) if float(x[:, 5].max()) > LATER else y
+
+    def unusual(self, x, y):
+        raise NotImplementedError
+
+
+def later(name):
+    """Registers a class by what it does."""
+
+    def add(cls):
+        build = lambda: cls()  # noqa: E731 - the kind's name is the function's
+        build.__name__ = f"{name} on a later minibatch"
+        return kind("features")(build) and cls
+
+    return add
+
+
+@later("counts")
+class _Counts(Later):
+    seen = 0
+
+    def unusual(self, x, y):
+        self.seen += 1
+        return y * (1 + self.seen)
+
+
+@later("keeps a list")
+class _KeepsAList(Later):
+    def __init__(self):
+        super().__init__()
+        self.kept = []
+
+    def unusual(self, x, y):
+        self.kept.append(float(x.mean()))
+        return y * len(self.kept)
+
+
+@later("writes a dict")
+class _WritesADict(Later):
+    def __init__(self):
+        super().__init__()
+        self.memory = {"scale": 1.0}
+
+    def unusual(self, x, y):
+        self.memory["scale"] *= 1.1
+        return y * self.memory["scale"]
+
+
+@later("changes a tensor of its own")
+class _ChangesATensor(Later):
+    def __init__(self):
+        super().__init__()
+        self.running = torch.ones(3)
+
+    def unusual(self, x, y):
+        self.running.mul_(0.9)
+        return y * self.running
+
+
+@later("replaces a buffer")
+class _ReplacesABuffer(Later):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("running", torch.ones(3))
+
+    def unusual(self, x, y):
+        self.running = self.running * 0.9
+        return y * self.running
+
+
+@later("draws by torch")
+class _DrawsByTorch(Later):
+    def unusual(self, x, y):
+        return y * torch.rand(3)
+
+
+@later("draws by numpy")
+class _DrawsByNumpy(Later):
+    def unusual(self, x, y):
+        return y * float(np.random.rand())  # noqa: NPY002 - what users write
+
+
+@later("draws by python")
+class _DrawsByPython(Later):
+    def unusual(self, x, y):
+        return y * random.random()
+
+
+@later("drops out")
+class _DropsOut(Later):
+    def __init__(self):
+        super().__init__()
+        self.drop = nn.Dropout(0.5)
+
+    def unusual(self, x, y):
+        return self.drop(y)
+
+
+@later("drops out by a function, in one line")
+class _DropsOutInOneLine(Later):
+    def forward(self, x):
+        y = self.body(x)
+        return F.dropout(y, 0.5, self.training) if float(x[:, 5].max()) > LATER else y
+
+
+@later("counts in its class")
+class _CountsInItsClass(Later):
+    seen: typing.ClassVar[list[int]] = []
+
+    def unusual(self, x, y):
+        self.seen.append(1)
+        return y if len(self.seen) < 0 else 0.5 * y
+
+
+@later("takes another branch")
+class _AnotherBranch(Later):
+    def __init__(self):
+        super().__init__()
+        self.other = nn.Linear(20, 3)
+
+    def unusual(self, x, y):
+        return y + self.other(x)
+
+
+class _Images(nn.Module):
+    """A convolution whose output is flattened in another way where a minibatch is unusual."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(400, 3)
+
+    def forward(self, x):
+        y = F.relu(self.conv(x))
+        return self.head(self.flat(y) if float(x[:, 0, 0, 0].max()) > LATER_IMAGES else y.flatten(1))
+
+
+@kind("images")
+def views_on_a_later_minibatch():
+    model = _Images()
+    model.__class__ = type("Views", (_Images,), {"flat": lambda self, y: y.view(len(y), 400)})
+    return model
+
+
+@kind("images")
+def strides_on_a_later_minibatch():
+    model = _Images()
+    model.__class__ = type("Strides", (_Images,), {"flat": lambda self, y: y.as_strided((len(y), 400), (400, 1))})
+    return model
+
+
+NAMES = [name for name in KINDS if name.endswith("on a later minibatch")]
