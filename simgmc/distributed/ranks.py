@@ -211,8 +211,8 @@ class RankRound(StackedRound):
         if own != stack.usually_absent:
             number = min(own.rows[0] ^ stack.usually_absent.rows[0])
             raise SimgmcError(
-                f"parameter {own.layout.names[number]} has a gradient on some minibatches alone: {stack.name} steps along "
-                "a mean, and on real processes no rank knows then what the others have a gradient of"
+                f"parameter {own.layout.names[number]} has a gradient on some minibatches alone: {stack.name} steps "
+                "along a mean, and on real processes no rank knows then what the others have a gradient of"
             )
         return own
 
