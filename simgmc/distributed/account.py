@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -40,6 +40,9 @@ class Account:
     out_of_server: int = 0
     time: float = 0.0
     """Seconds since the start at which all of this was known."""
+    staleness: dict[int, int] = field(default_factory=dict)
+    """Of gradients or messages, with their numbers; of asynchronous methods."""
+    stale: Literal["gradients", "messages"] = "gradients"
 
     def __post_init__(self) -> None:
         if not self.seconds.size:
@@ -133,5 +136,5 @@ class Account:
             np.array([state.bytes_up for state in states], dtype=np.int64),
             np.array([state.bytes_down for state in states], dtype=np.int64),
             breakdown,
-            Details(self.seconds, self.gradients),
+            Details(self.seconds, self.gradients, staleness=self.staleness, stale=self.stale),
         )

@@ -224,6 +224,15 @@ class Group:
             dist.broadcast_object_list(said, 0, group=self.objects)
         return said[0]
 
+    def channel(self) -> Any:
+        """A process group by itself for letters, which come from several threads."""
+        with self._lost.told():
+            return dist.new_group(backend="gloo")
+
+    def words(self, error: BaseException) -> str:
+        """What has happened where a call has failed."""
+        return self._lost.words(error)
+
     def lost(self) -> contextlib.AbstractContextManager[None]:
         """An error of the group in here becomes a :class:`RankLostError`."""
         return self._lost.told()

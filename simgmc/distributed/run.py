@@ -24,10 +24,12 @@ from simgmc.compression.threads import usable_cores
 from simgmc.core.errors import SimgmcError
 from simgmc.core.terminal import plain_console
 from simgmc.distributed import measured
+from simgmc.distributed.asynchronous import EventsOnRanks
 from simgmc.distributed.checkpoints import RankCheckpoints
 from simgmc.distributed.group import Group, Place
 from simgmc.distributed.synchronous import Keeper, Manner, RoundsOnRanks
 from simgmc.experiment.assembly import WorkloadFactory
+from simgmc.experiment.asynchronous import AsynchronousTraining
 from simgmc.experiment.header import print_cluster
 from simgmc.experiment.partition_tables import write_partition_tables
 from simgmc.experiment.plan import times_are_stated, trainings
@@ -111,9 +113,12 @@ def _run_training(
             home.progress.skipped(training)
         return
     workload = workload_of(training.scenario, training.seed)
+    keeper = None if home is None else Keeper(home.directory, home.progress)
+    if isinstance(training, AsynchronousTraining):
+        EventsOnRanks(training, workload, group, choices.manner, keeper).run()
+        return
     folder = choices.out / CHECKPOINTS / f"ranks-{hashlib.sha256(training.key.encode()).hexdigest()[:16]}"
     checkpoints = RankCheckpoints(folder, group, choices.manner.checkpoint_every)
-    keeper = None if home is None else Keeper(home.directory, home.progress)
     assert isinstance(training, SynchronousTraining)
     RoundsOnRanks(training, workload, group, choices.manner, checkpoints, keeper).run()
 

@@ -204,14 +204,16 @@ def build_stacked_trainer(
     )
 
 
-def build_per_worker_trainer(training: Training, workload: Workload) -> PerWorkerTrainer:
-    """The trainer of an asynchronous method."""
+def build_per_worker_trainer(
+    training: Training, workload: Workload, kind: type[PerWorkerTrainer] = PerWorkerTrainer
+) -> PerWorkerTrainer:
+    """The trainer of an asynchronous method, or another of the kind."""
     table = training.scenario.gossip_of(training.method)
     graph = None
     if table is not None:
         drawn = table.graph_of(training.scenario.workload.workers)
         graph = drawn.neighbours
-    return PerWorkerTrainer(
+    return kind(
         _algorithm(training, workload),
         workload,
         learning_rate(training, workload),

@@ -32,6 +32,8 @@ _OWN_NAMES = {
     "evaluations",
     "models",
     "checkpoint",
+    "measured",
+    "measured.json",
     LIST,
     FOLDER,
     PARTS,

@@ -1,0 +1,122 @@
+"""Letters between ranks that nobody waits for: a thread for each rank that they go to, and for each they come from."""
+
+from __future__ import annotations
+
+import queue
+import struct
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from simgmc.distributed.group import Group
+
+_FIXED = struct.Struct("<8q16s")
+"""kind, number, clock, round, who, to, lengths of payload and template; the template's name."""
+_HEAD, _BODY = 1, 2
+"""Tags."""
+
+REQUEST, REPLY, SEND, SWAP, WANT, MATCH, COUNT, PAUSE, END = range(9)
+"""Kinds of letters. The last five carry no message."""
+
+
+@dataclass
+class Letter:
+    """What travels."""
+
+    kind: int
+    who: int
+    """Whose it is: a worker's rank, or the server."""
+    to: int
+    number: int = 0
+    """Of the message in it; of other letters what they say."""
+    clock: int = 0
+    """Lamport's."""
+    round: int = 0
+    """The sender's rounds so far."""
+    counts: Sequence[int] = field(default_factory=list)
+    """Gradients of every worker, as far as the sender has heard."""
+    payload: bytes = b""
+    template: bytes = b""
+    name: bytes = b""
+    """The template's."""
+
+
+class Post:
+    """Sends and receives letters; ``arrived(letter)`` is called in threads of its own, one for each sender."""
+
+    def __init__(self, group: Group, workers: int, arrived: Callable[[Letter], None], failed: Callable[[Any], None]):
+        """``failed(error)`` hears of a letter that could not be sent or received."""
+        self._group, self._workers, self._arrived, self._failed = group, workers, arrived, failed
+        self._channel = group.channel()
+        self._others = [rank for rank in range(group.size) if rank != group.rank]
+        self._out: dict[int, queue.SimpleQueue[Letter]] = {rank: queue.SimpleQueue() for rank in self._others}
+        self._threads = [threading.Thread(target=self._send, args=(rank,), daemon=True) for rank in self._others]
+        self._threads += [threading.Thread(target=self._receive, args=(rank,), daemon=True) for rank in self._others]
+
+    def open(self) -> None:
+        """Begin."""
+        for thread in self._threads:
+            thread.start()
+
+    def send(self, rank: int, letter: Letter) -> None:
+        """Letters to a rank arrive in the order in which they were given."""
+        self._out[rank].put(letter)
+
+    def close(self) -> None:
+        """Say that no more will come, and wait until nobody else's will."""
+        for rank in self._others:
+            self.send(rank, Letter(END, self._group.rank, rank, counts=[0] * self._workers))
+        for thread in self._threads:
+            thread.join()
+
+    def _send(self, rank: int) -> None:
+        try:
+            while True:
+                letter = self._out[rank].get()
+                self._put(_head(letter), rank, _HEAD)
+                if body := letter.template + letter.payload:
+                    self._put(body, rank, _BODY)
+                if letter.kind == END:
+                    return
+        except RuntimeError as error:
+            self._failed(error)
+
+    def _put(self, content: bytes, rank: int, tag: int) -> None:
+        dist.send(torch.from_numpy(np.frombuffer(content, np.uint8).copy()), rank, self._channel, tag)
+
+    def _receive(self, rank: int) -> None:
+        try:
+            while True:
+                letter, template, payload = _read(self._take(_FIXED.size + 8 * self._workers, rank, _HEAD))
+                if template + payload:
+                    body = self._take(template + payload, rank, _BODY)
+                    letter.template, letter.payload = body[:template], body[template:]
+                if letter.kind == END:
+                    return
+                self._arrived(letter)
+        except BaseException as error:  # whatever it is, the main thread is to end with it
+            self._failed(error)
+
+    def _take(self, length: int, rank: int, tag: int) -> bytes:
+        into = torch.empty(length, dtype=torch.uint8)
+        dist.recv(into, rank, self._channel, tag)
+        return into.numpy().tobytes()
+
+
+def _head(letter: Letter) -> bytes:
+    sizes = len(letter.payload), len(letter.template)
+    fixed = _FIXED.pack(
+        letter.kind, letter.number, letter.clock, letter.round, letter.who, letter.to, *sizes, letter.name
+    )
+    return fixed + np.asarray(letter.counts, np.int64).tobytes()
+
+
+def _read(head: bytes) -> tuple[Letter, int, int]:
+    kind, number, clock, round, who, to, payload, template, name = _FIXED.unpack_from(head)
+    counts = np.frombuffer(head, np.int64, offset=_FIXED.size).tolist()
+    return Letter(kind, who, to, number, clock, round, counts, name=name), template, payload
