@@ -14,7 +14,7 @@ import click
 from simgmc.core.errors import SimgmcError
 from simgmc.core.imports import described, own_places
 from simgmc.core.outside.settings import Settings, read_settings
-from simgmc.distributed.group import RankLostError
+from simgmc.distributed.group import RankLostError, gone_by_now
 from simgmc.distributed.run import Choices, NotPreparedError, run
 from simgmc.distributed.synchronous import Manner
 from simgmc.results.directory.checkpoint import DEFAULT_EVERY
@@ -132,9 +132,10 @@ def _end_with_the_launcher() -> None:
     """Ended by its launcher, a rank says so; it ends too where the launcher is killed (on Linux)."""
 
     def ended(number: int, frame: Any) -> None:
+        because = f"as {gone} ended" if (gone := gone_by_now()) else "as it was stopped or another rank has ended"
+        name = signal.Signals(number).name
         _fail(
-            f"rank {os.environ['RANK']}: ended by its launcher ({signal.Signals(number).name}), as it was stopped or "
-            "another rank has ended; what was finished or saved is kept",
+            f"rank {os.environ['RANK']}: ended by its launcher ({name}), {because}; what was finished or saved is kept",
             LOST,
         )
 

@@ -144,17 +144,22 @@ class Lost:
         except RuntimeError as error:
             raise RankLostError(self.words(error)) from None
 
-    def words(self, error: BaseException) -> str:
-        """What has happened, as far as it can be known here."""
-        time.sleep(0.2)  # a process that was killed stands in the list of processes for a moment
-        gone = [
+    @property
+    def gone(self) -> str:
+        """Which ranks are known to have ended, in words; empty where none is."""
+        found = [
             f"rank {rank} (process {place.pid} on {place.host})"
             for rank, place in enumerate(self.places)
             if rank != self.rank and place.gone()
         ]
+        return ", ".join(found)
+
+    def words(self, error: BaseException) -> str:
+        """What has happened, as far as it can be known here."""
+        time.sleep(0.2)  # a process that was killed stands in the list of processes for a moment
         first = str(error).strip().splitlines()
         reason = first[0] if first else type(error).__name__
-        what = f"{', '.join(gone)} ended" if gone else f"another rank ended or does not answer ({reason})"
+        what = f"{self.gone} ended" if self.gone else f"another rank ended or does not answer ({reason})"
         return f"rank {self.rank}: {what}, and none can go on without the others; what was finished or saved is kept"
 
 
@@ -170,6 +175,7 @@ class Group:
         self.device, self.backend = device, backend
         limit = datetime.timedelta(seconds=timeout)
         self._lost = Lost(self.rank)
+        _JOINED.append(self._lost)
         self._store = dist.PrefixStore(name, _store(self.rank, self.size, limit))
         try:
             dist.init_process_group(backend, store=self._store, rank=self.rank, world_size=self.size, timeout=limit)
@@ -181,6 +187,7 @@ class Group:
         self.background = self._wire(self._background)
         self._subgroups: dict[tuple[int, ...], Wire] = {}
         self._lost.places = self.gathered(Place.here(), everywhere=True)
+        self._connect()
 
     @property
     def sent(self) -> int:
@@ -192,6 +199,16 @@ class Group:
         """Bytes of payload that it took from them."""
         return self.wire.received + self.background.received
 
+    def _connect(self) -> None:
+        """Every connection is made before time is measured: the first exchange between two ranks makes one."""
+        others = [rank for rank in range(self.size) if rank != self.rank]
+        for wire in (self.wire, self.background):
+            wire.exchange([(rank, b"1") for rank in others], [(rank, 1) for rank in others])
+            wire.lengths(0)
+            wire.sum(torch.zeros(self.size))
+            wire.sent = wire.received = 0
+            wire.seconds = 0.0
+
     def _wire(self, group: Any) -> Wire:
         return Wire(group, self.device if self.backend == "nccl" else torch.device("cpu"), self._lost)
 
@@ -201,7 +218,11 @@ class Group:
         for ranks in groups:
             key = tuple(ranks)
             if key not in self._subgroups:
-                self._subgroups[key] = self._wire(dist.new_group(list(ranks)))
+                made = self._subgroups[key] = self._wire(dist.new_group(list(ranks)))
+                if self.rank in ranks:
+                    made.sum(torch.zeros(len(ranks)))
+                    made.sent = made.received = 0
+                    made.seconds = 0.0
             if self.rank in ranks:
                 found = self._subgroups[key]
         assert found is not None  # every rank is in one
@@ -261,6 +282,13 @@ class Group:
             dist.destroy_process_group()
 
 
+def gone_by_now() -> str:
+    """Which ranks of the groups that this process has joined are known to have ended, in words."""
+    return _JOINED[-1].gone if _JOINED else ""
+
+
+_JOINED: list[Lost] = []
+"""Of each group that this process has joined."""
 _STORES: list[Any] = []
 """The store that this process has made or joined: one for all groups of a run."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_type_hints
 
 from simgmc.core.errors import SimgmcError, reason
 from simgmc.results.directory.run_directory import RunDirectory
@@ -70,10 +70,10 @@ def read(directory: RunDirectory, training_key: str) -> list[Step]:
 
 
 def _rows(file: Path) -> Iterator[Step]:
-    kinds = [Step.__annotations__[name] for name in Step._fields]
-    make = [{"int": int, "float": float, "str": str}[kind] for kind in kinds]
-    with file.open(newline="", encoding="utf-8") as lines:
-        rows = csv.reader(lines)
-        next(rows)
-        for row in rows:
-            yield Step(*(one(cell) for one, cell in zip(make, row, strict=True)))
+    """All whole lines: the last one may have been cut short when the run was killed."""
+    make = list(get_type_hints(Step).values())
+    text = file.read_text(encoding="utf-8")
+    rows = csv.reader(text[: text.rfind("\n") + 1].splitlines())
+    next(rows, None)
+    for row in rows:
+        yield Step(*(one(cell) for one, cell in zip(make, row, strict=True)))
