@@ -1,4 +1,4 @@
-"""The command line: ``simgmc run | replay | why | utilisation | table | timeline | check | list | validate``.
+"""The command line: ``simgmc run | replay | why | utilisation | map | table | timeline | check | list | validate``.
 
 Torch and matplotlib load only where they are needed.
 """
@@ -291,6 +291,20 @@ def utilisation(run: str, at: Settings) -> None:
     from simgmc.commands.utilisation import utilisation as tell  # loads the whole network
 
     tell(run, at=at)
+
+
+@main.command("map", short_help="A page on which a run's networks are walked about in: sliders, curves, verdict.")
+@click.argument("run", type=_Path(file_okay=False))
+@click.option("--out", "-o", type=_Path(dir_okay=False), help="Where to write.  [default: RUN/map.html]")
+@_friendly
+def map_(run: str, out: str | None) -> None:
+    """Write one page of HTML, which asks nothing of a network, with sliders for bandwidth, latency and compute time.
+
+    Of a run over a grid of networks it shows that grid; any other is put on one around its network, by replays.
+    """
+    from simgmc.commands.map import map_networks  # loads the whole network
+
+    _say(str(map_networks(run, out)))
 
 
 @main.command(short_help="A run's table as Markdown, LaTeX or CSV; of several runs side by side.")

@@ -9,12 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
 from simgmc.core.errors import SimgmcError
 from simgmc.core.units import grid_number
-from simgmc.experiment.series import Series as Replayed
+from simgmc.experiment.answers.replayed import as_read
 from simgmc.experiment.stored import Stored
 from simgmc.experiment.training import Finished, Training
 from simgmc.results.directory.records import grid_texts
@@ -89,8 +88,7 @@ class _Networks:
             points = [point for flip in flips for point in self._between(training, flip)]
             for point, one in zip(points, finished.on(points), strict=True):
                 self.count += 1
-                columns = {"sim_time_s": one.times, column: _values(one, column)}
-                yield Series(training.series(point), columns, one.breakdown)
+                yield as_read(training, point, one, column)
 
     def _between(self, training: Training, flip: Flip) -> list[GridPoint]:
         """A training's points in the middle of an interval: over every collective, with all its settings."""
@@ -108,14 +106,6 @@ class _Networks:
             scenario = self._file.with_settings([*alone, *values.items()]).points[0].scenario
             self._made[key] = GridPoint(values, scenario)
         return self._made[key]
-
-
-def _values(series: Replayed, column: str) -> np.ndarray:
-    """(E,) what the run is measured by."""
-    found = (
-        getattr(state, column, None) if hasattr(state, column) else state.others.get(column) for state in series.states
-    )
-    return np.array([math.nan if value is None else float(value) for value in found])
 
 
 def _ends(flip: Flip) -> tuple[float, float]:

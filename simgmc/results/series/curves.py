@@ -12,7 +12,7 @@ from simgmc.core.quantities import number, time_text
 from simgmc.core.units import grid_number
 from simgmc.results.directory.records import RUN_KEY
 from simgmc.results.series.reach import Ratio, Reach, advantage, too_close
-from simgmc.results.series.read import ComparisonPoint, Results
+from simgmc.results.series.read import ComparisonPoint, Results, Series
 
 LOG_FROM = 10.0
 """An axis of times or bytes is logarithmic when, at some grid point, the longest series ends at
@@ -56,15 +56,18 @@ def curve(results: Results, method: str, point: ComparisonPoint, along: str) -> 
     with its last. So no point shows what was not yet measured; plots join the points by lines.
     """
     seeds = results.at(method, point)
-    if not seeds:
-        return None
+    return curve_of(seeds, results.measure.column, along) if seeds else None
+
+
+def curve_of(seeds: Sequence[Series], column: str, along: str) -> Curve:
+    """The same of these series, one or more."""
     longest = max(len(one[along]) for one in seeds)
     reached = np.full((len(seeds), longest), -math.inf)
     for row, one in zip(reached, seeds, strict=True):
         row[: len(one[along])] = one[along]
     x = np.unique(reached.max(axis=0))
     x = x[x >= max(one[along][0] for one in seeds)]
-    values = np.stack([one.previous_value(results.measure.column, along, x) for one in seeds])
+    values = np.stack([one.previous_value(column, along, x) for one in seeds])
     std = values.std(axis=0, ddof=1) if len(seeds) > 1 else None
     return Curve(x, values.mean(axis=0), std)
 

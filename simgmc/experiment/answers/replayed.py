@@ -1,0 +1,89 @@
+"""A finished run's trainings on networks that it was not run on, in memory alone."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from simgmc.core.errors import SimgmcError
+from simgmc.core.units import Quantity
+from simgmc.experiment.plan import trainings
+from simgmc.experiment.series import Series as Replayed
+from simgmc.experiment.stored import Stored
+from simgmc.experiment.training import Training
+from simgmc.results.directory.run_directory import RunDirectory
+from simgmc.results.series.read import Results, Series, compared_at
+from simgmc.scenario import GridPoint, ScenarioFile
+
+BANDWIDTHS = tuple(10 ** (step / 2) for step in range(-4, 5))
+LATENCIES = tuple(10 ** (step / 2) for step in range(-2, 3))
+GRADIENTS = (0.1, 10**-0.5, 1.0, 10**0.5, 10.0)
+"""Times what the run's cluster states."""
+_FROM_NOTHING = ("0 s", "0.1 ms", "1 ms", "10 ms", "100 ms")
+"""Latencies where it states none."""
+
+
+def as_read(training: Training, point: GridPoint, one: Replayed, column: str) -> Series:
+    """A series as reading a run gives it: its times, and what the run is measured by."""
+    columns = {"sim_time_s": one.times, column: _values(one, column)}
+    columns |= {"bytes_up": one.bytes_up, "bytes_down": one.bytes_down}
+    return Series(training.series(point), columns, one.breakdown)
+
+
+def _values(series: Replayed, column: str) -> np.ndarray:
+    """(E,) what the run is measured by."""
+    found = (
+        getattr(state, column, None) if hasattr(state, column) else state.others.get(column) for state in series.states
+    )
+    return np.array([math.nan if value is None else float(value) for value in found])
+
+
+def around(directory: RunDirectory, file: ScenarioFile, results: Results) -> tuple[Results, list[str]]:
+    """The run on a grid around its network, and the methods that cannot be put there.
+
+    Bandwidth, latency and the time of a gradient vary, whichever the cluster states; collectives and the grid's other
+    keys stay.
+    Raises SimgmcError where nothing varies, or nothing can be replayed.
+    """
+    grid = list(_grid(file))
+    if not grid:
+        raise SimgmcError(
+            f"{file.place}: the cluster states neither bandwidth nor latency nor a time that could vary; replay the "
+            'run over a grid first, such as --set \'grid.cluster.compute.gradient=["5 ms", "10 ms", "20 ms"]\''
+        )
+    after = file.with_settings([(f"grid.{key}", values) for key, values in grid])
+    plan, stored, column = trainings(after.points), Stored.read(directory), results.measure.column
+    able = [training for training in plan if not training.bound]
+    left_out = list(dict.fromkeys(training.method.name for training in plan if training.bound))
+    if not able:
+        raise SimgmcError(f"{file.place}: another network gives another training of {', '.join(left_out)}")
+    found = tuple(series for training in able for series in _replayed(training, stored, column))
+    return Results(found, results.methods, compared_at(found), results.measure, results.tariff), left_out
+
+
+def _replayed(training: Training, stored: Stored, column: str) -> Iterator[Series]:
+    for point, one in zip(training.points, training.restored(stored).on(training.points), strict=True):
+        yield as_read(training, point, one, column)
+
+
+def _grid(file: ScenarioFile) -> Iterator[tuple[str, list[str]]]:
+    cluster = file.points[0].scenario.cluster
+    if cluster.bandwidth is not None:
+        yield "cluster.bandwidth", _times(cluster.bandwidth, BANDWIDTHS)
+    if cluster.latency is not None:
+        some = _times(cluster.latency, LATENCIES) if float(cluster.latency) else list(_FROM_NOTHING)
+        yield "cluster.latency", some
+    yield "cluster.compute.gradient", _times(cluster.compute.gradient, GRADIENTS)
+
+
+def _times(quantity: Quantity, factors: Sequence[float]) -> list[str]:
+    """So many times a quantity, in its own unit; once is as it was written."""
+    number, unit = _WRITTEN.fullmatch(quantity.text.strip()).groups()  # type: ignore[union-attr]  # it was parsed
+    return [quantity.text if factor == 1.0 else f"{float(number) * factor:.3g} {unit}" for factor in factors]
+
+
+_WRITTEN = re.compile(r"([-+.\d]+(?:[eE][-+]?\d+)?)\s*(\S+)")
+"""A number and its unit."""
