@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -14,15 +14,20 @@ from simgmc.experiment.plan import trainings
 from simgmc.experiment.series import Series as Replayed
 from simgmc.experiment.stored import Stored
 from simgmc.experiment.training import Training
+from simgmc.network.cluster.cluster import without_events
 from simgmc.results.directory.run_directory import RunDirectory
 from simgmc.results.series.read import Results, Series, compared_at
 from simgmc.scenario import GridPoint, ScenarioFile
 
-BANDWIDTHS = tuple(10 ** (step / 2) for step in range(-4, 5))
-LATENCIES = tuple(10 ** (step / 2) for step in range(-2, 3))
-GRADIENTS = (0.1, 10**-0.5, 1.0, 10**0.5, 10.0)
-"""Times what the run's cluster states."""
-_FROM_NOTHING = ("0 s", "0.1 ms", "1 ms", "10 ms", "100 ms")
+DENSE = {
+    "bandwidth": tuple(10 ** (step / 2) for step in range(-4, 5)),
+    "latency": tuple(10 ** (step / 2) for step in range(-2, 3)),
+    "compute.gradient": (0.1, 10**-0.5, 1.0, 10**0.5, 10.0),
+}
+"""The grid around a run's network, times what its cluster states; where all rounds are simulated without events, so
+that hundreds of networks take seconds. Elsewhere:"""
+COARSE = {"bandwidth": (0.01, 0.1, 1.0, 10.0, 100.0), "latency": (0.1, 1.0, 10.0)}
+_FROM_NOTHING = ("0 s", "1 ms", "10 ms", "100 ms")
 """Latencies where it states none."""
 
 
@@ -48,14 +53,16 @@ def around(directory: RunDirectory, file: ScenarioFile, results: Results) -> tup
     keys stay.
     Raises SimgmcError where nothing varies, or nothing can be replayed.
     """
-    grid = list(_grid(file))
+    stored, column = Stored.read(directory), results.measure.column
+    own = [training for training in trainings(file.points) if not training.bound]
+    grid = list(_grid(file, DENSE if all(_quick(training, stored) for training in own) else COARSE))
     if not grid:
         raise SimgmcError(
-            f"{file.place}: the cluster states neither bandwidth nor latency nor a time that could vary; replay the "
-            'run over a grid first, such as --set \'grid.cluster.compute.gradient=["5 ms", "10 ms", "20 ms"]\''
+            f"{file.place}: the cluster states neither a bandwidth nor a latency that could vary; replay the run over "
+            'a grid first, such as --set \'grid.cluster.compute.gradient=["5 ms", "10 ms", "20 ms"]\''
         )
     after = file.with_settings([(f"grid.{key}", values) for key, values in grid])
-    plan, stored, column = trainings(after.points), Stored.read(directory), results.measure.column
+    plan = trainings(after.points)
     able = [training for training in plan if not training.bound]
     left_out = list(dict.fromkeys(training.method.name for training in plan if training.bound))
     if not able:
@@ -69,20 +76,25 @@ def _replayed(training: Training, stored: Stored, column: str) -> Iterator[Serie
         yield as_read(training, point, one, column)
 
 
-def _grid(file: ScenarioFile) -> Iterator[tuple[str, list[str]]]:
+def _quick(training: Training, stored: Stored) -> bool:
+    rounds = training.restored(stored).outcome.rounds
+    return all(without_events(training.settings(point), rounds) for point in training.points)
+
+
+def _grid(file: ScenarioFile, factors: Mapping[str, Sequence[float]]) -> Iterator[tuple[str, list[str]]]:
     cluster = file.points[0].scenario.cluster
-    if cluster.bandwidth is not None:
-        yield "cluster.bandwidth", _times(cluster.bandwidth, BANDWIDTHS)
-    if cluster.latency is not None:
-        some = _times(cluster.latency, LATENCIES) if float(cluster.latency) else list(_FROM_NOTHING)
-        yield "cluster.latency", some
-    yield "cluster.compute.gradient", _times(cluster.compute.gradient, GRADIENTS)
+    known = {"bandwidth": cluster.bandwidth, "latency": cluster.latency, "compute.gradient": cluster.compute.gradient}
+    for key, some in factors.items():
+        if (stated := known[key]) is not None:
+            yield f"cluster.{key}", _times(stated, some) if float(stated) else list(_FROM_NOTHING)
 
 
 def _times(quantity: Quantity, factors: Sequence[float]) -> list[str]:
     """So many times a quantity, in its own unit; once is as it was written."""
     number, unit = _WRITTEN.fullmatch(quantity.text.strip()).groups()  # type: ignore[union-attr]  # it was parsed
-    return [quantity.text if factor == 1.0 else f"{float(number) * factor:.3g} {unit}" for factor in factors]
+    return [
+        quantity.text if factor == 1.0 else f"{float(f'{float(number) * factor:.3g}'):g} {unit}" for factor in factors
+    ]
 
 
 _WRITTEN = re.compile(r"([-+.\d]+(?:[eE][-+]?\d+)?)\s*(\S+)")

@@ -167,6 +167,11 @@ def simulate_many(
                 yield together.timing(number)
 
 
+def without_events(settings: ClusterSettings, rounds: Sequence[RoundCosts]) -> bool:
+    """Whether all rounds can be simulated there without events, and so on many such clusters together."""
+    return nothing_but_messages(settings) and all(map(AtOnce([settings]).possible, rounds))
+
+
 def _walk_all(settings: Sequence[ClusterSettings], rounds: Sequence[RoundCosts]) -> AtOnce:
     """All rounds on all of these clusters, on each for as long as no exchange may meet another."""
     walked = AtOnce(settings)
@@ -183,4 +188,4 @@ def batched(items: Sequence[T], most: int) -> Iterator[Sequence[T]]:
         yield items[first : first + most]
 
 
-__all__ = ["Cluster", "ClusterSettings", "StuckError", "Timing", "simulate", "simulate_many"]
+__all__ = ["Cluster", "ClusterSettings", "StuckError", "Timing", "simulate", "simulate_many", "without_events"]

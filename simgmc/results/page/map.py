@@ -20,7 +20,7 @@ from simgmc.results.figures import looks, panels
 from simgmc.results.page.page import page
 from simgmc.results.series import curves
 from simgmc.results.series.grids import Key
-from simgmc.results.series.read import Results, Series, transport_text
+from simgmc.results.series.read import Results, Series, transport_text, value_text
 from simgmc.results.series.verdict import Choice, Pairs, Verdict
 
 MAX_NUMBERS = 4_000_000
@@ -67,7 +67,12 @@ def map_page(of: MapOf) -> str:
         "seeds": sorted({one.key.seed for one in of.results.series}),
         "sliders": [_slider(one, of.start) for one in sliders],
         "selects": [
-            {"key": key, "label": of.results.key_labels[key], "texts": [of.results.value(key, text) for text in texts]}
+            {
+                "key": key,
+                "label": of.results.key_labels[key],
+                "options": list(map(value_text, texts)),
+                "texts": [of.results.value(key, text) for text in texts],
+            }
             for key, texts in selects.items()
         ],
         "choices": _choices(verdict, _places_of(networks, sliders, selects)),

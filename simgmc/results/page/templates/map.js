@@ -246,6 +246,7 @@ function flips(axis, line) {
     else runs.push({ who, first: place, last: place });
   }
   const slider = sliders[axis], name = (one) => one.who || "nobody";
+  if (runs.length === 1 && !runs[0].who) return `No method reaches ${data.goal} anywhere along ${slider.label}.`;
   if (runs.length === 1) return `First everywhere along ${slider.label}: ${name(runs[0])}.`;
   const parts = runs.map((one, number) =>
     number ? `${name(one)} from ≈ ${quantity(Number(valueAt(slider, one.first).toPrecision(2)), slider.unit)}` : name(one));
@@ -337,6 +338,11 @@ for (const one of choices) {
   });
 }
 
+if (data.target !== null) {
+  limits.low = Math.min(limits.low, data.target);
+  limits.high = Math.max(limits.high, data.target);
+}
+
 function drawSweep(axis, swept, found) {
   const slider = sliders[axis], box = by("sweep"), first = firstOf(found);
   const logarithmic = slider.values.every((value) => value > 0);
@@ -410,7 +416,7 @@ function fillTable(found) {
     const ratio = advantage(found[0].reach, reach);
     const reached = reach.met.length ? timeText(reach.mean, reach.std) : "not reached";
     const time = reach.met.length && reach.missed ? `${reached} (${reach.met.length} of ${seeds})` : reached;
-    const times = place === 0 ? "1×" : ratio && ratio.value >= 1 ? ratioText(ratio) : "–";
+    const times = found[0].reach.missed ? "–" : place === 0 ? "1×" : ratio && ratio.value >= 1 ? ratioText(ratio) : "–";
     made.push(row([[swatch, choice.text], ...(tuned ? [choice.settings] : []), ...(data.goal ? [time, times] : [])], "td"));
     if (place === 0 && !reach.missed && data.goal) made[made.length - 1].className = "best";
   });
