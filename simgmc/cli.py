@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -242,6 +242,94 @@ def run(
             checkpoint_every=checkpoint_every,
             refined=refine,
         )
+
+
+@main.command(short_help="Search for each method's best settings, on this machine or a Ray cluster.")
+@_scenario
+@_set
+@_seed
+@_method
+@_data
+@click.option("--out", type=_Path(file_okay=False), help="Run directory.  [default: runs/NAME]")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Who trains: processes of this machine, or tasks of a Ray cluster (pip install 'simgmc[ray]').",
+)
+@click.option("--address", help="Of the Ray cluster, such as auto or HOST:6379.  [default: one of this machine alone]")
+@click.option("--jobs", type=click.IntRange(min=1), help="Trainings at once.  [default: as cores and memory allow]")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where gradients are computed.",
+)
+@click.option(
+    "--gpus",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="With --engine ray and CUDA: GPUs of each training; a share lets several have one.",
+)
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads, shared by all.  [default: all cores]")
+@click.option("--overwrite", is_flag=True, help="Replace another run in the run directory.")
+@click.option(
+    "--checkpoint-every",
+    type=click.FloatRange(min=0),
+    default=DEFAULT_EVERY,
+    show_default=True,
+    metavar="SECONDS",
+    help="How often a training under way is saved; 0: after every round.",
+)
+@_friendly
+def sweep(
+    scenario: str,
+    settings: Settings,
+    seeds: tuple[int, ...],
+    methods: tuple[str, ...],
+    data_dir: str | None,
+    out: str | None,
+    engine: Literal["local", "ray"],
+    address: str | None,
+    jobs: int | None,
+    device: str,
+    gpus: float,
+    threads: int | None,
+    overwrite: bool,
+    checkpoint_every: float,
+) -> None:
+    """Train every combination of a scenario's [grid] and [sweep]; tell each method's best settings.
+
+    A training that fails is reported, and the others go on. What is finished is never trained again: not after a stop,
+    and not where the scenario has changed since (more values, methods or seeds) and it is the same in both. The result
+    is a run directory as any other.
+    """
+    if address is not None and engine != "ray":
+        raise click.UsageError("--address is that of a Ray cluster: give --engine ray too")
+    file = _read(scenario, settings, seeds, methods)
+    from simgmc.core.terminal import plain_console  # loaded with it
+    from simgmc.experiment.header import print_start  # loads the whole network
+    from simgmc.workloads.data.catalogue import require_files  # loaded with the scenario
+
+    require_files({name for point in file.points for name in point.scenario.workload.datasets}, data_dir)
+    print_start(plain_console(), file)
+    from simgmc.experiment.engines.choice import Sweeping  # loads torch
+    from simgmc.experiment.run import run as run_file
+
+    run_file(
+        file,
+        out=out or Path("runs") / file.points[0].scenario.name,
+        device=device,
+        data_dir=data_dir,
+        threads=threads,
+        jobs=jobs,
+        overwrite=overwrite,
+        checkpoint_every=checkpoint_every,
+        sweeping=Sweeping(engine, address, gpus),
+    )
 
 
 @main.command(short_help="Put a finished run on another network, without training.")

@@ -21,6 +21,10 @@ class SimgmcError(Exception):
     """Something in the input is wrong; the message says what, where and what would be right."""
 
 
+class GivenUp(Exception):
+    """A search gives a training up; says why."""
+
+
 class DivergenceError(SimgmcError):
     """Training left the finite numbers: the method's run ends here, other methods go on."""
 

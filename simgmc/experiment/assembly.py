@@ -39,6 +39,11 @@ from simgmc.workloads.models.catalogue import build_model, ready, seeded
 from simgmc.workloads.partitions.catalogue import partition
 from simgmc.workloads.workload import Workload
 
+LoadedAs = tuple[str, str]
+"""A data set's name, and its options as JSON."""
+KEPT = 2
+"""Data sets that are kept after they were read."""
+
 
 @dataclass(frozen=True)
 class Given:
@@ -84,9 +89,8 @@ class WorkloadFactory:
         self.threads_wanted = threads or usable_cores()
         self._kept: tuple[tuple[object, ...], Workload] | None = None
         self.use_threads(self.threads_wanted)
-        self._load_written = functools.lru_cache(maxsize=2)(
-            lambda name, options: load_dataset(name, data_dir, **json.loads(options))
-        )
+        self.loaded: dict[LoadedAs, Dataset] = {}
+        """The last data sets that were read."""
 
     def use_threads(self, threads: int) -> None:
         """Build on so many from now on; compressors use them too."""
@@ -124,7 +128,14 @@ class WorkloadFactory:
         """A data set, read once; ``collate`` is what makes samples of one's own a batch."""
         if name == "given" and self.given.dataset is not None:
             return self.given.dataset
-        return self._load_written(name, json.dumps(options))
+        key = name, json.dumps(options)
+        data = self.loaded.pop(key, None)  # to put it last
+        if data is None:
+            data = load_dataset(name, self.data_dir, **json.loads(key[1]))
+        self.loaded[key] = data
+        for oldest in list(self.loaded)[:-KEPT]:
+            del self.loaded[oldest]
+        return data
 
     def _build(self, scenario: Scenario, seed: int) -> Workload:
         chosen = scenario.workload

@@ -21,7 +21,7 @@ from simgmc.experiment.answers.explanation import explain
 from simgmc.experiment.answers.refine import refine
 from simgmc.experiment.answers.report_page import print_page
 from simgmc.experiment.assembly import Given, WorkloadFactory
-from simgmc.experiment.engines.choice import Choice, check_jobs
+from simgmc.experiment.engines.choice import Choice, Sweeping, check_jobs
 from simgmc.experiment.engines.here import Here
 from simgmc.experiment.engines.task import Engine, Failure, Task, replay_kept
 from simgmc.experiment.header import print_cluster, print_resumed
@@ -31,6 +31,9 @@ from simgmc.experiment.preflight.compute_times import times_of_run
 from simgmc.experiment.preflight.trial import print_trial, try_out
 from simgmc.experiment.progress import RunProgress
 from simgmc.experiment.stored import Stored
+from simgmc.experiment.sweeps.best import print_best
+from simgmc.experiment.sweeps.halving import judge_of
+from simgmc.experiment.sweeps.recognised import carry_over
 from simgmc.experiment.training import Progress, Training
 from simgmc.results.directory import outside_files, run_directory
 from simgmc.results.directory.checkpoint import CHECKPOINTS, DEFAULT_EVERY, Checkpoints, check_interval
@@ -57,6 +60,7 @@ def run(
     console: Console | None = None,
     given: Given | None = None,
     plots: bool = True,
+    sweeping: Sweeping | None = None,
 ) -> Path:
     """Run a scenario into the directory ``out``; returns it.
 
@@ -64,9 +68,10 @@ def run(
     none. A training under way is saved every ``checkpoint_every`` seconds, and when the run is
     asked to stop (KeyboardInterrupt is then raised, with the signal's number). ``jobs``: trainings at once, each in a
     process of its own, that share the ``threads``; as many as cores and memory allow, where that pays, unless given.
-    ``refined``: say where the
-    answer flips to :data:`simgmc.experiment.answers.refine.ACCURACY`. ``given``: the data and the model that a
-    scenario calls ``given``. ``plots``: whether any are drawn.
+    ``refined``: say where the answer flips to :data:`simgmc.experiment.answers.refine.ACCURACY`. ``given``: the data
+    and the model that a scenario calls ``given``. ``plots``: whether any are drawn. ``sweeping``: as ``simgmc sweep``:
+    others go on where a training fails (SimgmcError at the end), and what the directory holds of an earlier version of
+    the scenario is kept where it is the same.
     """
     check_interval(checkpoint_every)
     check_jobs(jobs)
@@ -75,6 +80,9 @@ def run(
     file = times_of_run(file, out, workload_of, overwrite)
     text, outside = file.resolved(), file.outside_files()
     file.require_code_unchanged()
+    if sweeping is not None and not overwrite and Path(out).is_dir():
+        with writing(out):
+            carry_over(file, Path(out))
     if not overwrite:
         outside_files.check_unchanged(Path(out), outside)
     if not run_directory.check_free(out, text, overwrite=overwrite) and resume:
@@ -93,8 +101,13 @@ def run(
         print_resumed(console, plan, directory, trial.heading)
 
         with RunProgress(console, len(plan), file.points[0].scenario.report.metric) as progress:
-            choice = Choice(file, trial, workload_of, directory, checkpoint_every, interruption, console, jobs)
-            run_trainings(plan, directory, workload_of, progress, checkpoint_every, interruption, choice)
+            judge = judge_of(file, plan, directory) if sweeping is not None else None
+            choice = Choice(
+                file, trial, workload_of, directory, checkpoint_every, interruption, console, jobs, sweeping, judge
+            )
+            failures = run_trainings(plan, directory, workload_of, progress, checkpoint_every, interruption, choice)
+        if len(failures) == len(plan):
+            raise SimgmcError("\n".join(f"{one.task.training.title}: {one.reason}" for one in failures))
 
         results = report(console, directory, file.points, plots=plots)
         if refined:
@@ -103,6 +116,13 @@ def run(
             print_explanations(console, list(explain(directory, plan)))
         if plots:
             print_page(console, directory, results)
+        if sweeping is not None:
+            print_best(console, file, results, failures)
+    if failures:
+        raise SimgmcError(
+            f"{len(failures)} of {len(plan)} trainings failed (see above); the others are kept, and the same command "
+            "tries those again"
+        )
     return directory.path
 
 

@@ -140,7 +140,7 @@ def series_of_rounds(outcome: Outcome, gradients: np.ndarray, timing: Timing, le
         rcc=outcome.rcc,
         diverged=outcome.diverged_round if rounds == len(outcome.rounds) else None,
         evaluations=len(states),
-        stopped=timing.stopped,
+        stopped=timing.stopped or (outcome.given_up if rounds == len(outcome.rounds) else None),
     )
     details = details_of_rounds(gradients, timing, left_out)
     return Series(states, times, sent[after], received[after], breakdown, details)
@@ -160,7 +160,7 @@ def series_of_events(outcome: Outcome, loop: EventLoop, stale: Literal["gradient
         rcc=None,
         diverged=outcome.diverged_round,
         evaluations=len(outcome.states),
-        stopped=peers.stopped,
+        stopped=peers.stopped or outcome.given_up,
     )
     links = traffic(peers.fabric.links.names, peers.link_bytes, peers.link_messages)
     details = Details(spent, np.array(loop.gradients), links, dict(loop.staleness), stale=stale)

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simgmc.core.errors import DivergenceError, SimgmcError
+from simgmc.core.errors import DivergenceError, GivenUp, SimgmcError
 from simgmc.costs.steps import Average, Compute, Mix, RoundCosts
 from simgmc.experiment.series import Series, gradients_of, series_of_rounds
 from simgmc.experiment.stored import Stored
 from simgmc.experiment.training import Care, CostPrediction, NotKept, Training, Tried, Watched, participation
-from simgmc.experiment.under_way.evaluations import Outcome, State
+from simgmc.experiment.under_way.evaluations import GIVEN_UP, Outcome, State
 from simgmc.experiment.under_way.rounds import RoundsUnderWay
 from simgmc.network import Timing, simulate, simulate_many
 from simgmc.network.cluster.timeline import Recorder
@@ -73,7 +73,8 @@ class SynchronousTraining(Training):
         if done := under_way.resume():
             care.progress.resumed(self, done, f"round {done}")
             for state in under_way.outcome.states:
-                evaluated(state)
+                with contextlib.suppress(GivenUp):  # it went on then
+                    evaluated(state)
 
         def round_done(number: int, time: float) -> None:
             under_way.round_done(number, time)
@@ -117,7 +118,10 @@ class SynchronousTraining(Training):
         outcome = Outcome(rounds, states, breakdown.rcc, diverged_round=breakdown.diverged)
         if outcome.diverged_round is not None:
             outcome.diverged = f"round {outcome.diverged_round}"
-        whole = known == len(rounds) and (outcome.diverged is not None or self._is_whole(outcome))
+        if (breakdown.stopped or "").startswith(GIVEN_UP):
+            outcome.given_up = breakdown.stopped
+        ended = outcome.diverged is not None or outcome.given_up is not None
+        whole = known == len(rounds) and (ended or self._is_whole(outcome))
         return RoundsFinished(self, outcome, known=None if whole else known, kept_in=str(path))
 
     def _are_costs(self, rounds: list[RoundCosts]) -> bool:

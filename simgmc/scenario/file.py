@@ -22,9 +22,11 @@ from simgmc.core.files import read_text, shown
 from simgmc.core.imports import Code, look_in
 from simgmc.core.registry import Option
 from simgmc.scenario.code import changed, read_code, written_code
+from simgmc.scenario.components import plain
 from simgmc.scenario.point import Scenario, reads_shared_weights
 from simgmc.scenario.relative_paths import anchor, outside_files
-from simgmc.scenario.workload import usual_name
+from simgmc.scenario.sweep import Sweep, split
+from simgmc.scenario.workload import Method, usual_name
 
 _MAX_DEPTH = 30
 """Tables and lists inside each other that a scenario may have."""
@@ -92,7 +94,10 @@ class ScenarioFile:
                 grid = content.get("grid")
                 if isinstance(grid, dict) and key in self._flat(grid):
                     content["grid"] = {one: values for one, values in self._flat(grid).items() if one != key}
-        self.grid = self._grid(content.pop("grid", {}))
+        own, searched = split(content.pop("sweep", {}), place)
+        self.sweep = self._sweep(own, content)
+        """What is best, where a search is stated."""
+        self.grid = self._grid({**self._flat(content.pop("grid", {})), **searched})
         stated = read_code(content.pop("code", {}), place)
         self.code = Code(str((folder or Path()).absolute()), stated, handed or {})
         """The user's own code that it names."""
@@ -110,6 +115,21 @@ class ScenarioFile:
             # An override took the server away.
             self._leave_out_position(content, self.grid)
             self.points = self._points()
+
+    def _sweep(self, own: dict[str, Any], content: dict[str, Any]) -> Sweep | None:
+        """The table without what it searches; None where it says nothing."""
+        if not own:
+            return None
+        try:
+            sweep = Sweep.model_validate(own)
+        except ValidationError as error:
+            raise SimgmcError(self._mistakes(error, {}, content, "sweep")) from None
+        if sweep.optimise == "time to target" and content.get("report", {}).get("target") is None:
+            raise SimgmcError(
+                f'{self.place}: sweep.optimise = "time to target": there is none; state report.target, or optimise '
+                '= "final"'
+            )
+        return sweep
 
     def _check_plain(self, content: Any) -> None:
         """Refuse numbers that TOML does not know and nesting that no scenario needs.
@@ -210,10 +230,10 @@ class ScenarioFile:
         content.get("cluster", {}).pop("server_position", None)
         grid.pop("cluster.server_position", None)
 
-    def _mistakes(self, error: ValidationError, values: dict[str, Any], content: dict[str, Any]) -> str:
+    def _mistakes(self, error: ValidationError, values: dict[str, Any], content: dict[str, Any], *inside: str) -> str:
         lines = []
         for one in error.errors(include_url=False):
-            place = tuple(part for part in one["loc"] if part != "own_conditions")
+            place = (*inside, *(part for part in one["loc"] if part != "own_conditions"))
             key, text = show_key(_with_names(place, content)), one["msg"]
             shown = "" if text.startswith("missing") else f" = {show_value(one['input'])}"
             # Where the grid sets the key, its value is not the one in the file's own section.
@@ -230,7 +250,7 @@ class ScenarioFile:
 
     def _set(self, content: dict[str, Any], key: str, value: Any, prefix: str = "") -> None:
         """Set a dotted key; a method is named by its name or its number, ``*`` is every method that has the key's
-        table.
+        table, or that states the key; where none does, every method.
         """
         if key.startswith("methods.*."):
             rest = key.removeprefix("methods.*.")
@@ -240,6 +260,8 @@ class ScenarioFile:
                 for n, row in enumerate(rows if isinstance(rows, list) else [])
                 if isinstance(row, dict) and rest.split(".")[0] in row
             ]
+            if not having and rest in Method.model_fields:  # none states it: all of them get it
+                having = [n for n, row in enumerate(rows if isinstance(rows, list) else []) if isinstance(row, dict)]
             if not having:
                 raise SimgmcError(f"{self.place}: {show_key([prefix + key])}: no method has {rest.split('.')[0]!r}")
             for number in having:
@@ -283,7 +305,16 @@ class ScenarioFile:
         return ScenarioFile, (self._whole(), self.place, (), None, self.code.handed)
 
     def _whole(self) -> dict[str, Any]:
-        return {**_unshared(self.content), "grid": _unshared(self.grid), **written_code(self.code)}
+        return {
+            **_unshared(self.content),
+            "grid": _unshared(self.grid),
+            **self._written_sweep(),
+            **written_code(self.code),
+        }
+
+    def _written_sweep(self) -> dict[str, Any]:
+        """The table with its key: what it searches stands in the grid by now."""
+        return {} if self.sweep is None else {"sweep": plain(self.sweep)}
 
     def only(self, methods: Iterable[str]) -> ScenarioFile:
         """The same file with these of its methods alone; grid keys of the others are left out.
@@ -315,7 +346,8 @@ class ScenarioFile:
             self._leave_out_weights(content, grid)
         if not any(one.has_server(methods) for one, methods in zip(scenarios, kept, strict=True)):
             self._leave_out_position(content, grid)
-        return ScenarioFile({**content, "grid": grid, **written_code(self.code)}, self.place, handed=self.code.handed)
+        whole = {**content, "grid": grid, **self._written_sweep(), **written_code(self.code)}
+        return ScenarioFile(whole, self.place, handed=self.code.handed)
 
     @staticmethod
     def _leave_out_weights(content: dict[str, Any], grid: dict[str, Any]) -> None:
@@ -351,7 +383,7 @@ class ScenarioFile:
         A default that some point does not share follows from the grid's values, and is left to them.
         """
         content = _shared([point.scenario.written() for point in self.points], set(self._paths()))
-        content |= written_code(self.code)
+        content |= self._written_sweep() | written_code(self.code)
         return tomli_w.dumps(content) + (f"\n{_grid_text(self.grid)}" if self.grid else "")
 
     def _paths(self) -> Iterator[tuple[int | str, ...]]:

@@ -23,6 +23,7 @@ from simgmc.scenario.code import CODE
 from simgmc.scenario.components import Described
 from simgmc.scenario.file import GRID
 from simgmc.scenario.point import Scenario
+from simgmc.scenario.sweep import Sweep
 
 TOP = "scenario"
 """What the table of the keys outside any table is called."""
@@ -50,8 +51,10 @@ class Key(Option):
 def tables() -> Registry[Entry]:
     """The tables by their names in a scenario, ``cluster.hosts.NAME``, each with its keys."""
     grid = Key(GRID.summary, default=GRID.default, shape=GRID.words)
+    words = "a search for the best values: ranges of keys, each a part of the grid, and what is best"
+    sweep = Key(words, default=None, shape="a table", inside=(Sweep,))
     code = Key(CODE.summary, default=None, shape="a table of modules")
-    found = [*_tables(TOP, (Scenario,), {}, {"grid": grid, "code": code}), CODE]
+    found = [*_tables(TOP, (Scenario,), {}, {"grid": grid, "sweep": sweep, "code": code}), CODE]
     return Registry("table of keys", found, listed="keys")
 
 

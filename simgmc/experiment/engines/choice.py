@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from rich.console import Console
@@ -17,7 +18,7 @@ from simgmc.experiment.assembly import WorkloadFactory
 from simgmc.experiment.engines.here import Here
 from simgmc.experiment.engines.processes import Processes, visible_devices
 from simgmc.experiment.engines.recipe import Recipe
-from simgmc.experiment.engines.task import Engine, Task
+from simgmc.experiment.engines.task import Engine, Judge, Task
 from simgmc.experiment.header import line
 from simgmc.experiment.preflight.memory import MemoryPrediction
 from simgmc.experiment.preflight.pace import pace_of
@@ -37,6 +38,17 @@ def check_jobs(jobs: int | None) -> None:
 
 
 @dataclass(frozen=True)
+class Sweeping:
+    """How a sweep trains: others go on where one training fails."""
+
+    engine: Literal["local", "ray"] = "local"
+    address: str | None = None
+    """Of a Ray cluster; one of this machine alone is begun unless given."""
+    gpus: float = 1.0
+    """Of each training on a CUDA device of the cluster: a share lets several have one."""
+
+
+@dataclass(frozen=True)
 class Choice:
     """Chooses who trains the tasks of a run, and says so. ``jobs``: how many at once, where that was asked for."""
 
@@ -48,28 +60,44 @@ class Choice:
     interruption: Interruption
     console: Console
     jobs: int | None
-    keep_going: bool = False
+    sweeping: Sweeping | None = None
+    judge: Judge | None = None
 
     def __call__(self, tasks: Sequence[Task]) -> Engine:
         """The engine for these tasks. Raises SimgmcError where as many as were asked for do not fit into the memory."""
+        if self.sweeping is not None and self.sweeping.engine == "ray":
+            return self._ray(self.sweeping)
         jobs = self._number(tasks)
-        if jobs == 1 and not self.keep_going:
+        if jobs == 1 and self.sweeping is None:
             return Here(self.workload_of, self.checkpoint_every, self.interruption)
         threads = max(1, self.workload_of.threads // jobs)
-        text, given = self.directory.scenario_text(), self.workload_of.given
-        device, data_dir = self.workload_of.device, self.workload_of.data_dir
-        recipe = Recipe(self.file, text, device, data_dir, threads, given, self.checkpoint_every)
-        devices = visible_devices(torch.cuda.device_count()) if device == "cuda" else ()
+        recipe = self._recipe(threads)
+        devices = visible_devices(torch.cuda.device_count()) if self.workload_of.device == "cuda" else ()
         try:
-            engine = Processes(recipe, jobs, self.interruption, self.keep_going, devices)
+            keep_going = self.sweeping is not None
+            engine = Processes(recipe, jobs, self.interruption, keep_going, devices, self.judge)
         except SimgmcError:
-            if self.jobs is not None or self.keep_going:
+            if self.jobs is not None or self.sweeping is not None:
                 raise
             return Here(self.workload_of, self.checkpoint_every, self.interruption)
         self.workload_of.let_go()
         give_back()
         memory = "" if self.trial.memory is None else f", about {bytes_text(_each(self.trial.memory, threads))} each"
         line(self.console, "jobs", f"{jobs} trainings at once, {threads} thread{'s' * (threads > 1)}{memory}")
+        return engine
+
+    def _recipe(self, threads: int) -> Recipe:
+        text, of = self.directory.scenario_text(), self.workload_of
+        return Recipe(self.file, text, of.device, of.data_dir, threads, of.given, self.checkpoint_every)
+
+    def _ray(self, sweeping: Sweeping) -> Engine:
+        from simgmc.experiment.engines.ray_cluster import RayCluster  # Ray is an extra that only this needs
+
+        threads = 1 if self.jobs is None else max(1, self.workload_of.threads // self.jobs)
+        gpus = sweeping.gpus if self.workload_of.device == "cuda" else 0.0
+        datasets = self.workload_of.loaded
+        engine = RayCluster(self._recipe(threads), datasets, sweeping.address, threads, gpus, self.judge)
+        line(self.console, "ray", f"{engine.words}, {threads} thread{'s' * (threads > 1)} for each training")
         return engine
 
     def _number(self, tasks: Sequence[Task]) -> int:
@@ -85,8 +113,8 @@ class Choice:
             return jobs
         jobs = 1 if self.workload_of.device == "cuda" else min(usable_cores(), self.workload_of.threads, len(tasks))
         jobs = self._fit(jobs) if jobs > 1 else 1
-        if jobs == 1:
-            return 1
+        if jobs == 1 or self.sweeping is not None:
+            return jobs
         training = tasks[0].training
         workload = self.workload_of(training.scenario, training.seed)
         pace = pace_of(training, workload)

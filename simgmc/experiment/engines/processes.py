@@ -23,7 +23,7 @@ from typing import Any
 from simgmc.core.errors import SimgmcError, reason
 from simgmc.core.interruption import Interruption
 from simgmc.experiment.engines.recipe import Recipe
-from simgmc.experiment.engines.task import Failure, Task
+from simgmc.experiment.engines.task import Failure, Judge, Task
 from simgmc.experiment.training import Progress
 from simgmc.results.directory.checkpoint import CHECKPOINTS
 from simgmc.results.directory.run_directory import RunDirectory, open_run
@@ -44,14 +44,16 @@ class Processes:
         interruption: Interruption,
         keep_going: bool = False,
         devices: Sequence[str] = (),
+        judge: Judge | None = None,
     ):
-        """``devices``: the CUDA devices that they share, each process one; none on the CPU."""
+        """``devices``: the CUDA devices that they share, each process one; none on the CPU. ``judge``: who may give
+        trainings up."""
         self._recipe, self._jobs, self._keep_going, self._devices = handed_over(recipe), jobs, keep_going, devices
-        self._interruption = interruption
+        self._interruption, self._judge = interruption, judge
 
     def train(self, tasks: Sequence[Task], directory: RunDirectory, progress: Progress) -> list[Failure]:
         """See :class:`simgmc.experiment.engines.task.Engine`."""
-        crew = _Crew(self._recipe, self._devices, tasks, directory, progress, self._interruption, self._keep_going)
+        crew = _Crew(self, tasks, directory, progress)
         try:
             crew.work(min(self._jobs, len(tasks)))
         except KeyboardInterrupt:
@@ -81,10 +83,10 @@ def handed_over(recipe: Recipe) -> bytes:
 class _Child:
     """A process, and the thread that listens to it: messages come as (child, kind, number, content)."""
 
-    def __init__(self, recipe: bytes, heard: queue.SimpleQueue[Any], device: str | None):
+    def __init__(self, recipe: bytes, heard: queue.SimpleQueue[Any], device: str | None, judged: bool):
         environment = dict(os.environ) | ({} if device is None else {"CUDA_VISIBLE_DEVICES": device})
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _CHILD, json.dumps(sys.path)],
+            [sys.executable, "-c", _CHILD, json.dumps(sys.path), json.dumps(judged)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
@@ -95,7 +97,7 @@ class _Child:
         self._heard = heard
         threading.Thread(target=self._talk, args=(recipe,), daemon=True).start()
 
-    def order(self, *content: Any) -> None:
+    def order(self, content: Any) -> None:
         """Send an order; one that is dead already hears nothing."""
         self._send(pickle.dumps(content))
 
@@ -136,18 +138,10 @@ class _Child:
 class _Crew:
     """The processes of one run, and what they have left to do."""
 
-    def __init__(
-        self,
-        recipe: bytes,
-        devices: Sequence[str],
-        tasks: Sequence[Task],
-        directory: RunDirectory,
-        progress: Progress,
-        interruption: Interruption,
-        keep_going: bool,
-    ):
-        self._recipe, self._devices, self._directory, self._progress = recipe, devices, directory, progress
-        self._interruption, self._keep_going = interruption, keep_going
+    def __init__(self, of: Processes, tasks: Sequence[Task], directory: RunDirectory, progress: Progress):
+        self._recipe, self._devices, self._judge = of._recipe, of._devices, of._judge
+        self._interruption, self._keep_going = of._interruption, of._keep_going
+        self._directory, self._progress = directory, progress
         self._tasks: Mapping[int, Task] = {task.number: task for task in tasks}
         self._waiting = deque(tasks)
         self._heard: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -176,7 +170,7 @@ class _Crew:
         self._children.clear()
 
     def _start(self, device: str | None) -> None:
-        self._children.append(_Child(self._recipe, self._heard, device))
+        self._children.append(_Child(self._recipe, self._heard, device, self._judge is not None))
 
     def _next(self, child: _Child) -> None:
         """The next task, or the end."""
@@ -185,7 +179,7 @@ class _Crew:
             return
         child.task = task = self._waiting.popleft()
         parts = self._directory.part(task.training.key), self._directory.path / CHECKPOINTS
-        child.order(task.number, task.missing, *(str(path.absolute()) for path in parts))
+        child.order((task.number, task.missing, *(str(path.absolute()) for path in parts)))
 
     def _hear(self, stopping: bool = False) -> None:
         child, kind, number, content = self._heard.get()
@@ -210,6 +204,10 @@ class _Crew:
                 child.task = None
             case "warned":
                 self._progress.warned(*content)
+            case "evaluated":
+                self._progress.evaluated(self._tasks[number].training, *content)
+                if self._judge is not None:
+                    child.order(self._judge.hears(number, *content))
             case _:
                 getattr(self._progress, kind)(self._tasks[number].training, *content)
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import traceback
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from simgmc.core.errors import SimgmcError
+from simgmc.core.imports import described, own_places
 from simgmc.core.interruption import Interruption
-from simgmc.experiment.assembly import Given, WorkloadFactory
+from simgmc.experiment.assembly import Given, LoadedAs, WorkloadFactory
 from simgmc.experiment.engines.task import Task, train
 from simgmc.experiment.plan import trainings
 from simgmc.experiment.training import Care, Progress
 from simgmc.results.directory.checkpoint import Checkpoints
 from simgmc.results.directory.run_directory import RunDirectory, create
 from simgmc.scenario import ScenarioFile
+from simgmc.workloads.data.dataset import Dataset
 
 
 @dataclass(frozen=True)
@@ -30,13 +34,24 @@ class Recipe:
     checkpoint_every: float
 
 
+def said_of(error: Exception) -> tuple[str, bool]:
+    """What went wrong in a training, for another process; and whether it is the user's to mend, or simgmc's."""
+    if isinstance(error, SimgmcError):
+        return str(error), True
+    if own_places(error):
+        return f"in code of your own: {described(error)}", True
+    return "".join(traceback.format_exception(error)), False
+
+
 class Workplace:
     """Trains tasks of a recipe, each into a run directory of its own."""
 
-    def __init__(self, recipe: Recipe):
+    def __init__(self, recipe: Recipe, datasets: Mapping[LoadedAs, Dataset] | None = None):
+        """``datasets``: those that need not be read here."""
         self._recipe = recipe
         self.plan = trainings(recipe.file.points)
         self._workload_of = WorkloadFactory(recipe.device, recipe.data_dir, recipe.threads, recipe.given)
+        self._workload_of.loaded.update(datasets or {})
 
     def train(
         self,

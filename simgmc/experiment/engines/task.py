@@ -14,6 +14,7 @@ from simgmc.experiment.assembly import WorkloadFactory
 from simgmc.experiment.series import write_all
 from simgmc.experiment.stored import Stored
 from simgmc.experiment.training import Care, Finished, Progress, Training
+from simgmc.experiment.under_way.evaluations import State
 from simgmc.results.directory.run_directory import RunDirectory
 from simgmc.scenario import GridPoint
 
@@ -41,6 +42,13 @@ class Failure:
 
     task: Task
     reason: str
+
+
+class Judge(Protocol):
+    """Who gives trainings up that promise little."""
+
+    def hears(self, number: int, state: State) -> str | None:
+        """What was found of the training of this number in the plan; why it is given up, None where it is not."""
 
 
 class Engine(Protocol):

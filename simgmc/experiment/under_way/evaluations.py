@@ -19,6 +19,10 @@ if TYPE_CHECKING:  # for annotations alone: replays evaluate nothing and do with
     from torch import Tensor
 
 
+GIVEN_UP = "given up by the search"
+"""How the reason begins, as it stands in ``breakdown.csv``."""
+
+
 class Milestones:
     """When a training ends and when it is evaluated, in rounds."""
 
@@ -111,6 +115,8 @@ class Outcome:
     """Why and when training was ended as it diverged, if it did."""
     diverged_round: int | None = None
     """The round in which it did; 0 is the start."""
+    given_up: str | None = None
+    """Why a search ended it early, if one did; with :data:`GIVEN_UP` at its beginning."""
 
 
 class Evaluations:

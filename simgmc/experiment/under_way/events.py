@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable
@@ -9,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simgmc.core.errors import DivergenceError, SimgmcError
+from simgmc.core.errors import DivergenceError, GivenUp, SimgmcError
 from simgmc.core.interruption import Interruption
-from simgmc.experiment.under_way.evaluations import Evaluations, Milestones, Outcome, State
+from simgmc.experiment.under_way.evaluations import GIVEN_UP, Evaluations, Milestones, Outcome, State
 from simgmc.experiment.under_way.event_loop import EventLoop
 from simgmc.experiment.under_way.remarks import Remarks
 from simgmc.network import ClusterSettings
@@ -84,6 +85,8 @@ class EventsUnderWay:
                 self._evaluate()
         except DivergenceError as error:
             self.outcome.diverged, self.outcome.diverged_round = str(error), int(self._mean_gradients)
+        except GivenUp as error:
+            self.outcome.given_up = f"{GIVEN_UP} after {int(self._mean_gradients)} gradients a worker: {error}"
 
     def _at_stated_time(self, seconds: float) -> None:
         """Evaluate at the next multiple of so many simulated seconds (this very instant, if it is one).
@@ -185,4 +188,5 @@ class EventsUnderWay:
         self._past = len(self.outcome.states)
         self.resumed = int(self._trainer.gradients)
         for state in self.outcome.states:
-            on_evaluation(state)
+            with contextlib.suppress(GivenUp):  # it went on then
+                on_evaluation(state)

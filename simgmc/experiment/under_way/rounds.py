@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 import numpy as np
 
-from simgmc.core.errors import DivergenceError
+from simgmc.core.errors import DivergenceError, GivenUp
 from simgmc.core.heap import Holes
 from simgmc.core.interruption import Interruption
 from simgmc.costs.log import RoundLog, from_bytes
 from simgmc.costs.steps import Average, Compute, Membership, Mix, Round, RoundCosts, Step, with_everybody
-from simgmc.experiment.under_way.evaluations import Evaluations, Milestones, Outcome, State
+from simgmc.experiment.under_way.evaluations import GIVEN_UP, Evaluations, Milestones, Outcome, State
 from simgmc.experiment.under_way.remarks import Remarks
 from simgmc.results.directory.checkpoint import Checkpoints
 from simgmc.scenario import Scenario
@@ -138,7 +138,7 @@ class RoundsUnderWay:
         """What an evaluation needs of states whose time is not known yet, by the rounds finished."""
         self._holes = Holes()
         self._time = 0.0
-        self._diverged: DivergenceError | None = None
+        self._diverged: DivergenceError | GivenUp | None = None
         self.diverged_within = False
         """Whether training diverged in the middle of a round, as it was told who takes part."""
 
@@ -212,6 +212,8 @@ class RoundsUnderWay:
                 self._keep()
         except DivergenceError as error:
             outcome.diverged, outcome.diverged_round = str(error), number
+        except GivenUp as error:
+            outcome.given_up = f"{GIVEN_UP} after round {trainer.rounds}: {error}"
 
     def _sends(self) -> bool:
         """Whether any round so far had a message."""
@@ -263,7 +265,7 @@ class RoundsUnderWay:
         if held is not None and stated < time and number not in {state.round for state in self.outcome.states}:
             try:
                 self._evaluations.add(**held, time=stated)
-            except DivergenceError as error:
+            except (DivergenceError, GivenUp) as error:
                 self._diverged = error
 
     def _now(self) -> Held:

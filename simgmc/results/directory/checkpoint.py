@@ -102,6 +102,11 @@ class Checkpoints:
         self._whole = False  # whether self.file is known to be readable, so that it is worth keeping
 
     @property
+    def files(self) -> tuple[Path, Path]:
+        """The newest state, and the one before it; they may not be there."""
+        return self.file, self.before
+
+    @property
     def interval(self) -> float:
         """Seconds from the end of one checkpoint to the next."""
         return max(self.every, self.seconds / MAX_SHARE) if self.every else 0.0

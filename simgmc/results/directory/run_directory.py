@@ -52,6 +52,7 @@ from simgmc.core.errors import SimgmcError, reason
 from simgmc.costs import log as stored_costs
 from simgmc.costs.steps import RoundCosts
 from simgmc.results.directory import details as of_details
+from simgmc.results.directory.checkpoint import CHECKPOINTS, Checkpoints
 from simgmc.results.directory.details import Details
 from simgmc.results.directory.own_files import PARTS, begin, check_free, clear, note
 from simgmc.results.directory.records import COLLECTIVE_KEY, Breakdown, Evaluation, OtherMetric, SeriesKey
@@ -115,6 +116,27 @@ def open_run(path: str | Path) -> RunDirectory:
     directory = RunDirectory(path, grid_keys_of(read_header(path / BREAKDOWN.file)))
     directory.reader(METRICS, read_header(path / METRICS.file))
     return directory
+
+
+def change_scenario(path: Path, text: str, stay: Container[SeriesKey], trainings: Iterable[str]) -> None:
+    """Makes the run in a directory one of another scenario that has the same grid keys, of which these series are.
+
+    ``trainings``: the keys of those that are the same in both; the checkpoints of others go. Killed in the middle, the
+    directory holds a run of the scenario before, with fewer series.
+    """
+    directory = open_run(path)
+    directory._keep_finished_series(stay)
+    directory._take_in_parts()
+    directory._keep_finished_series(stay)
+    known = {directory.costs_path(key).stem for key in trainings}
+    for file in sorted(file for kind in ("costs/*", "models/*", "evaluations/*") for file in path.glob(kind)):
+        if file.stem not in known:
+            file.unlink()
+    files = {one.name for key in trainings for one in Checkpoints(path / CHECKPOINTS, key).files}
+    for file in sorted((path / CHECKPOINTS).glob("*")):
+        if file.name not in files:
+            file.unlink()
+    directory.replace(path / "scenario.toml", text.encode())
 
 
 def _read_shared(file: Path) -> SharedEvaluations:
@@ -466,8 +488,11 @@ class RunDirectory:
             self.replace(self.path / table.file, line(table.header(self.grid_keys)).encode())
         self.replace(self.path / "scenario.toml", scenario_text.encode())
 
-    def _keep_finished_series(self) -> None:
+    def _keep_finished_series(self, among: Container[SeriesKey] | None = None) -> None:
+        """Drops the rows of those that are not finished, or not among these."""
         finished = self.finished_among(self.evaluations())
+        if among is not None:
+            finished = {key: one for key, one in finished.items() if key in among}
         counted = [OTHER_METRICS, *(TABLES[file] for file in of_details.FILES)]
         for table in counted:
             self._counted(table, finished)

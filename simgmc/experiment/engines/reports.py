@@ -1,0 +1,68 @@
+"""What a process that trains for another tells it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from simgmc.core.errors import GivenUp
+from simgmc.experiment.training import Training
+from simgmc.experiment.under_way.evaluations import Outcome, State
+
+Message = tuple[str, int, tuple[Any, ...]]
+"""What it is about, the task's number in the plan, and more."""
+
+
+class Reports:
+    """Tells what becomes of the task under way; a :class:`simgmc.experiment.training.Progress`."""
+
+    def __init__(self, send: Callable[[Message], None], verdict: Callable[[], str | None] | None, every: float = 0.05):
+        """``verdict``: waits for what the other says to an evaluation: why the training is given up, None where it is
+        not; None where nobody judges. ``every``: seconds between two messages of rounds that are done."""
+        self._send, self._verdict, self._every = send, verdict, every
+        self._told = 0.0
+        self.number = -1
+        """The task under way."""
+
+    def tell(self, kind: str, *content: Any) -> None:
+        """Send a message."""
+        self._send((kind, self.number, content))
+
+    def skipped(self, training: Training) -> None:
+        self.tell("skipped")
+
+    def started(self, training: Training, rounds: int) -> None:
+        self.tell("started", rounds)
+
+    def resumed(self, training: Training, rounds: int, where: str) -> None:
+        self.tell("resumed", rounds, where)
+
+    def evaluated(self, training: Training, state: State) -> None:
+        """Raises GivenUp where the other says so."""
+        self.tell("evaluated", state)
+        if self._verdict is not None and (why := self._verdict()):
+            raise GivenUp(why)
+
+    def round_done(self, training: Training, number: int, sim_time: float) -> None:
+        self._now_and_then("round_done", number, sim_time)
+
+    def simulated(self, training: Training, seconds: float) -> None:
+        self._now_and_then("simulated", seconds)
+
+    def warned(self, message: str) -> None:
+        self.tell("warned", message)
+
+    def ended(self, training: Training, outcome: Outcome) -> None:
+        """Without the costs of its rounds, which are written."""
+        last = Outcome([], outcome.states[-1:], outcome.rcc, outcome.diverged, outcome.diverged_round)
+        self.tell("ended", last)
+
+    def failed(self, training: Training, reason: str) -> None:
+        self.tell("failed", reason)
+
+    def _now_and_then(self, kind: str, *content: Any) -> None:
+        now = time.monotonic()
+        if now - self._told >= self._every:
+            self._told = now
+            self.tell(kind, *content)

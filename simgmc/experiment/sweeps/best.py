@@ -1,0 +1,81 @@
+"""What a sweep is for: each method at the best of its settings, in one table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from simgmc.core.quantities import time_text
+from simgmc.experiment.engines.task import Failure
+from simgmc.results.series.reach import Spread
+from simgmc.results.series.read import Measure, Results, value_text
+from simgmc.results.series.summary import Row, summarize
+from simgmc.scenario import ScenarioFile
+
+
+def print_best(console: Console, file: ScenarioFile, results: Results, failures: Sequence[Failure]) -> None:
+    """Each method's best settings by ``sweep.optimise``, a row for each network."""
+    report = file.points[0].scenario.report
+    by_time = report.target is not None and (file.sweep is None or file.sweep.optimise != "final")
+    found: dict[tuple[object, ...], list[Row]] = {}
+    for row in summarize(results, report.target, report.baseline):
+        found.setdefault((row.method, str(row.transport), *_network(row)), []).append(row)
+    searched = [key for key in file.grid if not key.startswith("cluster.")]
+    networks = [key for key in file.grid if key.startswith("cluster.")]
+    what = f"reach {results.measure.value_text(report.target)} soonest" if by_time else "end best"
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, title=f"Best settings of each method (those that {what})",
+        title_justify="left",
+    )  # fmt: skip
+    for column in ("method", *networks, *searched):
+        table.add_column(column.removeprefix("cluster.").removeprefix("methods.*."), no_wrap=True)
+    for column in (
+        "final",
+        *(["time to target"] if report.target is not None else []),
+        "tried",
+        "given up",
+        "diverged",
+    ):
+        table.add_column(column, justify="right", no_wrap=True)
+    for rows in found.values():
+        best = min(rows, key=lambda row: _rank(row, results.measure.higher_is_better, by_time))
+        values = {key: value_text(text) for key, text in best.point.grid}
+        cells = [values.get(key, "-") for key in (*networks, *searched)]
+        final = "-" if best.final is None else _spread_text(best.final, results.measure)
+        reach = [_reach_text(best)] if report.target is not None else []
+        counts = len(rows), sum(len(row.stopped) for row in rows), sum(len(row.diverged) for row in rows)
+        table.add_row(Text(best.method), *map(Text, cells), final, *reach, *map(str, counts))
+    console.print(table)
+    for failure in failures:
+        console.print(
+            f"failed: {failure.task.training.title}: {failure.reason}", markup=False, highlight=False, soft_wrap=True
+        )
+
+
+def _network(row: Row) -> tuple[tuple[str, str], ...]:
+    return tuple((key, value) for key, value in row.point.grid if key.startswith("cluster."))
+
+
+def _rank(row: Row, higher: bool, by_time: bool) -> tuple[float, float]:
+    final = math.inf if row.final is None else (-row.final.mean if higher else row.final.mean)
+    return (_seconds(row) if by_time else 0.0), final
+
+
+def _seconds(row: Row) -> float:
+    """Mean time to the target; infinite where a seed has not reached it."""
+    return math.inf if row.reach is None or row.reach.spent else row.reach.at_least
+
+
+def _reach_text(row: Row) -> str:
+    seconds = _seconds(row)
+    return "not by every seed" if math.isinf(seconds) else time_text(seconds)
+
+
+def _spread_text(spread: Spread, measure: Measure) -> str:
+    said = measure.number_text(spread.mean)
+    return said if spread.std is None else f"{said} ± {measure.number_text(spread.std)}"
