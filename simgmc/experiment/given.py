@@ -21,7 +21,7 @@ from simgmc.experiment.assembly import Given
 from simgmc.experiment.header import print_start
 from simgmc.experiment.run import run
 from simgmc.scenario import ScenarioFile
-from simgmc.scenario.handed import spelled_out
+from simgmc.scenario.code import spelled_out
 from simgmc.workloads.data.dataset import Dataset, RawSamples
 from simgmc.workloads.data.own_data import read_own
 from simgmc.workloads.losses.functions import LossFunction

@@ -13,7 +13,7 @@ import pytest
 import tomli_w
 
 from simgmc.results.directory.run_directory import open_run
-from tests.end_to_end.stopping import files
+from tests.end_to_end.killing import results
 from tests.small_runs import SMALL
 
 pytestmark = pytest.mark.ray
@@ -68,4 +68,4 @@ def test_a_node_killed_in_the_middle_of_24_trainings_costs_what_it_had_under_way
     assert len(open_run(out).finished()) == TRAININGS
     local = sweep(path, tmp_path / "local", "--jobs", "2")
     assert local.communicate() and local.returncode == 0
-    assert files(out) == files(tmp_path / "local")
+    assert results(out) == results(tmp_path / "local")
