@@ -168,7 +168,7 @@ class _Watch:
         gradients, self._model = account.gradients.mean(), model
         number = int(gradients)
         if number:
-            self._keeper.progress.round_done(number - 1, account.time)
+            self._keeper.progress.round_done(self._training, number - 1, account.time)
         if number == self._evaluated:
             return True
         self._evaluated = number

@@ -204,7 +204,7 @@ class _Watch:
         self._outcome.rcc = self._communication.ratio
         progress = trainer.progress()
         if rounds:
-            self._keeper.progress.round_done(len(self._log) - 1, time)
+            self._keeper.progress.round_done(self._training, len(self._log) - 1, time)
         try:
             self._evaluations.add(
                 progress.round,

@@ -6,6 +6,7 @@ the run directory where the machine that trains it sees that; otherwise it begin
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import shutil
@@ -62,7 +63,7 @@ class RayCluster:
         self._began = not ray.is_initialized()
         if self._began:
             try:
-                ray.init(address or "local", log_to_driver=False, logging_level="error", include_dashboard=False)
+                ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
             except Exception as error:  # whatever Ray could not do
                 raise SimgmcError(f"--address {address}: no Ray cluster can be reached: {reason(error)}") from None
 

@@ -21,13 +21,14 @@ from simgmc.scenario import ScenarioFile
 def print_best(console: Console, file: ScenarioFile, results: Results, failures: Sequence[Failure]) -> None:
     """Each method's best settings by ``sweep.optimise``, a row for each network."""
     report = file.points[0].scenario.report
-    by_time = report.target is not None and (file.sweep is None or file.sweep.optimise != "final")
+    target = None if file.sweep is not None and file.sweep.optimise == "final" else report.target
+    by_time = target is not None
     found: dict[tuple[object, ...], list[Row]] = {}
     for row in summarize(results, report.target, report.baseline):
         found.setdefault((row.method, str(row.transport), *_network(row)), []).append(row)
     searched = [key for key in file.grid if not key.startswith("cluster.")]
     networks = [key for key in file.grid if key.startswith("cluster.")]
-    what = f"reach {results.measure.value_text(report.target)} soonest" if by_time else "end best"
+    what = "end best" if target is None else f"reach {results.measure.value_text(target)} soonest"
     table = Table(
         box=box.SIMPLE_HEAD, pad_edge=False, title=f"Best settings of each method (those that {what})",
         title_justify="left",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from simgmc.core.errors import SimgmcError
 from simgmc.core.quantities import number as number_text
@@ -45,7 +46,7 @@ class HalvingJudge:
         self._rungs = [halving.first * halving.factor**power for power in range(40)]
         self._passed = [0] * len(plan)
         longest = halving.first * halving.factor**40
-        self._schedulers = {
+        self._schedulers: dict[str, Any] = {
             name: AsyncHyperBandScheduler(
                 time_attr="epoch",
                 metric="value",
