@@ -62,6 +62,8 @@ OPTIONS = {
     "qsgd": {"compressor": {"name": "qsgd", "levels": 4}},
 }
 """What methods need, or only do, beside a compressor and two local steps."""
+ADAPTIVE = ("1-bit-adam", "0-1-adam")
+"""Methods whose steps are as long as the learning rate says."""
 FURTHER = [
     ("gmc", "parameter-server", {}),
     ("doublesqueeze", "parameter-server", {"compressor": {"name": "random-k", "density": 0.1}}),
@@ -95,7 +97,7 @@ def file_of(name: str, collective: str, options: dict) -> ScenarioFile:
             "dataset": "digits", "model": {"name": "mlp", "hidden": [24]}, "batch_per_worker": 8,
             "partition": {"name": "dirichlet", "alpha": 0.5}, "workers": WORKERS, "rounds": ROUNDS,
         },
-        "optimizer": {"learning_rate": 0.02, "weight_decay": 1e-4},
+        "optimizer": {"learning_rate": 0.001 if name in ADAPTIVE else 0.02, "weight_decay": 1e-4},
         "cluster": {
             "bandwidth": "100 Mbit/s", "latency": "1 ms", "collective": collective,
             "compute": {"gradient": "1 ms", "compression": "1 ms", "aggregation": "1 GB/s"},

@@ -11,6 +11,7 @@ import numpy as np
 
 from simgmc.distributed.carriers import Server
 from simgmc.distributed.measured import Step
+from simgmc.distributed.server import Servers
 from simgmc.experiment.series import Series
 from simgmc.experiment.under_way.evaluations import Outcome
 from simgmc.results.directory.details import PARTS, Details
@@ -86,6 +87,9 @@ class Account:
     def _bytes(self, one: Step) -> None:
         if one.kind == "round":
             return
+        if one.carried_by == Servers.words:
+            self.into_server += one.bytes_sent
+            self.out_of_server += one.bytes_received
         if one.carried_by == Server.words and one.rank == 0:
             self.into_server += one.bytes_received
             self.out_of_server += one.bytes_sent

@@ -95,6 +95,7 @@ class AsyncRank:
         self._wanting: dict[int, int] = {}
         """On rank 0: who waits for an exchange, and with whom."""
         self._pauses = self._paused = 0
+        self._over = False
         self._error: BaseException | None = None
         self.blocked = {"transfer": 0.0, "wait": 0.0}
         """Seconds that this worker has waited so far."""
@@ -111,9 +112,12 @@ class AsyncRank:
 
         Raises DivergenceError where a number is no longer finite; RankLostError.
         """
+        self._look = pause
         self.post.open()
         answer: int | Sequence[int] | None = NOTHING
-        self._over, self._look = False, pause
+        if self._rank >= len(self.counts):  # a server has no program
+            self._until(lambda: False)
+            return
         while not self._heed() and answer is not None:
             answer = self._perform(self._advance(answer))
 
@@ -258,18 +262,26 @@ class AsyncRank:
 
     # letters ------------------------------------------------------------------------------
 
+    def rank_of(self, who: int) -> int:
+        """Where a worker or the server is: the server is on rank 0, or in a process of its own after the workers'."""
+        return who if who != SERVER else len(self.counts) % self._group.size
+
     def _mail(self, kind: int, who: int, sent: Addressed[Parcel]) -> None:
         """Send a message that the programs have posted."""
         with self._turn:
-            number, rank = sent.message.number, _rank_of(sent.to)
+            number, rank = sent.message.number, self.rank_of(sent.to)
             message = self.programs.posted.pop(number)
-            letter = Letter(kind, who, sent.to, number, round=self.programs.runs[self._rank].rounds)
+            letter = Letter(kind, who, sent.to, number, round=self._rounds)
             if rank != self._rank:
                 letter.payload = message.encode()
                 letter.name, letter.template = self._templates.to_send(rank, message, {})
                 self.programs.forget(number)
                 self.sent[who == SERVER] += len(letter.payload)
             self._tell(rank, letter)
+
+    @property
+    def _rounds(self) -> int:
+        return self.programs.runs[self._rank].rounds if self._rank < len(self.counts) else 0
 
     def _tell(self, rank: int, letter: Letter) -> None:
         with self._turn:
@@ -328,8 +340,3 @@ class AsyncRank:
                 lost = isinstance(error, RuntimeError)
                 self._error = RankLostError(self._group.words(error)) if lost else error
             self._turn.notify_all()
-
-
-def _rank_of(who: int) -> int:
-    """Where a worker or the server is."""
-    return 0 if who == SERVER else who

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from simgmc.algorithms.worker import Algorithm
 from simgmc.core.errors import DivergenceError, SimgmcError
+from simgmc.costs.steps import SERVER
 from simgmc.distributed import measured
 from simgmc.distributed.account import Account
 from simgmc.distributed.async_rank import AsyncRank, RankPrograms
@@ -75,7 +77,7 @@ class EventsOnRanks:
             if watch is not None:
                 watch.diverged(said)
         if watch is not None:
-            watch.over(self.rank.programs)
+            watch.over()
 
     @property
     def _gradients(self) -> float:
@@ -92,30 +94,36 @@ class EventsOnRanks:
     def _look(self) -> bool:
         """All ranks stand still, and rank 0 looks at them; whether training is over."""
         rank, programs, group = self.rank, self.rank.programs, self._group
-        now = self._clock.now()
-        run = programs.runs[group.rank]
         algorithm = programs.algorithm
         own: dict[str, Any] = {
-            "time": now,
-            "gradients": run.gradients,
-            "point": algorithm.model(run.worker).cpu(),
-            "others": {name: one.cpu() for name, one in algorithm.other_models(run.worker).items()},
-            "metrics": algorithm.metrics(run.worker),
-            "buffers": {name: rows[group.rank] for name, rows in self._workload.state_dict().items()},
-            "blocked": dict(rank.blocked),
+            "time": self._clock.now(),
             "sent": list(rank.sent),
             "received": list(rank.received),
             "staleness": Counter(rank.staleness),
             "events": to_array(rank.events),
             "measured": rank.measured,
         }
+        if group.rank < self._workload.workers:
+            run = programs.runs[group.rank]
+            own |= {
+                "gradients": run.gradients,
+                "point": algorithm.model(run.worker).cpu(),
+                "others": {name: one.cpu() for name, one in algorithm.other_models(run.worker).items()},
+                "metrics": algorithm.metrics(run.worker),
+                "buffers": {name: rows[group.rank] for name, rows in self._workload.state_dict().items()},
+                "blocked": dict(rank.blocked),
+            }
+        if group.rank == rank.rank_of(SERVER):
+            own["server"] = algorithm.model(programs.server).cpu(), algorithm.metrics(programs.server)
         rank.events, rank.measured, rank.staleness = [], [], []
         every = group.gathered(own)
         verdict: tuple[bool, float] | None = None
         if self._watch is not None:
-            right = self._watch.see(every, programs)
-            over = not right or self._milestones.over_by_clock(sum(one["gradients"] for one in every) / len(every))
-            verdict = over, max(one["time"] for one in every)
+            right = self._watch.see(every, algorithm)
+            verdict = (
+                not right or self._milestones.over_by_clock(self._watch.gradients),
+                max(one["time"] for one in every),
+            )
         over, time = group.told(verdict)
         self._clock.set(time)
         return over
@@ -144,39 +152,45 @@ class _Watch:
         self._file.unlink(missing_ok=True)
         measured.append(self._file, [])
 
-    def see(self, every: list[dict[str, Any]], programs: RankPrograms) -> bool:
+    @property
+    def gradients(self) -> float:
+        """Of each worker, on average."""
+        return float(self._account.gradients.mean())
+
+    def see(self, every: list[dict[str, Any]], algorithm: Algorithm) -> bool:
         """Take in what ranks have measured, and evaluate what they hold; whether that is in order."""
-        account, workload, algorithm = self._account, self._workload, programs.algorithm
+        account, workload = self._account, self._workload
         for one in every:
             self._events += from_array(one["events"])
             measured.append(self._file, one["measured"])
             for staleness, count in one["staleness"].items():
                 account.staleness[staleness] = account.staleness.get(staleness, 0) + count
         account.stale = algorithm.stale
-        account.gradients = np.array([one["gradients"] for one in every])
         account.sent, account.out_of_server = (sum(one["sent"][server] for one in every) for server in (0, 1))
         account.received, account.into_server = (sum(one["received"][server] for one in every) for server in (0, 1))
+        (at_server,) = (one["server"] for one in every if "server" in one)
+        every = every[: workload.workers]
+        account.gradients = np.array([one["gradients"] for one in every])
         for rank, one in enumerate(every):
             spent = {"compute": one["time"] - sum(one["blocked"].values())} | one["blocked"]
             account.seconds[rank] = [spent.get(part, 0.0) for part in PARTS]
         account.time = max(one["time"] for one in every)
         points = [one["point"].to(workload.device) for one in every]
-        model = algorithm.model(programs.server) if algorithm.centralised else torch.stack(points).mean(dim=0)
+        model = at_server[0].to(workload.device) if algorithm.centralised else torch.stack(points).mean(dim=0)
         if every[0]["buffers"]:
             names = every[0]["buffers"]
             workload.load_state_dict({name: _stacked([one["buffers"][name] for one in every]) for name in names})
-        gradients, self._model = account.gradients.mean(), model
-        number = int(gradients)
+        self._model, number = model, int(self.gradients)
         if number:
             self._keeper.progress.round_done(self._training, number - 1, account.time)
         if number == self._evaluated:
             return True
         self._evaluated = number
-        metrics = [one["metrics"] for one in every] + [algorithm.metrics(programs.server)]
+        metrics = [one["metrics"] for one in every] + [at_server[1]]
         try:
             self._evaluations.add(
                 number,
-                float(gradients) / workload.batches_per_epoch,
+                self.gradients / workload.batches_per_epoch,
                 [max(0, int(one) - 1) for one in account.gradients] if account.gradients.any() else None,
                 model,
                 {
@@ -196,17 +210,17 @@ class _Watch:
 
     def diverged(self, why: str) -> None:
         """Training has left the finite numbers, or its loss has grown too large."""
-        self._outcome.diverged, self._outcome.diverged_round = why, int(self._account.gradients.mean())
+        self._outcome.diverged, self._outcome.diverged_round = why, int(self.gradients)
 
-    def over(self, programs: RankPrograms) -> None:
+    def over(self) -> None:
         """Write what came of it, and the order of events."""
         training, directory, outcome = self._training, self._keeper.directory, self._outcome
         if outcome.diverged is None and self._model is not None:
-            epoch = float(self._account.gradients.mean()) / self._workload.batches_per_epoch
+            epoch = self.gradients / self._workload.batches_per_epoch
             model = FinalModel(self._workload.model_state(self._model), self._evaluated, epoch)
             model.keep(directory, training)
         write_order(directory, training.key, self._events)
-        series = self._account.series(outcome, int(self._account.gradients.mean()))
+        series = self._account.series(outcome, int(self.gradients))
         for _ in write_all(directory, [training.series(training.points[0])], [series]):
             pass
         self._keeper.progress.ended(training, outcome)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from simgmc.compression.exemption import PartlyDense
-from simgmc.compression.message import DenseMessage, Message, SharedMessage
+from simgmc.compression.message import DenseMessage, Message, SharedMessage, dense_message
 from simgmc.compression.sparsification.message import SparseMessage
 from simgmc.compression.wire.values import FloatValues, Values, even_offsets, row_offsets
 from simgmc.core.errors import SimgmcError
@@ -277,6 +277,11 @@ class Server(Carrier):
         return Carried.of(kind.decode([payload]), began)
 
 
+def largest(joined: Message) -> Message:
+    """The largest number of all rows at every coordinate, dense."""
+    return dense_message(joined.dense().amax(dim=0, keepdim=True), (1,))
+
+
 # messages as numbers ------------------------------------------------------------------------
 
 
@@ -398,17 +403,24 @@ class Carriers:
     """Who carries what in a training, by the scenario's collective and the message's kind."""
 
     def __init__(
-        self, group: Group, workers: int, collective: str, in_rank_order: bool, sites: tuple[tuple[int, ...], ...]
+        self,
+        group: Group,
+        workers: int,
+        collective: str,
+        in_rank_order: bool,
+        sites: tuple[tuple[int, ...], ...],
+        servers: Carrier | None = None,
     ):
         """
         Args:
             collective: the scenario's.
             in_rank_order: whether everything is added in rank order, bit for bit as in the simulation.
             sites: the ranks of each site, for ``two-level``.
+            servers: where processes of their own serve: who carries messages to them.
         """
         self._collective, self._in_rank_order = collective, in_rank_order
         self._gather, self._sum = Gather(group, workers), GroupSum(group, workers)
-        self._shards, self._server = Shards(group, workers), Server(group, workers)
+        self._shards, self._server, self._servers = Shards(group, workers), Server(group, workers), servers
         self._sites: SumBySites | None = None
         if collective == "two-level" and not in_rank_order:
             if sorted(rank for site in sites for rank in site) != list(range(workers)):
@@ -418,6 +430,8 @@ class Carriers:
     def of(self, task: Task) -> Carrier:
         """The carrier of one average."""
         floats = float_values(task.message)
+        if self._servers is not None:
+            return self._servers
         if self._collective in _SERVERS:
             return self._server
         if self._collective in _GATHERS or not task.mean:

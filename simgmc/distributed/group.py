@@ -55,8 +55,10 @@ class Place:
 class Wire:
     """One process group: exchanges one after the other, in the same order on every rank."""
 
-    def __init__(self, group: Any, device: torch.device, lost: Lost):
+    def __init__(self, group: Any, device: torch.device, lost: Lost, everybody: Any = None):
+        """``everybody``: the group that exchanges go over, where it has ranks that take part in nothing else."""
         self._group, self._device, self._lost = group, device, lost
+        self._everybody = group if everybody is None else everybody
         self.sent = self.received = 0
         """Bytes of payload that this rank gave to others and took from them so far."""
         self.seconds = 0.0
@@ -83,12 +85,14 @@ class Wire:
         """
         arrived = [torch.empty(length, dtype=torch.uint8, device=self._device) for _, length in incoming]
         operations = [
-            dist.P2POp(dist.irecv, into, rank, self._group)
+            dist.P2POp(dist.irecv, into, rank, self._everybody)
             for (rank, _), into in zip(incoming, arrived, strict=True)
             if len(into)
         ]
         operations += [
-            dist.P2POp(dist.isend, self._tensor(payload), rank, self._group) for rank, payload in outgoing if payload
+            dist.P2POp(dist.isend, self._tensor(payload), rank, self._everybody)
+            for rank, payload in outgoing
+            if payload
         ]
         if operations:
             with self._used():
@@ -166,27 +170,34 @@ class Lost:
 class Group:
     """All processes of one training: the wire, another one for what travels in the background, and objects."""
 
-    def __init__(self, backend: str, device: torch.device, timeout: float, name: str):
-        """Joins it. ``name``: tells the groups of one run apart.
+    def __init__(self, backend: str, device: torch.device, timeout: float, name: str, together: int | None = None):
+        """Joins it. ``name``: tells the groups of one run apart. ``together``: so many of the ranks, the first ones,
+        take part in what all do together; the others only send and receive. By default all do.
 
         Raises SimgmcError where the group cannot be made.
         """
-        self.rank, self.size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        self.rank, self.processes = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        self.size = self.processes if together is None else together
         self.device, self.backend = device, backend
         limit = datetime.timedelta(seconds=timeout)
         self._lost = Lost(self.rank)
         _JOINED.append(self._lost)
-        self._store = dist.PrefixStore(name, _store(self.rank, self.size, limit))
+        self._store = dist.PrefixStore(name, _store(self.rank, self.processes, limit))
+        first = list(range(self.size))
         try:
-            dist.init_process_group(backend, store=self._store, rank=self.rank, world_size=self.size, timeout=limit)
-            self.objects = dist.new_group(backend="gloo", timeout=limit) if backend != "gloo" else dist.group.WORLD
-            self._background = dist.new_group(timeout=limit)
+            dist.init_process_group(
+                backend, store=self._store, rank=self.rank, world_size=self.processes, timeout=limit
+            )
+            everybody, behind = dist.new_group(timeout=limit), dist.new_group(timeout=limit)
+            self.objects = dist.new_group(first, backend="gloo", timeout=limit)
+            together_group, together_behind = (dist.new_group(first, timeout=limit) for _ in range(2))
         except RuntimeError as error:
             raise SimgmcError(f"rank {self.rank}: cannot join the group: {str(error).splitlines()[0]}") from None
-        self.wire = self._wire(dist.group.WORLD)
-        self.background = self._wire(self._background)
+        self.wire = self._wire(together_group, everybody)
+        self.background = self._wire(together_behind, behind)
         self._subgroups: dict[tuple[int, ...], Wire] = {}
-        self._lost.places = self.gathered(Place.here(), everywhere=True)
+        if self.rank < self.size:
+            self._lost.places = self.gathered(Place.here(), everywhere=True)
         self._connect()
 
     @property
@@ -201,32 +212,28 @@ class Group:
 
     def _connect(self) -> None:
         """Every connection is made before time is measured: the first exchange between two ranks makes one."""
-        others = [rank for rank in range(self.size) if rank != self.rank]
+        others = [rank for rank in range(self.processes) if rank != self.rank]
         for wire in (self.wire, self.background):
             wire.exchange([(rank, b"1") for rank in others], [(rank, 1) for rank in others])
-            wire.lengths(0)
-            wire.sum(torch.zeros(self.size))
+            if self.rank < self.size:
+                wire.lengths(0)
+                wire.sum(torch.zeros(self.size))
             wire.sent = wire.received = 0
             wire.seconds = 0.0
 
-    def _wire(self, group: Any) -> Wire:
-        return Wire(group, self.device if self.backend == "nccl" else torch.device("cpu"), self._lost)
+    def _wire(self, group: Any, everybody: Any = None) -> Wire:
+        return Wire(group, self.device if self.backend == "nccl" else torch.device("cpu"), self._lost, everybody)
 
     def some(self, groups: Sequence[Sequence[int]]) -> Wire:
-        """The wire of that one of these groups of ranks which this rank is in; all ranks ask for the same groups."""
-        found: Wire | None = None
-        for ranks in groups:
-            key = tuple(ranks)
-            if key not in self._subgroups:
-                made = self._subgroups[key] = self._wire(dist.new_group(list(ranks)))
-                if self.rank in ranks:
-                    made.sum(torch.zeros(len(ranks)))
-                    made.sent = made.received = 0
-                    made.seconds = 0.0
-            if self.rank in ranks:
-                found = self._subgroups[key]
-        assert found is not None  # every rank is in one
-        return found
+        """The wire of that one of these groups of ranks which this rank is in."""
+        (mine,) = (tuple(ranks) for ranks in groups if self.rank in ranks)
+        if mine not in self._subgroups:
+            made = self._wire(dist.new_group(list(mine), use_local_synchronization=True))
+            made.sum(torch.zeros(len(mine)))
+            made.sent = made.received = 0
+            made.seconds = 0.0
+            self._subgroups[mine] = made
+        return self._subgroups[mine]
 
     def gathered(self, own: T, everywhere: bool = False) -> list[T]:
         """Every rank's object, in rank order, on rank 0 (or everywhere); elsewhere an empty list."""
@@ -263,6 +270,16 @@ class Group:
         with contextlib.suppress(RuntimeError):
             self._store.set(name, text)
         self.leave()
+
+    def tell(self, name: str, text: str) -> None:
+        """Say something to whoever asks for it by name."""
+        with self._lost.told():
+            self._store.set(name, text)
+
+    def asked(self, name: str) -> str:
+        """What another rank tells under this name, as soon as it does."""
+        with self._lost.told():
+            return self._store.get(name).decode()
 
     def heard(self, name: str) -> str | None:
         """What another rank has left word of, None where none has."""

@@ -12,6 +12,7 @@ import io
 import pickle
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -40,7 +41,17 @@ class _Pickler(pickle.Pickler):
 
     def persistent_id(self, found: Any) -> Any:
         name = self._names.get(id(found))
-        return None if name is None else (name, tuple(found.shape), found.dtype)
+        return None if name is None else (name, tuple(found.shape), str(found.dtype))
+
+    def reducer_override(self, found: Any) -> Any:
+        """Equal tensors as equal bytes: what torch writes has addresses in it."""
+        if isinstance(found, Tensor):
+            return _tensor, (found.detach().cpu().numpy(), str(found.device))
+        return NotImplemented
+
+
+def _tensor(numbers: np.ndarray, device: str) -> Tensor:
+    return torch.from_numpy(numbers.copy()).to(device)
 
 
 class _Unpickler(pickle.Unpickler):
@@ -53,7 +64,9 @@ class _Unpickler(pickle.Unpickler):
         if name in self._known:
             return self._known[name]
         # A server of its own hands numbers on without knowing which coordinates they are of.
-        return torch.arange(shape[0]) if name == "indices" else torch.ones(shape, dtype=dtype)
+        if name == "indices":
+            return torch.arange(shape[0])
+        return torch.ones(shape, dtype=getattr(torch, dtype.removeprefix("torch.")))
 
 
 def packed(message: Message, known: dict[str, Tensor]) -> bytes:
@@ -62,7 +75,8 @@ def packed(message: Message, known: dict[str, Tensor]) -> bytes:
     Raises SimgmcError where it cannot travel.
     """
     file = io.BytesIO()
-    left_out = {name: one for name, one in agreed(message).items() if name in known and torch.equal(one, known[name])}
+    held = agreed(message)
+    left_out = {name: one for name, one in held.items() if name in known and torch.equal(one, known[name])}
     try:
         _Pickler(file, left_out).dump(message.template())
     except (pickle.PicklingError, AttributeError, TypeError) as error:

@@ -19,7 +19,7 @@ from torch import Tensor
 from simgmc.compression.message import Message
 from simgmc.core.errors import SimgmcError
 from simgmc.costs import steps as costs
-from simgmc.distributed.carriers import Carried, Carriers, Task
+from simgmc.distributed.carriers import Carried, Carriers, Task, largest
 from simgmc.distributed.clock import Clock
 from simgmc.distributed.group import Group, Wire
 from simgmc.distributed.measured import Step
@@ -53,6 +53,8 @@ class RankTrainer(StackedTrainer):
     seen: Seen
     usually_absent: Absent | None = None
     """What no rank had a gradient of in the first pass."""
+    on_over: Callable[[], None] = staticmethod(lambda: None)
+    """Called when training is over, and in order."""
 
     def prepare(self, group: Group, carriers: Carriers, clock: Clock, compute_s: Callable[[int, int], float]) -> None:
         """``compute_s(round, step)``: seconds that this worker's gradient lasts at least."""
@@ -242,9 +244,6 @@ class RankRound(StackedRound):
     def _task(self, asked: Asked) -> Task:
         stack, everybody, reply = self._stack, sorted(self._workers), asked.reply
         numbers = asked.numbers is not None
-
-        def largest(messages: Message) -> Message:
-            return self._message(messages.dense().amax(dim=0, keepdim=True))
 
         def replied(mean: Message) -> Message:
             assert reply is not None

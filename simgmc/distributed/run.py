@@ -27,7 +27,8 @@ from simgmc.distributed import measured
 from simgmc.distributed.asynchronous import EventsOnRanks
 from simgmc.distributed.checkpoints import RankCheckpoints
 from simgmc.distributed.group import Group, Place
-from simgmc.distributed.synchronous import Keeper, Manner, RoundsOnRanks
+from simgmc.distributed.server import serve
+from simgmc.distributed.synchronous import Keeper, Manner, RoundsOnRanks, needs_server
 from simgmc.experiment.assembly import WorkloadFactory
 from simgmc.experiment.asynchronous import AsynchronousTraining
 from simgmc.experiment.header import print_cluster
@@ -79,8 +80,8 @@ def run(file: ScenarioFile, choices: Choices) -> None:
     workload_of = WorkloadFactory(device.type, choices.data_dir, threads)
     plan = trainings(file.points)
 
-    def join(name: str) -> Group:
-        return Group(backend, device, choices.timeout, name)
+    def join(name: str, together: int | None = None) -> Group:
+        return Group(backend, device, choices.timeout, name, together)
 
     with contextlib.ExitStack() as closing:
         home: _Home | None = None
@@ -94,7 +95,8 @@ def run(file: ScenarioFile, choices: Choices) -> None:
         if home is not None:
             home.say_how(choices, backend, places)
         for number, training in enumerate(plan):
-            group = join(f"training {number}")
+            synchronous = isinstance(training, SynchronousTraining)
+            group = join(f"training {number}", training.scenario.workload.workers if synchronous else None)
             try:
                 _run_training(training, workload_of, group, choices, home)
             finally:
@@ -107,10 +109,15 @@ def _run_training(
     training: Training, workload_of: WorkloadFactory, group: Group, choices: Choices, home: _Home | None
 ) -> None:
     (point,) = training.points
-    done = group.told(home.is_finished(training) if home is not None else None)
-    if done:
+    if home is not None:
+        group.tell("finished", str(home.is_finished(training)))
+    if group.asked("finished") == "True":
         if home is not None:
             home.progress.skipped(training)
+        return
+    if group.rank >= group.size:
+        if needs_server(training):
+            serve(group, group.size)
         return
     workload = workload_of(training.scenario, training.seed)
     keeper = None if home is None else Keeper(home.directory, home.progress)
@@ -130,11 +137,14 @@ def _refuse_what_cannot_be(file: ScenarioFile, size: int) -> None:
             f"{file.place}: has a grid of {len(file.points)} points; real processes run on the one network that they "
             "have: choose a point, such as --set " + next(f"{key}={values[0]}" for key, values in file.grid.items())
         )
-    workers = file.points[0].scenario.workload.workers
-    if size != workers:
+    scenario = file.points[0].scenario
+    workers = scenario.workload.workers
+    servers = max(len(scenario.cluster.server_names(scenario.exchange(method))) for method in scenario.methods)
+    if size not in (workers, workers + servers):
+        more = f", or {workers + servers} with processes for the servers" if servers else ""
         raise SimgmcError(
             f"{file.place}: workload.workers = {workers}, and there are {size} processes: each worker is one; start "
-            f"torchrun with --nproc-per-node {workers}, or give --set workload.workers={size}"
+            f"torchrun with --nproc-per-node {workers}{more}, or give --set workload.workers={size}"
         )
 
 

@@ -19,11 +19,12 @@ from simgmc.distributed.checkpoints import RankCheckpoints
 from simgmc.distributed.clock import Clock
 from simgmc.distributed.group import Group, RankLostError
 from simgmc.distributed.ranks import RankTrainer
+from simgmc.distributed.server import Servers
 from simgmc.experiment.assembly import build_stacked_trainer
 from simgmc.experiment.final_model import final_model
 from simgmc.experiment.series import write_all
 from simgmc.experiment.synchronous import SynchronousTraining
-from simgmc.experiment.training import Progress, participation
+from simgmc.experiment.training import Progress, Training, participation
 from simgmc.experiment.under_way.evaluations import Evaluations, Outcome, State
 from simgmc.experiment.under_way.rounds import CommunicationCost
 from simgmc.network.cluster.schedules import options_of
@@ -91,7 +92,7 @@ class RoundsOnRanks:
         try:
             if state is None:
                 self._clock.set(0.0)
-                diverged = self._pause(due=True)
+                diverged = self._pause()
             else:
                 trainer.load_state_dict(state["trainer"])
                 self._clock.set(state["time"])
@@ -99,7 +100,8 @@ class RoundsOnRanks:
                 before = trainer.gradients
                 trainer.run_round()
                 if milestones.due(trainer.rounds, trainer.gradients, before):
-                    diverged = self._pause(due=True)
+                    diverged = self._pause()
+            trainer.on_over()
         except DivergenceError as error:
             self._group.say("diverged", f"{error}")
             if watch is not None:
@@ -115,7 +117,7 @@ class RoundsOnRanks:
             watch.over()
         self._checkpoints.remove()
 
-    def _pause(self, due: bool) -> bool:
+    def _pause(self) -> bool:
         """Stop the clock, let rank 0 evaluate, save if it says so, go on; whether it has diverged."""
         times = self._group.gathered(self._clock.now(), everywhere=True)
         steps, rounds = self._trainer.look()
@@ -146,7 +148,12 @@ def rank_trainer(
     def compute_s(round: int, step: int) -> float:
         return float(settings.compute_times(round, step, 1)[group.rank]) if manner.paced else 0.0
 
-    carriers = Carriers(group, workload.workers, collective, manner.in_rank_order, sites)
+    servers: Servers | None = None
+    if group.processes > group.size and needs_server(training):
+        servers = Servers(group, workload.workers, range(group.size, group.processes))
+        servers.begin(workload.shares)
+        trainer.on_over = servers.over
+    carriers = Carriers(group, workload.workers, collective, manner.in_rank_order, sites, servers)
     trainer.prepare(group, carriers, clock, compute_s)
     return trainer
 
@@ -246,6 +253,12 @@ class _Watch:
         for _ in write_all(directory, [training.series(training.points[0])], [series]):
             pass
         self._keeper.progress.ended(training, outcome)
+
+
+def needs_server(training: Training) -> bool:
+    """Whether the scenario's network has a server for its messages."""
+    scenario = training.scenario
+    return bool(scenario.cluster.server_names(scenario.exchange(training.method)))
 
 
 def refuse_left_out(training: SynchronousTraining) -> None:
