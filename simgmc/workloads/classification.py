@@ -122,6 +122,7 @@ class ClassificationWorkload:
         self.flops, self.at_once, self.reasons = chosen.flops, chosen.at_once, chosen.reasons
         self.notes = [
             *self._template.notes,
+            *data.notes,
             *notes.of_unreached([self.layout.names[number] for number in self.absent(0)]),
             *notes.of_statistics(chosen.moving, self.workers),
             *notes.of_weights(held, batch, self.shares is not None),
@@ -131,7 +132,8 @@ class ClassificationWorkload:
         images, labels = getattr(data, f"{split}_images"), getattr(data, f"{split}_labels")
         if isinstance(images, RawSamples):
             return CollatedSamples(images, self.device, self.dtype)
-        return Samples(images, labels, data.mean, data.std, self.device, self.dtype, False, data.tokens)
+        anew = data.anew if split == "train" else None
+        return Samples(images, labels, data.mean, data.std, self.device, self.dtype, False, data.tokens, anew)
 
     @property
     def route(self) -> str:

@@ -19,7 +19,8 @@ import torch  # noqa: E402 - the tests' kinds are found from the repository's ro
 
 from simgmc.core.errors import SimgmcError  # noqa: E402
 from simgmc.workloads.classification import ClassificationWorkload  # noqa: E402
-from tests.workloads.module_kinds import KINDS, STEPS, built, data, difference  # noqa: E402
+from tests.workloads import later_kinds  # noqa: E402, F401 - adds to the kinds
+from tests.workloads.module_kinds import KINDS, STEPS, WORKERS, built, data, difference  # noqa: E402
 
 
 def main() -> None:
@@ -33,7 +34,8 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- | --- |")
     for name in KINDS:
         try:
-            work = ClassificationWorkload(built(name), data(KINDS[name][0]), [range(90)], batch=8, seed=3)
+            owned = [range(30 * worker, 30 * worker + 30) for worker in range(WORKERS)]
+            work = ClassificationWorkload(built(name), data(KINDS[name][0]), owned, batch=8, seed=3)
             found = [difference(name, route=route, threads=n)[1] for route in ("plain", None) for n in (1, 2)]
         except SimgmcError as error:
             print(f"| {name} | refused: {error} | | | | |")

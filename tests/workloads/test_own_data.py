@@ -5,9 +5,12 @@ import random
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
 from simgmc.core.errors import SimgmcError
+from simgmc.workloads.classification import ClassificationWorkload
+from simgmc.workloads.data.collated import batch_of
 from simgmc.workloads.data.minibatches import Samples
 from simgmc.workloads.data.own_data import read_own
 from simgmc.workloads.seeding import drawn_so_far
@@ -137,7 +140,7 @@ class Endless(Pairs):
 @pytest.mark.parametrize(
     ("train", "message"),
     [
-        (iter([1]), "not a torch.utils.data.Dataset with a length"),
+        (iter([1]), "can only be gone through in its own order"),
         (Pairs(), "dataset, train: holds no samples"),
         (Pairs(3), "train sample 0: is int, not a pair"),
         (Pairs(([1.0], 0), ([1.0, 2.0], 0)), r"train sample 1: has shape \(2,\), sample 0 has \(1,\)"),
@@ -189,3 +192,93 @@ def test_mistakes_are_named(train, message):
 def test_options_that_do_not_fit_are_refused(options, message):
     with pytest.raises(SimgmcError, match=message):
         read_own("own", GOOD, GOOD, **options)
+
+
+class Drawn(torch.utils.data.Dataset):
+    """Random transforms by all three generators, as a pair or in a dict."""
+
+    def __init__(self, several=False):
+        self.several = several
+
+    def __len__(self):
+        return 24
+
+    def __getitem__(self, index):
+        x = torch.arange(6.0) * index / 50 + torch.rand(6) + np.random.rand() + random.random()  # noqa: NPY002
+        return {"x": x, "labels": index % 2} if self.several else (x, index % 2)
+
+
+class OfX(nn.Linear):
+    def forward(self, x):
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_random_transforms_are_drawn_anew_for_every_minibatch_by_a_seed_of_its_own(several):
+    def minibatches(threads):
+        torch.rand(threads)  # whatever was drawn before
+        data = read_own("own", Drawn(several), Drawn(several))
+        torch.manual_seed(0)
+        work = ClassificationWorkload(OfX(6, 2), data, [range(12), range(12, 24)], batch=4, seed=1, threads=threads)
+        at = work.initial_parameters()[None]
+        found = [work.gradients(at, step)[0] for step in (0, 1, 3)]
+        rows = at.repeat(2, 1)
+        assert torch.equal(work.gradients_of([1, 0], rows, [3, 3])[0], found[2].flip(0))
+        first = [work._training.at_step(step).worker(0)[0] for step in range(0, 6, 3)]  # three steps are a pass
+        return found, [one["x"] if several else one for one in first], work.evaluate(at[0]).loss
+
+    (one, first, loss), (two, _, again) = minibatches(1), minibatches(2)
+    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True)) and loss == again
+    lowest = [rows.min(0).values for rows in first]
+    assert not torch.equal(*lowest)  # the second pass draws others
+
+
+def test_what_changes_by_a_generator_of_its_own_is_kept_and_said():
+    class Counted(Pairs):
+        reads = 0
+
+        def __getitem__(self, index):
+            Counted.reads += 1
+            return torch.ones(3) * Counted.reads, index
+
+    data = read_own("own", Counted(1, 2), Pairs((torch.ones(3), 0)))
+    assert data.anew is None and data.train_images[:, 0].tolist() == [2, 3]  # the first tells tuples
+    assert data.notes == (
+        "train samples change from one reading to the next, by no generator of torch, numpy or Python: they are kept "
+        "as they were read at first",
+    )
+
+
+def test_what_cannot_be_read_by_number_is_refused_with_what_would_do():
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            yield torch.ones(3), 0
+
+        def __len__(self):
+            return 1
+
+    pairs = Pairs((torch.ones(3), 0))
+    for given, words in (
+        (Stream(), r"train: Stream can only be gone through in its own order.*list\(\.\.\.\)"),
+        (iter([(torch.ones(3), 0)]), r"train: list_iterator can only be gone through"),
+        (torch.utils.data.DataLoader(pairs), r"train: is a DataLoader.*loader\.dataset.*collate"),
+    ):
+        with pytest.raises(SimgmcError, match=words):
+            read_own("own", given, pairs)
+
+
+def test_a_data_set_may_give_one_buffer_again_and_again_and_a_collate_function_change_what_it_gets():
+    buffer = torch.zeros(3)
+
+    class Reused(Pairs):
+        def __getitem__(self, index):
+            return {"x": buffer.fill_(index), "labels": index}
+
+    def changes(samples):
+        for one in samples:
+            one["x"].add_(1)
+        return torch.utils.data.default_collate(samples)
+
+    data = read_own("own", Reused(1, 2, 3), Reused(1, 2), collate=changes)
+    for _ in range(2):
+        assert batch_of(data.train_images, [0, 1, 2], 0)[0]["x"][:, 0].tolist() == [1, 2, 3]

@@ -25,6 +25,8 @@ class RawSamples:
     """Makes samples a batch; torch's ``default_collate`` if None."""
     targets: np.ndarray
     """The numbers of all targets, however many each sample has; (0,) where they are no tensors."""
+    anew: Sequence[Any] | None = None
+    """What gives the same samples drawn anew, where reading them draws random numbers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +52,10 @@ class Dataset:
     std: np.ndarray = field(default_factory=lambda: np.ones(1))
     tokens: bool = False
     classes_stated: bool = True
+    anew: Callable[[int], tuple[np.ndarray, np.ndarray]] | None = None
+    """Reads a training sample and its label again, where that draws random numbers: transforms of every minibatch."""
+    notes: tuple[str, ...] = ()
+    """What a user should know of how the data are taken."""
 
     @property
     def labelled(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -10,6 +10,8 @@ from torch import Tensor
 
 from simgmc.core.errors import SimgmcError
 from simgmc.core.randomness import generator
+from simgmc.workloads.data.collated import ONE_AT_A_TIME
+from simgmc.workloads.seeding import drawing_from
 
 CROP_PADDING = 4
 
@@ -81,27 +83,42 @@ class Samples:
         dtype: torch.dtype,
         channels_last: bool,
         tokens: bool = False,
+        anew: Callable[[int], tuple[np.ndarray, np.ndarray]] | None = None,
     ):
+        """``anew``: reads a sample and its label again, see :class:`simgmc.workloads.data.dataset.Dataset`."""
         # Arrays read from files may be read-only, which torch cannot share.
         images, labels = (
             torch.as_tensor(v if isinstance(v, Tensor) or v.flags.writeable else v.copy()) for v in (images, labels)
         )
         if len(images) != len(labels):
             raise SimgmcError(f"{len(images)} images but {len(labels)} labels")
-        self.device = device
+        self.device, self.anew = device, anew
         self.labels = labels.to(device, dtype if labels.is_floating_point() else torch.int64)
         self.shape = tuple(images.shape[1:])
         mean, scale = (torch.as_tensor(np.asarray(v), dtype=dtype) for v in (mean, 1 / np.asarray(std)))
-        if len(self.shape) == 3 and not tokens:
-            images = images.permute(0, 2, 3, 1)
-        self._stored_shape = tuple(images.shape[1:])
-        self.values = images.to(device).contiguous().flatten(1)
         self.channels_last, self.tokens = channels_last, tokens
+        stored = self._as_stored(images)
+        self._stored_shape = tuple(stored.shape[1:])
+        self.values = stored.flatten(1)
         # one value per stored value: broadcasting over a last dimension of 3 is slow
         self.mean, self.scale = (self._of_each(v).to(device) for v in (mean, scale))
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def _as_stored(self, values: Tensor) -> Tensor:
+        """Samples (n, *shape) on the device, images channels-last."""
+        if len(self.shape) == 3 and not self.tokens:
+            values = values.permute(0, 2, 3, 1)
+        return values.to(self.device).contiguous()
+
+    def _drawn_anew(self, index: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+        """These samples as they are stored, and their labels, read again by the seed."""
+        assert self.anew is not None
+        with ONE_AT_A_TIME, drawing_from(seed):
+            read = [self.anew(one) for one in index.flatten().tolist()]
+        values, labels = (torch.from_numpy(np.stack(part)) for part in zip(*read, strict=True))
+        return self._as_stored(values).flatten(1), labels.to(self.labels)
 
     def _of_each(self, channels: Tensor) -> Tensor:
         """A number, or one for each channel, as one for each value of a sample as it is stored."""
@@ -109,31 +126,36 @@ class Samples:
             channels = channels.view(-1, *[1] * (len(self.shape) - 1))
         return channels.expand(self._stored_shape).flatten().contiguous()
 
-    def take(self, index: Tensor, crop: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def take(self, index: Tensor, crop: Tensor | None = None, seed: int | None = None) -> tuple[Tensor, Tensor]:
         """Gather, augment and normalise, all workers at once.
 
         Args:
             index: (..., batch) int64 on the device.
             crop: None, or (..., batch, 3) from :func:`crop_draws`, on the device.
+            seed: of samples that are drawn anew; without one they are as they were read at first.
 
         Returns:
             inputs (..., batch, *sample shape) and targets (..., batch, *target shape).
         """
+        values, labels = self.values, self.labels
+        if self.anew is not None and seed is not None:
+            values, labels = self._drawn_anew(index, seed)
+            index = torch.arange(len(values), device=self.device).view(index.shape)
         if self.tokens:
-            return self.values[index].long().view(*index.shape, *self.shape), self.labels[index]
+            return values[index].long().view(*index.shape, *self.shape), labels[index]
         if crop is None:
-            x = self.values.index_select(0, index.flatten())
+            x = values.index_select(0, index.flatten())
         else:
-            x = self._cropped(index.flatten(), crop.flatten(0, -2))
+            x = self._cropped(values, index.flatten(), crop.flatten(0, -2))
         x = x.to(self.mean.dtype, copy=True).sub_(self.mean).mul_(self.scale)
         x = x.view(*index.shape, *self._stored_shape)
         if len(self.shape) == 3:
             x = x.movedim(-1, -3)
             if not self.channels_last:
                 x = x.contiguous()
-        return x, self.labels[index]
+        return x, labels[index]
 
-    def _cropped(self, index: Tensor, crop: Tensor) -> Tensor:
+    def _cropped(self, values: Tensor, index: Tensor, crop: Tensor) -> Tensor:
         height, width, channels = self._stored_shape
         down, right, flip = crop.unsqueeze(-1).unbind(1)  # each (samples, 1)
         rows = torch.arange(height, device=index.device) + down
@@ -142,7 +164,7 @@ class Samples:
         inside = ((rows >= 0) & (rows < height)).unsqueeze(2) & ((columns >= 0) & (columns < width)).unsqueeze(1)
         pixel = rows.clamp(0, height - 1).unsqueeze(2) * width + columns.clamp(0, width - 1).unsqueeze(1)
         pixel += (index * (height * width))[:, None, None]
-        x = self.values.view(-1, channels).index_select(0, pixel.flatten())
+        x = values.view(-1, channels).index_select(0, pixel.flatten())
         return (x * inside.view(-1, 1)).view(len(index), -1)
 
 

@@ -1,24 +1,30 @@
 """Any ``torch.utils.data.Dataset`` as a data set: every sample is read once, into one array.
 
-Random transforms are drawn once, from a fixed seed, and then stay as they are.
+Where reading training samples draws random numbers (random transforms), every minibatch reads its own again, by a seed
+of its own; the test samples stay as they are drawn at first.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
+from torch.utils._pytree import tree_flatten
+from torch.utils.data import DataLoader, IterableDataset
 
 from simgmc.core.errors import SimgmcError
 from simgmc.core.imports import guarded
-from simgmc.workloads.data.collated import batch_of
+from simgmc.workloads.data.collated import batch_of, own
 from simgmc.workloads.data.dataset import Dataset, RawSamples
 from simgmc.workloads.data.inputs import in_parts
-from simgmc.workloads.seeding import drawing_from
+from simgmc.workloads.seeding import drawing_from, drawn_so_far
+
+CPU = torch.device("cpu")
 
 MAX_SCALE = 1e30
 """Bound of ``mean`` and ``std``."""
@@ -64,7 +70,9 @@ def read_own(
                 "are; normalise them in the data set"
             )
         return _read_raw(name, train, test, classes, collate, progress)
-    parts = [*_read_split("train", train, progress), *_read_split("test", test, progress)]
+    read = [_read_split(split, data, progress) for split, data in (("train", train), ("test", test))]
+    parts = [part for values, labels, _, _ in read for part in (values, labels)]
+    notes = tuple(note for *_, note in read if note)
     for one, (first, second) in {"values": (parts[0], parts[2]), "labels": (parts[1], parts[3])}.items():
         if first.shape[1:] != second.shape[1:]:
             raise SimgmcError(
@@ -97,7 +105,51 @@ def read_own(
     scale = _per_channel("std", std, 1.0, parts[0].shape)
     if not (scale > 1 / MAX_SCALE).all():
         raise SimgmcError(f"{name}: std = {std}: must be above 0, and above {1 / MAX_SCALE:g}")
-    return Dataset(name, *parts, found, shift, scale, tokens, classes is not None)
+    anew = _reads_anew(train, parts[0], parts[1]) if read[0][2] else None
+    return Dataset(name, *parts, found, shift, scale, tokens, classes is not None, anew, notes)
+
+
+def _reads_anew(data: Any, values: np.ndarray, labels: np.ndarray) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
+    """Reads a sample that is drawn anew; it has to be like the ones that were read at first."""
+
+    def read(index: int) -> tuple[np.ndarray, np.ndarray]:
+        place = f"dataset, train sample {index}"
+        x, y = _pair(place, guarded(place, "reading it again failed", lambda: data[index]))
+        if x.shape != values.shape[1:] or y.shape != labels.shape[1:]:
+            raise SimgmcError(
+                f"{place}: has shape {x.shape} and a label of shape {y.shape} when it is read again, "
+                f"{values.shape[1:]} and {labels.shape[1:]} before"
+            )
+        x = x.astype(values.dtype)
+        if x.dtype == np.float32 and not np.isfinite(x).all():
+            raise SimgmcError(f"{place}: holds a value that is not finite when it is read again")
+        return x, y.astype(labels.dtype)
+
+    return read
+
+
+def _pair(place: str, pair: Any) -> tuple[np.ndarray, np.ndarray]:
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        raise SimgmcError(f"{place}: is {type(pair).__name__}, not a pair (values, label)")
+    return _values(place, pair[0]), _labels(place, pair[1])
+
+
+def _kept_note(split: str, first: Any, again: Any) -> str:
+    """What is said of a data set whose first sample is another when it is read again by the same seed."""
+    (before, spec), (now, other) = tree_flatten(first), tree_flatten(again)
+    same = spec == other and all(
+        np.array_equal(_array(a), _array(b)) or (_array(a) != _array(a)).any()
+        for a, b in zip(before, now, strict=True)
+        if _is_numbers(a, b)
+    )
+    return "" if same else (
+        f"{split} samples change from one reading to the next, by no generator of torch, numpy or Python: they are "
+        "kept as they were read at first"
+    )  # fmt: skip
+
+
+def _is_numbers(*parts: Any) -> bool:
+    return all(isinstance(one, (Tensor, np.ndarray, int, float)) for one in parts)
 
 
 def _is_several(data: Any) -> bool:
@@ -130,14 +182,21 @@ def _read_raw(
 ) -> Dataset:
     """Samples as they are; every one is collated once, to see that it can be and what its targets are."""
     parts: list[Any] = []
+    notes: list[str] = []
     for split, data in (("train", train), ("test", test)):
         what, total = f"dataset, {split}", _length(f"dataset, {split}", data)
         samples: list[Any] = []
         with drawing_from(0):
+            before = drawn_so_far(CPU)
             for index in range(total):
-                samples.append(guarded(f"{what} sample {index}", "reading it failed", lambda: data[index]))  # noqa: B023
+                place = f"{what} sample {index}"
+                samples.append(guarded(place, "reading it failed", lambda: own(data[index])))  # noqa: B023
                 progress(split, index + 1, total)
-        raw = RawSamples(split, samples, collate, np.zeros(0))
+            drew = drawn_so_far(CPU) != before
+        with drawing_from(0):
+            again = guarded(f"{what} sample 0", "reading it again failed", lambda: data[0])  # noqa: B023
+        notes.append(_kept_note(split, samples[0], again))
+        raw = RawSamples(split, samples, collate, np.zeros(0), data if drew and split == "train" else None)
         found = []
         for start in range(0, total, _CHECKED):
             _, targets = batch_of(raw, list(range(start, min(start + _CHECKED, total))), 0)
@@ -149,7 +208,9 @@ def _read_raw(
         parts += [raw, np.array(labels) if whole else np.zeros((total, 0), np.float32)]
     of_train = parts[0].targets
     found_classes = int(max(one.targets.max() for one in parts[::2])) + 1 if of_train.dtype.kind == "i" else 0
-    return Dataset(name, *parts, max(0, classes or found_classes), classes_stated=classes is not None)
+    return Dataset(name, *parts, max(0, classes or found_classes), classes_stated=classes is not None,
+        notes=tuple(filter(None, notes)),
+    )  # fmt: skip
 
 
 def _one_number(sample: Any) -> int | None:
@@ -163,6 +224,16 @@ def _one_number(sample: Any) -> int | None:
 
 def _length(what: str, data: Any) -> int:
     """How many samples there are. Raises SimgmcError where that is not known."""
+    if isinstance(data, DataLoader):
+        raise SimgmcError(
+            f"{what}: is a DataLoader, but each worker takes minibatches of its own: give its loader.dataset "
+            "and its collate_fn as collate; the batch is workload.batch_per_worker, a sampler is a partition"
+        )
+    if isinstance(data, (IterableDataset, Iterator)):
+        raise SimgmcError(
+            f"{what}: {type(data).__name__} can only be gone through in its own order, but each worker takes samples "
+            "by number: give list(...) of it"
+        )
     if not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
         raise SimgmcError(
             f"{what}: {type(data).__name__} is not a torch.utils.data.Dataset with a length (it needs __len__ and "
@@ -179,17 +250,20 @@ def _whole(values: np.ndarray) -> bool:
     return values.dtype == np.int64 or (values.dtype == np.uint8 and values.ndim == 2)
 
 
-def _read_split(split: str, data: Any, progress: Callable[[str, int, int], None]) -> tuple[np.ndarray, np.ndarray]:
+def _read_split(
+    split: str, data: Any, progress: Callable[[str, int, int], None]
+) -> tuple[np.ndarray, np.ndarray, bool, str]:
+    """Values (n, ...), labels (n, ...), whether reading them drew random numbers, and what is to be said of it."""
     what = f"dataset, {split}"
     total = _length(what, data)
-    values = labels = None
+    values = labels = first = None
     with drawing_from(0):
+        before = drawn_so_far(CPU)
         for index in range(total):
             place = f"{what} sample {index}"
             pair = guarded(place, "reading it failed", lambda: data[index])  # noqa: B023 - called at once
-            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-                raise SimgmcError(f"{place}: is {type(pair).__name__}, not a pair (values, label)")
-            x, y = _values(place, pair[0]), _labels(place, pair[1])
+            x, y = _pair(place, pair)
+            first = (x.copy(), y.copy()) if first is None else first
             if values is None:
                 dtype = np.uint8 if x.dtype == np.uint8 else np.int64 if x.dtype.kind in "iu" else np.float32
                 shape = (total, *x.shape)
@@ -210,11 +284,14 @@ def _read_split(split: str, data: Any, progress: Callable[[str, int, int], None]
                 raise SimgmcError(f"{place}: its label is {y.dtype}, that of sample 0 {labels.dtype}")
             values[index], labels[index] = x, y
             progress(split, index + 1, total)
+        drew = drawn_so_far(CPU) != before
     if values.dtype == np.float32:
         finite = np.isfinite(values.reshape(total, -1)).all(axis=1)
         if not finite.all():
             raise SimgmcError(f"{what} sample {int(np.argmin(finite))}: holds a value that is not finite")
-    return values, labels
+    with drawing_from(0):
+        again = _pair(f"{what} sample 0", guarded(f"{what} sample 0", "reading it again failed", lambda: data[0]))
+    return values, labels, drew, _kept_note(split, first, again)
 
 
 def _room(

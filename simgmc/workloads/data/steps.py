@@ -38,7 +38,7 @@ class TrainingSamples:
     def stacks(self) -> bool:
         """Whether all workers' minibatches can be taken as one array."""
         sizes = {min(self.batch, len(piece)) for piece in self.minibatches.owned}
-        return isinstance(self.samples, Samples) and len(sizes) == 1
+        return isinstance(self.samples, Samples) and len(sizes) == 1 and self.samples.anew is None
 
     def at_step(self, step: int) -> StepBatch:
         """The minibatches of all workers at one step, taken when they are asked for."""
@@ -61,7 +61,10 @@ class StepBatch:
             drawn = generator(self._training.seed, "collate", self._step, worker)
             return self._training.samples.take(torch.from_numpy(index), int(drawn.integers(2**63)))
         crop = None if self._crops is None else self._crops[worker, : len(index)]
-        return self._training.samples.take(self._on_device(index), crop)
+        seed = None
+        if self._training.samples.anew is not None:
+            seed = int(generator(self._training.seed, "transforms", self._step, worker).integers(2**63))
+        return self._training.samples.take(self._on_device(index), crop, seed)
 
     def each(self) -> Sequence[tuple[Any, Any]]:
         """The same of every worker, of arrays all at once."""

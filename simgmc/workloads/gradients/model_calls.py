@@ -21,7 +21,7 @@ class ModelCalls:
     def __init__(self, model: nn.Module, loss: Loss, outputs: int):
         """``outputs``: values that the model is to give for each sample, as :meth:`Loss.outputs` says."""
         self.name = f"model {type(model).__name__}"
-        self._loss, self._outputs = loss, outputs
+        self._loss, self.outputs = loss, outputs
 
     def guarded(self, failed: str, task: Callable[[], T]) -> T:
         """What a pass through the model gives; its errors, if they are not ours, in one line."""
@@ -33,7 +33,7 @@ class ModelCalls:
         output = self.guarded(
             f"does not take {takes}{'' if module.training else ' in evaluation'}", lambda: call(module, x)
         )
-        needed = self._loss.needed(output, y, self._outputs)
+        needed = self._loss.needed(output, y, self.outputs)
         if needed:
             gave = f"a tensor of shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
             raise SimgmcError(f"{self.name} made of {takes} {gave}; needed are {needed}")

@@ -181,9 +181,9 @@ def _same_verdict(job: Job, wanted: str | None) -> Hashable:
     test, training = job.test, job.training
     first = test.values[:PROVED_ON].cpu().contiguous().view(torch.uint8).numpy().tobytes()
     return (
-        of_module, type(job.loss), of_loss, test.shape, test.tokens, test.labels.dtype, test.labels.shape[1:], first,
-        len(test), training.batch, training.augment, training.stacks, job.workers, job.precision, job.threads,
-        job.device, wanted,
+        of_module, job.calls.outputs, type(job.loss), of_loss, test.shape, test.tokens, test.labels.dtype,
+        test.labels.shape[1:], first, len(test), training.batch, training.augment, training.stacks, job.workers,
+        job.precision, job.threads, job.device, wanted,
     )  # fmt: skip
 
 
