@@ -363,7 +363,7 @@ def why(run: str) -> None:
     explain_run(run, plain_console())
 
 
-@main.command(short_help="How much of their time workers compute, and the bandwidth for more.")
+@main.command(short_help="Compute utilisation, and the bandwidth that it needs.")
 @click.argument("run", type=_Path(file_okay=False))
 @click.option(
     "--at",
@@ -381,7 +381,7 @@ def utilisation(run: str, at: Settings) -> None:
     tell(run, at=at)
 
 
-@main.command("map", short_help="A page on which a run's networks are walked about in: sliders, curves, verdict.")
+@main.command("map", short_help="A page with sliders: curves and verdict on any network.")
 @click.argument("run", type=_Path(file_okay=False))
 @click.option("--out", "-o", type=_Path(dir_okay=False), help="Where to write.  [default: RUN/map.html]")
 @_friendly
