@@ -31,6 +31,7 @@ import torch
 from simgmc.compression.threads import usable_cores
 from simgmc.workloads.classification import ClassificationWorkload
 from simgmc.workloads.data.dataset import Dataset
+from simgmc.workloads.gradients import routes
 from simgmc.workloads.gradients.precision import PRECISIONS, autocast
 from simgmc.workloads.losses.functions import CrossEntropy
 from simgmc.workloads.models.catalogue import build_model
@@ -178,6 +179,35 @@ def variants_of(name, device, cores, precision):
     return variants, threads, f"{name}: d = {stacked.d:,}, route {route}"
 
 
+def proof_cost(name, device, precision):
+    """CPU seconds of the proof of a route, and of one round of plain passes: every worker's gradient.
+
+    The proof is what a first workload of its kind takes at its start beyond a second one, which has its verdict.
+    """
+    kind, shape, options = MODELS[name]
+    model, data = build_model(kind, shape, CLASSES, seed=0, **options), random_data(shape)
+    owned = partition("iid", data.train_labels, WORKERS, 0)
+
+    def seconds(task):
+        start = time.process_time()
+        result = task()
+        return time.process_time() - start, result
+
+    def workload(**how):
+        return ClassificationWorkload(
+            model, data, owned, batch=BATCH, seed=0, device=device, precision=precision, threads=1, **how
+        )
+
+    proofs = []
+    for _ in range(3):
+        routes._VERDICTS.clear()
+        (first, _), (second, _) = seconds(workload), seconds(workload)
+        proofs.append(first - second)
+    plain = workload(route="plain")
+    at = plain.initial_parameters()[None]
+    return min(proofs), min(seconds(lambda step=step: plain.gradients(at, step))[0] for step in range(5))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
@@ -207,6 +237,11 @@ def main() -> None:
                 f"  {variant:26}{1e3 * medians[variant]:10.2f} {medians[variant] / floors[0]:6.2f} "
                 f"{1e3 * quickest[variant]:9.2f} {quickest[variant] / floors[1]:6.2f}"
             )
+        proof, plain = proof_cost(name, arguments.device, arguments.precision)
+        print(
+            f"  proof at start {1e3 * proof:.0f} ms of CPU, {proof / plain:.2f} of the {1e3 * plain:.0f} ms that plain "
+            "passes of all workers take"
+        )
 
 
 if __name__ == "__main__":
