@@ -1,0 +1,1 @@
+"""A network of namespaces on one machine, real processes on it, and the same scenario simulated (``simgmc twin``)."""

@@ -1,0 +1,255 @@
+"""A scenario's network in miniature: a namespace for each host, a bridge for each switch, every link shaped."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import networkx as nx
+
+from simgmc.core.errors import SimgmcError
+from simgmc.distributed.twin.namespaces import Namespace, Reaper, check_machine, spawned
+
+FRAME, PAYLOAD = 1514, 1448
+"""Bytes of an Ethernet frame of TCP and of the payload in it, with headers and timestamps."""
+QUEUE = 4_000_000
+"""Bytes that may wait before a link: nothing is dropped."""
+_BURST_SECONDS = 5e-4
+PORT = 29500
+MAX_HOSTS = 64
+EVERY = 0.01
+"""Seconds between two looks at the interfaces' counters."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What an interface had sent and received at a time (seconds of CLOCK_MONOTONIC)."""
+
+    time: float
+    received: int
+    sent: int
+    """Bytes, Ethernet's headers included."""
+
+
+class Laboratory:
+    """Hosts joined as in a network, each in a namespace of its own; as a context it ends with everything it made.
+
+    Networks whose links form a tree are built as they are: hosts are namespaces, other nodes are bridges, and each
+    direction of a link is shaped at its begin by a token bucket of half a millisecond.
+    """
+
+    def __init__(self, graph: nx.DiGraph, hosts: Sequence[str]):
+        """Raises SimgmcError for a network that cannot be built; NotHereError where this machine cannot."""
+        check_shape(graph, hosts)
+        self.latency_by = check_machine()
+        """What makes the links' latency: "netem", or "" where the kernel has none and links have none of their own."""
+        self.graph, self.hosts = graph, tuple(hosts)
+        self._spaces: dict[str, Namespace] = {}
+        self._reaper: Reaper | None = None
+        self._switch: Namespace | None = None
+        self._over = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self.counted: dict[str, list[Counted]] = {host: [] for host in hosts}
+
+    def __enter__(self) -> Self:
+        try:
+            self._reaper = Reaper()
+            self._build()
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._close()
+
+    def address(self, host: str) -> str:
+        """Its address, known in these namespaces alone."""
+        number = self.hosts.index(host) + 1
+        return f"10.0.{number // 250}.{number % 250 + 1}"
+
+    def run(
+        self, commands: dict[str, Sequence[str]], environment: dict[str, str], limit: float, group: bool = True
+    ) -> dict[str, tuple[int, str, str]]:
+        """Run a process on each of these hosts until all are over.
+
+        Args:
+            commands: by host; rank k is on the k-th.
+            environment: beside this process's own, and what tells a rank its place.
+            limit: seconds after which those that still run are killed.
+            group: end the others some seconds after one has failed.
+
+        Returns:
+            By host: exit status (negative: by that signal), standard output and standard error.
+        """
+        assert self._reaper is not None
+        first, running = next(iter(commands)), {}
+        for rank, (host, command) in enumerate(commands.items()):
+            place = {
+                "RANK": str(rank), "WORLD_SIZE": str(len(commands)), "LOCAL_RANK": str(rank),
+                "LOCAL_WORLD_SIZE": str(len(commands)), "MASTER_ADDR": self.address(first), "MASTER_PORT": str(PORT),
+                "GLOO_SOCKET_IFNAME": "eth0", "OMP_NUM_THREADS": "1",
+            }  # fmt: skip
+            running[host] = spawned(command, self._spaces[host], {**os.environ, **place, **environment}, self._reaper)
+        said: dict[str, tuple[str, str]] = {}
+
+        def listen(host: str) -> None:
+            said[host] = running[host].communicate()
+
+        listeners = [threading.Thread(target=listen, args=(host,), daemon=True) for host in running]
+        for one in listeners:
+            one.start()
+        begun, failed = time.monotonic(), math.inf
+        while any(one.is_alive() for one in listeners):
+            now = time.monotonic()
+            if group and failed == math.inf and any(process.poll() for process in running.values()):
+                failed = now
+            if now - begun > limit or now - failed > 20:
+                for process in running.values():
+                    process.kill()
+            time.sleep(0.05)
+        return {host: (process.returncode, *said.get(host, ("", ""))) for host, process in running.items()}
+
+    def round_trip(self) -> float:
+        """Seconds there and back between the first two hosts, the least of several of one packet."""
+        here, there = self.hosts[:2]
+        server = f"import socket; s = socket.socket(2, 2); s.bind(('', 9)); [s.sendto(*s.recvfrom(9)) for _ in range(20)]"
+        client = (
+            "import socket, time; s = socket.socket(2, 2); s.settimeout(1); best = 1\n"
+            "for _ in range(20):\n"
+            f"    t = time.perf_counter(); s.sendto(b'x', ('{self.address(here)}', 9))\n"
+            "    try: s.recvfrom(9); best = min(best, time.perf_counter() - t)\n"
+            "    except OSError: pass\n"
+            "print(best)"
+        )
+        python = [sys.executable, "-S", "-E", "-c"]
+        with_pause = f"import time; time.sleep(0.3)\n{client}"
+        found = self.run({here: [*python, server], there: [*python, with_pause]}, {}, 30.0, group=False)
+        try:
+            return float(found[there][1])
+        except ValueError:
+            raise SimgmcError(f"the hosts of the laboratory do not reach each other: {found[there][2][-300:]}") from None
+
+    def shaped(self) -> list[dict]:
+        """What every shaper counted: ``host``, ``up`` (from the host, or to it), ``bytes``, ``packets``, ``drops``."""
+        found = []
+        for host in self.hosts:
+            for up, space, name in ((True, self._spaces[host], "eth0"), (False, self._switch, self._ports[host])):
+                assert space is not None
+                for one in json.loads(space.run("tc", "-s", "-j", "qdisc", "show", "dev", name)):
+                    if one["kind"] == "tbf":
+                        counts = {key: one[key] for key in ("bytes", "packets", "drops")}
+                        found.append({"host": host, "up": up, **counts})
+        return found
+
+    def congestion_control(self) -> str:
+        """TCP's, as the kernel has it."""
+        return Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
+
+    # building -------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        self._switch = Namespace()
+        bridges = {node: f"br{number}" for number, node in enumerate(self.graph) if node not in self.hosts}
+        for name in bridges.values():
+            self._switch.run("ip", "link", "add", name, "type", "bridge", "stp_state", "0", "mcast_snooping", "0")
+            self._switch.run("ip", "link", "set", name, "up")
+        self._ports: dict[str, str] = {}
+        for number, (one, other) in enumerate(wires(self.graph)):
+            a, b = (f"p{number}a", f"p{number}b")
+            if one in self.hosts:
+                one, other = other, one
+            if other in self.hosts:
+                space = self._spaces[other] = Namespace()
+                self._switch.run("ip", "link", "add", a, "type", "veth", "peer", "name", "eth0", "netns", space.path)
+                space.run("ip", "addr", "add", f"{self.address(other)}/16", "dev", "eth0")
+                space.run("ip", "link", "set", "lo", "up")
+                self._ports[other], b = a, "eth0"
+                self._up(space, b)
+            else:
+                space = self._switch
+                self._switch.run("ip", "link", "add", a, "type", "veth", "peer", "name", b)
+                self._switch.run("ip", "link", "set", b, "master", bridges[other])
+                self._up(space, b)
+            self._switch.run("ip", "link", "set", a, "master", bridges[one])
+            self._up(self._switch, a)
+            self._shape(self._switch, a, one, other)
+            self._shape(space, b, other, one)
+        for host in self.hosts:
+            self._threads.append(self._spaces[host].within(lambda host=host: self._count(host)))
+
+    @staticmethod
+    def _up(space: Namespace, name: str) -> None:
+        """One packet at a time: what is counted and shaped is what a wire would carry."""
+        space.run("ip", "link", "set", name, "up", "gso_max_segs", "1")
+
+    def _shape(self, space: Namespace, name: str, source: str, destination: str) -> None:
+        bandwidth, latency = (self.graph.edges[source, destination][key] for key in ("bandwidth", "latency"))
+        parent = "root"
+        if bandwidth != math.inf:
+            burst = max(2 * FRAME, round(bandwidth * _BURST_SECONDS))
+            space.run(
+                "tc", "qdisc", "add", "dev", name, "root", "handle", "1:", "tbf", "rate", f"{round(8 * bandwidth)}bit",
+                "burst", burst, "limit", QUEUE,
+            )  # fmt: skip
+            parent = "parent 1:1"
+        if latency and self.latency_by:
+            space.run(
+                "tc", "qdisc", "add", "dev", name, *parent.split(), "netem", "delay", f"{round(1e6 * latency)}us",
+                "limit", 100_000,
+            )  # fmt: skip
+
+    def _count(self, host: str) -> None:
+        pattern = re.compile(r"eth0:\s*(\d+)(?:\s+\d+){7}\s+(\d+)")
+        while not self._over.wait(EVERY):
+            text = Path("/proc/thread-self/net/dev").read_text()
+            if (match := pattern.search(text)) is not None:
+                self.counted[host].append(Counted(time.monotonic(), int(match[1]), int(match[2])))
+
+    def _close(self) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join(1.0)
+        if self._reaper is not None:
+            self._reaper.close()
+        for space in (*self._spaces.values(), *([self._switch] if self._switch else [])):
+            space.close()
+
+
+def wires(graph: nx.DiGraph) -> list[tuple[str, str]]:
+    """The links, both directions of one taken together."""
+    return list(dict.fromkeys(tuple(sorted(edge)) for edge in graph.edges))  # type: ignore[misc]
+
+
+def check_shape(graph: nx.DiGraph, hosts: Sequence[str]) -> None:
+    """Raises SimgmcError for a network that namespaces and bridges do not give: one that is no tree of switches."""
+    if len(hosts) > MAX_HOSTS:
+        raise SimgmcError(f"{len(hosts)} hosts: a laboratory on one machine has at most {MAX_HOSTS}")
+    if len(hosts) < 2:
+        raise SimgmcError("a laboratory needs at least two hosts")
+    single = [edge for edge in graph.edges if not graph.has_edge(*reversed(edge))]
+    if single:
+        raise SimgmcError(f"link {single[0][0]} -> {single[0][1]} has no way back: a laboratory has wires of two ways")
+    if not nx.is_tree(graph.to_undirected()):
+        raise SimgmcError(
+            "the network is no tree: between two hosts there are several ways, or none; a laboratory joins bridges, "
+            "which know one (star and two-tier are trees)"
+        )
+    for host in hosts:
+        if graph.out_degree(host) != 1:
+            raise SimgmcError(f"{host} has {graph.out_degree(host)} links: a host of a laboratory has one")
+        if next(iter(graph.successors(host))) in hosts:
+            raise SimgmcError(f"{host} is joined to another host: hosts of a laboratory are joined to switches")
+    for one, other, data in graph.edges(data=True):
+        if data.get("shares") is not None:
+            raise SimgmcError(f"link {one} -> {other} is half-duplex, which a laboratory cannot shape")
