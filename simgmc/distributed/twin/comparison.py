@@ -1,0 +1,193 @@
+"""What real processes took on a laboratory's network, beside what the same rounds take when simulated."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import networkx as nx
+import numpy as np
+
+from simgmc.costs.steps import Average, Mix, RoundCosts
+from simgmc.distributed.measured import Step
+from simgmc.distributed.twin.laboratory import FRAME, PAYLOAD, Counted
+from simgmc.network.cluster.cluster import simulate
+from simgmc.network.cluster.settings import ClusterSettings
+from simgmc.network.cluster.timing import Timing
+from simgmc.network.conditions.work import Duration
+
+ACKNOWLEDGEMENT = 66
+"""Bytes of a frame without payload; one goes back for every two that come."""
+EXCHANGES = ("average", "mix")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One round, or one exchange of it, measured and simulated."""
+
+    round: int
+    what: str
+    """round, average or mix."""
+    carried_by: str
+    """How the processes did it; empty for a round."""
+    nbytes: int
+    """Of the largest worker's message."""
+    measured: float
+    """Seconds: of a round from when the last rank has finished the one before; of an exchange from when all are ready."""
+    simulated: float
+
+    @property
+    def error(self) -> float:
+        """Relative, of what is simulated."""
+        return self.simulated / self.measured - 1.0
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Bytes on one host's interface in all rounds of a training."""
+
+    host: str
+    sent: int
+    received: int
+    """Counted, headers and acknowledgements included."""
+    simulated_sent: float
+    simulated_received: float
+    """Of payload."""
+
+    @property
+    def expected_sent(self) -> float:
+        """The simulated payload with its headers, and an acknowledgement for every two frames received."""
+        frames = self.simulated_received / PAYLOAD
+        return self.simulated_sent * FRAME / PAYLOAD + ACKNOWLEDGEMENT * frames / 2
+
+
+@dataclass(frozen=True)
+class Twin:
+    """One training, twice."""
+
+    method: str
+    seed: int
+    rounds: tuple[Compared, ...]
+    exchanges: tuple[Compared, ...]
+    compression: float
+    aggregation: float
+    """Seconds of compressing a message and of decoding and adding, measured, which the simulation was given."""
+    traffic: tuple[Traffic, ...]
+
+    def errors(self, exchanges: bool = False) -> np.ndarray:
+        """Absolute relative errors of all rounds, or of all exchanges."""
+        return np.array([abs(one.error) for one in (self.exchanges if exchanges else self.rounds)])
+
+    @property
+    def traffic_error(self) -> float:
+        """Relative, of all bytes expected on the interfaces against those counted."""
+        counted = sum(one.sent for one in self.traffic)
+        return sum(one.expected_sent for one in self.traffic) / counted - 1.0 if counted else 0.0
+
+
+def on_ranks(settings: ClusterSettings, hosts: Sequence[str], round_trip: float, shaped_latency: bool) -> ClusterSettings:
+    """The cluster as the laboratory has it: a server is at worker 0, and links have the latency that is there.
+
+    Args:
+        round_trip: s, of a packet between two hosts without shaping.
+        shaped_latency: whether links have the latency that the scenario says; otherwise they have none of their own.
+    """
+    graph: nx.DiGraph = settings.graph.copy()
+    graph.remove_nodes_from([host for host in settings.server_hosts if host not in hosts])
+    for source, destination, data in graph.edges(data=True):
+        access = source in hosts or destination in hosts
+        data["latency"] = (data["latency"] if shaped_latency else 0.0) + (round_trip / 4 if access else 0.0)
+    server = hosts[0] if settings.server is not None else None
+    return dataclasses.replace(settings, graph=graph, server=server, servers=())
+
+
+def compare(
+    method: str,
+    seed: int,
+    settings: ClusterSettings,
+    costs: Sequence[RoundCosts],
+    steps: Sequence[Step],
+    counted: Mapping[str, Sequence[Counted]],
+    zero: float | None,
+) -> Twin:
+    """Hold the measured steps of a training against the simulation of its rounds.
+
+    Compressing, decoding and adding are measured on this machine and given to the simulation: it is the network that
+    is held against reality.
+
+    Args:
+        settings: of the laboratory, :func:`on_ranks`.
+        counted: of every host's interface.
+        zero: when the training began, in seconds of CLOCK_MONOTONIC; None: not known, and traffic is not compared.
+    """
+    compression = _median([one.end_s - one.begin_s for one in steps if one.kind == "compress"])
+    aggregation = _median([one.aggregate_s for one in steps if one.kind in EXCHANGES])
+    work = dataclasses.replace(settings, compression=Duration(compression), aggregation=Duration(aggregation))
+    timing = simulate(work, costs)
+    return Twin(
+        method, seed, _rounds(timing, steps), _exchanges(work, costs, steps), compression, aggregation,
+        () if zero is None else _traffic(timing, steps, counted, zero),
+    )  # fmt: skip
+
+
+def _median(values: Sequence[float]) -> float:
+    return float(np.median(values)) if len(values) else 0.0
+
+
+def _rounds(timing: Timing, steps: Sequence[Step]) -> tuple[Compared, ...]:
+    ends: dict[int, float] = defaultdict(float)
+    sizes: dict[int, int] = defaultdict(int)
+    for one in steps:
+        if one.step == -1:
+            ends[one.round] = max(ends[one.round], one.end_s)
+        elif one.kind in EXCHANGES:
+            sizes[one.round] = max(sizes[one.round], one.nbytes)
+    simulated = np.diff(timing.round_end.max(axis=1), prepend=0.0)
+    found, before = [], 0.0
+    for number in sorted(ends):
+        found.append(Compared(number, "round", "", sizes[number], ends[number] - before, float(simulated[number])))
+        before = ends[number]
+    return tuple(found)
+
+
+def _exchanges(settings: ClusterSettings, costs: Sequence[RoundCosts], steps: Sequence[Step]) -> tuple[Compared, ...]:
+    together: dict[tuple[int, int], list[Step]] = defaultdict(list)
+    for one in steps:
+        if one.kind in EXCHANGES and one.step >= 0 and not one.behind:
+            together[one.round, one.step].append(one)
+    known: dict[bytes, float] = {}
+    found = []
+    for (number, step), ranks in sorted(together.items()):
+        cost = costs[number][step]
+        assert isinstance(cost, Average | Mix)
+        key = _sizes(cost)
+        if key not in known:
+            known[key] = simulate(settings, [RoundCosts([cost])]).total
+        measured = max(one.end_s for one in ranks) - max(one.begin_s for one in ranks)
+        largest = max(one.nbytes for one in ranks)
+        found.append(Compared(number, ranks[0].kind, ranks[0].carried_by, largest, measured, known[key]))
+    return tuple(found)
+
+
+def _sizes(cost: Average | Mix) -> bytes:
+    """What an exchange's time follows from."""
+    if isinstance(cost, Mix):
+        return b"mix" + cost.nbytes.tobytes() + cost.edges.tobytes()
+    partial = b"" if cost.partial is None else cost.partial.tobytes()
+    return cost.up.tobytes() + f"{cost.down} {cost.summable} {cost.item_bytes}".encode() + partial
+
+
+def _traffic(
+    timing: Timing, steps: Sequence[Step], counted: Mapping[str, Sequence[Counted]], zero: float
+) -> tuple[Traffic, ...]:
+    begin, end = zero, zero + max((one.end_s for one in steps), default=0.0)
+    found = []
+    for host, looks in counted.items():
+        times = np.array([one.time for one in looks])
+        first, last = (looks[int(np.clip(np.searchsorted(times, at), 0, len(looks) - 1))] for at in (begin, end + 0.02))
+        up = sum(n for (a, _), n in zip(timing.links, timing.link_bytes) if a == host)
+        down = sum(n for (_, b), n in zip(timing.links, timing.link_bytes) if b == host)
+        found.append(Traffic(host, last.sent - first.sent, last.received - first.received, float(up), float(down)))
+    return tuple(found)

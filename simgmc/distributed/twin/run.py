@@ -1,0 +1,210 @@
+"""``simgmc twin``: a scenario by real processes in a laboratory of namespaces, and simulated."""
+
+from __future__ import annotations
+
+import csv
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from simgmc.core.errors import SimgmcError, reason
+from simgmc.core.quantities import bytes_text, percent_text, time_text
+from simgmc.distributed import measured
+from simgmc.distributed.twin.comparison import Compared, Twin, compare, on_ranks
+from simgmc.distributed.twin.laboratory import FRAME, PAYLOAD, QUEUE, Laboratory
+from simgmc.distributed.twin.picture import draw
+from simgmc.experiment.plan import require_stated_times, trainings
+from simgmc.experiment.training import Training
+from simgmc.network import worker_names
+from simgmc.network.conditions.overheads import Overheads
+from simgmc.results.directory.run_directory import open_run
+from simgmc.scenario import ScenarioFile
+
+REAL = "real"
+"""The folder with the processes' run directory."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be done."""
+
+    scenario: str
+    """The file, as the processes read it."""
+    settings: Sequence[str]
+    """``key=value`` as they are given on the command line."""
+    options: Sequence[str]
+    """Further options of the processes: seeds, methods, where data lie."""
+    out: Path
+    overwrite: bool
+    limit: float
+    """Seconds after which the processes are stopped."""
+
+
+def twin(file: ScenarioFile, asked: Asked, console: Console) -> list[Twin]:
+    """Run, simulate, print and write a table, a picture and every round.
+
+    Raises:
+        SimgmcError: a scenario that a laboratory cannot have, processes that failed (with what they said), or a
+            machine without what it takes.
+    """
+    plan = _checked(file)
+    scenario = file.points[0].scenario
+    hosts = worker_names(scenario.workload.workers)
+    graph = scenario.cluster.graph(len(hosts), "neighbours")
+    place = asked.out / REAL
+    with Laboratory(graph, hosts) as laboratory:
+        round_trip = laboratory.round_trip()
+        for line in _about(laboratory, round_trip):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        _run(laboratory, asked, place)
+        drops = sum(one["drops"] for one in laboratory.shaped())
+        counted = laboratory.counted
+    directory, found = open_run(place), []
+    for training in plan:
+        cluster = on_ranks(
+            training.settings(training.points[0]), hosts, round_trip, bool(laboratory.latency_by)
+        )
+        steps = measured.read(directory, training.key)
+        zero = measured.began(directory, training.key)
+        costs = directory.read_costs(training.key)
+        found.append(compare(training.method.name, training.seed, cluster, costs, steps, counted, zero))
+    console.print(_table(found))
+    for line in _said(found, drops):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    _write(asked.out, found)
+    draw(found, asked.out / "twin.png")
+    console.print(f"every round and exchange: {asked.out}/twin.csv; picture: {asked.out}/twin.png", highlight=False)
+    return found
+
+
+def _checked(file: ScenarioFile) -> list[Training]:
+    """What is to be trained. Raises SimgmcError for what a laboratory cannot do."""
+    if len(file.points) > 1:
+        key, values = next(iter(file.grid.items()))
+        raise SimgmcError(
+            f"{file.place}: has a grid of {len(file.points)} points; a laboratory is one network: choose a point, such "
+            f"as --set {key}={values[0]}"
+        )
+    require_stated_times(file.points, file.place)
+    for condition in file.points[0].scenario.cluster.conditions:
+        if not isinstance(condition, Overheads):
+            raise SimgmcError(
+                f"{file.place}: cluster.{condition.key}: is not made in a laboratory, whose links stay as they are and "
+                "whose processes all go on; leave it out"
+            )
+    return trainings(file.points)
+
+
+def _about(laboratory: Laboratory, round_trip: float) -> list[str]:
+    links = {
+        data["bandwidth"] for _, _, data in laboratory.graph.edges(data=True) if data["bandwidth"] != math.inf
+    }
+    spread = f"{8e-6 * min(links):g}" + (f" to {8e-6 * max(links):g}" if len(links) > 1 else "") if links else "no"
+    lines = [
+        f"laboratory: {len(laboratory.hosts)} hosts in network namespaces without names; links of {spread} Mbit/s, each "
+        f"direction shaped with tc tbf, a queue of {bytes_text(QUEUE)}; TCP {laboratory.congestion_control()}"
+    ]
+    stated = max((data["latency"] for _, _, data in laboratory.graph.edges(data=True)), default=0.0)
+    if laboratory.latency_by:
+        lines.append(f"latency: by netem, beside {time_text(round_trip)} that a packet takes there and back anyway")
+    else:
+        instead = f"the scenario's {time_text(stated)} a link is not made" if stated else "none was asked for"
+        lines.append(
+            f"latency: this kernel has no netem (it was tried first): {instead}; a packet takes {time_text(round_trip)} "
+            "there and back, and the simulation takes that"
+        )
+    return lines
+
+
+def _run(laboratory: Laboratory, asked: Asked, place: Path) -> None:
+    command = [
+        sys.executable, "-m", "simgmc.distributed", asked.scenario, "--out", str(place), "--pace", "scenario",
+        "--device", "cpu", "--backend", "gloo", "--threads", "1", "--no-plots", *asked.options,
+        *(["--overwrite"] if asked.overwrite else []),
+    ]  # fmt: skip
+    for setting in asked.settings:
+        command += ["--set", setting]
+    done = laboratory.run(dict.fromkeys(laboratory.hosts, command), {}, asked.limit)
+    failed = {host: (status, errors) for host, (status, _, errors) in done.items() if status}
+    if failed:
+        raise SimgmcError(_why(failed, asked.limit))
+
+
+def _why(failed: dict[str, tuple[int, str]], limit: float) -> str:
+    """What the processes said: those that say more than that another one is gone come first."""
+    lines = []
+    for host, (status, errors) in failed.items():
+        told = [line.removeprefix("error: ") for line in errors.splitlines() if line.startswith("error: ")]
+        rest = [line for line in errors.splitlines() if line.strip() and "[W" not in line[:3]]
+        how = f"ended by signal {-status}" if status < 0 else f"exit status {status}"
+        lines += [(status != 2, f"{host}: {one}") for one in told or [*rest[-1:], how][:1]]
+    lines.sort(key=lambda line: line[0])
+    stopped = all(status < 0 for status, _ in failed.values())
+    return "\n".join([text for _, text in lines[:4]] + ([f"all were stopped after {limit:g} s"] if stopped else []))
+
+
+def _table(found: Sequence[Twin]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="measured and simulated", title_justify="left")
+    table.add_column("method", no_wrap=True)
+    for column in ("rounds", "message", "a round", "simulated", "error", "median", "90 %",
+                   "an exchange", "simulated", "median"):  # fmt: skip
+        table.add_column(column, justify="right", no_wrap=True)
+    for one in found:
+        table.add_row(Text(one.method), str(len(one.rounds)), *_cells(one))
+    return table
+
+
+def _cells(one: Twin) -> list[str]:
+    rounds, exchanges = one.rounds, one.exchanges
+    totals = [sum(getattr(row, key) for row in rows) / max(1, len(rows)) for rows in (rounds, exchanges)
+              for key in ("measured", "simulated")]  # fmt: skip
+    errors, apart = one.errors(), one.errors(exchanges=True)
+    return [
+        bytes_text(max((row.nbytes for row in rounds), default=0)),
+        time_text(totals[0]),
+        time_text(totals[1]),
+        f"{totals[1] / totals[0] - 1:+.1%}",
+        percent_text(float(np.median(errors))),
+        percent_text(float(np.quantile(errors, 0.9))),
+        *((time_text(totals[2]), time_text(totals[3]), percent_text(float(np.median(apart)))) if exchanges else "---"),
+    ]
+
+
+def _said(found: Sequence[Twin], drops: int) -> list[str]:
+    lines = [f"median, 90 %: of the absolute errors of the rounds one by one; packets dropped by the shapers: {drops}"]
+    for one in found:
+        if one.traffic:
+            sent = sum(row.sent for row in one.traffic)
+            payload = sum(row.simulated_sent for row in one.traffic)
+            lines.append(
+                f"bytes of {one.method}: {bytes_text(sent)} left the interfaces, {bytes_text(payload)} of payload are "
+                f"simulated: {sent / payload:.3f} times as many; with headers ({FRAME}/{PAYLOAD}) and an acknowledgement "
+                f"for every two frames, simulated {one.traffic_error:+.1%}"
+            )
+    works = {(one.compression, one.aggregation) for one in found}
+    lines.append(
+        "measured and given to the simulation: compressing "
+        + ", ".join(f"{time_text(a)}, decoding and adding {time_text(b)}" for a, b in sorted(works))
+    )
+    return lines
+
+
+def _write(out: Path, found: Sequence[Twin]) -> None:
+    try:
+        with (out / "twin.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(("method", "seed", *Compared.__dataclass_fields__, "error"))
+            for one in found:
+                for row in (*one.rounds, *one.exchanges):
+                    values = [getattr(row, key) for key in Compared.__dataclass_fields__]
+                    writer.writerow((one.method, one.seed, *values, row.error))
+    except OSError as error:
+        raise SimgmcError(f"{out / 'twin.csv'}: cannot be written: {reason(error)}") from None
