@@ -21,7 +21,7 @@ from simgmc.core import output
 from simgmc.core.errors import SimgmcError
 from simgmc.core.heartbeat import listening
 from simgmc.core.imports import announced_to, described, own_places
-from simgmc.core.outside.settings import Settings, read_settings
+from simgmc.core.outside.settings import Settings, read_settings, written
 from simgmc.core.quantities import time_text
 from simgmc.core.units import SIZE, Quantity, parse
 from simgmc.results.directory.checkpoint import DEFAULT_EVERY
@@ -583,6 +583,49 @@ def calibrate(
 
     keys = {"topology": topology, "bandwidth": bandwidth, "latency": latency or "0 s"}
     calibrating.run(table, keys, settings, out, plain_console())
+
+
+@main.command(short_help="A scenario by real processes on a shaped network of this machine, and simulated.")
+@_scenario
+@_set
+@_seed
+@_method
+@_data
+@click.option("--out", type=_Path(file_okay=False), help="Where everything goes.  [default: runs/NAME-twin]")
+@click.option("--overwrite", is_flag=True, help="Replace another twin there.")
+@click.option(
+    "--limit",
+    type=click.FloatRange(min=1),
+    default=600.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="After how long the processes are stopped.",
+)
+@_friendly
+def twin(
+    scenario: str,
+    settings: Settings,
+    seeds: tuple[int, ...],
+    methods: tuple[str, ...],
+    data_dir: str | None,
+    out: str | None,
+    overwrite: bool,
+    limit: float,
+) -> None:
+    """Run a scenario by real processes in network namespaces, shaped as its network, then simulate it (Linux, root).
+
+    Measured and simulated time of every round and exchange, as a table, a file and a picture.
+    """
+    file = _read(scenario, settings, seeds, methods)
+    from simgmc.commands import twin as twins  # loads torch
+    from simgmc.core.terminal import plain_console
+
+    given = [
+        text for key, value in (("--seed", seeds), ("--method", methods)) for one in value for text in (key, str(one))
+    ]
+    given += ["--data-dir", data_dir] if data_dir else []
+    stated = [f"{key}={written(value)}" for key, value in settings]
+    twins.run(file, scenario, stated, given, out, overwrite, limit, plain_console())
 
 
 @main.command("list", short_help="What scenarios can name, and the options of each.")

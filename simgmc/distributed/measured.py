@@ -69,6 +69,22 @@ def read(directory: RunDirectory, training_key: str) -> list[Step]:
         raise SimgmcError(f"{file}: cannot be read: {reason(error)}") from None
 
 
+def write_starts(file: Path, starts: Iterable[tuple[float, float]]) -> None:
+    """Beside the steps' file: whenever the clock went on, for whoever watched the machine meanwhile."""
+    with file.with_suffix(".clock.csv").open("w", newline="", encoding="utf-8") as out:
+        csv.writer(out, lineterminator="\n").writerows([("seconds", "monotonic_zero"), *starts])
+
+
+def read_starts(directory: RunDirectory, training_key: str) -> list[tuple[float, float]]:
+    """What :func:`write_starts` wrote. Raises SimgmcError where there is nothing."""
+    file = file_of(directory, training_key).with_suffix(".clock.csv")
+    try:
+        rows = list(csv.reader(file.read_text(encoding="utf-8").splitlines()))[1:]
+        return [(float(seconds), float(zero)) for seconds, zero in rows]
+    except (OSError, ValueError) as error:
+        raise SimgmcError(f"{file}: cannot be read: {reason(error)}") from None
+
+
 def _rows(file: Path) -> Iterator[Step]:
     """All whole lines: the last one may have been cut short when the run was killed."""
     make = list(get_type_hints(Step).values())

@@ -114,7 +114,7 @@ class RoundsOnRanks:
         finally:
             trainer.close()
         if watch is not None:
-            watch.over()
+            watch.over(self._clock)
         self._checkpoints.remove()
 
     def _pause(self) -> bool:
@@ -243,9 +243,10 @@ class _Watch:
             "account": self._account.state(),
         }
 
-    def over(self) -> None:
+    def over(self, clock: Clock) -> None:
         """Write what came of it."""
         training, directory, outcome = self._training, self._keeper.directory, self._outcome
+        measured.write_starts(self._file, clock.starts)
         if (model := final_model(self._trainer, outcome)) is not None:
             model.keep(directory, training)
         directory.write_costs(training.key, self._log)

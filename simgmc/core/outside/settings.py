@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from typing import Any
 
@@ -29,6 +30,15 @@ def read_settings(context: click.Context, parameter: click.Parameter, values: tu
                 )
         settings[key] = _toml_value(value.strip())
     return list(settings.items())
+
+
+def written(value: Any) -> str:
+    """A value as :func:`read_settings` reads it back."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {written(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(written, value)) + "]"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (str, bool)) else str(value)
 
 
 def _toml_value(text: str) -> Any:

@@ -87,7 +87,9 @@ class Twin:
         return sum(one.expected_sent for one in self.traffic) / counted - 1.0 if counted else 0.0
 
 
-def on_ranks(settings: ClusterSettings, hosts: Sequence[str], round_trip: float, shaped_latency: bool) -> ClusterSettings:
+def on_ranks(
+    settings: ClusterSettings, hosts: Sequence[str], round_trip: float, shaped_latency: bool
+) -> ClusterSettings:
     """The cluster as the laboratory has it: a server is at worker 0, and links have the latency that is there.
 
     Args:
@@ -110,7 +112,7 @@ def compare(
     costs: Sequence[RoundCosts],
     steps: Sequence[Step],
     counted: Mapping[str, Sequence[Counted]],
-    zero: float | None,
+    starts: Sequence[tuple[float, float]],
 ) -> Twin:
     """Hold the measured steps of a training against the simulation of its rounds.
 
@@ -120,7 +122,7 @@ def compare(
     Args:
         settings: of the laboratory, :func:`on_ranks`.
         counted: of every host's interface.
-        zero: when the training began, in seconds of CLOCK_MONOTONIC; None: not known, and traffic is not compared.
+        starts: of the training's clock, see :attr:`simgmc.distributed.clock.Clock.starts`.
     """
     compression = _median([one.end_s - one.begin_s for one in steps if one.kind == "compress"])
     aggregation = _median([one.aggregate_s for one in steps if one.kind in EXCHANGES])
@@ -128,7 +130,7 @@ def compare(
     timing = simulate(work, costs)
     return Twin(
         method, seed, _rounds(timing, steps), _exchanges(work, costs, steps), compression, aggregation,
-        () if zero is None else _traffic(timing, steps, counted, zero),
+        _traffic(timing, steps, counted, starts),
     )  # fmt: skip
 
 
@@ -155,7 +157,7 @@ def _rounds(timing: Timing, steps: Sequence[Step]) -> tuple[Compared, ...]:
 def _exchanges(settings: ClusterSettings, costs: Sequence[RoundCosts], steps: Sequence[Step]) -> tuple[Compared, ...]:
     together: dict[tuple[int, int], list[Step]] = defaultdict(list)
     for one in steps:
-        if one.kind in EXCHANGES and one.step >= 0 and not one.behind:
+        if one.kind in EXCHANGES and one.step >= 0:
             together[one.round, one.step].append(one)
     known: dict[bytes, float] = {}
     found = []
@@ -164,7 +166,7 @@ def _exchanges(settings: ClusterSettings, costs: Sequence[RoundCosts], steps: Se
         assert isinstance(cost, Average | Mix)
         key = _sizes(cost)
         if key not in known:
-            known[key] = simulate(settings, [RoundCosts([cost])]).total
+            known[key] = simulate(settings, [RoundCosts([dataclasses.replace(cost, background=False)])]).total
         measured = max(one.end_s for one in ranks) - max(one.begin_s for one in ranks)
         largest = max(one.nbytes for one in ranks)
         found.append(Compared(number, ranks[0].kind, ranks[0].carried_by, largest, measured, known[key]))
@@ -180,14 +182,23 @@ def _sizes(cost: Average | Mix) -> bytes:
 
 
 def _traffic(
-    timing: Timing, steps: Sequence[Step], counted: Mapping[str, Sequence[Counted]], zero: float
+    timing: Timing,
+    steps: Sequence[Step],
+    counted: Mapping[str, Sequence[Counted]],
+    starts: Sequence[tuple[float, float]],
 ) -> tuple[Traffic, ...]:
-    begin, end = zero, zero + max((one.end_s for one in steps), default=0.0)
+    """While the clock went: what an evaluation sends is not of the rounds."""
+    last = max((one.end_s for one in steps), default=0.0)
+    stops = [*(seconds for seconds, _ in starts[1:]), last]
+    spans = [(zero + begin, zero + min(end, last)) for (begin, zero), end in zip(starts, stops) if end > begin]
     found = []
     for host, looks in counted.items():
-        times = np.array([one.time for one in looks])
-        first, last = (looks[int(np.clip(np.searchsorted(times, at), 0, len(looks) - 1))] for at in (begin, end + 0.02))
+        times = [one.time for one in looks]
+        sent, received = (
+            sum(float(np.diff(np.interp(span, times, [getattr(one, way) for one in looks]))[0]) for span in spans)
+            for way in ("sent", "received")
+        )
         up = sum(n for (a, _), n in zip(timing.links, timing.link_bytes) if a == host)
         down = sum(n for (_, b), n in zip(timing.links, timing.link_bytes) if b == host)
-        found.append(Traffic(host, last.sent - first.sent, last.received - first.received, float(up), float(down)))
+        found.append(Traffic(host, round(sent), round(received), float(up), float(down)))
     return tuple(found)

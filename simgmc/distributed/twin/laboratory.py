@@ -70,7 +70,9 @@ class Laboratory:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._close()
 
     def address(self, host: str) -> str:
@@ -123,7 +125,9 @@ class Laboratory:
     def round_trip(self) -> float:
         """Seconds there and back between the first two hosts, the least of several of one packet."""
         here, there = self.hosts[:2]
-        server = f"import socket; s = socket.socket(2, 2); s.bind(('', 9)); [s.sendto(*s.recvfrom(9)) for _ in range(20)]"
+        server = (
+            "import socket; s = socket.socket(2, 2); s.bind(('', 9)); [s.sendto(*s.recvfrom(9)) for _ in range(20)]"
+        )
         client = (
             "import socket, time; s = socket.socket(2, 2); s.settimeout(1); best = 1\n"
             "for _ in range(20):\n"
@@ -138,7 +142,9 @@ class Laboratory:
         try:
             return float(found[there][1])
         except ValueError:
-            raise SimgmcError(f"the hosts of the laboratory do not reach each other: {found[there][2][-300:]}") from None
+            raise SimgmcError(
+                f"the hosts of the laboratory do not reach each other: {found[there][2][-300:]}"
+            ) from None
 
     def shaped(self) -> list[dict]:
         """What every shaper counted: ``host``, ``up`` (from the host, or to it), ``bytes``, ``packets``, ``drops``."""

@@ -6,6 +6,7 @@ interfaces away when this process and those in it are gone, however they end.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import shutil
@@ -111,7 +112,10 @@ def check_machine() -> str:
         for what, command in (
             ("veth", ("ip", "link", "add", "name", "one0", "type", "veth", "peer", "name", "one1")),
             ("bridge", ("ip", "link", "add", "name", "two0", "type", "bridge")),
-            ("tbf", ("tc", "qdisc", "add", "dev", "one0", "root", "tbf", "rate", "1mbit", "burst", "10kb", "limit", "1mb")),
+            (
+                "tbf",
+                ("tc", "qdisc", "add", "dev", "one0", "root", "tbf", "rate", "1mbit", "burst", "10kb", "limit", "1mb"),
+            ),
         ):
             try:
                 scratch.run(*command)
@@ -161,11 +165,22 @@ class Reaper:
         self._process.wait()
 
 
-def spawned(command: Sequence[str], namespace: Namespace, environment: dict[str, str], reaper: Reaper) -> subprocess.Popen:
-    """A process in a namespace, watched. What it prints comes through two pipes."""
+def spawned(
+    command: Sequence[str], namespace: Namespace, environment: dict[str, str], reaper: Reaper
+) -> subprocess.Popen:
+    """A process in a namespace, watched. What it prints comes through two pipes.
+
+    It goes before other work on the machine where that is allowed, which would hold its messages up.
+    """
+
+    def begin() -> None:
+        namespace.enter()
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+
     process = subprocess.Popen(
         list(command),
-        preexec_fn=namespace.enter,
+        preexec_fn=begin,
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

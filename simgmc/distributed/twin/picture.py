@@ -18,7 +18,9 @@ def draw(found: Sequence[Twin], path: Path) -> None:
     """Write it. Raises SimgmcError where it cannot be written."""
     figure = Figure(figsize=(7.2, 3.4), layout="constrained")
     along, against = figure.subplots(1, 2, width_ratios=(1.4, 1))
-    seconds = [value for one in found for row in (*one.rounds, *one.exchanges) for value in (row.measured, row.simulated)]
+    seconds = [
+        value for one in found for row in (*one.rounds, *one.exchanges) for value in (row.measured, row.simulated)
+    ]
     scale, unit = axis_unit("time", min(seconds), max(seconds), log=False)
     for one, colour in zip(found, _COLOURS * (1 + len(found) // len(_COLOURS))):
         numbers = [row.round + 1 for row in one.rounds]
@@ -29,7 +31,9 @@ def draw(found: Sequence[Twin], path: Path) -> None:
             against.scatter(*points, s=10, color=colour, marker=marker, linewidths=0.8)
     span = (0.8 * min(seconds) / scale, 1.25 * max(seconds) / scale)
     against.plot(span, span, color="0.6", linewidth=0.8, zorder=0)
-    against.set(xscale="log", yscale="log", xlim=span, ylim=span, xlabel=f"measured ({unit})", ylabel=f"simulated ({unit})")
+    against.set(
+        xscale="log", yscale="log", xlim=span, ylim=span, xlabel=f"measured ({unit})", ylabel=f"simulated ({unit})"
+    )
     against.set_title("o round, x exchange", fontsize=8)
     along.set(xlabel="round", ylabel=f"time of a round ({unit})")
     along.set_ylim(bottom=0)

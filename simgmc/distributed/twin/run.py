@@ -69,13 +69,11 @@ def twin(file: ScenarioFile, asked: Asked, console: Console) -> list[Twin]:
         counted = laboratory.counted
     directory, found = open_run(place), []
     for training in plan:
-        cluster = on_ranks(
-            training.settings(training.points[0]), hosts, round_trip, bool(laboratory.latency_by)
-        )
+        cluster = on_ranks(training.settings(training.points[0]), hosts, round_trip, bool(laboratory.latency_by))
         steps = measured.read(directory, training.key)
-        zero = measured.began(directory, training.key)
+        starts = measured.read_starts(directory, training.key)
         costs = directory.read_costs(training.key)
-        found.append(compare(training.method.name, training.seed, cluster, costs, steps, counted, zero))
+        found.append(compare(training.method.name, training.seed, cluster, costs, steps, counted, starts))
     console.print(_table(found))
     for line in _said(found, drops):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -104,9 +102,7 @@ def _checked(file: ScenarioFile) -> list[Training]:
 
 
 def _about(laboratory: Laboratory, round_trip: float) -> list[str]:
-    links = {
-        data["bandwidth"] for _, _, data in laboratory.graph.edges(data=True) if data["bandwidth"] != math.inf
-    }
+    links = {data["bandwidth"] for _, _, data in laboratory.graph.edges(data=True) if data["bandwidth"] != math.inf}
     spread = f"{8e-6 * min(links):g}" + (f" to {8e-6 * max(links):g}" if len(links) > 1 else "") if links else "no"
     lines = [
         f"laboratory: {len(laboratory.hosts)} hosts in network namespaces without names; links of {spread} Mbit/s, each "
