@@ -35,7 +35,7 @@ class Compared:
     nbytes: int
     """Of the largest worker's message."""
     measured: float
-    """Seconds: of a round from when the last rank has finished the one before; of an exchange from when all are ready."""
+    """Seconds: of a round since the last rank finished the one before; of an exchange since all were ready."""
     simulated: float
 
     @property

@@ -22,6 +22,7 @@ from simgmc.distributed.twin.comparison import Compared, Twin, compare, on_ranks
 from simgmc.distributed.twin.laboratory import FRAME, PAYLOAD, QUEUE, Laboratory
 from simgmc.distributed.twin.picture import draw
 from simgmc.experiment.plan import require_stated_times, trainings
+from simgmc.experiment.synchronous import SynchronousTraining
 from simgmc.experiment.training import Training
 from simgmc.network import worker_names
 from simgmc.network.conditions.overheads import Overheads
@@ -98,15 +99,22 @@ def _checked(file: ScenarioFile) -> list[Training]:
                 f"{file.place}: cluster.{condition.key}: is not made in a laboratory, whose links stay as they are and "
                 "whose processes all go on; leave it out"
             )
-    return trainings(file.points)
+    plan = trainings(file.points)
+    for training in plan:
+        if not isinstance(training, SynchronousTraining):
+            raise SimgmcError(
+                f"{file.place}: methods.{training.method.name}: goes by events, whose order is another one on real "
+                "processes: there are no rounds to hold against each other; --method chooses among the others"
+            )
+    return plan
 
 
 def _about(laboratory: Laboratory, round_trip: float) -> list[str]:
     links = {data["bandwidth"] for _, _, data in laboratory.graph.edges(data=True) if data["bandwidth"] != math.inf}
     spread = f"{8e-6 * min(links):g}" + (f" to {8e-6 * max(links):g}" if len(links) > 1 else "") if links else "no"
     lines = [
-        f"laboratory: {len(laboratory.hosts)} hosts in network namespaces without names; links of {spread} Mbit/s, each "
-        f"direction shaped with tc tbf, a queue of {bytes_text(QUEUE)}; TCP {laboratory.congestion_control()}"
+        f"laboratory: {len(laboratory.hosts)} hosts in network namespaces without names; links of {spread} Mbit/s, "
+        f"each direction shaped with tc tbf, a queue of {bytes_text(QUEUE)}; TCP {laboratory.congestion_control()}"
     ]
     stated = max((data["latency"] for _, _, data in laboratory.graph.edges(data=True)), default=0.0)
     if laboratory.latency_by:
@@ -114,8 +122,8 @@ def _about(laboratory: Laboratory, round_trip: float) -> list[str]:
     else:
         instead = f"the scenario's {time_text(stated)} a link is not made" if stated else "none was asked for"
         lines.append(
-            f"latency: this kernel has no netem (it was tried first): {instead}; a packet takes {time_text(round_trip)} "
-            "there and back, and the simulation takes that"
+            f"latency: this kernel has no netem (it was tried first): {instead}; a packet takes "
+            f"{time_text(round_trip)} there and back, and the simulation takes that"
         )
     return lines
 
@@ -182,8 +190,8 @@ def _said(found: Sequence[Twin], drops: int) -> list[str]:
             payload = sum(row.simulated_sent for row in one.traffic)
             lines.append(
                 f"bytes of {one.method}: {bytes_text(sent)} left the interfaces, {bytes_text(payload)} of payload are "
-                f"simulated: {sent / payload:.3f} times as many; with headers ({FRAME}/{PAYLOAD}) and an acknowledgement "
-                f"for every two frames, simulated {one.traffic_error:+.1%}"
+                f"simulated: {sent / payload:.3f} times as many; with headers ({FRAME}/{PAYLOAD}) and an "
+                f"acknowledgement for every two frames, simulated {one.traffic_error:+.1%}"
             )
     works = {(one.compression, one.aggregation) for one in found}
     lines.append(

@@ -1,0 +1,227 @@
+"""How near the simulated time of an exchange is to that of real processes on a real, shaped network.
+
+    python analysis/twin.py                 # measure (Linux, root; six minutes), then hold the simulation against it
+    python analysis/twin.py --again         # from the rows that are there
+
+4 and 8 ranks in network namespaces of their own, links of 20 to 200 Mbit/s shaped in both directions (`tc tbf`), Gloo.
+Every exchange is timed with three sizes; the transport's efficiency and software are fitted on the smallest and the
+largest, a pair of numbers for each kind of exchange over all bandwidths and numbers of ranks, and the one in between is
+predicted. A round here is an exchange and nothing else: no gradient makes the relative error smaller.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from simgmc.costs.steps import Mix, RoundCosts
+from simgmc.distributed.measuring import Timed, read
+from simgmc.distributed.twin.laboratory import Laboratory
+from simgmc.network import ClusterSettings, ComputeTime, Duration, Host, star, worker_names
+from simgmc.network.calibration.fit import Fit, fit
+from simgmc.network.cluster.cluster import simulate
+from simgmc.network.collectives.options import Options
+from simgmc.network.conditions.overheads import IDEAL, Overheads
+
+RESULTS = Path(__file__).parent / "results"
+ROWS = RESULTS / "twin_rows.jsonl"
+NODES, MBITS = (4, 8), (20, 50, 100, 200)
+COLLECTIVES = ("ring", "ring-all-gather", "parameter-server", "gossip", "two-level")
+PER_MBIT = 10_000
+"""Bytes of the vector in the middle, for each Mbit/s: an exchange takes as long on every network."""
+SIZES = (1 / 3, 1.0, 2.0)
+DENSITY = 0.01
+REPETITIONS = 5
+LATENCY = 12e-6
+"""Seconds, one way: half of what a packet takes there and back in the laboratory."""
+
+
+def measure() -> None:
+    """All exchanges on all networks, one laboratory after the other."""
+    ROWS.unlink(missing_ok=True)
+    for nodes in NODES:
+        for mbit in MBITS:
+            begun = time.monotonic()
+            names, bandwidth = worker_names(nodes), mbit * 125e3
+            half = nodes // 2
+            sites = [list(range(half)), list(range(half, nodes))]
+            wanted = [
+                {
+                    "collective": name,
+                    "nbytes": round(size * PER_MBIT * mbit),
+                    "density": density,
+                    "sites": sites if name == "two-level" else [],
+                }
+                for size in SIZES
+                for density in (None, DENSITY)
+                for name in COLLECTIVES
+            ]
+            with tempfile.TemporaryDirectory() as folder:
+                plan, out = Path(folder) / "plan.json", Path(folder) / "rows.jsonl"
+                plan.write_text(json.dumps({"wanted": wanted, "repetitions": REPETITIONS}))
+                command = [sys.executable, "-m", "simgmc.distributed.measuring", str(plan), str(out)]
+                with Laboratory(star([Host(name, bandwidth, bandwidth, 0.0) for name in names]), names) as laboratory:
+                    done = laboratory.run(dict.fromkeys(names, command), {}, 600.0)
+                failed = {host: errors[-500:] for host, (status, _, errors) in done.items() if status}
+                if failed:
+                    raise SystemExit(f"{nodes} ranks, {mbit} Mbit/s: {failed}")
+                load = os.getloadavg()[0]
+                with ROWS.open("a", encoding="utf-8") as rows:
+                    for line in out.read_text().splitlines():
+                        rows.write(json.dumps({"mbit": mbit, "load": round(load, 1)} | json.loads(line)) + "\n")
+            print(f"{nodes} ranks, {mbit} Mbit/s: {time.monotonic() - begun:.0f} s, load {load:.1f}", flush=True)
+
+
+def rows() -> list[tuple[float, float, Timed]]:
+    """(bytes/s, load of the machine, what was timed) of every exchange."""
+    found = []
+    with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as bare:
+        networks = []
+        for line in ROWS.read_text().splitlines():
+            row = json.loads(line)
+            networks.append((row.pop("mbit") * 125e3, row.pop("load")))
+            bare.write(json.dumps(row) + "\n")
+        bare.flush()
+        found = [(*network, one) for network, one in zip(networks, read(Path(bare.name)), strict=True)]
+    return found
+
+
+def settings_of(one: Timed, bandwidth: float, overheads: Overheads) -> ClusterSettings:
+    """The laboratory, simulated: sends are not sliced, and a server is at worker 0."""
+    names = worker_names(one.workers)
+    cost = one.cost
+    name = "ring" if isinstance(cost, Mix) else one.wanted.collective
+    sliced = name in ("ring", "ring-all-gather")
+    return ClusterSettings(
+        graph=star([Host(host, bandwidth, bandwidth, LATENCY / 2) for host in names]),
+        workers=names,
+        server=names[0] if name == "parameter-server" else None,
+        collective=name,
+        compute=ComputeTime(1.0),
+        compression=Duration(0.0),
+        aggregation=Duration(one.aggregate),
+        options=Options(slices=1 if sliced else None, groups=one.wanted.sites),
+        conditions=(overheads,),
+    )
+
+
+def simulated(one: Timed, bandwidth: float, overheads: Overheads) -> float:
+    """Seconds of the exchange."""
+    return simulate(settings_of(one, bandwidth, overheads), [RoundCosts([one.cost])]).total
+
+
+def kind_of(one: Timed) -> str:
+    """The exchange, and whether its messages are sparse."""
+    return f"{one.wanted.collective}, {'dense' if one.wanted.density is None else '1 % sparse'}"
+
+
+def evaluate() -> tuple[dict[str, Fit], list[tuple[str, Timed, float, float, float, float]]]:
+    """The fit of each kind; of each exchange in the middle: kind, what was timed, bytes/s, measured, before, after."""
+    kinds: dict[str, list[tuple[float, Timed]]] = defaultdict(list)
+    for bandwidth, _, one in rows():
+        kinds[kind_of(one)].append((bandwidth, one))
+    fits, found = {}, []
+    for kind, members in kinds.items():
+
+        def middle(member: tuple[float, Timed]) -> bool:
+            return member[1].wanted.nbytes == round(PER_MBIT * member[0] / 125e3)
+
+        others = [member for member in members if not middle(member)]
+        measured = [float(np.median(one.seconds)) for _, one in others]
+        fits[kind] = fit(
+            lambda row, overheads, others=others: simulated(others[row][1], others[row][0], overheads),
+            measured,
+            latency=False,
+        )
+        for bandwidth, one in filter(middle, members):
+            before, after = (simulated(one, bandwidth, overheads) for overheads in (IDEAL, fits[kind].overheads))
+            found += [(kind, one, bandwidth, seconds, before, after) for seconds in one.seconds]
+    return fits, found
+
+
+def report() -> None:
+    """`results/twin.md` and its picture."""
+    fits, found = evaluate()
+    loads = [load for _, load, _ in rows()]
+    errors = np.array([abs(after / measured - 1) for *_, measured, _, after in found])
+    before = np.array([abs(ideal / measured - 1) for *_, measured, ideal, _ in found])
+    lines = [
+        "# Simulated exchanges beside real ones",
+        "",
+        "`python analysis/twin.py`: " + " ".join((__doc__ or "").split("\n\n")[2].split()),
+        "",
+        f"Measured on a machine of {os.cpu_count()} cores with a load of {min(loads):.0f} to {max(loads):.0f} from "
+        "other work; the ranks went before it (SCHED_RR).",
+        "",
+        f"**{len(errors)} rounds: median relative error {np.median(errors):.1%}, 90th percentile "
+        f"{np.quantile(errors, 0.9):.1%}** (with nothing fitted {np.median(before):.1%} and "
+        f"{np.quantile(before, 0.9):.1%}).",
+        "",
+        "| exchange | efficiency | software | rounds | median | 90 % | median, nothing fitted |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for kind, one in fits.items():
+        mine = np.array([row[0] == kind for row in found])
+        lines.append(
+            f"| {kind} | {one.overheads.efficiency:.3f} | {1e6 * one.overheads.software:.0f} µs | {mine.sum()} | "
+            f"{np.median(errors[mine]):.1%} | {np.quantile(errors[mine], 0.9):.1%} | {np.median(before[mine]):.1%} |"
+        )
+    lines += ["", "Measured (median of the repetitions) and simulated, ms:", ""]
+    lines += ["| exchange | ranks | " + " | ".join(f"{mbit} Mbit/s" for mbit in MBITS) + " |", "| --- " * 6 + "|"]
+    for kind in fits:
+        for nodes in NODES:
+            cells = []
+            for mbit in MBITS:
+                mine = [row for row in found if row[0] == kind and row[1].workers == nodes and row[2] == mbit * 125e3]
+                measured, after = float(np.median([row[3] for row in mine])), mine[0][5]
+                cells.append(f"{1e3 * measured:.1f} / {1e3 * after:.1f} ({after / measured - 1:+.1%})")
+            lines.append(f"| {kind} | {nodes} | " + " | ".join(cells) + " |")
+    lines += ["", "![measured against simulated](twin.png)", ""]
+    (RESULTS / "twin.md").write_text("\n".join(lines), encoding="utf-8")
+    draw(found)
+    print("\n".join(lines))
+
+
+def draw(found: list[tuple[str, Timed, float, float, float, float]]) -> None:
+    """Measured against simulated, and the errors by kind."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.2, 3.6), layout="constrained")
+    against, errors = figure.subplots(1, 2, width_ratios=(1, 1.2))
+    kinds = list(dict.fromkeys(row[0] for row in found))
+    colours = dict(zip(kinds, ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00") * 2))
+    for place, kind in enumerate(kinds):
+        mine = [row for row in found if row[0] == kind]
+        face = "white" if "sparse" in kind else colours[kind]
+        style = {"s": 12, "edgecolors": colours[kind], "facecolors": face, "linewidths": 0.7}
+        against.scatter([row[3] for row in mine], [row[5] for row in mine], **style)
+        errors.scatter([100 * (row[5] / row[3] - 1) for row in mine], [place] * len(mine), **style)
+    seconds = [value for row in found for value in (row[3], row[5])]
+    span = (0.8 * min(seconds), 1.25 * max(seconds))
+    against.plot(span, span, color="0.6", linewidth=0.8, zorder=0)
+    against.set(xscale="log", yscale="log", xlim=span, ylim=span, xlabel="measured (s)", ylabel="simulated (s)")
+    errors.axvspan(-5, 5, color="0.9", zorder=0, linewidth=0)
+    errors.axvline(0, color="0.6", linewidth=0.8, zorder=0)
+    errors.set_yticks(range(len(kinds)), kinds, fontsize=7)
+    errors.invert_yaxis()
+    errors.set_xlabel("error of a round (%); hollow: 1 % sparse")
+    for axes in (against, errors):
+        axes.tick_params(labelsize=7)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(RESULTS / "twin.png", dpi=180)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--again", action="store_true", help="from the rows that are there")
+    if not parser.parse_args().again:
+        measure()
+    report()

@@ -1,0 +1,224 @@
+"""The laboratory and the twin: shaped as stated, gone with the process, and what it says where it cannot be."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import networkx as nx
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from simgmc.cli import main
+from simgmc.core.errors import SimgmcError
+from simgmc.costs.steps import Compute, RoundCosts
+from simgmc.distributed.measured import Step
+from simgmc.distributed.twin import namespaces
+from simgmc.distributed.twin.comparison import compare, on_ranks
+from simgmc.distributed.twin.laboratory import FRAME, PAYLOAD, Counted, Laboratory, check_shape
+from simgmc.distributed.twin.namespaces import NotHereError, check_machine
+from simgmc.network import ClusterSettings, ComputeTime, Duration, Host, star, worker_names
+from simgmc.network.calibration.exchange import dense
+from simgmc.network.cluster.cluster import simulate
+from tests.places import ROOT, SCENARIOS
+
+PYTHON = [sys.executable, "-S", "-E", "-c"]
+
+
+def hosts(count, mbit=20.0):
+    names = worker_names(count)
+    return star([Host(name, mbit * 125e3, mbit * 125e3, 0.0) for name in names]), names
+
+
+def _needed() -> str:
+    try:
+        check_machine()
+    except NotHereError as error:
+        return str(error).splitlines()[0]
+    return ""
+
+
+MISSING = _needed()
+needs_namespaces = pytest.mark.skipif(bool(MISSING), reason=f"no network namespaces here: {MISSING}")
+
+LISTEN = """
+import socket, sys, time
+s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(('', 7)); s.listen()
+c, _ = s.accept(); c.send(b'x'); n = 0; begin = time.monotonic()
+while (piece := c.recv(1 << 16)): n += len(piece)
+print(n, time.monotonic() - begin)
+"""
+SEND = """
+import os, socket, time
+for _ in range(100):
+    try: s = socket.create_connection((os.environ['MASTER_ADDR'], 7)); break
+    except OSError: time.sleep(0.02)
+s.recv(1); s.sendall(b'x' * 500_000)
+"""
+
+
+LABORATORY = """
+import signal, sys
+from simgmc.distributed.twin.laboratory import Laboratory
+from simgmc.network import Host, star
+signal.signal(signal.SIGINT, signal.default_int_handler)
+names = ("worker0", "worker1")
+with Laboratory(star([Host(name, 1e6, 1e6, 0.0) for name in names]), names) as laboratory:
+    laboratory.run(dict.fromkeys(names, [sys.executable, "-S", "-E", "-c", sys.argv[1]]), {}, 60.0)
+"""
+
+
+@needs_namespaces
+def test_links_are_shaped_in_both_directions_and_nothing_is_left():
+    graph, names = hosts(2)
+    before = (
+        Path("/proc/net/dev").read_text().count("\n"),
+        os.listdir("/run/netns") if Path("/run/netns").exists() else [],
+    )
+    with Laboratory(graph, names) as laboratory:
+        done = laboratory.run({names[0]: [*PYTHON, LISTEN], names[1]: [*PYTHON, SEND]}, {}, 20.0)
+        assert all(status == 0 for status, _, _ in done.values()), done
+        nbytes, seconds = done[names[0]][1].split()
+        shaped = {(one["host"], one["up"]): one for one in laboratory.shaped()}
+        time.sleep(0.05)
+        counted = laboratory.counted[names[1]][-1].sent
+    assert int(nbytes) == 500_000
+    assert float(seconds) == pytest.approx(500_000 * FRAME / PAYLOAD / 2.5e6, rel=0.15)
+    # The same bytes leave the sender's interface and come through the switch's port, whole frames of them.
+    assert counted == pytest.approx(500_000 * FRAME / PAYLOAD, rel=0.02)
+    assert shaped[names[1], True]["bytes"] == pytest.approx(counted, abs=3000)
+    assert shaped[names[0], False]["bytes"] == pytest.approx(counted, rel=0.01)
+    after = (
+        Path("/proc/net/dev").read_text().count("\n"),
+        os.listdir("/run/netns") if Path("/run/netns").exists() else [],
+    )
+    assert after == before
+
+
+@needs_namespaces
+@pytest.mark.parametrize(
+    "ending",
+    [signal.SIGKILL, *(pytest.param(one, marks=pytest.mark.slow) for one in (signal.SIGTERM, signal.SIGINT))],
+)
+def test_a_laboratory_that_is_ended_takes_its_processes_and_networks_with_it(tmp_path, ending):
+    wait = f"import os, time; open('{tmp_path}/' + os.environ['RANK'], 'w').write(str(os.getpid())); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", LABORATORY, wait], cwd=ROOT, stderr=subprocess.DEVNULL)
+    ranks = _wait(lambda: [int(text) for file in tmp_path.iterdir() if (text := file.read_text())], 2)
+    spaces = {os.readlink(f"/proc/{rank}/ns/net") for rank in ranks}
+    assert len(spaces) == 2 and os.readlink("/proc/self/ns/net") not in spaces
+    process.send_signal(ending)
+    process.wait(20)
+    _wait(lambda: [rank for rank in ranks if not Path(f"/proc/{rank}").exists()], 2)
+    assert not spaces & {_space(one) for one in Path("/proc").iterdir() if one.name.isdecimal()}
+
+
+def _wait(found, count):
+    for _ in range(600):
+        if len(now := found()) == count:
+            return now
+        time.sleep(0.05)
+    raise AssertionError(f"{now} after 30 s")
+
+
+def _space(process):
+    try:
+        return os.readlink(process / "ns" / "net")
+    except OSError:
+        return ""
+
+
+def test_what_is_missing_is_said(monkeypatch, tmp_path):
+    if sys.platform.startswith("linux"):
+        monkeypatch.setattr(namespaces, "_made", lambda: -errno.EPERM)
+        monkeypatch.setattr(namespaces.shutil, "which", lambda name: "/there")
+        with pytest.raises(NotHereError, match="Operation not permitted; run it as root"):
+            check_machine()
+        monkeypatch.setattr(namespaces.shutil, "which", lambda name: None)
+        with pytest.raises(NotHereError, match="program ip is not on the PATH .*iproute2") as missing:
+            check_machine()
+        assert "program tc" in str(missing.value)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(NotHereError, match="needs Linux"):
+        check_machine()
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (["cluster.stragglers={ distribution = 'log-normal', sigma = 0.5 }"], "cluster.stragglers"),
+        (["grid.cluster.bandwidth=['1 Mbit/s', '2 Mbit/s']"], "choose a point, such as --set cluster.bandwidth"),
+        (["cluster.topology=full-mesh"], "no tree|has 3 links|joined to another"),
+    ],
+)
+def test_a_scenario_that_a_laboratory_cannot_have_is_refused(settings, says, tmp_path):
+    arguments = [text for setting in settings for text in ("--set", setting)]
+    result = CliRunner().invoke(main, ["twin", str(SCENARIOS / "twin.toml"), "--out", str(tmp_path / "t"), *arguments])
+    assert result.exit_code == 2 and "Traceback" not in result.output
+    assert re.search(says, result.output), result.output
+
+
+def test_only_trees_of_switches_are_built():
+    graph, names = hosts(3)
+    check_shape(graph, names)
+    with pytest.raises(SimgmcError, match="at least two hosts"):
+        check_shape(graph, names[:1])
+    cycle = graph.copy()
+    for a, b in ((names[0], "other"), ("other", "switch")):
+        cycle.add_edge(a, b, bandwidth=1.0, latency=0.0)
+        cycle.add_edge(b, a, bandwidth=1.0, latency=0.0)
+    with pytest.raises(SimgmcError, match="no tree"):
+        check_shape(cycle, names)
+    with pytest.raises(SimgmcError, match="no way back"):
+        check_shape(nx.DiGraph([(names[0], "switch"), (names[1], "switch")]), names[:2])
+
+
+def test_a_round_that_took_what_is_simulated_has_no_error_and_its_bytes_are_found():
+    graph, names = hosts(4)
+    cluster = ClusterSettings(graph, names, None, "ring", ComputeTime(0.1), Duration(0.0), Duration(0.0))
+    settings = on_ranks(cluster, names, 40e-6, False)
+    costs = [RoundCosts([Compute(), dense(4, 1e6)])] * 3
+    ends = simulate(settings, costs).round_end.max(axis=1)
+    steps = []
+    for number, (begin, end) in enumerate(zip([0.0, *ends], ends)):
+        for rank in range(4):
+            steps.append(Step(rank, number, 0, "compute", "", begin, begin + 0.1, 0, 0, 0))
+            steps.append(Step(rank, number, 1, "average", "ring", begin + 0.1, end, 0, 0, 1_000_000))
+            steps.append(Step(rank, number, -1, "round", "", begin, end, 0, 0, 0))
+    sent = 3 * 1.5e6 * FRAME / PAYLOAD
+    looks = [Counted(100 + share * ends[-1], received=0, sent=round(share * sent)) for share in np.linspace(0, 1, 50)]
+    found = compare("m", 1, settings, costs, steps, dict.fromkeys(names, looks), [(0.0, 100.0)])
+    assert found.errors().max() < 1e-9 and found.errors(exchanges=True).max() < 1e-9
+    assert [one.nbytes for one in found.rounds] == [1_000_000] * 3
+    assert found.traffic[0].simulated_sent == 3 * 1.5e6 and found.traffic[0].sent == pytest.approx(sent, rel=1e-6)
+
+
+def test_a_server_on_a_worker_takes_the_others_messages_over_its_link_alone():
+    names = worker_names(4)
+    graph = star([Host(name, 1e6, 1e6, 0.0) for name in (*names, "server")])
+    apart = ClusterSettings(graph, names, "server", "parameter-server", ComputeTime(1.0), Duration(0.0), Duration(0.0))
+    costs = [RoundCosts([dense(4, 1e6)])]
+    assert simulate(apart, costs).total == pytest.approx(8.0)
+    assert simulate(on_ranks(apart, names, 0.0, True), costs).total == pytest.approx(6.0)
+
+
+@needs_namespaces
+@pytest.mark.slow
+def test_a_scenario_is_run_and_simulated(tmp_path):
+    out = tmp_path / "twin"
+    settings = ["workload.rounds=4", "workload.evaluate_every='4 rounds'", "cluster.bandwidth='50 Mbit/s'"]
+    arguments = [text for setting in settings for text in ("--set", setting)]
+    command = ["simgmc", "twin", "scenarios/twin.toml", "--out", str(out), "--method", "DMSGD", *arguments]
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (out / "twin.png").stat().st_size > 10_000
+    rows = (out / "twin.csv").read_text().splitlines()
+    assert len(rows) == 1 + 4 + 4
+    errors = [float(row.rsplit(",", 1)[1]) for row in rows[1:]]
+    assert all(-0.3 < error < 0.05 for error in errors), rows
