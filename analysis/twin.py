@@ -1,7 +1,7 @@
 """How near the simulated time of an exchange is to that of real processes on a real, shaped network.
 
-    python analysis/twin.py                 # measure (Linux, root; six minutes), then hold the simulation against it
-    python analysis/twin.py --again         # from the rows that are there
+    python analysis/twin.py            # measure what is not there yet (Linux, root), then hold the simulation against it
+    python analysis/twin.py --again    # from the rows that are there
 
 4 and 8 ranks in network namespaces of their own, links of 20 to 200 Mbit/s shaped in both directions (`tc tbf`), Gloo.
 Every exchange is timed with three sizes; the transport's efficiency and software are fitted on the smallest and the
@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from simgmc.costs.steps import Mix, RoundCosts
-from simgmc.distributed.measuring import Timed, read
 from simgmc.distributed.twin.laboratory import Laboratory
+from simgmc.distributed.twin.measuring import Timed, read
 from simgmc.network import ClusterSettings, ComputeTime, Duration, Host, star, worker_names
 from simgmc.network.calibration.fit import Fit, fit
 from simgmc.network.cluster.cluster import simulate
@@ -45,10 +45,12 @@ LATENCY = 12e-6
 
 
 def measure() -> None:
-    """All exchanges on all networks, one laboratory after the other."""
-    ROWS.unlink(missing_ok=True)
+    """All exchanges on all networks, one laboratory after the other; those that are there are kept."""
+    there = {(one.workers, bandwidth) for bandwidth, _, one in rows()} if ROWS.exists() else set()
     for nodes in NODES:
         for mbit in MBITS:
+            if (nodes, mbit * 125e3) in there:
+                continue
             begun = time.monotonic()
             names, bandwidth = worker_names(nodes), mbit * 125e3
             half = nodes // 2
@@ -67,16 +69,16 @@ def measure() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 plan, out = Path(folder) / "plan.json", Path(folder) / "rows.jsonl"
                 plan.write_text(json.dumps({"wanted": wanted, "repetitions": REPETITIONS}))
-                command = [sys.executable, "-m", "simgmc.distributed.measuring", str(plan), str(out)]
+                command = [sys.executable, "-m", "simgmc.distributed.twin.measuring", str(plan), str(out)]
                 with Laboratory(star([Host(name, bandwidth, bandwidth, 0.0) for name in names]), names) as laboratory:
                     done = laboratory.run(dict.fromkeys(names, command), {}, 600.0)
                 failed = {host: errors[-500:] for host, (status, _, errors) in done.items() if status}
                 if failed:
                     raise SystemExit(f"{nodes} ranks, {mbit} Mbit/s: {failed}")
                 load = os.getloadavg()[0]
-                with ROWS.open("a", encoding="utf-8") as rows:
+                with ROWS.open("a", encoding="utf-8") as kept:
                     for line in out.read_text().splitlines():
-                        rows.write(json.dumps({"mbit": mbit, "load": round(load, 1)} | json.loads(line)) + "\n")
+                        kept.write(json.dumps({"mbit": mbit, "load": round(load, 1)} | json.loads(line)) + "\n")
             print(f"{nodes} ranks, {mbit} Mbit/s: {time.monotonic() - begun:.0f} s, load {load:.1f}", flush=True)
 
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -192,7 +193,7 @@ class Laboratory:
             self._shape(self._switch, a, one, other)
             self._shape(space, b, other, one)
         for host in self.hosts:
-            self._threads.append(self._spaces[host].within(lambda host=host: self._count(host)))
+            self._threads.append(self._spaces[host].within(partial(self._count, host)))
 
     @staticmethod
     def _up(space: Namespace, name: str) -> None:
@@ -234,7 +235,7 @@ class Laboratory:
 
 def wires(graph: nx.DiGraph) -> list[tuple[str, str]]:
     """The links, both directions of one taken together."""
-    return list(dict.fromkeys(tuple(sorted(edge)) for edge in graph.edges))  # type: ignore[misc]
+    return list(dict.fromkeys(tuple(sorted(edge)) for edge in graph.edges))
 
 
 def check_shape(graph: nx.DiGraph, hosts: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Exchanges timed on a process group without a training: ``python -m simgmc.distributed.measuring``, one rank each.
+"""Exchanges timed on a process group without a training, a rank each: ``python -m simgmc.distributed.twin.measuring``.
 
 Every rank carries made-up messages as a training's rounds would (:mod:`simgmc.distributed.carriers`); rank 0 writes a
 line of JSON for each exchange, with the sizes that it had.
@@ -103,8 +103,8 @@ def timed(group: Group, wanted: Wanted, repetitions: int) -> Timed | None:
         payload, neighbours = message.encode(), sorted({(rank - 1) % size, (rank + 1) % size} - {rank})
 
         def carry() -> float:
-            outgoing, incoming = ([(one, what) for one in neighbours] for what in (payload, len(payload)))
-            arrived = group.wire.exchange(outgoing, incoming)
+            lengths = [(one, len(payload)) for one in neighbours]
+            arrived = group.wire.exchange([(one, payload) for one in neighbours], lengths)
             began = time.perf_counter()
             message.decode([payload, *arrived]).dense().sum(dim=0)
             return time.perf_counter() - began
