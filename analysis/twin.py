@@ -1,6 +1,6 @@
 """How near the simulated time of an exchange is to that of real processes on a real, shaped network.
 
-    python analysis/twin.py            # measure what is not there yet (Linux, root), then hold the simulation against it
+    python analysis/twin.py            # measure what is not there (Linux, root), then hold the simulation against it
     python analysis/twin.py --again    # from the rows that are there
 
 4 and 8 ranks in network namespaces of their own, links of 20 to 200 Mbit/s shaped in both directions (`tc tbf`), Gloo.
