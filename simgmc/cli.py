@@ -457,7 +457,7 @@ def check(scenario: str, settings: Settings, seeds: tuple[int, ...]) -> None:
     """Validate a scenario and print it with every default written out; run nothing."""
     with announced_to(lambda code: _say(f"# code: {code}")):
         file = _read(scenario, settings, seeds)
-    from simgmc.experiment.header import gossip_lines  # loads the whole network
+    from simgmc.experiment.header import gossip_lines, skipped_lines  # loads the whole network
     from simgmc.experiment.preflight.checks import check_counts, notes
     from simgmc.experiment.preflight.many_events import events_without_data
 
@@ -470,6 +470,8 @@ def check(scenario: str, settings: Settings, seeds: tuple[int, ...]) -> None:
     )
     for gossip in gossip_lines(file.points[0].scenario, spectral_gap=False):
         _say(f"# gossip: {gossip}")
+    for skipped in skipped_lines(file):
+        _say(f"# skipped: {skipped}")
     for note in [*notes(file), *frequent]:
         _say(f"# note: {note}")
 

@@ -48,6 +48,8 @@ def print_cluster(console: Console, file: ScenarioFile) -> None:
     line(console, "scenario", f"{file.place}: {counts}")
     for name, text in cluster_lines(file):
         line(console, name, text)
+    for text in skipped_lines(file):
+        line(console, "skipped", text)
 
 
 def cluster_lines(file: ScenarioFile) -> Iterator[tuple[str, str]]:
@@ -61,6 +63,26 @@ def cluster_lines(file: ScenarioFile) -> Iterator[tuple[str, str]]:
     times = scenario.cluster.compute
     stated = (f"{name} {_short(getattr(times, name))}" for name in ("gradient", "compression", "aggregation"))
     yield "times", ", ".join(stated)
+
+
+def skipped_lines(file: ScenarioFile) -> list[str]:
+    """The grid's points that cannot be, those of one reason together: what they have in common, and the reason."""
+    reasons: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for values, *reason in file.skipped:
+        reasons.setdefault((reason[0], reason[1]), []).append(values)
+    lines = []
+    for (place, why), points in reasons.items():
+        first, *others = points
+        common = {
+            key: value
+            for key, value in first.items()
+            if len(file.grid[key]) > 1 and all(point[key] == value for point in others)
+        }
+        where = ", ".join(f"{key} = {_plain(value)}" for key, value in common.items())
+        many = f"{len(points)} grid point{'s' if others else ''}"
+        said = "" if place in common else f"{place} "
+        lines.append(f"{many}{f' with {where}' if where else ''}: {said}{why}")
+    return lines
 
 
 def print_resumed(console: Console, plan: list[Training], directory: RunDirectory, goes_on_with: str) -> None:
@@ -126,7 +148,7 @@ def describe(scenario: Scenario) -> str:
     )
     parts = [name, f"{cluster.bandwidth} and {cluster.latency} one way per host's link", _distance(cluster, workers)]
     if any(scenario.transport(method).is_collective for method in scenario.methods):
-        parts.append(cluster.collective + _first(cluster, workers))
+        parts.append(cluster.collective + _first(cluster, workers) + _servers(cluster))
     for host, own in cluster.hosts.items():
         said = [
             f"{key} {_plain(value)}"
@@ -145,6 +167,12 @@ def _first(cluster: Cluster, workers: int) -> str:
         return ""
     options = cluster.collective_options.network_options()
     return f" (the first {options.first(workers)} of {workers} messages, late ones {options.late})"
+
+
+def _servers(cluster: Cluster) -> str:
+    """How many servers the parameters are cut among, where they are."""
+    count = len(cluster.server_names())
+    return f" on {count} servers" if count > 1 else ""
 
 
 def _distance(cluster: Cluster, workers: int) -> str:

@@ -141,6 +141,8 @@ def series_of_rounds(outcome: Outcome, gradients: np.ndarray, timing: Timing, le
         diverged=outcome.diverged_round if rounds == len(outcome.rounds) else None,
         evaluations=len(states),
         stopped=timing.stopped or (outcome.given_up if rounds == len(outcome.rounds) else None),
+        picked="; ".join(f"{name} {count}" for name, count in timing.chosen.items()) or None,
+        events_from=timing.by_events,
     )
     details = details_of_rounds(gradients, timing, left_out)
     return Series(states, times, sent[after], received[after], breakdown, details)

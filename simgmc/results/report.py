@@ -52,6 +52,8 @@ def report(
         details = directory.details()
         print_loads(console, results, loads_of(results, details))
         print_participation(console, details)
+    if is_large(results) and (note := _by_events(results)):
+        _line(console, f"\n{note}")
     if told := sentences(Verdict(results, target, baseline)):
         _line(console, "\n" + "\n".join(told))
     pictures = {}
@@ -75,6 +77,21 @@ def report(
             f"every grid point is in {directory.path / 'summary.csv'}",
         )
     return results
+
+
+def _by_events(results: Results) -> str:
+    """How many series could not be walked without events."""
+    by_method: dict[str, int] = {}
+    for one in results.series:
+        if one.breakdown is not None and one.breakdown.events_from is not None:
+            by_method[one.key.method] = by_method.get(one.key.method, 0) + 1
+    if not by_method:
+        return ""
+    named = ", ".join(f"{method} {count}" for method, count in by_method.items())
+    return (
+        f"Simulated event by event from some round on, as messages meet on a link: {sum(by_method.values())} of "
+        f"{len(results.series)} series ({named})."
+    )
 
 
 def _line(console: Console, text: str) -> None:

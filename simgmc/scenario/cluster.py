@@ -42,7 +42,7 @@ from simgmc.scenario.components import Described, PositiveReal, Real, component,
 from simgmc.scenario.conditions import declared_table
 from simgmc.scenario.devices import DEVICES
 from simgmc.scenario.quantities import EITHER, Bandwidth, Duration, parse_duration_or_rate, parse_positive_duration
-from simgmc.scenario.tables import Table, mistake
+from simgmc.scenario.tables import Table, mistake, unfit
 
 Exchange = Literal["collective", "server", "neighbours"]
 """How a method exchanges messages: by the cluster's collective, each worker with a server on its own, or with
@@ -294,9 +294,9 @@ class Cluster(_WithConditions):
         try:
             check_together(self.conditions, collective)
         except ConditionError as error:
-            raise mistake(error.problem, error.condition.key, value=plain(error.condition)) from None
+            raise unfit(error.problem, error.condition.key, value=plain(error.condition)) from None
         if self._goes_on_without and collective.needs_everybody:
-            raise mistake(
+            raise unfit(
                 f'cannot go on without crashed workers: {collective.needs_everybody}; or crashes.policy = "wait"',
                 "collective",
                 value=self.collective,
@@ -329,14 +329,14 @@ class Cluster(_WithConditions):
         ``exchanges``: how its methods exchange messages.
         """
         if (self.collective_options.k or 0) > workers:
-            raise mistake(
+            raise unfit(
                 f"a server cannot wait for more messages than there are workers: at most {workers}",
                 "collective_options",
                 "k",
                 value=self.collective_options.k,
             )
         if self.server_position is not None and self.server_position > workers:
-            raise mistake(
+            raise unfit(
                 f"counts the workers before the server: at most {workers}",
                 "server_position",
                 value=self.server_position,
@@ -362,7 +362,7 @@ class Cluster(_WithConditions):
             found = groups(graph, names)
             if len(found) < CHOICES[self.collective].groups_needed:
                 where = "has no sites, racks, pods or nodes" if not found else "has all workers at one site"
-                raise mistake(
+                raise unfit(
                     f"needs groups of workers, and topology {self.topology.name} {where}; state them, such as "
                     "collective_options.groups = [[0, 1], [2, 3]]",
                     "collective", value=self.collective,
@@ -371,11 +371,11 @@ class Cluster(_WithConditions):
             try:
                 access(graph, self.server_names())
             except SimgmcError as error:
-                raise mistake(str(error), "collective_options", "shards", value="bandwidth") from None
+                raise unfit(str(error), "collective_options", "shards", value="bandwidth") from None
         try:
             check_reachable(Links(graph), names, self.server_names(), self.collective)
         except SimgmcError as error:
-            raise mistake(str(error), "topology", value=plain(self.topology)) from None
+            raise unfit(str(error), "topology", value=plain(self.topology)) from None
 
     def _checked_graph(self, workers: int, exchange: Exchange) -> nx.DiGraph:
         """The network of one way of exchanging. Refuses one that cannot be, and what of ``hosts`` nothing would
@@ -424,6 +424,14 @@ class Cluster(_WithConditions):
         except SimgmcError as error:
             return str(error)
         return None
+
+    def with_servers(self, workers: int) -> Cluster:
+        """The same with a server for each worker, where parameters are cut among servers and nobody says how many."""
+        options = self.collective_options
+        cut = self.collective != AUTO and CHOICES[self.collective].servers < 0
+        if not cut or "servers" in options.model_fields_set:
+            return self
+        return self.model_copy(update={"collective_options": options.model_copy(update={"servers": workers})})
 
     def server_names(self, exchange: Exchange = "collective") -> tuple[str, ...]:
         """The hosts that serve where messages are exchanged that way; none where nothing needs a server."""

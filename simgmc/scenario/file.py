@@ -26,6 +26,7 @@ from simgmc.scenario.components import plain
 from simgmc.scenario.point import Scenario, reads_shared_weights
 from simgmc.scenario.relative_paths import anchor, outside_files
 from simgmc.scenario.sweep import Sweep, split
+from simgmc.scenario.tables import only_unfit
 from simgmc.scenario.workload import Method, usual_name
 
 _MAX_DEPTH = 30
@@ -206,7 +207,9 @@ class ScenarioFile:
         return flat
 
     def _points(self) -> list[GridPoint]:
-        points = []
+        points, refused = [], []
+        self.skipped: list[tuple[dict[str, Any], str, str]] = []
+        """The values of points whose values do not go together, the key of one that does not, and why."""
         for combination in itertools.product(*self.grid.values()):
             values = dict(zip(self.grid, combination, strict=True))
             content = _unshared(self.content)
@@ -215,9 +218,22 @@ class ScenarioFile:
             try:
                 scenario = Scenario.model_validate(content)
             except ValidationError as error:
-                raise SimgmcError(self._mistakes(error, values, content)) from None
+                message = self._mistakes(error, values, content)
+                if not only_unfit(error):
+                    raise SimgmcError(message) from None
+                refused.append(message)
+                self.skipped.append((values, *self._reason(error, content)))
+                continue
             points.append(GridPoint(values, scenario))
+        if not points:
+            raise SimgmcError("\n".join(dict.fromkeys(refused)))
         return points
+
+    @staticmethod
+    def _reason(error: ValidationError, content: dict[str, Any]) -> tuple[str, str]:
+        """Why a point cannot be: the key of the first value that does not go with others, and why."""
+        one = error.errors(include_url=False)[0]
+        return show_key(_with_names(tuple(one["loc"]), content)), one["msg"]
 
     def _idle_position(self) -> bool:
         """Whether a server's position is stated, and no point has a server."""

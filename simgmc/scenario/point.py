@@ -22,7 +22,7 @@ from simgmc.scenario.components import Described, Real, plain
 from simgmc.scenario.gossip import Gossip
 from simgmc.scenario.optimizer import OPTIMIZER, Optimizer, optimizer_table
 from simgmc.scenario.quantities import Watts
-from simgmc.scenario.tables import Table, mistake
+from simgmc.scenario.tables import Table, mistake, moved, unfit
 from simgmc.scenario.updates import Update, check_update, update_of
 from simgmc.scenario.workload import (
     DataWorkload,
@@ -172,11 +172,11 @@ class Scenario(Table):
                 value=self.report.baseline,
             )
         self._check_measured()
+        object.__setattr__(self, "cluster", self.cluster.with_servers(self.workload.workers))
         try:
             self.cluster.check(self.workload.workers, dict.fromkeys(map(self.exchange, self.methods)))
         except ValidationError as error:
-            one = error.errors(include_url=False)[0]
-            raise mistake(one["msg"], "cluster", *one["loc"], value=one["input"]) from None
+            raise moved(error, "cluster") from None
         self._check_weights()
         for index, method in enumerate(self.methods):
             algorithm = ALGORITHMS[method.algorithm]
@@ -234,7 +234,7 @@ class Scenario(Table):
         if why:
             crashes = self.cluster.crashes is not None
             cause = 'crashes.policy = "without"' if crashes else f"collective {self.cluster.collective!r}"
-            raise mistake(
+            raise unfit(
                 f"does not go with {cause}, which leaves workers out: {why}",
                 "methods",
                 index,
@@ -268,7 +268,7 @@ class Scenario(Table):
         carried = carried or {"its own messages": (ALGORITHMS[method.algorithm].summable, False)}
         for what, (summable, unites) in carried.items():
             if refusal := self.cluster.refusal(summable, unites or workers == 1):
-                raise mistake(
+                raise unfit(
                     f"cannot carry method {method.name!r} with {what}: {refusal}",
                     "cluster",
                     "collective",
@@ -290,7 +290,7 @@ class Scenario(Table):
             workers = self.workload.workers
             check_edges(Links(self.cluster.graph(workers, "neighbours")), worker_names(workers), edges, found.name)
         except SimgmcError as error:
-            raise mistake(f"does not fit method {method.name!r}: {error}", *place, value=plain(table)) from None
+            raise unfit(f"does not fit method {method.name!r}: {error}", *place, value=plain(table)) from None
 
     def _check_asynchronous(self, index: int, method: Method) -> None:
         """Workers of such a method talk to the server, or to their neighbours, there and back."""
@@ -319,7 +319,7 @@ class Scenario(Table):
             there_and_back = (edge for a, b in edges for edge in ((a, b), (b, a)))
             check_edges(links, names, there_and_back, method.algorithm)
         except SimgmcError as error:
-            raise mistake(
+            raise unfit(
                 f"does not fit method {method.name!r}: {error}", *place, value=plain(table or self.cluster.topology)
             ) from None
 

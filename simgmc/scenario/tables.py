@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final, LiteralString
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -53,21 +53,43 @@ class Table(BaseModel):
         except ValidationError as error:
             details = []
             for one in error.errors(include_url=False):
+                kind = _UNFIT if one["type"] == _UNFIT else _MISTAKE
                 message = one["msg"].removeprefix("Value error, ")
                 if one["type"] in _PLAIN:
                     message = _PLAIN[one["type"]].format(**one.get("ctx", {}))
                 if one["type"] == "extra_forbidden" and len(one["loc"]) == 1:
                     message = "unknown key; " + suggestion(str(one["loc"][0]), cls.model_fields)
-                details.append(_detail(message, one["loc"], one["input"]))
+                details.append(_detail(message, one["loc"], one["input"], kind))
             raise ValidationError.from_exception_data(cls.__name__, details) from None
 
 
-def _detail(message: str, loc: tuple[int | str, ...], value: Any) -> InitErrorDetails:
+def _detail(message: str, loc: tuple[int | str, ...], value: Any, kind: LiteralString) -> InitErrorDetails:
     # The text goes in as a value, so that braces in it are not read as a template.
-    kind = PydanticCustomError("scenario", "{text}", {"text": message})
-    return InitErrorDetails(type=kind, loc=loc, input=value)
+    return InitErrorDetails(type=PydanticCustomError(kind, "{text}", {"text": message}), loc=loc, input=value)
+
+
+_MISTAKE: Final = "scenario"
+_UNFIT: Final = "unfit"
 
 
 def mistake(message: str, *loc: int | str, value: Any) -> ValidationError:
     """An error about one key, to be raised in a validator of the table that holds it."""
-    return ValidationError.from_exception_data("table", [_detail(message, loc, value)])
+    return ValidationError.from_exception_data("table", [_detail(message, loc, value, _MISTAKE)])
+
+
+def unfit(message: str, *loc: int | str, value: Any) -> ValidationError:
+    """As :func:`mistake`, where values do not go together that are right by themselves: such a point of a grid is
+    skipped."""
+    return ValidationError.from_exception_data("table", [_detail(message, loc, value, _UNFIT)])
+
+
+def only_unfit(error: ValidationError) -> bool:
+    """Whether values do not go together, and none is wrong by itself."""
+    return all(one["type"] == _UNFIT for one in error.errors(include_url=False))
+
+
+def moved(error: ValidationError, *loc: int | str) -> ValidationError:
+    """The first of these errors, below another key."""
+    one = error.errors(include_url=False)[0]
+    say = unfit if one["type"] == _UNFIT else mistake
+    return say(one["msg"], *loc, *one["loc"], value=one["input"])

@@ -123,3 +123,14 @@ def test_what_cannot_be_refined_is_refused_before_anything_is_replayed(trained, 
             grid=[("grid.cluster.bandwidth", ["1 Mbit/s", "9 Mbit/s"])],
             refined=True,
         )
+
+
+def test_auto_says_what_it_picked_in_the_table_and_under_a_map(trained, tmp_path):
+    alone = [("grid.cluster.collective", None), ("cluster.collective", "auto")]
+    out, told = put(trained, tmp_path / "one", *alone, grid=[])
+    row = next(csv.DictReader((out / "breakdown.csv").open()))
+    name, count = row["picked"].split("; ")[0].rsplit(" ", 1)
+    assert "picked" in told and name in told and int(count) > 0
+    _, told = put(trained, tmp_path / "many", *alone)
+    assert "auto picked: DMSGD" in told and "points, for most of its messages" in told
+    assert "Simulated event by event from some round on, as messages meet on a link: 28 of 28 series" in told

@@ -31,10 +31,15 @@ from tests.network.exchanges import message
 NAMES = [name for name, entry in collectives.COLLECTIVES.items() if not entry.changes_average]
 
 
-def clusters(rng: np.random.Generator, count: int, workers: int, name: str) -> list[ClusterSettings]:
-    """So many of one kind: a topology, and what each of them is, drawn; equal numbers, too, so that times tie."""
+def clusters(
+    rng: np.random.Generator, count: int, workers: int, name: str, shape: str = "", sigma: float | None = None
+) -> list[ClusterSettings]:
+    """So many of one kind: a topology, and what each of them is, drawn; equal numbers, too, so that times tie.
+
+    ``shape``: the topology, ``sigma``: how much workers straggle; drawn unless given.
+    """
     hosts_in_all = workers + 2
-    shape = str(rng.choice(["star", "star", "ring", "full-mesh", "torus", "two-tier", "dumbbell"]))
+    shape = shape or str(rng.choice(["star", "star", "ring", "full-mesh", "torus", "two-tier", "dumbbell"]))
     options = {
         "two-tier": {"per_rack": int(rng.integers(1, 4)), "uplink": 3e5, "latency": 1e-3},
         "dumbbell": {"left": int(rng.integers(1, hosts_in_all)), "bandwidth": 5e5, "latency": 4e-3},
@@ -42,7 +47,8 @@ def clusters(rng: np.random.Generator, count: int, workers: int, name: str) -> l
         "ring": {"bandwidth": 5e5, "latency": 1e-4},
         "full-mesh": {"bandwidth": 5e5},
     }.get(shape, {})
-    ties, sigma = bool(rng.integers(2)), float(rng.choice([0.0, 0.4]))
+    ties = bool(rng.integers(2))
+    sigma = float(rng.choice([0.0, 0.4])) if sigma is None else sigma
     overheads = (Overheads(), Overheads(0.9, 1e-4, 1.5, 4e5), Overheads(window=3e3, streams=2))[rng.integers(3)]
     pauses, jitter, half = rng.random() < 0.15, rng.random() < 0.1, rng.random() < 0.1
     cut = int(rng.integers(1, workers + 1))
@@ -82,10 +88,13 @@ def clusters(rng: np.random.Generator, count: int, workers: int, name: str) -> l
     return found
 
 
-def rounds_of(rng: np.random.Generator, workers: int, name: str, count: int) -> list[RoundCosts]:
-    """Averages, messages to neighbours, or both; of equal sizes and of others."""
+def rounds_of(
+    rng: np.random.Generator, workers: int, name: str, count: int, mixes: float | None = None
+) -> list[RoundCosts]:
+    """Averages, messages to neighbours (``mixes``: how much of them; drawn unless given), or both."""
     entry, found = collectives.COLLECTIVES[name], []
-    mixes, same = rng.random(), bool(rng.integers(2))
+    drawn, same = rng.random(), bool(rng.integers(2))
+    mixes = drawn if mixes is None else 1.0 - mixes
     size = 4 * int(rng.integers(1, 20000))
     fixed = _edges(rng, workers)
     for _ in range(count):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from simgmc.core.errors import SimgmcError
 from simgmc.core.units import BANDWIDTH, DURATION, parse
+from simgmc.experiment.header import describe, skipped_lines
 from simgmc.scenario import ScenarioFile
 from tests import small_runs
 from tests.places import QUICKSTART, SCENARIOS
@@ -227,3 +228,30 @@ def test_an_own_collective_that_is_not_whole_is_told_of_at_its_own_key(tmp_path)
     settings = [("cluster.collective", "half_a_collective:Silent")]
     with pytest.raises(SimgmcError, match=r'cluster\.collective = "half_a_collective:Silent": .* has no send\(\)'):
         ScenarioFile(small_runs.SMALL, "small.toml", settings, tmp_path)
+
+
+def test_a_point_whose_values_do_not_go_together_is_skipped_by_name_and_one_that_is_wrong_is_refused():
+    names = ["parameter-server", "ring-all-reduce", "two-level"]
+    file = load(("grid.cluster.collective", names), ("grid.cluster.bandwidth", ["1 Mbit/s", "2 Mbit/s"]))
+    assert [point.values["cluster.collective"] for point in file.points] == names[:1] * 2
+    first, second = skipped_lines(file)
+    assert first.startswith("2 grid points with cluster.collective = ring-all-reduce: cannot carry method 'DGC' with")
+    assert second.startswith("2 grid points with cluster.collective = two-level: needs groups of workers")
+    again = ScenarioFile(tomllib.loads(file.resolved()), "resolved.toml")
+    assert (again.resolved(), skipped_lines(again)) == (file.resolved(), skipped_lines(file))
+    with pytest.raises(SimgmcError, match="cannot carry method 'DGC'"):  # nothing remains
+        load(("grid.cluster.collective", names[1:]))
+    with pytest.raises(SimgmcError, match='did you mean "ring"'):  # wrong by itself, wherever it stands
+        load(("grid.cluster.collective", [*names, "rinf"]))
+
+
+def test_parameters_are_cut_among_a_server_for_each_worker_unless_it_is_said_how_many():
+    settings_ = [("grid.cluster.collective", ["ring", "sharded-parameter-server"])]
+    file = load(*settings_)
+    assert [len(point.scenario.cluster.server_names()) for point in file.points] == [0, 8]
+    again = ScenarioFile(tomllib.loads(file.resolved()), "resolved.toml")
+    assert [len(point.scenario.cluster.server_names()) for point in again.points] == [0, 8]
+    alone = [("grid.cluster.collective", None), ("cluster.collective", "sharded-parameter-server")]
+    assert "on 8 servers" in describe(load(*alone).points[0].scenario)
+    stated = load(*alone, ("cluster.collective_options.servers", 1)).points[0].scenario
+    assert len(stated.cluster.server_names()) == 1, "as written scenarios have it"

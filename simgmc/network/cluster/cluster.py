@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -27,6 +28,7 @@ from simgmc.network.cluster.timing import Timing, TimingBuilder
 from simgmc.network.cluster.worker import Stop, WorkerProcess
 from simgmc.network.collectives.accounts import CATEGORIES
 from simgmc.network.flows.fluid import CapacityError, StuckError
+from simgmc.network.shortcuts.side_by_side import side_by_side
 
 T = TypeVar("T")
 
@@ -143,8 +145,9 @@ def simulate_many(
 ) -> Iterator[Timing]:
     """Simulated time of the same rounds on many clusters, in their order: the bits of :func:`simulate` on each.
 
-    Clusters that differ in numbers alone are walked together, where no exchange can meet another on any link.
-    ``on_round`` is told of the rounds on the others, as in :func:`simulate`.
+    Clusters that differ in numbers alone are walked together, where no exchange can meet another on any link; the
+    others are simulated by events, in processes side by side where that is worth it. ``on_round`` is told of the rounds
+    on a single one of these, as in :func:`simulate`.
     """
     if not settings:
         return
@@ -157,19 +160,36 @@ def simulate_many(
             place.append((name, len(alike.setdefault(name, []))))
             alike[name].append(one)
         walked = {name: _walk_all(found, rounds) for name, found in alike.items() if name and len(found) > 1}
+        jobs: list[_Job] = []
         for one, (name, number) in zip(batch, place, strict=True):
-            together = walked.get(name)
-            if together is None:
-                yield simulate(one, rounds, on_round)
+            if (together := walked.get(name)) is None:
+                jobs.append((one, None))
             elif (before := together.handed_over.get(number)) is not None:
-                yield Cluster(one).run(rounds[before.first :], on_round, before)
+                jobs.append((one, before))
+        work = partial(_simulated, rounds) if len(jobs) > 1 else partial(_simulated, rounds, on_round=on_round)
+        simulated = side_by_side(work, jobs)
+        for name, number in place:
+            together = walked.get(name)
+            if together is None or number in together.handed_over:
+                yield next(simulated)
             else:
                 yield together.timing(number)
 
 
+_Job = tuple[ClusterSettings, HandedOver | None]
+"""A cluster, and the rounds that were walked on it."""
+
+
+def _simulated(rounds: Sequence[RoundCosts], job: _Job, on_round: Callable[[int, float], None] | None = None) -> Timing:
+    one, before = job
+    if before is None:
+        return simulate(one, rounds, on_round)
+    return Cluster(one).run(rounds[before.first :], on_round, before)
+
+
 def without_events(settings: ClusterSettings, rounds: Sequence[RoundCosts]) -> bool:
     """Whether all rounds can be simulated there without events, and so on many such clusters together."""
-    return nothing_but_messages(settings) and all(map(AtOnce([settings]).possible, rounds))
+    return nothing_but_messages(settings) and bool(_walk_all([settings], rounds).on.all())
 
 
 def _walk_all(settings: Sequence[ClusterSettings], rounds: Sequence[RoundCosts]) -> AtOnce:

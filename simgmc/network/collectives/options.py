@@ -14,7 +14,12 @@ SLICES = {
         int, None, at_most=4096,
     )
 }  # fmt: skip
-SERVERS = {"servers": Option("servers among which the parameters are cut", int, 1, at_most=10_000)}
+SERVERS = {
+    "servers": Option(
+        "servers among which the parameters are cut; of sharded-parameter-server one for each worker unless given",
+        int, 1, at_most=10_000,
+    )
+}  # fmt: skip
 SHARDS = {
     "shards": Option(
         "how the parameters are cut: alike for every server, or in proportion to the bandwidth of the servers' links "

@@ -113,6 +113,15 @@ class Breakdown:
     rows: str | None = None
     """Rows that the series has in ``other_metrics.csv`` and the files of details, as ``workers.csv 8; links.csv 16``;
     unknown in runs from before this was written."""
+    picked: str | None = None
+    """Where the collective is picked for each message: which carried how many, as ``ring 300; parameter-server 36``."""
+    events_from: int | None = None
+    """The first of its rounds that was simulated event by event, as messages may meet on a link; empty: none was."""
+
+    def picks(self) -> dict[str, int]:
+        """Which collectives were picked for how many messages. Raises ValueError where that is not what is written."""
+        pairs = (one.rsplit(" ", 1) for one in self.picked.split("; ")) if self.picked else ()
+        return {name: int(count) for name, count in pairs}
 
     def row_counts(self) -> dict[str, int]:
         """The same by file. Raises ValueError where that is not what is written."""
@@ -129,5 +138,6 @@ class Breakdown:
 
     def __post_init__(self) -> None:
         self.row_counts()
+        self.picks()
         if not math.isfinite(self.sim_time_s):
             raise ValueError(f"a series that is finished took a time, not {self.sim_time_s}")

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,8 @@ class Row:
     shares: dict[str, float] | None
     """Part of a worker's time (see details.PARTS) -> fraction; None while unfinished. Of ``compute`` it is the
     compute utilisation: of the seconds that workers spent, the part in which they took gradients."""
+    picked: Mapping[str, float] = field(default_factory=dict)
+    """Where the collective is picked for each message: the share of them that each carried."""
     bill: Bill | None = None
     """None where the scenario states neither prices nor watts."""
 
@@ -152,8 +155,16 @@ def _row(
         if complete
         else None,
         shares=shares,
+        picked=_picked([one.picks() for one in finished]),
         bill=_bill(results, series, target),
     )
+
+
+def _picked(counts: Sequence[Mapping[str, int]]) -> dict[str, float]:
+    found: Counter[str] = Counter()
+    for one in counts:
+        found.update(one)
+    return {name: count / found.total() for name, count in found.most_common()}
 
 
 def _bill(results: Results, series: list[Series], target: float | None) -> Bill | None:
@@ -226,6 +237,7 @@ def record(results: Results, row: Row) -> dict[str, object]:
     record |= spread("bytes_sent_by_workers", row.bytes_sent_by_workers)
     record |= spread("bytes_through_server", row.bytes_through_server)
     record |= spread("rcc", row.rcc) | spread("round", row.seconds_per_round, "_s")
+    record |= {"picked": "; ".join(f"{name} {share:.4g}" for name, share in row.picked.items()) or None}
     record |= {f"{part}_share": row.shares and row.shares[part] for part in PARTS}
     if (bill := row.bill) is not None:
         if bill.tariff.currency is not None:

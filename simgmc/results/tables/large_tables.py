@@ -15,6 +15,7 @@ from simgmc.results.tables.tables import (
     bill_columns,
     heading_of,
     measure_text,
+    picks,
     print_notes,
     print_sections,
     speedup_text,
@@ -46,6 +47,8 @@ def print_large_summary(
     heading, columns = f"{heading}: least to most over the points", _columns(results, target, baseline)
     print_sections(console, heading, sections, columns, notes=notes, called=results.names)
     print_notes(console, rows, target, evaluate_every)
+    for note in picks(rows):
+        console.print(f"  {note}", markup=False, highlight=False, soft_wrap=True, style="dim")
 
 
 def range_table(

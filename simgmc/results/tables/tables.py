@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal
@@ -85,6 +86,13 @@ def reach_text(row: Row) -> str:
     return shown if not row.reach.spent else f"{shown} ({len(row.reach.needed)} of {row.seeds})"
 
 
+def picked_text(row: Row) -> str:
+    """``ring``, or ``ring 93 %, tree 7 %`` of the messages; empty where the collective is named."""
+    if len(row.picked) == 1:
+        return next(iter(row.picked))
+    return ", ".join(f"{name} {percent_text(share)}" for name, share in row.picked.items())
+
+
 def speedup_text(row: Row) -> str:
     """``10.9×``, ``~ 1.1×`` where nobody can tell who is sooner, ``–`` where unknown."""
     return "–" if row.speedup is None else ("~ " if row.too_close else "") + row.speedup.text
@@ -123,6 +131,8 @@ def result_columns(results: Results, target: float | None, baseline: str | None)
         columns["speed-up"] = speedup_text
     columns["sent by\nworkers"] = lambda row: bytes_text(row.bytes_sent_by_workers.mean)
     columns["through\nserver"] = _server
+    if any(one.breakdown is not None and one.breakdown.picked for one in results.series):
+        columns["picked"] = picked_text
     columns["RCC"] = lambda row: percent_text(row.rcc.mean) if row.rcc else "–"
     return columns | bill_columns(results.tariff, target)
 
@@ -163,6 +173,20 @@ def print_notes(console: Console, rows: list[Row], target: float | None, evaluat
     """
     for note in table_notes(rows, target, evaluate_every):
         _lines(console, Text(f"  {note}", "dim"))
+
+
+def picks(rows: list[Row]) -> list[str]:
+    """Which collectives were picked for the messages of each method, over all points where one is picked."""
+    chosen = [row for row in rows if row.picked]
+    said = []
+    for method in dict.fromkeys(row.method for row in chosen):
+        mine = [row for row in chosen if row.method == method]
+        mostly = Counter(max(row.picked, key=lambda name: row.picked[name]) for row in mine)
+        at = ", ".join(f"{name} at {count}" for name, count in mostly.most_common())
+        said.append(f"{method} {at}" if len(mine) > 1 else f"{method} {picked_text(mine[0])}")
+    many = sum(row.method == chosen[0].method for row in chosen) if chosen else 0
+    points = f" of {many} points, for most of its messages" if many > 1 else ""
+    return [f"auto picked: {'; '.join(said)}{points}."] if said else []
 
 
 def table_notes(rows: list[Row], target: float | None, evaluate_every: str) -> list[str]:
