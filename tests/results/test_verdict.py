@@ -103,6 +103,9 @@ def test_nobody_is_called_first_who_did_not_get_there(tmp_path, target, says):
 def test_too_close_to_tell_is_said(tmp_path):
     told = sentences(verdict(tmp_path, [{"cluster.collective": "ring"}], lambda method, point, seed: 1.0))
     assert "too close to tell from" in told[0]
+    points = [{"cluster.collective": "ring", "cluster.bandwidth": f"{value} Mbit/s"} for value in (1, 2)]
+    told = sentences(verdict(tmp_path / "grid", points, lambda method, point, seed: 1.0))
+    assert told[1].endswith("sooner than the next method; too close to tell at 2 of its 2.")
 
 
 def test_who_stopped_early_and_in_vain_is_not_said_to_be_sooner(tmp_path):

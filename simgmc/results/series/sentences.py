@@ -51,7 +51,9 @@ class _Told:
             least, most = f"{known[0]:.3g}", f"{known[-1]:.3g}"
             times = f"{least} to {most} times" if least != most else f"{least} times"
             middle = f" (at half of these {known[len(known) // 2]:.3g} or more)" if len(known) > 2 else ""
-            said.append(f"Where {leader.text} is first, it is {times} sooner than the next method{middle}.")
+            near = sum(self._near(network) for network in led_at)
+            close = f"; too close to tell at {near} of its {len(led_at)}" if near else ""
+            said.append(f"Where {leader.text} is first, it is {times} sooner than the next method{middle}{close}.")
         rivals = [self._leader_and_next(network)[1] for network in led_at]
         if alone := sum(one is not None and one.reach is not None and bool(one.reach.spent) for one in rivals):
             where = "At all of these" if alone == len(led_at) > 1 else f"At {alone} of its {len(led_at)}"
@@ -75,6 +77,11 @@ class _Told:
             return None
         ratio = sooner(best.reach, other.reach)
         return None if ratio is None else ratio.value
+
+    def _near(self, network: Pairs) -> bool:
+        """Whether nobody can tell the first from the next."""
+        best, other = self._leader_and_next(network)
+        return bool(best.reach and other and other.reach and too_close(best.reach, other.reach))
 
     def _leader_and_next(self, network: Pairs) -> tuple[Found, Found | None]:
         best, *rest = self.verdict.best[network]
