@@ -110,8 +110,13 @@ class RunProgress:
 
     def started(self, training: Training, rounds: int) -> None:
         """A training begins."""
-        self._number += 1
-        one = _UnderWay(self._number, training.title, rounds, self._whole)
+        before = self._under_way.pop(training.key, None)
+        if before is None:
+            self._number += 1
+        else:  # begun anew, as the machine that trained it was lost
+            self._bars.remove_task(before.task)
+        number = self._number if before is None else before.number
+        one = _UnderWay(number, training.title, rounds, self._whole)
         one.task = self._bars.add_task(self._fitting(one)[0], total=rounds, state="", left="")
         self._under_way[training.key] = one
 

@@ -118,9 +118,7 @@ def main() -> None:
     said = re.search(r"^jobs +(.*)$", together[1], re.M)
     own, *others = together[2].values()
     each = ", ".join(f"{size / 1e6:.0f} MB" for size in others)
-    print(
-        f"Said before: {said[1] if said else '?'}. Taken at most: {each} (and {own / 1e6:.0f} MB by the one that waits)."
-    )
+    print(f"Said: {said[1] if said else chr(63)}. Taken at most: {each}; {own / 1e6:.0f} MB by the one that waits.")
 
 
 if __name__ == "__main__":

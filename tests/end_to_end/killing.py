@@ -121,11 +121,11 @@ class Life:
 
 
 def results(run: Path) -> dict[str, bytes]:
-    """Every file of a run but its plots."""
+    """Every file of a run but its plots, and its page, which names the directory."""
     return {
         str(file.relative_to(run)): file.read_bytes()
         for file in sorted(run.rglob("*"))
-        if file.is_file() and file.parent.name != "plots"
+        if file.is_file() and file.parent.name != "plots" and file.name != "report.html"
     }
 
 

@@ -30,6 +30,7 @@ from simgmc.experiment.preflight.trial import try_out
 from simgmc.experiment.progress import RunProgress
 from simgmc.results.directory.run_directory import create, open_run
 from simgmc.scenario import ScenarioFile
+from tests.end_to_end.killing import results
 from tests.end_to_end.stopping import files
 from tests.end_to_end.stopping import run as one_after_another
 from tests.small_runs import SMALL
@@ -193,7 +194,7 @@ def test_killed_at_any_moment_nothing_saved_is_lost_nobody_is_left_and_the_bytes
         assert len(open_run(out).finished()) >= before
     process = start(path, out, "--jobs", "2", "--resume")
     assert process.communicate() and process.returncode == 0
-    assert files(out) == files(tmp_path / "one")
+    assert results(out) == results(tmp_path / "one")
 
 
 @pytest.mark.slow

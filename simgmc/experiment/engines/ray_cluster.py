@@ -95,14 +95,19 @@ class RayCluster:
         )
         waiting = {remote.remote(shared, board, task.number, task.missing, names, *data): task for task in tasks}
         under_way, failures = {task.number: task for task in tasks}, list[Failure]()
+        begun: set[int] = set()
         try:
             while waiting:
                 done, _ = ray.wait(list(waiting), num_returns=1, timeout=TOLD_EVERY)
                 for kind, number, content in ray.get(board.take.remote()):
+                    if kind == "started":
+                        begun.add(number)
                     if kind == "warned":
                         progress.warned(*content)
-                    elif number in under_way:
+                    elif number in under_way and number in begun:  # else of a machine that was given up for lost
                         getattr(progress, kind)(under_way[number].training, *content)
+                    if kind == "ended":
+                        begun.discard(number)
                 for one in done:
                     task = waiting.pop(one)
                     under_way.pop(task.number)
