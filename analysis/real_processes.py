@@ -79,7 +79,7 @@ FURTHER = [
     ("local-sgd", "ring-all-gather", {}),
     ("local-sgd", "two-level", {}),
     ("gmc", "two-level", {"compressor": {"name": "rbgs", "density": 0.1}}),
-    ("choco-sgd", "ring", {"compressor": {"name": "qsgd", "levels": 7}}),
+    ("choco-sgd", "ring", {"compressor": {"name": "qsgd", "levels": 127}}),
 ]  # fmt: skip
 """Further (method, collective, options)."""
 

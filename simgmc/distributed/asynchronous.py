@@ -114,7 +114,8 @@ class EventsOnRanks:
                 "blocked": dict(rank.blocked),
             }
         if group.rank == rank.rank_of(SERVER):
-            own["server"] = algorithm.model(programs.server).cpu(), algorithm.metrics(programs.server)
+            model = algorithm.model(programs.server).cpu() if algorithm.centralised else None
+            own["server"] = model, algorithm.metrics(programs.server)
         rank.events, rank.measured, rank.staleness = [], [], []
         every = group.gathered(own)
         verdict: tuple[bool, float] | None = None

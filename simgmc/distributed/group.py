@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator, Sequence
@@ -162,7 +163,8 @@ class Lost:
         """What has happened, as far as it can be known here."""
         time.sleep(0.2)  # a process that was killed stands in the list of processes for a moment
         first = str(error).strip().splitlines()
-        reason = first[0] if first else type(error).__name__
+        # Gloo says in which of its own files, and what that may mean.
+        reason = re.sub(r"^\[[^]]*\] |\. This is typically.*$", "", first[0]) if first else type(error).__name__
         what = f"{self.gone} ended" if self.gone else f"another rank ended or does not answer ({reason})"
         return f"rank {self.rank}: {what}, and none can go on without the others; what was finished or saved is kept"
 
