@@ -1,0 +1,150 @@
+"""Real processes compute what the simulation does."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+import pytest
+import torch
+from rich.console import Console
+
+from simgmc.distributed.asynchronous import EventsOnRanks, again, read_order
+from simgmc.distributed.clock import Clock
+from simgmc.distributed.group import Group
+from simgmc.distributed.server import serve
+from simgmc.distributed.synchronous import Keeper, Manner, rank_trainer
+from simgmc.experiment.assembly import WorkloadFactory, build_stacked_trainer
+from simgmc.experiment.plan import trainings
+from simgmc.experiment.progress import RunProgress
+from simgmc.results.directory import run_directory
+from simgmc.scenario import ScenarioFile
+from tests.distributed.forked import on_ranks
+
+ROUNDS = 6
+AS_MEASURED = Manner(in_rank_order=False, paced=False, checkpoint_every=0.0)
+IN_RANK_ORDER = Manner(in_rank_order=True, paced=False, checkpoint_every=0.0)
+
+
+def training_of(workers, method, collective="ring"):
+    """Quadratics with noise in the gradients, in float64."""
+    numbers = [[1.0 + k, 2.0, 0.5, 1.5, 1.0, 0.7] for k in range(workers)]
+    content = {
+        "name": "ranks", "seeds": [1],
+        "workload": {
+            "problem": {"name": "quadratic", "start": [3.0, -3.0, 1.0, 2.0, 0.0, 1.0], "matrices": numbers,
+                        "minimisers": [[float(k), 1.0, -1.0, 0.3, 0.2, k / 2] for k in range(workers)], "noise": 0.3},
+            "workers": workers, "rounds": ROUNDS, "evaluate_every": "2 rounds",
+        },
+        "optimizer": {"learning_rate": 0.05},
+        "cluster": {"bandwidth": "1 Gbit/s", "latency": "1 ms", "collective": collective,
+                    "compute": {"gradient": "1 ms", "compression": "1 ms", "aggregation": "1 GB/s"}},
+        "gossip": {"graph": "ring"}, "methods": [{"name": "M"} | method], "report": {"baseline": "M", "metric": "gap"},
+    }  # fmt: skip
+    if collective == "two-level":
+        content["cluster"]["collective_options"] = {"groups": [[0], [1, 2]]}
+    if method["algorithm"] in ("sgd", "gmc", "doublesqueeze", "local-sgd", "ef", "terngrad", "async-sgd"):
+        del content["gossip"]
+    (training,) = trainings(ScenarioFile(content, "ranks.toml", ()).points)
+    return training, WorkloadFactory("cpu", None, 1)(training.scenario, 1)
+
+
+TOP = {"name": "top-k", "density": 0.4}
+TOGETHER = [
+    ({"algorithm": "sgd"}, "ring", IN_RANK_ORDER, 0.0),
+    ({"algorithm": "sgd"}, "ring", AS_MEASURED, 1e-10),
+    ({"algorithm": "local-sgd", "period": 2}, "two-level", AS_MEASURED, 1e-10),
+    ({"algorithm": "gmc", "compressor": TOP}, "ring", AS_MEASURED, 0.0),
+    ({"algorithm": "gmc", "compressor": TOP}, "colocated-parameter-server", AS_MEASURED, 0.0),
+    ({"algorithm": "doublesqueeze", "compressor": {"name": "random-k", "density": 0.5}}, "parameter-server",
+     AS_MEASURED, 0.0),
+    ({"algorithm": "terngrad"}, "parameter-server", AS_MEASURED, 0.0),
+    ({"algorithm": "d-psgd"}, "ring", AS_MEASURED, 1e-10),
+    ({"algorithm": "choco-sgd", "compressor": {"name": "qsgd", "levels": 127}}, "ring", AS_MEASURED, 1e-10),
+]  # fmt: skip
+"""Methods, collectives, and how close to the simulation their parameters have to be (0: the same bits)."""
+
+
+def apart(training, workload, held):
+    """How far the workers' parameters are from the simulation's, of the largest."""
+    trainer = build_stacked_trainer(training, workload, "all")
+    for _ in range(ROUNDS):
+        trainer.next_round().with_everybody()
+    there = trainer.worker.params.expand(len(held), -1)
+    return float((torch.stack(held) - there).abs().max() / there.abs().max())
+
+
+@pytest.mark.parametrize(
+    ("workers", "cases"),
+    [(2, [TOGETHER[1], TOGETHER[5], TOGETHER[7]]), pytest.param(3, TOGETHER, marks=pytest.mark.slow)],
+)
+def test_parameters_are_those_of_the_simulation(workers, cases):
+    def task():
+        group = Group("gloo", torch.device("cpu"), 30.0, "test")
+        found = []
+        for method, collective, manner, _ in cases:
+            trainer = rank_trainer(*training_of(workers, method, collective), group, manner, Clock(group))
+            for _ in range(ROUNDS):
+                trainer.run_round()
+            trainer.close()
+            found.append(trainer.worker.params[0].numpy())
+        return found
+
+    every = on_ranks(workers, task)
+    for number, (method, collective, _, within) in enumerate(cases):
+        held = [torch.from_numpy(one[number]) for one in every]
+        assert apart(*training_of(workers, method, collective), held) <= within, (method, collective)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("collective", ["parameter-server", "sharded-parameter-server"])
+def test_servers_in_processes_of_their_own_give_the_same_parameters(collective):
+    method = {"algorithm": "gmc", "compressor": TOP}
+    servers = 1 if collective == "parameter-server" else 2
+
+    def task():
+        group = Group("gloo", torch.device("cpu"), 30.0, "test", 2)
+        if group.rank >= 2:
+            return serve(group, 2)
+        trainer = rank_trainer(*training_of(2, method, collective), group, AS_MEASURED, Clock(group))
+        for _ in range(ROUNDS):
+            trainer.run_round()
+        trainer.on_over()
+        return trainer.worker.params[0].numpy()
+
+    held = [torch.from_numpy(one) for one in on_ranks(2 + servers, task)[:2]]
+    assert apart(*training_of(2, method, collective), held) == 0
+
+
+@pytest.mark.parametrize(
+    ("workers", "names"),
+    [
+        (2, ["async-sgd", "swarm-sgd"]),
+        pytest.param(3, ["ad-psgd", "swarm-sgd-non-blocking", "osgp", "pop-sgd"], marks=pytest.mark.slow),
+    ],
+)
+def test_an_asynchronous_training_is_the_same_by_its_order_of_events(tmp_path, workers, names):
+    """Whatever order the processes came to: every worker, and the server."""
+    methods = [{"algorithm": name} for name in names]
+
+    def task():
+        group = Group("gloo", torch.device("cpu"), 30.0, "test")
+        found = []
+        for number, method in enumerate(methods):
+            keeper = None
+            if not group.rank:
+                directory = run_directory.create(tmp_path / str(number), "# none\n")
+                keeper = Keeper(directory, RunProgress(Console(file=StringIO()), 1))
+            real = EventsOnRanks(*training_of(workers, method), group, AS_MEASURED, keeper)
+            real.run()
+            programs = real.rank.programs
+            found.append((programs.runs[group.rank].worker.params.numpy(), programs.server.params.numpy()))
+        return found
+
+    every = on_ranks(workers, task)
+    for number, method in enumerate(methods):
+        training, workload = training_of(workers, method)
+        same = again(training, workload, read_order(run_directory.open_run(tmp_path / str(number)), training.key))
+        for rank, one in enumerate(every):
+            assert torch.equal(torch.from_numpy(one[number][0]), same.runs[rank].worker.params), (method, rank)
+        assert torch.equal(torch.from_numpy(every[0][number][1]), same.server.params)
+        assert sum(run.gradients for run in same.runs) >= workers * ROUNDS
