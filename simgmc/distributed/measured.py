@@ -11,8 +11,6 @@ from simgmc.core.errors import SimgmcError, reason
 from simgmc.results.directory.run_directory import RunDirectory
 
 FOLDER = "measured"
-ABOUT = "measured.json"
-"""The file that says how a run was measured, and that it was."""
 
 
 class Step(NamedTuple):

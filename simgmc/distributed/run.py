@@ -42,7 +42,7 @@ from simgmc.experiment.synchronous import SynchronousTraining
 from simgmc.experiment.training import Training
 from simgmc.results.directory import outside_files, run_directory
 from simgmc.results.directory.checkpoint import CHECKPOINTS
-from simgmc.results.directory.run_directory import RunDirectory
+from simgmc.results.directory.run_directory import MEASURED, RunDirectory
 from simgmc.results.directory.run_lock import writing
 from simgmc.results.report import report
 from simgmc.scenario import ScenarioFile
@@ -187,7 +187,7 @@ class _Home:
         print_cluster(console, file)
         print_trial(console, file, trial, workload_of)
         write_partition_tables(directory, file.points, workload_of.load)
-        progress = RunProgress(console, len(trainings(file.points)), file.points[0].scenario.report.metric)
+        progress = RunProgress(console, len(trainings(file.points)), file.points[0].scenario.report.metric, "measured")
         closing.enter_context(progress)
         return cls(console, file, directory, progress, Stored.read(directory))
 
@@ -209,7 +209,7 @@ class _Home:
             "steps": f"{measured.FOLDER}/KEY.csv: a row for each rank, round and step",
         }
         content = json.dumps(about, indent=2) + "\n"
-        self.directory.replace(self.directory.path / measured.ABOUT, content.encode())
+        self.directory.replace(self.directory.path / MEASURED, content.encode())
 
     def report(self, file: ScenarioFile, choices: Choices) -> None:
         """Tables and plots."""

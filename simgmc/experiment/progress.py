@@ -60,11 +60,12 @@ class _UnderWay:
 class RunProgress:
     """Hears of the trainings of a run, as :class:`simgmc.experiment.training.Progress`; use as a context manager.
 
-    Several may be under way at once. ``metric`` is what the run is measured by, as ``report.metric`` names it.
+    Several may be under way at once. ``metric`` is what the run is measured by, as ``report.metric`` names it;
+    ``clock``: what its time is.
     """
 
-    def __init__(self, console: Console, trainings: int, metric: str = "accuracy"):
-        self._metric = metric
+    def __init__(self, console: Console, trainings: int, metric: str = "accuracy", clock: str = "simulated"):
+        self._metric, self._clock = metric, clock
         self._console = console
         self._trainings = trainings
         self._live = console.is_terminal
@@ -197,7 +198,7 @@ class RunProgress:
         one.value, one.epoch = math.nan if value is None else value, state.epoch
 
     def _state(self, one: _UnderWay) -> str:
-        return f"epoch {one.epoch:.4g}, {self._value_text(one)}, simulated {time_text(one.sim_time)}"
+        return f"epoch {one.epoch:.4g}, {self._value_text(one)}, {self._clock} {time_text(one.sim_time)}"
 
     def _value_text(self, one: _UnderWay) -> str:
         return f"{self._metric} " + (f"{one.value:.2%}" if self._metric == "accuracy" else number(one.value))

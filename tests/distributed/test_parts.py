@@ -17,6 +17,7 @@ from simgmc.distributed.order import Event, from_array, in_order, to_array
 from simgmc.distributed.parcels import Templates, agreed, packed
 from simgmc.distributed.ranks import merged
 from simgmc.results.directory.run_directory import RunDirectory
+from simgmc.results.series.read import time_of
 from tests.compression.cases import CASES, compressor
 from tests.compression.vectors import LAYOUT, gaussian, randomness
 
@@ -46,7 +47,7 @@ def test_the_pieces_of_a_message_are_all_of_it(case, count):
     assert len(pieces) == count and torch.equal(united(message, pieces).dense(), message.dense())
 
 
-@pytest.mark.parametrize("case", ["identity", "top-k", "rbgs", "qsgd 8 bits", "rank 2"])
+@pytest.mark.parametrize("case", ["identity", "top-k", "rbgs", "qsgd 8 bits", "low rank"])
 def test_a_template_travels_once_and_without_what_the_receiver_has(case):
     """Equal ones are equal bytes, whatever the numbers are."""
     first, second = (compressor(case)(gaussian(1, LAYOUT.d, seed=seed), randomness(1)) for seed in (1, 2))
@@ -64,7 +65,8 @@ def test_what_workers_spend_adds_up_to_their_time(tmp_path):
     """Two ranks, one of them late: the other waits for it, and both transfer and add."""
     steps = [
         Step(0, 0, 0, "compute", "", 0.0, 1.0, 0, 0, 0), Step(1, 0, 0, "compute", "", 0.0, 3.0, 0, 0, 0),
-        Step(0, 0, 1, "average", "x", 1.0, 5.0, 8, 8, 8, 4.0, 0.5), Step(1, 0, 1, "average", "x", 3.0, 5.0, 8, 8, 8, 2.0, 0.5),
+        Step(0, 0, 1, "average", "x", 1.0, 5.0, 8, 8, 8, 4.0, 0.5),
+        Step(1, 0, 1, "average", "x", 3.0, 5.0, 8, 8, 8, 2.0, 0.5),
         Step(0, 0, -1, "round", "", 0.0, 5.5, 8, 8, 0), Step(1, 0, -1, "round", "", 0.0, 6.0, 8, 8, 0),
     ]  # fmt: skip
     account = Account(2)
@@ -80,6 +82,12 @@ def test_what_workers_spend_adds_up_to_their_time(tmp_path):
     with file.open("a") as out:
         out.write("0,1,0,com")  # the run was killed as it wrote
     assert measured.read(directory, "M, seed 1") == steps
+
+
+def test_what_was_measured_is_not_called_simulated(tmp_path):
+    assert time_of(RunDirectory(tmp_path, ())) == "simulated time"
+    (tmp_path / "measured.json").write_text("{}")
+    assert time_of(RunDirectory(tmp_path, ())) == "measured time"
 
 
 def test_merged_costs_have_each_ranks_own_size():

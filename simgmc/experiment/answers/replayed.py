@@ -68,7 +68,7 @@ def around(directory: RunDirectory, file: ScenarioFile, results: Results) -> tup
     if not able:
         raise SimgmcError(f"{file.place}: another network gives another training of {', '.join(left_out)}")
     found = tuple(series for training in able for series in _replayed(training, stored, column))
-    return Results(found, results.methods, compared_at(found), results.measure, results.tariff), left_out
+    return Results(found, results.methods, compared_at(found), results.measure, results.tariff, results.time), left_out
 
 
 def _replayed(training: Training, stored: Stored, column: str) -> Iterator[Series]:

@@ -16,6 +16,8 @@
     checkpoint/       the states of trainings under way (see checkpoint.py), gone when they are finished
     parts/            what trainings side by side have written and the run has not taken in yet, each a run directory
     partition.csv     samples of each label that every worker has (see partition_table.py)
+    measured.json     only of a run on real processes: that its times are measured, and how; measured/KEY.csv has every
+                      step of every rank, measured/KEY.order.npy the order of an asynchronous one's events
     summary.csv       one row per method and grid point (see summary.py)
     flips.csv         where another method is first, to 5 %, of a run that --refine was given (see refine.py)
     report.html       all of it as one page (see experiment/answers/report_page.py)
@@ -69,6 +71,8 @@ from simgmc.results.directory.series_tables import (
 from simgmc.results.directory.shared_evaluations import Rows, SharedEvaluations
 
 EVALUATIONS = "evaluations"
+MEASURED = "measured.json"
+"""Says of a run on real processes how its times were measured."""
 _RESTORED = "give the same simgmc run command again to restore it"
 _MAX_NAME = 150
 """Bytes of a costs file's name before its end; a longer key is cut, and told apart by its hash."""
@@ -319,6 +323,11 @@ class RunDirectory:
         return replace(file, content)
 
     # What a reader asks.
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether its times were measured on real processes, not simulated."""
+        return (self.path / MEASURED).is_file()
 
     @property
     def plots(self) -> Path:

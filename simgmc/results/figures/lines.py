@@ -19,7 +19,7 @@ from simgmc.results.series import curves
 from simgmc.results.series.grids import MAX_POINTS
 from simgmc.results.series.read import ComparisonPoint, Measure, Results
 
-_ALONG = {"sim_time_s": "simulated time", "bytes_up": "sent by all workers", "epoch": "epoch"}
+_ALONG = {"bytes_up": "sent by all workers", "epoch": "epoch"}
 _DIVERGED = {
     "marker": "x",
     "markersize": 7.0,
@@ -122,7 +122,7 @@ def _draw_lines(
         axis.set_xlim(left / 1.15 if log else -0.015 * right, right * (1.15 if log else 1.015))
         kind = {"sim_time_s": "time", "bytes_up": "bytes"}.get(along)
         unit = axis_unit(kind, left, right, log=log) if kind else (1.0, "")
-        panels.scaled_axis(axis.xaxis, unit, _ALONG[along], log=log)
+        panels.scaled_axis(axis.xaxis, unit, _ALONG.get(along, results.time), log=log)
 
 
 def _scale_rows(results: Results, page: Page, drawn: dict, *, log_y: bool, target: float | None) -> None:

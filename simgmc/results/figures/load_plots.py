@@ -212,7 +212,7 @@ def single_worker_figure(results: Results, onto: Axes | None = None) -> list[Fig
                     )
                 end = max(end, float(curve.x[-1]))
             axis.set_xlim(-0.015 * end, 1.015 * end or 1.0)
-            panels.scaled_axis(axis.xaxis, axis_unit("time", 0.0, end, log=False), "simulated time", log=False)
+            panels.scaled_axis(axis.xaxis, axis_unit("time", 0.0, end, log=False), results.time, log=False)
         for row in page.rows:
             page.axes[row[0]].set_ylabel(lines.measure_name(measure))
             lines.linear_limits(page.axes[row[0]], measure, [curve for panel in row for curve in drawn[panel]])

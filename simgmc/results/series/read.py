@@ -145,6 +145,8 @@ class Results:
     measure: Measure
     tariff: Tariff | None = None
     """What series cost in money and energy, where the scenario states it."""
+    time: str = "simulated time"
+    """What the column ``sim_time_s`` holds, in words: runs on real processes have measured time in it."""
 
     def at(self, method: str, point: ComparisonPoint) -> list[Series]:
         """A method's seeds at a point, sorted; a method that uses no collective has the same at every collective."""
@@ -393,7 +395,12 @@ def read_results(
     else:
         has_accuracy = any(np.isfinite(one["test_accuracy"]).any() for one in series)
         measure = ACCURACY if has_accuracy or not series else LOSS
-    return Results(tuple(series), tuple(ordered), points, measure, tariff_of(directory))
+    return Results(tuple(series), tuple(ordered), points, measure, tariff_of(directory), time_of(directory))
+
+
+def time_of(directory: RunDirectory) -> str:
+    """What time a run's is, in words."""
+    return "measured time" if directory.is_measured else "simulated time"
 
 
 def tariff_of(directory: RunDirectory) -> Tariff | None:

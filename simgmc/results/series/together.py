@@ -40,7 +40,8 @@ class Together:
         first, *others = runs.values()
         same = all(one.tariff == first.tariff for one in others)
         points = compared_at(series)
-        return Results(tuple(series), methods, points, first.measure, first.tariff if same else None)
+        time = first.time if all(one.time == first.time for one in others) else "time"
+        return Results(tuple(series), methods, points, first.measure, first.tariff if same else None, time)
 
     @property
     def differing(self) -> dict[str, dict[str, str]]:

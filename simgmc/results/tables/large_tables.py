@@ -120,7 +120,7 @@ def _columns(results: Results, target: float | None, baseline: str | None) -> di
 
     bills = {name: amounts(text_of) for name, text_of in bill_columns(results.tariff, target).items()}
     if target is None:
-        columns["simulated\ntime"] = lambda one: _times([row.sim_time_s.mean for row in one.rows])
+        columns[results.time.replace(" ", "\n")] = lambda one: _times([row.sim_time_s.mean for row in one.rows])
         return columns | bills
     columns["time to\ntarget"] = lambda one: _times([row.reach.at_least for row in one.rows if not row.reach.spent])
     if baseline is not None:

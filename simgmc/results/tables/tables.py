@@ -45,7 +45,7 @@ def print_summary(
     sections = {results.label(point): here for point, here in sections.items()}
     named = {"method": lambda row: results.names[row.method], **columns}
     if not _fits(console, _widths(rows, named)):
-        columns["simulated\ntime"] = lambda row: time_text(row.sim_time_s.mean)
+        columns[results.time.replace(" ", "\n")] = lambda row: time_text(row.sim_time_s.mean)
     print_sections(console, heading_of(results, target, baseline), sections, columns, called=results.names)
     if any(row.rcc for row in rows):
         _lines(console, Text(f"  {_RCC}", "dim"))
@@ -123,7 +123,7 @@ def result_columns(results: Results, target: float | None, baseline: str | None)
     unit = " %" if results.measure.share else ""
     columns = {
         f"final\n{results.measure.name}{unit}": lambda row: final_text(results, row),
-        "simulated\ntime": lambda row: time_text(row.sim_time_s.mean, row.sim_time_s.std),
+        results.time.replace(" ", "\n"): lambda row: time_text(row.sim_time_s.mean, row.sim_time_s.std),
     }
     if target is not None:
         columns["time to\ntarget"] = reach_text
