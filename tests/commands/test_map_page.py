@@ -18,6 +18,7 @@ from rich.console import Console
 
 from simgmc.commands.map import map_networks
 from simgmc.commands.replay import replay
+from simgmc.experiment.answers import replayed
 from simgmc.results.directory.run_directory import open_run
 from simgmc.results.page.map import MapOf, map_page
 from simgmc.results.series.read import compared_at, read_results
@@ -85,7 +86,9 @@ def test_at_the_grids_points_the_page_holds_what_replays_gave(mapped):
             assert met[i, j].tolist() == [seed in reach.needed for seed in (3, 4)]
 
 
-def test_a_run_without_a_grid_is_replayed_around_its_own_network(run, tmp_path):
+def test_a_run_without_a_grid_is_replayed_around_its_own_network(run, tmp_path, monkeypatch):
+    dense = {"bandwidth": (0.1, 1.0, 10.0), "latency": (1.0, 10.0), "compute.gradient": (0.5, 1.0)}
+    monkeypatch.setattr(replayed, "DENSE", dense)  # a few networks are enough to see that
     data = held(map_networks(run))
     sizes = [len(one["texts"]) for one in data["sliders"]]
     assert [one["label"] for one in data["sliders"]] == ["bandwidth", "latency", "compute time"]

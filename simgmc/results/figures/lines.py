@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -265,7 +266,7 @@ def _sweep_name(results: Results, point: ComparisonPoint, key: str) -> str:
     others = tuple(
         ComparisonPoint(p.transport, tuple(pair for pair in p.grid if pair[0] != key)) for p in results.points
     )
-    return Results(results.series, results.methods, others, results.measure).label(rest)
+    return replace(results, points=others).label(rest)
 
 
 def _key_axis(axis, name: str, values: list[tuple[float, str]]) -> None:
