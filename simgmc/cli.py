@@ -459,10 +459,10 @@ def check(scenario: str, settings: Settings, seeds: tuple[int, ...]) -> None:
         file = _read(scenario, settings, seeds)
     from simgmc.experiment.header import gossip_lines, skipped_lines  # loads the whole network
     from simgmc.experiment.preflight.checks import check_counts, notes
-    from simgmc.experiment.preflight.many_events import events_without_data
+    from simgmc.experiment.preflight.many_events import events_before_run
 
     check_counts(file)
-    frequent = events_without_data(file)
+    frequent = events_before_run(file)
     click.echo(output.escaped(file.resolved(), sys.stdout.encoding), nl=False)
     click.echo(
         f"# valid: {len(file.points)} grid point(s), {len(file.points[0].scenario.methods)} method(s), "

@@ -112,21 +112,25 @@ class AsynchronousTraining(Training):
     def send_first(self, noise: Callable[[int], Workload], note: Callable[[int, Message], None]) -> None:
         trainer = self.trainer(noise(self.scenario.workload.workers))
         trainer.on_message = partial(note, 0)
-        self._for_a_moment(trainer, FIRST)
+        self._for_a_moment(trainer, FIRST, disturbed=False)
         if trainer.diverged:
             raise DivergenceError(trainer.diverged)
 
     def try_rounds(self, workload: Workload, rounds: int, enough: float) -> Tried:
         trainer = self.trainer(workload)
         model, models, began = trainer.model(), self.evaluated_models(trainer), time.perf_counter()
-        _, gradients = self._for_a_moment(trainer, rounds, began + enough)
+        _, gradients = self._for_a_moment(trainer, rounds, began + enough, disturbed=False)
         done = gradients or 1.0  # one that diverges at once is soon over
         return Tried(done, done, time.perf_counter() - began, model, models)
 
-    def _for_a_moment(self, trainer: PerWorkerTrainer, gradients: int, until: float = math.inf) -> tuple[Peers, float]:
+    def _for_a_moment(
+        self, trainer: PerWorkerTrainer, gradients: int, until: float = math.inf, disturbed: bool = True
+    ) -> tuple[Peers, float]:
         """So many gradients a worker, on average, or until that moment of the wall clock; and how many were finished:
-        fewer where training diverges."""
-        peers, workers = Peers(self.settings(self.points[0])), trainer.workload.workers
+        fewer where training diverges. Not ``disturbed``: on a network that does not change.
+        """
+        settings = self.settings(self.points[0])
+        peers, workers = Peers(settings if disturbed else settings.undisturbed), trainer.workload.workers
 
         def after(loop: EventLoop) -> None:
             if sum(loop.gradients) >= gradients * workers or time.perf_counter() >= until:
@@ -149,7 +153,7 @@ class AsynchronousTraining(Training):
             workload,
             self.scenario,
             self.method,
-            self.settings(self.points[0]),
+            self.settings(self.points[0]).undisturbed,
         )
 
     def record_bytes(self) -> float:

@@ -23,6 +23,9 @@ from simgmc.scenario.cluster import Cluster
 from simgmc.scenario.updates import update_words
 from simgmc.scenario.workload import Method
 
+_LOOKED_AT = 2**16
+"""Pairs of a node and a host whose distance is looked at, about."""
+
 
 def line(console: Console, name: str, text: str) -> None:
     """One line of the header."""
@@ -180,7 +183,8 @@ def _distance(cluster: Cluster, workers: int) -> str:
     graph = cluster.graph(workers)
     hosts = [host for host, data in graph.nodes(data=True) if data.get("kind") == "host"]
     apart = []
-    for host in hosts[:64]:  # enough to see the spread; all pairs of a thousand hosts would take seconds
+    # Enough of them to see the spread; all pairs of a thousand hosts would take seconds.
+    for host in hosts[: max(4, min(64, _LOOKED_AT // len(graph)))]:
         reach = nx.single_source_dijkstra_path_length(graph, host, weight="latency")
         apart += [reach[other] for other in hosts if other != host and other in reach]
     if not apart:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -358,15 +358,9 @@ class Cluster(_WithConditions):
         if "collective" not in graphs:
             return
         graph, names = graphs["collective"], worker_names(workers)
-        if workers > 1 and self.collective_options.groups is None:
-            found = groups(graph, names)
-            if len(found) < CHOICES[self.collective].groups_needed:
-                where = "has no sites, racks, pods or nodes" if not found else "has all workers at one site"
-                raise unfit(
-                    f"needs groups of workers, and topology {self.topology.name} {where}; state them, such as "
-                    "collective_options.groups = [[0, 1], [2, 3]]",
-                    "collective", value=self.collective,
-                )  # fmt: skip
+        needed = CHOICES[self.collective].groups_needed
+        if workers > 1 and needed:
+            self._check_groups(self.collective_options.groups or groups(graph, names), needed)
         if self.collective_options.shards == "bandwidth":
             try:
                 access(graph, self.server_names())
@@ -376,6 +370,25 @@ class Cluster(_WithConditions):
             check_reachable(Links(graph), names, self.server_names(), self.collective)
         except SimgmcError as error:
             raise unfit(str(error), "topology", value=plain(self.topology)) from None
+
+    def _check_groups(self, found: Sequence[Sequence[int]], needed: int) -> None:
+        """Refuse groups of workers between which, or within which, there is nothing to do in two levels."""
+        if len(found) >= needed and (needed < 2 or max(map(len, found)) > 1):
+            return
+        if self.collective_options.groups is not None:
+            problem = "is one group" if len(found) == 1 else "puts every worker into a group of its own"
+            raise unfit(
+                f"{problem}, so that {self.collective!r} has nothing to group; a flat ring is "
+                'collective = "lock-step-ring"',
+                "collective_options", "groups", value=plain(self.collective_options.groups),
+            )  # fmt: skip
+        where = "has no sites, racks, pods or nodes" if not found else "has all workers at one site"
+        where = "has every worker at a site of its own" if len(found) > 1 else where
+        raise unfit(
+            f"needs groups of workers, and topology {self.topology.name} {where}; state them, such as "
+            "collective_options.groups = [[0, 1], [2, 3]]",
+            "collective", value=self.collective,
+        )  # fmt: skip
 
     def _checked_graph(self, workers: int, exchange: Exchange) -> nx.DiGraph:
         """The network of one way of exchanging. Refuses one that cannot be, and what of ``hosts`` nothing would

@@ -256,3 +256,21 @@ def test_methods_of_other_lengths_and_constant_schedules_are_said_of_every_metho
         (group,) = [part.split(": ") for part in groups if one.name in part.split(": ")[0].split(", ")]
         assert group[1] == f"{count:,}", one.name
         assert (f" {one.name}," in constant or f" {one.name} has" in constant) == (count <= 20), one.name
+
+
+def test_places_in_the_network_that_nothing_uses_are_told(tmp_path):
+    wires = "".join(f"{a},{b},8 Mbit/s,1 ms\n" for k in range(4) for a, b in ((f"worker{k}", "s"), ("s", f"worker{k}")))
+    (tmp_path / "net.csv").write_text("source,destination,bandwidth,latency\n" + wires)
+
+    def told(collective, *settings):
+        file = scenario(("cluster.stragglers.sigma", 0.0), ("cluster.collective", collective), *settings)
+        return [note for note in notes(file) if "without effect" in note]
+
+    drawn = {"name": "file", "file": str(tmp_path / "net.csv"), "attach": ["s"]}
+    network = (("cluster.topology", drawn), ("cluster.hosts", {}))
+    assert told("parameter-server", *network) == []
+    assert told("ring-all-gather", *network) == ["cluster.topology.attach is without effect: the file draws every host"]
+    server = ("cluster.hosts", {"server": {"latency": "5 ms"}})
+    assert told("parameter-server", server) == []
+    (note,) = told("ring-all-gather", server)
+    assert note.startswith("cluster.hosts.server: without effect")

@@ -10,9 +10,9 @@ from simgmc.core.errors import SimgmcError
 from simgmc.costs.steps import Average, Compute, RoundCosts
 from simgmc.experiment.plan import trainings
 from simgmc.experiment.preflight.many_events import (
+    events_before_run,
     events_of,
     events_per_second,
-    events_without_data,
     least_seconds,
     little,
 )
@@ -39,11 +39,21 @@ def test_what_happens_anyway_and_how_long_rounds_take_at_least_is_known_without_
 
 
 def test_a_line_says_what_takes_hours_and_what_takes_days_is_refused_with_the_keys():
-    assert events_without_data(of()) == []
-    (line,) = events_without_data(of(("cluster.bandwidth", "10 bit/s"), ("workload.rounds", 4 * 10**5)))
+    assert events_before_run(of()) == []
+    (line,) = events_before_run(of(("cluster.bandwidth", "10 bit/s"), ("workload.rounds", 400)))
     assert "wanders every 0.1 s" in line and "events, about" in line
     with pytest.raises(SimgmcError, match=r"cluster.changes: DMSGD.*events.*make it rarer.*cluster.bandwidth"):
-        events_without_data(of(("cluster.bandwidth", "1 bit/s"), ("workload.rounds", 4 * 10**6)))
+        events_before_run(of(("cluster.bandwidth", "1 bit/s"), ("workload.rounds", 4 * 10**6)))
+
+
+def test_a_check_refuses_what_a_run_refuses_whatever_it_takes_to_know_the_lengths():
+    content = {key: value for key, value in SMALL["workload"].items() if key != "rounds"}
+    content |= {"epochs": 10**4, "evaluate_every": "1000 epochs"}
+    slow = (("cluster.bandwidth", "1 bit/s"), ("methods", SMALL["methods"][1:2]), ("workload", content))
+    with pytest.raises(SimgmcError, match=r"cluster.changes: GMC.*events.*make it rarer"):
+        events_before_run(of(*slow))
+    (line,) = events_before_run(of(*slow, ("workload.dataset", "cifar10")))
+    assert "GMC" in line and "cifar10" in line, "what cannot be read is said"
 
 
 @pytest.mark.parametrize("length", [("workload.rounds", 1000), ("workload.epochs", 100)])

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,11 +14,15 @@ from torch import nn
 from simgmc.commands.dry_run import dry_run
 from simgmc.core.errors import SimgmcError
 from simgmc.core.layout import Layout
+from simgmc.costs.steps import Average
 from simgmc.experiment import run as running
 from simgmc.experiment.plan import trainings
 from simgmc.experiment.preflight import memory
-from simgmc.experiment.preflight.memory import FLOW_SIMULATED, needed_by, ring_bytes
+from simgmc.experiment.preflight.memory import FLOW_SIMULATED, flow_bytes, needed_by
 from simgmc.experiment.preflight.prediction import wire_format
+from simgmc.network import collectives
+from simgmc.network.cluster.schedules import options_of
+from simgmc.network.conditions.work import Duration
 from simgmc.scenario import ScenarioFile
 from simgmc.workloads import memory as machine
 from simgmc.workloads.classification import ClassificationWorkload, PassBytes
@@ -237,12 +242,33 @@ def test_a_ring_takes_a_kilobyte_for_each_flow_where_they_are_simulated_one_by_o
     def found(**cluster):
         content = scenario(100, [32], "dmsgd")
         content["cluster"] |= {"collective": "ring", **cluster}
-        return ring_bytes(trainings(ScenarioFile(content, "test").points)[0], 1e6)
+        return flow_bytes(trainings(ScenarioFile(content, "test").points)[0], 1e6)
 
     flows = 3 * 100 * 99 * 6  # slices of no less than a packet
     assert found() == 0
     assert found(changes={"wandering": [{"interval": "1 s", "sigma": 0.1}]}) == pytest.approx(flows * FLOW_SIMULATED)
     assert found(collective="parameter-server") == 0
+
+
+def test_flows_that_are_simulated_one_by_one_are_counted_whatever_the_collective():
+    def found(collective, **cluster):
+        content = scenario(16, [32], "dmsgd")
+        content["cluster"] |= {"collective": collective, **cluster}
+        (training,) = trainings(ScenarioFile(content, "test").points)
+        schedule = collectives.schedule(
+            collective, Average(np.full(16, 10**6), 10**6, True, 4, np.full(16, 10**6), 0), Duration(0.001),
+            options_of(training.settings(training.points[0])),
+        )  # fmt: skip
+        return flow_bytes(training, 1e6) / FLOW_SIMULATED, schedule.structure.flows
+
+    counted, flows = found("sharded-parameter-server", collective_options={"servers": 3})
+    assert counted == flows == 3 * (2 * 16 + 1)
+    counted, flows = found("halving-doubling")
+    assert counted == flows > 0
+    counted, flows = found("colocated-parameter-server")
+    assert counted == pytest.approx(flows, rel=0.05)
+    counted, flows = found("parameter-server", changes={"wandering": [{"interval": "1 s", "sigma": 0.1}]})
+    assert counted == flows == 33
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import pytest
 
 import simgmc.network
 from simgmc.core.errors import SimgmcError
+from simgmc.network.conditions.failures import LinkFailure
 from simgmc.network.conditions.traces import BandwidthSteps
 from simgmc.network.flows.flows import Flow, completion_times
 from simgmc.network.topology.catalogue import build, groups
@@ -82,6 +83,15 @@ def test_parallel_wires_by_hash_carry_each_its_flows_and_every_one_is_used(tmp_p
     assert used == wires
     # One flow has one wire; the bundle would have given it all three.
     assert completion_times(graph, [Flow("worker0", "worker10", 1e6)]) == pytest.approx([1.001], rel=1e-2)
+
+
+def test_what_befalls_two_nodes_befalls_every_wire_between_them(tmp_path):
+    (tmp_path / "net.graphml").write_text(graphml(3 * wire()))
+    found = Links(build("file", hosts(2, False), file=str(tmp_path / "net.graphml"), parallel="hash"))
+    chosen = LinkFailure(source="worker0", destination="worker1", down=0.0).chosen(found)
+    assert {found.names[link] for link in chosen} == {
+        ("worker0", f"worker0 -> worker1, wire {number}") for number in (1, 2, 3)
+    }
 
 
 def test_parallel_wires_of_other_latencies_are_no_bundle(drawn):

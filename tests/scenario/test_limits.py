@@ -184,3 +184,14 @@ def test_a_scenario_file_may_begin_with_a_byte_order_mark(tmp_path):
 def test_a_file_name_with_a_nul_is_refused():
     with pytest.raises(SimgmcError, match="cannot read the scenario"):
         ScenarioFile.read("a\0.toml")
+
+
+@pytest.mark.parametrize(
+    ("groups", "why"), [([[0, 1, 2, 3]], "is one group"), ([[0], [1], [2], [3]], "a group of its own")]
+)
+def test_two_levels_need_something_to_group(groups, why):
+    dense = (("methods", [{"algorithm": "dmsgd"}]), ("report", {"baseline": "dmsgd"}), ("workload.workers", 4))
+    two_levels = (*dense, ("cluster.collective", "two-level"))
+    load(*two_levels, ("cluster.collective_options", {"groups": [[0, 1], [2, 3]]}))
+    said = refusal(*two_levels, ("cluster.collective_options", {"groups": groups}))
+    assert why in said and "nothing to group" in said

@@ -69,7 +69,23 @@ def notes(file: ScenarioFile, batches_per_epoch: float | None = None) -> list[st
     lines = [*late_milestones(file, batches_per_epoch), *constant_schedules(file, batches_per_epoch)]
     if batches_per_epoch is not None:
         lines += unequal_gradients(file, batches_per_epoch)
-    return [*lines, *unused_momentum(file)]
+    return [*lines, *unused_momentum(file), *unused_places(file)]
+
+
+def unused_places(file: ScenarioFile) -> list[str]:
+    """A line on what is said of places in the network that no point of the grid has."""
+    lines, scenarios = [], [point.scenario for point in file.points]
+    exchanges = [(one, exchange) for one in scenarios for exchange in dict.fromkeys(map(one.exchange, one.methods))]
+    hung = [(one, exchange) for one, exchange in exchanges if one.cluster.topology.options.get("attach")]
+    graphs = (one.cluster.graph(one.workload.workers, exchange).graph for one, exchange in hung)
+    if hung and not any(graph["attached"] for graph in graphs):
+        lines.append("cluster.topology.attach is without effect: the file draws every host")
+    servers = {name for one, exchange in exchanges for name in one.cluster.server_names(exchange)}
+    named = dict.fromkeys(name for one in scenarios for name in one.cluster.hosts if name.startswith("server"))
+    unused = [f"cluster.hosts.{name}" for name in named if name not in servers]
+    if unused:
+        lines.append(f"{', '.join(unused)}: without effect, as nothing is exchanged over such a server")
+    return lines
 
 
 def constant_schedules(file: ScenarioFile, batches_per_epoch: float | None) -> list[str]:

@@ -14,6 +14,8 @@ from simgmc.experiment.training import Training
 from simgmc.network.cluster.settings import ClusterSettings
 from simgmc.network.topology.routing import Links
 from simgmc.scenario import ScenarioFile
+from simgmc.scenario.workload import DataWorkload
+from simgmc.workloads.data.catalogue import DATASETS
 
 MAX_EVENTS = 1e9
 """Events of one training, beside those of its own messages, up to which it is begun."""
@@ -23,16 +25,59 @@ EVENT = 5e-5
 """Seconds that simulating one takes, about."""
 
 
-def events_without_data(file: ScenarioFile) -> list[str]:
-    """The same lines of every training, as far as the scenario alone says how long it is."""
-    if not times_are_stated(file.points):
+def events_before_run(file: ScenarioFile) -> list[str]:
+    """The same lines of every training of a scenario that nobody has tried yet.
+
+    What they depend on is built, as a run builds it, unless few events are certain without.
+    """
+    if all(condition.static for point in file.points for condition in point.scenario.cluster.conditions):
         return []
-    lines: dict[str, None] = {}
+    stated = times_are_stated(file.points)
+    if stated and all(map(_certainly_few, of_one_seed(file.points))):
+        return []
+    # Loaded here, as they load torch: most checks do without it.
+    from simgmc.experiment.assembly import WorkloadFactory
+    from simgmc.experiment.preflight.compute_times import state_times
+    from simgmc.experiment.preflight.prediction import least_sent, wire_format
+
+    workload_of, lines = WorkloadFactory("auto", None, None), dict[str, None]()
+    if not stated:
+        try:
+            file = state_times(file, workload_of)
+        except SimgmcError as error:
+            return [f"how much happens on the network meanwhile cannot be said: {error}"]
     for training in of_one_seed(file.points):
-        if training.scenario.workload.rounds is None:
+        if _certainly_few(training):
             continue
-        lines |= dict.fromkeys(events_of(training, little(training, parameters(training.scenario) or 0), 1.0))
+        try:
+            workload = workload_of(training.scenario, training.seed)
+        except SimgmcError as error:
+            lines[f"{training.title}: how much happens on the network meanwhile is told by simgmc run: {error}"] = None
+            if training.scenario.workload.rounds is not None:
+                lines |= dict.fromkeys(events_of(training, little(training, parameters(training.scenario) or 0), 1.0))
+            continue
+        batches = workload.batches_per_epoch
+        nbytes = least_sent(training, wire_format(training, workload.layout, batches), workload.d)
+        lines |= dict.fromkeys(events_of(training, nbytes, batches))
+        workload_of.keep(training.scenario, training.seed, workload)
     return list(lines)
+
+
+def _certainly_few(training: Training) -> bool:
+    """Whether nothing would be said of it however long its messages are: more than 8 bytes a parameter none is."""
+    rounds, d, batches = training.scenario.workload.rounds, parameters(training.scenario), 1.0
+    chosen = training.scenario.workload
+    if rounds is None and isinstance(chosen, DataWorkload):
+        train = DATASETS[chosen.dataset.name].facts(chosen.dataset.options).train
+        if train is not None:
+            # Workers that hold less than a batch take fewer samples a step, and more steps.
+            rounds, batches = 1, 4 * (1 + train / chosen.workers / chosen.batch_per_worker)
+    if rounds is None or d is None:
+        return all(not events_per_second(training.settings(point))[0] for point in training.points)
+    try:
+        return next(events_of(training, 8.0 * d, batches), None) is None
+    except SimgmcError:
+        return False
 
 
 def little(training: Training, parameters: int) -> float:

@@ -17,11 +17,7 @@ from simgmc.core.errors import SimgmcError
 from simgmc.core.quantities import bytes_text
 from simgmc.experiment.preflight.checks import counts_of, keys_named, require_count
 from simgmc.experiment.training import Training
-from simgmc.network.cluster.at_once import nothing_but_messages
-from simgmc.network.collectives.catalogue import CHOICES
-from simgmc.network.collectives.sliced_ring import slices_of
-from simgmc.network.shortcuts.solutions import RingLinks
-from simgmc.network.topology.routing import Links
+from simgmc.network.cluster.at_once import flows_simulated
 from simgmc.workloads.gradients.live_memory import Needed
 from simgmc.workloads.memory import available, resident
 from simgmc.workloads.workload import Workload
@@ -32,7 +28,7 @@ WORKER_SIMULATED = 16e3
 """Bytes that the network simulation holds for a worker: 2 kB in each of four graphs (the run's, and those that tell
 what would help), 4 kB for its messages to and from a server, 4 kB for its process and the events that it waits for."""
 FLOW_SIMULATED = 1.1e3
-"""Bytes of one flow of a ring that is simulated event by event: 350 in the list of flows, the rest under way."""
+"""Bytes of one flow that is simulated event by event: 350 in the list of flows, the rest under way."""
 
 
 @dataclass(frozen=True)
@@ -108,21 +104,19 @@ def predict_memory(training: Training, workload: Workload) -> MemoryPrediction:
     if device == "cpu":
         parts["kept by the allocator"] = training.freed_bytes(d * item)
         rounds = training.milestones(workload.batches_per_epoch).total() * training.record_bytes()
-        parts["network"] = workers * WORKER_SIMULATED + ring_bytes(training, d * item) + rounds
+        parts["network"] = workers * WORKER_SIMULATED + flow_bytes(training, d * item) + rounds
         parts["plots"] = PICTURES
     return MemoryPrediction(training.method.name, parts, device, threads, with_threads)
 
 
-def ring_bytes(training: Training, message: float) -> float:
-    """What the flows of a ring take, its addings included, where they have to be simulated one by one."""
-    settings = training.settings(training.points[0])
-    entry, workers = CHOICES.get(settings.collective), len(settings.workers)
-    if not training.sends_first_alone or entry is None or not entry.round_a_ring or workers < 2:
+def flow_bytes(training: Training, message: float) -> float:
+    """What the flows of one exchange take, the adding between them included, where they are simulated one by one."""
+    if not training.sends_first_alone:
         return 0.0
-    slices = settings.options.slices or slices_of(message / workers)
-    flows = 3.0 * workers * (workers - 1) * (slices if "slices" in entry.options else 1)
-    ways = RingLinks(settings.workers, Links(settings.payload_graph, settings.seed), settings.overheads)
-    return 0.0 if nothing_but_messages(settings) and ways.apart else flows * FLOW_SIMULATED
+    if training.scenario.has_graph(training.method):
+        mixing = training.scenario.mixing(training.method)
+        return FLOW_SIMULATED * max((len(edges) for edges in mixing.edges), default=0) if mixing else 0.0
+    return FLOW_SIMULATED * flows_simulated(training.settings(training.points[0]), message)
 
 
 def require_memory(prediction: MemoryPrediction, workers: int) -> None:

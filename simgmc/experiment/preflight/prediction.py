@@ -70,6 +70,13 @@ def _one_after_the_other(kinds: Mapping[int, str]) -> str:
     return f"{first}; from round {begin + 1} on {last}{between}"
 
 
+def least_sent(training: Training, wire: Wire, d: int) -> float:
+    """Bytes of the smallest message of a round; of whole vectors that are sent in the clock's order a byte for each
+    of ``d`` parameters, which is as few as any of them has.
+    """
+    return wire.nbytes if training.sends_first_alone or training.method.compressors() else float(d)
+
+
 def _size(message: Message) -> str:
     if not message.compressed:
         return f"{message.wire}, {bytes_text(message.nbytes[0])}"

@@ -19,10 +19,10 @@ from simgmc.experiment.assembly import WorkloadFactory
 from simgmc.experiment.header import gossip_lines, line
 from simgmc.experiment.plan import of_one_seed
 from simgmc.experiment.preflight.checks import notes
-from simgmc.experiment.preflight.many_events import events_of, little
+from simgmc.experiment.preflight.many_events import events_of
 from simgmc.experiment.preflight.memory import MemoryPrediction, TooLarge, predict_memory, require_memory
 from simgmc.experiment.preflight.pace import Pace, pace_of
-from simgmc.experiment.preflight.prediction import wire_format
+from simgmc.experiment.preflight.prediction import least_sent, wire_format
 from simgmc.experiment.training import Training, training_values
 from simgmc.scenario import ScenarioFile
 from simgmc.workloads.workload import Workload
@@ -118,16 +118,15 @@ def _try_each(
             routes[route] = None
             built[values] = Built(workload.layout, workload.batches_per_epoch, route, tuple(workload.notes))
         assert workload is not None
-        # Asynchronous methods send on the cluster itself, so it is looked at first.
-        nbytes = little(training, workload.d)
+        wire = None
         if training.sends_first_alone:
-            nbytes = wire_format(training, workload.layout, workload.batches_per_epoch).nbytes
-        lines.extend(events_of(training, nbytes, workload.batches_per_epoch))
+            wire = wire_format(training, workload.layout, workload.batches_per_epoch)
         needed = predict_memory(training, workload)
         require_memory(needed, workload.workers)
-        if not training.sends_first_alone:
-            wire_format(training, workload.layout, workload.batches_per_epoch)
+        if wire is None:
+            wire = wire_format(training, workload.layout, workload.batches_per_epoch)
             give_back()  # all workers' first messages took the memory of a whole run
+        lines.extend(events_of(training, least_sent(training, wire, workload.d), workload.batches_per_epoch))
         most = needed if most is None or needed.total > most.total else most
         if paced:
             paces[values, training.method.name] = pace_of(training, workload)

@@ -126,6 +126,11 @@ class ClusterSettings:
             link["latency"] *= latency
         return replace(self, graph=graph)
 
+    @property
+    def undisturbed(self) -> ClusterSettings:
+        """The same cluster on a network that does not change, where only the workers' messages make events."""
+        return replace(self, conditions=tuple(condition for condition in self.conditions if condition.static))
+
     def condition(self, kind: type[C]) -> C | None:
         """The condition of a kind, None where it is not stated."""
         return next((one for one in self.conditions if isinstance(one, kind)), None)

@@ -39,6 +39,8 @@ class CollectiveEntry(Entry):
     """Whether it leaves messages out, so that it computes something else than the average."""
     round_a_ring: bool = False
     """Whether every worker sends to the next one alone."""
+    all_to_all: bool = False
+    """Whether every worker sends to every other."""
     groups_needed: int = 0
     """Sites, racks or nodes of workers that it needs at least."""
     needs_everybody: str = ""

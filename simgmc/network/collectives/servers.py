@@ -159,6 +159,7 @@ COLLECTIVES = (
         "any",
         colocated_parameter_server,
         sends_average=True,
+        all_to_all=True,
     ),
     CollectiveEntry(
         FIRST_K,

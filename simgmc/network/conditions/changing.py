@@ -158,8 +158,8 @@ class LinkChange(Change):
         named = (self.source, self.destination)
         found = {
             links.capacity_of[n]: None
-            for n, ends in enumerate(links.names)
-            if all(a in ("*", b) for a, b in zip(named, ends, strict=True))
+            for n, own in enumerate(links.names)
+            if any(all(a in ("*", b) for a, b in zip(named, ends, strict=True)) for ends in (own, links.ends(n)))
         }
         if not found:
             raise SimgmcError(f"no link {self.source} -> {self.destination} in the network")

@@ -31,8 +31,13 @@ class BandwidthSteps:
     """Where they were read from."""
 
     def __post_init__(self) -> None:
-        if not self.times or len(self.times) != len(self.factors) or self.times[0] != 0:
-            raise SimgmcError("a bandwidth trace needs as many times as factors, the first time 0")
+        if not self.times or len(self.times) != len(self.factors):
+            raise SimgmcError("a bandwidth trace needs as many times as factors")
+        if self.times[0] != 0:
+            raise SimgmcError(
+                f"a bandwidth trace begins at {self.times[0]:g} s: its first time must be 0, from when its first value "
+                "holds"
+            )
         if not all(a < b for a, b in zip(self.times, (*self.times[1:], INFINITY), strict=True)):
             raise SimgmcError("the times of a bandwidth trace must be finite and rise")
         if any(not 0 <= factor < INFINITY for factor in self.factors) or not any(self.factors):

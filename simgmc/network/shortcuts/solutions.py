@@ -113,18 +113,22 @@ class RingNetworks:
             latency, transfer = latency - held, transfer - np.where(simple, before - held, 0.0)
             begin = np.where(simple, begin + before, begin)
             networks, ranks = np.nonzero(~simple & (before > 0))
+            # Ranks of a network that were ready at the same time have their chains cut at the same time.
+            moments, cut_at = np.unique([networks, gates[networks, ranks]], axis=1, return_inverse=True)
             rows = max(1, _AT_ONCE // gates.shape[1])
-            for place in range(0, len(ranks), rows):
-                network, rank = networks[place : place + rows], ranks[place : place + rows]
+            for place in range(0, moments.shape[1], rows):
+                network, since = moments[0, place : place + rows].astype(int), moments[1, place : place + rows]
                 rate, between, ready, extra, first = (
                     one[network] for one in (self.rate, self.latency, gates, self.extra, self.first)
                 )
-                since, row = gates[network, rank], np.arange(len(rank))
                 cut = solve(ring, rate, between, ready, extra, first, since[:, None])
-                latency[network, rank] = lost = cut.latency[row, rank]
-                aggregate[network, rank] = adding = cut.aggregate[row, rank]
-                transfer[network, rank] = times.finish[network, rank] - since - lost - adding
-                begin[network, rank] = since
+                row = cut_at.reshape(-1) - place
+                here = (row >= 0) & (row < len(since))
+                who, row = (networks[here], ranks[here]), row[here]
+                latency[who] = lost = cut.latency[row, who[1]]
+                aggregate[who] = adding = cut.aggregate[row, who[1]]
+                transfer[who] = times.finish[who] - gates[who] - lost - adding
+                begin[who] = gates[who]
             return transfer, latency, aggregate, begin
 
         def uses() -> list[LinkUse]:

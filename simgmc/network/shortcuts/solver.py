@@ -89,6 +89,11 @@ class Solver:
                 found[numbers] = False
         return found
 
+    def in_arrays(self, schedule: Schedule, members: Sequence[int]) -> bool:
+        """Whether it is solved on all networks without a list of its flows."""
+        ways = self._ways_of(schedule, members)
+        return all(isinstance(networks, RingNetworks | ServerNetworks) for _, networks in ways)
+
     def solve(
         self, schedule: Schedule, members: Sequence[int], gates: np.ndarray, wanted: np.ndarray | None = None
     ) -> Solution:

@@ -82,7 +82,9 @@ def from_file(
             wires.setdefault(way, []).append((rate, seconds, edge.place))
     for (source, destination), found in wires.items():
         _add_wires(graph, source, destination, found, parallel)
-    _hang(graph, drawn, name, [host for host in hosts if host.name not in graph], attach, placed)
+    waiting = [host for host in hosts if host.name not in graph]
+    _hang(graph, drawn, name, waiting, attach, placed)
+    graph.graph["attached"] = len(waiting)
     return graph
 
 
@@ -196,7 +198,7 @@ def _add_wires(
     if len(wires) > 1 and parallel == "hash":
         for number, (rate, seconds, _) in enumerate(wires, 1):
             between = f"{source} -> {destination}, wire {number}"
-            graph.add_node(between, kind="switch", wire=True)
+            graph.add_node(between, kind="switch", wire=(source, destination))
             add_link(graph, source, between, rate, seconds)
             add_link(graph, between, destination, math.inf, 0.0)
         return

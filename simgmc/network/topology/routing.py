@@ -83,6 +83,11 @@ class Links:
         except KeyError:
             raise SimgmcError(f"there is no link {source} -> {destination} in the network") from None
 
+    def ends(self, link: int) -> tuple[str, str]:
+        """The nodes between which a link leads, as the network was drawn: one of several wires joins the two beyond."""
+        source, destination = self.names[link]
+        return self.graph.nodes[destination].get("wire") or (source, destination)
+
     def watch(self, links: Iterable[int]) -> None:
         """Keep these links in routes although they are unlimited: they change. To be said before routes are
         asked for.

@@ -61,6 +61,10 @@ class _Watched:
         self._owner._flat_weight_refs[self._owner._flat_weights_names.index(name)] = weakref.ref(parameter)
 
 
+Holder = tuple[dict | list | _Watched, str | int, int]
+"""Where a module keeps a parameter, under which key, and the parameter's number."""
+
+
 class Replicas:
     """K copies of a module that share their parameters' values but not their buffers.
 
@@ -93,14 +97,16 @@ class Replicas:
             (path, number[id(p)]) for path, p in model.named_parameters(remove_duplicate=False) if id(p) in number
         ]
         self._bound: list[ParameterSet | None] = [None] * workers
-        # parameters are replaced when a copy is bound: no need for K copies of them
-        same = list(model.parameters())
-        self.modules = [template.copy(kept=same) for _ in range(workers)]
-        self._holders = [self._find_holders(module) for module in self.modules]
-        for worker, module in enumerate(self.modules):
-            self._hold_buffers(module, {name: rows[worker] for name, rows in self.buffers.items()})
-        self.evaluated = template.copy(kept=same).eval()
+        self._template = template
+        # Not all engines use them, and thousands of copies take seconds.
+        self._modules: list[nn.Module | None] = [None] * workers
+        self._holders: list[list[Holder]] = [[] for _ in range(workers)]
+        self.evaluated = self._copy().eval()
         self._evaluated_holders = self._find_holders(self.evaluated)
+
+    def _copy(self) -> nn.Module:
+        # parameters are replaced when a copy is bound: no need for K copies of them
+        return self._template.copy(kept=list(self._template.module.parameters()))
 
     def state_dict(self) -> dict[str, Tensor]:
         """Every buffer as (K, ...), copied."""
@@ -119,12 +125,22 @@ class Replicas:
         """A new set of parameters that the copies can hold."""
         return ParameterSet(self._like, self.channels_last)
 
+    def module(self, worker: int) -> nn.Module:
+        """The worker's module, which is made when it is first asked for."""
+        module = self._modules[worker]
+        if module is None:
+            module = self._modules[worker] = self._copy()
+            self._holders[worker] = self._find_holders(module)
+            self._hold_buffers(module, {name: rows[worker] for name, rows in self.buffers.items()})
+        return module
+
     def bind(self, worker: int, parameters: ParameterSet) -> nn.Module:
         """The worker's module, holding these parameters."""
+        module = self.module(worker)
         if self._bound[worker] is not parameters:
             self._hold(self._holders[worker], parameters)
             self._bound[worker] = parameters
-        return self.modules[worker]
+        return module
 
     def bind_evaluation(self, parameters: ParameterSet, worker: int | None = None) -> nn.Module:
         """A module in evaluation mode: these parameters, buffers of a worker or averaged over all.
@@ -136,8 +152,8 @@ class Replicas:
         self._hold_buffers(self.evaluated, buffers | (averaged(self.buffers, self.shares) if worker is None else {}))
         return self.evaluated
 
-    def _find_holders(self, module: nn.Module) -> list[tuple[dict | list | _Watched, str | int, int]]:
-        holders = []
+    def _find_holders(self, module: nn.Module) -> list[Holder]:
+        holders: list[Holder] = []
         for path, index in self._owners:
             parent, _, name = path.rpartition(".")
             owner = module.get_submodule(parent)
@@ -148,7 +164,7 @@ class Replicas:
         return holders
 
     @staticmethod
-    def _hold(holders: list[tuple[dict | list | _Watched, str | int, int]], parameters: ParameterSet) -> None:
+    def _hold(holders: Sequence[Holder], parameters: ParameterSet) -> None:
         for held, name, index in holders:
             held[name] = parameters.tensors[index]
 

@@ -237,6 +237,9 @@ class FastRoute:
         workers, device = job.workers, job.device
         job.take_channels_last(channels_last)
         self.replicas = Replicas(job.template, workers, channels_last)
+        if name != "split":
+            for worker in range(workers):
+                self.replicas.module(worker)  # made now, so that the memory they take is known
         if name == "split":
             self.engine = SplitEngine(job.linear_layers(), job.template.layout, job.threads)
             self.at_once = min(job.threads * GROUP, workers)
