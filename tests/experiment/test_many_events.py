@@ -49,7 +49,8 @@ def test_a_line_says_what_takes_hours_and_what_takes_days_is_refused_with_the_ke
 def test_a_check_refuses_what_a_run_refuses_whatever_it_takes_to_know_the_lengths():
     content = {key: value for key, value in SMALL["workload"].items() if key != "rounds"}
     content |= {"epochs": 10**4, "evaluate_every": "1000 epochs"}
-    slow = (("cluster.bandwidth", "1 bit/s"), ("methods", SMALL["methods"][1:2]), ("workload", content))
+    gmc = (("methods", SMALL["methods"][1:2]), ("report", {"baseline": "GMC"}))
+    slow = (("cluster.bandwidth", "1 bit/s"), *gmc, ("workload", content))
     with pytest.raises(SimgmcError, match=r"cluster.changes: GMC.*events.*make it rarer"):
         events_before_run(of(*slow))
     (line,) = events_before_run(of(*slow, ("workload.dataset", "cifar10")))

@@ -249,9 +249,55 @@ def test_a_simgrid_platform_has_its_own_routes():
     assert completion_times(graph, within) == pytest.approx([1.0003, 1.0003], rel=EXACT)
 
 
+def torus(tmp_path, dimensions, hosts_there, more=""):
+    text = (
+        '<platform version="4.1"><cluster id="c" prefix="n" suffix="" speed="1Gf" bw="8Mbps" lat="1ms" '
+        f'topology="TORUS" radical="0-{hosts_there - 1}" topo_parameters="{dimensions}" {more}/></platform>'
+    )
+    (tmp_path / "torus.xml").write_text(text)
+    return build("file", hosts(hosts_there, False), file=str(tmp_path / "torus.xml"), nodes=["*"])
+
+
+def taken(graph, source, destination):
+    """The torus links of a route: dimension, the host that it belongs to, and the direction."""
+    names = (node for node in graph.graph["routes"][f"worker{source}", f"worker{destination}"] if "begin" in node)
+    found = [re.search(r"link (\d+) of (\d+)(?: (up|down))?$", name) for name in names]
+    return [(int(one[1]), int(one[2]), one[3]) for one in found if one]
+
+
+def test_a_torus_of_simgrid_is_routed_dimension_by_dimension_the_shorter_way_round(tmp_path):
+    graph, sizes = torus(tmp_path, "4,3,2", 24), (4, 3, 2)
+    for a in range(24):
+        for b in {*range(24)} - {a}:
+            route, apart = taken(graph, a, b), 1
+            assert [one[0] for one in route] == sorted(one[0] for one in route)
+            for dimension, size in enumerate(sizes):
+                gap = abs(a // apart % size - b // apart % size)
+                assert sum(one[0] == dimension for one in route) == min(gap, size - gap)
+                apart *= size
+    # Ties are SimGrid's: onwards from 0 and 3, back from 2; a link belongs to the host that it leads onwards from.
+    line = torus(tmp_path, "4", 4)
+    assert taken(line, 0, 2) == [(0, 0, "up"), (0, 1, "up")]
+    assert taken(line, 2, 0) == [(0, 1, "down"), (0, 0, "down")]
+    assert taken(line, 3, 1) == [(0, 3, "up"), (0, 0, "up")]
+    assert completion_times(line, [Flow("worker0", "worker2", 1e6), Flow("worker1", "worker2", 1e6)]) == pytest.approx(
+        [2.002, 2.001]
+    )
+    shared = torus(tmp_path, "4", 4, 'sharing_policy="SHARED" limiter_link="4Mbps"')
+    assert taken(shared, 3, 1) == [(0, 3, None), (0, 0, None)]
+    # Host 0 passes on and sends over its one limiter.
+    both = completion_times(shared, [Flow("worker3", "worker1", 1e6), Flow("worker0", "worker3", 1e6)])
+    assert both == pytest.approx([4.002, 4.001])
+    with pytest.raises(SimgmcError, match=r'"4,2": are 8 hosts, and its radical names 4'):
+        torus(tmp_path, "4,2", 4)
+    with pytest.raises(SimgmcError, match="neither a backbone nor a router"):
+        torus(tmp_path, "4", 4, 'bb_bw="1Gbps" bb_lat="0"')
+
+
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
+        ('radical="0-3"', 'radical="0-3" topology="FAT_TREE"', 'topology "FAT_TREE" of a cluster is not read; FLAT'),
         ('routing="Full">\n    <zone', 'routing="Vivaldi">\n    <zone', 'routing "Vivaldi" is not read; Full, Floyd'),
         ('latency="200us"', 'latency="200"', 'latency = "200": must be such as "50us"'),
         ('bandwidth="12.5MBps"', 'bandwidth="12500000"', 'bandwidth = "12500000": must be such as "125MBps"'),

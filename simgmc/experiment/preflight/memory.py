@@ -18,6 +18,7 @@ from simgmc.core.quantities import bytes_text
 from simgmc.experiment.preflight.checks import counts_of, keys_named, require_count
 from simgmc.experiment.training import Training
 from simgmc.network.cluster.at_once import flows_simulated
+from simgmc.network.collectives.catalogue import CHOICES
 from simgmc.workloads.gradients.live_memory import Needed
 from simgmc.workloads.memory import available, resident
 from simgmc.workloads.workload import Workload
@@ -28,7 +29,9 @@ WORKER_SIMULATED = 16e3
 """Bytes that the network simulation holds for a worker: 2 kB in each of four graphs (the run's, and those that tell
 what would help), 4 kB for its messages to and from a server, 4 kB for its process and the events that it waits for."""
 FLOW_SIMULATED = 1.1e3
-"""Bytes of one flow that is simulated event by event: 350 in the list of flows, the rest under way."""
+"""Bytes of one flow that is simulated event by event: 350 in the list of flows, the rest for those under way; and"""
+FLOW_AT_ONCE = 1.8e3
+"""where half of them are under way at the same time, as those of servers and to neighbours are."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +118,11 @@ def flow_bytes(training: Training, message: float) -> float:
         return 0.0
     if training.scenario.has_graph(training.method):
         mixing = training.scenario.mixing(training.method)
-        return FLOW_SIMULATED * max((len(edges) for edges in mixing.edges), default=0) if mixing else 0.0
-    return FLOW_SIMULATED * flows_simulated(training.settings(training.points[0]), message)
+        return FLOW_AT_ONCE * max((len(edges) for edges in mixing.edges), default=0) if mixing else 0.0
+    settings = training.settings(training.points[0])
+    entry = CHOICES[settings.collective]
+    at_once = entry.servers or entry.all_to_all or entry.build is None
+    return (FLOW_AT_ONCE if at_once else FLOW_SIMULATED) * flows_simulated(settings, message)
 
 
 def require_memory(prediction: MemoryPrediction, workers: int) -> None:

@@ -15,7 +15,7 @@ FILE_FORMATS = f"""\
                 Undirected edges count both ways. Of nodes: label, Latitude and Longitude (degrees), site (a
                 group for two-level).
 .gml            GML, with the same names. A node is called by its label where that is its alone, else by its id.
-.xml            a SimGrid platform: zones (Full, Floyd, Dijkstra) and clusters (FLAT), routes and zoneRoutes,
+.xml            a SimGrid platform: zones (Full, Floyd, Dijkstra) and clusters (FLAT, TORUS), routes and zoneRoutes,
                 links SHARED (one capacity for both directions), SPLITDUPLEX (each its own), FATPIPE (only where
                 it never limits). Routes are as the file gives them, found as SimGrid finds them; name the hosts
                 with nodes = [...]. What else it holds (Vivaldi, bypassRoute, traces, peers ...) is refused.

@@ -1,8 +1,8 @@
 """SimGrid platforms (simgrid.org, version 4 of the format): the subset that networks here have.
 
-Zones of Full, Floyd and Dijkstra routing and clusters, nested, with routes and zoneRoutes; links SHARED (one capacity
-for both directions), SPLITDUPLEX (each direction its own) and FATPIPE where it never limits. Routes are those that
-SimGrid takes, ties included, not the shortest by latency.
+Zones of Full, Floyd and Dijkstra routing and clusters (flat or on a torus), nested, with routes and zoneRoutes; links
+SHARED (one capacity for both directions), SPLITDUPLEX (each direction its own) and FATPIPE where it never limits.
+Routes are those that SimGrid takes, ties included, not the shortest by latency.
 """
 
 from __future__ import annotations
@@ -69,8 +69,43 @@ class _Zone:
     ways_out: dict[str, list[Step]] | None = None
     """Of a cluster: every member's own links, up to the backbone."""
     backbone: list[Step] = field(default_factory=list)
+    torus: _Torus | None = None
+    """Of a cluster whose hosts are on a torus."""
     between: dict[tuple[str, str], tuple[str, str, list[Step]]] = field(default_factory=dict)
     """Between zones within this one: the gateways of either, and the links between these."""
+
+
+@dataclass
+class _Torus:
+    """A cluster on a torus. Routes lead along one dimension after the other, in each the shorter way round."""
+
+    name: str
+    members: list[str]
+    dimensions: list[int]
+    split: bool
+    """Whether each direction of a link has a capacity of its own."""
+    limit: bool
+    """Whether every host has a link that limits all that it sends, passes on and receives."""
+
+    def route(self, source: str, destination: str) -> list[Step]:
+        """As SimGrid takes it, also where both ways round are equally long."""
+        at, target = self.members.index(source), self.members.index(destination)
+        steps: list[Step] = []
+        apart = 1
+        for dimension, size in enumerate(self.dimensions):
+            here, there = at // apart % size, target // apart % size
+            half = size // 2
+            onward = here < there <= here + half or (here > half and (here + half) % size >= there)
+            while (place := at // apart % size) != there:
+                turned = (place + (1 if onward else -1)) % size
+                after = at + (turned - place) * apart
+                # A link belongs to the host from which it leads onwards.
+                link, way = (at, "UP") if onward else (after, "DOWN")
+                steps += [(f"{self.members[at]} limiter", "")] * self.limit
+                steps.append((f"{self.name} link {dimension} of {link}", way if self.split else ""))
+                at = after
+            apart *= size
+        return steps + [(f"{destination} limiter", "")] * self.limit
 
 
 class _Platform:
@@ -145,11 +180,13 @@ class _Platform:
 
     def _cluster(self, element: Element, parent: _Zone | None) -> _Zone:
         """Hosts with a link each, over a backbone if there is one."""
-        kind = element.attributes.get("topology", "FLAT")
-        if kind != "FLAT":
-            raise self._refusal(element, f"topology {show_value(kind)} of a cluster is not read; FLAT is")
+        kind = element.attributes.get("topology", "FLAT").upper()
+        if kind not in ("FLAT", "TORUS"):
+            raise self._refusal(element, f"topology {show_value(kind)} of a cluster is not read; FLAT and TORUS are")
         zone = _Zone(self._get(element, "id"), parent)
         self._refuse_others(element, ())
+        if kind == "TORUS":
+            return self._torus(element, zone)
         rate, seconds = self._rate(element, "bw"), self._time(element, "lat")
         policy = self._policy(element, "sharing_policy", "SPLITDUPLEX")
         place = f"{self.name}, line {element.line}"
@@ -164,7 +201,7 @@ class _Platform:
             )
         limit = "limiter_link" in element.attributes
         prefix, suffix = element.attributes.get("prefix", ""), element.attributes.get("suffix", "")
-        members = [f"{prefix}{number}{suffix}" for number in self._radical(element)]
+        members = self._members(element)
         for member in members:
             self._point(element, zone, member, True)
             self.links[f"{member} link"] = _Link(rate, seconds, policy, place)
@@ -180,6 +217,36 @@ class _Platform:
         }
         zone.ways_out[router] = []
         return zone
+
+    def _torus(self, element: Element, zone: _Zone) -> _Zone:
+        """Hosts on a torus, each with a link to the next in every dimension."""
+        for key in ("bb_bw", "bb_lat", "router_id"):
+            if key in element.attributes:
+                raise self._refusal(element, f"{key}: a torus has neither a backbone nor a router")
+        text, members = self._get(element, "topo_parameters"), self._members(element)
+        if re.fullmatch(r"\s*\d{1,6}\s*(,\s*\d{1,6}\s*)*", text) is None:
+            raise self._refusal(element, f'topo_parameters = {show_value(text)}: must be such as "4,4,2"')
+        dimensions = [int(one) for one in text.split(",")]
+        if math.prod(dimensions) != len(members):
+            raise self._refusal(
+                element, f"topo_parameters = {show_value(text)}: are {math.prod(dimensions):,} hosts, and its radical "
+                f"names {len(members):,}",
+            )  # fmt: skip
+        rate, seconds = self._rate(element, "bw"), self._time(element, "lat")
+        policy = self._policy(element, "sharing_policy", "SPLITDUPLEX")
+        place, limit = f"{self.name}, line {element.line}", "limiter_link" in element.attributes
+        for number, member in enumerate(members):
+            self._point(element, zone, member, True)
+            for dimension in range(len(dimensions)):
+                self.links[f"{zone.name} link {dimension} of {number}"] = _Link(rate, seconds, policy, place)
+            if limit:
+                self.links[f"{member} limiter"] = _Link(self._rate(element, "limiter_link"), 0.0, "SHARED", place)
+        zone.torus = _Torus(zone.name, members, dimensions, policy == "SPLITDUPLEX", limit)
+        return zone
+
+    def _members(self, element: Element) -> list[str]:
+        prefix, suffix = element.attributes.get("prefix", ""), element.attributes.get("suffix", "")
+        return [f"{prefix}{number}{suffix}" for number in self._radical(element)]
 
     def _radical(self, element: Element) -> list[int]:
         text = self._get(element, "radical")
@@ -287,6 +354,8 @@ class _Platform:
         here, there = (self._above(point) for point in (source, destination))
         common = next(zone for zone in here if zone in there)
         if common is here[0] and common is there[0]:
+            if common.torus is not None:
+                return common.torus.route(source, destination)
             if common.ways_out is not None:
                 return common.ways_out[source] + common.backbone + _reversed(common.ways_out[destination])
             edges = self._edges(common, common.points, common.routes, source, destination)
