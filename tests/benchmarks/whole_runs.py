@@ -5,8 +5,9 @@
 
 Each is ``simgmc run`` in a process of its own, from the start to the report, on one thread: Gaussian classes with 64
 features, a perceptron of 2,410 parameters, four samples a worker, DMSGD, equal workers on one switch, over a server and
-round a ring; five rounds, of 10,000 workers three, each evaluated. CPU seconds; the largest resident set. Found rows go
-into OUT.csv in place of older ones of the same run; the table (OUT.md) and the figure (OUT.png) show all that is there.
+round a ring; five rounds, of 10,000 workers three, each evaluated. CPU seconds, which grow too where the machine is
+busy with other work; the largest resident set. Found rows go into OUT.csv in place of older ones of the same run; the
+table (OUT.md) and the figure (OUT.png) show all that is there.
 ``--source``: a checkout of another version, with ``--version`` as its name.
 """
 
@@ -52,7 +53,7 @@ baseline = "dmsgd"
 """
 COLLECTIVES = ("parameter-server", "ring")
 NOW, BEFORE = "now", "994be31"
-COLUMNS = ("version", "workers", "rounds", "collective", "cpu_s", "peak_mb", "predicted_mb")
+COLUMNS = ("version", "workers", "rounds", "collective", "cpu_s", "peak_mb", "predicted_mb", "note")
 Key = tuple[str, int, str]
 _PREDICTED = re.compile(r"^memory\s+about ([\d.,]+) (kB|MB|GB)", re.MULTILINE)
 _MEGABYTES = {"kB": 1e-3, "MB": 1.0, "GB": 1e3}
@@ -111,13 +112,16 @@ def table(rows: dict[Key, dict[str, str]]) -> list[str]:
         before, now = (rows.get((version, workers, collective)) for version in (BEFORE, NOW))
 
         def cell(row: dict[str, str] | None, column: str) -> str:
-            return f"{float(row[column]):,.{1 if column == 'cpu_s' else 0}f}" if row and row[column] else "-"
+            if not row or not row[column]:
+                return "-"
+            return f"{float(row[column]):,.{1 if column == 'cpu_s' else 0}f}" + " *" * bool(row["note"])
 
         ratio = f"{float(now['predicted_mb']) / float(now['peak_mb']):.3f}" if now else "-"
         cells = [cell(before, "cpu_s"), cell(now, "cpu_s"), cell(before, "peak_mb"), cell(before, "predicted_mb")]
         cells += [cell(now, "peak_mb"), cell(now, "predicted_mb"), ratio]
         lines.append(f"| {workers:,} x {rounds_of(workers)} | {collective} | " + " | ".join(cells) + " |")
-    return lines
+    notes = dict.fromkeys(row["note"] for row in rows.values() if row["note"])
+    return [*lines, *(line for note in notes for line in ("", f"\\* {note}"))]
 
 
 def draw(rows: dict[Key, dict[str, str]], path: Path) -> None:
@@ -167,7 +171,7 @@ def main() -> None:
             found = [f"{number:.1f}" for number in measure(workers, collective, chosen.source)]
             wall = time.monotonic() - begun
             rows = read(data)
-            values = chosen.version, str(workers), str(rounds_of(workers)), collective, *found
+            values = chosen.version, str(workers), str(rounds_of(workers)), collective, *found, ""
             rows[chosen.version, workers, collective] = dict(zip(COLUMNS, values, strict=True))
             write(data, rows)
             print(*values, f"(wall {wall:.1f} s, load {load:.1f} before)", flush=True)

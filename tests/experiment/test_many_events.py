@@ -46,7 +46,8 @@ def test_a_line_says_what_takes_hours_and_what_takes_days_is_refused_with_the_ke
         events_before_run(of(("cluster.bandwidth", "1 bit/s"), ("workload.rounds", 4 * 10**6)))
 
 
-def test_a_check_refuses_what_a_run_refuses_whatever_it_takes_to_know_the_lengths():
+def test_a_check_refuses_what_a_run_refuses_whatever_it_takes_to_know_the_lengths(tmp_path, monkeypatch):
+    monkeypatch.setenv("SIMGMC_DATA", str(tmp_path))
     content = {key: value for key, value in SMALL["workload"].items() if key != "rounds"}
     content |= {"epochs": 10**4, "evaluate_every": "1000 epochs"}
     gmc = (("methods", SMALL["methods"][1:2]), ("report", {"baseline": "GMC"}))

@@ -17,17 +17,21 @@ from simgmc.core.errors import SimgmcError
 from simgmc.core.quantities import bytes_text
 from simgmc.experiment.preflight.checks import counts_of, keys_named, require_count
 from simgmc.experiment.training import Training
-from simgmc.network.cluster.at_once import flows_simulated
+from simgmc.network.cluster.at_once import flows_simulated, nothing_but_messages
 from simgmc.network.collectives.catalogue import CHOICES
 from simgmc.workloads.gradients.live_memory import Needed
 from simgmc.workloads.memory import available, resident
 from simgmc.workloads.workload import Workload
 
-PICTURES = 25e6
+PICTURES = 32e6
 """Bytes that drawing the plots takes, at the end of a run."""
-WORKER_SIMULATED = 16e3
+WORKER_IN_GRAPHS = 8e3
 """Bytes that the network simulation holds for a worker: 2 kB in each of four graphs (the run's, and those that tell
-what would help), 4 kB for its messages to and from a server, 4 kB for its process and the events that it waits for."""
+what would help); and"""
+WORKER_SERVED = 4e3
+"""for its messages to and from a server; and"""
+WORKER_PROCESS = 4e3
+"""for its process and the events that it waits for, where rounds are simulated event by event."""
 FLOW_SIMULATED = 1.1e3
 """Bytes of one flow that is simulated event by event: 350 in the list of flows, the rest for those under way; and"""
 FLOW_AT_ONCE = 1.8e3
@@ -107,9 +111,17 @@ def predict_memory(training: Training, workload: Workload) -> MemoryPrediction:
     if device == "cpu":
         parts["kept by the allocator"] = training.freed_bytes(d * item)
         rounds = training.milestones(workload.batches_per_epoch).total() * training.record_bytes()
-        parts["network"] = workers * WORKER_SIMULATED + flow_bytes(training, d * item) + rounds
+        parts["network"] = workers * worker_bytes(training) + flow_bytes(training, d * item) + rounds
         parts["plots"] = PICTURES
     return MemoryPrediction(training.method.name, parts, device, threads, with_threads)
+
+
+def worker_bytes(training: Training) -> float:
+    """What the network simulation holds for each worker, beside the flows between them."""
+    settings = training.settings(training.points[0])
+    at_once = training.sends_first_alone and nothing_but_messages(settings)
+    served = WORKER_SERVED if settings.server_hosts or not training.sends_first_alone else 0.0
+    return WORKER_IN_GRAPHS + served + (0.0 if at_once else WORKER_PROCESS)
 
 
 def flow_bytes(training: Training, message: float) -> float:
