@@ -108,20 +108,22 @@ def table(rows: dict[Key, dict[str, str]]) -> list[str]:
         "| peak, MB | predicted, MB | predicted / peak |"
     )
     lines = [head, "| --- | --- |" + " ---: |" * 7]
+    notes = list(dict.fromkeys(rows[key]["note"] for key in sorted(rows) if rows[key]["note"]))
     for workers, collective in sorted({key[1:] for key in rows}):
         before, now = (rows.get((version, workers, collective)) for version in (BEFORE, NOW))
 
         def cell(row: dict[str, str] | None, column: str) -> str:
             if not row or not row[column]:
                 return "-"
-            return f"{float(row[column]):,.{1 if column == 'cpu_s' else 0}f}" + " *" * bool(row["note"])
+            return f"{float(row[column]):,.{1 if column == 'cpu_s' else 0}f}" + (
+                f" ({notes.index(row['note']) + 1})" if row["note"] else ""
+            )
 
         ratio = f"{float(now['predicted_mb']) / float(now['peak_mb']):.3f}" if now else "-"
         cells = [cell(before, "cpu_s"), cell(now, "cpu_s"), cell(before, "peak_mb"), cell(before, "predicted_mb")]
         cells += [cell(now, "peak_mb"), cell(now, "predicted_mb"), ratio]
         lines.append(f"| {workers:,} x {rounds_of(workers)} | {collective} | " + " | ".join(cells) + " |")
-    notes = dict.fromkeys(row["note"] for row in rows.values() if row["note"])
-    return [*lines, *(line for note in notes for line in ("", f"\\* {note}"))]
+    return [*lines, *(line for number, note in enumerate(notes, 1) for line in ("", f"({number}) {note}"))]
 
 
 def draw(rows: dict[Key, dict[str, str]], path: Path) -> None:
