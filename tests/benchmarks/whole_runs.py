@@ -152,7 +152,7 @@ def draw(rows: dict[Key, dict[str, str]], path: Path) -> None:
     for axis, title, unit in zip(axes, ("a whole run", "memory at its worst"), ("CPU seconds", "MB")):
         axis.set(xscale="log", yscale="log", xlabel="workers", ylabel=unit, title=title)
         axis.legend(fontsize=6, frameon=False)
-        axis.tick_params(labelsize=7)
+        axis.tick_params(which="both", labelsize=7)
         axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=180)
 
