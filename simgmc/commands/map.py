@@ -51,7 +51,7 @@ def _map_of(directory: RunDirectory) -> MapOf:
     cluster = scenario.cluster
     own = {"bandwidth": cluster.bandwidth, "latency": cluster.latency, "compute.gradient": cluster.compute.gradient}
     start = {f"cluster.{key}": value.text for key, value in own.items() if value is not None}
-    networks = len({point.grid for point in results.points})
+    networks = len({tuple(pair for pair in one.grid if pair[0].startswith("cluster.")) for one in results.points})
     notes = [f"The run holds no grid of networks: its rounds were replayed on {networks} networks around its own."]
     if left_out:
         notes.append(f"Left out: {', '.join(left_out)}; another network gives another training of them.")

@@ -292,7 +292,8 @@ function frame(box, label, horizontal, vertical) {
   const svg = element("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
   for (const [value, text] of horizontal.ticks(Math.floor((right - left) / 65))) {
     svg.append(element("line", { class: "grid", x1: x(value), x2: x(value), y1: top, y2: bottom }));
-    svg.append(element("text", { x: x(value), y: bottom + 16, "text-anchor": "middle" }, text));
+    const anchor = x(value) > right - 24 ? "end" : "middle";
+    svg.append(element("text", { x: x(value), y: bottom + 16, "text-anchor": anchor }, text));
   }
   for (const [value, text] of vertical.ticks(Math.floor((bottom - top) / 35))) {
     svg.append(element("line", { class: "grid", x1: left, x2: right, y1: y(value), y2: y(value) }));
