@@ -68,7 +68,10 @@ def refine(
     _write(directory, verdict, between)
     few = _few(between, verdict)
     said = [f"The answer flips{verdict.place(flip.rest)}: {verdict.flip_text(flip)}." for flip in few]
-    said.append(f"Refined by {networks.count} replays; all {len(between)} flips are in {directory.path / FILE}.")
+    if between:
+        said.append(f"Refined by {networks.count} replays; all {len(between)} flips are in {directory.path / FILE}.")
+    else:
+        said.append("The answer flips nowhere along the cluster's keys, so nothing was refined.")
     console.print("\n".join(said), markup=False, highlight=False, soft_wrap=True)
     return between
 

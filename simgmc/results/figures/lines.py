@@ -212,22 +212,23 @@ def target_sweep(
     lengths = [
         results.reach(m, p, target).at_least for p in results.points for m in results.methods if results.at(m, p)
     ]
+    log = any(length > 0 for length in lengths)  # otherwise all meet it at the start
     positive = [length for length in lengths if length > 0] or [1.0]
     unit = axis_unit("time", min(positive), max(positive), log=True)
     for page in made:
         for panel, axis in page.axes.items():
             points = sweeps[panel.points[0]]
-            _draw_sweep(results, axis, points, index, target)
+            _draw_sweep(results, axis, points, index, target, log)
             _key_axis(
                 axis.xaxis,
                 results.key_labels[key],
                 sorted({grid_number(point.grid[index][1]) for point in results.points}),
             )
         first = page.axes[page.rows[0][0]]
-        first.set_ylim(min(positive) / 1.5, max(positive) * 1.5)
+        first.set_ylim(min(positive) / 1.5 if log else -0.05, max(positive) * 1.5)
         for row in page.rows:
             name = f"time to {results.measure.value_text(target)}"
-            panels.scaled_axis(page.axes[row[0]].yaxis, unit, name, log=True)
+            panels.scaled_axis(page.axes[row[0]].yaxis, unit, name, log=log)
         panels.titles(page, lambda panel: _sweep_finding(results, sweeps[panel.points[0]], index, target, baseline))
         panels.page_legend(page, handles, labels, note)
     return [page.figure for page in made]
@@ -239,11 +240,12 @@ def _sweep_finding(
     return curves.sweep_finding(results, points, [point.grid[index][1] for point in points], target, baseline)
 
 
-def _draw_sweep(results: Results, axis, points: list[ComparisonPoint], index: int, target: float) -> None:
+def _draw_sweep(results: Results, axis, points: list[ComparisonPoint], index: int, target: float, log: bool) -> None:
     x = np.array([grid_number(point.grid[index][1])[0] for point in points])
     if (x > 0).all():
         axis.set_xscale("log")
-    axis.set_yscale("log")
+    if log:
+        axis.set_yscale("log")
     for method in results.methods:
         reaches = [results.reach(method, point, target) if results.at(method, point) else None for point in points]
         here = np.array([reach is not None for reach in reaches])

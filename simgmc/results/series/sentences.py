@@ -104,6 +104,10 @@ class _Told:
             return f"{end}. No target is stated, so nothing is said on time to it."
         if best.reach.spent:
             return f"No method reaches {self._goal} with every seed."
+        if not best.reach.at_least:
+            found = self.verdict.best[network]
+            there = [one.choice.text for one in found if one.reach is not None and not one.reach.at_least]
+            return f"{', '.join(there)} meet{'' if len(there) > 1 else 's'} {self._goal} at the start, untrained."
         need = time_text(best.reach.at_least)
         if other is None:
             return f"{best.choice.text} reaches {self._goal} in {need}."
