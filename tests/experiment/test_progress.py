@@ -90,3 +90,24 @@ def test_bars_and_times_left_fit_on_a_line_of_the_terminal(width, title):
     texts = ["".join(part.text for part in line) for line in shown]
     assert len(texts) == 2 and all("d left" in text and cell_len(text) <= width for text in texts)
     assert width < 80 or "bits-per-token" in texts[1]
+
+
+def test_trainings_at_once_have_a_bar_each_and_one_that_begins_anew_keeps_its_number():
+    plan = trainings(ScenarioFile({**SMALL, "grid": GRID}, "small.toml", [("seeds", [3])]).points)[:3]
+    console = Console(file=StringIO(), width=120, force_terminal=True, color_system=None)
+    with RunProgress(console, 3) as progress:
+        for training in plan[:2]:
+            progress.started(training, 10)
+        progress.round_done(plan[0], 4, 1.0)
+        progress.started(plan[0], 10)
+        progress.round_done(plan[0], 2, 1.0)
+        shown = console.render_lines(progress._bars.get_renderable(), console.options, pad=False)
+        texts = ["".join(part.text for part in line) for line in shown]
+        assert len(texts) == 3 and all(any(one.method.name in text for text in texts) for one in plan[:2])
+        assert [one.number for one in progress._under_way.values()] == [2, 1]
+        progress.failed(plan[1], "no reason")
+        progress.ended(plan[0], Outcome(states=[State(10, 1.0, 0.5, 0.5, 0.75)]))
+        progress.skipped(plan[2])
+    said = console.file.getvalue()
+    assert f"[2/3] {plan[1].title}: failed: no reason" in said and f"[1/3] {plan[0].title}: epoch 1" in said
+    assert progress._bars.tasks[0].completed == 3
