@@ -223,6 +223,9 @@ class _Crew:
             return  # it will be heard of when the run goes on
         if not self._keep_going:
             raise SimgmcError(why if why.startswith(task.training.title) else f"{task.training.title}: {why}")
+        part = self._directory.part(task.training.key)
+        if (part / "scenario.toml").is_file():  # it may have come as far as its first series
+            self._directory.take_in(open_run(part))
         self.failures.append(Failure(task, why))
         self._progress.failed(task.training, why)
 

@@ -65,7 +65,9 @@ class RayCluster:
             try:
                 ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
             except Exception as error:  # whatever Ray could not do
-                raise SimgmcError(f"--address {address}: no Ray cluster can be reached: {reason(error)}") from None
+                ray.shutdown()
+                what = f"--address {address}: no Ray cluster can be reached" if address else "Ray does not begin here"
+                raise SimgmcError(f"{what}: {reason(error)}") from None
 
     @property
     def words(self) -> str:
