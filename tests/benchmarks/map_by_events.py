@@ -62,7 +62,7 @@ def main() -> None:
     many, since, rows = len(every), time.perf_counter(), []
     for number in np.random.default_rng(chosen.seed).choice(many, min(chosen.series, many), replace=False).tolist():
         rows.append(differences(chosen.run, *every[number]))
-        if len(rows) % 25 == 0:
+        if len(rows) % 10 == 0:
             print(f"{len(rows)} series: times differ by at most {max(one[0] for one in rows):.1e}", flush=True)
     found = np.array(rows)
     for what, column in zip(("times of evaluations", "whole time", "what it was spent on"), found.T, strict=True):
