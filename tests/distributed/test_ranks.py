@@ -42,12 +42,13 @@ def training_of(workers, method, collective="ring"):
     }  # fmt: skip
     if collective == "two-level":
         content["cluster"]["collective_options"] = {"groups": [[0], [1, 2]]}
-    if method["algorithm"] in ("sgd", "gmc", "doublesqueeze", "local-sgd", "ef", "terngrad", "async-sgd"):
+    if method["algorithm"] in ("sgd", "gmc", "doublesqueeze", "local-sgd", "terngrad", "async-sgd", f"{OWN}:Choosy"):
         del content["gossip"]
     (training,) = trainings(ScenarioFile(content, "ranks.toml", ()).points)
     return training, WorkloadFactory("cpu", None, 1)(training.scenario, 1)
 
 
+OWN = "tests.distributed.own_parts"
 TOP = {"name": "top-k", "density": 0.4}
 TOGETHER = [
     ({"algorithm": "sgd"}, "ring", IN_RANK_ORDER, 0.0),
@@ -60,6 +61,9 @@ TOGETHER = [
     ({"algorithm": "terngrad"}, "parameter-server", AS_MEASURED, 0.0),
     ({"algorithm": "d-psgd"}, "ring", AS_MEASURED, 1e-10),
     ({"algorithm": "choco-sgd", "compressor": {"name": "qsgd", "levels": 127}}, "ring", AS_MEASURED, 1e-10),
+    ({"algorithm": f"{OWN}:Choosy", "compressor": TOP}, "ring", AS_MEASURED, 1e-10),
+    ({"algorithm": f"{OWN}:Choosy", "compressor": {"name": f"{OWN}:Halves"}}, "parameter-server", AS_MEASURED, 1e-10),
+    ({"algorithm": f"{OWN}:Mixing"}, "ring", AS_MEASURED, 1e-10),
 ]  # fmt: skip
 """Methods, collectives, and how close to the simulation their parameters have to be (0: the same bits)."""
 
@@ -119,7 +123,7 @@ def test_servers_in_processes_of_their_own_give_the_same_parameters(collective):
     ("workers", "names"),
     [
         (2, ["async-sgd", "swarm-sgd"]),
-        pytest.param(3, ["ad-psgd", "swarm-sgd-non-blocking", "osgp", "pop-sgd"], marks=pytest.mark.slow),
+        pytest.param(3, ["ad-psgd", "swarm-sgd-non-blocking", "osgp", "pop-sgd", f"{OWN}:Asking"], marks=pytest.mark.slow),
     ],
 )
 def test_an_asynchronous_training_is_the_same_by_its_order_of_events(tmp_path, workers, names):

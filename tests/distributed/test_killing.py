@@ -1,0 +1,124 @@
+"""A rank that is killed: the others say so and end, nothing is left behind, and the run goes on when started again."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from simgmc.distributed import measured
+from simgmc.results.directory.run_directory import open_run
+from tests.places import ROOT
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")]
+
+SCENARIO = """
+seeds = [1]
+[workload]
+workers = 2
+rounds = {rounds}
+evaluate_every = "50 rounds"
+problem = {{ name = "quadratic", start = [3.0, 1.0], matrices = [[1.0, 2.0], [2.0, 1.0]], minimisers = [[1.0, 0.0], [0.0, 1.0]] }}
+[optimizer]
+learning_rate = 0.001
+[cluster]
+bandwidth = "1 Gbit/s"
+latency = "1 ms"
+collective = "ring"
+compute = {{ gradient = "1 ms", compression = "1 ms", aggregation = "1 GB/s" }}
+[gossip]
+graph = "ring"
+[report]
+metric = "gap"
+[[methods]]
+name = "M"
+algorithm = "{algorithm}"
+"""
+
+
+def command(folder: Path, algorithm: str, rounds: int = 100_000) -> list[str]:
+    """The module and its arguments."""
+    (folder / "run.toml").write_text(SCENARIO.format(algorithm=algorithm, rounds=rounds))
+    return ["-m", "simgmc.distributed", "run.toml", "-o", "run", "--no-plots", "--checkpoint-every", "0"]
+
+
+def begun(folder: Path, rounds: int) -> None:
+    """Wait until so many rounds, or gradients, are written down."""
+    for _ in range(1800):
+        if any(len(file.read_text().splitlines()) > 2 * rounds for file in folder.glob("run/measured/*.csv")):
+            return
+        time.sleep(0.1)
+    raise AssertionError("the run has not begun")
+
+
+def is_there(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.parametrize("algorithm", ["sgd", "swarm-sgd", "osgp"])
+def test_without_a_launcher_that_watches_the_others_end_by_themselves(tmp_path, algorithm):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    chosen = command(tmp_path, algorithm)
+
+    def rank(number: int) -> subprocess.Popen:
+        env = os.environ | {"RANK": str(number), "WORLD_SIZE": "2", "LOCAL_RANK": str(number), "MASTER_PORT": str(port)}
+        return subprocess.Popen(
+            [sys.executable, *chosen], cwd=tmp_path, env=env | {"MASTER_ADDR": "127.0.0.1", "PYTHONPATH": str(ROOT)},
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    ranks = [rank(0), rank(1)]
+    try:
+        begun(tmp_path, 100)
+        ranks[1].kill()
+        _, said = ranks[0].communicate(timeout=30)
+        assert ranks[0].returncode == 1
+        assert re.search(rf"^error: rank 0: rank 1 \(process {ranks[1].pid} on .*\) ended", said, re.MULTILINE), said
+        assert "Traceback" not in said
+    finally:
+        for one in ranks:
+            one.kill()
+            one.wait()
+
+
+def test_under_torchrun_all_end_and_the_same_command_goes_on(tmp_path):
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    chosen = command(tmp_path, "sgd", 3000)
+    run = subprocess.Popen([*torchrun, *chosen], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True)
+    begun(tmp_path, 400)
+    ranks = [int(pid) for pid in Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()]
+    os.kill(ranks[1], signal.SIGKILL)
+    _, said = run.communicate(timeout=60)
+    assert run.returncode != 0 and re.search(r"^error: rank 0: .*rank 1", said, re.MULTILINE), said
+    assert len(ranks) == 2 and not any(map(is_there, ranks))
+    again = subprocess.run([*torchrun, *chosen], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert again.returncode == 0 and "goes on after round" in again.stdout, again.stderr
+    directory = open_run(tmp_path / "run")
+    steps = [one for one in measured.read(directory, "M, seed 1") if one.step == -1]
+    assert sorted((one.rank, one.round) for one in steps) == [(rank, n) for rank in (0, 1) for n in range(3000)]
+    assert not list((tmp_path / "run" / "checkpoint").glob("*"))
+
+
+def test_torchrun_starts_it_again_and_it_goes_on_where_it_was_saved(tmp_path):
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "1"]
+    chosen = [*command(tmp_path, "sgd", 3000), "--overwrite"]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    run = subprocess.Popen(
+        [*torchrun, *chosen], cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    begun(tmp_path, 400)
+    children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+    os.kill(int(children[1]), signal.SIGKILL)
+    out, said = run.communicate(timeout=120)
+    assert run.returncode == 0 and "goes on after round" in out, said
