@@ -25,7 +25,11 @@ seeds = [1]
 workers = 2
 rounds = {rounds}
 evaluate_every = "50 rounds"
-problem = {{ name = "quadratic", start = [3.0, 1.0], matrices = [[1.0, 2.0], [2.0, 1.0]], minimisers = [[1.0, 0.0], [0.0, 1.0]] }}
+[workload.problem]
+name = "quadratic"
+start = [3.0, 1.0]
+matrices = [[1.0, 2.0], [2.0, 1.0]]
+minimisers = [[1.0, 0.0], [0.0, 1.0]]
 [optimizer]
 learning_rate = 0.001
 [cluster]

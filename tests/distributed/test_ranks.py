@@ -42,7 +42,8 @@ def training_of(workers, method, collective="ring"):
     }  # fmt: skip
     if collective == "two-level":
         content["cluster"]["collective_options"] = {"groups": [[0], [1, 2]]}
-    if method["algorithm"] in ("sgd", "gmc", "doublesqueeze", "local-sgd", "terngrad", "async-sgd", f"{OWN}:Choosy"):
+    without = ("sgd", "gmc", "doublesqueeze", "local-sgd", "terngrad", "async-sgd", f"{OWN}:Choosy")
+    if method["algorithm"] in without:
         del content["gossip"]
     (training,) = trainings(ScenarioFile(content, "ranks.toml", ()).points)
     return training, WorkloadFactory("cpu", None, 1)(training.scenario, 1)
@@ -123,7 +124,9 @@ def test_servers_in_processes_of_their_own_give_the_same_parameters(collective):
     ("workers", "names"),
     [
         (2, ["async-sgd", "swarm-sgd"]),
-        pytest.param(3, ["ad-psgd", "swarm-sgd-non-blocking", "osgp", "pop-sgd", f"{OWN}:Asking"], marks=pytest.mark.slow),
+        pytest.param(
+            3, ["ad-psgd", "swarm-sgd-non-blocking", "osgp", "pop-sgd", f"{OWN}:Asking"], marks=pytest.mark.slow
+        ),
     ],
 )
 def test_an_asynchronous_training_is_the_same_by_its_order_of_events(tmp_path, workers, names):
