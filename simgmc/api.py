@@ -69,8 +69,8 @@ def run(
         settings: keys of the scenario to change, as ``--set`` does.
         quiet: print nothing.
         plots: draw into ``plots/``, which takes seconds; :mod:`simgmc.plot` draws what is asked for.
-        options: ``device``, ``data_dir``, ``threads``, ``jobs``, ``overwrite``, ``resume`` and so on, see
-            :func:`simgmc.experiment.run.run`.
+        options: ``log`` ("tensorboard" or "wandb", or a list of them), ``device``, ``data_dir``, ``threads``,
+            ``jobs``, ``overwrite``, ``resume`` and so on, see :func:`simgmc.experiment.run.run`.
 
     Returns:
         The run: its tables as frames, its models; and its directory, where ``metrics.csv``, ``summary.csv`` and

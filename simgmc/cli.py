@@ -190,6 +190,12 @@ def main() -> None:
     metavar="SECONDS",
     help="How often a training under way is saved; 0: after every round.",
 )
+@click.option(
+    "--log",
+    multiple=True,
+    type=click.Choice(["tensorboard", "wandb"]),
+    help="Log evaluations there too, against simulated time, as trainings finish. Repeatable.",
+)
 @_refine
 @_friendly
 def run(
@@ -206,6 +212,7 @@ def run(
     overwrite: bool,
     resume: bool,
     checkpoint_every: float,
+    log: tuple[str, ...],
     refine: bool,
 ) -> None:
     """Train and simulate a scenario; write tables and plots into a run directory.
@@ -240,6 +247,7 @@ def run(
             overwrite=overwrite,
             resume=resume,
             checkpoint_every=checkpoint_every,
+            log=log,
             refined=refine,
         )
 

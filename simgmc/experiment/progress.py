@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rich.cells import cell_len, set_cell_size
@@ -61,11 +62,18 @@ class RunProgress:
     """Hears of the trainings of a run, as :class:`simgmc.experiment.training.Progress`; use as a context manager.
 
     Several may be under way at once. ``metric`` is what the run is measured by, as ``report.metric`` names it;
-    ``clock``: what its time is.
+    ``clock``: what its time is. ``after`` is called when a training is over.
     """
 
-    def __init__(self, console: Console, trainings: int, metric: str = "accuracy", clock: str = "simulated"):
-        self._metric, self._clock = metric, clock
+    def __init__(
+        self,
+        console: Console,
+        trainings: int,
+        metric: str = "accuracy",
+        clock: str = "simulated",
+        after: Callable[[], None] = lambda: None,
+    ):
+        self._metric, self._clock, self._after = metric, clock, after
         self._console = console
         self._trainings = trainings
         self._live = console.is_terminal
@@ -161,6 +169,7 @@ class RunProgress:
         else:
             self._line(one, f"{self._state(one)}, took {time_text(time.monotonic() - one.started)}")
         self._forget(training)
+        self._after()
 
     def failed(self, training: Training, reason: str) -> None:
         """A training could not be finished."""

@@ -35,6 +35,8 @@ from simgmc.experiment.sweeps.best import print_best
 from simgmc.experiment.sweeps.halving import judge_of
 from simgmc.experiment.sweeps.recognised import carry_over
 from simgmc.experiment.training import Progress, Training
+from simgmc.experiment.under_way.tracking import Tracking
+from simgmc.experiment.under_way.tracking import check as check_trackers
 from simgmc.results.directory import outside_files, run_directory
 from simgmc.results.directory.checkpoint import CHECKPOINTS, DEFAULT_EVERY, Checkpoints, check_interval
 from simgmc.results.directory.run_directory import RunDirectory
@@ -61,6 +63,7 @@ def run(
     given: Given | None = None,
     plots: bool = True,
     sweeping: Sweeping | None = None,
+    log: Sequence[str] = (),
 ) -> Path:
     """Run a scenario into the directory ``out``; returns it.
 
@@ -71,8 +74,11 @@ def run(
     ``refined``: say where the answer flips to :data:`simgmc.experiment.answers.refine.ACCURACY`. ``given``: the data
     and the model that a scenario calls ``given``. ``plots``: whether any are drawn. ``sweeping``: as ``simgmc sweep``:
     others go on where a training fails (SimgmcError at the end), and what the directory holds of an earlier version of
-    the scenario is kept where it is the same.
+    the scenario is kept where it is the same. ``log``: where evaluations are logged too, see
+    :mod:`simgmc.experiment.under_way.tracking`.
     """
+    log = [log] if isinstance(log, str) else log
+    check_trackers(log)
     check_interval(checkpoint_every)
     check_jobs(jobs)
     console = console or plain_console()
@@ -100,12 +106,14 @@ def run(
         write_partition_tables(directory, file.points, workload_of.load)
         print_resumed(console, plan, directory, trial.heading)
 
-        with RunProgress(console, len(plan), file.points[0].scenario.report.metric) as progress:
+        tracking, metric = Tracking(log, directory), file.points[0].scenario.report.metric
+        with RunProgress(console, len(plan), metric, after=tracking.catch_up) as progress:
             judge = judge_of(file, plan, directory) if sweeping is not None else None
             choice = Choice(
                 file, trial, workload_of, directory, checkpoint_every, interruption, console, jobs, sweeping, judge
             )
             failures = run_trainings(plan, directory, workload_of, progress, checkpoint_every, interruption, choice)
+        tracking.catch_up(at_last=True)
         if len(failures) == len(plan):
             raise SimgmcError("\n".join(f"{one.task.training.title}: {one.reason}" for one in failures))
 

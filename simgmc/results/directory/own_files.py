@@ -128,6 +128,10 @@ def _earlier(path: Path) -> list[str]:
     return found
 
 
+LOGGED = "tensorboard/*/events.out.tfevents.*"
+"""Evaluations, logged there as well."""
+
+
 def clear(path: Path) -> None:
     """Removes what a run wrote, the mark that a run is here first, and nothing else.
 
@@ -139,7 +143,7 @@ def clear(path: Path) -> None:
         found += [
             file
             for end in ("", PARTIAL)
-            for kind in ("costs/*.npz", "costs/*.journal", "evaluations/*.npz", "models/*.safetensors")
+            for kind in ("costs/*.npz", "costs/*.journal", "evaluations/*.npz", "models/*.safetensors", LOGGED)
             for file in sorted(path.glob(kind + end))
         ]
         found += [path / LIST, *sorted((path / FOLDER).glob("*-*"))]
