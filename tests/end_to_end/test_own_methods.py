@@ -190,6 +190,14 @@ def test_every_kind_in_every_verb(folder):
     assert "Fading" in say("why", "runs/mine") and "wrote" in say("timeline", "runs/mine", "--method", "Fading")
     quick = say("replay", "runs/mine", "--set", "cluster.topology=star", "--set", "cluster.my_parts:Slow.rounds=6")
     assert "changed" not in quick
+    (folder / "my_net.py").write_text(PARTS)
+    others = {"topology": "star", "collective": "my_net:Everyone", "collective_options": "{extra = 5}"}
+    said = say("replay", "runs/mine", "--out", "b", *(f"--set=cluster.{key}={one}" for key, one in others.items()))
+    assert "code     my_net" in said and "─ my_net:Everyone" in said
+    assert "─ ring-all-gather" in say(
+        "replay", "runs/mine", "--out", "c", "--set", "cluster.collective=ring-all-gather",
+        "--set", "cluster.collective_options={}",
+    )  # fmt: skip
     listed = say("list", "collectives", "my_parts:Everyone")
     assert "bytes more in each message" in listed and "a whole number of at least 0" in listed
     resolved = (folder / "runs/mine/scenario.toml").read_text()

@@ -369,7 +369,7 @@ def value_text(value: str) -> str:
 
 def transport_text(transport: Transport | None) -> str:
     """A transport as people write it; without one, points hold methods of different transports."""
-    return "all methods" if transport is None else str(transport).replace("_", " ")
+    return "all methods" if transport is None else str(transport)
 
 
 def read_results(
