@@ -360,8 +360,8 @@ def test_a_start_is_written_once_and_passes_its_test(kind, folder):
     assert path in say("list", plural, path)
 
 
-def test_the_readmes_page_is_what_simgmc_new_writes():
-    page = (ROOT / "README.md").read_text().partition("## Your own method in 30 lines\n")[2]
+def test_the_page_on_ones_own_is_what_simgmc_new_writes():
+    page = (ROOT / "scenarios/OWN.md").read_text().partition("## Your own method in 30 lines\n")[2]
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert blocks[:2] == [template("algorithm"), template("compressor")]
     for block in blocks[:2]:

@@ -216,21 +216,21 @@ def test_half_of_what_is_needed_from_python_is_refused(tmp_path):
         simgmc.run(python_scenario(), out=tmp_path)
 
 
-def test_the_readmes_python_examples_run_as_printed(tmp_path, monkeypatch, capsys):
+def test_the_pages_python_examples_run_as_printed(tmp_path, monkeypatch, capsys):
     """A run with data and a model of one's own; and what is done with a run's results, of the quickstart in small."""
-    text = (ROOT / "README.md").read_text()
+    text = "".join((ROOT / "scenarios" / page).read_text() for page in ("OWN.md", "RESULTS.md"))
     blocks = list(map(textwrap.dedent, re.findall(r"```python\n(.*?)```", text, re.DOTALL)))
     (running,) = (block for block in blocks if "train=samples" in block)
     (reading,) = (block for block in blocks if "simgmc.load(" in block)
     monkeypatch.chdir(tmp_path)
-    exec(compile(running, "README.md", "exec"), {})
+    exec(compile(running, "OWN.md", "exec"), {})
     assert (tmp_path / "runs/own/summary.csv").is_file()
     assert capsys.readouterr().out.endswith("runs/own/summary.csv\n")
     small = {"seeds": [1], "workload.epochs": 2, "report.target": 0.3}
     quickstart = ROOT / "scenarios/quickstart.toml"
     monkeypatch.setattr(report, "draw_plots", lambda *arguments, **options: {})  # what runs draw of themselves
     simgmc.run(quickstart, out="runs/quickstart", settings=small, device="cpu", quiet=True)
-    exec(compile(reading, "README.md", "exec"), {})
+    exec(compile(reading, "RESULTS.md", "exec"), {})
     assert (tmp_path / "runs/both.pdf").is_file() and r"\toprule" in capsys.readouterr().out
     simgmc.replay("runs/quickstart", set={"cluster.latency": "20 ms"}, quiet=True)
     documented = [simgmc.api, simgmc.plot, simgmc.load, simgmc.compare, simgmc.Run.table, simgmc.Run.model]
