@@ -12,7 +12,7 @@ spec = importlib.util.spec_from_file_location("gallery", ROOT / "analysis" / "ga
 gallery = sys.modules["gallery"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(gallery)
 PAGES = ["README.md", "simgmc/README.md", "analysis/results/README.md"]
-PAGES += [f"scenarios/{name}.md" for name in ("README", "WRITING", "OWN", "RESULTS")]
+PAGES += [f"scenarios/{name}.md" for name in ("README", "WRITING", "OWN", "RESULTS", "REAL")]
 
 
 def test_the_gallery_is_what_the_scenarios_say():
