@@ -16,13 +16,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simgmc.compression.exemption import PartlyDense
-from simgmc.compression.message import DenseMessage, Message, SharedMessage, dense_message
+from simgmc.compression.message import DenseMessage, Message, dense_message
 from simgmc.compression.sparsification.message import SparseMessage
-from simgmc.compression.wire.values import FloatValues, Values, even_offsets, row_offsets
+from simgmc.compression.wire.values import even_offsets
 from simgmc.core.errors import SimgmcError
 from simgmc.distributed.group import Group, Wire
-from simgmc.distributed.parcels import Templates, agreed
+from simgmc.distributed.parcels import (
+    Templates,
+    agreed,
+    can_be_cut,
+    float_values,
+    shards_of,
+    united,
+    with_values,
+)
 
 
 @dataclass(frozen=True)
@@ -280,72 +287,6 @@ class Server(Carrier):
 def largest(joined: Message) -> Message:
     """The largest number of all rows at every coordinate, dense."""
     return dense_message(joined.dense().amax(dim=0, keepdim=True), (1,))
-
-
-# messages as numbers ------------------------------------------------------------------------
-
-
-def float_values(message: Message) -> list[FloatValues]:
-    """The numbers of a message that is floats of coordinates that all workers send; empty of any other."""
-    if isinstance(message, PartlyDense):
-        exempt, inner = float_values(message.exempt), float_values(message.inner)
-        return exempt + inner if exempt and inner else []
-    if isinstance(message, (DenseMessage, SharedMessage)) and isinstance(message.values, FloatValues):
-        return [message.values]
-    return []
-
-
-def with_values(message: Message, values: Sequence[Values]) -> Message:
-    """A message of one row like this one, of :func:`float_values`, with other numbers."""
-    if isinstance(message, PartlyDense):
-        count = len(float_values(message.exempt))
-        exempt, inner = with_values(message.exempt, values[:count]), with_values(message.inner, values[count:])
-        assert isinstance(exempt, DenseMessage)
-        return PartlyDense((1, message.d), message.columns, exempt, inner)
-    (one,) = values
-    if isinstance(message, SharedMessage):
-        return SharedMessage((1, message.d), message.indices, one)
-    return DenseMessage((1, message.d), one)
-
-
-def can_be_cut(message: Message) -> bool:
-    """Whether :func:`shards_of` can cut it."""
-    sparse = type(message) is SparseMessage and isinstance(message.values, FloatValues)
-    return sparse or len(float_values(message)) == 1
-
-
-def shards_of(message: Message, count: int) -> list[Message]:
-    """A message of one row cut into so many pieces by coordinates (of those that it covers, where all cover the same).
-
-    Of a sparse one, pieces are vectors of their own, so that the pieces say where they are.
-    """
-    if isinstance(message, SparseMessage):
-        index, values = message.row(0)
-        pieces: list[Message] = []
-        for part in np.array_split(np.arange(message.d), count):
-            low, high = (int(part[0]), int(part[-1]) + 1) if len(part) else (0, 0)
-            here = (index >= low) & (index < high)
-            assert isinstance(message.values, FloatValues)
-            coded = FloatValues(values[here], row_offsets([int(here.sum())]), message.values.format)
-            pieces.append(SparseMessage((1, high - low), index[here] - low, coded, message.index_format))
-        return pieces
-    (coded,) = float_values(message)
-    return [
-        DenseMessage((1, len(part)), FloatValues(part, even_offsets(1, len(part)), coded.format))
-        for part in coded.flat.tensor_split(count)
-    ]
-
-
-def united(message: Message, pieces: Sequence[Message]) -> Message:
-    """The message whose pieces are these: means of those of :func:`shards_of`."""
-    if isinstance(message, SparseMessage):
-        flat = torch.cat([piece.dense().view(-1) for piece in pieces])
-        coded = message.values.averaged(flat, even_offsets(1, message.d))
-        sparse = message._recoded(flat[None])
-        return sparse if sparse.nbytes[0] <= message.d * coded.item_bytes else DenseMessage(flat[None].shape, coded)
-    (coded,) = float_values(message)
-    flat = torch.cat([piece.dense().view(-1) for piece in pieces])
-    return with_values(message, [coded.averaged(flat, even_offsets(1, len(flat)))])
 
 
 def _one_byte(mean: Message) -> bytes:

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 
 from simgmc.compression.message import Message
 from simgmc.core.errors import SimgmcError
-from simgmc.distributed.carriers import Carried, Carrier, Task, can_be_cut, largest, shards_of, united
+from simgmc.distributed.carriers import Carried, Carrier, Task, largest
 from simgmc.distributed.group import Group, RankLostError, Wire
-from simgmc.distributed.parcels import Templates, agreed
+from simgmc.distributed.parcels import Templates, agreed, can_be_cut, shards_of, united
 
 _HEADER = struct.Struct("<3q16s")
 """What is wanted, lengths of template and payload, the template's name."""

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from simgmc.costs.steps import Average, Compute, RoundCosts
 from simgmc.distributed import measured
 from simgmc.distributed.account import Account
-from simgmc.distributed.carriers import can_be_cut, shards_of, united
 from simgmc.distributed.measured import Step
 from simgmc.distributed.order import Event, from_array, in_order, to_array
-from simgmc.distributed.parcels import Templates, agreed, packed
+from simgmc.distributed.parcels import Templates, agreed, can_be_cut, packed, shards_of, united
 from simgmc.distributed.ranks import merged
 from simgmc.results.directory.run_directory import RunDirectory
 from simgmc.results.series.read import time_of
