@@ -8,6 +8,7 @@ or the run's own tables. New processes are new interpreters, which CUDA needs an
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
@@ -95,7 +96,8 @@ class _Child:
         self.task: Task | None = None
         self.ready = False
         self._heard = heard
-        threading.Thread(target=self._talk, args=(recipe,), daemon=True).start()
+        self._thread = threading.Thread(target=self._talk, args=(recipe,), daemon=True)
+        self._thread.start()
 
     def order(self, content: Any) -> None:
         """Send an order; one that is dead already hears nothing."""
@@ -115,8 +117,16 @@ class _Child:
         try:
             while True:
                 self._heard.put((self, *pickle.load(self.process.stdout)))
-        except (EOFError, OSError, pickle.UnpicklingError):
+        except (EOFError, OSError, ValueError, pickle.UnpicklingError):
+            return  # it has ended, maybe in the middle of a message
+        finally:
             self._heard.put((self, "gone", -1, ()))
+
+    def dismiss(self) -> None:
+        """There are no more orders: it ends by itself."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(OSError):  # it is dead already
+            self.process.stdin.close()
 
     def ask_to_stop(self) -> None:
         """Save after the round under way, and end."""
@@ -128,6 +138,7 @@ class _Child:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+        self._thread.join()  # it has read the end, or does now
         for stream in (self.process.stdin, self.process.stdout):
             try:
                 stream.close()  # type: ignore[union-attr]
@@ -175,7 +186,7 @@ class _Crew:
     def _next(self, child: _Child) -> None:
         """The next task, or the end."""
         if not self._waiting:
-            child.end()  # it waits for an order
+            child.dismiss()
             return
         child.task = task = self._waiting.popleft()
         parts = self._directory.part(task.training.key), self._directory.path / CHECKPOINTS
