@@ -18,6 +18,8 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -125,28 +127,34 @@ def kind_of(one: Timed) -> str:
     return f"{one.wanted.collective}, {'dense' if one.wanted.density is None else '1 % sparse'}"
 
 
-def evaluate() -> tuple[dict[str, Fit], list[tuple[str, Timed, float, float, float, float]]]:
-    """The fit of each kind; of each exchange in the middle: kind, what was timed, bytes/s, measured, before, after."""
-    kinds: dict[str, list[tuple[float, Timed]]] = defaultdict(list)
+Predicted = tuple[str, Timed, float, float, float, float]
+"""Kind, what was timed, bytes/s, and seconds: measured, with an ideal transport, with the fitted one."""
+
+
+def middle(bandwidth: float, one: Timed) -> bool:
+    """Whether it is of the size that is predicted."""
+    return one.wanted.nbytes == round(PER_MBIT * bandwidth / 125e3)
+
+
+def evaluate(of_network: Callable[[float, Timed], object]) -> tuple[dict[tuple[str, object], Fit], list[Predicted]]:
+    """Fits on the other sizes, one for each kind of exchange and each ``of_network(bytes/s, timed)``; every exchange
+    in the middle."""
+    groups: dict[tuple[str, object], list[tuple[float, Timed]]] = defaultdict(list)
     for bandwidth, _, one in rows():
-        kinds[kind_of(one)].append((bandwidth, one))
+        groups[kind_of(one), of_network(bandwidth, one)].append((bandwidth, one))
     fits, found = {}, []
-    for kind, members in kinds.items():
-
-        def middle(member: tuple[float, Timed]) -> bool:
-            return member[1].wanted.nbytes == round(PER_MBIT * member[0] / 125e3)
-
-        others = [member for member in members if not middle(member)]
+    for key, members in groups.items():
+        others = [member for member in members if not middle(*member)]
         measured = [float(np.median(one.seconds)) for _, one in others]
-        fits[kind] = fit(
-            lambda row, overheads, others=others: simulated(others[row][1], others[row][0], overheads),
-            measured,
-            latency=False,
-        )
-        for bandwidth, one in filter(middle, members):
-            before, after = (simulated(one, bandwidth, overheads) for overheads in (IDEAL, fits[kind].overheads))
-            found += [(kind, one, bandwidth, seconds, before, after) for seconds in one.seconds]
+        fits[key] = fit(partial(_predict, others), measured, latency=False)
+        for bandwidth, one in (member for member in members if middle(*member)):
+            before, after = (simulated(one, bandwidth, overheads) for overheads in (IDEAL, fits[key].overheads))
+            found += [(key[0], one, bandwidth, seconds, before, after) for seconds in one.seconds]
     return fits, found
+
+
+def _predict(members: list[tuple[float, Timed]], row: int, overheads: Overheads) -> float:
+    return simulated(members[row][1], members[row][0], overheads)
 
 
 def report() -> None:

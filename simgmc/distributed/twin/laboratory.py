@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -58,6 +59,8 @@ class Laboratory:
         self._spaces: dict[str, Namespace] = {}
         self._reaper: Reaper | None = None
         self._switch: Namespace | None = None
+        self.congestion_control = ""
+        """TCP's."""
         self._over = threading.Event()
         self._threads: list[threading.Thread] = []
         self.counted: dict[str, list[Counted]] = {host: [] for host in hosts}
@@ -159,9 +162,6 @@ class Laboratory:
                         found.append({"host": host, "up": up, **counts})
         return found
 
-    def congestion_control(self) -> str:
-        """TCP's, as the kernel has it."""
-        return Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
 
     # building -------------------------------------------------------------------------------
 
@@ -193,7 +193,18 @@ class Laboratory:
             self._shape(self._switch, a, one, other)
             self._shape(space, b, other, one)
         for host in self.hosts:
+            self._spaces[host].within(self._choose_congestion_control).join()
             self._threads.append(self._spaces[host].within(partial(self._count, host)))
+
+    def _choose_congestion_control(self) -> None:
+        """The first of these that the kernel lets a namespace have; BBR, which paces by round trips, would pace by how
+        soon this machine's few cores come to an acknowledgement."""
+        file = Path("/proc/sys/net/ipv4/tcp_congestion_control")
+        for name in ("cubic", "reno"):
+            with contextlib.suppress(OSError):
+                file.write_text(name)
+                break
+        self.congestion_control = file.read_text().strip()
 
     @staticmethod
     def _up(space: Namespace, name: str) -> None:

@@ -114,7 +114,7 @@ def _about(laboratory: Laboratory, round_trip: float) -> list[str]:
     spread = f"{8e-6 * min(links):g}" + (f" to {8e-6 * max(links):g}" if len(links) > 1 else "") if links else "no"
     lines = [
         f"laboratory: {len(laboratory.hosts)} hosts in network namespaces without names; links of {spread} Mbit/s, "
-        f"each direction shaped with tc tbf, a queue of {bytes_text(QUEUE)}; TCP {laboratory.congestion_control()}"
+        f"each direction shaped with tc tbf, a queue of {bytes_text(QUEUE)}; TCP {laboratory.congestion_control}"
     ]
     stated = max((data["latency"] for _, _, data in laboratory.graph.edges(data=True)), default=0.0)
     if laboratory.latency_by:
