@@ -567,7 +567,7 @@ def time_(
 
 
 @main.command(short_help="Fit the transport's overheads to measured exchanges.")
-@click.argument("table", type=_Path(dir_okay=False))
+@click.argument("table", required=False, type=_Path(dir_okay=False))
 @_bandwidth
 @_latency
 @_topology
@@ -579,19 +579,40 @@ def time_(
     metavar="KEY=VALUE",
     help="Any other key of [cluster], such as collective_options.slices=4. Repeatable.",
 )
+@click.option(
+    "--measure",
+    type=click.IntRange(min=2, max=64),
+    metavar="NODES",
+    help="Measure here in place of a table: so many processes in shaped network namespaces (Linux, root), or the "
+    "process group of a torchrun. A table that is named is written.",
+)
 @click.option("--out", type=_Path(dir_okay=False), help="Write the transport there, as TOML.")
 @_friendly
 def calibrate(
-    table: str, bandwidth: str | None, latency: str | None, topology: str, settings: Settings, out: str | None
+    table: str | None,
+    bandwidth: str | None,
+    latency: str | None,
+    topology: str,
+    settings: Settings,
+    measure: int | None,
+    out: str | None,
 ) -> None:
     """Fit the transport to TABLE, a CSV file of collective, nodes, bytes, seconds (and bandwidth, latency of a row).
 
-    Two rows are enough. Prints the line transport = { ... } for a scenario, with every row's error before and after.
+    Or measure one here. Two rows are enough. Prints the line transport = { ... } for a scenario, with every row's error
+    before and after.
     """
     from simgmc.commands import calibrate as calibrating  # loads the whole network
     from simgmc.core.terminal import plain_console
 
     keys = {"topology": topology, "bandwidth": bandwidth, "latency": latency or "0 s"}
+    if measure is not None:
+        if settings:
+            raise click.UsageError("--measure has a network of its own: give --bandwidth alone")
+        calibrating.measure(measure, keys, out, table, plain_console())
+        return
+    if table is None:
+        raise click.UsageError("name a TABLE of measured exchanges, or give --measure NODES")
     calibrating.run(table, keys, settings, out, plain_console())
 
 

@@ -39,9 +39,47 @@ def run(
     return fitted
 
 
+def measure(nodes: int, keys: dict[str, Any], out: str | None, table: str | None, console: Console) -> None:
+    """Time exchanges here, in a laboratory or in the process group that this is one of, and fit them.
+
+    Raises:
+        SimgmcError: there is no bandwidth to hold them against, or what a laboratory needs is missing.
+    """
+    from simgmc.distributed.twin import machine  # loads torch
+
+    stated = bare_cluster({**keys, "collective": "ring"}).bandwidth
+    if stated is None:
+        raise SimgmcError("the bandwidth is not known: give --bandwidth, of each link")
+    if machine.started_by_torchrun():
+        rows = machine.in_group(float(stated))
+        if not rows:
+            return
+        where = f"{rows[0].nodes} processes of a group"
+    else:
+        rows = machine.in_laboratory(nodes, float(stated))
+        where = f"{nodes} processes in network namespaces, links of {stated}"
+    console.print(f"measured: {where}; the median of {machine.REPETITIONS}", markup=False, highlight=False)
+    # Sends of real processes are not sliced.
+    fitted = fit_rows(rows, keys, [("collective_options.slices", 1)])
+    report(rows, fitted, console)
+    rates = machine.throughputs()
+    for what, rate in rates.items():
+        console.print(f"{what}: {bytes_text(rate)}/s on one thread", markup=False, highlight=False)
+    names = ("compression", "compressing (top-k, 1 %)"), ("aggregation", "adding")
+    stated_rates = ", ".join(f'{key} = "{rates[what] / 1e9:.3g} GB/s"' for key, what in names)
+    console.print(f"compute = {{ {stated_rates}, gradient = ... }}", markup=False, highlight=False)
+    if table is not None:
+        lines = [f"{row.collective},{row.nodes},{row.nbytes:.0f},{row.seconds!r}" for row in rows]
+        _write(table, "\n".join(["collective,nodes,bytes,seconds", *lines, ""]))
+    if out is not None:
+        _write(out, written(fitted, where))
+        console.print(f"written to {out}", markup=False, highlight=False)
+
+
 def fit_rows(rows: Sequence[MeasuredExchange], keys: dict[str, Any], settings: Sequence[tuple[str, Any]]) -> Fit:
     """The transport with which the simulated exchanges come nearest to the measured ones."""
-    known = bare_cluster({**keys, "collective": "ring"}, settings).transport
+    bare = [(key, value) for key, value in settings if "collective_options" not in key]
+    known = bare_cluster({**keys, "collective": "ring"}, bare).transport
     for key in ("efficiency", "software", "startup"):
         if getattr(known, key) != getattr(Overheads(), key):
             raise SimgmcError(f"transport.{key} = {getattr(known, key)}: is what is fitted; leave it out")
@@ -62,13 +100,16 @@ def fit_rows(rows: Sequence[MeasuredExchange], keys: dict[str, Any], settings: S
             there["bandwidth"] = f"{one.bandwidth!r} B/s"
         if one.latency is not None:
             there["latency"] = f"{one.latency!r} s"
+        own = [*settings, ("transport", overheads)]
+        if one.collective == GOSSIP:  # no collective of which anything could be chosen
+            own = [(key, value) for key, value in own if "collective_options" not in key]
         try:
-            return seconds(one.collective, one.nodes, one.nbytes, there, [*settings, ("transport", overheads)])
+            return seconds(one.collective, one.nodes, one.nbytes, there, own)
         except SimgmcError as error:
             raise SimgmcError(f"{one.place}: {error}") from None
 
     latencies = [one.latency for one in rows if one.latency is not None]
-    stated = bare_cluster({**keys, "collective": "ring"}, settings).latency
+    stated = bare_cluster({**keys, "collective": "ring"}, bare).latency
     return fit(
         predict, [one.seconds for one in rows], latency=any(latencies) or bool(stated and float(stated)), rest=known
     )

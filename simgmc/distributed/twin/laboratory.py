@@ -26,7 +26,7 @@ FRAME, PAYLOAD = 1514, 1448
 """Bytes of an Ethernet frame of TCP and of the payload in it, with headers and timestamps."""
 QUEUE = 4_000_000
 """Bytes that may wait before a link: nothing is dropped."""
-_BURST_SECONDS = 5e-4
+_BURST_SECONDS = 2e-4
 PORT = 29500
 MAX_HOSTS = 64
 EVERY = 0.01
@@ -47,7 +47,7 @@ class Laboratory:
     """Hosts joined as in a network, each in a namespace of its own; as a context it ends with everything it made.
 
     Networks whose links form a tree are built as they are: hosts are namespaces, other nodes are bridges, and each
-    direction of a link is shaped at its begin by a token bucket of half a millisecond.
+    direction of a link is shaped at its begin by a token bucket that holds a fifth of a millisecond, or a frame.
     """
 
     def __init__(self, graph: nx.DiGraph, hosts: Sequence[str]):
@@ -126,6 +126,13 @@ class Laboratory:
             time.sleep(0.05)
         return {host: (process.returncode, *said.get(host, ("", ""))) for host, process in running.items()}
 
+    def run_or_raise(self, command: Sequence[str], limit: float) -> None:
+        """Run the same on every host. Raises SimgmcError with what those said that failed."""
+        done = self.run(dict.fromkeys(self.hosts, command), {}, limit)
+        failed = {host: (status, errors) for host, (status, _, errors) in done.items() if status}
+        if failed:
+            raise SimgmcError(_why(failed, limit))
+
     def round_trip(self) -> float:
         """Seconds there and back between the first two hosts, the least of several of one packet."""
         here, there = self.hosts[:2]
@@ -161,7 +168,6 @@ class Laboratory:
                         counts = {key: one[key] for key in ("bytes", "packets", "drops")}
                         found.append({"host": host, "up": up, **counts})
         return found
-
 
     # building -------------------------------------------------------------------------------
 
@@ -215,7 +221,7 @@ class Laboratory:
         bandwidth, latency = (self.graph.edges[source, destination][key] for key in ("bandwidth", "latency"))
         parent = "root"
         if bandwidth != math.inf:
-            burst = max(2 * FRAME, round(bandwidth * _BURST_SECONDS))
+            burst = max(FRAME + 86, round(bandwidth * _BURST_SECONDS))
             space.run(
                 "tc", "qdisc", "add", "dev", name, "root", "handle", "1:", "tbf", "rate", f"{round(8 * bandwidth)}bit",
                 "burst", burst, "limit", QUEUE,
@@ -271,3 +277,16 @@ def check_shape(graph: nx.DiGraph, hosts: Sequence[str]) -> None:
     for one, other, data in graph.edges(data=True):
         if data.get("shares") is not None:
             raise SimgmcError(f"link {one} -> {other} is half-duplex, which a laboratory cannot shape")
+
+
+def _why(failed: dict[str, tuple[int, str]], limit: float) -> str:
+    """What the processes said: those that say more than that another one is gone come first."""
+    lines = []
+    for host, (status, errors) in failed.items():
+        told = [line.removeprefix("error: ") for line in errors.splitlines() if line.startswith("error: ")]
+        rest = [line for line in errors.splitlines() if line.strip() and "[W" not in line[:3]]
+        how = f"ended by signal {-status}" if status < 0 else f"exit status {status}"
+        lines += [(status != 2, f"{host}: {one}") for one in told or [*rest[-1:], how][:1]]
+    lines.sort(key=lambda line: line[0])
+    stopped = all(status < 0 for status, _ in failed.values())
+    return "\n".join([text for _, text in lines[:4]] + ([f"all were stopped after {limit:g} s"] if stopped else []))

@@ -136,23 +136,7 @@ def _run(laboratory: Laboratory, asked: Asked, place: Path) -> None:
     ]  # fmt: skip
     for setting in asked.settings:
         command += ["--set", setting]
-    done = laboratory.run(dict.fromkeys(laboratory.hosts, command), {}, asked.limit)
-    failed = {host: (status, errors) for host, (status, _, errors) in done.items() if status}
-    if failed:
-        raise SimgmcError(_why(failed, asked.limit))
-
-
-def _why(failed: dict[str, tuple[int, str]], limit: float) -> str:
-    """What the processes said: those that say more than that another one is gone come first."""
-    lines = []
-    for host, (status, errors) in failed.items():
-        told = [line.removeprefix("error: ") for line in errors.splitlines() if line.startswith("error: ")]
-        rest = [line for line in errors.splitlines() if line.strip() and "[W" not in line[:3]]
-        how = f"ended by signal {-status}" if status < 0 else f"exit status {status}"
-        lines += [(status != 2, f"{host}: {one}") for one in told or [*rest[-1:], how][:1]]
-    lines.sort(key=lambda line: line[0])
-    stopped = all(status < 0 for status, _ in failed.values())
-    return "\n".join([text for _, text in lines[:4]] + ([f"all were stopped after {limit:g} s"] if stopped else []))
+    laboratory.run_or_raise(command, asked.limit)
 
 
 def _table(found: Sequence[Twin]) -> Table:
