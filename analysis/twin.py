@@ -5,8 +5,8 @@
 
 4 and 8 ranks in network namespaces of their own, links of 20 to 200 Mbit/s shaped in both directions (`tc tbf`), Gloo.
 Every exchange is timed with three sizes; the transport's efficiency and software are fitted on the smallest and the
-largest, a pair of numbers for each kind of exchange over all bandwidths and numbers of ranks, and the one in between is
-predicted. A round here is an exchange and nothing else: no gradient makes the relative error smaller.
+largest, a pair of numbers for each kind of exchange on each network, and the one in between is predicted. A round here
+is an exchange and nothing else: no gradient makes the relative error smaller.
 """
 
 from __future__ import annotations
@@ -157,36 +157,46 @@ def _predict(members: list[tuple[float, Timed]], row: int, overheads: Overheads)
     return simulated(members[row][1], members[row][0], overheads)
 
 
+def _errors(found: list[Predicted], column: int) -> np.ndarray:
+    return np.array([abs(row[column] / row[3] - 1) for row in found])
+
+
 def report() -> None:
     """`results/twin.md` and its picture."""
-    fits, found = evaluate()
+    _, found = evaluate(lambda bandwidth, one: (one.workers, bandwidth))
+    shared, shared_found = evaluate(lambda bandwidth, one: None)
     loads = [load for _, load, _ in rows()]
-    errors = np.array([abs(after / measured - 1) for *_, measured, _, after in found])
-    before = np.array([abs(ideal / measured - 1) for *_, measured, ideal, _ in found])
+    errors, before, together = _errors(found, 5), _errors(found, 4), _errors(shared_found, 5)
     lines = [
         "# Simulated exchanges beside real ones",
         "",
         "`python analysis/twin.py`: " + " ".join((__doc__ or "").split("\n\n")[2].split()),
         "",
         f"Measured on a machine of {os.cpu_count()} cores with a load of {min(loads):.0f} to {max(loads):.0f} from "
-        "other work; the ranks went before it (SCHED_RR).",
+        "other work; the ranks went before it (SCHED_RR), the kernel's packets did not.",
         "",
         f"**{len(errors)} rounds: median relative error {np.median(errors):.1%}, 90th percentile "
-        f"{np.quantile(errors, 0.9):.1%}** (with nothing fitted {np.median(before):.1%} and "
-        f"{np.quantile(before, 0.9):.1%}).",
+        f"{np.quantile(errors, 0.9):.1%}**. With nothing fitted {np.median(before):.1%} and "
+        f"{np.quantile(before, 0.9):.1%}; with one pair of numbers for each kind over all networks "
+        f"{np.median(together):.1%} and {np.quantile(together, 0.9):.1%}.",
         "",
-        "| exchange | efficiency | software | rounds | median | 90 % | median, nothing fitted |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| exchange | rounds | median | 90 % | median, nothing fitted | one pair over all networks: efficiency "
+        "| software | median |",
+        "| --- " * 8 + "|",
     ]
-    for kind, one in fits.items():
+    kinds = list(dict.fromkeys(row[0] for row in found))
+    for kind in kinds:
         mine = np.array([row[0] == kind for row in found])
+        alike = np.array([row[0] == kind for row in shared_found])
+        overheads = shared[kind, None].overheads
         lines.append(
-            f"| {kind} | {one.overheads.efficiency:.3f} | {1e6 * one.overheads.software:.0f} µs | {mine.sum()} | "
-            f"{np.median(errors[mine]):.1%} | {np.quantile(errors[mine], 0.9):.1%} | {np.median(before[mine]):.1%} |"
+            f"| {kind} | {mine.sum()} | {np.median(errors[mine]):.1%} | {np.quantile(errors[mine], 0.9):.1%} | "
+            f"{np.median(before[mine]):.1%} | {overheads.efficiency:.3f} | {1e6 * overheads.software:.0f} µs | "
+            f"{np.median(together[alike]):.1%} |"
         )
-    lines += ["", "Measured (median of the repetitions) and simulated, ms:", ""]
+    lines += ["", "Measured (median of the repetitions) / simulated, ms:", ""]
     lines += ["| exchange | ranks | " + " | ".join(f"{mbit} Mbit/s" for mbit in MBITS) + " |", "| --- " * 6 + "|"]
-    for kind in fits:
+    for kind in kinds:
         for nodes in NODES:
             cells = []
             for mbit in MBITS:
@@ -194,13 +204,25 @@ def report() -> None:
                 measured, after = float(np.median([row[3] for row in mine])), mine[0][5]
                 cells.append(f"{1e3 * measured:.1f} / {1e3 * after:.1f} ({after / measured - 1:+.1%})")
             lines.append(f"| {kind} | {nodes} | " + " | ".join(cells) + " |")
-    lines += ["", "![measured against simulated](twin.png)", ""]
+    lines += [
+        "",
+        "Where it misses. Exchanges of some milliseconds, 1 % sparse, are mostly what ranks do between messages "
+        "(encoding, telling lengths, waking up), and all ranks of this laboratory do that on two cores: eight take "
+        "several times as long as four, and not in proportion to bytes or messages. Eight ranks at 200 Mbit/s are "
+        "1.6 Gbit/s through these two cores, which then are the bottleneck and no link. Large exchanges and the "
+        "server, whose link "
+        "is busy throughout, are right to a percent or two. Gossip sends and receives over the same two connections, "
+        "whose acknowledgements wait behind the data of the other direction.",
+        "",
+        "![measured against simulated](twin.png)",
+        "",
+    ]
     (RESULTS / "twin.md").write_text("\n".join(lines), encoding="utf-8")
     draw(found)
     print("\n".join(lines))
 
 
-def draw(found: list[tuple[str, Timed, float, float, float, float]]) -> None:
+def draw(found: list[Predicted]) -> None:
     """Measured against simulated, and the errors by kind."""
     from matplotlib.figure import Figure
 
@@ -222,7 +244,7 @@ def draw(found: list[tuple[str, Timed, float, float, float, float]]) -> None:
     errors.axvline(0, color="0.6", linewidth=0.8, zorder=0)
     errors.set_yticks(range(len(kinds)), kinds, fontsize=7)
     errors.invert_yaxis()
-    errors.set_xlabel("error of a round (%); hollow: 1 % sparse")
+    errors.set_xlabel("error of a round (%); hollow: 1 % sparse", fontsize=8)
     for axes in (against, errors):
         axes.tick_params(labelsize=7)
         axes.spines[["top", "right"]].set_visible(False)
