@@ -236,12 +236,12 @@ def _round(
                 answer, taken = gradient, True
             case effects.Average(message=content, reply=reply):
                 message = _DENSE(content, worker.randomness()) if isinstance(content, Tensor) else content
-                answer = average(cast(Message, message), reply, worker._calls)
+                answer = average(message, reply, worker._calls)
             case effects.Maximum(numbers=numbers):
                 answer = maximum(numbers)
             case _:
                 raise _DoesNotFit(f"it asks for {type(effect).__name__.lower()}, which is no average of all")
-    return (start - cast(Tensor, worker.params)) / worker.lr
+    return (start - worker.params) / worker.lr
 
 
 def _alone(message: Message, reply: Any, calls: int) -> Tensor:
