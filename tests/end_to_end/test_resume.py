@@ -81,6 +81,15 @@ def test_running_statistics_and_dropout_go_on_too(tmp_path, trainers, kill, monk
     assert int(state["2.num_batches_tracked"][0]) >= ROUNDS and float(state["2.running_mean"].abs().sum()) > 0
 
 
+def test_samples_that_are_tuples_go_on_too(tmp_path, trainers, kill):
+    here = "tests.workloads.test_several_inputs"
+    own = {"dataset": {"name": "import", "train": f"{here}:train_tuples", "test": f"{here}:train_tuples"},
+           "model": {"name": "import", "factory": f"{here}:Two"}, "batch_per_worker": 4, "partition": "iid"}  # fmt: skip
+    file = scenario([method("local-sgd")], *((f"workload.{key}", value) for key, value in own.items()))
+    stopped_after_every_round_equals_never_stopped(file, tmp_path, trainers, kill)
+    assert int(trainers[-1].state_dict()["workload"]["norm.num_batches_tracked"][0]) >= ROUNDS
+
+
 PROBLEM = {
     "problem": {"name": "quadratic", "matrices": [[1.0, 2.0, 3.0], [2.0, 1.0, 0.5]],
                 "minimisers": [[1.0, 0, 0], [0, 1.0, 2.0]], "start": [3.0, 3.0, 3.0], "noise": 0.1},

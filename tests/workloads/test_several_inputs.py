@@ -180,6 +180,10 @@ def train_words():
     return made(words)
 
 
+def train_tuples():
+    return made(tuple_of_three)
+
+
 def test_what_a_collate_function_draws_is_the_same_again_and_another_thing_at_every_step():
     def noisy(samples):
         x, y = default_collate(samples)
