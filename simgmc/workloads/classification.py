@@ -20,6 +20,7 @@ from simgmc.workloads.data.collated import CollatedSamples
 from simgmc.workloads.data.dataset import Dataset, RawSamples
 from simgmc.workloads.data.minibatches import Samples
 from simgmc.workloads.data.steps import TrainingSamples
+from simgmc.workloads.gradients.inspection import refuse_holding_the_model
 from simgmc.workloads.gradients.live_memory import PassMemory
 from simgmc.workloads.gradients.model_calls import ModelCalls
 from simgmc.workloads.gradients.precision import check_precision, kernels
@@ -109,6 +110,9 @@ class ClassificationWorkload:
         self._loss = (loss or CrossEntropy()).on(self.device, dtype)
         outputs = self._loss.outputs(data)
         self._metrics = metrics_of(data, self._loss, metric)
+        refuse_holding_the_model(model, self._loss, "workload.loss")
+        if metric is not None:
+            refuse_holding_the_model(model, metric, "report.metric")
         self._template = Template(model, self.device, dtype)
         self._calls = ModelCalls(self._template.module, self._loss, outputs)
         self._refuse_synchronised()
@@ -251,10 +255,13 @@ class ClassificationWorkload:
     def model_state(self, point: Tensor) -> dict[str, Tensor]:
         """The module's ``state_dict`` at ``point`` (d,), running statistics averaged over all workers; copied."""
         found: dict[str, Any] = {}
-        self._calls.guarded(
-            "its state_dict failed",
-            lambda: self._evaluator.evaluate(point.detach(), lambda module, _: found.update(module.state_dict()), 1),
-        )
+
+        def task(module: nn.Module, _: int) -> None:
+            if self.route == "plain":  # a copy that nobody else uses: what is merged for evaluation is taken apart
+                module.train()
+            found.update(module.state_dict())
+
+        self._calls.guarded("its state_dict failed", lambda: self._evaluator.evaluate(point.detach(), task, 1))
         return {
             name: one.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, one in found.items()

@@ -44,7 +44,7 @@ def test_gradients_that_come_and_go_are_refused_where_a_step_is_along_a_mean(oth
     if then is not None:
         round._without_gradient_everywhere(first)
     with pytest.raises(
-        SimgmcError, match=f"parameter {name} has a gradient on some minibatches alone: DMSGD"
+        SimgmcError, match=f"{name} has a gradient on some minibatches alone: DMSGD"
     ) as refusal:
         round._without_gradient_everywhere(then or first)
     assert "\n" not in str(refusal.value)

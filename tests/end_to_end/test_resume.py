@@ -82,9 +82,9 @@ def test_running_statistics_and_dropout_go_on_too(tmp_path, trainers, kill, monk
 
 
 def test_samples_that_are_tuples_go_on_too(tmp_path, trainers, kill):
-    here = "tests.workloads.test_several_inputs"
-    own = {"dataset": {"name": "import", "train": f"{here}:train_tuples", "test": f"{here}:train_tuples"},
-           "model": {"name": "import", "factory": f"{here}:Two"}, "batch_per_worker": 4, "partition": "iid"}  # fmt: skip
+    samples = "tests.workloads.test_several_inputs:train_tuples"
+    own = {"dataset": {"name": "import", "train": samples, "test": samples}, "partition": "iid", "batch_per_worker": 4,
+           "model": {"name": "import", "factory": "tests.workloads.test_several_inputs:Two"}}  # fmt: skip
     file = scenario([method("local-sgd")], *((f"workload.{key}", value) for key, value in own.items()))
     stopped_after_every_round_equals_never_stopped(file, tmp_path, trainers, kill)
     assert int(trainers[-1].state_dict()["workload"]["norm.num_batches_tracked"][0]) >= ROUNDS

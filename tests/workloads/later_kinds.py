@@ -163,6 +163,78 @@ class _AnotherBranch(Later):
         return y + self.other(x)
 
 
+@later("bounds a parameter")
+class _BoundsAParameter(Later):
+    def unusual(self, x, y):
+        with torch.no_grad():
+            self.body[0].weight.clamp_(-0.1, 0.1)
+        return y
+
+
+@later("changes a parameter's data")
+class _ChangesData(Later):
+    def unusual(self, x, y):
+        weight = self.body[0].weight
+        weight.data.clamp_(-0.1, 0.1)
+        return y
+
+
+@later("calls backward")
+class _CallsBackward(Later):
+    def unusual(self, x, y):
+        if self.training:
+            (0.5 * self.body(x).square().mean()).backward()
+        return y
+
+
+class _Tracker:
+    seen = 0.0
+
+    def observe(self, x):
+        self.seen += float(x.mean())
+        return self.seen
+
+
+@later("an object of its own changes")
+class _Tracks(Later):
+    def __init__(self):
+        super().__init__()
+        self.tracker = _Tracker()
+
+    def unusual(self, x, y):
+        return y * (1 + self.tracker.observe(x))
+
+
+@later("a teacher follows")
+class _TeacherFollows(Later):
+    def __init__(self):
+        super().__init__()
+        self.teacher = chain().requires_grad_(False)
+
+    def forward(self, x):
+        return super().forward(x) + self.teacher(x)
+
+    def unusual(self, x, y):
+        with torch.no_grad():
+            for old, new in zip(self.teacher.parameters(), self.body.parameters(), strict=True):
+                old.lerp_(new, 0.5)
+        return y
+
+
+@later("puts batch norm into evaluation mode")
+class _NormSleeps(Later):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(20)
+
+    def forward(self, x):
+        return super().forward(self.norm(x))
+
+    def unusual(self, x, y):
+        self.norm.eval()
+        return y
+
+
 class _Images(nn.Module):
     """A convolution whose output is flattened in another way where a minibatch is unusual."""
 

@@ -5,6 +5,7 @@ Each is built anew for every worker of the reference, so nothing of it is ever c
 
 from __future__ import annotations
 
+import itertools
 import random
 import types
 import weakref
@@ -514,6 +515,148 @@ def parameters_in_the_same_memory():
 @kind("features")
 def gives_a_dict():
     return Of(lambda self, x: {"logits": self.head(x)}, head=nn.Linear(20, 3))
+
+
+class MergesAdapters(nn.Module):
+    """Adds its adapters to the frozen weight in evaluation mode, and takes them off again in training mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.base, self.down, self.up = nn.Linear(20, 8).requires_grad_(False), nn.Linear(20, 2), nn.Linear(2, 8)
+        self.head, self.merged = nn.Linear(8, 3), False
+
+    def train(self, mode=True):
+        super().train(mode)
+        if mode == self.merged:
+            self.base.weight.data += (-1 if mode else 1) * (self.up.weight @ self.down.weight).data
+            self.merged = not mode
+        return self
+
+    def forward(self, x):
+        lower = self.base(x) if self.merged else self.base(x) + x @ self.down.weight.T @ self.up.weight.T
+        return self.head(lower.relu())
+
+
+@kind("features")
+def adapters_merged_in_evaluation_mode():
+    return MergesAdapters()
+
+
+class Fuses(nn.Module):
+    """Keeps the product of two layers from the moment on when it goes into evaluation mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.product = nn.Linear(20, 4, bias=False), nn.Linear(4, 3), None
+
+    def train(self, mode=True):
+        self.product = None if mode else (self.second.weight @ self.first.weight).detach()
+        return super().train(mode)
+
+    def forward(self, x):
+        return self.second(self.first(x)) if self.product is None else x @ self.product.T + self.second.bias
+
+
+@kind("features")
+def layers_fused_in_evaluation_mode():
+    return Fuses()
+
+
+class _KeepsItsNorm(nn.BatchNorm1d):
+    def train(self, mode=True):
+        return super().train(False)
+
+
+@kind("features")
+def batch_norm_never_in_training_mode():
+    return nn.Sequential(nn.Linear(20, 8), _KeepsItsNorm(8), nn.ReLU(), nn.Linear(8, 3)).train()
+
+
+@kind("features")
+def tied_by_a_view():
+    def forward(self, x):
+        return self.head(self.encoder(x).relu() @ self.decoder.T)
+
+    module = Of(forward, encoder=nn.Linear(20, 6), head=nn.Linear(20, 3))
+    module.decoder = module.encoder.weight.t()
+    return module
+
+
+class _CopiedAsItself(nn.Linear):
+    def __deepcopy__(self, memo):
+        return self
+
+
+@kind("features")
+def copied_as_itself():
+    return nn.Sequential(_CopiedAsItself(20, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+
+
+class _Sharing(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def __deepcopy__(self, memo):
+        return _Sharing(self.inner)
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+@kind("features")
+def copies_that_share_their_parameters():
+    return nn.Sequential(_Sharing(nn.Linear(20, 8)), nn.ReLU(), nn.Linear(8, 3))
+
+
+@kind("features")
+def weights_kept_small_by_their_data():
+    def forward(self, x):
+        if self.training:
+            self.body[0].weight.data.clamp_(-0.1, 0.1)
+            self.frozen.data.mul_(0.9)
+        return self.body(x) + self.frozen
+
+    module = Of(forward, body=chain())
+    module.frozen = nn.Parameter(torch.ones(3), requires_grad=False)
+    return module
+
+
+@kind("features")
+def iterator_on_itself():
+    def forward(self, x):
+        return self.body(x) * (next(self.turns) if self.training else 1)
+
+    module = Of(forward, body=chain())
+    module.turns = itertools.cycle([1.0, 2.0, 0.5])
+    return module
+
+
+@kind("features")
+def generator_on_itself():
+    module = Of(lambda self, x: self.body(x) * next(self.turns), body=chain())
+    module.turns = (1.0 + turn for turn in range(1000))
+    return module
+
+
+@kind("features")
+def parameter_replaced_in_forward():
+    def forward(self, x):
+        self.head.weight = nn.Parameter(0.9 * self.head.weight.detach())
+        return self.head(x)
+
+    return Of(forward, head=nn.Linear(20, 3))
+
+
+@kind("features")
+def backward_within_forward():
+    def forward(self, x):
+        lower = self.lower(x).relu()
+        if self.training:
+            (0.1 * lower.square().mean()).backward()
+        return self.head(lower.detach())
+
+    return Of(forward, lower=nn.Linear(20, 8), head=nn.Linear(8, 3))
 
 
 def built(name: str) -> nn.Module:

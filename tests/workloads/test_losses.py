@@ -481,3 +481,18 @@ def test_labels_decide_nothing_where_they_are_no_classes(tmp_path):
             scenario("mse", partition={"name": "dirichlet", "alpha": 0.1}),
             tmp_path / "run", train=train, test=train, model=partial(linear, 1),
         )  # fmt: skip
+
+
+def test_a_class_that_is_left_out_has_an_output_and_a_weight_all_the_same():
+    x, y = torch.randn(40, 5), torch.arange(40) % 4
+    data = read_own("own", TensorDataset(x, y), TensorDataset(x, y))
+    options = {"class_weights": [1.0, 2.0, 3.0, 1.0], "ignore_index": 3}
+    work = ClassificationWorkload(
+        nn.Linear(5, 4), data, [np.arange(40)], batch=40, seed=1, loss=build_loss("cross-entropy", options)
+    )
+    model = nn.Linear(5, 4)
+    nn.utils.vector_to_parameters(work.initial_parameters(), model.parameters())
+    right = F.cross_entropy(model(x), y, torch.tensor(options["class_weights"]), ignore_index=3)
+    assert work.gradients(work.initial_parameters()[None], 0)[1].item() == pytest.approx(right.item(), rel=1e-5)
+    with pytest.raises(SimgmcError, match="class_weights has 5 numbers; the data have 4 classes"):
+        build_loss("cross-entropy", options | {"class_weights": [1.0] * 5}).outputs(data)

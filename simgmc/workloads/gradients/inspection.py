@@ -12,7 +12,7 @@ import functools
 import random
 import types
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from simgmc.core.errors import SimgmcError
 from simgmc.workloads.gradients.private_copy import Template, module_names
 from simgmc.workloads.gradients.source_code import LIBRARIES, unwrapped
 
@@ -113,6 +114,8 @@ class Snapshot:
         parts = dict(module.named_modules())
         self._met |= {id(part) for part in parts.values()}
         for name, part in parts.items():
+            self.tokens[_joined(name, "training")] = part.training
+            self.units[_joined(name, "training")] = (name, "training")
             for tensor in (*part._parameters.values(), *part._buffers.values()):
                 if tensor is not None:
                     self._met.add(id(tensor))
@@ -175,6 +178,8 @@ def token(value: Any) -> Any:
         return np.random.RandomState, repr(value.get_state()[1:3]), value.get_state()[1].tobytes()
     if isinstance(value, random.Random):
         return random.Random, value.getstate()
+    if isinstance(value, Iterator) and type(value).__module__ in ("builtins", "itertools"):
+        return type(value), object()  # whether it has moved on cannot be seen
     if isinstance(value, (types.MethodType, types.BuiltinMethodType)):
         return type(value), value.__name__  # made anew whenever it is asked for
     return type(value), id(value)
@@ -227,8 +232,11 @@ def _content(cell: types.CellType) -> Any:
 
 def around(module: nn.Module) -> Iterator[tuple[str, Any]]:
     """What is no copy's own: attributes of the user's classes, and the module-level objects that their methods read."""
-    kinds = dict.fromkeys(kind for part in module.modules() for kind in type(part).__mro__)
-    for kind in kinds:
+    yield from _read_by(type(part) for part in module.modules())
+
+
+def _read_by(kinds: Iterable[type]) -> Iterator[tuple[str, Any]]:
+    for kind in dict.fromkeys(base for one in kinds for base in one.__mro__):
         if kind.__module__ in ("builtins", "typing", "abc") or kind.__module__.startswith(LIBRARIES):
             continue
         for name, value in list(vars(kind).items()):
@@ -257,6 +265,48 @@ def _global_names(code: types.CodeType) -> tuple[str, ...]:
         if isinstance(constant, types.CodeType):
             names += _global_names(constant)
     return tuple(dict.fromkeys(names))
+
+
+def changed_by_evaluation_mode(module: nn.Module) -> list[str]:
+    """Puts a module into evaluation mode; what changes beside the mode, as where adapters are merged or caches filled.
+
+    Looked for where a part has ``train`` or ``eval`` of its own.
+    """
+    if all(type(one).train is nn.Module.train and type(one).eval is nn.Module.eval for one in module.modules()):
+        module.eval()
+        return []
+    before, tensors = Snapshot(module), {name: (one, one.detach().clone()) for name, one in _tensors(module)}
+    module.eval()
+    now = dict(_tensors(module))
+    changed = before.changed(Snapshot(module)) + [
+        name for name, (one, values) in tensors.items() if now.get(name) is not one or not torch.equal(one, values)
+    ]
+    return [f"{name} changes in evaluation mode" for name in changed if name.rpartition(".")[2] != "training"]
+
+
+def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from module.named_parameters()
+    yield from module.named_buffers()
+
+
+def refuse_holding_the_model(model: nn.Module, given: Any, what: str) -> None:
+    """Refuse a loss or metric that reaches what is trained: workers train copies of it, of which it knows nothing.
+
+    Raises SimgmcError that says by which way it does.
+    """
+    mine = {id(one) for one in model.parameters() if one.requires_grad}
+    mine |= {id(part) for part in model.modules() if any(one.requires_grad for one in part.parameters())}
+    seen = Snapshot()
+    function = getattr(given, "_function", given)
+    seen.look("it", function, None)
+    for path, value in _read_by([type(function)]):
+        seen.look(path, value, None)
+    for path, found in seen.tokens.items():
+        if len(found) > 1 and found[1] in mine:
+            raise SimgmcError(
+                f"{what}: reaches the model itself ({path}). Every worker trains a copy of its own, which it would not "
+                "see: let the model return all that is needed, as a tuple or dict, which comes as the output"
+            )
 
 
 def reentrant(loss: Tensor) -> bool:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch._utils import _unflatten_dense_tensors
 
 from simgmc.compression.threads import one_intraop_thread
+from simgmc.core.errors import SimgmcError
 from simgmc.core.imports import guarded
 from simgmc.core.randomness import generator
 from simgmc.workloads.data.inputs import call, contiguous
@@ -32,7 +33,7 @@ class PrivateCopy:
 
     def __init__(self, module: nn.Module, names: Sequence[str]):
         """``names``: of the parameters that are trained; a pass may take others, or some of them, out of training."""
-        self.module = module
+        self.module, self._names = module, tuple(names)
         found = dict(module.named_parameters())
         self.parameters = [found[name] for name in names]
 
@@ -45,9 +46,9 @@ class PrivateCopy:
         """The parts of a flat vector (d,), shaped as the parameters."""
         return _unflatten_dense_tensors(vector, tuple(self.parameters))
 
-    def versions(self) -> list[int]:
-        """They grow whenever a parameter is changed in place."""
-        return [parameter._version for parameter in self.parameters]
+    def at(self, point: Tensor) -> bool:
+        """Whether the parameters still have the values of a flat vector (d,)."""
+        return all(map(torch.equal, self.parameters, self.views(point)))
 
     def pass_(
         self, x: Any, y: Any, precision: str, criterion: Loss, forward: Callable[..., Any] | None = None
@@ -65,6 +66,13 @@ class PrivateCopy:
                 output = call(self.module, x) if forward is None else forward(self.module, x, y)
                 loss = guarded(what, "the loss of its output failed", lambda: criterion(output, y))
             guarded(what, "its backward pass failed", loss.backward)
+        now = dict(self.module.named_parameters())
+        replaced = [name for name, one in zip(self._names, self.parameters, strict=True) if now.get(name) is not one]
+        if replaced:
+            raise SimgmcError(
+                f"{what}: parameter {replaced[0]} is replaced in forward, and an optimizer would go on with the one "
+                "that was there: change it in place, under torch.no_grad()"
+            )
         return loss
 
     def take_gradients(self, out: Tensor) -> tuple[int, ...]:
@@ -145,14 +153,18 @@ class PrivateCopies:
         """A copy of a worker's loss, without one of worker 0's, where each has its own."""
         return None if self.losses is None else Copier()(self.losses[worker or 0])
 
-    def evaluation_copy(self, worker: int | None = None) -> PrivateCopy:
-        """A copy of a worker's module in evaluation mode; without one of worker 0's, buffers averaged over all."""
+    def evaluation_copy(self, point: Tensor, worker: int | None = None) -> PrivateCopy:
+        """A copy of a worker's module in evaluation mode; without one of worker 0's, buffers averaged over all.
+
+        It is at ``point`` (d,) before it goes into that mode, as some modules merge or cache their weights then.
+        """
         copy = PrivateCopy(Copier()(self.copies[worker or 0].module), self.layout.names)
-        copy.module.eval()
         if worker is None:
             rows = self.state_dict().items()
             rows = {name: one for name, one in rows if isinstance(one, Tensor) and name not in self._frozen}
             copy.put(averaged(rows, self.shares))
+        copy.load(point)
+        copy.module.eval()
         return copy
 
     def _state(self, copy: PrivateCopy) -> dict[str, Any]:
@@ -221,8 +233,7 @@ class PlainEngine:
     ) -> None:
         """See :meth:`simgmc.workloads.gradients.engine.ReplicaEngine.evaluate`; each thread has a copy of its own."""
         here = threading.local()
-        first = self.copies.evaluation_copy(worker)
-        first.load(point)
+        first = self.copies.evaluation_copy(point, worker)
         copying = threading.Lock()
 
         def one(number: int) -> None:
@@ -248,10 +259,9 @@ class PlainEngine:
     def _gradient(self, worker: int, at: Tensor, x: Any, y: Any, batch: Batch, out: Tensor, loss: Tensor) -> None:
         copy = self.copies.copies[worker]
         copy.load(at)
-        before = copy.versions()
         with drawing_from(batch.seed(worker), out.device) if self._alone else contextlib.nullcontext():
             loss.copy_(copy.pass_(contiguous(x), y, self._precision, self._loss_of(worker)).detach())
         self.copies.absent[worker] = copy.take_gradients(out)
-        if copy.versions() != before:  # rows that an embedding scales are scaled for good
+        if self._alone and not copy.at(at):  # rows that an embedding scales are scaled for good
             with torch.no_grad():
                 torch._foreach_copy_(copy.views(at), copy.parameters)

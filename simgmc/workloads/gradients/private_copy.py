@@ -87,6 +87,11 @@ class Copier:
         return self._object(x)
 
     def _tensor(self, x: Tensor) -> Tensor:
+        base = x._base if x.grad_fn is not None and x._is_view() else None
+        if base is not None and base.is_leaf and base.layout is torch.strided:  # it goes on following its parameter
+            with torch.enable_grad():
+                made = self._memo[id(x)] = self(base).as_strided(x.size(), x.stride(), x.storage_offset())
+            return made
         if type(x) not in (Tensor, nn.Parameter) or x.layout is not torch.strided or x.is_quantized:
             return copy.deepcopy(x.detach() if x.grad_fn is not None else x, self._memo)
         key = x.untyped_storage()._cdata
@@ -135,8 +140,8 @@ class Copier:
         """As ``copy.deepcopy`` does it, with this copier for the parts."""
         kind = type(x)
         try:
-            if hasattr(kind, "__deepcopy__"):
-                made = x.__deepcopy__(self._memo)
+            made = x.__deepcopy__(self._memo) if hasattr(kind, "__deepcopy__") else None
+            if made is not None and (made is not x or not isinstance(x, nn.Module)):
                 if isinstance(made, torch.jit.ScriptModule):  # whose parameters it clones, history included
                     for parameter in made.parameters():
                         trains = parameter.requires_grad
@@ -149,6 +154,11 @@ class Copier:
             return copy._reconstruct(x, self._memo, *way, deepcopy=self)
         except Exception as error:
             self._memo.pop(id(x), None)
+            if isinstance(x, types.GeneratorType):
+                raise SimgmcError(
+                    f"holds the generator {x.__name__}, which cannot be copied: where it stands would be one for all "
+                    "workers. A counter, or an iterator of itertools, can be"
+                ) from error
             if isinstance(error, SimgmcError):
                 raise
             if isinstance(x, nn.Module):
@@ -205,6 +215,14 @@ def _refuse_odd(parameters: dict[str, nn.Parameter], what: str) -> None:
                     )
 
 
+def _refuse_shared(model: nn.Module, copied: nn.Module, what: str) -> None:
+    """Refuse a copy that goes on using what is trained or changes, as a ``__deepcopy__`` of the user's may make it."""
+    own = {id(one) for one in (*model.parameters(), *model.buffers())}
+    for name, one in (*trained(copied).items(), *copied.named_buffers()):
+        if id(one) in own:
+            raise SimgmcError(f"{what}: {name} is not copied by copy.deepcopy: every worker needs one of its own")
+
+
 class Template:
     """The user's module as every worker begins with it: on the device, in training mode; nothing ever runs it.
 
@@ -222,12 +240,14 @@ class Template:
         copier, name = Copier(), type(model).__name__
         _refuse_unmade(model, f"model {name}")
         self.module = guarded(f"model {name}", "copying it failed", lambda: copier(model))
+        _refuse_shared(model, self.module, f"model {name}")
         self.shared = list(dict.fromkeys(copier.shared))
         self.notes: list[str] = []
         self._convert(device, dtype)
         asleep = [module for module in self.module.modules() if not module.training]
         whole = not self.module.training
         self.module.train()  # which a module may have in a version of its own
+        self._leave_out(name)
         if whole:
             self.notes.append("the model was handed over in evaluation mode; it is trained in training mode")
         else:
@@ -239,6 +259,15 @@ class Template:
         _refuse_odd(parameters, f"model {name}")
         self.layout = Layout(tuple(parameters), tuple(tuple(one.shape) for one in parameters.values()))
         self.initial = torch.cat([one.detach().reshape(-1) for one in parameters.values()])
+
+    def _leave_out(self, name: str) -> None:
+        """Do not train what a ``parameters`` of the model's own does not give to an optimizer."""
+        given = {id(one) for one in self.module.parameters()}
+        left_out = [key for key, one in trained(self.module).items() if id(one) not in given]
+        for key in left_out:
+            self.module.get_parameter(key).requires_grad_(False)
+        if left_out:
+            self.notes.append(f"parameters() of {name} leaves out {', '.join(left_out)}: not trained")
 
     def copy(self, kept: Iterable[Any] = ()) -> nn.Module:
         """A private copy that shares only what is ``kept``."""

@@ -9,7 +9,7 @@ evaluation, on one thread and on several, up to rounding. What a comparison of n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -194,6 +194,7 @@ def reference(
     findings.reasons += unproven.keeps.values()
     findings.alone += unproven.shares
     run.units += unproven.keeps
+    run.frozen = list(dict.fromkeys([*run.frozen, *unproven.frozen]))
     return Reference(
         precision, point, run.passes, logits, template.layout, findings, run.absent, list(dict.fromkeys(run.units)),
         run.frozen, run.loss_keeps, counted.flops if counted else 0, counted.peak if counted else 0,
@@ -249,20 +250,17 @@ class _PlainPasses:
         """Note what all these passes have changed."""
         found = self._findings
         for copy in self._copies.values():
+            self._note_parameters(copy.model, "forward")
             self.units += _note_state(found, copy.before, inspection.Snapshot(copy.model.module))
             for name, buffer in copy.model.module.named_buffers():
                 if copy.buffers.get(name) is not buffer:
                     found.alone.append(f"buffer {name} is replaced in forward")
-            for name, parameter in copy.model.module.named_parameters():
-                if name not in copy.versions:
+            for name, _ in copy.model.module.named_parameters():
+                if name not in copy.names:
                     raise SimgmcError(
                         f"{self._what}: parameter {name} is made in forward: call the model on a batch before handing "
                         "it over"
                     )
-                if parameter._version != copy.versions[name]:
-                    found.alone.append(f"parameter {name} is changed in forward")
-                    if not parameter.requires_grad and name not in self.frozen:
-                        self.frozen.append(name)
             now = inspection.Snapshot()
             now.look("loss", copy.loss, None)
             kept = copy.of_loss.changed(now)
@@ -272,16 +270,29 @@ class _PlainPasses:
     def evaluation(self, test: Callable[[nn.Module, int], Tensor], count: int) -> list[Tensor]:
         """The outputs for some test samples."""
         evaluated = PrivateCopy(self._template.copy(), self._template.layout.names)
-        evaluated.module.eval()
         evaluated.load(self._point)
+        self._findings.reasons += inspection.changed_by_evaluation_mode(evaluated.module)
         before = inspection.Snapshot(evaluated.module)
+        values = {name: one.detach().clone() for name, one in evaluated.module.named_parameters()}
         with drawing_from(0, self._device), torch.no_grad():
             drawn = drawn_so_far(self._device)
             logits = [test(evaluated.module, number) for number in range(count)]
             drawn = drawn, drawn_so_far(self._device)
         self.units += _note_state(self._findings, before, inspection.Snapshot(evaluated.module))
         self._findings.alone += _drawn(drawn, "evaluation")
+        self._note_parameters(evaluated, "evaluation", values)
         return logits
+
+    def _note_parameters(self, copy: PrivateCopy, where: str, values: Mapping[str, Tensor] | None = None) -> None:
+        """Note the parameters whose values are others than they were; ``parameter.data`` has no version."""
+        if values is None:
+            values = dict(self._template.module.named_parameters())
+            values |= zip(self._template.layout.names, copy.views(self._point), strict=True)
+        for name, parameter in copy.module.named_parameters():
+            if name in values and not torch.equal(parameter, values[name]):
+                self._findings.alone.append(f"parameter {name} is changed in {where}")
+                if name not in self._template.layout.names:
+                    self.frozen.append(name)
 
     def _pass(self, worker: int, batch: Batch, counter: Operations | None) -> Tensor:
         if worker not in self._copies:
@@ -328,7 +339,7 @@ class _Copy:
         self.of_loss.look("loss", self.loss, None)
         self.model.load(point)
         module = self.model.module
-        self.versions = {name: parameter._version for name, parameter in module.named_parameters()}
+        self.names = {name for name, _ in module.named_parameters()}
         self.buffers = dict(module.named_buffers())
         self.before = inspection.Snapshot(module)
 

@@ -37,6 +37,8 @@ _CHANGES = {
 _MEMORY = {
     "as_strided", "stride", "storage", "untyped_storage", "data_ptr", "storage_offset", "is_contiguous", "unsafe_view"
 }  # fmt: skip
+_LEARNS = {"backward", "requires_grad_", "step", "load_state_dict", "train", "eval", "register_forward_hook"}
+"""Methods that change parameters, their gradients, or how a part works."""
 _READS = ("LOAD_ATTR", "LOAD_METHOD", "LOAD_GLOBAL", "LOAD_NAME")
 _CONTAINERS = (dict, list, set, deque, np.ndarray, Tensor)
 _DROPOUT = (nn.modules.dropout._DropoutNd, nn.RReLU, nn.FractionalMaxPool2d, nn.FractionalMaxPool3d)
@@ -52,7 +54,9 @@ class Reading:
     keeps: dict[tuple[str, str], str] = field(default_factory=dict)
     """Attribute (module, name) that may change, to the words for it."""
     shares: list[str] = field(default_factory=list)
-    """What they may change or draw that all copies have in common."""
+    """What they may change or draw that all copies have in common, and parameters, of which a step tells the rest."""
+    frozen: list[str] = field(default_factory=list)
+    """Parameters that they may change without their being trained."""
     views: bool = False
     """Whether they ask for a view, which some memory formats do not give."""
 
@@ -120,7 +124,7 @@ def reached(kind: type) -> Iterator[types.FunctionType]:
             if one.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
                 waiting.append(function.__globals__.get(one.argval))
             elif one.opname in ("LOAD_ATTR", "LOAD_METHOD"):
-                waiting.append(vars(_owner(kind, one.argval)).get(one.argval))
+                waiting.extend(vars(base).get(one.argval) for base in kind.__mro__)  # super() may ask for any
 
 
 def unwrapped(value: Any) -> Any:
@@ -143,8 +147,21 @@ def _of_a_library(name: str) -> bool:
     return f"{name}.".startswith(LIBRARIES)
 
 
-def _owner(kind: type, name: str) -> type:
-    return next((one for one in kind.__mro__ if name in vars(one)), object)
+def _in_place(one: dis.Instruction) -> bool:
+    """Whether it names a method that changes a tensor in place."""
+    return one.opname in _READS and isinstance(one.argval, str) and one.argval.strip("_") + "_" == one.argval
+
+
+def _of_the_users(value: Any) -> bool:
+    """Whether it is an object with a state, of a class that is no library's."""
+    return hasattr(value, "__dict__") and not callable(value) and not _of_a_library(type(value).__module__)
+
+
+def _note_parameters(words: str, path: str, part: nn.Module, found: Reading) -> None:
+    found.shares.append(words)
+    found.frozen += [
+        f"{path}.{name}" if path else name for name, one in part.named_parameters() if not one.requires_grad
+    ]
 
 
 def _look(function: types.FunctionType, path: str, part: nn.Module, executed: Executed, found: Reading) -> None:
@@ -153,10 +170,11 @@ def _look(function: types.FunctionType, path: str, part: nn.Module, executed: Ex
     before: str | None = None
     steps = list(instructions(function.__code__))
     changing = any(
-        (one.opname in ("STORE_SUBSCR", "DELETE_SUBSCR") or one.argval in _CHANGES)
+        (one.opname in ("STORE_SUBSCR", "DELETE_SUBSCR") or one.argval in _CHANGES or _in_place(one))
         and one.offset not in executed.get(code, ())
         for one, code in steps
     )
+    parameters = {path_of.rpartition(".")[2] for path_of, _ in part.named_parameters()}
     for one, code in steps:
         own, before = before == "self", one.argval if isinstance(one.argval, str) else one.opname
         if one.offset in executed.get(code, ()):
@@ -171,11 +189,19 @@ def _look(function: types.FunctionType, path: str, part: nn.Module, executed: Ex
             found.keeps[path, one.argval] = f"{name} may change {one.argval}"
         elif one.opname in _READS and one.argval in _DRAWS and not own:
             found.shares.append(f"{name} may draw random numbers ({one.argval})")
+        elif one.opname in _READS and one.argval in _LEARNS and function.__name__ not in ("train", "eval"):
+            _note_parameters(f"{name} may call {one.argval}", path, part, found)
         elif one.opname in _READS and one.argval == "view":
             found.views = True
         elif isinstance(inside.get(one.argval), _DROPOUT) and one.opname in _READS and own:
             found.shares.append(f"{name} may draw random numbers ({one.argval})")
+        if own and one.opname in _READS and one.offset not in executed.get(code, ()):
+            if _of_the_users(vars(part).get(one.argval)):  # whose methods may do anything
+                found.keeps[path, one.argval] = f"{name} may change {one.argval}"
         if not changing or one.opname not in _READS:
+            continue
+        if one.argval in parameters or one.argval in ("parameters", "named_parameters"):
+            _note_parameters(f"{name} may change {one.argval}", path, part, found)
             continue
         if one.opname == "LOAD_GLOBAL":
             if isinstance(function.__globals__.get(one.argval), _CONTAINERS):

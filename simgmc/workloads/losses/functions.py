@@ -105,6 +105,8 @@ class CrossEntropy(Loss):
             classes = self._of_probabilities(data)
         else:
             classes = class_count(data, self._ignored)
+        if self._ignored is not None and self._weights is not None and len(self._weights) > self._ignored:
+            classes = max(classes, self._ignored + 1)  # a class that is left out has its weight all the same
         if self._weights is not None and len(self._weights) != classes:
             raise SimgmcError(
                 f"workload.loss: class_weights has {len(self._weights)} numbers; the data have {classes} classes"
