@@ -43,8 +43,6 @@ def test_gradients_that_come_and_go_are_refused_where_a_step_is_along_a_mean(oth
     round, _ = round_of(*others)
     if then is not None:
         round._without_gradient_everywhere(first)
-    with pytest.raises(
-        SimgmcError, match=f"{name} has a gradient on some minibatches alone: DMSGD"
-    ) as refusal:
+    with pytest.raises(SimgmcError, match=f"{name} has a gradient on some minibatches alone: DMSGD") as refusal:
         round._without_gradient_everywhere(then or first)
     assert "\n" not in str(refusal.value)
