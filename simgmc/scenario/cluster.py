@@ -442,7 +442,7 @@ class Cluster(_WithConditions):
         """The same with a server for each worker, where parameters are cut among servers and nobody says how many."""
         options = self.collective_options
         cut = self.collective != AUTO and CHOICES[self.collective].servers < 0
-        if not cut or "servers" in options.model_fields_set:
+        if not cut or options.servers is not None:
             return self
         return self.model_copy(update={"collective_options": options.model_copy(update={"servers": workers})})
 

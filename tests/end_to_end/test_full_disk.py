@@ -16,7 +16,7 @@ import tomli_w
 from click.testing import CliRunner
 
 from simgmc.cli import main
-from simgmc.experiment import run as running
+from simgmc.experiment.engines import task as tasks
 from simgmc.experiment.under_way.rounds import RoundsUnderWay
 from simgmc.results.directory.checkpoint import Checkpoints
 from simgmc.results.directory.run_directory import open_run
@@ -112,14 +112,14 @@ def file_size_limit(nbytes):
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
 def test_rows_that_are_cut_off_in_the_middle_are_taken_back(scenario, tmp_path, never, monkeypatch, share):
     out = tmp_path / "run"
-    limit, write = int(share * len(never["metrics.csv"])), running.write_all
+    limit, write = int(share * len(never["metrics.csv"])), tasks.write_all
 
     def limited(*arguments):
         with file_size_limit(limit):
             yield from write(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(running, "write_all", limited)
+        patch.setattr(tasks, "write_all", limited)
         found = call(scenario, out, every=1e9)
     assert found.exit_code == 2 and "metrics.csv: File too large" in found.stderr
     text = (out / "metrics.csv").read_bytes()

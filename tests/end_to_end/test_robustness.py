@@ -19,6 +19,7 @@ from simgmc.commands.replay import replay
 from simgmc.commands.why import why
 from simgmc.core.errors import SimgmcError
 from simgmc.experiment import run as running
+from simgmc.experiment.engines import task as tasks
 from simgmc.experiment.plan import trainings
 from simgmc.experiment.synchronous import SynchronousTraining
 from simgmc.results.directory.run_directory import create, open_run
@@ -162,7 +163,7 @@ def test_a_run_killed_between_the_clusters_of_a_training_goes_on_without_trainin
     tmp_path, finished, monkeypatch, kept
 ):
     count = itertools.count()
-    write = running.write_all
+    write = tasks.write_all
 
     def until_killed(series):
         for one in series:
@@ -174,7 +175,7 @@ def test_a_run_killed_between_the_clusters_of_a_training_goes_on_without_trainin
         return write(directory, keys, until_killed(series), shared)
 
     with monkeypatch.context() as patch:
-        patch.setattr(running, "write_all", killed)
+        patch.setattr(tasks, "write_all", killed)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path / "run", GRID)
     assert open_run(tmp_path / "run").has_costs("DMSGD, seed 3") and len(open_run(tmp_path / "run").finished()) == kept

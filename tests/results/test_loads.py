@@ -33,7 +33,7 @@ def seconds(workers, slow=1.0):
 def run(
     path, *, workers=4, seeds=(0, 1), slow=(0.25, 0.9), collectives=("ring",), stale=True, single=True, step=(1.0, 0.3)
 ):
-    directory = create(path, "x", grid_keys=("cluster.collective",))
+    directory = create(path, "", grid_keys=("cluster.collective",))
     for collective in collectives:
         for place, method in enumerate(METHODS):
             for seed in seeds:

@@ -180,8 +180,8 @@ def _proofs(monkeypatch):
 def test_what_is_proven_once_serves_every_seed_of_a_run_and_nothing_else(monkeypatch):
     made = _proofs(monkeypatch)
 
-    def work(model, seed=1, owned=(range(45), range(45, 90)), **how):
-        return ClassificationWorkload(model, data("features"), owned, batch=5, seed=seed, **how)
+    def work(model, seed=1, owned=(range(45), range(45, 90)), threads=2, **how):
+        return ClassificationWorkload(model, data("features"), owned, batch=5, seed=seed, threads=threads, **how)
 
     def chain(width=17, bias=True):
         return nn.Sequential(nn.Linear(20, width), nn.ReLU(), nn.Linear(width, 3, bias=bias))

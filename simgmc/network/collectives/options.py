@@ -17,7 +17,7 @@ SLICES = {
 SERVERS = {
     "servers": Option(
         "servers among which the parameters are cut; of sharded-parameter-server one for each worker unless given",
-        int, 1, at_most=10_000,
+        int, None, at_most=10_000,
     )
 }  # fmt: skip
 SHARDS = {
