@@ -220,6 +220,7 @@ def test_a_run_goes_on_with_its_own_code_alone_and_a_replay_runs_it(folder):
     assert times(folder / "gone") == times(folder / "runs/mine")
 
 
+@pytest.mark.slow
 def test_what_needs_no_torch_needs_none_with_parts_of_ones_own(folder):
     say("run", "mine.toml")
     code = """
