@@ -23,7 +23,7 @@ from simgmc.results.directory.scenario_changes import heading
 from simgmc.results.figures import panels, timeline_plots, topology_plot
 from simgmc.results.figures.material import Material
 from simgmc.results.figures.plots import figures_of
-from simgmc.results.page.page import page, svg
+from simgmc.results.page.page import page, png, svg
 from simgmc.results.series.grids import MAX_POINTS, is_large
 from simgmc.results.series.read import Results, transport_text
 from simgmc.results.series.sentences import sentences
@@ -86,14 +86,16 @@ def report_page(of: Run | Comparison, results: Results | None = None) -> str:
     runs = of.runs if isinstance(of, Comparison) else {of.path.resolve().name: of}
     several = len(runs) > 1
     with panels.style():
-        pictures = {
+        pictures = _as_drawn(of) if large else {}
+        pictures = pictures or {
             name: svg(figures, _ALT.get(name, name.replace("_", " ")))
             for name, figures in figures_of(material).items()
             if figures
         }
         each = [_OneRun(name if several else "", run) for name, run in runs.items()]
         networks = [drawn for one in each for drawn in one.networks()]
-        timelines = [drawn for one in each for drawn in one.timelines(_shown(verdict, baseline))]
+        shown = [] if large else _shown(verdict, baseline)
+        timelines = [drawn for one in each for drawn in one.timelines(shown)]
     answers = [name for end in ("_map", "collectives") for name in pictures if name.endswith(end)]
     answers += [name for name in pictures if name.startswith((results.measure.name, "time_to_target"))]
     where = Part("Where time went", pictures=_taken(pictures, "time_per_round"))
@@ -143,6 +145,12 @@ _ALT = {
 
 
 _MORE_ROUNDS = "simgmc timeline RUN draws any window of rounds of any method."
+
+
+def _as_drawn(of: Run | Comparison) -> dict[str, Markup]:
+    """The pictures of a map's directory, which takes longest to draw, by name."""
+    files = sorted((of.path / "plots").glob("*.png")) if isinstance(of, Run) else []
+    return {file.stem: png(file.read_bytes(), _ALT.get(file.stem, file.stem.replace("_", " "))) for file in files}
 
 
 def _taken(pictures: dict[str, Markup], name: str) -> list[Markup]:

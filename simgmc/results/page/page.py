@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 from collections.abc import Sequence
@@ -40,6 +41,14 @@ def svg(figures: Sequence[Figure], alt: str) -> Markup:
     To be called within :func:`simgmc.results.figures.panels.style`. The same figure gives the same bytes.
     """
     return Markup("\n").join(_svg(figure, alt) for figure in figures)
+
+
+def png(content: bytes, alt: str) -> Markup:
+    """A picture of a file within a page; ``alt``: what it shows."""
+    address = f"data:image/png;base64,{base64.b64encode(content).decode()}"
+    return Markup('<div class="figure" tabindex="0" role="group" aria-label="{}"><img alt="{}" src="{}"></div>').format(
+        alt, alt, address
+    )
 
 
 def _svg(figure: Figure, alt: str) -> Markup:
