@@ -183,3 +183,15 @@ def test_the_page_fits_a_phone_a_tablet_and_a_desk(written, tmp_path):
     assert sorted(found) == list(widths)
     assert all(one["page"] <= width and one["wide"] == [] for width, one in found.items()), found
     assert "CONSOLE" not in shown.stderr
+
+
+def test_of_many_workers_neither_network_nor_rounds_are_simulated_flow_by_flow(tmp_path, monkeypatch):
+    """It would take longer than the run: 1,023 workers round a ring have two million flows a round."""
+    settings = [("workload.workers", 100), ("workload.partition", "iid"), ("workload.rounds", 1)]
+    settings += [("cluster.collective", "ring"), ("workload.evaluate_every", "1 rounds")]
+    out, _ = small_runs.run(small_runs.scenario(*settings).only(["DMSGD"]), tmp_path / "many")
+    monkeypatch.setattr("simgmc.experiment.synchronous.SynchronousTraining.watch", None)
+    blank = lambda figures, alt: Markup("<p>{}</p>").format(alt)  # noqa: E731
+    monkeypatch.setattr("simgmc.experiment.answers.report_page.svg", blank)
+    page = report_page(Run(out))
+    assert "The network is not drawn: it has 101 nodes." in page and "The first rounds" not in page

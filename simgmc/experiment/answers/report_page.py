@@ -40,8 +40,9 @@ ROUNDS = 3
 """That a timeline shows, the first ones."""
 MAX_TIMELINES = 2
 """Methods whose rounds are shown: who is first, and the baseline."""
-MAX_NODES = 150
-"""Hosts and switches of a network that is drawn: of more nobody could tell them apart."""
+MAX_NODES = 72
+"""Hosts and switches of a network that is drawn, and whose rounds are: of more nobody could tell them apart, and to
+record every flow of a round would take longer than the run."""
 
 
 @dataclass
@@ -238,6 +239,8 @@ class _OneRun:
     def timelines(self, methods: Sequence[str]) -> Iterator[Markup]:
         """The first rounds of these methods, to be drawn within :func:`panels.style`."""
         for training, point in [self._firsts[method] for method in methods if method in self._firsts]:
+            if len(training.settings(point).graph) > MAX_NODES:
+                return
             with reading_copies(copies(self.directory.path)):
                 watched = training.watch(self.directory, point, lambda rounds: (0, min(ROUNDS, rounds) - 1))
             name = f"{self._called}{training.method.name} over {transport_text(training.series(point).transport)}"
