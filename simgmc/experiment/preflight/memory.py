@@ -23,7 +23,7 @@ from simgmc.workloads.gradients.live_memory import Needed
 from simgmc.workloads.memory import available, resident
 from simgmc.workloads.workload import Workload
 
-PICTURES = 32e6
+PICTURES = 44e6
 """Bytes that drawing the plots takes, at the end of a run."""
 WORKER_IN_GRAPHS = 8e3
 """Bytes that the network simulation holds for a worker: 2 kB in each of four graphs (the run's, and those that tell
