@@ -9,8 +9,8 @@ method is, and multiplied by the seeds and the points.
     python analysis/bandwidth_latency_grid.py runs/quickstart --out runs/bandwidth-latency --figures analysis/results
 
 The second command made ``analysis/results/bandwidth_latency_grid.png``.
-Measured on two cores, of which it uses one: the replay of the 9,600 series took 34.1 s, tables, figures and the page included
-(22.3 min before networks were walked together); 2,400 times one training of each method would have taken 5.2 h.
+Measured on two cores, of which it uses one: the replay of the 9,600 series took 34.1 s, tables, figures and the page
+included (22.3 min before networks were walked together); 2,400 times one training of each method would have taken 5.9 h.
 """
 
 from __future__ import annotations
