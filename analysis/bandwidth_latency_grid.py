@@ -10,7 +10,7 @@ method is, and multiplied by the seeds and the points.
 
 The second command made ``analysis/results/bandwidth_latency_grid.png``.
 Measured on two cores, of which it uses one: the replay of the 9,600 series took 34.1 s, tables, figures and the page
-included (22.3 min before networks were walked together); 2,400 times one training of each method would have taken 5.9 h.
+included (22.3 min before networks were walked together); 2,400 times one training of each method is 5.9 h.
 """
 
 from __future__ import annotations
