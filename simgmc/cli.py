@@ -145,6 +145,15 @@ _data = click.option(
     "--data-dir", type=_Path(file_okay=False), help="Where datasets lie (else the environment variable SIMGMC_DATA)."
 )
 
+_checkpoint_every = click.option(
+    "--checkpoint-every",
+    type=click.FloatRange(min=0),
+    default=DEFAULT_EVERY,
+    show_default=True,
+    metavar="SECONDS",
+    help="How often a training under way is saved; 0: after every round.",
+)
+
 _refine = click.option(
     "--refine", is_flag=True, help="Find out where the answer flips, to 5 %, by replays between the grid's values."
 )
@@ -182,14 +191,7 @@ def main() -> None:
 @click.option("--dry-run", is_flag=True, help="Predict memory, bytes, simulated and real time; keep nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace another run in the run directory.")
 @click.option("--resume", is_flag=True, help="Go on with a run that was stopped; an error if there is none.")
-@click.option(
-    "--checkpoint-every",
-    type=click.FloatRange(min=0),
-    default=DEFAULT_EVERY,
-    show_default=True,
-    metavar="SECONDS",
-    help="How often a training under way is saved; 0: after every round.",
-)
+@_checkpoint_every
 @click.option(
     "--log",
     multiple=True,
@@ -284,14 +286,7 @@ def run(
 )
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads, shared by all.  [default: all cores]")
 @click.option("--overwrite", is_flag=True, help="Replace another run in the run directory.")
-@click.option(
-    "--checkpoint-every",
-    type=click.FloatRange(min=0),
-    default=DEFAULT_EVERY,
-    show_default=True,
-    metavar="SECONDS",
-    help="How often a training under way is saved; 0: after every round.",
-)
+@_checkpoint_every
 @_friendly
 def sweep(
     scenario: str,
