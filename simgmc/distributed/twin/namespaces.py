@@ -153,10 +153,11 @@ class Reaper:
             [sys.executable, "-S", "-E", "-c", _REAPER], stdin=subprocess.PIPE, start_new_session=True, text=True
         )
 
-    def watch(self, pid: int) -> None:
-        """This process, too."""
+    def watch_this(self) -> None:
+        """Watch the calling process too: a child says so itself before it becomes its program, so that there is no
+        instant at which it runs unwatched."""
         assert self._process.stdin is not None
-        print(pid, file=self._process.stdin, flush=True)
+        os.write(self._process.stdin.fileno(), f"{os.getpid()}\n".encode())
 
     def close(self) -> None:
         """Kill what is left of those watched."""
@@ -174,11 +175,12 @@ def spawned(
     """
 
     def begin() -> None:
+        reaper.watch_this()
         namespace.enter()
         with contextlib.suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
 
-    process = subprocess.Popen(
+    return subprocess.Popen(
         list(command),
         preexec_fn=begin,
         env=environment,
@@ -188,5 +190,3 @@ def spawned(
         text=True,
         start_new_session=True,
     )
-    reaper.watch(process.pid)
-    return process
