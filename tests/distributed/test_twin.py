@@ -74,6 +74,19 @@ with Laboratory(star([Host(name, 1e6, 1e6, 0.0) for name in names]), names) as l
     laboratory.run(dict.fromkeys(names, [sys.executable, "-S", "-E", "-c", sys.argv[1]]), {}, 60.0)
 """
 
+ENDED_AT_A_START = """
+import os, signal, subprocess
+from simgmc.distributed.twin import namespaces
+class Fatal(subprocess.Popen):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        if (rank := (options.get("env") or {}).get("RANK")):
+            print(self.pid, flush=True)
+            if rank == "1":
+                os.kill(os.getpid(), signal.SIGKILL)
+namespaces.subprocess.Popen = Fatal
+"""
+
 
 @needs_namespaces
 def test_links_are_shaped_in_both_directions_and_nothing_is_left():
@@ -119,13 +132,24 @@ def test_a_laboratory_that_is_ended_takes_its_processes_and_networks_with_it(tmp
     assert not spaces & {_space(one) for one in Path("/proc").iterdir() if one.name.isdecimal()}
 
 
+@needs_namespaces
+def test_a_rank_is_ended_also_when_the_laboratory_is_killed_the_instant_it_starts():
+    program = ENDED_AT_A_START + LABORATORY
+    done = subprocess.run(
+        [sys.executable, "-c", program, "import time; time.sleep(60)"], cwd=ROOT, text=True, stdout=subprocess.PIPE
+    )
+    assert done.returncode == -signal.SIGKILL
+    ranks = [int(line) for line in done.stdout.split()]
+    assert len(ranks) == 2
+    _wait(lambda: [rank for rank in ranks if _ended(rank)], 2)
+
+
 def _wait(found, count):
-    """What is found once it is so many, within a millisecond: a process may be ended the instant it begins."""
     end = time.monotonic() + 30
     while time.monotonic() < end:
         if len(now := found()) == count:
             return now
-        time.sleep(0.001)
+        time.sleep(0.05)
     raise AssertionError(f"{now} after 30 s")
 
 
