@@ -74,7 +74,8 @@ SIMGMC = Rules(
             ("commands.replay", "commands.timeline", "commands.why", "results.report", "commands.plot"), ("torch",)
         ),
         **dict.fromkeys(("api", "experiment.reading"), ("torch", "matplotlib", "pandas", "polars", "narwhals")),
-        **dict.fromkeys(("cli", "commands.list", "scenario"), ("torch", "matplotlib", "sklearn")),
+        "cli": ("torch", "numpy", "pydantic", "rich"),
+        **dict.fromkeys(("commands.list", "scenario"), ("torch", "matplotlib", "sklearn")),
         "core.registry": ("torch", "simpy", "networkx", "numpy", "pydantic"),
         "compression": ("torch",),
         "workloads.models.catalogue": ("torch", "simpy", "sklearn", "pydantic", "click"),

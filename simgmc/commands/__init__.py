@@ -1,1 +1,3 @@
-"""One file for each verb of the command line. May import every other room."""
+"""What each verb of the command line does, a file for each, and :mod:`~simgmc.commands.verbs`.
+May import every other room.
+"""

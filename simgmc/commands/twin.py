@@ -16,7 +16,6 @@ from simgmc.scenario import ScenarioFile
 def run(
     file: ScenarioFile,
     scenario: str,
-    settings: Sequence[str],
     options: Sequence[str],
     out: str | None,
     overwrite: bool,
@@ -30,4 +29,4 @@ def run(
     except OSError as error:
         raise SimgmcError(f"{place}: cannot be made: {error.strerror}") from None
     check_free(place / "real", file.resolved(), overwrite=overwrite)
-    twin(file, Asked(scenario, settings, options, place, overwrite, limit), console)
+    twin(file, Asked(scenario, options, place, overwrite, limit), console)

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+SAVED_EVERY = 60.0
+"""Seconds of wall time between two savings of a training under way, unless they are stated."""
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _NOTICE = b"\nstopping: this round is finished and saved first (the same again stops at once)\n"
 

@@ -13,25 +13,28 @@ import click
 
 from simgmc.core.errors import SimgmcError
 from simgmc.core.imports import described, own_places
-from simgmc.core.outside.settings import Settings, read_settings
 from simgmc.distributed.group import RankLostError, gone_by_now
 from simgmc.distributed.run import Choices, NotPreparedError, run
 from simgmc.distributed.synchronous import Manner
-from simgmc.results.directory.checkpoint import DEFAULT_EVERY
-from simgmc.scenario import ScenarioFile
+from simgmc.experiment.arguments import (
+    GivenPath,
+    ScenarioArguments,
+    checkpoint_every,
+    data_dir,
+    device,
+    overwrite,
+    takes_scenario,
+)
 
 LOST = 1
 """Exit status where another rank is gone."""
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.argument("scenario", type=click.Path())
-@click.option("--set", "settings", multiple=True, callback=read_settings, metavar="KEY=VALUE", help="Change a key.")
-@click.option("--seed", "seeds", multiple=True, type=click.IntRange(min=0), help="This seed. Repeatable.")
-@click.option("--method", "methods", multiple=True, metavar="NAME", help="Only this method. Repeatable.")
-@click.option("--data-dir", type=click.Path(file_okay=False), help="Where datasets lie (else SIMGMC_DATA).")
-@click.option("-o", "--out", type=click.Path(file_okay=False), help="Run directory.  [default: runs/NAME-real]")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@takes_scenario()
+@data_dir
+@click.option("-o", "--out", type=GivenPath(file_okay=False), help="Run directory.  [default: runs/NAME-real]")
+@device
 @click.option("--backend", type=click.Choice(["auto", "gloo", "nccl"]), default="auto", show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads of a rank.  [default: its share of the cores]")
 @click.option(
@@ -49,14 +52,7 @@ LOST = 1
     show_default=True,
     help="scenario: a gradient lasts as long as on the scenario's cluster.",
 )
-@click.option(
-    "--checkpoint-every",
-    type=click.FloatRange(min=0),
-    default=DEFAULT_EVERY,
-    show_default=True,
-    metavar="SECONDS",
-    help="How often a training is saved, at an evaluation.",
-)
+@checkpoint_every("How often a training is saved, at an evaluation.")
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
@@ -65,13 +61,10 @@ LOST = 1
     metavar="SECONDS",
     help="How long a rank waits for another.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace another run in the run directory.")
+@overwrite
 @click.option("--no-plots", is_flag=True, help="Draw no plots.")
 def main(
-    scenario: str,
-    settings: Settings,
-    seeds: tuple[int, ...],
-    methods: tuple[str, ...],
+    chosen: ScenarioArguments,
     data_dir: str | None,
     out: str | None,
     device: str,
@@ -97,8 +90,7 @@ def main(
     _end_with_the_launcher()
     os.environ["MPLBACKEND"] = "agg"
     try:
-        file = ScenarioFile.read(scenario, [*settings, *([("seeds", list(seeds))] if seeds else [])])
-        file = file.only(methods) if methods else file
+        file = chosen.read()
         place = Path(out) if out else Path("runs") / f"{file.points[0].scenario.name}-real"
         # A run that torchrun starts again goes on, also where it was to replace another.
         fresh = overwrite and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"

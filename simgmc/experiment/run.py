@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from simgmc.core.errors import SimgmcError
-from simgmc.core.interruption import Interruption
+from simgmc.core.interruption import SAVED_EVERY, Interruption
 from simgmc.core.terminal import plain_console
 from simgmc.experiment.answers.explanation import explain
 from simgmc.experiment.answers.refine import refine
@@ -38,7 +38,7 @@ from simgmc.experiment.training import Progress, Training
 from simgmc.experiment.under_way.tracking import Tracking
 from simgmc.experiment.under_way.tracking import check as check_trackers
 from simgmc.results.directory import outside_files, run_directory
-from simgmc.results.directory.checkpoint import CHECKPOINTS, DEFAULT_EVERY, Checkpoints, check_interval
+from simgmc.results.directory.checkpoint import CHECKPOINTS, Checkpoints, check_interval
 from simgmc.results.directory.run_directory import RunDirectory
 from simgmc.results.directory.run_lock import writing
 from simgmc.results.report import report
@@ -57,7 +57,7 @@ def run(
     jobs: int | None = None,
     overwrite: bool = False,
     resume: bool = False,
-    checkpoint_every: float = DEFAULT_EVERY,
+    checkpoint_every: float = SAVED_EVERY,
     refined: bool = False,
     console: Console | None = None,
     given: Given | None = None,
@@ -139,7 +139,7 @@ def run_trainings(
     directory: RunDirectory,
     workload_of: WorkloadFactory,
     progress: Progress,
-    checkpoint_every: float = DEFAULT_EVERY,
+    checkpoint_every: float = SAVED_EVERY,
     interruption: Interruption | None = None,
     choose: Callable[[Sequence[Task]], Engine] | None = None,
 ) -> list[Failure]:

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from simgmc.cli import _toml_value
+from simgmc.core.outside.settings import toml_value
 from simgmc.experiment import assembly, synchronous
 from simgmc.experiment import run as running
 from simgmc.experiment.assembly import Given
@@ -183,7 +183,7 @@ def table(chosen: argparse.Namespace) -> str:
 
 def whole_scenario(chosen: argparse.Namespace) -> None:
     found = watch(chosen.device)
-    settings = [(key, _toml_value(value)) for key, _, value in (text.partition("=") for text in chosen.settings)]
+    settings = [(key, toml_value(value)) for key, _, value in (text.partition("=") for text in chosen.settings)]
     whole = found.timed("everything else (data, set-up, files, tables)", running.run)
     with tempfile.TemporaryDirectory() as out:
         file = ScenarioFile.read(chosen.scenario, settings)

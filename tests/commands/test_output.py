@@ -37,12 +37,13 @@ def scenario(tmp_path):
 
 ONE_FIGURE = """
 import simgmc.cli
-begin = simgmc.cli.announced_to
+from simgmc.commands.verbs import group
+begin = group.announced_to
 def announced_to(say):
     from simgmc.results.figures import plots  # only now, as matplotlib looks at its surroundings when it is loaded
     plots.FIGURES = (plots._time_to_target,)
     return begin(say)
-simgmc.cli.announced_to = announced_to
+group.announced_to = announced_to
 simgmc.cli.main()
 """
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 Settings = list[tuple[str, Any]]
 """Keys of a scenario and the values that they get, as TOML has them."""
+Decorator = Callable[[Callable[..., None]], Callable[..., None]]
+"""What gives a command an option."""
 
 
 def read_settings(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> Settings:
@@ -28,8 +31,24 @@ def read_settings(context: click.Context, parameter: click.Parameter, values: tu
                 raise click.BadParameter(
                     f"{key} is set twice" if before == key else f"{key} would undo {before}, which is set before it"
                 )
-        settings[key] = _toml_value(value.strip())
+        settings[key] = toml_value(value.strip())
     return list(settings.items())
+
+
+def settings_option(name: str, help: str) -> Decorator:
+    """An option ``KEY=VALUE`` that may be repeated; the command gets all of them as its argument ``settings``."""
+    return click.option(name, "settings", multiple=True, callback=read_settings, metavar="KEY=VALUE", help=help)
+
+
+def together(*decorators: Decorator) -> Decorator:
+    """All of these in one, in the order in which ``--help`` lists them."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
 
 
 def written(value: Any) -> str:
@@ -41,7 +60,7 @@ def written(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, (str, bool)) else str(value)
 
 
-def _toml_value(text: str) -> Any:
+def toml_value(text: str) -> Any:
     """A value as TOML; anything that is not TOML is taken as text (so quotes may be left out)."""
     try:
         return tomllib.loads(f"value = {text}")["value"]

@@ -39,10 +39,8 @@ class Asked:
 
     scenario: str
     """The file, as the processes read it."""
-    settings: Sequence[str]
-    """``key=value`` as they are given on the command line."""
     options: Sequence[str]
-    """Further options of the processes: seeds, methods, where data lie."""
+    """Further options of the processes: settings, seeds, methods, where data lie."""
     out: Path
     overwrite: bool
     limit: float
@@ -134,8 +132,6 @@ def _run(laboratory: Laboratory, asked: Asked, place: Path) -> None:
         "--device", "cpu", "--backend", "gloo", "--threads", "1", "--no-plots", *asked.options,
         *(["--overwrite"] if asked.overwrite else []),
     ]  # fmt: skip
-    for setting in asked.settings:
-        command += ["--set", setting]
     laboratory.run_or_raise(command, asked.limit)
 
 

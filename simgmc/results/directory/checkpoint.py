@@ -24,13 +24,12 @@ import numpy as np
 
 from simgmc.core.errors import SimgmcError, reason
 from simgmc.core.files import open_regular
+from simgmc.core.interruption import SAVED_EVERY
 from simgmc.results.directory.own_files import STATE_ENDS
 from simgmc.results.directory.rows import PARTIAL
 
 CHECKPOINTS = "checkpoint"
 """Where they lie in a run directory."""
-DEFAULT_EVERY = 60.0
-"""Seconds of wall time between two checkpoints, unless they are stated."""
 MAX_SHARE = 0.02
 """Of the wall time may go into writing checkpoints; slower writing makes them rarer."""
 
@@ -84,7 +83,7 @@ class Checkpoints:
         self,
         directory: str | Path,
         key: str,
-        every: float = DEFAULT_EVERY,
+        every: float = SAVED_EVERY,
         warn: Callable[[str], None] = lambda message: None,
     ):
         check_interval(every)
