@@ -85,12 +85,9 @@ _METHODS = click.option(
 def takes_scenario(*, methods: bool = True) -> Decorator:
     """A command that takes SCENARIO and what to change in it, and gets them as its first argument."""
 
-    options = (
-        click.argument("scenario", type=GivenPath()),
-        scenario_settings,
-        _SEEDS,
-        *([_METHODS] if methods else []),
-    )
+    options: list[Decorator] = [click.argument("scenario", type=GivenPath()), scenario_settings, _SEEDS]
+    if methods:
+        options.append(_METHODS)
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
