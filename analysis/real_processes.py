@@ -23,8 +23,9 @@ from rich.console import Console
 
 from simgmc.algorithms import ALGORITHMS
 from simgmc.core.errors import SimgmcError
-from simgmc.distributed.asynchronous import EventsOnRanks, again, read_order
 from simgmc.distributed.clock import Clock
+from simgmc.distributed.events.again import again, read_order
+from simgmc.distributed.events.training import EventsOnRanks
 from simgmc.distributed.group import Group
 from simgmc.distributed.synchronous import Keeper, Manner, rank_trainer
 from simgmc.experiment.assembly import WorkloadFactory, build_stacked_trainer

@@ -40,8 +40,17 @@ class RankCheckpoints:
         return time.monotonic() - self._saved >= self._every
 
     def save(self, name: str, state: dict[str, Any]) -> None:
-        """Write every rank's state; the one before is removed then."""
-        arrays, plain = to_arrays(state)
+        """Write every rank's state; the one before is removed then.
+
+        Where a rank holds what no file can, nothing is written, and a training that is stopped begins anew.
+        """
+        try:
+            arrays, plain = to_arrays(state)
+            kept = True
+        except TypeError:
+            kept = False
+        if not all(self._group.gathered(kept, everywhere=True)):
+            return
         parts: dict[str, Tensor] = {
             self._key(key): torch.from_numpy(np.array(array, copy=True)) for key, array in arrays.items()
         }

@@ -181,6 +181,8 @@ class Group:
         self.rank, self.processes = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         self.size = self.processes if together is None else together
         self.device, self.backend = device, backend
+        self.timeout = timeout
+        """Seconds that a rank waits for another."""
         limit = datetime.timedelta(seconds=timeout)
         self._lost = Lost(self.rank)
         _JOINED.append(self._lost)
@@ -257,7 +259,7 @@ class Group:
     def channel(self) -> Any:
         """A process group by itself for letters, which come from several threads."""
         with self._lost.told():
-            return dist.new_group(backend="gloo")
+            return dist.new_group(backend="gloo", timeout=datetime.timedelta(seconds=self.timeout))
 
     def words(self, error: BaseException) -> str:
         """What has happened where a call has failed."""

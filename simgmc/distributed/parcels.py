@@ -117,6 +117,10 @@ class Templates:
             self._held[name] = template
         return unpacked(self._held[name], known)
 
+    def held(self, name: bytes) -> bytes:
+        """The template of that name, as it has been received; nothing where it has not been."""
+        return self._held.get(name, b"")
+
 
 # messages as numbers ------------------------------------------------------------------------
 

@@ -24,8 +24,8 @@ from simgmc.compression.threads import usable_cores
 from simgmc.core.errors import SimgmcError
 from simgmc.core.terminal import plain_console
 from simgmc.distributed import measured
-from simgmc.distributed.asynchronous import EventsOnRanks
 from simgmc.distributed.checkpoints import RankCheckpoints
+from simgmc.distributed.events.training import EventsOnRanks
 from simgmc.distributed.group import Group, Place
 from simgmc.distributed.server import serve
 from simgmc.distributed.synchronous import Keeper, Manner, RoundsOnRanks, needs_server
@@ -121,11 +121,11 @@ def _run_training(
         return
     workload = workload_of(training.scenario, training.seed)
     keeper = None if home is None else Keeper(home.directory, home.progress)
-    if isinstance(training, AsynchronousTraining):
-        EventsOnRanks(training, workload, group, choices.manner, keeper).run()
-        return
     folder = choices.out / CHECKPOINTS / f"ranks-{hashlib.sha256(training.key.encode()).hexdigest()[:16]}"
     checkpoints = RankCheckpoints(folder, group, choices.manner.checkpoint_every)
+    if isinstance(training, AsynchronousTraining):
+        EventsOnRanks(training, workload, group, choices.manner, checkpoints, keeper).run()
+        return
     assert isinstance(training, SynchronousTraining)
     RoundsOnRanks(training, workload, group, choices.manner, checkpoints, keeper).run()
 

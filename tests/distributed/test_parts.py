@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from simgmc.costs.steps import Average, Compute, RoundCosts
 from simgmc.distributed import measured
 from simgmc.distributed.account import Account
+from simgmc.distributed.events.order import Event, from_array, in_order, to_array
 from simgmc.distributed.measured import Step
-from simgmc.distributed.order import Event, from_array, in_order, to_array
 from simgmc.distributed.parcels import Templates, agreed, can_be_cut, packed, shards_of, united
 from simgmc.distributed.ranks import merged
 from simgmc.results.directory.run_directory import RunDirectory

@@ -8,8 +8,11 @@ import pytest
 import torch
 from rich.console import Console
 
-from simgmc.distributed.asynchronous import EventsOnRanks, again, read_order
+from simgmc.distributed.checkpoints import RankCheckpoints
 from simgmc.distributed.clock import Clock
+from simgmc.distributed.events.again import again, read_order
+from simgmc.distributed.events.order import from_array, to_array
+from simgmc.distributed.events.training import EventsOnRanks
 from simgmc.distributed.group import Group
 from simgmc.distributed.server import serve
 from simgmc.distributed.synchronous import Keeper, Manner, rank_trainer
@@ -21,11 +24,14 @@ from simgmc.scenario import ScenarioFile
 from tests.distributed.forked import on_ranks
 
 ROUNDS = 6
+MANY = 30
+"""Gradients of each worker where they come to pauses by themselves."""
 AS_MEASURED = Manner(in_rank_order=False, paced=False, checkpoint_every=0.0)
+PACED = Manner(in_rank_order=False, paced=True, checkpoint_every=0.0)
 IN_RANK_ORDER = Manner(in_rank_order=True, paced=False, checkpoint_every=0.0)
 
 
-def training_of(workers, method, collective="ring"):
+def training_of(workers, method, collective="ring", rounds=ROUNDS):
     """Quadratics with noise in the gradients, in float64."""
     numbers = [[1.0 + k, 2.0, 0.5, 1.5, 1.0, 0.7] for k in range(workers)]
     content = {
@@ -33,7 +39,7 @@ def training_of(workers, method, collective="ring"):
         "workload": {
             "problem": {"name": "quadratic", "start": [3.0, -3.0, 1.0, 2.0, 0.0, 1.0], "matrices": numbers,
                         "minimisers": [[float(k), 1.0, -1.0, 0.3, 0.2, k / 2] for k in range(workers)], "noise": 0.3},
-            "workers": workers, "rounds": ROUNDS, "evaluate_every": "2 rounds",
+            "workers": workers, "rounds": rounds, "evaluate_every": f"{rounds // 3} rounds",
         },
         "optimizer": {"learning_rate": 0.05},
         "cluster": {"bandwidth": "1 Gbit/s", "latency": "1 ms", "collective": collective,
@@ -120,18 +126,11 @@ def test_servers_in_processes_of_their_own_give_the_same_parameters(collective):
     assert apart(*training_of(2, method, collective), held) == 0
 
 
-@pytest.mark.parametrize(
-    ("workers", "names"),
-    [
-        (2, ["async-sgd", "swarm-sgd"]),
-        pytest.param(
-            3, ["ad-psgd", "swarm-sgd-non-blocking", "osgp", "pop-sgd", f"{OWN}:Asking"], marks=pytest.mark.slow
-        ),
-    ],
-)
-def test_an_asynchronous_training_is_the_same_by_its_order_of_events(tmp_path, workers, names):
-    """Whatever order the processes came to: every worker, and the server."""
-    methods = [{"algorithm": name} for name in names]
+def trained(place, workers, methods):
+    """Each method on real processes, and once more from its last checkpoint.
+
+    Per method: the events that the checkpoint holds; and of each run all events, the workers' parameters, the server's.
+    """
 
     def task():
         group = Group("gloo", torch.device("cpu"), 30.0, "test")
@@ -139,19 +138,55 @@ def test_an_asynchronous_training_is_the_same_by_its_order_of_events(tmp_path, w
         for number, method in enumerate(methods):
             keeper = None
             if not group.rank:
-                directory = run_directory.create(tmp_path / str(number), "# none\n")
-                keeper = Keeper(directory, RunProgress(Console(file=StringIO()), 1))
-            real = EventsOnRanks(*training_of(workers, method), group, AS_MEASURED, keeper)
-            real.run()
-            programs = real.rank.programs
-            found.append((programs.runs[group.rank].worker.params.numpy(), programs.server.params.numpy()))
+                progress = RunProgress(Console(file=StringIO()), 1)
+                keeper = Keeper(run_directory.create(place / str(number), "# none\n"), progress)
+            checkpoints = RankCheckpoints(place / f"checkpoints {number}", group, 0.0)
+            checkpoints.remove = lambda: None
+            runs = []
+            for _ in range(2):
+                training, workload = training_of(workers, method, rounds=MANY)
+                real = EventsOnRanks(training, workload, group, PACED, checkpoints, keeper)
+                real.run()
+                programs, server = real.rank.programs, real.rank.programs.server.params.numpy()
+                order = None if keeper is None else to_array(read_order(keeper.directory, training.key))
+                runs.append((order, programs.runs[group.rank].worker.params.numpy(), server))
+            saved = checkpoints.load(torch.device("cpu"))
+            found.append((None if group.rank else saved["watch"]["events"], runs))
         return found
 
     every = on_ranks(workers, task)
-    for number, method in enumerate(methods):
-        training, workload = training_of(workers, method)
-        same = again(training, workload, read_order(run_directory.open_run(tmp_path / str(number)), training.key))
-        for rank, one in enumerate(every):
-            assert torch.equal(torch.from_numpy(one[number][0]), same.runs[rank].worker.params), (method, rank)
-        assert torch.equal(torch.from_numpy(every[0][number][1]), same.server.params)
-        assert sum(run.gradients for run in same.runs) >= workers * ROUNDS
+    return [
+        (
+            from_array(of_method[0][0]),
+            [
+                (from_array(held[0][0]), [one[1] for one in held], held[0][2])
+                for held in zip(*(runs for _, runs in of_method), strict=True)
+            ],
+        )
+        for of_method in zip(*every, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("workers", "names"),
+    [
+        (2, ["async-sgd", "swarm-sgd"]),
+        pytest.param(
+            3,
+            ["ad-psgd", "swarm-sgd", "swarm-sgd-non-blocking", "osgp", "pop-sgd", "stale-synchronous-sgd",
+             f"{OWN}:Asking"],
+            marks=pytest.mark.slow,
+        ),
+    ],
+)  # fmt: skip
+def test_an_asynchronous_training_is_the_same_by_its_order_of_events(tmp_path, workers, names):
+    """Whatever order the processes came to: every worker, and the server; and where it went on from a checkpoint."""
+    methods = [{"algorithm": name} for name in names]
+    for method, (saved, runs) in zip(methods, trained(tmp_path, workers, methods), strict=True):
+        for events, held, server in runs:
+            same = again(*training_of(workers, method), events)
+            for rank, params in enumerate(held):
+                assert torch.equal(torch.from_numpy(params), same.runs[rank].worker.params), (method, rank)
+            assert torch.equal(torch.from_numpy(server), same.server.params)
+            assert sum(run.gradients for run in same.runs) >= workers * MANY
+        assert 0 < len(saved) < len(runs[1][0]) and set(saved) < set(runs[1][0])

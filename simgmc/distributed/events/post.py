@@ -20,8 +20,8 @@ _FIXED = struct.Struct("<8q16s")
 _HEAD, _BODY = 1, 2
 """Tags."""
 
-REQUEST, REPLY, SEND, SWAP, WANT, MATCH, COUNT, PAUSE, END = range(9)
-"""Kinds of letters. The last five carry no message."""
+REQUEST, REPLY, SEND, SWAP, WANT, MATCH, COUNT, PAUSE, MARK, HERE, END = range(11)
+"""Kinds of letters. From WANT on they carry no message; MARK: all before it have arrived; HERE: the rank is there."""
 
 
 @dataclass
@@ -77,7 +77,7 @@ class Post:
     def _send(self, rank: int) -> None:
         try:
             while True:
-                letter = self._out[rank].get()
+                letter = self._next(rank)
                 self._put(_head(letter), rank, _HEAD)
                 if body := letter.template + letter.payload:
                     self._put(body, rank, _BODY)
@@ -85,6 +85,13 @@ class Post:
                     return
         except RuntimeError as error:
             self._failed(error)
+
+    def _next(self, rank: int) -> Letter:
+        """What is to be sent; that this rank is there, before the other has waited too long for anything."""
+        try:
+            return self._out[rank].get(timeout=self._group.timeout / 4)
+        except queue.Empty:
+            return Letter(HERE, self._group.rank, rank, counts=[0] * self._workers)
 
     def _put(self, content: bytes, rank: int, tag: int) -> None:
         dist.send(torch.from_numpy(np.frombuffer(content, np.uint8).copy()), rank, self._channel, tag)
@@ -98,7 +105,8 @@ class Post:
                     letter.template, letter.payload = body[:template], body[template:]
                 if letter.kind == END:
                     return
-                self._arrived(letter)
+                if letter.kind != HERE:
+                    self._arrived(letter)
         except BaseException as error:  # whatever it is, the main thread is to end with it
             self._failed(error)
 
@@ -120,3 +128,18 @@ def _read(head: bytes) -> tuple[Letter, int, int]:
     kind, number, clock, round, who, to, payload, template, name = _FIXED.unpack_from(head)
     counts = np.frombuffer(head, np.int64, offset=_FIXED.size).tolist()
     return Letter(kind, who, to, number, clock, round, counts, name=name), template, payload
+
+
+def to_array(letter: Letter) -> np.ndarray:
+    """(n,) uint8: what :func:`from_array` reads."""
+    head = np.array([_FIXED.size + 8 * len(letter.counts)], np.int64).tobytes()
+    return np.frombuffer(head + _head(letter) + letter.template + letter.payload, np.uint8)
+
+
+def from_array(array: np.ndarray) -> Letter:
+    """The letter that :func:`to_array` wrote."""
+    content = array.tobytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    letter, template, _ = _read(content[8:end])
+    letter.template, letter.payload = content[end : end + template], content[end + template :]
+    return letter

@@ -4,63 +4,33 @@ The worker's program runs in the main thread. Letters arrive in others: what the
 done at once, between two events of the program, as gradients are computed outside of the lock that events take.
 Rank 0 brings those together that want to exchange, counts gradients, and calls for the pauses in which all are
 evaluated.
+
+In a pause all stand still, and whatever was sent before it is on its way or has been taken: a consistent cut (Chandy
+and Lamport 1985). A mark behind the last letter to each rank says when all have arrived; they are kept with the state.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
-from torch import Tensor
-
-from simgmc.algorithms.effects import Addressed, Arrival, Collect, Exchange, Gradient, Request, Send, Start, Wait
-from simgmc.algorithms.worker import Worker
-from simgmc.compression.message import Message
+from simgmc.algorithms.effects import Addressed, Collect, Exchange, Gradient, Request, Send, Start, Wait
 from simgmc.core.errors import DivergenceError
 from simgmc.costs.steps import SERVER
-from simgmc.distributed import post
 from simgmc.distributed.clock import Clock
+from simgmc.distributed.events import post
+from simgmc.distributed.events.order import GOES_ON, Event
+from simgmc.distributed.events.post import Letter, Post
+from simgmc.distributed.events.programs import RankPrograms
 from simgmc.distributed.group import Group, RankLostError
 from simgmc.distributed.measured import Step
-from simgmc.distributed.order import GOES_ON, Event, OrderedPrograms
 from simgmc.distributed.parcels import Templates
-from simgmc.distributed.post import Letter, Post
 from simgmc.training.journal import NOTHING, Diverged, Parcel, RoundOver, Served
 from simgmc.training.journal import Step as Said
-
-
-class RankPrograms(OrderedPrograms):
-    """The programs of this rank: its worker's, and the server's."""
-
-    last: Message
-    """The message that was posted last."""
-
-    def _post(self, sender: Worker, content: Any) -> Parcel:
-        self.on_message = lambda message: setattr(self, "last", message)
-        parcel = super()._post(sender, content)
-        self.posted[parcel.number] = self.last
-        return parcel
-
-    def __init__(self, *arguments: Any, **options: Any):
-        self.posted: dict[int, Message] = {}
-        """Messages that are to be sent, by number."""
-        super().__init__(*arguments, **options)
-
-    def compute_ahead(self, worker: int) -> None:
-        """Compute the gradient that a worker's program waits for, which changes nothing else."""
-        if self.runs[worker].ahead is None:
-            self._compute(worker)
-
-    def landed(self, number: int, round: int, sender: int, content: Tensor) -> None:
-        """A message has come from another process."""
-        self._messages[number] = Arrival(round, sender, content)
-
-    def forget(self, number: int) -> None:
-        """A message that is for another process."""
-        del self._messages[number]
 
 
 @dataclass
@@ -69,6 +39,23 @@ class _Asked:
 
     to: int
     answer: int | None = None
+    """The number of the message that answers it."""
+
+
+class _Awaited(NamedTuple):
+    """What the program waits for."""
+
+    what: Literal["partner", "swap", "answer", "arrivals"]
+    number: int
+    """Of its own message, of its request, or how many are to have arrived."""
+    since: float
+    """Seconds of training."""
+    kind: str
+    """As it is measured."""
+
+
+_BLOCKS = {"partner": "wait", "swap": "wait", "answer": "transfer", "arrivals": "wait"}
+"""The part of a worker's time that waiting for it counts as."""
 
 
 class AsyncRank:
@@ -86,8 +73,13 @@ class AsyncRank:
         self.staleness: list[int] = []
         self.measured: list[Step] = []
         self._templates = Templates()
-        self._unanswered: list[_Asked] = []
-        self._started: list[_Asked] = []
+        self._answer: int | Sequence[int] = NOTHING
+        """What the program gets next, where it waits for nothing."""
+        self._awaited: _Awaited | None = None
+        self._requests: dict[int, _Asked] = {}
+        """Those whose answers are still of use, or to come, by the number of the request, in their order."""
+        self._started: list[int] = []
+        """Requests that the round has started, by their handles."""
         self._inbox: list[tuple[int, int, int, int]] = []
         self._inbox_received = 0
         self._partner: int | None = None
@@ -95,6 +87,10 @@ class AsyncRank:
         self._wanting: dict[int, int] = {}
         """On rank 0: who waits for an exchange, and with whom."""
         self._pauses = self._paused = 0
+        self._marks: int | None = None
+        """How many ranks have nothing more on its way to this one, where it waits for that."""
+        self._kept: list[Letter] = []
+        """Letters that have arrived in a pause."""
         self._over = False
         self._error: BaseException | None = None
         self.blocked = {"transfer": 0.0, "wait": 0.0}
@@ -114,12 +110,16 @@ class AsyncRank:
         """
         self._look = pause
         self.post.open()
-        answer: int | Sequence[int] | None = NOTHING
+        with self._turn:
+            self._take_kept()
         if self._rank >= len(self.counts):  # a server has no program
             self._until(lambda: False)
             return
-        while not self._heed() and answer is not None:
-            answer = self._perform(self._advance(answer))
+        while not self._heed():
+            if self._awaited is None:
+                self._begin(self._advance(self._answer))
+            if self._awaited is not None and not self._finish(self._awaited):
+                return
 
     def _advance(self, answer: int | Sequence[int]) -> Said:
         rank = self._rank
@@ -143,53 +143,83 @@ class AsyncRank:
         self.staleness += found.staleness
         return found
 
-    def _perform(self, step: Said) -> int | Sequence[int] | None:
-        """Do what a program asks for; its answer, None where it is over."""
+    def _begin(self, step: Said) -> None:
+        """Begin what a program asks for: its answer is there then, or awaited."""
+        self._answer = NOTHING
         match step:
             case Gradient():
-                return self._computed()
-            case Exchange():
-                return self._blocked("exchange", "wait", lambda: self._exchanged(step))
+                self._compute()
+            case Exchange(to=wanted, message=parcel):
+                self._await("partner", parcel.number, "exchange")
+                self._tell(0, Letter(post.WANT, self._rank, 0, number=wanted))
             case Request():
-                asked = self._request(step)
-                return self._blocked("request", "transfer", lambda: self._answer(asked))
+                self._await("answer", self._request(step), "request")
             case Start(effect=Request() as request):
                 self._started.append(self._request(request))
-                return NOTHING
             case Wait(handle=int(handle)):
-                asked = self._started[handle]
-                return self._blocked("wait", "transfer", lambda: self._answer(asked))
+                self._await("answer", self._started[handle], "wait")
             case Send():
                 self._mail(post.SEND, self._rank, step)
-                return NOTHING
             case Collect(at_least=needed):
-                return self._blocked("collect", "wait", lambda: self._collected(needed))
+                self._await("arrivals", needed, "collect")
             case RoundOver():
                 self._started.clear()
-                return NOTHING
+                self._requests = {number: one for number, one in self._requests.items() if one.answer is None}
             case Diverged():
                 raise DivergenceError(self.programs.diverged)
-        raise TypeError(f"{type(step).__name__} is nothing that a rank can do")
+            case _:
+                raise TypeError(f"{type(step).__name__} is nothing that a rank can do")
 
-    def _computed(self) -> int:
+    def _await(self, what: Literal["partner", "swap", "answer", "arrivals"], number: int, kind: str) -> None:
+        self._awaited = _Awaited(what, number, self._time.now(), kind)
+
+    def _finish(self, awaited: _Awaited) -> bool:
+        """Wait for what the program waits for, and keep its answer; whether it has come before the end."""
+        if awaited.what == "partner":
+            if not self._until(lambda: self._partner is not None):
+                return False
+            awaited = self._met(awaited)
+        if not self._until(lambda: self._is_there(awaited)):
+            return False
+        with self._turn:
+            self._answer = self._taken(awaited)
+            self._awaited = None
+        self.blocked[_BLOCKS[awaited.what]] += self._time.now() - awaited.since
+        self._note(awaited.kind, awaited.since)
+        return True
+
+    def _is_there(self, awaited: _Awaited) -> bool:
+        match awaited.what:
+            case "swap":
+                return bool(self._swapped)
+            case "answer":
+                return self._requests[awaited.number].answer is not None
+            case _:
+                return self._inbox_received >= awaited.number
+
+    def _taken(self, awaited: _Awaited) -> int | Sequence[int]:
+        match awaited.what:
+            case "swap":
+                return self._swapped.pop(0)
+            case "answer":
+                answer = self._requests.pop(awaited.number).answer
+                assert answer is not None
+                return answer
+            case _:
+                landed, self._inbox = sorted(self._inbox), []
+                return tuple(number for *_, number in landed)
+
+    def _compute(self) -> None:
         begin, run = self._time.now(), self.programs.runs[self._rank]
         self.programs.compute_ahead(self._rank)
         left = begin + self._compute_s(run.gradients) - self._time.now()
         if left > 0:
             time.sleep(left)
         self._note("compute", begin)
-        return NOTHING
 
     def _note(self, kind: str, begin: float) -> None:
         rounds = self.programs.runs[self._rank].rounds
         self.measured.append(Step(self._rank, rounds, 0, kind, "", begin, self._time.now(), 0, 0, 0))
-
-    def _blocked(self, kind: str, part: str, wait: Callable[[], Any]) -> Any:
-        begin = self._time.now()
-        found = wait()
-        self.blocked[part] += self._time.now() - begin
-        self._note(kind, begin)
-        return found
 
     def _until(self, there: Callable[[], bool]) -> bool:
         """Wait for something, through pauses; whether it has come before the end."""
@@ -209,20 +239,26 @@ class AsyncRank:
             while not self._over and self._paused < self._pauses:
                 self._paused += 1
                 self._over = self._look()
+                self._take_kept()
             return self._over
+
+    def waited(self) -> dict[str, float]:
+        """Seconds that this worker has waited so far, what it waits for now included."""
+        found = dict(self.blocked)
+        if self._awaited is not None:
+            found[_BLOCKS[self._awaited.what]] += self._time.now() - self._awaited.since
+        return found
 
     # exchanges ----------------------------------------------------------------------------
 
-    def _exchanged(self, own: Exchange[Parcel]) -> int | None:
-        """Rank 0 finds the partner; the messages of both cross then."""
-        self._tell(0, Letter(post.WANT, self._rank, 0, number=own.to))
-        if not self._until(lambda: self._partner is not None):
-            return None
+    def _met(self, awaited: _Awaited) -> _Awaited:
+        """Rank 0 has found the partner; the messages of both cross then."""
         with self._turn:
             partner, self._partner = self._partner, None
-        assert partner is not None
-        self._mail(post.SWAP, self._rank, Exchange(partner, own.message))
-        return self._swapped.pop(0) if self._until(lambda: bool(self._swapped)) else None
+            assert partner is not None
+            self._mail(post.SWAP, self._rank, Exchange(partner, Parcel(awaited.number, 0)))
+            self._awaited = found = awaited._replace(what="swap")
+            return found
 
     def _want(self, worker: int, to: int) -> None:
         """On rank 0: with whom has waited longest for this worker, else with the wanted one if that waits too."""
@@ -238,21 +274,13 @@ class AsyncRank:
 
     # requests and one-way messages --------------------------------------------------------
 
-    def _request(self, request: Request[Parcel]) -> _Asked:
-        asked = _Asked(request.to)
-        self._unanswered.append(asked)
-        self._mail(post.REQUEST, self._rank, request)
-        return asked
-
-    def _answer(self, asked: _Asked) -> int | None:
-        return asked.answer if self._until(lambda: asked.answer is not None) else None
-
-    def _collected(self, needed: int) -> tuple[int, ...] | None:
-        if not self._until(lambda: self._inbox_received >= needed):
-            return None
+    def _request(self, request: Request[Parcel]) -> int:
+        """Send it; its number."""
+        number = request.message.number
         with self._turn:
-            landed, self._inbox = sorted(self._inbox), []
-        return tuple(number for *_, number in landed)
+            self._requests[number] = _Asked(request.to)
+            self._mail(post.REQUEST, self._rank, request)
+        return number
 
     def _serve(self, letter: Letter) -> None:
         served = self._happen(letter.to, letter.who, (letter.number,))
@@ -296,6 +324,17 @@ class AsyncRank:
         with self._turn:
             if self._over:
                 return
+            if self._marks is None:
+                self._open(letter)
+                return
+            if letter.kind == post.MARK:
+                self._marks += 1
+                self._turn.notify_all()
+            else:
+                self._kept.append(letter)
+
+    def _open(self, letter: Letter) -> None:
+        with self._turn:
             self._clock = max(self._clock, letter.clock)
             self.counts = [max(pair) for pair in zip(self.counts, letter.counts, strict=True)]
             if letter.name.strip(b"\0"):
@@ -310,9 +349,8 @@ class AsyncRank:
             case post.REQUEST:
                 self._serve(letter)
             case post.REPLY:
-                asked = next(one for one in self._unanswered if one.to == letter.who)
-                self._unanswered.remove(asked)
-                asked.answer = letter.number
+                waiting = (one for one in self._requests.values() if one.to == letter.who and one.answer is None)
+                next(waiting).answer = letter.number
             case post.SEND:
                 self._inbox_received += 1
                 self._inbox.append((letter.round, letter.who, self._inbox_received, letter.number))
@@ -340,3 +378,59 @@ class AsyncRank:
                 lost = isinstance(error, RuntimeError)
                 self._error = RankLostError(self._group.words(error)) if lost else error
             self._turn.notify_all()
+
+    # checkpoints --------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that this rank needs to go on, in a pause in which all ranks call this."""
+        with self._turn:
+            self._marks = 0
+            for rank in range(self._group.size):
+                if rank != self._rank:
+                    self.post.send(rank, Letter(post.MARK, self._rank, rank, counts=list(self.counts)))
+            while self._marks < self._group.size - 1:
+                if self._error is not None:
+                    raise self._error
+                self._turn.wait(1.0)
+            self._marks = None
+        return {
+            "programs": self.programs.state_of(self._rank),
+            "clock": self._clock,
+            "counts": self.counts,
+            "answer": self._answer,
+            "awaited": None if self._awaited is None else list(self._awaited),
+            "requests": [[number, one.to, one.answer] for number, one in self._requests.items()],
+            "started": self._started,
+            "inbox": self._inbox,
+            "received of inbox": self._inbox_received,
+            "partner": self._partner,
+            "swapped": self._swapped,
+            "wanting": self._wanting,
+            "blocked": self.blocked,
+            "sent": self.sent,
+            "received": self.received,
+            "letters": [post.to_array(self._whole(letter)) for letter in self._kept],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go back to a state from :meth:`state_dict`, before :meth:`run`."""
+        self.programs.restore_of(self._rank, state["programs"])
+        self._clock, self.counts, self._answer = state["clock"], state["counts"], state["answer"]
+        self._awaited = None if state["awaited"] is None else _Awaited(*state["awaited"])
+        self._requests = {number: _Asked(to, answer) for number, to, answer in state["requests"]}
+        self._started, self._inbox, self._inbox_received = state["started"], state["inbox"], state["received of inbox"]
+        self._partner, self._swapped, self._wanting = state["partner"], state["swapped"], state["wanting"]
+        self.blocked, self.sent, self.received = state["blocked"], state["sent"], state["received"]
+        self._kept = [post.from_array(one) for one in state["letters"]]
+
+    def _whole(self, letter: Letter) -> Letter:
+        """With its template, which may have travelled with an earlier one."""
+        if letter.name.strip(b"\0") and not letter.template:
+            return dataclasses.replace(letter, template=self._templates.held(letter.name))
+        return letter
+
+    def _take_kept(self) -> None:
+        """Take what has arrived in a pause, now that it is over."""
+        kept, self._kept = self._kept, []
+        for letter in kept:
+            self._open(letter)

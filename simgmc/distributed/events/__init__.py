@@ -1,0 +1,1 @@
+"""Asynchronous trainings on real processes: every rank at its own pace, the order of events kept."""
