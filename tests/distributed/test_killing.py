@@ -12,9 +12,16 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from simgmc.distributed import measured
+from simgmc.distributed.events.again import again, read_order
+from simgmc.experiment.assembly import WorkloadFactory
+from simgmc.experiment.asynchronous import AsynchronousTraining
+from simgmc.experiment.plan import trainings
 from simgmc.results.directory.run_directory import open_run
+from simgmc.scenario import ScenarioFile
 from tests.places import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")]
@@ -24,12 +31,13 @@ seeds = [1]
 [workload]
 workers = 2
 rounds = {rounds}
-evaluate_every = "50 rounds"
+evaluate_every = "100 rounds"
 [workload.problem]
 name = "quadratic"
 start = [3.0, 1.0]
 matrices = [[1.0, 2.0], [2.0, 1.0]]
 minimisers = [[1.0, 0.0], [0.0, 1.0]]
+noise = 0.5
 [optimizer]
 learning_rate = 0.001
 [cluster]
@@ -114,9 +122,11 @@ def test_under_torchrun_all_end_and_the_same_command_goes_on(tmp_path):
     assert not list((tmp_path / "run" / "checkpoint").glob("*"))
 
 
-def test_torchrun_starts_it_again_and_it_goes_on_where_it_was_saved(tmp_path):
+@pytest.mark.parametrize("algorithm", ["sgd", "swarm-sgd", "async-sgd", "osgp"])
+def test_torchrun_starts_it_again_and_it_goes_on_where_it_was_saved(tmp_path, algorithm):
+    """An asynchronous one ends with what its order of events says, part of which is of the processes before."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "1"]
-    chosen = [*command(tmp_path, "sgd", 3000), "--overwrite"]
+    chosen = [*command(tmp_path, algorithm, 1500), "--overwrite"]
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     run = subprocess.Popen(
         [*torchrun, *chosen], cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -124,5 +134,14 @@ def test_torchrun_starts_it_again_and_it_goes_on_where_it_was_saved(tmp_path):
     begun(tmp_path, 400)
     children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
     os.kill(int(children[1]), signal.SIGKILL)
-    out, said = run.communicate(timeout=120)
-    assert run.returncode == 0 and "goes on after round" in out, said
+    out, said = run.communicate(timeout=300)
+    assert run.returncode == 0 and "goes on after" in out, said
+    assert not list((tmp_path / "run" / "checkpoint").glob("*"))
+    directory, (training,) = open_run(tmp_path / "run"), trainings(ScenarioFile.read(tmp_path / "run.toml").points)
+    if isinstance(training, AsynchronousTraining):
+        workload = WorkloadFactory("cpu", None, 1)(training.scenario, 1)
+        same = again(training, workload, read_order(directory, training.key))
+        assert sum(one.gradients for one in same.runs) >= 2 * 1500
+        (file,) = (tmp_path / "run" / "models").iterdir()
+        (found,) = load_file(file).values()
+        assert torch.equal(found.view(-1), same.model())
