@@ -85,7 +85,7 @@ class Account:
         spent[_PART[part]] += seconds
 
     def _bytes(self, one: Step) -> None:
-        if one.kind == "round":
+        if one.kind in ("round", "interface"):
             return
         if one.carried_by == Servers.words:
             self.into_server += one.bytes_sent

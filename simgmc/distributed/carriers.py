@@ -209,7 +209,7 @@ class Shards(Carrier):
             lengths = [len(payloads[self.rank])] * len(others)
         else:
             told = wire.exchange(
-                [(rank, _length(len(payloads[rank]))) for rank in others], [(rank, 8) for rank in others]
+                [(rank, _length(len(payloads[rank]))) for rank in others], [(rank, 8) for rank in others], about=True
             )
             lengths = [int.from_bytes(one, "little") for one in told]
         arrived = wire.exchange([(rank, payloads[rank]) for rank in others], list(zip(others, lengths, strict=True)))
@@ -264,8 +264,8 @@ class Server(Carrier):
                 sizes = b"".join(_length(n) for n in (len(payload), len(template), calls))
                 headers.append((rank, name + sizes))
                 templates.append((rank, template))
-            wire.exchange(headers, [])
-            wire.exchange(templates, [])
+            wire.exchange(headers, [], about=True)
+            wire.exchange(templates, [], about=True)
         wire.exchange([(rank, payload) for rank in others], [])
 
     def _received(self, wire: Wire, task: Task, length: int | None) -> Carried:
@@ -274,9 +274,9 @@ class Server(Carrier):
                 task.message, [one.averaged(one.flat, one.offsets) for one in float_values(task.message)]
             )
         else:
-            (header,) = wire.exchange([], [(0, 40)])
+            (header,) = wire.exchange([], [(0, 40)], about=True)
             length, template_length, calls = (int.from_bytes(header[at : at + 8], "little") for at in (16, 24, 32))
-            (template,) = wire.exchange([], [(0, template_length)])
+            (template,) = wire.exchange([], [(0, template_length)], about=True)
             kind = self.templates.received(header[:16], template, agreed(task.message))
             task.skip(calls)
         (payload,) = wire.exchange([], [(0, length)])
@@ -330,6 +330,7 @@ def _through(wire: Wire, across: Wire, numbers: Tensor) -> Tensor:
     wire.sent += across.sent - sent
     wire.received += across.sent - sent
     wire.seconds += across.seconds - seconds
+    wire.calls += across.taken_calls()
     return total
 
 

@@ -13,8 +13,6 @@ class Clock:
     def __init__(self, group: Group):
         self._group = group
         self._zero = time.monotonic()
-        self.starts: list[tuple[float, float]] = []
-        """Whenever it went on: its seconds, and those of CLOCK_MONOTONIC at which they were none."""
 
     def now(self) -> float:
         """Seconds of training until now."""
@@ -27,4 +25,3 @@ class Clock:
         host, zero = self._group.told((Place.here().host, self._zero))
         if host == Place.here().host:
             self._zero = zero
-        self.starts.append((seconds, self._zero))

@@ -11,6 +11,7 @@ import os
 import re
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from simgmc.core.errors import SimgmcError
+from simgmc.distributed.measured import Call
 
 T = TypeVar("T")
 
@@ -64,6 +66,13 @@ class Wire:
         """Bytes of payload that this rank gave to others and took from them so far."""
         self.seconds = 0.0
         """Spent in the group's calls so far."""
+        self.calls: Counter[Call] = Counter()
+        """What this rank asked of the group since :meth:`taken_calls`."""
+
+    def taken_calls(self) -> Counter[Call]:
+        """What was asked of the group since this was called last."""
+        calls, self.calls = self.calls, Counter()
+        return calls
 
     @contextlib.contextmanager
     def _used(self) -> Iterator[None]:
@@ -74,12 +83,15 @@ class Wire:
         finally:
             self.seconds += time.perf_counter() - start
 
-    def exchange(self, outgoing: Sequence[tuple[int, bytes]], incoming: Sequence[tuple[int, int]]) -> list[bytes]:
+    def exchange(
+        self, outgoing: Sequence[tuple[int, bytes]], incoming: Sequence[tuple[int, int]], about: bool = False
+    ) -> list[bytes]:
         """Send to and receive from others at the same time.
 
         Args:
             outgoing: ``(rank, payload)``; empty payloads are not sent.
             incoming: ``(rank, length)`` of what comes, which its receiver has to know.
+            about: these are no messages, but say something about them (lengths, how they are decoded).
 
         Returns:
             What came, in the order of ``incoming``.
@@ -102,6 +114,10 @@ class Wire:
                 self._finish()
         self.sent += sum(len(payload) for _, payload in outgoing)
         self.received += sum(length for _, length in incoming)
+        send, receive = ("tell", "hear") if about else ("send", "receive")
+        to, of = {rank for rank, payload in outgoing if payload}, {rank for rank, length in incoming if length}
+        self.calls.update(Call(send, len(payload), 2, int(rank in of)) for rank, payload in outgoing if payload)
+        self.calls.update(Call(receive, length, 2, int(rank in to)) for rank, length in incoming if length)
         return [into.cpu().numpy().tobytes() for into in arrived]
 
     def lengths(self, own: int) -> list[int]:
@@ -111,6 +127,7 @@ class Wire:
         with self._used():
             dist.all_gather(every, mine, self._group)
             self._finish()
+        self.calls[Call("lengths", mine.element_size(), len(every))] += 1
         return [int(one) for one in every]
 
     def sum(self, numbers: Tensor) -> Tensor:
@@ -123,6 +140,7 @@ class Wire:
         moved = 2 * (size - 1) * total.numel() * total.element_size() // size  # of a ring, which is the least
         self.sent += moved
         self.received += moved
+        self.calls[Call("sum", total.numel() * total.element_size(), size)] += 1
         return total.to(numbers.device)
 
     def _tensor(self, payload: bytes) -> Tensor:
@@ -224,6 +242,7 @@ class Group:
                 wire.sum(torch.zeros(self.size))
             wire.sent = wire.received = 0
             wire.seconds = 0.0
+            wire.taken_calls()
 
     def _wire(self, group: Any, everybody: Any = None) -> Wire:
         return Wire(group, self.device if self.backend == "nccl" else torch.device("cpu"), self._lost, everybody)
@@ -236,6 +255,7 @@ class Group:
             made.sum(torch.zeros(len(mine)))
             made.sent = made.received = 0
             made.seconds = 0.0
+            made.taken_calls()
             self._subgroups[mine] = made
         return self._subgroups[mine]
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, get_type_hints
 
@@ -11,6 +14,20 @@ from simgmc.core.errors import SimgmcError, reason
 from simgmc.results.directory.run_directory import RunDirectory
 
 FOLDER = "measured"
+
+
+class Call(NamedTuple):
+    """Something that a rank asked of its process group."""
+
+    what: str
+    """send, receive: a message to or from another rank; tell, hear: something about messages, such as their lengths;
+    sum: an all-reduce; lengths: an all-gather of a number; barrier."""
+    nbytes: int
+    """Of the message, or of this rank's numbers."""
+    ranks: int = 2
+    """How many take part."""
+    both: int = 0
+    """1: of a message, where the other rank sends one to this rank at the same time."""
 
 
 class Step(NamedTuple):
@@ -22,7 +39,8 @@ class Step(NamedTuple):
     step: int
     """Of the round's :class:`~simgmc.costs.steps.RoundCosts`; -1: the round from its begin to its end."""
     kind: str
-    """round, compute, compress, average, mix or wait."""
+    """round, compute, compress, average, mix or wait; interface: since the clock went on last, see
+    :func:`interface`."""
     carried_by: str
     """What carried an average or a mix, in words."""
     begin_s: float
@@ -30,7 +48,8 @@ class Step(NamedTuple):
     end_s: float
     """Of an exchange: when its answer was there, decoded and added."""
     bytes_sent: int
-    """Payload that this rank gave to others in it; of ``all_reduce`` what a ring gives."""
+    """Payload that this rank gave to others in it; of ``all_reduce`` what a ring gives; of ``interface`` all that went
+    out there."""
     bytes_received: int
     nbytes: int
     """Length of this rank's own message, as it is simulated."""
@@ -40,6 +59,22 @@ class Step(NamedTuple):
     """Spent decoding and adding."""
     behind: int = 0
     """1: in the background, while the rank went on."""
+    calls: str = ""
+    """What it asked of the process group, see :func:`calls_text`."""
+
+
+def calls_text(calls: Mapping[Call, int]) -> str:
+    """``3 send 1000 2 0;1 lengths 8 4 0``: how many times which call."""
+    return ";".join(f"{times} {' '.join(map(str, one))}" for one, times in calls.items())
+
+
+def read_calls(texts: Iterable[str]) -> Counter[Call]:
+    """Those that several texts of :func:`calls_text` tell of, together."""
+    found: Counter[Call] = Counter()
+    for text in (text for one in texts for text in one.split(";") if text):
+        times, what, *numbers = text.split()
+        found[Call(what, *map(int, numbers))] += int(times)
+    return found
 
 
 def file_of(directory: RunDirectory, training_key: str) -> Path:
@@ -67,20 +102,18 @@ def read(directory: RunDirectory, training_key: str) -> list[Step]:
         raise SimgmcError(f"{file}: cannot be read: {reason(error)}") from None
 
 
-def write_starts(file: Path, starts: Iterable[tuple[float, float]]) -> None:
-    """Beside the steps' file: whenever the clock went on, for whoever watched the machine meanwhile."""
-    with file.with_suffix(".clock.csv").open("w", newline="", encoding="utf-8") as out:
-        csv.writer(out, lineterminator="\n").writerows([("seconds", "monotonic_zero"), *starts])
+def interface() -> tuple[int, int] | None:
+    """Bytes that the interface of the process group has sent and received so far, Ethernet's headers included.
 
-
-def read_starts(directory: RunDirectory, training_key: str) -> list[tuple[float, float]]:
-    """What :func:`write_starts` wrote. Raises SimgmcError where there is nothing."""
-    file = file_of(directory, training_key).with_suffix(".clock.csv")
+    None where the group is not told which one is its own (GLOO_SOCKET_IFNAME), or nothing counts it.
+    """
     try:
-        rows = list(csv.reader(file.read_text(encoding="utf-8").splitlines()))[1:]
-        return [(float(seconds), float(zero)) for seconds, zero in rows]
-    except (OSError, ValueError) as error:
-        raise SimgmcError(f"{file}: cannot be read: {reason(error)}") from None
+        text = Path("/proc/thread-self/net/dev").read_text()
+    except OSError:
+        return None
+    name = re.escape(os.environ.get("GLOO_SOCKET_IFNAME", ""))
+    found = re.search(rf"^\s*{name}:\s*(\d+)(?:\s+\d+){{7}}\s+(\d+)", text, re.MULTILINE)
+    return (int(found[2]), int(found[1])) if name and found else None
 
 
 def _rows(file: Path) -> Iterator[Step]:
@@ -90,4 +123,5 @@ def _rows(file: Path) -> Iterator[Step]:
     rows = csv.reader(text[: text.rfind("\n") + 1].splitlines())
     next(rows, None)
     for row in rows:
-        yield Step(*(one(cell) for one, cell in zip(make, row, strict=True)))
+        # Older runs have fewer columns.
+        yield Step(*(one(cell) for one, cell in zip(make, row, strict=False)))

@@ -19,6 +19,7 @@ from torch import Tensor
 from simgmc.compression.message import Message
 from simgmc.core.errors import SimgmcError
 from simgmc.costs import steps as costs
+from simgmc.distributed import measured
 from simgmc.distributed.carriers import Carried, Carriers, Task, largest
 from simgmc.distributed.clock import Clock
 from simgmc.distributed.group import Group, Wire
@@ -282,7 +283,7 @@ class RankRound(StackedRound):
             lengths = [len(payload)] * len(senders)
         else:
             size = len(payload).to_bytes(8, "little")
-            told = wire.exchange([(target, size) for target in targets], [(sender, 8) for sender in senders])
+            told = wire.exchange([(target, size) for target in targets], [(one, 8) for one in senders], about=True)
             lengths = [int.from_bytes(one, "little") for one in told]
         arrived = wire.exchange([(target, payload) for target in targets], list(zip(senders, lengths, strict=True)))
         began = time.perf_counter()
@@ -307,6 +308,7 @@ class RankRound(StackedRound):
             wire_s=wire.seconds - seconds,
             aggregate_s=found.aggregate_s,
             behind=int(wire is not self._stack.group.wire),
+            calls=measured.calls_text(wire.taken_calls()),
         )
         return found
 

@@ -56,9 +56,9 @@ class Servers(Carrier):
             head = _HEADER.pack(MEAN if task.mean else LARGEST, len(template), len(payload), name)
             headers.append((server, head))
             bodies.append((server, template + payload))
-        wire.exchange(headers, [])
+        wire.exchange(headers, [], about=True)
         wire.exchange(bodies, [])
-        answers = wire.exchange([], [(server, _HEADER.size) for server in servers])
+        answers = wire.exchange([], [(server, _HEADER.size) for server in servers], about=True)
         heads = [_HEADER.unpack(one) for one in answers]
         lengths = [(server, template + length) for server, (_, template, length, _) in zip(servers, heads, strict=True)]
         arrived = wire.exchange([], lengths)
@@ -81,10 +81,10 @@ def serve(group: Group, workers: int) -> None:
     templates, wire, ranks = Templates(), group.wire, range(workers)
     try:
         while True:
-            (first,) = wire.exchange([], [(0, _HEADER.size)])
+            (first,) = wire.exchange([], [(0, _HEADER.size)], about=True)
             if _HEADER.unpack(first)[0] == OVER:
                 return
-            heads = [first, *wire.exchange([], [(rank, _HEADER.size) for rank in ranks[1:]])]
+            heads = [first, *wire.exchange([], [(rank, _HEADER.size) for rank in ranks[1:]], about=True)]
             told = [_HEADER.unpack(one) for one in heads]
             bodies = wire.exchange([], [(rank, told[rank][1] + told[rank][2]) for rank in ranks])
             # All workers send the same template, once.
@@ -103,5 +103,5 @@ def _answer(wire: Wire, ranks: Sequence[int], templates: Templates, answer: Mess
         name, template = templates.to_send(rank, answer, agreed(answer))
         headers.append((rank, _HEADER.pack(MEAN, len(template), len(payload), name)))
         bodies.append((rank, template + payload))
-    wire.exchange(headers, [])
+    wire.exchange(headers, [], about=True)
     wire.exchange(bodies, [])

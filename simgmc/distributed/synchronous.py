@@ -81,6 +81,8 @@ class RoundsOnRanks:
                 "workload.evaluate_every in seconds: real processes are evaluated between rounds; give rounds or epochs"
             )
         self._watch = None if keeper is None else _Watch(training, trainer, keeper)
+        self._went_on: tuple[float, tuple[int, int] | None] = (0.0, None)
+        """When the clock went on last, and what the interface had sent and received then."""
 
     def run(self) -> None:
         """Train to the end, from the last checkpoint if there is one; rank 0 writes what came of it."""
@@ -91,11 +93,11 @@ class RoundsOnRanks:
         diverged = False
         try:
             if state is None:
-                self._clock.set(0.0)
+                self._go_on(0.0)
                 diverged = self._pause()
             else:
                 trainer.load_state_dict(state["trainer"])
-                self._clock.set(state["time"])
+                self._go_on(state["time"])
             while not diverged and not milestones.over(trainer.rounds, trainer.gradients):
                 before = trainer.gradients
                 trainer.run_round()
@@ -114,12 +116,12 @@ class RoundsOnRanks:
         finally:
             trainer.close()
         if watch is not None:
-            watch.over(self._clock)
+            watch.over()
         self._checkpoints.remove()
 
     def _pause(self) -> bool:
         """Stop the clock, let rank 0 evaluate, save if it says so, go on; whether it has diverged."""
-        times = self._group.gathered(self._clock.now(), everywhere=True)
+        times = self._group.gathered(self._stop(), everywhere=True)
         steps, rounds = self._trainer.look()
         verdict: _Verdict | None = None
         if self._watch is not None:
@@ -130,8 +132,24 @@ class RoundsOnRanks:
             if self._watch is not None:
                 state["watch"] = self._watch.state()
             self._checkpoints.save(f"round{self._trainer.rounds}", state)
-        self._clock.set(max(times))
+        self._go_on(max(times))
         return verdict.diverged
+
+    def _go_on(self, seconds: float) -> None:
+        self._clock.set(seconds)
+        self._went_on = seconds, measured.interface()
+
+    def _stop(self) -> float:
+        """The clock's time. What left the interface since it went on is complete once all ranks are here."""
+        now, (since, before) = self._clock.now(), self._went_on
+        self._group.wait_for_all()
+        if before is not None and (after := measured.interface()) is not None:
+            rank, last = self._group.rank, self._trainer.rounds - 1
+            moved = after[0] - before[0], after[1] - before[1]
+            calls = measured.calls_text({measured.Call("barrier", 0, self._group.size): 1})
+            step = measured.Step(rank, last, -1, "interface", "", since, now, *moved, 0, calls=calls)
+            self._trainer.measured.append(step)
+        return now
 
 
 def rank_trainer(
@@ -243,10 +261,9 @@ class _Watch:
             "account": self._account.state(),
         }
 
-    def over(self, clock: Clock) -> None:
+    def over(self) -> None:
         """Write what came of it."""
         training, directory, outcome = self._training, self._keeper.directory, self._outcome
-        measured.write_starts(self._file, clock.starts)
         if (model := final_model(self._trainer, outcome)) is not None:
             model.keep(directory, training)
         directory.write_costs(training.key, self._log)

@@ -9,21 +9,24 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import networkx as nx
-import numpy as np
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
 from simgmc.cli import main
 from simgmc.core.errors import SimgmcError
 from simgmc.costs.steps import Compute, RoundCosts
-from simgmc.distributed.measured import Step
+from simgmc.distributed.measured import Call, Step, calls_text, read_calls
 from simgmc.distributed.twin import namespaces
 from simgmc.distributed.twin.comparison import compare, on_ranks
-from simgmc.distributed.twin.laboratory import FRAME, PAYLOAD, Counted, Laboratory, check_shape
+from simgmc.distributed.twin.laboratory import Laboratory, check_shape
 from simgmc.distributed.twin.namespaces import NotHereError, check_machine
+from simgmc.distributed.twin.protocol import FRAME, PAYLOAD, all_reduce, barrier
 from simgmc.network import ClusterSettings, ComputeTime, Duration, Host, star, worker_names
 from simgmc.network.calibration.exchange import dense
 from simgmc.network.cluster.cluster import simulate
@@ -100,14 +103,12 @@ def test_links_are_shaped_in_both_directions_and_nothing_is_left():
         assert all(status == 0 for status, _, _ in done.values()), done
         nbytes, seconds = done[names[0]][1].split()
         shaped = {(one["host"], one["up"]): one for one in laboratory.shaped()}
-        time.sleep(0.05)
-        counted = laboratory.counted[names[1]][-1].sent
     assert int(nbytes) == 500_000
     assert float(seconds) == pytest.approx(500_000 * FRAME / PAYLOAD / 2.5e6, rel=0.15)
-    # The same bytes leave the sender's interface and come through the switch's port, whole frames of them.
-    assert counted == pytest.approx(500_000 * FRAME / PAYLOAD, rel=0.02)
-    assert shaped[names[1], True]["bytes"] == pytest.approx(counted, abs=3000)
-    assert shaped[names[0], False]["bytes"] == pytest.approx(counted, rel=0.01)
+    # The same bytes go through the sender's shaper and the receiver's, whole frames of them.
+    sent = shaped[names[1], True]["bytes"]
+    assert sent == pytest.approx(500_000 * FRAME / PAYLOAD, rel=0.02)
+    assert shaped[names[0], False]["bytes"] == pytest.approx(sent, rel=0.01)
     after = (
         Path("/proc/net/dev").read_text().count("\n"),
         os.listdir("/run/netns") if Path("/run/netns").exists() else [],
@@ -225,12 +226,36 @@ def test_a_round_that_took_what_is_simulated_has_no_error_and_its_bytes_are_foun
             steps.append(Step(rank, number, 0, "compute", "", begin, begin + 0.1, 0, 0, 0))
             steps.append(Step(rank, number, 1, "average", "ring", begin + 0.1, end, 0, 0, 1_000_000))
             steps.append(Step(rank, number, -1, "round", "", begin, end, 0, 0, 0))
-    sent = 3 * 1.5e6 * FRAME / PAYLOAD
-    looks = [Counted(100 + share * ends[-1], received=0, sent=round(share * sent)) for share in np.linspace(0, 1, 50)]
-    found = compare("m", 1, settings, costs, steps, dict.fromkeys(names, looks), [(0.0, 100.0)])
+    # Of 12 messages of 125 kB a round: two notices, a preamble, 87 frames, and an acknowledgement for every two.
+    steps = [one._replace(calls="1 sum 1000000 4 0") if one.kind == "average" else one for one in steps]
+    sent = 3 * round(1.5e6 + 12 * (3 * 48 + (2 + 87) * 66 + (0.5 + 87) / 2 * 66))
+    steps += [Step(rank, 2, -1, "interface", "", 0.0, ends[-1], sent, sent, 0) for rank in range(4)]
+    found = compare("m", 1, settings, costs, steps)
     assert found.errors().max() < 1e-9 and found.errors(exchanges=True).max() < 1e-9
     assert [one.nbytes for one in found.rounds] == [1_000_000] * 3
-    assert found.traffic[0].simulated_sent == 3 * 1.5e6 and found.traffic[0].sent == pytest.approx(sent, rel=1e-6)
+    assert [(one.simulated, one.counted) for one in found.traffic] == [(3 * 1.5e6, sent)] * 4
+    assert abs(found.traffic_error) < 1e-6
+
+
+@given(nbytes=st.integers(1, 10**8).map(lambda n: 4 * n), ranks=st.integers(2, 16))
+def test_an_all_reduce_gives_every_share_but_one_twice(nbytes, ranks):
+    messages = all_reduce(nbytes, ranks)
+    total = sum(length * many for (length, _), many in messages.items())
+    least = 2 * (ranks - 1) / ranks * nbytes
+    assert least * (1 - 1e-12) <= total <= least * (1 + 1e-12) + 4 * messages.total()  # shares are whole numbers
+    assert all(0 < length <= 2**20 for length, _ in messages)
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 4, 8])
+def test_a_barrier_is_an_empty_message_to_ranks_at_every_distance(ranks):
+    assert barrier(0, ranks).total() == {2: 1, 3: 2, 4: 2, 8: 3}[ranks]
+    assert barrier(0, ranks)[0, True] == (ranks in (2, 4, 8))
+
+
+def test_calls_are_read_back_from_their_text():
+    calls = Counter({Call("send", 10, 2, 1): 3, Call("sum", 4000, 4): 1, Call("lengths", 8, 4): 2})
+    assert read_calls([calls_text(calls), "", calls_text({Call("sum", 4000, 4): 4})])[Call("sum", 4000, 4)] == 5
+    assert read_calls([calls_text(calls)]) == calls
 
 
 def test_a_server_on_a_worker_takes_the_others_messages_over_its_link_alone():
@@ -256,3 +281,5 @@ def test_a_scenario_is_run_and_simulated(tmp_path):
     assert len(rows) == 1 + 4 + 4
     errors = [float(row.rsplit(",", 1)[1]) for row in rows[1:]]
     assert all(-0.3 < error < 0.05 for error in errors), rows
+    hosts_bytes = [float(row.rsplit(",", 1)[1]) for row in (out / "twin_bytes.csv").read_text().splitlines()[1:]]
+    assert len(hosts_bytes) == 4 and all(abs(error) < 0.03 for error in hosts_bytes), hosts_bytes

@@ -90,7 +90,7 @@ class EventsOnRanks:
             if watch is not None:
                 watch.diverged(said)
         if watch is not None:
-            watch.over(self._clock)
+            watch.over()
         self._checkpoints.remove()
 
     @property

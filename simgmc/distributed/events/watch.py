@@ -13,7 +13,6 @@ from simgmc.algorithms.worker import Algorithm
 from simgmc.core.errors import DivergenceError
 from simgmc.distributed import measured
 from simgmc.distributed.account import Account
-from simgmc.distributed.clock import Clock
 from simgmc.distributed.events.again import write_order
 from simgmc.distributed.events.order import from_array
 from simgmc.distributed.synchronous import Keeper
@@ -135,9 +134,8 @@ class Watch:
         """Training has left the finite numbers, or its loss has grown too large."""
         self._outcome.diverged, self._outcome.diverged_round = why, int(self.gradients)
 
-    def over(self, clock: Clock) -> None:
+    def over(self) -> None:
         """Write what came of it, and the order of events."""
-        measured.write_starts(self._file, clock.starts)
         training, directory, outcome = self._training, self._keeper.directory, self._outcome
         if outcome.diverged is None and self._model is not None:
             epoch = self.gradients / self._workload.batches_per_epoch

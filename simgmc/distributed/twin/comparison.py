@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import networkx as nx
 import numpy as np
 
 from simgmc.costs.steps import Average, Mix, RoundCosts
-from simgmc.distributed.measured import Step
-from simgmc.distributed.twin.laboratory import FRAME, PAYLOAD, Counted
+from simgmc.distributed.measured import Step, read_calls
+from simgmc.distributed.twin.protocol import Overhead, overhead
 from simgmc.network.cluster.cluster import simulate
 from simgmc.network.cluster.settings import ClusterSettings
 from simgmc.network.cluster.timing import Timing
 from simgmc.network.conditions.work import Duration
 
-ACKNOWLEDGEMENT = 66
-"""Bytes of a frame without payload; one goes back for every two that come."""
 EXCHANGES = ("average", "mix")
 
 
@@ -46,21 +44,25 @@ class Compared:
 
 @dataclass(frozen=True)
 class Traffic:
-    """Bytes on one host's interface in all rounds of a training."""
+    """Bytes that left one host's interface in all rounds of a training."""
 
     host: str
-    sent: int
-    received: int
-    """Counted, headers and acknowledgements included."""
-    simulated_sent: float
-    simulated_received: float
-    """Of payload."""
+    counted: int
+    """All of them."""
+    simulated: float
+    """Payload."""
+    overhead: Overhead
+    """What the protocols add to it."""
 
     @property
-    def expected_sent(self) -> float:
-        """The simulated payload with its headers, and an acknowledgement for every two frames received."""
-        frames = self.simulated_received / PAYLOAD
-        return self.simulated_sent * FRAME / PAYLOAD + ACKNOWLEDGEMENT * frames / 2
+    def expected(self) -> float:
+        """What should have been counted."""
+        return self.simulated + self.overhead.total
+
+    @property
+    def error(self) -> float:
+        """Relative, of what is expected."""
+        return self.expected / self.counted - 1.0 if self.counted else 0.0
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,8 @@ class Twin:
     @property
     def traffic_error(self) -> float:
         """Relative, of all bytes expected on the interfaces against those counted."""
-        counted = sum(one.sent for one in self.traffic)
-        return sum(one.expected_sent for one in self.traffic) / counted - 1.0 if counted else 0.0
+        counted = sum(one.counted for one in self.traffic)
+        return sum(one.expected for one in self.traffic) / counted - 1.0 if counted else 0.0
 
 
 def on_ranks(
@@ -111,8 +113,6 @@ def compare(
     settings: ClusterSettings,
     costs: Sequence[RoundCosts],
     steps: Sequence[Step],
-    counted: Mapping[str, Sequence[Counted]],
-    starts: Sequence[tuple[float, float]],
 ) -> Twin:
     """Hold the measured steps of a training against the simulation of its rounds.
 
@@ -120,9 +120,7 @@ def compare(
     is held against reality.
 
     Args:
-        settings: of the laboratory, :func:`on_ranks`.
-        counted: of every host's interface.
-        starts: of the training's clock, see :attr:`simgmc.distributed.clock.Clock.starts`.
+        settings: of the laboratory, :func:`on_ranks`; rank k is its k-th worker.
     """
     compression = _median([one.end_s - one.begin_s for one in steps if one.kind == "compress"])
     aggregation = _median([one.aggregate_s for one in steps if one.kind in EXCHANGES])
@@ -130,7 +128,7 @@ def compare(
     timing = simulate(work, costs)
     return Twin(
         method, seed, _rounds(timing, steps), _exchanges(work, costs, steps), compression, aggregation,
-        _traffic(timing, steps, counted, starts),
+        _traffic(timing, steps, settings.workers),
     )  # fmt: skip
 
 
@@ -142,7 +140,7 @@ def _rounds(timing: Timing, steps: Sequence[Step]) -> tuple[Compared, ...]:
     ends: dict[int, float] = defaultdict(float)
     sizes: dict[int, int] = defaultdict(int)
     for one in steps:
-        if one.step == -1:
+        if one.kind == "round":
             ends[one.round] = max(ends[one.round], one.end_s)
         elif one.kind in EXCHANGES:
             sizes[one.round] = max(sizes[one.round], one.nbytes)
@@ -181,24 +179,13 @@ def _sizes(cost: Average | Mix) -> bytes:
     return cost.up.tobytes() + f"{cost.down} {cost.summable} {cost.item_bytes}".encode() + partial
 
 
-def _traffic(
-    timing: Timing,
-    steps: Sequence[Step],
-    counted: Mapping[str, Sequence[Counted]],
-    starts: Sequence[tuple[float, float]],
-) -> tuple[Traffic, ...]:
+def _traffic(timing: Timing, steps: Sequence[Step], hosts: Sequence[str]) -> tuple[Traffic, ...]:
     """While the clock went: what an evaluation sends is not of the rounds."""
-    last = max((one.end_s for one in steps), default=0.0)
-    stops = [*(seconds for seconds, _ in starts[1:]), last]
-    spans = [(zero + begin, zero + min(end, last)) for (begin, zero), end in zip(starts, stops) if end > begin]
     found = []
-    for host, looks in counted.items():
-        times = [one.time for one in looks]
-        sent, received = (
-            sum(float(np.diff(np.interp(span, times, [getattr(one, way) for one in looks]))[0]) for span in spans)
-            for way in ("sent", "received")
-        )
-        up = sum(n for (a, _), n in zip(timing.links, timing.link_bytes) if a == host)
-        down = sum(n for (_, b), n in zip(timing.links, timing.link_bytes) if b == host)
-        found.append(Traffic(host, round(sent), round(received), float(up), float(down)))
+    for rank, host in enumerate(hosts):
+        mine = [one for one in steps if one.rank == rank]
+        if spans := [one for one in mine if one.kind == "interface"]:
+            simulated = float(sum(n for (source, _), n in zip(timing.links, timing.link_bytes) if source == host))
+            counted = sum(one.bytes_sent for one in spans)
+            found.append(Traffic(host, counted, simulated, overhead(read_calls(one.calls for one in mine))))
     return tuple(found)

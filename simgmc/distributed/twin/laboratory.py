@@ -6,13 +6,10 @@ import contextlib
 import json
 import math
 import os
-import re
 import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,26 +18,13 @@ import networkx as nx
 
 from simgmc.core.errors import SimgmcError
 from simgmc.distributed.twin.namespaces import Namespace, Reaper, check_machine, spawned
+from simgmc.distributed.twin.protocol import FRAME
 
-FRAME, PAYLOAD = 1514, 1448
-"""Bytes of an Ethernet frame of TCP and of the payload in it, with headers and timestamps."""
 QUEUE = 4_000_000
 """Bytes that may wait before a link: nothing is dropped."""
 _BURST_SECONDS = 2e-4
 PORT = 29500
 MAX_HOSTS = 64
-EVERY = 0.01
-"""Seconds between two looks at the interfaces' counters."""
-
-
-@dataclass(frozen=True)
-class Counted:
-    """What an interface had sent and received at a time (seconds of CLOCK_MONOTONIC)."""
-
-    time: float
-    received: int
-    sent: int
-    """Bytes, Ethernet's headers included."""
 
 
 class Laboratory:
@@ -61,9 +45,6 @@ class Laboratory:
         self._switch: Namespace | None = None
         self.congestion_control = ""
         """TCP's."""
-        self._over = threading.Event()
-        self._threads: list[threading.Thread] = []
-        self.counted: dict[str, list[Counted]] = {host: [] for host in hosts}
 
     def __enter__(self) -> Self:
         try:
@@ -200,7 +181,6 @@ class Laboratory:
             self._shape(space, b, other, one)
         for host in self.hosts:
             self._spaces[host].within(self._choose_congestion_control).join()
-            self._threads.append(self._spaces[host].within(partial(self._count, host)))
 
     def _choose_congestion_control(self) -> None:
         """The first of these that the kernel lets a namespace have; BBR, which paces by round trips, would pace by how
@@ -233,17 +213,7 @@ class Laboratory:
                 "limit", 100_000,
             )  # fmt: skip
 
-    def _count(self, host: str) -> None:
-        pattern = re.compile(r"eth0:\s*(\d+)(?:\s+\d+){7}\s+(\d+)")
-        while not self._over.wait(EVERY):
-            text = Path("/proc/thread-self/net/dev").read_text()
-            if (match := pattern.search(text)) is not None:
-                self.counted[host].append(Counted(time.monotonic(), int(match[1]), int(match[2])))
-
     def _close(self) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join(1.0)
         if self._reaper is not None:
             self._reaper.close()
         for space in (*self._spaces.values(), *([self._switch] if self._switch else [])):

@@ -10,8 +10,9 @@ import json
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from simgmc.core.randomness import Randomness, generator
 from simgmc.costs.steps import Average, Mix
 from simgmc.distributed.carriers import Carriers, Task
 from simgmc.distributed.group import Group
+from simgmc.distributed.measured import Call, calls_text, interface
 
 GOSSIP = "gossip"
 
@@ -61,6 +63,11 @@ class Timed:
     """Of each repetition: from when the last rank begins to when the last has its answer, decoding and adding in it."""
     aggregate: float
     """Seconds of decoding and adding, the median."""
+    counted: list[int] = field(default_factory=list)
+    """Bytes that left the interface of every rank in all repetitions and the barriers around each; empty where nothing
+    counts them."""
+    calls: list[str] = field(default_factory=list)
+    """What every rank asked of the process group meanwhile, as :func:`simgmc.distributed.measured.calls_text` says."""
 
     @property
     def cost(self) -> Average | Mix:
@@ -120,20 +127,31 @@ def timed(group: Group, wanted: Wanted, repetitions: int) -> Timed | None:
             return carrier.carry(group.wire, task).aggregate_s
 
     carry()
-    seconds = []
+    group.wait_for_all()
+    group.wire.taken_calls()
+    spans, before = [], interface()
     for _ in range(repetitions):
         group.wait_for_all()
         begin = time.monotonic()
         aggregates.append(carry())
-        spans = group.gathered((begin, time.monotonic()))
-        if spans:
-            seconds.append(max(end for _, end in spans) - max(start for start, _ in spans))
+        spans.append((begin, time.monotonic()))
+    group.wait_for_all()
+    after = interface()
+    left = after[0] - before[0] if before is not None and after is not None else None
+    calls = group.wire.taken_calls() + Counter({Call("barrier", 0, size): repetitions + 1})
+    told = group.gathered((spans, left, calls_text(calls)))
     sizes = group.gathered(int(message.nbytes[0]))
     shown = None if partial is None else np.asarray(partial).tolist()
     if rank:
         return None
     item, adding = message.item_bytes, float(np.median(aggregates))
-    return Timed(wanted, size, sizes, down, message.summable, item, shown, words, seconds, adding)
+    seconds = [
+        max(end for _, end in each) - max(start for start, _ in each)
+        for each in zip(*(one for one, _, _ in told), strict=True)
+    ]
+    counted = [left for _, left, _ in told if left is not None]
+    calls_told = [text for _, _, text in told]
+    return Timed(wanted, size, sizes, down, message.summable, item, shown, words, seconds, adding, counted, calls_told)
 
 
 def _task(message: Message) -> Task:

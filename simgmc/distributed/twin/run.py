@@ -19,8 +19,9 @@ from simgmc.core.errors import SimgmcError, reason
 from simgmc.core.quantities import bytes_text, percent_text, time_text
 from simgmc.distributed import measured
 from simgmc.distributed.twin.comparison import Compared, Twin, compare, on_ranks
-from simgmc.distributed.twin.laboratory import FRAME, PAYLOAD, QUEUE, Laboratory
+from simgmc.distributed.twin.laboratory import QUEUE, Laboratory
 from simgmc.distributed.twin.picture import draw
+from simgmc.distributed.twin.protocol import OVERHEADS
 from simgmc.experiment.plan import require_stated_times, trainings
 from simgmc.experiment.synchronous import SynchronousTraining
 from simgmc.experiment.training import Training
@@ -65,20 +66,23 @@ def twin(file: ScenarioFile, asked: Asked, console: Console) -> list[Twin]:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         _run(laboratory, asked, place)
         drops = sum(one["drops"] for one in laboratory.shaped())
-        counted = laboratory.counted
     directory, found = open_run(place), []
     for training in plan:
         cluster = on_ranks(training.settings(training.points[0]), hosts, round_trip, bool(laboratory.latency_by))
         steps = measured.read(directory, training.key)
-        starts = measured.read_starts(directory, training.key)
         costs = directory.read_costs(training.key)
-        found.append(compare(training.method.name, training.seed, cluster, costs, steps, counted, starts))
+        found.append(compare(training.method.name, training.seed, cluster, costs, steps))
     console.print(_table(found))
+    console.print(_bytes_table(found))
     for line in _said(found, drops):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     _write(asked.out, found)
     draw(found, asked.out / "twin.png")
-    console.print(f"every round and exchange: {asked.out}/twin.csv; picture: {asked.out}/twin.png", highlight=False)
+    console.print(
+        f"every round and exchange: {asked.out}/twin.csv; bytes of every host: {asked.out}/twin_bytes.csv; picture: "
+        f"{asked.out}/twin.png",
+        highlight=False,
+    )
     return found
 
 
@@ -162,17 +166,26 @@ def _cells(one: Twin) -> list[str]:
     ]
 
 
-def _said(found: Sequence[Twin], drops: int) -> list[str]:
-    lines = [f"median, 90 %: of the absolute errors of the rounds one by one; packets dropped by the shapers: {drops}"]
+def _bytes_table(found: Sequence[Twin]) -> Table:
+    title = "bytes that left the interfaces: what is simulated, what the protocols add, and what was counted"
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+    table.add_column("method", no_wrap=True)
+    for column in ("payload", "+ lengths told", "+ Gloo's preambles and notices", "+ headers", "+ acknowledgements",
+                   "expected", "counted", "error"):  # fmt: skip
+        table.add_column(column, justify="right")
     for one in found:
         if one.traffic:
-            sent = sum(row.sent for row in one.traffic)
-            payload = sum(row.simulated_sent for row in one.traffic)
-            lines.append(
-                f"bytes of {one.method}: {bytes_text(sent)} left the interfaces, {bytes_text(payload)} of payload are "
-                f"simulated: {sent / payload:.3f} times as many; with headers ({FRAME}/{PAYLOAD}) and an "
-                f"acknowledgement for every two frames, simulated {one.traffic_error:+.1%}"
+            terms = [sum(getattr(row.overhead, term) for row in one.traffic) for term in OVERHEADS]
+            sums = (sum(getattr(row, name) for row in one.traffic) for name in ("simulated", "expected", "counted"))
+            payload, expected, counted = map(bytes_text, sums)
+            table.add_row(
+                Text(one.method), payload, *map(bytes_text, terms), expected, counted, f"{one.traffic_error:+.1%}"
             )
+    return table
+
+
+def _said(found: Sequence[Twin], drops: int) -> list[str]:
+    lines = [f"median, 90 %: of the absolute errors of the rounds one by one; packets dropped by the shapers: {drops}"]
     works = {(one.compression, one.aggregation) for one in found}
     lines.append(
         "measured and given to the simulation: compressing "
@@ -182,13 +195,22 @@ def _said(found: Sequence[Twin], drops: int) -> list[str]:
 
 
 def _write(out: Path, found: Sequence[Twin]) -> None:
-    try:
-        with (out / "twin.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(("method", "seed", *Compared.__dataclass_fields__, "error"))
-            for one in found:
-                for row in (*one.rounds, *one.exchanges):
-                    values = [getattr(row, key) for key in Compared.__dataclass_fields__]
-                    writer.writerow((one.method, one.seed, *values, row.error))
-    except OSError as error:
-        raise SimgmcError(f"{out / 'twin.csv'}: cannot be written: {reason(error)}") from None
+    columns = (*Compared.__dataclass_fields__, "error")
+    times = [
+        (one.method, one.seed, *(getattr(row, key) for key in columns))
+        for one in found
+        for row in (*one.rounds, *one.exchanges)
+    ]
+    sizes = [
+        (one.method, one.seed, row.host, row.simulated, *(getattr(row.overhead, term) for term in OVERHEADS),
+         row.expected, row.counted, row.error)
+        for one in found
+        for row in one.traffic
+    ]  # fmt: skip
+    bytes_columns = ("host", "simulated", *OVERHEADS, "expected", "counted", "error")
+    for name, head, rows in (("twin.csv", columns, times), ("twin_bytes.csv", bytes_columns, sizes)):
+        try:
+            with (out / name).open("w", newline="", encoding="utf-8") as file:
+                csv.writer(file, lineterminator="\n").writerows([("method", "seed", *head), *rows])
+        except OSError as error:
+            raise SimgmcError(f"{out / name}: cannot be written: {reason(error)}") from None
