@@ -2,27 +2,20 @@
 
 import math
 import re
-from pathlib import Path
 
 import networkx as nx
 import pytest
 
-import simgmc.network
 from simgmc.core.errors import SimgmcError
 from simgmc.network.conditions.failures import LinkFailure
 from simgmc.network.conditions.traces import BandwidthSteps
 from simgmc.network.flows.flows import Flow, completion_times
 from simgmc.network.topology.catalogue import build, groups
-from simgmc.network.topology.graph import Host, worker_names
+from simgmc.network.topology.graph import worker_names
 from simgmc.network.topology.routing import Links
+from tests.network.drawn_networks import EXAMPLES, hosts
 
 EXACT = 1e-12
-EXAMPLES = Path(simgmc.network.__file__).parent / "data" / "examples"
-
-
-def hosts(workers, server=True, access=None):
-    names = (*worker_names(workers), *(["server"] * server))
-    return [Host(name, access, access, None if access is None else 0.0) for name in names]
 
 
 def graphml(body, keys="", attributes='edgedefault="undirected"'):
@@ -37,17 +30,6 @@ def wire(a="worker0", b="worker1", bandwidth=8, latency=1, more=""):
     return (
         f'<edge source="{a}" target="{b}" {more}><data key="b">{bandwidth}</data><data key="l">{latency}</data></edge>'
     )
-
-
-@pytest.fixture
-def drawn(tmp_path):
-    """The graph of a text in a file of that name."""
-
-    def draw(text, name="net.graphml", workers=2, **options):
-        (tmp_path / name).write_text(text)
-        return build("file", hosts(workers, False, options.pop("access", None)), file=str(tmp_path / name), **options)
-
-    return draw
 
 
 def links(graph, source="worker0", destination="worker1"):
@@ -230,166 +212,6 @@ def test_a_file_that_cannot_be_used_is_refused_in_one_line_with_its_place(drawn,
     with pytest.raises(SimgmcError, match=says) as refused:
         drawn(text, name, attach=["*"], access=1.0)
     assert "\n" not in str(refused.value) and name in str(refused.value) and len(str(refused.value)) < 1000
-
-
-# SimGrid.
-
-
-def test_a_simgrid_platform_has_its_own_routes():
-    graph = build("file", hosts(6, False), file=str(EXAMPLES / "two_rooms.xml"), nodes=["*"])
-    found = Links(graph)
-    # alice to a node: her wire, the air, the line, the backbone, the node's own link.
-    assert found.delay("worker0", "worker2") == pytest.approx(1e-4 + 1e-3 + 5e-3 + 1e-5 + 5e-5, rel=EXACT)
-    assert found.delay("worker0", "worker1") == pytest.approx(3e-4, rel=EXACT)
-    there, back = Flow("worker0", "worker2", 6.25e6), Flow("worker3", "worker1", 6.25e6)
-    alone, both = completion_times(graph, [there])[0], completion_times(graph, [there, back])[0]
-    # Both directions share the line of 50 Mbit/s; within the room each has its own.
-    assert (alone, both) == (pytest.approx(1.00616, rel=EXACT), pytest.approx(2.00616, rel=EXACT))
-    within = [Flow("worker0", "worker1", 12.5e6), Flow("worker1", "worker0", 12.5e6)]
-    assert completion_times(graph, within) == pytest.approx([1.0003, 1.0003], rel=EXACT)
-
-
-def torus(tmp_path, dimensions, hosts_there, more=""):
-    text = (
-        '<platform version="4.1"><cluster id="c" prefix="n" suffix="" speed="1Gf" bw="8Mbps" lat="1ms" '
-        f'topology="TORUS" radical="0-{hosts_there - 1}" topo_parameters="{dimensions}" {more}/></platform>'
-    )
-    (tmp_path / "torus.xml").write_text(text)
-    return build("file", hosts(hosts_there, False), file=str(tmp_path / "torus.xml"), nodes=["*"])
-
-
-def taken(graph, source, destination):
-    """The torus links of a route: dimension, the host that it belongs to, and the direction."""
-    names = (node for node in graph.graph["routes"][f"worker{source}", f"worker{destination}"] if "begin" in node)
-    found = [re.search(r"link (\d+) of (\d+)(?: (up|down))?$", name) for name in names]
-    return [(int(one[1]), int(one[2]), one[3]) for one in found if one]
-
-
-def test_a_torus_of_simgrid_is_routed_dimension_by_dimension_the_shorter_way_round(tmp_path):
-    graph, sizes = torus(tmp_path, "4,3,2", 24), (4, 3, 2)
-    for a in range(24):
-        for b in {*range(24)} - {a}:
-            route, apart = taken(graph, a, b), 1
-            assert [one[0] for one in route] == sorted(one[0] for one in route)
-            for dimension, size in enumerate(sizes):
-                gap = abs(a // apart % size - b // apart % size)
-                assert sum(one[0] == dimension for one in route) == min(gap, size - gap)
-                apart *= size
-    # Ties are SimGrid's: onwards from 0 and 3, back from 2; a link belongs to the host that it leads onwards from.
-    line = torus(tmp_path, "4", 4)
-    assert taken(line, 0, 2) == [(0, 0, "up"), (0, 1, "up")]
-    assert taken(line, 2, 0) == [(0, 1, "down"), (0, 0, "down")]
-    assert taken(line, 3, 1) == [(0, 3, "up"), (0, 0, "up")]
-    assert completion_times(line, [Flow("worker0", "worker2", 1e6), Flow("worker1", "worker2", 1e6)]) == pytest.approx(
-        [2.002, 2.001]
-    )
-    shared = torus(tmp_path, "4", 4, 'sharing_policy="SHARED" limiter_link="4Mbps"')
-    assert taken(shared, 3, 1) == [(0, 3, None), (0, 0, None)]
-    # Host 0 passes on and sends over its one limiter.
-    both = completion_times(shared, [Flow("worker3", "worker1", 1e6), Flow("worker0", "worker3", 1e6)])
-    assert both == pytest.approx([4.002, 4.001])
-    with pytest.raises(SimgmcError, match=r'"4,2": are 8 hosts, and its radical names 4'):
-        torus(tmp_path, "4,2", 4)
-    with pytest.raises(SimgmcError, match="neither a backbone nor a router"):
-        torus(tmp_path, "4", 4, 'bb_bw="1Gbps" bb_lat="0"')
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "says"),
-    [
-        ('radical="0-3"', 'radical="0-3" topology="FAT_TREE"', 'topology "FAT_TREE" of a cluster is not read; FLAT'),
-        ('routing="Full">\n    <zone', 'routing="Vivaldi">\n    <zone', 'routing "Vivaldi" is not read; Full, Floyd'),
-        ('latency="200us"', 'latency="200"', 'latency = "200": must be such as "50us"'),
-        ('bandwidth="12.5MBps"', 'bandwidth="12500000"', 'bandwidth = "12500000": must be such as "125MBps"'),
-        ('latency="200us"', 'latency="quick"', 'latency = "quick"'),
-        ('bandwidth="12.5MBps"', 'bandwidth="nan"', 'bandwidth = "nan"'),
-        ('bandwidth="12.5MBps"', 'bandwidth="-1MBps"', 'bandwidth = "-1MBps"'),
-        ('<link_ctn id="line"/>', '<link_ctn id="lime"/>', 'no link "lime"; did you mean "line"'),
-        ("SPLITDUPLEX", "WIFI", 'sharing_policy "WIFI" is not read'),
-        ('direction="UP"', "", "direction must be UP or DOWN"),
-        ("10Gbps", "10Mbps", "a FATPIPE that is the slowest link"),
-        ('<router id="door"/>', '<router id="door"/><peer id="p"/>', "<peer>: is not read here"),
-        ('radical="0-3"', 'radical="0-9999999"', "more than 100,000 hosts"),
-        ('version="4.1"', 'version="3"', "version 4 is read"),
-    ],
-)
-def test_what_networks_here_do_not_have_of_simgrid_is_refused(drawn, old, new, says):
-    text = (EXAMPLES / "two_rooms.xml").read_text()
-    assert old in text
-    with pytest.raises(SimgmcError, match=says) as refused:
-        drawn(text.replace(old, new), "two_rooms.xml", nodes=["alice", "node-1"])
-    assert "line" in str(refused.value)
-
-
-def platform(zone, routing="Floyd", more=""):
-    return (
-        f'<?xml version="1.0"?><platform version="4.1"><zone id="z" routing="{routing}">{zone}</zone>{more}</platform>'
-    )
-
-
-def links_and_routes(*wires):
-    """Wires between points, (a, b, us), each a link of its own that both directions share; and a route over it."""
-    links = "".join(f'<link id="{a}{b}" bandwidth="1MBps" latency="{us}us"/>' for a, b, us in wires)
-    return links + "".join(f'<route src="{a}" dst="{b}"><link_ctn id="{a}{b}"/></route>' for a, b, _ in wires)
-
-
-def test_floyd_makes_routes_of_those_that_are_stated_as_simgrids_manual_shows(drawn):
-    zone = "".join(f'<host id="host{n}" speed="1Gf"/>' for n in range(3)) + '<router id="center"/>'
-    for number, (rate, us) in enumerate([("125MBps", 100), ("50MBps", 150), ("250MBps", 50)]):
-        zone += f'<link id="link{number}" bandwidth="{rate}" latency="{us}us"/>'
-        zone += f'<route src="center" dst="host{number}"><link_ctn id="link{number}"/></route>'
-    for routing in ("Floyd", "Dijkstra", "DijkstraCache"):
-        graph = drawn(platform(zone, routing), "p.xml", nodes=["*"], workers=3)
-        time = completion_times(graph, [Flow("worker0", "worker1", 50e6)])
-        assert time == pytest.approx([1.00025], rel=EXACT)
-
-
-@pytest.mark.parametrize("routing", ["Floyd", "Dijkstra"])
-@pytest.mark.parametrize("wires, middle", [("ab bc cd da", "b"), ("da cd bc ab", "d")])
-def test_of_routes_over_equally_many_links_simgrids_is_taken(drawn, routing, wires, middle):
-    points = "".join(f'<host id="{name}" speed="1Gf"/>' for name in "abcd")
-    zone = points + links_and_routes(*((*wire, 10) for wire in wires.split()))
-    graph = drawn(platform(zone, routing), "p.xml", nodes=["a", "c"])
-    # Floyd tries the points in the order of the file, Dijkstra those that routes name first.
-    middle = "b" if routing == "Floyd" else middle
-    assert any(middle in node for node in graph.graph["routes"]["worker0", "worker1"])
-
-
-def test_where_simgrids_manual_and_program_differ_the_zone_is_refused(drawn):
-    points = "".join(f'<host id="{name}" speed="1Gf"/>' for name in "abc")
-    zone = points + links_and_routes(("a", "b", 5), ("b", "c", 5), ("a", "c", 50))
-    with pytest.raises(SimgmcError, match=r'line 1: <zone>: Dijkstra between "a" and "c": the fewest links.*5e-05 s'):
-        drawn(platform(zone, "Dijkstra"), "p.xml", nodes=["a", "c"])
-    graph = drawn(platform(zone, "Floyd"), "p.xml", nodes=["a", "c"])
-    assert Links(graph).delay("worker0", "worker1") == pytest.approx(5e-5, rel=EXACT)
-
-
-def test_floyd_between_zones_goes_through_those_that_lie_between(drawn):
-    zones = "".join(
-        f'<zone id="{z}" routing="Full"><host id="{z}1" speed="1f"/><host id="{z}2" speed="1f"/>'
-        f'<link id="{z}l" bandwidth="1MBps" latency="1ms"/>'
-        f'<route src="{z}1" dst="{z}2"><link_ctn id="{z}l"/></route></zone>'
-        for z in "pqr"
-    )
-    between = "".join(
-        f'<link id="{a}{b}" bandwidth="2MBps" latency="10ms"/>'
-        f'<zoneRoute src="{a}" dst="{b}" gw_src="{a}2" gw_dst="{b}1"><link_ctn id="{a}{b}"/></zoneRoute>'
-        for a, b in ("pq", "qr")
-    )
-    graph = drawn(platform(zones + between), "p.xml", nodes=["p1", "r2"])
-    # p1 - p2 - q1 - q2 - r1 - r2
-    assert Links(graph).delay("worker0", "worker1") == pytest.approx(0.023, rel=EXACT)
-
-
-def test_a_clusters_limiter_is_shared_by_both_directions(drawn):
-    text = (
-        '<?xml version="1.0"?><platform version="4.1"><cluster id="c" prefix="n" suffix="" radical="0-1;5" speed="1Gf" '
-        'bw="1MBps" lat="0" limiter_link="1500kBps"/></platform>'
-    )
-    graph = drawn(text, "c.xml", nodes=["n0", "n5"])
-    both = [Flow("worker0", "worker1", 1.5e6), Flow("worker1", "worker0", 1.5e6)]
-    assert completion_times(graph, both) == pytest.approx([2.0, 2.0], rel=EXACT)
-    assert completion_times(graph, both[:1]) == pytest.approx([1.5], rel=EXACT)
 
 
 # Sites and homes.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import simpy
 
 from simgmc.network.cluster.settings import ClusterSettings
@@ -30,7 +32,7 @@ class Fabric:
                     condition.begin(self._changing)
 
         if settings.notes_hold_ups:
-            self.network.note_hold_ups(settings.overheads.limit)
+            self.network.note_hold_ups(partial(settings.overheads.limit, self.links))
 
     @property
     def background_bytes(self) -> float:

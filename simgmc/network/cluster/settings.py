@@ -122,7 +122,8 @@ class ClusterSettings:
         """The same with every link's bandwidth and latency so many times as large."""
         graph = self.graph.copy()
         for _, _, link in graph.edges(data=True):
-            link["bandwidth"] *= bandwidth
+            for key in link.keys() & {"bandwidth", "per_flow"}:
+                link[key] *= bandwidth
             link["latency"] *= latency
         return replace(self, graph=graph)
 
@@ -161,7 +162,8 @@ class ClusterSettings:
     @property
     def notes_hold_ups(self) -> bool:
         """Whether what holds messages up is noted as they go."""
-        return self.explained and (not self.static or self.overheads.limits)
+        limited = self.overheads.limits or any(one for _, _, one in self.graph.edges(data="per_flow"))
+        return self.explained and (limited or not self.static)
 
     @cached_property
     def whole(self) -> bool:

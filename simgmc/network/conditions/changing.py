@@ -164,3 +164,17 @@ class LinkChange(Change):
         if not found:
             raise SimgmcError(f"no link {self.source} -> {self.destination} in the network")
         return list(found)
+
+    def chosen_of_all(self, links: Links) -> list[int]:
+        """The same, where what changes is the bandwidth that all flows have together. Raises SimgmcError for links that
+        give every flow a bandwidth of its own.
+        """
+        found = self.chosen(links)
+        for link in found:
+            if links.per_flow[link] < INFINITY:
+                source, destination = links.ends(link)
+                raise SimgmcError(
+                    f"link {source} -> {destination} gives every flow a bandwidth of its own (FATPIPE), which may fail "
+                    "but not change; name other links by source and destination, or make it SHARED"
+                )
+        return found

@@ -104,8 +104,10 @@ class Overheads(Condition):
         """Whether a message has a limit of its own."""
         return self.rate_cap is not None or self.window is not None
 
-    def limit(self, cap: float) -> str:
+    def limit(self, links: Links, cap: float) -> str:
         """Which limit it is that lets a message have at most ``cap`` bytes/s, in words."""
+        if ends := links.each_has(cap / self.streams):
+            return f"link {ends[0]} -> {ends[1]}, which gives {cap / self.streams:.4g} B/s to every flow"
         by_rate = self.window is None or (
             self.rate_cap is not None and cap >= self.streams * self.rate_cap * (1 - 1e-9)
         )
@@ -118,7 +120,7 @@ class Overheads(Condition):
 
         A window counts as a steady limit, also for messages that would fit into it.
         """
-        most = _INFINITY if self.rate_cap is None else float(self.rate_cap)
+        most = min(links.most(source, destination), _INFINITY if self.rate_cap is None else float(self.rate_cap))
         if self.window is not None:
             there = links.delay(source, destination)
             # Where no route leads back, acknowledgements take as long as the bytes.
@@ -134,11 +136,12 @@ class Overheads(Condition):
         payload = graph.copy()
         round_trips = {} if self.queue is None else _round_trips(graph)
         for source, destination, data in payload.edges(data=True):
-            bandwidth = data["bandwidth"]
-            data["bandwidth"] = bandwidth * self.efficiency
-            if self.queue is not None and 0 < bandwidth < _INFINITY:
-                under_way = max(bandwidth * round_trips[source, destination], self.burst or 0.0)
-                data["bandwidth"] *= sawtooth(bandwidth * self.queue / under_way) if under_way else 1.0
+            for key in data.keys() & {"bandwidth", "per_flow"}:
+                bandwidth = data[key]
+                data[key] = bandwidth * self.efficiency
+                if self.queue is not None and 0 < bandwidth < _INFINITY:
+                    under_way = max(bandwidth * round_trips[source, destination], self.burst or 0.0)
+                    data[key] *= sawtooth(bandwidth * self.queue / under_way) if under_way else 1.0
         return payload
 
 

@@ -103,9 +103,11 @@ class BandwidthTrace(LinkChange):
     )
 
     def events_per_second(self, links: Links, hosts: int) -> tuple[float, str]:
-        chosen, steps = self.chosen(links), self.file
+        steps = self.file
+        on_and_off = not steps.absolute and set(steps.factors) <= {0.0, 1.0}
+        chosen = self.chosen(links) if on_and_off else self.chosen_of_all(links)
         if not steps.absolute and all(links.bandwidth[link] == INFINITY for link in chosen):
-            if not set(steps.factors) <= {0.0, 1.0}:
+            if not on_and_off:
                 raise SimgmcError(
                     f"a trace of factors for {self.source} -> {self.destination}, which has no limit that they could "
                     "be of; give the link a bandwidth, or the trace a column bandwidth_mbit_s"

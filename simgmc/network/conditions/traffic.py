@@ -75,16 +75,15 @@ class _Sender:
         number = self._number
         self._number += 1
         if route is not None:
-            network.at(
-                network.now + pause, network.start, Transfer(self, number, route, latency, self._nbytes, INFINITY)
-            )
+            most = network.links.most(*self._pair)
+            network.at(network.now + pause, network.start, Transfer(self, number, route, latency, self._nbytes, most))
 
     def reroute(self, transfer: Transfer) -> None:
         """Go on round the links that are down, where a way does."""
         links = self._changing.network.links
         route = links.route(*self._pair)
         if route is not None and links.avoided.isdisjoint(route):
-            other = Transfer(self, transfer.index, route, links.delay(*self._pair), 0.0, INFINITY)
+            other = Transfer(self, transfer.index, route, links.delay(*self._pair), 0.0, links.most(*self._pair))
             self._changing.network.replace(transfer, other)
 
     def started(self, index: int, time: float) -> None:

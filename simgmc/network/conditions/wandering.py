@@ -28,7 +28,7 @@ class Wandering(LinkChange):
     )
 
     def events_per_second(self, links: Links, hosts: int) -> tuple[float, str]:
-        chosen, interval = len(self.chosen(links)), float(self.interval)
+        chosen, interval = len(self.chosen_of_all(links)), float(self.interval)
         return chosen / interval, f"bandwidth that wanders every {interval:g} s"
 
     def widen(self, links: Links, bandwidth: list[float]) -> None:

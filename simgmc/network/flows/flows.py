@@ -89,6 +89,7 @@ class _FlowList:
         self._next: list[list[int]] = [[] for _ in flows]
         self._routes: list[tuple[int, ...] | None] = []
         self._latency: list[float] = []
+        self._most: list[float] = []
         links = network.links
         for index, flow in enumerate(flows):
             if not 0 <= flow.nbytes < _INFINITY:
@@ -108,10 +109,12 @@ class _FlowList:
             if flow.route is None:
                 self._routes.append(links.route(flow.source, flow.destination))
                 self._latency.append(links.delay(flow.source, flow.destination))
+                self._most.append(links.most(flow.source, flow.destination))
             else:
                 path = self._explicit(index, flow.route)
                 self._routes.append(links.limiting(path))
                 self._latency.append(links.summed_latency(path))
+                self._most.append(links.least_per_flow(path))
             network.at(flow.start, self._let_go, index)
 
     def _explicit(self, index: int, route: Sequence) -> tuple[int, ...]:
@@ -133,7 +136,7 @@ class _FlowList:
 
     def _start(self, index: int) -> None:
         flow = self.flows[index]
-        cap = _INFINITY if flow.rate_cap is None else flow.rate_cap
+        cap = min(self._most[index], _INFINITY if flow.rate_cap is None else flow.rate_cap)
         self.network.start(Transfer(self, index, self._routes[index], self._latency[index], flow.nbytes, cap))
 
     def started(self, index: int, time: float) -> None:

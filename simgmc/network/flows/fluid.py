@@ -158,10 +158,14 @@ class FluidNetwork:
         for transfer in {transfer: None for flows in self._on for transfer in flows if transfer.run is run}:
             self._sharing.remove(transfer)
             transfer.prediction = -1
+        for transfer in [transfer for transfer in self._without_links if transfer.run is run]:
+            del self._without_links[transfer]
+            transfer.prediction = -1
         self.wake(self.now)
 
     def withdraw(self, transfer: Transfer) -> None:
         """Take one flow that has not left off the network; bytes already sent are lost."""
+        self._without_links.pop(transfer, None)
         if transfer.route and transfer in self._on[transfer.route[0]]:
             self._sharing.remove(transfer)
         transfer.prediction = -1

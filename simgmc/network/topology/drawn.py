@@ -55,7 +55,7 @@ def from_file(
         root = read_xml(read_text(file, "network file"), name)
         if root.tag == "platform":
             # Loaded here: only SimGrid's files need it.
-            from simgmc.network.topology.simgrid import from_platform
+            from simgmc.network.topology.simgrid.network import from_platform
 
             return from_platform(root, name, hosts, nodes, attach)
         drawn = graph_of_graphml(root, name)

@@ -15,10 +15,12 @@ FILE_FORMATS = f"""\
                 Undirected edges count both ways. Of nodes: label, Latitude and Longitude (degrees), site (a
                 group for two-level).
 .gml            GML, with the same names. A node is called by its label where that is its alone, else by its id.
-.xml            a SimGrid platform: zones (Full, Floyd, Dijkstra) and clusters (FLAT, TORUS), routes and zoneRoutes,
-                links SHARED (one capacity for both directions), SPLITDUPLEX (each its own), FATPIPE (only where
-                it never limits). Routes are as the file gives them, found as SimGrid finds them; name the hosts
-                with nodes = [...]. What else it holds (Vivaldi, bypassRoute, traces, peers ...) is refused.
+.xml            a SimGrid platform: zones (Full, Floyd, Dijkstra, Cluster with cabinets, host_links, backbone) and
+                clusters (FLAT, TORUS, FAT_TREE, DRAGONFLY), routes, zoneRoutes and those that bypass them, links
+                SHARED (one capacity for both directions), SPLITDUPLEX (each its own), FATPIPE (its whole
+                bandwidth for every flow; it may fail, but not change). Routes are as the file gives them, found
+                as SimGrid 3.32 and 4 find them; name the hosts with nodes = [...]. What else it holds (Vivaldi,
+                Wifi, traces, peers ...) is refused. A loopback is of no account: no host sends to itself.
 anything else   an edge list in CSV: columns source, destination, bandwidth, latency; a row is one direction.
 
 A link without a latency takes the distance of its nodes' coordinates at 2e8 m/s (the speed of light in fibre),

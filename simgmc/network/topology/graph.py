@@ -2,7 +2,8 @@
 
 A network is a :class:`networkx.DiGraph`. Every edge is one direction of a wire and
 carries ``bandwidth`` (bytes/s) and ``latency`` (s, one way). An edge that ``shares`` another one
-has no capacity of its own but uses that one's. Hosts send and receive; switches only forward.
+has no capacity of its own but uses that one's. One that gives so much to every flow, ``per_flow`` (bytes/s), is of
+unlimited bandwidth for all of them together. Hosts send and receive; switches only forward.
 """
 
 from __future__ import annotations

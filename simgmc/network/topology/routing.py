@@ -28,6 +28,8 @@ class Links:
         self.names: list[tuple[str, str]] = []
         self.bandwidth: list[float] = []
         self.latency: list[float] = []
+        self.per_flow: list[float] = []
+        """Bytes/s that each link gives to every flow, of which none takes from another; mostly infinite."""
         self._index: dict[tuple[str, str], int] = {}
         self._out: dict[str, list[tuple[str, int]]] = {node: [] for node in graph}
         for source, destination, data in graph.edges(data=True):
@@ -47,6 +49,7 @@ class Links:
             self.names.append((source, destination))
             self.bandwidth.append(bandwidth)
             self.latency.append(latency)
+            self.per_flow.append(float(data.get("per_flow", float("inf"))))
         self.capacity_of = list(range(len(self.names)))
         """Per link: the one whose capacity it uses, mostly itself; of a half-duplex wire both use the same."""
         for source, destination, other in graph.edges(data="shares"):
@@ -54,6 +57,7 @@ class Links:
                 self.capacity_of[self._index[source, destination]] = self.index(*other)
         self._routes: dict[tuple[str, str], tuple[int, ...] | None] = {}
         self._delays: dict[tuple[str, str], float] = {}
+        self._most: dict[tuple[str, str], float] = {}
         self._trees: dict[tuple[str, frozenset[int]], dict[str, list[tuple[str, int]]]] = {}
         """By the node from which routes are searched, and the links round which they lead."""
         self.striped = bool(graph.graph.get("striped"))
@@ -66,8 +70,8 @@ class Links:
         """Links (those that have the capacity) that are known to be down, and round which routes lead."""
         self.rerouted = False
         """Whether that has ever been otherwise than none, so that routes may have changed."""
-        self._detours: dict[tuple[str, str], tuple[tuple[int, ...], float] | None] = {}
-        """Of routes over an avoided link: one round it and its latency; None: there is none."""
+        self._detours: dict[tuple[str, str], tuple[tuple[int, ...], float, float] | None] = {}
+        """Of routes over an avoided link: one round it, its latency and its limit of one flow; None: there is none."""
         self._ends = {node for node, data in graph.nodes(data=True) if not data.get("relays", True)}
         """Sites that pass nothing on from one link between sites to the next."""
         self._wires = {node for node, data in graph.nodes(data=True) if data.get("wire")}
@@ -142,28 +146,44 @@ class Links:
         detour = None if self._avoids(self._usual(source, destination)) else self._detour(source, destination)
         return self._delays[source, destination] if detour is None else detour[1]
 
+    def most(self, source: str, destination: str) -> float:
+        """Bytes/s that one flow from one host to another has at most, by links that say so of every flow."""
+        detour = None if self._avoids(self._usual(source, destination)) else self._detour(source, destination)
+        return self._most[source, destination] if detour is None else detour[2]
+
+    def each_has(self, rate: float) -> tuple[str, str] | None:
+        """The ends of a link that gives so many bytes/s to every flow; None: there is none."""
+        found = (self.ends(link) for link, most in enumerate(self.per_flow) if most == rate < float("inf"))
+        return next(found, None)
+
     def _usual(self, source: str, destination: str) -> tuple[int, ...] | None:
         """The route where no link is down."""
         pair = (source, destination)
         if pair not in self._routes:
             path = self._find(source, destination)
             self._delays[pair] = self.summed_latency(path or ())
+            self._most[pair] = self.least_per_flow(path or ())
             self._routes[pair] = None if path is None else self.limiting(path)
         return self._routes[pair]
 
     def _avoids(self, route: tuple[int, ...] | None) -> bool:
         return not self.avoided or route is None or self.avoided.isdisjoint(route)
 
-    def _detour(self, source: str, destination: str) -> tuple[tuple[int, ...], float] | None:
+    def _detour(self, source: str, destination: str) -> tuple[tuple[int, ...], float, float] | None:
         pair = (source, destination)
         if pair not in self._detours:
             path = None if self._stated is not None else self._find(source, destination, self.avoided)
-            self._detours[pair] = None if path is None else (self.limiting(path), self.summed_latency(path))
+            found = None if path is None else (self.limiting(path), self.summed_latency(path))
+            self._detours[pair] = None if found is None else (*found, self.least_per_flow(path or ()))
         return self._detours[pair]
 
     def summed_latency(self, path: tuple[int, ...]) -> float:
         """Seconds of latency along a path of links."""
         return sum(self.latency[link] for link in path)
+
+    def least_per_flow(self, path: tuple[int, ...]) -> float:
+        """Bytes/s that one flow has at most along a path of links."""
+        return min((self.per_flow[link] for link in path), default=float("inf"))
 
     def limiting(self, path: tuple[int, ...]) -> tuple[int, ...]:
         """The links of a path that can limit a flow; for one that shares its capacity, the one that has it."""
