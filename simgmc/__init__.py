@@ -16,10 +16,10 @@ _HOMES = {
     "SimgmcError": "simgmc.core.errors",
     # what parts of one's own are written with
     "option": "simgmc.core.declared",
-    "momentum": "simgmc.algorithms.worker",
-    "Algorithm": "simgmc.algorithms.worker",
+    "momentum": "simgmc.algorithms.algorithm",
+    "Algorithm": "simgmc.algorithms.algorithm",
     "Worker": "simgmc.algorithms.worker",
-    "Program": "simgmc.algorithms.worker",
+    "Program": "simgmc.algorithms.algorithm",
     "Gradient": "simgmc.algorithms.effects",
     "Average": "simgmc.algorithms.effects",
     "Mix": "simgmc.algorithms.effects",

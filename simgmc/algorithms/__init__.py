@@ -21,7 +21,8 @@ from simgmc.algorithms import (
     quantized,
     sgd,
 )
-from simgmc.algorithms.worker import Algorithm, Compressor
+from simgmc.algorithms.algorithm import Algorithm
+from simgmc.compression.compressor import Compressor
 from simgmc.core.declared import require_class
 from simgmc.core.registry import Entry, Registry
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import typing
 from dataclasses import dataclass
 
+from simgmc.algorithms.algorithm import Algorithm, Program
 from simgmc.algorithms.effects import SERVER, Gradient, Request
-from simgmc.algorithms.worker import Algorithm, Compressor, Program, Worker, option
+from simgmc.algorithms.worker import Worker
+from simgmc.compression.compressor import Compressor
+from simgmc.core.declared import option
 from simgmc.core.errors import SimgmcError
 
 if typing.TYPE_CHECKING:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import typing
 from dataclasses import dataclass
 
+from simgmc.algorithms.algorithm import Program
 from simgmc.algorithms.effects import Average
 from simgmc.algorithms.optimizers import Adam, WithOptimizer
-from simgmc.algorithms.worker import Compressor, Program, Worker, option
+from simgmc.algorithms.worker import Worker
 from simgmc.compression import build
+from simgmc.compression.compressor import Compressor
+from simgmc.core.declared import option
 
 if typing.TYPE_CHECKING:
     from simgmc.compression.compressor import Vector

@@ -11,9 +11,12 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from simgmc.algorithms.algorithm import Program, momentum
 from simgmc.algorithms.effects import Average, Effect
 from simgmc.algorithms.optimizers import WithOptimizer
-from simgmc.algorithms.worker import Compressor, Program, Worker, momentum, option
+from simgmc.algorithms.worker import Worker
+from simgmc.compression.compressor import Compressor
+from simgmc.core.declared import option
 from simgmc.core.errors import SimgmcError
 
 if typing.TYPE_CHECKING:

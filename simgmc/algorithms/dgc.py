@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from simgmc.algorithms.algorithm import Algorithm, Program, momentum
 from simgmc.algorithms.effects import Average, Gradient
-from simgmc.algorithms.worker import Algorithm, Compressor, Program, Worker, momentum, option
-from simgmc.compression.compressor import at_density, density_of
+from simgmc.algorithms.worker import Worker
+from simgmc.compression.compressor import Compressor, at_density, density_of
+from simgmc.core.declared import option
 from simgmc.core.errors import SimgmcError
 
 if typing.TYPE_CHECKING:

@@ -95,7 +95,7 @@ class Exchange(Addressed[M]):
 @dataclass(frozen=True, eq=False)
 class Request(Addressed[M]):
     """Send a message to a worker or to the server and wait for what its
-    :meth:`~simgmc.algorithms.worker.Algorithm.serve` replies, now or later.
+    :meth:`~simgmc.algorithms.algorithm.Algorithm.serve` replies, now or later.
 
     The one that is asked goes on computing. Answer: the reply's content as tensor ``(..., d)``.
     """

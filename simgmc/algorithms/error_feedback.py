@@ -9,10 +9,13 @@ from __future__ import annotations
 import typing
 from dataclasses import dataclass
 
+from simgmc.algorithms.algorithm import Algorithm, Program, momentum
 from simgmc.algorithms.effects import Average, Gradient
 from simgmc.algorithms.optimizers import WithOptimizer
-from simgmc.algorithms.worker import Algorithm, Compressor, Program, Worker, momentum, option
+from simgmc.algorithms.worker import Worker
 from simgmc.compression import build
+from simgmc.compression.compressor import Compressor
+from simgmc.core.declared import option
 
 if typing.TYPE_CHECKING:
     from simgmc.compression.compressor import Vector

@@ -10,10 +10,12 @@ import typing
 from dataclasses import dataclass
 from typing import Literal
 
+from simgmc.algorithms.algorithm import Algorithm, MixingKind, Program, momentum
 from simgmc.algorithms.effects import Arrival, Collect, Gradient, Mix, Send, Start, Wait
 from simgmc.algorithms.local import LocalSGD
 from simgmc.algorithms.optimizers import WithOptimizer
-from simgmc.algorithms.worker import Algorithm, MixingKind, Program, Worker, momentum, option
+from simgmc.algorithms.worker import Worker
+from simgmc.core.declared import option
 
 if typing.TYPE_CHECKING:
     from simgmc.compression.compressor import Vector

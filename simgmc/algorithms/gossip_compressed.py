@@ -10,10 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from simgmc.algorithms.algorithm import Algorithm, Program
 from simgmc.algorithms.effects import Gradient, Mix
 from simgmc.algorithms.gossip import PDSGDM
 from simgmc.algorithms.optimizers import SGD, Optimizer, WithOptimizer
-from simgmc.algorithms.worker import Algorithm, Compressor, Period, Program, Worker, option, steps_in
+from simgmc.algorithms.worker import Period, Worker, steps_in
+from simgmc.compression.compressor import Compressor
+from simgmc.core.declared import option
 
 Order = Literal["hat_old", "hat_new"]
 Start = Literal["zero", "initial"]

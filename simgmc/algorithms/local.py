@@ -10,9 +10,12 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from simgmc.algorithms.algorithm import Program, momentum
 from simgmc.algorithms.effects import Average, Start, Wait
 from simgmc.algorithms.optimizers import SGD, AdamW, Aside, Optimizer, WithOptimizer
-from simgmc.algorithms.worker import Compressor, Period, Program, Worker, momentum, option, steps_in
+from simgmc.algorithms.worker import Period, Worker, steps_in
+from simgmc.compression.compressor import Compressor
+from simgmc.core.declared import option
 
 
 @dataclass(frozen=True)

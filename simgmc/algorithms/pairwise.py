@@ -6,10 +6,12 @@ import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from simgmc.algorithms.algorithm import Algorithm, Program, momentum
 from simgmc.algorithms.effects import Exchange, Gradient, Request, Start, Wait
 from simgmc.algorithms.local import LocalSGD
-from simgmc.algorithms.worker import Algorithm, Compressor, Program, Worker, momentum, option
-from simgmc.compression.compressor import DecodedNearby
+from simgmc.algorithms.worker import Worker
+from simgmc.compression.compressor import Compressor, DecodedNearby
+from simgmc.core.declared import option
 
 if typing.TYPE_CHECKING:
     from simgmc.algorithms.effects import Content

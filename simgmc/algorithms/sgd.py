@@ -6,9 +6,11 @@ import typing
 from dataclasses import dataclass
 from typing import Literal
 
+from simgmc.algorithms.algorithm import Algorithm, Program, momentum
 from simgmc.algorithms.effects import Average, Gradient
 from simgmc.algorithms.optimizers import WithOptimizer
-from simgmc.algorithms.worker import Algorithm, Program, Worker, momentum, option
+from simgmc.algorithms.worker import Worker
+from simgmc.core.declared import option
 
 if typing.TYPE_CHECKING:
     from simgmc.compression.compressor import Vector

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from simgmc.algorithms import ALGORITHMS
-from simgmc.algorithms.worker import Algorithm
+from simgmc.algorithms.algorithm import Algorithm
 from simgmc.compression import build_adapted, rows
 from simgmc.compression.threads import usable_cores
 from simgmc.core.errors import SimgmcError, out_of_memory, show_value

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from simgmc.algorithms import ALGORITHMS
-from simgmc.algorithms.worker import Algorithm
+from simgmc.algorithms.algorithm import Algorithm
 from simgmc.compression import build
 from simgmc.compression.compressor import Compressor
 from simgmc.core.errors import SimgmcError

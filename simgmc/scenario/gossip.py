@@ -69,7 +69,7 @@ class Gossip(Table):
         return GossipGraph(found.name, workers, rounds)
 
     def mixing(self, workers: int, needs: str) -> Mixing:
-        """The matrices for a method that needs such (see :attr:`simgmc.algorithms.worker.Algorithm.mixing`).
+        """The matrices for a method that needs such (see :attr:`simgmc.algorithms.algorithm.Algorithm.mixing`).
 
         Raises SimgmcError where the graph or the matrix does not fit the workers or the method.
         """

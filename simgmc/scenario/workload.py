@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, create_model, model_validator
 
 from simgmc.algorithms import ALGORITHMS
+from simgmc.algorithms.algorithm import Algorithm, CompressorOption
 from simgmc.algorithms.optimizers import Optimizer as Rule
 from simgmc.algorithms.optimizers.optimizer import OptimizerOption
-from simgmc.algorithms.worker import Algorithm, CompressorOption
 from simgmc.compression import COMPRESSORS
 from simgmc.core.errors import SimgmcError
 from simgmc.core.registry import REQUIRED, ImportPath, Option

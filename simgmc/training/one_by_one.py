@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from simgmc.algorithms import effects
+from simgmc.algorithms.algorithm import Algorithm
 from simgmc.algorithms.effects import Effect
-from simgmc.algorithms.worker import Algorithm, Worker
+from simgmc.algorithms.worker import Worker
 from simgmc.compression.identity import Identity
 from simgmc.compression.message import Message
 from simgmc.core.errors import DivergenceError, SimgmcError

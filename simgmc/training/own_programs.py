@@ -21,8 +21,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from simgmc.algorithms import effects
+from simgmc.algorithms.algorithm import Algorithm
 from simgmc.algorithms.effects import SERVER, Effect
-from simgmc.algorithms.worker import Algorithm, Worker
+from simgmc.algorithms.worker import Worker
 from simgmc.compression.message import Message
 from simgmc.core.errors import SimgmcError, out_of_memory
 from simgmc.core.imports import described, own_places

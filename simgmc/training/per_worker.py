@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from simgmc.algorithms import effects
+from simgmc.algorithms.algorithm import Algorithm, Program
 from simgmc.algorithms.effects import SERVER, Arrival, Effect
 from simgmc.algorithms.optimizers import GradientSettings
-from simgmc.algorithms.worker import Algorithm, Program, Worker
+from simgmc.algorithms.worker import Worker
 from simgmc.compression.identity import Identity
 from simgmc.core.errors import DivergenceError
 from simgmc.core.randomness import Randomness

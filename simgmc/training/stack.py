@@ -8,8 +8,9 @@ from typing import TypedDict
 
 from torch import Tensor
 
+from simgmc.algorithms.algorithm import Algorithm
 from simgmc.algorithms.optimizers import GradientSettings
-from simgmc.algorithms.worker import Algorithm, Worker
+from simgmc.algorithms.worker import Worker
 from simgmc.compression.message import Message
 from simgmc.core.errors import SimgmcError
 from simgmc.costs.steps import Participation
@@ -99,7 +100,7 @@ class Stack:
         return getattr(self.worker, "one_by_one", "")
 
     def changes(self) -> tuple[int, ...]:
-        """See :meth:`~simgmc.algorithms.worker.Algorithm.changes`."""
+        """See :meth:`~simgmc.algorithms.algorithm.Algorithm.changes`."""
         return self.algorithm.changes(self._rounds_per_epoch)
 
     def skip_to(self, rounds: int) -> None:

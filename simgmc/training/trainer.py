@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from simgmc.algorithms.worker import Algorithm
+from simgmc.algorithms.algorithm import Algorithm
 from simgmc.workloads.workload import Workload
 
 if TYPE_CHECKING:  # for annotations alone, as they load torch

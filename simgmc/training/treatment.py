@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from simgmc.algorithms.algorithm import Algorithm
 from simgmc.algorithms.optimizers import GradientSettings
 from simgmc.algorithms.optimizers.optimizer import clipped
-from simgmc.algorithms.worker import Algorithm, Worker
+from simgmc.algorithms.worker import Worker
 from simgmc.training.absent import Absent
 from simgmc.workloads.workload import Workload
 

@@ -12,8 +12,9 @@ from typing import Any
 
 from torch import Tensor
 
+from simgmc.algorithms.algorithm import Algorithm, Program
 from simgmc.algorithms.effects import Arrival
-from simgmc.algorithms.worker import Algorithm, Program, Worker
+from simgmc.algorithms.worker import Worker
 
 
 @dataclass

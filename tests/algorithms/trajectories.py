@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from simgmc.algorithms import Algorithm, effects
-from simgmc.algorithms.worker import Program, Worker
+from simgmc.algorithms.algorithm import Program
+from simgmc.algorithms.worker import Worker
 from simgmc.compression import build
 from simgmc.mixing import Mixing
 from simgmc.training.stacked import StackedTrainer

@@ -6,9 +6,11 @@ import functools
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from simgmc.algorithms.algorithm import Algorithm
 from simgmc.algorithms.optimizers.optimizer import Optimizer
 from simgmc.algorithms.optimizers.sgd import SGD
-from simgmc.algorithms.worker import Algorithm, Worker, option
+from simgmc.algorithms.worker import Worker
+from simgmc.core.declared import option
 
 
 @dataclass(frozen=True)

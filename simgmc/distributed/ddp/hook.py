@@ -21,7 +21,8 @@ from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
 from simgmc.algorithms import ALGORITHMS, effects
-from simgmc.algorithms.worker import Algorithm, CompressorOption, Worker
+from simgmc.algorithms.algorithm import Algorithm, CompressorOption
+from simgmc.algorithms.worker import Worker
 from simgmc.compression import build
 from simgmc.compression.identity import Identity
 from simgmc.compression.message import Message

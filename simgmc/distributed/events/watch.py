@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from simgmc.algorithms.worker import Algorithm
+from simgmc.algorithms.algorithm import Algorithm
 from simgmc.core.errors import DivergenceError
 from simgmc.distributed import measured
 from simgmc.distributed.account import Account
