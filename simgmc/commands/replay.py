@@ -15,6 +15,7 @@ from simgmc.core.files import read_text, reading_copies
 from simgmc.core.terminal import plain_console
 from simgmc.experiment.answers.explanation import explain
 from simgmc.experiment.answers.refine import refine
+from simgmc.experiment.answers.replayed import replayed
 from simgmc.experiment.answers.report_page import print_page
 from simgmc.experiment.header import line, print_cluster
 from simgmc.experiment.partition_tables import copy_partition_tables
@@ -96,13 +97,16 @@ def _replay(
         for name in left_out:
             line(console, "left out", f"{name}: {_ANOTHER}; run it there with simgmc run")
         finished = directory.finished()
-        for training in plan:
-            kept = training.restored(stored)
-            kept.keep(directory)
+        missing = (
+            (training, [point for point in training.points if training.series(point) not in finished])
+            for training in plan
+        )
+        for one, points, series in replayed(missing, stored):
+            training = one.training
+            one.keep(directory)
             directory.copy_model(source, training.key)
-            missing = [point for point in training.points if training.series(point) not in finished]
-            keys = [training.series(point) for point in missing]
-            deque(write_all(directory, keys, kept.on(missing), training.shared), maxlen=0)
+            keys = [training.series(point) for point in points]
+            deque(write_all(directory, keys, series, training.shared), maxlen=0)
         copy_partition_tables(source, directory)
         results = report(console, directory, after.points, plots=plots, replayed=True)
         if refined:

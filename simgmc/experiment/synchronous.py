@@ -20,7 +20,7 @@ from simgmc.experiment.stored import Stored
 from simgmc.experiment.training import Care, CostPrediction, NotKept, Training, Tried, Watched, participation
 from simgmc.experiment.under_way.evaluations import GIVEN_UP, Outcome, State
 from simgmc.experiment.under_way.rounds import RoundsUnderWay
-from simgmc.network import Timing, simulate, simulate_many
+from simgmc.network import Timing, simulate, simulate_all, simulate_many
 from simgmc.network.cluster.timeline import Recorder
 from simgmc.results.directory.details import Details
 from simgmc.results.directory.rows import cell
@@ -324,16 +324,29 @@ class RoundsFinished:
                     "and what came after was not kept; train on the other cluster with simgmc run"
                 )
 
+    def series_of(self) -> Callable[[Timing], Series]:
+        """What it gives on the cluster that gave a timing."""
+        left_out = participation(self.training.scenario, self.training.method) != "all"
+        gradients = gradients_of(self.outcome.rounds)
+        return lambda timing: series_of_rounds(self.outcome, gradients, timing, left_out)
+
     def on(self, points: Sequence[GridPoint], on_round: Callable[[int, float], None] | None = None) -> Iterator[Series]:
         """The rounds are replayed there, all on several clusters at once; not where they were trained."""
-        left_out = participation(self.training.scenario, self.training.method) != "all"
         trained = None if self.first is None else self.first[0]
         others = [self.training.settings(point) for point in points if point is not trained]
-        gradients = gradients_of(self.outcome.rounds)
-        replayed = simulate_many(others, self.outcome.rounds, on_round)
+        replayed, series_of = simulate_many(others, self.outcome.rounds, on_round), self.series_of()
         for point in points:
-            timing = self.first[1] if self.first is not None and point is trained else next(replayed)
-            yield series_of_rounds(self.outcome, gradients, timing, left_out)
+            yield series_of(self.first[1] if self.first is not None and point is trained else next(replayed))
+
+
+def on_all(finished: Sequence[tuple[RoundsFinished, Sequence[GridPoint]]]) -> list[list[Series]]:
+    """What several trainings give, each on the clusters of its points: as :meth:`RoundsFinished.on`, all at once."""
+    replays = [([one.training.settings(at) for at in points], one.outcome.rounds) for one, points in finished]
+    series_of = [one.series_of() for one, _ in finished]
+    found: list[dict[int, Series]] = [{} for _ in finished]
+    for which, at, timing in simulate_all(replays):
+        found[which][at] = series_of[which](timing)
+    return [[several[at] for at in range(len(several))] for several in found]
 
 
 def _is_settled(rounds: Sequence[RoundCosts]) -> bool:

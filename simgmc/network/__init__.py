@@ -9,7 +9,7 @@ flows), ``shortcuts`` (exchanges solved as arrays, and the proofs of when that i
 their rounds), ``validation`` (against measurements).
 """
 
-from simgmc.network.cluster.cluster import ClusterSettings, Timing, simulate, simulate_many
+from simgmc.network.cluster.cluster import ClusterSettings, Timing, simulate, simulate_all, simulate_many
 from simgmc.network.conditions.compute import ComputeTime
 from simgmc.network.conditions.work import Duration, Throughput
 from simgmc.network.flows.flows import BandwidthChange, Flow, completion_times
@@ -18,5 +18,5 @@ from simgmc.network.topology.catalogue import Host, star, worker_names
 
 __all__ = [
     "BandwidthChange", "ClusterSettings", "ComputeTime", "Duration", "Flow", "Host", "StuckError", "Throughput",
-    "Timing", "completion_times", "simulate", "simulate_many", "star", "worker_names",
+    "Timing", "completion_times", "simulate", "simulate_all", "simulate_many", "star", "worker_names",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 import numpy as np
 
 from simgmc.core.errors import SimgmcError
-from simgmc.costs.steps import Compress, Compute, Mix, RoundCosts, SomeCompute
+from simgmc.costs.steps import Average, Compress, Compute, Mix, RoundCosts, SomeCompute, Step
 from simgmc.network import (
     ClusterSettings,
     ComputeTime,
@@ -17,6 +17,7 @@ from simgmc.network import (
     Timing,
     collectives,
     simulate,
+    simulate_all,
     simulate_many,
     worker_names,
 )
@@ -149,13 +150,18 @@ def compare(number: int) -> tuple[str, float, Counter[str]]:
                 return "", 0.0, Counter({"refused": 1})
         return f"refused together alone: {error}", 0.0, ways
     worst = 0.0
-    for mine, one in zip(together, networks, strict=True):
+    resized = [_resized(np.random.default_rng((number, more)), rounds) for more in (1, 2)]
+    beside: list[list[Timing | None]] = [[None] * len(networks) for _ in range(3)]
+    for which, at, timing in simulate_all([(networks, some) for some in (rounds, *resized)]):
+        beside[which][at] = timing
+    for some, found in zip(resized, beside[1:], strict=True):
+        for one, mine in zip(networks, found, strict=True):
+            if differing := _differing(mine, simulate(one, some)):
+                return f"beside other rounds and alone differ in {differing}", 0.0, ways
+    for mine, other, one in zip(together, beside[0], networks, strict=True):
         alone, events = simulate(one, rounds), simulate(replace(one, fast=False), rounds)
-        for column in fields(Timing):
-            a, b = getattr(mine, column.name), getattr(alone, column.name)
-            same = a.tobytes() == b.tobytes() if isinstance(b, np.ndarray) else a == b
-            if not same:
-                return f"together and alone differ in {column.name}", 0.0, ways
+        if differing := _differing(mine, alone) or _differing(other, alone):
+            return f"together and alone differ in {differing}", 0.0, ways
         if mine.stopped != events.stopped or mine.round_end.shape != events.round_end.shape:
             return f"stopped {mine.stopped!r}, by events {events.stopped!r}", 0.0, ways
         ways["walked" if mine.by_events is None else "by events"] += 1
@@ -173,6 +179,28 @@ def compare(number: int) -> tuple[str, float, Counter[str]]:
             if not np.allclose(getattr(mine, column), getattr(events, column), rtol=1e-9, atol=1e-3):
                 return f"{column} differs", worst, ways
     return "", worst, ways
+
+
+def _differing(mine: Timing | None, other: Timing) -> str:
+    """The first column in which bits differ."""
+    for column in fields(Timing):
+        a, b = getattr(mine, column.name), getattr(other, column.name)
+        if not (isinstance(a, np.ndarray) and a.tobytes() == b.tobytes() if isinstance(b, np.ndarray) else a == b):
+            return column.name
+    return ""
+
+
+def _resized(rng: np.random.Generator, rounds: list[RoundCosts]) -> list[RoundCosts]:
+    """The same rounds with messages of other sizes, in some of them the same."""
+
+    def resized(step: Step) -> Step:
+        times = int(rng.choice([1, 1, 2, 5]))
+        if isinstance(step, Average):
+            up = step.up if step.summable or not times - 1 else rng.permutation(step.up)
+            return replace(step, up=up * times, down=step.down * times)
+        return replace(step, nbytes=step.nbytes * times) if isinstance(step, Mix) else step
+
+    return [RoundCosts(map(resized, costs)) for costs in rounds]
 
 
 def apart(mine: np.ndarray, other: np.ndarray) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from simgmc.core.units import Quantity
 from simgmc.experiment.plan import trainings
 from simgmc.experiment.series import Series as Replayed
 from simgmc.experiment.stored import Stored
+from simgmc.experiment.synchronous import RoundsFinished, on_all
 from simgmc.experiment.training import Training
 from simgmc.network.cluster.cluster import without_events
 from simgmc.results.directory.run_directory import RunDirectory
@@ -67,13 +68,48 @@ def around(directory: RunDirectory, file: ScenarioFile, results: Results) -> tup
     left_out = list(dict.fromkeys(training.method.name for training in plan if training.bound))
     if not able:
         raise SimgmcError(f"{file.place}: another network gives another training of {', '.join(left_out)}")
-    found = tuple(series for training in able for series in _replayed(training, stored, column))
+    found = tuple(
+        as_read(one.training, point, series, column)
+        for one, points, several in replayed([(training, training.points) for training in able], stored)
+        for point, series in zip(points, several, strict=True)
+    )
     return Results(found, results.methods, compared_at(found), results.measure, results.tariff, results.time), left_out
 
 
-def _replayed(training: Training, stored: Stored, column: str) -> Iterator[Series]:
-    for point, one in zip(training.points, training.restored(stored).on(training.points), strict=True):
-        yield as_read(training, point, one, column)
+TOGETHER = 4096
+"""Series of trainings that are restored, and put on their clusters together, about, and"""
+NUMBERS = 2**23
+"""numbers in their rounds, about."""
+
+
+def replayed(
+    trainings: Iterable[tuple[Training, Sequence[GridPoint]]], stored: Stored
+) -> Iterator[tuple[RoundsFinished, Sequence[GridPoint], Iterable[Replayed]]]:
+    """Trainings that no clock drives, restored, and their series on the clusters of these points, each training's to be
+    read to their end before the next."""
+    several: list[tuple[RoundsFinished, Sequence[GridPoint]]] = []
+    series = numbers = 0
+    for training, points in trainings:
+        finished = training.restored(stored)
+        assert isinstance(finished, RoundsFinished)
+        own = len(finished.outcome.rounds) * training.scenario.workload.workers
+        if several and (series + len(points) > TOGETHER or numbers + own > NUMBERS):
+            yield from _of_all(several)
+            several, series, numbers = [], 0, 0
+        several.append((finished, points))
+        series, numbers = series + len(points), numbers + own
+    yield from _of_all(several)
+
+
+def _of_all(
+    several: Sequence[tuple[RoundsFinished, Sequence[GridPoint]]],
+) -> Iterator[tuple[RoundsFinished, Sequence[GridPoint], Iterable[Replayed]]]:
+    if len(several) == 1:  # of many series, perhaps: as they come
+        (finished, points) = several[0]
+        yield finished, points, finished.on(points)
+        return
+    for (finished, points), series in zip(several, on_all(several), strict=True):
+        yield finished, points, series
 
 
 def _quick(training: Training, stored: Stored) -> bool:

@@ -7,18 +7,19 @@ everybody is ready. All of it is arrays with a leading dimension of networks, wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from simgmc.costs.steps import Average, Compress, Compute, Mix, RoundCosts
+from simgmc.costs.steps import Average, Compress, Compute, Mix, RoundCosts, SomeCompute, Step
 from simgmc.network.cluster.schedules import Schedules, options_of, places_of
 from simgmc.network.cluster.settings import ClusterSettings
 from simgmc.network.cluster.timing import Rows, Timing, TimingBuilder
 from simgmc.network.collectives.accounts import CATEGORIES, moved
 from simgmc.network.collectives.catalogue import CHOICES, COLLECTIVES
-from simgmc.network.collectives.schedule import Schedule
+from simgmc.network.collectives.schedule import Schedule, Stacked
 from simgmc.network.collectives.sliced_ring import slices_of
 from simgmc.network.conditions.condition import Condition
 from simgmc.network.flows.fluid import CapacityError
@@ -76,6 +77,26 @@ def kind(settings: ClusterSettings) -> str:
     )  # fmt: skip
 
 
+def form(rounds: Sequence[RoundCosts]) -> str:
+    """What sequences of rounds that are walked together have in common: all but the sizes of messages."""
+    parts: dict[str, int] = {}
+    return repr([parts.setdefault(_form_of(costs), len(parts)) for costs in rounds]) + "".join(parts)
+
+
+def _form_of(costs: RoundCosts) -> str:
+    return repr([_form_of_step(step) for step in costs])
+
+
+def _form_of_step(step: Step) -> tuple[object, ...]:
+    kind = type(step).__name__
+    if isinstance(step, Average):
+        return kind, len(step.up), step.summable, step.background, step.partial is None
+    if isinstance(step, Mix):
+        return kind, len(step.nbytes), step.background, step.edges.tobytes()
+    own = (step.workers.tobytes(),) if isinstance(step, SomeCompute) else ()
+    return kind, *own, *(value for value in vars(step).values() if isinstance(value, int))
+
+
 @dataclass(frozen=True)
 class HandedOver:
     """Where the walk on one network ends, and the event simulation begins."""
@@ -90,6 +111,12 @@ class HandedOver:
 
 _TOUCHING = 1e-13
 """Share of a time by which one exchange may begin before another has left: rounding."""
+_BLOCK = 64
+"""Networks of which the numbers of all rounds are put together at a time."""
+_STACKS = 256
+"""Exchanges of several sequences that are kept for those that come again."""
+_Moved = dict[int, tuple[Schedule, np.ndarray, int]]
+"""By structure (its id) or as a ring: (flows,) or (K,) bytes of all exchanges, and how many these were."""
 _FEW = 3
 """Exchanges of a network that may be simulated by events, beyond half of them, before all is."""
 
@@ -97,14 +124,20 @@ _FEW = 3
 class AtOnce:
     """A walk of all workers through rounds, on N networks of one :func:`kind`.
 
+    Several sequences of rounds of one :func:`form` are walked together, each on its networks: messages may have other
+    sizes in each.
     Exchanges are solved one after the other, each as if it had the network to itself. That is so where it uses every
     link only after all exchanges before it have left: then those are the times. A network where it does not is left to
     the event simulation from there on (:attr:`handed_over`), and so is one where most exchanges have to be simulated
     by events anyhow, because flows within them meet.
     """
 
-    def __init__(self, settings: Sequence[ClusterSettings]):
+    def __init__(self, settings: Sequence[ClusterSettings], of: Sequence[int] | None = None):
+        """``of``: the sequence of rounds of each network; None: there is one."""
         self._settings = settings
+        self._of = np.array(of or [0] * len(settings))
+        self._stacks: OrderedDict[tuple[int, ...], Stacked] = OrderedDict()
+        """By the schedules (their ids) of all sequences."""
         self._workers = range(len(settings[0].workers))
         self._places = [places_of(one, Links(one.payload_graph, one.seed)) for one in settings]
         self._schedules = Schedules(settings[0], self._places[0])
@@ -116,8 +149,8 @@ class AtOnce:
         """(N,) bool: on which networks it goes on."""
         self.handed_over: dict[int, HandedOver] = {}
         """By number of network: where the walk ended."""
-        self._moved: dict[int, tuple[Schedule, np.ndarray, int]] = {}
-        """By structure (its id) or as a ring: (flows,) or (K,) bytes of all exchanges, and how many these were."""
+        self._moved: list[_Moved] = [{} for _ in range(1 + int(self._of.max()))]
+        """Of each sequence."""
         drawn: dict[str, int] = {}
         self._drawn = np.array(
             [
@@ -136,7 +169,7 @@ class AtOnce:
         self._spent: list[np.ndarray] = []
         self._busy: list[np.ndarray] = []
         self._bytes: list[np.ndarray] = []
-        """Per round: bytes out of workers, into workers, into servers, out of servers."""
+        """Per round: (sequences, 4) bytes out of workers, into workers, into servers, out of servers."""
         self._start = np.zeros(shape)
         self._left = np.full((max(len(places.links) for places in self._places), len(settings)), -np.inf)
         """(links, N) s at which the last byte of any exchange has left each link, but for :attr:`_last`."""
@@ -147,10 +180,10 @@ class AtOnce:
         self.final = 0
         """Rounds at the beginning that nothing can change any more, on any network."""
         self._exchanges = 0
-        self._counted: list[list[Schedule]] = []
-        """The exchanges of rounds that are still to be counted, the last ones."""
-        self._whole: list[np.ndarray] | None = None
-        """Each of these for all rounds, networks first; made when the first timing is asked for."""
+        self._counted: list[list[list[Schedule]]] = []
+        """The exchanges of each sequence in rounds that are still to be counted, the last ones."""
+        self._whole: tuple[int, list[np.ndarray]] | None = None
+        """The number of :data:`_BLOCK` networks, and each of these for all of its rounds, networks first."""
 
     def possible(self, costs: RoundCosts) -> bool:
         """Whether a round can be walked: its exchanges come one after the other, of all workers."""
@@ -174,18 +207,21 @@ class AtOnce:
             found -= 1
         return found
 
-    def walk(self, costs: RoundCosts) -> None:
-        """One more round, on the networks where that is possible; elsewhere the walk ends before it."""
+    def walk(self, *rounds: RoundCosts) -> None:
+        """One more round of each sequence, on the networks where that is possible; elsewhere the walk ends before
+        it."""
+        costs = rounds[0]
         if not self.possible(costs):
             self._leave(self.on.copy())
             return
         now = self.ends[-1] if self.ends else self._start
         spent, busy, computed = np.zeros((len(CATEGORIES), *now.shape)), np.zeros(now.shape), 0
         over = self._over[-1] if self._over else np.full(len(now), -np.inf)
-        exchanges = []
-        for step in costs:
+        exchanges: list[list[Schedule]] = [[] for _ in rounds]
+        for place, step in enumerate(costs):
             if isinstance(step, Average | Mix):
-                schedule = self._schedule(step)
+                schedules = [self._schedule(one[place]) for one in rounds]
+                schedule = self._stack(schedules)
                 self._leave(self.on & ~self._solver.possible(schedule, self._workers))
                 if not self.on.any():
                     return
@@ -194,7 +230,8 @@ class AtOnce:
                     return
                 busy += end - now
                 over = np.maximum(over, left)
-                exchanges.append(schedule)
+                for several, one in zip(exchanges, schedules, strict=True):
+                    several.append(one)
             elif isinstance(step, Compress):
                 compressing = np.array([one.compression.of(step.nbytes) for one in self._draws])
                 end = self._work(now, np.broadcast_to(compressing[self._drawn][:, None], now.shape))
@@ -206,7 +243,8 @@ class AtOnce:
                 spent[_COMPUTE] += end - now
                 computed += 1
             now = end
-        self._bytes.append(sum((self._bytes_of(schedule) for schedule in exchanges), np.zeros(4)))
+        sent = [sum((self._bytes_of(schedule) for schedule in several), np.zeros(4)) for several in exchanges]
+        self._bytes.append(np.array(sent))
         self.ends.append(now)
         self._spent.append(np.moveaxis(spent, 0, -1))
         self._busy.append(busy)
@@ -214,13 +252,25 @@ class AtOnce:
         self._counted.append(exchanges)
         begun = now.min(axis=1)
         while self.final < self.rounds and (self._over[self.final] < begun)[self.on].all():
-            self._count(self._moved, self._counted.pop(0))
+            self._count(self._counted.pop(0))
             self.final += 1
 
-    def _schedule(self, step: Average | Mix) -> Schedule:
+    def _schedule(self, step: Step) -> Schedule:
         if isinstance(step, Mix):
             return self._schedules.of_gossip(step)
+        assert isinstance(step, Average)
         return self._schedules.of_average(step, list(self._workers))[1]
+
+    def _stack(self, schedules: Sequence[Schedule]) -> Schedule:
+        """The exchanges of all sequences, each on its networks."""
+        key = tuple(map(id, schedules))
+        if len(set(key)) == 1:
+            return schedules[0]
+        if key not in self._stacks:
+            self._stacks[key] = Stacked(schedules, self._of)
+            if len(self._stacks) > _STACKS:
+                self._stacks.popitem(last=False)
+        return self._stacks[key]
 
     def _leave(self, networks: np.ndarray) -> None:
         """End the walk on these networks, (N,) bool, before the next round."""
@@ -231,11 +281,11 @@ class AtOnce:
     def _hand_over(self, network: int) -> HandedOver:
         first = self._final(network)
         starts = self.ends[first - 1][network] if first else self._start[network]
-        parts = [[one[network] for one in part[:first]] for part in self._parts]
-        moved = dict(self._moved)
+        parts, sequence = [[one[network] for one in part[:first]] for part in self._parts], self._of[network]
+        moved = dict(self._moved[sequence])
         for exchanges in self._counted[: first - (self.rounds - len(self._counted))]:
-            self._count(moved, exchanges)
-        timings = self._builder(network, parts, self._bytes[:first], moved)
+            _count(moved, exchanges[sequence])
+        timings = self._builder(network, parts, [one[sequence] for one in self._bytes[:first]], moved)
         timings.by_events = first
         return HandedOver(first, starts, timings)
 
@@ -305,21 +355,12 @@ class AtOnce:
         one = moved(schedule, self._places[0].placement(schedule.structure, self._workers))
         return np.array([one.sent_by_workers, one.received_by_workers, one.into_server, one.out_of_server])
 
-    @staticmethod
-    def _count(moved: dict[int, tuple[Schedule, np.ndarray, int]], exchanges: Sequence[Schedule]) -> None:
-        """Count what exchanges moved."""
-        for schedule in exchanges:
-            if schedule.ring is not None:
-                key, sizes = 0, schedule.ring.sent_in_all
-                transfers = schedule.ring.steps * schedule.ring.slices
-            else:
-                key, sizes, transfers = id(schedule.structure), schedule.nbytes, 1
-            _, before, many = moved.get(key, (schedule, np.zeros(len(sizes)), 0))
-            moved[key] = schedule, before + sizes, many + transfers
+    def _count(self, exchanges: Sequence[Sequence[Schedule]]) -> None:
+        """Count what the exchanges of each sequence moved."""
+        for sequence, several in zip(self._moved, exchanges, strict=True):
+            _count(sequence, several)
 
-    def _over_links(
-        self, network: int, moved: Mapping[int, tuple[Schedule, np.ndarray, int]]
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _over_links(self, network: int, moved: _Moved) -> tuple[np.ndarray, np.ndarray]:
         """(links,) bytes and transfers over each link of a network."""
         places = self._places[network]
         nbytes, messages = np.zeros(len(places.links)), np.zeros(len(places.links))
@@ -336,25 +377,37 @@ class AtOnce:
 
     def timing(self, network: int) -> Timing:
         """When everything happened on one of the networks, where it was walked to the end."""
-        if self._whole is None:
-            while self._counted:
-                self._count(self._moved, self._counted.pop(0))
-            networks = len(self._settings)
-            self._whole = [np.stack(one, axis=1) if one else np.zeros((networks, 0)) for one in self._parts]
-            self._moves = np.array(self._bytes)
-        parts = [one[network] for one in self._whole]
-        return self._builder(network, parts, self._moves, self._moved).timing()
+        while self._counted:
+            self._count(self._counted.pop(0))
+        block, place = divmod(network, _BLOCK)
+        if self._whole is None or self._whole[0] != block:
+            some = slice(block * _BLOCK, (block + 1) * _BLOCK)
+            whole = [np.stack([each[some] for each in one], axis=1) for one in self._parts if one]
+            self._whole = block, whole or [np.zeros((_BLOCK, 0)) for _ in self._parts]
+        sequence, parts = self._of[network], [one[place] for one in self._whole[1]]
+        moves = np.array(self._bytes)[:, sequence] if self._bytes else np.zeros((0, 4))
+        return self._builder(network, parts, moves, self._moved[sequence]).timing()
 
     @property
     def _parts(self) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
         return self.ends, self._spent, self._busy
 
-    def _builder(
-        self, network: int, parts: Sequence[Rows], nbytes: Rows, moved: Mapping[int, tuple[Schedule, np.ndarray, int]]
-    ) -> TimingBuilder:
+    def _builder(self, network: int, parts: Sequence[Rows], nbytes: Rows, moved: _Moved) -> TimingBuilder:
         places = self._places[network]
         builder = TimingBuilder(len(self._workers), places.links, None, {}, False)
         ends, spent, busy = parts
         builder.by_events = None
         builder.take(ends, spent, busy, nbytes, *self._over_links(network, moved))
         return builder
+
+
+def _count(moved: _Moved, exchanges: Sequence[Schedule]) -> None:
+    """Count what exchanges moved."""
+    for schedule in exchanges:
+        if schedule.ring is not None:
+            key, sizes = 0, schedule.ring.sent_in_all
+            transfers = schedule.ring.steps * schedule.ring.slices
+        else:
+            key, sizes, transfers = id(schedule.structure), schedule.nbytes, 1
+        _, before, many = moved.get(key, (schedule, np.zeros(len(sizes)), 0))
+        moved[key] = schedule, before + sizes, many + transfers

@@ -10,14 +10,14 @@ import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import simpy
 
 from simgmc.core.errors import DivergenceError
 from simgmc.costs.steps import Round, RoundCosts, with_everybody
-from simgmc.network.cluster.at_once import AtOnce, HandedOver, kind, nothing_but_messages
+from simgmc.network.cluster.at_once import AtOnce, HandedOver, form, kind, nothing_but_messages
 from simgmc.network.cluster.communication import Communication
 from simgmc.network.cluster.fabric import Fabric
 from simgmc.network.cluster.first_k_worker import FirstKWorker
@@ -134,7 +134,7 @@ def _tell(walked: AtOnce, told: int, until: int, on_round: Callable[[int, float]
     return until
 
 
-_NUMBERS = 2**23
+_NUMBERS = 2**24
 """Numbers that the walks through rounds on many networks keep at a time, about: 8 bytes each."""
 
 
@@ -149,54 +149,89 @@ def simulate_many(
     others are simulated by events, in processes side by side where that is worth it. ``on_round`` is told of the rounds
     on a single one of these, as in :func:`simulate`.
     """
-    if not settings:
-        return
-    kept = len(rounds) * len(settings[0].workers) * (len(CATEGORIES) + 2)
-    for batch in batched(settings, max(1, _NUMBERS // max(1, kept))):
-        alike: dict[str, list[ClusterSettings]] = {}
-        place: list[tuple[str, int]] = []
-        for one in batch:
-            name = kind(one) if nothing_but_messages(one) else ""
-            place.append((name, len(alike.setdefault(name, []))))
-            alike[name].append(one)
-        walked = {name: _walk_all(found, rounds) for name, found in alike.items() if name and len(found) > 1}
+    for _, _, timing in simulate_all([(settings, rounds)], on_round):
+        yield timing
+
+
+def simulate_all(
+    replays: Sequence[tuple[Sequence[ClusterSettings], Sequence[RoundCosts]]],
+    on_round: Callable[[int, float], None] | None = None,
+) -> Iterator[tuple[int, int, Timing]]:
+    """Several replays, each of rounds on many clusters: which one, which of its clusters, and what it gives there, as
+    :func:`simulate_many`; of a single one in order.
+
+    Replays whose rounds differ in the sizes of messages alone are walked together, too.
+    """
+    forms = [form(rounds) for _, rounds in replays] if len(replays) > 1 else [""]
+    rows = [
+        _Row(number, at, one, (kind(one) if nothing_but_messages(one) else "", forms[number]))
+        for number, (settings, _) in enumerate(replays)
+        for at, one in enumerate(settings)
+    ]
+    if len(replays) > 1:
+        rows.sort(key=lambda row: row.alike)
+    kept = max((len(rounds) * len(settings[0].workers) for settings, rounds in replays if settings), default=0)
+    for batch in batched(rows, max(1, _NUMBERS // max(1, kept * (len(CATEGORIES) + 2)))):
+        alike: dict[tuple[str, str], list[_Row]] = {}
+        places: list[int] = []
+        for row in batch:
+            several = alike.setdefault(row.alike, [])
+            places.append(len(several))
+            several.append(row)
+        walked = {
+            name: _walk_all([row.settings for row in several], [replays[row.replay][1] for row in several])
+            for name, several in alike.items()
+            if name[0] and len(several) > 1
+        }
         jobs: list[_Job] = []
-        for one, (name, number) in zip(batch, place, strict=True):
-            if (together := walked.get(name)) is None:
-                jobs.append((one, None))
-            elif (before := together.handed_over.get(number)) is not None:
-                jobs.append((one, before))
-        work = partial(_simulated, rounds) if len(jobs) > 1 else partial(_simulated, rounds, on_round=on_round)
-        simulated = side_by_side(work, jobs)
-        for name, number in place:
-            together = walked.get(name)
-            if together is None or number in together.handed_over:
-                yield next(simulated)
+        for row, place in zip(batch, places, strict=True):
+            rounds = replays[row.replay][1]
+            if (together := walked.get(row.alike)) is None:
+                jobs.append((row.settings, rounds, None))
+            elif (before := together.handed_over.get(place)) is not None:
+                jobs.append((row.settings, rounds[before.first :], before))
+        simulated = side_by_side(_simulated if len(jobs) > 1 else partial(_simulated, on_round=on_round), jobs)
+        for row, place in zip(batch, places, strict=True):
+            together = walked.get(row.alike)
+            if together is None or place in together.handed_over:
+                yield row.replay, row.at, next(simulated)
             else:
-                yield together.timing(number)
+                yield row.replay, row.at, together.timing(place)
 
 
-_Job = tuple[ClusterSettings, HandedOver | None]
-"""A cluster, and the rounds that were walked on it."""
+class _Row(NamedTuple):
+    """One of a replay's clusters."""
+
+    replay: int
+    at: int
+    settings: ClusterSettings
+    alike: tuple[str, str]
+    """What those have in common that are walked together: the first empty where it is not walked."""
 
 
-def _simulated(rounds: Sequence[RoundCosts], job: _Job, on_round: Callable[[int, float], None] | None = None) -> Timing:
-    one, before = job
+_Job = tuple[ClusterSettings, Sequence[RoundCosts], HandedOver | None]
+"""A cluster, the rounds to be simulated, and those that were walked on it before."""
+
+
+def _simulated(job: _Job, on_round: Callable[[int, float], None] | None = None) -> Timing:
+    one, rounds, before = job
     if before is None:
         return simulate(one, rounds, on_round)
-    return Cluster(one).run(rounds[before.first :], on_round, before)
+    return Cluster(one).run(rounds, on_round, before)
 
 
 def without_events(settings: ClusterSettings, rounds: Sequence[RoundCosts]) -> bool:
     """Whether all rounds can be simulated there without events, and so on many such clusters together."""
-    return nothing_but_messages(settings) and bool(_walk_all([settings], rounds).on.all())
+    return nothing_but_messages(settings) and bool(_walk_all([settings], [rounds]).on.all())
 
 
-def _walk_all(settings: Sequence[ClusterSettings], rounds: Sequence[RoundCosts]) -> AtOnce:
-    """All rounds on all of these clusters, on each for as long as no exchange may meet another."""
-    walked = AtOnce(settings)
-    for costs in _known(iter(rounds), len(settings[0].workers)):
-        walked.walk(costs)
+def _walk_all(settings: Sequence[ClusterSettings], rounds: Sequence[Sequence[RoundCosts]]) -> AtOnce:
+    """All of its rounds on each of these clusters, for as long as no exchange may meet another."""
+    sequences = {id(one): one for one in rounds}
+    places = {key: place for place, key in enumerate(sequences)}
+    walked, workers = AtOnce(settings, [places[id(one)] for one in rounds]), len(settings[0].workers)
+    for costs in zip(*(_known(iter(one), workers) for one in sequences.values()), strict=False):
+        walked.walk(*costs)
         if not walked.on.any():
             break
     return walked
@@ -208,4 +243,13 @@ def batched(items: Sequence[T], most: int) -> Iterator[Sequence[T]]:
         yield items[first : first + most]
 
 
-__all__ = ["Cluster", "ClusterSettings", "StuckError", "Timing", "simulate", "simulate_many", "without_events"]
+__all__ = [
+    "Cluster",
+    "ClusterSettings",
+    "StuckError",
+    "Timing",
+    "simulate",
+    "simulate_all",
+    "simulate_many",
+    "without_events",
+]

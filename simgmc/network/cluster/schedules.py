@@ -19,6 +19,11 @@ from simgmc.network.topology.routing import Links
 
 _KEPT = 256
 """Schedules kept for messages that come again."""
+_WITHOUT_AVERAGE, _WITHOUT_UNIONS = (
+    frozenset(entry.name for entry in collectives.COLLECTIVES.values() if not getattr(entry, reads))
+    for reads in ("sends_average", "needs_unions")
+)
+"""Collectives whose flows do not depend on the average's size, or on how supports unite; those of one's own may."""
 
 
 def options_of(settings: ClusterSettings) -> Options:
@@ -61,11 +66,12 @@ class Schedules:
 
     def of_average(self, average: Average, members: list[int]) -> tuple[str, Schedule]:
         """The collective that carries these messages, and its flows."""
-        partial = None if average.partial is None else average.partial.tobytes()
-        key = (average.up.tobytes(), average.down, average.summable, average.item_bytes, partial, tuple(members))
+        name = self._settings.collective
+        down = None if name in _WITHOUT_AVERAGE else average.down
+        partial = None if average.partial is None or name in _WITHOUT_UNIONS else average.partial.tobytes()
+        key = (average.up.tobytes(), down, average.summable, average.item_bytes, partial, tuple(members))
         found = self._schedules.get(key)
         if found is None:
-            name = self._settings.collective
             found = self._cheapest(average, members) if name == "auto" else (name, self._build(name, average, members))
             self._schedules[key] = found
             if len(self._schedules) > _KEPT:

@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from simgmc.network.collectives.ring import Ring
+from simgmc.network.collectives.ring import Ring, stacked
 from simgmc.network.conditions.overheads import IDEAL, Overheads
 from simgmc.network.flows.connections import Connections
 from simgmc.network.flows.fluid import FluidNetwork, Transfer
@@ -143,13 +143,79 @@ class Schedule:
 
     @property
     def nbytes(self) -> np.ndarray:
-        """(flows,) bytes of each flow."""
+        """(flows,) bytes of each flow; (N, flows) of :class:`Stacked` ones."""
         return self._flows[1]
 
     @property
     def delay(self) -> np.ndarray:
-        """(flows,) seconds between a flow's last release and its start: work at the sender."""
+        """(flows,) seconds between a flow's last release and its start: work at the sender; (N, flows) of
+        :class:`Stacked` ones."""
         return self._flows[2]
+
+    def on(self, network: int) -> Schedule:
+        """The exchange on one of the networks: the same on all, unless they are stacked."""
+        return self
+
+    def among(self, networks: np.ndarray) -> Schedule:
+        """The exchanges on some of the networks."""
+        return self
+
+    @property
+    def forms(self) -> list[tuple[np.ndarray | None, Schedule]]:
+        """Networks whose exchanges can be solved together, and these exchanges; None: all."""
+        return [(None, self)]
+
+    @property
+    def form(self) -> object:
+        """What exchanges have in common that differ in sizes alone."""
+        return id(self.structure) if self.ring is None else self.ring.form
+
+
+class Stacked(Schedule):
+    """Exchanges on N networks, each with sizes of its own."""
+
+    def __init__(self, schedules: Sequence[Schedule], of: np.ndarray):
+        """``of``: (N,) which of the schedules each network has."""
+        self._schedules, self._of = schedules, of
+        first = schedules[0]
+        ring = None if first.ring is None or len(self._alike) > 1 else stacked([_ring(one) for one in schedules], of)
+        super().__init__(ring=ring, flows=self._stack)
+
+    def _stack(self) -> tuple[Structure, np.ndarray, np.ndarray]:
+        nbytes, delay = (
+            np.stack([getattr(one, what) for one in self._schedules])[self._of] for what in ("nbytes", "delay")
+        )
+        return self._schedules[0].structure, nbytes, delay
+
+    @cached_property
+    def _alike(self) -> dict[object, list[int]]:
+        """Numbers of schedules by their form."""
+        found: dict[object, list[int]] = {}
+        for number, one in enumerate(self._schedules):
+            found.setdefault(one.form, []).append(number)
+        return found
+
+    def on(self, network: int) -> Schedule:
+        return self._schedules[self._of[network]]
+
+    def among(self, networks: np.ndarray) -> Schedule:
+        return Stacked(self._schedules, self._of[networks])
+
+    @cached_property
+    def forms(self) -> list[tuple[np.ndarray | None, Schedule]]:
+        if len(self._alike) == 1:
+            return [(None, self)]
+        found: list[tuple[np.ndarray | None, Schedule]] = []
+        for numbers in self._alike.values():
+            networks = np.flatnonzero(np.isin(self._of, numbers))
+            some = [self._schedules[number] for number in numbers]
+            found.append((networks, Stacked(some, np.searchsorted(numbers, self._of[networks]))))
+        return found
+
+
+def _ring(schedule: Schedule) -> Ring:
+    assert schedule.ring is not None
+    return schedule.ring
 
 
 Ways = tuple[tuple[int, ...], ...]

@@ -123,8 +123,8 @@ class _Group:
         """By how many flows use a link: (L,) links, and (L, count) the flows on each."""
 
     def use(self, begun: np.ndarray, departed: np.ndarray, some: np.ndarray | None) -> LinkUse:
-        """``begun``, ``departed``: (F, n); ``some``: (F,) whether a flow has bytes, None: all."""
-        first = begun if some is None else np.where(some[:, None], begun, np.inf)
+        """``begun``, ``departed``: (F, n); ``some``: (F, n) whether a flow has bytes, None: all."""
+        first = begun if some is None else np.where(some, begun, np.inf)
         links = np.concatenate(self.links) if self.links else np.zeros(0, np.int64)
         shape = 0, len(self.networks)
         begin = [first[users].min(axis=1) for users in self.users] or [np.zeros(shape)]
@@ -191,22 +191,26 @@ class FlowNetworks:
         )
         some = None
         tested = begun, departed
-        if (empty := (schedule.nbytes == 0) & ~self.local).any():
-            some = ~empty
-            tested = np.where(some[:, None], begun, -np.inf), np.where(some[:, None], departed, -np.inf)
+        if (empty := _of_flows(schedule.nbytes == 0) & ~self.local[:, None]).any():
+            some = np.broadcast_to(~empty, begun.shape)
+            tested = np.where(some, begun, -np.inf), np.where(some, departed, -np.inf)
         apart, uses = self.routed.copy(), []
         for group in self.groups:
             begin, end = (one if len(group.networks) == networks else one[:, group.networks] for one in tested)
             apart[group.networks] &= group.apart(begin, end)
-            uses.append(group.use(begin, end, some))
+            whose = None if some is None else some[:, group.networks]
+            uses.append(group.use(begin, end, whose))
         return FlowTimes(finish, apart, tuple(uses), finisher, cause, released, begun, departed)
 
     def _times(self, schedule: Schedule, gates: np.ndarray, some: slice) -> tuple[np.ndarray, ...]:
         """On some of the networks."""
         levels, ready = self.levels, gates[:, some]
         flows, networks = len(self.rate), ready.shape[1]
-        seconds = np.where(self.local[:, None], 0.0, schedule.nbytes[:, None] / self.rate[:, some])
-        hold = schedule.delay[:, None] + self.extra[:, some]
+        nbytes, delay = (
+            one if one.shape[1] == 1 else one[:, some] for one in map(_of_flows, (schedule.nbytes, schedule.delay))
+        )
+        seconds = np.where(self.local[:, None], 0.0, nbytes / self.rate[:, some])
+        hold = delay + self.extra[:, some]
         times = np.empty((levels.zero + 2, networks))
         times[levels.ready : levels.zero] = ready
         times[levels.zero], times[levels.zero + 1] = 0.0, -np.inf
@@ -240,6 +244,11 @@ class FlowNetworks:
                 end = start
             row = np.where(going, times.cause[flow, network], row)
         return transfer, latency, adding, end
+
+
+def _of_flows(values: np.ndarray) -> np.ndarray:
+    """(flows, 1) or (flows, N), of (flows,) or (N, flows)."""
+    return values[:, None] if values.ndim == 1 else values.T
 
 
 def _last(times: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

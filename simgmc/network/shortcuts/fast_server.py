@@ -18,12 +18,12 @@ from simgmc.network.collectives.schedule import Placement
 def incast(start: np.ndarray, nbytes: np.ndarray, own: np.ndarray, shared: np.ndarray) -> np.ndarray:
     """(N, flows) seconds at which each flow's last byte leaves, on N networks.
 
-    ``start``: (N, flows) s; ``nbytes``: (flows,); ``own``: (N, flows) bytes/s that each flow has for
+    ``start``: (N, flows) s; ``nbytes``: (flows,) or (N, flows); ``own``: (N, flows) bytes/s that each flow has for
     itself; ``shared``: (N,) bytes/s that all of them have together, max-min fairly.
     """
     order = np.argsort(own, axis=1, kind="stable")
     cap, begin = np.take_along_axis(own, order, axis=1), np.take_along_axis(start, order, axis=1)
-    left = nbytes.astype(float)[order]
+    left = np.take_along_axis(np.broadcast_to(nbytes.astype(float), order.shape), order, axis=1)
     end, open_ = begin.copy(), left > 0
     now = np.full(len(start), -np.inf)
     while open_.any():

@@ -93,9 +93,8 @@ class RingNetworks:
         wrong = (sent > self.rate * seconds[:, None] * (1 + 1e-9) + 1e-6).any(axis=1)
         for network in np.flatnonzero(wrong | (seconds < self.latency.min(axis=1) * (1 - 1e-9))).tolist():
             way = self.ways[network]
-            check_bounds(
-                way.over_links(sent), way.links.bandwidth, seconds[network], way.links, self.latency[network].min()
-            )
+            over = way.over_links(np.broadcast_to(sent, gates.shape)[network])
+            check_bounds(over, way.links.bandwidth, seconds[network], way.links, self.latency[network].min())
 
         def back() -> Back:
             begin = np.take_along_axis(gates, times.origin, axis=1)
@@ -121,7 +120,7 @@ class RingNetworks:
                 rate, between, ready, extra, first = (
                     one[network] for one in (self.rate, self.latency, gates, self.extra, self.first)
                 )
-                cut = solve(ring, rate, between, ready, extra, first, since[:, None])
+                cut = solve(ring.on(network), rate, between, ready, extra, first, since[:, None])
                 row = cut_at.reshape(-1) - place
                 here = (row >= 0) & (row < len(since))
                 who, row = (networks[here], ranks[here]), row[here]
@@ -164,13 +163,13 @@ class ServerNetworks:
     def solve(self, schedule: Schedule, gates: np.ndarray) -> Solution:
         """``gates``: (N, K) s at which each worker is ready."""
         push, pull, workers = self.push, self.pull, gates.shape[1]
-        sizes_up, sizes_down = schedule.nbytes[:workers], schedule.nbytes[workers + 1 :]
+        sizes_up, sizes_down = schedule.nbytes[..., :workers], schedule.nbytes[..., workers + 1 :]
         begun = gates + push.extra
         pushed = incast(begun, sizes_up, push.own, push.shared)
         landed = pushed + push.latency
         last = landed.argmax(axis=1)[:, None]
         arrived = np.take_along_axis(landed, last, axis=1)
-        added = arrived + float(schedule.delay[workers])
+        added = arrived + schedule.delay[..., workers, None]
         sent = added + pull.extra
         pulled = incast(sent, sizes_down, pull.own, pull.shared)
         finish = pulled + pull.latency
@@ -178,10 +177,12 @@ class ServerNetworks:
         wrong = np.zeros(len(gates), dtype=bool)
         for way, sizes in ((push, sizes_up), (pull, sizes_down)):
             room = seconds * (1 + 1e-9)
-            wrong |= (sizes > way.own * room[:, None] + 1e-6).any(axis=1) | (sizes.sum() > way.shared * room + 1e-6)
+            wrong |= (sizes > way.own * room[:, None] + 1e-6).any(axis=1) | (
+                sizes.sum(axis=-1) > way.shared * room + 1e-6
+            )
             wrong |= seconds < way.latency.min(axis=1) * (1 - 1e-9)
         for network in np.flatnonzero(wrong).tolist():
-            _check(schedule, self._placements[network], float(seconds[network]))
+            _check(schedule.on(network), self._placements[network], float(seconds[network]))
 
         def back() -> Back:
             # From every worker's end backwards, through the one whose message came last: times and what lies between.

@@ -29,6 +29,8 @@ _KEPT_SIZE = 1_000_000
 
 _SIMULATED = 64
 """Exchanges simulated by events that are kept of each network, for those that come again."""
+_PARTS = 16
+"""Sets of networks of which it is kept how their exchanges are solved, where some have others than the rest."""
 _STRUCTURES = 64
 """Structures of which it is kept how their flows are solved."""
 
@@ -76,12 +78,19 @@ class Solver:
         """By structure (its id) and members; the structure is kept, so that its id cannot come to mean another."""
         self._kept: OrderedDict[tuple, tuple[Schedule, Solution]] = OrderedDict()
         self._by_events: list[OrderedDict[tuple, tuple[Schedule, Solution]]] = [OrderedDict() for _ in places]
+        self._parts: OrderedDict[bytes, Solver] = OrderedDict()
+        """By the networks' numbers: of exchanges whose forms differ from network to network."""
         self.simulated = np.zeros(len(places), np.int64)
         """(N,) exchanges that had to be simulated event by event."""
 
     def possible(self, schedule: Schedule, members: Sequence[int]) -> np.ndarray:
         """(N,) bool: on which networks it may be tried: every flow has a route, and they are not too many."""
         found = np.ones(len(self._places), bool)
+        if len(schedule.forms) > 1:
+            for some, part in schedule.forms:
+                assert some is not None
+                found[some] = self._part(some).possible(part, members)
+            return found
         for numbers, networks in self._ways_of(schedule, members):
             if isinstance(networks, FlowNetworks):
                 found[numbers] = networks.routed
@@ -99,22 +108,24 @@ class Solver:
     ) -> Solution:
         """``gates``: (N, members) s at which each is ready, the first of them at 0; ``wanted``: (N,) on which networks
         it is worth events, where flows meet; None: on all."""
+        if len(schedule.forms) > 1:
+            return self._in_parts(schedule, members, gates, wanted)
         key = (id(schedule), gates.tobytes())
         kept = self._kept.get(key)
         if kept is not None:
             return kept[1]
         ways, found, events = self._ways_of(schedule, members), [], False
         for numbers, networks in ways:
-            own = gates if len(ways) == 1 else gates[numbers]
+            own, some = (gates, schedule) if len(ways) == 1 else (gates[numbers], schedule.among(numbers))
             if isinstance(networks, RingNetworks):
-                assert schedule.ring is not None
-                found.append(networks.solve(schedule.ring, own))
+                assert some.ring is not None
+                found.append(networks.solve(some.ring, own))
             elif isinstance(networks, ServerNetworks):
-                found.append(networks.solve(schedule, own))
+                found.append(networks.solve(some, own))
             elif networks is None:
                 found.append(unsolved(own))
             else:
-                solution, simulated = self._flows(networks, schedule, members, own, numbers, wanted)
+                solution, simulated = self._flows(networks, some, members, own, numbers, wanted)
                 found.append(solution)
                 events |= simulated
         solution = found[0] if len(found) == 1 else together([numbers for numbers, _ in ways], found)
@@ -123,6 +134,30 @@ class Solver:
             self._kept[key] = schedule, solution
             _keep(self._kept, gates.size * _size(schedule))
         return solution
+
+    def _in_parts(
+        self, schedule: Schedule, members: Sequence[int], gates: np.ndarray, wanted: np.ndarray | None
+    ) -> Solution:
+        """Exchanges of several forms, each form on its networks by itself."""
+        found, places = [], []
+        for networks, some in schedule.forms:
+            assert networks is not None
+            part = self._part(networks)
+            some_wanted = None if wanted is None else wanted[networks]
+            part.simulated = self.simulated[networks]
+            found.append(part.solve(some, members, gates[networks], some_wanted))
+            self.simulated[networks] = part.simulated
+            places.append(networks)
+        return together(places, found)
+
+    def _part(self, networks: np.ndarray) -> Solver:
+        """Of some of the networks."""
+        key = networks.tobytes()
+        if key not in self._parts:
+            self._parts[key] = Solver([self._places[one] for one in networks.tolist()])
+            if len(self._parts) > _PARTS:
+                self._parts.popitem(last=False)
+        return self._parts[key]
 
     def _flows(
         self,
@@ -135,7 +170,7 @@ class Solver:
     ) -> tuple[Solution, bool]:
         """On networks of these numbers: in arrays, by events where flows meet; whether they met on one."""
         worth = np.ones(len(numbers), bool) if wanted is None else wanted[numbers]
-        keys = [(id(schedule), own.tobytes()) for own in gates]
+        keys = [(id(schedule.on(place)), own.tobytes()) for place, own in enumerate(gates)]
         found = {
             place: memory[key][1]
             for place, (number, key) in enumerate(zip(numbers.tolist(), keys))
@@ -146,7 +181,8 @@ class Solver:
             begun = solve_flows(networks, schedule, gates)
             for place in np.flatnonzero(worth & ~begun.solved).tolist():
                 if place not in found:
-                    found[place] = self._simulated(int(numbers[place]), keys[place], schedule, members, gates[place])
+                    number, own = int(numbers[place]), schedule.on(place)
+                    found[place] = self._simulated(number, keys[place], own, members, gates[place])
         if not found:
             return begun, False
         places = [np.arange(len(numbers)), *(np.array([place]) for place in found)]
