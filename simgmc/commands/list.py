@@ -23,7 +23,7 @@ KINDS: Registry[Any] = Registry(
         "optimizers": "simgmc.algorithms.optimizers:ENTRIES",
         "schedules": "simgmc.training.schedules:schedules",
         "compressors": "simgmc.compression:COMPRESSORS",
-        "collectives": "simgmc.scenario.cluster:CHOICES",
+        "collectives": "simgmc.network.collectives:CHOICES",
         "conditions": "simgmc.network.conditions.catalogue:ENTRIES",
         "topologies": "simgmc.network.topology.catalogue:TOPOLOGIES",
         "graphs": "simgmc.mixing:GRAPHS",
@@ -34,7 +34,7 @@ KINDS: Registry[Any] = Registry(
         "metrics": "simgmc.commands.list:metrics",
         "partitions": "simgmc.workloads.partitions.catalogue:PARTITIONS",
         "problems": "simgmc.workloads.problems.catalogue:PROBLEMS",
-        "devices": "simgmc.scenario.devices:DEVICES",
+        "devices": "simgmc.scenario.cluster.devices:DEVICES",
     },
 )
 """Where the entries of each kind are registered, or the function that makes their registry."""

@@ -19,7 +19,7 @@ from simgmc.results.directory.checkpoint import CHECKPOINTS, Checkpoints
 from simgmc.results.directory.run_directory import RunDirectory
 from simgmc.results.directory.scenario_changes import heading
 from simgmc.scenario import Scenario, ScenarioFile
-from simgmc.scenario.cluster import Cluster
+from simgmc.scenario.cluster.cluster import Cluster
 from simgmc.scenario.updates import update_words
 from simgmc.scenario.workload import Method
 

@@ -13,7 +13,7 @@ from simgmc.experiment.asynchronous import AsynchronousTraining
 from simgmc.experiment.synchronous import SynchronousTraining
 from simgmc.experiment.training import Training, bound, cluster_keys, is_asynchronous, series_key, training_values
 from simgmc.scenario import GridPoint, Scenario
-from simgmc.scenario.cluster import MEASURED, DeviceProfile
+from simgmc.scenario.cluster.compute import MEASURED, DeviceProfile
 from simgmc.scenario.workload import Method
 
 

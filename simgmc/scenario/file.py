@@ -23,14 +23,12 @@ from simgmc.core.imports import Code, look_in
 from simgmc.core.registry import Option
 from simgmc.scenario.code import changed, read_code, written_code
 from simgmc.scenario.components import plain
+from simgmc.scenario.keys import MAX_DEPTH, check_plain, flat, method_of, set_key, sets, unshared, with_names
 from simgmc.scenario.point import Scenario, reads_shared_weights
 from simgmc.scenario.relative_paths import anchor, outside_files
 from simgmc.scenario.sweep import Sweep, split
 from simgmc.scenario.tables import only_unfit
-from simgmc.scenario.workload import Method, usual_name
 
-_MAX_DEPTH = 30
-"""Tables and lists inside each other that a scenario may have."""
 _MAX_POINTS = 10_000
 
 
@@ -53,13 +51,6 @@ class GridPoint:
     scenario: Scenario
 
 
-def _unshared(value: Any) -> Any:
-    """A copy in which no table is in two places, as setting a key in one would set it in the other."""
-    if isinstance(value, dict):
-        return {key: _unshared(one) for key, one in value.items()}
-    return [_unshared(one) for one in value] if isinstance(value, list) else value
-
-
 class ScenarioFile:
     """A scenario file: its plain content, and the points of its grid.
 
@@ -78,27 +69,27 @@ class ScenarioFile:
     ):
         """``handed``: what import paths of the content stand for that were given in Python."""
         self.place = place
-        self._check_plain(content)
-        content = _unshared(content)
+        check_plain(content, place)
+        content = unshared(content)
         overridden = False
         for key, value in overrides:
             overridden = True
-            self._check_plain({key: value})
-            value = _unshared(value)
-            if key.count(".") >= _MAX_DEPTH:
-                raise SimgmcError(f"{place}: {key[:57]}...: is nested deeper than {_MAX_DEPTH} tables")
+            check_plain({key: value}, place)
+            value = unshared(value)
+            if key.count(".") >= MAX_DEPTH:
+                raise SimgmcError(f"{place}: {key[:57]}...: is nested deeper than {MAX_DEPTH} tables")
             if key.startswith("grid."):
-                content["grid"] = {**self._flat(content.get("grid", {})), key.removeprefix("grid."): value}
+                content["grid"] = {**flat(content.get("grid", {}), self.place), key.removeprefix("grid."): value}
             else:
-                self._set(content, key, value)
+                set_key(content, key, value, place)
                 # What is set expressly does not vary.
                 grid = content.get("grid")
-                if isinstance(grid, dict) and key in self._flat(grid):
-                    content["grid"] = {one: values for one, values in self._flat(grid).items() if one != key}
+                if isinstance(grid, dict) and key in flat(grid, self.place):
+                    content["grid"] = {one: values for one, values in flat(grid, self.place).items() if one != key}
         own, searched = split(content.pop("sweep", {}), place)
         self.sweep = self._sweep(own, content)
         """What is best, where a search is stated."""
-        self.grid = self._grid({**self._flat(content.pop("grid", {})), **searched})
+        self.grid = self._grid({**flat(content.pop("grid", {}), self.place), **searched})
         stated = read_code(content.pop("code", {}), place)
         self.code = Code(str((folder or Path()).absolute()), stated, handed or {})
         """The user's own code that it names."""
@@ -132,25 +123,6 @@ class ScenarioFile:
             )
         return sweep
 
-    def _check_plain(self, content: Any) -> None:
-        """Refuse numbers that TOML does not know and nesting that no scenario needs.
-
-        Walks without recursion, before anything else does with it.
-        """
-        waiting = [((), content)]
-        while waiting:
-            place, value = waiting.pop()
-            if isinstance(value, int) and not -(2**63) <= value < 2**63:
-                raise SimgmcError(
-                    f"{self.place}: {show_key(place)} = {show_value(value)}: a whole number must fit into 64 bits"
-                )
-            if isinstance(value, (dict, list)) and len(place) > _MAX_DEPTH:
-                raise SimgmcError(f"{self.place}: {show_key(place[:3])}...: is nested deeper than {_MAX_DEPTH} tables")
-            if isinstance(value, dict):
-                waiting += [((*place, str(key)), one) for key, one in value.items()]
-            elif isinstance(value, list):
-                waiting += [((*place, index), one) for index, one in enumerate(value)]
-
     @classmethod
     def read(
         cls, path: str | Path, overrides: Iterable[tuple[str, Any]] = (), handed: Mapping[str, Any] | None = None
@@ -174,8 +146,8 @@ class ScenarioFile:
         return cls(content, str(path), overrides, path.parent, handed)
 
     def _grid(self, grid: Any) -> dict[str, list[Any]]:
-        flat = {key: values for key, values in self._flat(grid).items() if values is not None}
-        for key, values in flat.items():
+        keys = {key: values for key, values in flat(grid, self.place).items() if values is not None}
+        for key, values in keys.items():
             place = f"{self.place}: {show_key(['grid', key])}"
             if not isinstance(values, list) or not values:
                 raise SimgmcError(f"{place} = {show_value(values)}: must be a non-empty list of values")
@@ -185,26 +157,10 @@ class ScenarioFile:
                 raise SimgmcError(f"{place}: {key.split('.')[0]} cannot vary within a grid")
             if re.fullmatch(r"methods\.[^.]*\.name", key):
                 raise SimgmcError(f"{place}: the name of a method cannot vary within a grid")
-        points = math.prod(map(len, flat.values()))
+        points = math.prod(map(len, keys.values()))
         if points > _MAX_POINTS:
             raise SimgmcError(f"{self.place}: grid: its lists combine to {points:,} points; at most {_MAX_POINTS:,}")
-        return flat
-
-    def _flat(self, grid: Any) -> dict[str, Any]:
-        """The grid with dotted keys, however its tables were nested."""
-        if not isinstance(grid, dict):
-            raise SimgmcError(f"{self.place}: grid = {show_value(grid)}: must be a table of keys and lists of values")
-        flat: dict[str, Any] = {}
-
-        def flatten(table: dict[str, Any], prefix: str) -> None:
-            for key, value in table.items():
-                if isinstance(value, dict):
-                    flatten(value, f"{prefix}{key}.")
-                else:
-                    flat[prefix + key] = value
-
-        flatten(grid, "")
-        return flat
+        return keys
 
     def _points(self) -> list[GridPoint]:
         points, refused = [], []
@@ -212,9 +168,9 @@ class ScenarioFile:
         """The values of points whose values do not go together, the key of one that does not, and why."""
         for combination in itertools.product(*self.grid.values()):
             values = dict(zip(self.grid, combination, strict=True))
-            content = _unshared(self.content)
+            content = unshared(self.content)
             for key, value in values.items():
-                self._set(content, key, _unshared(value), "grid.")
+                set_key(content, key, unshared(value), self.place, "grid.")
             try:
                 scenario = Scenario.model_validate(content)
             except ValidationError as error:
@@ -233,7 +189,7 @@ class ScenarioFile:
     def _reason(error: ValidationError, content: dict[str, Any]) -> tuple[str, str]:
         """Why a point cannot be: the key of the first value that does not go with others, and why."""
         one = error.errors(include_url=False)[0]
-        return show_key(_with_names(tuple(one["loc"]), content)), one["msg"]
+        return show_key(with_names(tuple(one["loc"]), content)), one["msg"]
 
     def _idle_position(self) -> bool:
         """Whether a server's position is stated, and no point has a server."""
@@ -250,67 +206,13 @@ class ScenarioFile:
         lines = []
         for one in error.errors(include_url=False):
             place = (*inside, *(part for part in one["loc"] if part != "own_conditions"))
-            key, text = show_key(_with_names(place, content)), one["msg"]
+            key, text = show_key(with_names(place, content)), one["msg"]
             shown = "" if text.startswith("missing") else f" = {show_value(one['input'])}"
             # Where the grid sets the key, its value is not the one in the file's own section.
-            set_by = [grid for grid in values if self._sets(grid, one["loc"], content)]
+            set_by = [grid for grid in values if sets(grid, one["loc"], content)]
             source = f" (set by grid.{set_by[0]})" if set_by else ""
             lines.append(f"{self.place}: {key}{shown}: {text[0].lower() + text[1:]}{source}")
         return "\n".join(dict.fromkeys(lines))
-
-    def _sets(self, grid: str, loc: tuple[int | str, ...], content: dict[str, Any]) -> bool:
-        """Whether a grid key, in which methods are called by name, number or ``*``, sets what is there or inside it."""
-        named = _with_names(loc, content)
-        pairs = zip(grid.split("."), zip(loc, named, strict=True), strict=False)
-        return all(part in (*map(str, here), "*") for part, here in pairs)
-
-    def _set(self, content: dict[str, Any], key: str, value: Any, prefix: str = "") -> None:
-        """Set a dotted key; a method is named by its name or its number, ``*`` is every method that has the key's
-        table, or that states the key; where none does, every method.
-        """
-        if key.startswith("methods.*."):
-            rest = key.removeprefix("methods.*.")
-            rows = content.get("methods")
-            having = [
-                n
-                for n, row in enumerate(rows if isinstance(rows, list) else [])
-                if isinstance(row, dict) and rest.split(".")[0] in row
-            ]
-            if not having and rest in Method.model_fields:  # none states it: all of them get it
-                having = [n for n, row in enumerate(rows if isinstance(rows, list) else []) if isinstance(row, dict)]
-            if not having:
-                raise SimgmcError(f"{self.place}: {show_key([prefix + key])}: no method has {rest.split('.')[0]!r}")
-            for number in having:
-                self._set(content, f"methods.{number}.{rest}", _unshared(value), prefix)
-            return
-
-        def step(table: Any, part: str) -> Any:
-            if isinstance(table, list):
-                names = [str(row.get("name", usual_name(row))) if isinstance(row, dict) else "" for row in table]
-                if part in names:
-                    return names.index(part)
-                if part.isdecimal() and len(part) < 10 and int(part) < len(table):
-                    return int(part)
-                raise SimgmcError(
-                    f"{self.place}: {show_key([prefix + key])}: nothing is called {part!r}; {suggestion(part, names)}"
-                )
-            if not isinstance(table, dict):
-                raise SimgmcError(
-                    f"{self.place}: {show_key([prefix + key])}: {show_value(table)} is not a table that could hold "
-                    f"{part!r}"
-                )
-            return part
-
-        table: Any = content
-        *path, last = key.split(".")
-        for part in path:
-            at = step(table, part)
-            child = table.setdefault(at, {}) if isinstance(table, dict) else table[at]
-            if isinstance(child, str):
-                # A part written as its bare name becomes a table once one of its options is set.
-                child = table[at] = {"name": child}
-            table = child
-        table[step(table, last)] = value
 
     def with_settings(self, settings: Iterable[tuple[str, Any]]) -> ScenarioFile:
         """The same file with further keys set."""
@@ -322,8 +224,8 @@ class ScenarioFile:
 
     def _whole(self) -> dict[str, Any]:
         return {
-            **_unshared(self.content),
-            "grid": _unshared(self.grid),
+            **unshared(self.content),
+            "grid": unshared(self.grid),
             **self._written_sweep(),
             **written_code(self.code),
         }
@@ -347,11 +249,11 @@ class ScenarioFile:
                 f"{self.place}: report.baseline = {show_value(scenario.report.baseline)}: is not among the chosen "
                 f"methods ({', '.join(chosen)}); choose it too, or set report.baseline to one of them"
             )
-        content = _unshared(self.content)
+        content = unshared(self.content)
         content["methods"] = [row for row, name in zip(content["methods"], names, strict=True) if name in chosen]
         grid = {}
         for key, values in self.grid.items():
-            whose = self._method_of(key, names)
+            whose = method_of(key, names)
             if whose is None:
                 grid[key] = values
             elif whose in chosen:  # its number may be another now
@@ -371,14 +273,6 @@ class ScenarioFile:
         if "graph" in (table := content.get("gossip", {})):
             table.pop("weights", None)
         grid.pop("gossip.weights", None)
-
-    @staticmethod
-    def _method_of(key: str, names: list[str]) -> str | None:
-        """The method that a grid key is of; None of all or of no method."""
-        part = key.removeprefix("methods.").partition(".")[0]
-        if not key.startswith("methods.") or part == "*":
-            return None
-        return part if part in names else names[int(part)]
 
     def outside_files(self) -> list[Path]:
         """The files from outside that it names, data sets aside: networks, traces ..., and the user's own code."""
@@ -410,20 +304,10 @@ class ScenarioFile:
             if parts[0] != "methods" or len(parts) == 1:
                 yield tuple(parts)
                 continue
-            own = self._method_of(key, names)
+            own = method_of(key, names)
             for number, name in enumerate(names):
                 if own in (None, name):
                     yield ("methods", number, *parts[2:])
-
-
-def _with_names(loc: tuple[int | str, ...], content: dict[str, Any]) -> tuple[int | str, ...]:
-    """A key's place with the method's name for its number, unless others are called so."""
-    rows = content.get("methods")
-    if len(loc) < 2 or loc[0] != "methods" or not isinstance(loc[1], int) or not isinstance(rows, list):
-        return loc
-    names = [row.get("name", usual_name(row)) if isinstance(row, dict) else None for row in rows]
-    name = names[loc[1]]
-    return (loc[0], name, *loc[2:]) if isinstance(name, str) and name and names.count(name) == 1 else loc
 
 
 def _grid_text(grid: dict[str, list[Any]]) -> str:

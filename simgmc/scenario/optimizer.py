@@ -11,8 +11,8 @@ from simgmc.algorithms.optimizers import Optimizer as Rule
 from simgmc.core.errors import SimgmcError
 from simgmc.core.imports import is_import_path
 from simgmc.core.registry import OptionError
+from simgmc.scenario.cluster.conditions import declared_fields, declared_table
 from simgmc.scenario.components import Component, Described, PositiveReal, Real, component
-from simgmc.scenario.conditions import declared_fields, declared_table
 from simgmc.scenario.tables import Table, mistake
 from simgmc.training.schedules import LearningRateSchedule
 

@@ -17,7 +17,7 @@ from simgmc.mixing import Mixing
 from simgmc.network import worker_names
 from simgmc.network.cluster.reachability import check_edges
 from simgmc.network.topology.routing import Links
-from simgmc.scenario.cluster import Cluster, Exchange
+from simgmc.scenario.cluster.cluster import Cluster, Exchange
 from simgmc.scenario.components import Described, Real, plain
 from simgmc.scenario.gossip import Gossip
 from simgmc.scenario.optimizer import OPTIMIZER, Optimizer, optimizer_table

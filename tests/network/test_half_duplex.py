@@ -16,7 +16,7 @@ from simgmc.network.conditions.work import Duration
 from simgmc.network.flows.flows import BandwidthChange, Flow, completion_times
 from simgmc.network.topology.catalogue import star, worker_names
 from simgmc.network.topology.routing import Links
-from simgmc.scenario.cluster import Cluster as ClusterTable
+from simgmc.scenario.cluster.cluster import Cluster as ClusterTable
 from tests.network.exchanges import message, uniform
 
 EXACT = 1e-9

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from simgmc.core.errors import SimgmcError, show_key, show_value
 from simgmc.network import ClusterSettings
-from simgmc.scenario.cluster import Cluster, Exchange
+from simgmc.scenario.cluster.cluster import Cluster, Exchange
 
 _COMPUTE = {"gradient": "1 s", "compression": "0 s", "aggregation": "0 s"}
 """Nothing computes; adding takes no time unless it is stated."""

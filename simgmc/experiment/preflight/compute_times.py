@@ -20,9 +20,9 @@ from simgmc.experiment.plan import times_are_stated
 from simgmc.experiment.training import training_values
 from simgmc.results.directory.scenario_changes import changes, refusal
 from simgmc.scenario import ScenarioFile
-from simgmc.scenario.cluster import MEASURED, DeviceProfile
+from simgmc.scenario.cluster.compute import MEASURED, DeviceProfile
+from simgmc.scenario.cluster.devices import DEVICES
 from simgmc.scenario.components import Component
-from simgmc.scenario.devices import DEVICES
 from simgmc.workloads.workload import Workload
 
 REPETITIONS, WARM_UP = 15, 3

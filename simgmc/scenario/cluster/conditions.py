@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, create_model
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError, create_model
 
 from simgmc.core.declared import Declared, Tables
 from simgmc.core.errors import SimgmcError
 from simgmc.core.registry import REQUIRED, OptionError
+from simgmc.network.conditions.catalogue import ENTRIES as CONDITION_ENTRIES
+from simgmc.network.conditions.catalogue import OwnConditionEntry
 from simgmc.scenario.components import Described, option_type
 from simgmc.scenario.tables import Table, mistake
 
@@ -50,3 +52,20 @@ def _list_of(option: Tables) -> Any:
 
 def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, dict) else list(value) if isinstance(value, tuple) else value
+
+
+def read_own_conditions(value: Any) -> Any:
+    """Tables by import path, each as the condition that it names."""
+    found = {}
+    for name, stated in value.items():
+        try:
+            entry = CONDITION_ENTRIES[name]
+        except SimgmcError as error:
+            raise mistake(str(error), name, value=stated) from None
+        assert isinstance(entry, OwnConditionEntry)
+        try:
+            found[name] = TypeAdapter(declared_table(entry.condition)).validate_python(stated)
+        except ValidationError as error:
+            one = error.errors(include_url=False)[0]
+            raise mistake(one["msg"], name, *one["loc"], value=one["input"]) from None
+    return found

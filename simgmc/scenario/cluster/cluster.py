@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import networkx as nx
 from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
-    TypeAdapter,
-    ValidationError,
-    ValidationInfo,
     create_model,
     model_validator,
 )
 
 from simgmc.core.errors import SimgmcError, suggestion
-from simgmc.core.registry import REQUIRED
-from simgmc.core.units import DURATION, Quantity, QuantityOption, is_rate
+from simgmc.core.units import Quantity, is_rate
 from simgmc.costs.steps import MAX_UNITED, Participation
 from simgmc.network import ClusterSettings, ComputeTime, Throughput, worker_names
 from simgmc.network import Duration as StatedDuration
 from simgmc.network import Host as NetworkHost
 from simgmc.network.cluster.reachability import check_reachable
 from simgmc.network.cluster.settings import ConditionError, check_together
-from simgmc.network.collectives import AUTO, CHOICES, FIRST_K, OPTIONS, CollectiveEntry, Options
+from simgmc.network.collectives import AUTO, CHOICES, FIRST_K, OPTIONS
 from simgmc.network.collectives import check as check_collective
-from simgmc.network.conditions.catalogue import CONDITIONS, OwnConditionEntry
+from simgmc.network.conditions.catalogue import CONDITIONS
 from simgmc.network.conditions.catalogue import ENTRIES as CONDITION_ENTRIES
 from simgmc.network.conditions.condition import Condition
 from simgmc.network.conditions.crashes import Crashes
@@ -38,28 +33,16 @@ from simgmc.network.topology.catalogue import TOPOLOGIES, access, groups
 from simgmc.network.topology.catalogue import build as build_topology
 from simgmc.network.topology.graph import AccessMissing
 from simgmc.network.topology.routing import Links
-from simgmc.scenario.components import Described, PositiveReal, Real, component, option_type, plain
-from simgmc.scenario.conditions import declared_table
-from simgmc.scenario.devices import DEVICES
-from simgmc.scenario.quantities import EITHER, Bandwidth, Duration, parse_duration_or_rate, parse_positive_duration
+from simgmc.scenario.cluster.collective import CollectiveOptions, known_collective, read_options
+from simgmc.scenario.cluster.compute import ComputeTimes, DeviceProfile, read_compute
+from simgmc.scenario.cluster.conditions import declared_table, read_own_conditions
+from simgmc.scenario.components import Described, Real, component, plain
+from simgmc.scenario.quantities import Bandwidth, Duration
 from simgmc.scenario.tables import Table, mistake, unfit
 
 Exchange = Literal["collective", "server", "neighbours"]
 """How a method exchanges messages: by the cluster's collective, each worker with a server on its own, or with
 neighbours."""
-MEASURED = "measured"
-
-
-@dataclass(frozen=True)
-class _OrMeasured(QuantityOption):
-    @property
-    def words(self) -> str:
-        return f'{super().words}, or "{MEASURED}"'
-
-
-def _or_measured(parse: Any, units: Mapping[str, float], example: str) -> Any:
-    shown = Described(_OrMeasured("", units=units, example=example))
-    return Annotated[Any, BeforeValidator(lambda value: value if value == MEASURED else parse(value)), shown]
 
 
 class Host(Table):
@@ -89,124 +72,6 @@ class Host(Table):
         return self
 
 
-class ComputeTimes(Table):
-    """Times of one worker's work: each stated, or ``"measured"`` on the device that runs."""
-
-    gradient: _or_measured(parse_positive_duration, DURATION, "20 ms")
-    """Of a stochastic gradient of one batch."""
-    compression: _or_measured(parse_duration_or_rate, EITHER, "1 ms")
-    """Of a message compressed, or a rate over the uncompressed vector's bytes."""
-    aggregation: _or_measured(parse_duration_or_rate, EITHER, "10 GB/s")
-    """Of adding all messages of a collective, or a rate over the messages' bytes."""
-
-
-class DeviceProfile(Table):
-    """Times from a device's published peak rates and a stated efficiency."""
-
-    profile: Annotated[str, Described(DEVICES)]
-    """A device; gradients, compression and aggregation take what its peak rates and the efficiency give."""
-    efficiency: Annotated[PositiveReal, Field(ge=1e-6, le=1)]
-    """The share of the peak rates that real work reaches."""
-
-    @model_validator(mode="after")
-    def _known(self) -> DeviceProfile:
-        if self.profile not in DEVICES:
-            raise mistake(f"unknown device; {DEVICES.others(self.profile)}", "profile", value=self.profile)
-        return self
-
-
-def _compute(value: Any) -> Any:
-    if value == MEASURED:
-        return ComputeTimes(gradient=MEASURED, compression=MEASURED, aggregation=MEASURED)
-    if isinstance(value, (ComputeTimes, DeviceProfile)):
-        return value
-    if not isinstance(value, dict):
-        raise ValueError(
-            'needs one of: { gradient = "20 ms", compression = "1 ms", aggregation = "10 GB/s" }, '
-            '{ profile = "nvidia-v100", efficiency = 0.3 }, "measured"'
-        )
-    return (DeviceProfile if "profile" in value else ComputeTimes).model_validate(value)
-
-
-class _OwnCollectiveOptions(Table):
-    """The options of a collective of one's own, and none of the others'."""
-
-    slices: ClassVar[None] = None
-    servers: ClassVar[None] = None
-    shards: ClassVar[None] = None
-    k: ClassVar[None] = None
-    late: ClassVar[None] = None
-    groups: ClassVar[None] = None
-
-    def network_options(self) -> Options:
-        """As the network simulation takes them."""
-        return Options(own=tuple((key, getattr(self, key)) for key in type(self).model_fields))
-
-    def check_groups(self, workers: int) -> None:
-        """It has none."""
-
-
-def _own_options(entry: CollectiveEntry) -> type[_OwnCollectiveOptions]:
-    """The table of a collective of one's own."""
-    keys: dict[str, Any] = {
-        key: (option_type(option), ... if option.default is REQUIRED else option.default)
-        for key, option in entry.options.items()
-    }
-    return create_model("CollectiveOptions_own", __base__=_OwnCollectiveOptions, **keys)
-
-
-def _collective(name: str) -> str:
-    """A collective of one's own is whole; of the others it is said later what there is."""
-    if name not in CHOICES and CHOICES.knows(name):
-        try:
-            CHOICES[name]
-        except SimgmcError as error:
-            raise ValueError(str(error)) from None
-    return name
-
-
-def _collective_options(value: Any, info: ValidationInfo) -> Any:
-    """The options of the collective that is named; of one's own, its own."""
-    name = info.data.get("collective")
-    if name is None:  # what is wrong with it is said already
-        return CollectiveOptions()
-    if name in CHOICES or not CHOICES.knows(name):
-        return value if isinstance(value, CollectiveOptions) else CollectiveOptions.model_validate(value)
-    if isinstance(value, _OwnCollectiveOptions):
-        return value
-    table = _own_options(CHOICES[name])
-    return table.model_validate({} if isinstance(value, CollectiveOptions) else value)
-
-
-_CollectiveOptions = create_model(
-    "_CollectiveOptions",
-    __base__=Table,
-    **{key: (option_type(option), option.default) for key, option in OPTIONS.items()},
-)
-
-
-class CollectiveOptions(_CollectiveOptions):
-    """What some collectives let one choose; see :class:`simgmc.network.collectives.Options`."""
-
-    def network_options(self) -> Options:
-        """As the network simulation takes them."""
-        stated = {key: value for key in OPTIONS if (value := getattr(self, key)) is not None}
-        if "groups" in stated:
-            stated["groups"] = tuple(tuple(int(worker) for worker in group) for group in stated["groups"])
-        return Options(**stated)
-
-    def check_groups(self, workers: int) -> None:
-        """Refuse groups that do not hold every worker once."""
-        if self.groups is None:
-            return
-        named = [worker for group in self.groups for worker in group]
-        if sorted(named) != list(range(workers)):
-            raise mistake(
-                f"every worker, 0 to {workers - 1}, belongs to exactly one group",
-                "collective_options", "groups", value=self.groups,
-            )  # fmt: skip
-
-
 class _Network(Table):
     """The network, the collective and the machines; what makes them imperfect is added from its own declarations."""
 
@@ -218,15 +83,15 @@ class _Network(Table):
     """Of each host's link, one way."""
     server_position: Annotated[int, Field(ge=0)] | None = None
     """How many workers the topology places before the server; it comes last unless given."""
-    collective: Annotated[str, AfterValidator(_collective), Described(CHOICES)]
+    collective: Annotated[str, AfterValidator(known_collective), Described(CHOICES)]
     """How messages are averaged over the network."""
-    collective_options: Annotated[Any, BeforeValidator(_collective_options), Described(CollectiveOptions)] = (
+    collective_options: Annotated[Any, BeforeValidator(read_options), Described(CollectiveOptions)] = (
         CollectiveOptions()
     )
     """What some collectives let one choose."""
     transport: declared_table(Overheads) = IDEAL
     """What a transfer costs beyond bytes over bandwidth."""
-    compute: Annotated[Any, BeforeValidator(_compute), Described(ComputeTimes, DeviceProfile)]
+    compute: Annotated[Any, BeforeValidator(read_compute), Described(ComputeTimes, DeviceProfile)]
     """How long computing takes: times, a device's profile, or "measured" for all."""
 
 
@@ -237,29 +102,12 @@ _WithConditions = create_model(
 )
 
 
-def _own_conditions(value: Any) -> Any:
-    """Tables by import path, each as the condition that it names."""
-    found = {}
-    for name, stated in value.items():
-        try:
-            entry = CONDITION_ENTRIES[name]
-        except SimgmcError as error:
-            raise mistake(str(error), name, value=stated) from None
-        assert isinstance(entry, OwnConditionEntry)
-        try:
-            found[name] = TypeAdapter(declared_table(entry.condition)).validate_python(stated)
-        except ValidationError as error:
-            one = error.errors(include_url=False)[0]
-            raise mistake(one["msg"], name, *one["loc"], value=one["input"]) from None
-    return found
-
-
 class Cluster(_WithConditions):
     """The network, the machines on it and what makes them imperfect (a key for each condition)."""
 
     hosts: dict[str, Host] = {}
     """Hosts that are not as the others, by name: worker0, worker1 ..., server."""
-    own_conditions: Annotated[dict[str, Any], BeforeValidator(_own_conditions)] = Field({}, exclude=True)
+    own_conditions: Annotated[dict[str, Any], BeforeValidator(read_own_conditions)] = Field({}, exclude=True)
     """Conditions of one's own; in a file they are keys of the table like all others, named by import path."""
 
     @model_validator(mode="before")
