@@ -37,7 +37,8 @@ class Series:
     bytes_down: np.ndarray
     """(E,) int64: received by workers until then."""
     breakdown: Breakdown
-    details: Details
+    details: Details | None
+    """None where nobody asked."""
 
     def evaluations(self) -> Iterator[Evaluation]:
         """Its rows in the metrics."""
@@ -112,13 +113,18 @@ def gradients_of(rounds: Sequence[RoundCosts]) -> np.ndarray:
     return np.stack([np.broadcast_to(one, width) for one in each]) if each else np.zeros((0, 1), np.int64)
 
 
-def series_of_rounds(outcome: Outcome, gradients: np.ndarray, timing: Timing, left_out: bool = False) -> Series:
+def series_of_rounds(
+    outcome: Outcome, gradients: np.ndarray, timing: Timing, left_out: bool = False, detailed: bool = True
+) -> Series:
     """A synchronous training on the cluster that gave this timing. It may have stopped before the training's end.
 
-    ``gradients``: see :func:`gradients_of`; ``left_out``: whether workers can be left out of its averages.
+    ``gradients``: see :func:`gradients_of`; ``left_out``: whether workers can be left out of its averages;
+    ``detailed``: whether what every worker and link did is asked for.
     """
     rounds = len(timing.round_end)
-    states = [state for state in outcome.states if state.round <= rounds]
+    states: Sequence[State] = outcome.states
+    if states and states[-1].round > rounds:
+        states = [state for state in states if state.round <= rounds]
     # What was sent, and when it was over, after no round, the first, the second ...
     ends = np.concatenate(([0.0], timing.round_end.max(axis=1)))
     sent, received = (
@@ -144,7 +150,7 @@ def series_of_rounds(outcome: Outcome, gradients: np.ndarray, timing: Timing, le
         picked="; ".join(f"{name} {count}" for name, count in timing.chosen.items()) or None,
         events_from=timing.by_events,
     )
-    details = details_of_rounds(gradients, timing, left_out)
+    details = details_of_rounds(gradients, timing, left_out) if detailed else None
     return Series(states, times, sent[after], received[after], breakdown, details)
 
 

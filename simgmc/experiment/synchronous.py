@@ -327,8 +327,8 @@ class RoundsFinished:
     def series_of(self) -> Callable[[Timing], Series]:
         """What it gives on the cluster that gave a timing."""
         left_out = participation(self.training.scenario, self.training.method) != "all"
-        gradients = gradients_of(self.outcome.rounds)
-        return lambda timing: series_of_rounds(self.outcome, gradients, timing, left_out)
+        gradients, detailed = gradients_of(self.outcome.rounds), self.training.shared is None
+        return lambda timing: series_of_rounds(self.outcome, gradients, timing, left_out, detailed)
 
     def on(self, points: Sequence[GridPoint], on_round: Callable[[int, float], None] | None = None) -> Iterator[Series]:
         """The rounds are replayed there, all on several clusters at once; not where they were trained."""

@@ -159,13 +159,21 @@ class ServerNetworks:
     def __init__(self, ways: Sequence[ServerLinks], placements: Sequence[Placement]):
         self.push, self.pull = Way([way.push for way in ways]), Way([way.pull for way in ways])
         self._placements = placements
+        self._last: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+
+    def _pushed(self, begun: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+        """(N, K) s at which each push has left; that of the last time, where it is the same, as only what is pulled has
+        another size from round to round in many methods."""
+        if self._last is None or not (np.array_equal(begun, self._last[0]) and np.array_equal(sizes, self._last[1])):
+            self._last = begun, sizes, incast(begun, sizes, self.push.own, self.push.shared)
+        return self._last[2]
 
     def solve(self, schedule: Schedule, gates: np.ndarray) -> Solution:
         """``gates``: (N, K) s at which each worker is ready."""
         push, pull, workers = self.push, self.pull, gates.shape[1]
         sizes_up, sizes_down = schedule.nbytes[..., :workers], schedule.nbytes[..., workers + 1 :]
         begun = gates + push.extra
-        pushed = incast(begun, sizes_up, push.own, push.shared)
+        pushed = self._pushed(begun, sizes_up)
         landed = pushed + push.latency
         last = landed.argmax(axis=1)[:, None]
         arrived = np.take_along_axis(landed, last, axis=1)

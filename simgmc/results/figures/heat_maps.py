@@ -149,7 +149,8 @@ def _figures(rows: list[list[_Map]], onto: Axes | None = None) -> list[Figure]:
         panels.titles(page, lambda panel: maps[panel].finding, _BAR_WIDTH if contours else 0.0)
         if labels:
             panels.page_legend(page, handles, labels)
-        page.figure.draw_without_rendering()  # from here on it is known where contours' labels lie
+        if (layout := page.figure.get_layout_engine()) is not None:
+            layout.execute(page.figure)  # from here on it is known where contours' labels lie
         page.figure.set_layout_engine("none")  # and nothing is laid out again
         for axis, labels_inside in contours.items():
             _drop_crowded(axis, labels_inside)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import takewhile
@@ -147,6 +147,11 @@ class Results:
     """What series cost in money and energy, where the scenario states it."""
     time: str = "simulated time"
     """What the column ``sim_time_s`` holds, in words: runs on real processes have measured time in it."""
+
+    @cached_property
+    def remembered(self) -> dict[Hashable, Any]:
+        """What follows from it and is asked for more than once."""
+        return {}
 
     def at(self, method: str, point: ComparisonPoint) -> list[Series]:
         """A method's seeds at a point, sorted; a method that uses no collective has the same at every collective."""

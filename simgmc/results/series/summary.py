@@ -83,10 +83,17 @@ class Bill:
 
 
 def summarize(results: Results, target: float | None = None, baseline: str | None = None) -> list[Row]:
-    """The rows, grid point by grid point, methods in order.
+    """The rows, grid point by grid point, methods in order; remembered, as tables and the page both show them.
 
     Raises SimgmcError where the baseline is none of the methods.
     """
+    key = "rows", target, baseline
+    if key not in results.remembered:
+        results.remembered[key] = tuple(_rows(results, target, baseline))
+    return list(results.remembered[key])
+
+
+def _rows(results: Results, target: float | None, baseline: str | None) -> list[Row]:
     if baseline is not None and results.series and baseline not in results.methods:
         raise SimgmcError(f"the baseline {baseline!r} is none of the methods: {', '.join(results.methods)}")
     rows = []
