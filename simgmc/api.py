@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from simgmc.core.imports import announced_to
+from simgmc.core.own_code.code import announced_to
 from simgmc.core.terminal import plain_console
 from simgmc.experiment.reading import Comparison, Run
 

@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 
 from simgmc.core.errors import SimgmcError, show_value
-from simgmc.core.imports import Code, look_in
+from simgmc.core.own_code.code import Code, look_in
 from simgmc.core.registry import REQUIRED, Entry, Option, Registry
 from simgmc.core.terminal import plain_console
 from simgmc.results.series.read import MEASURES, Measure

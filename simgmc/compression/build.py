@@ -9,8 +9,8 @@ from typing import Any
 from simgmc.compression.catalogue import COMPRESSORS
 from simgmc.compression.compressor import Compressor
 from simgmc.core.errors import SimgmcError
-from simgmc.core.imports import guarded
 from simgmc.core.layout import Layout
+from simgmc.core.own_code.errors import guarded
 
 
 def build(name: str, layout: Layout | None = None, **options: Any) -> Compressor:

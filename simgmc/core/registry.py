@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
 from simgmc.core.errors import MANY, SimgmcError, nearest, show_value, suggestion
-from simgmc.core.imports import find, guarded, is_import_path, mention
+from simgmc.core.own_code.code import is_import_path, mention
+from simgmc.core.own_code.errors import guarded
+from simgmc.core.own_code.imports import find
 
 REQUIRED = object()
 """The default of an option that must be given."""

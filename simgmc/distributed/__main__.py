@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from simgmc.core.errors import SimgmcError
-from simgmc.core.imports import described, own_places
+from simgmc.core.own_code.errors import described, own_places
 from simgmc.distributed.group import RankLostError, gone_by_now
 from simgmc.distributed.run import Choices, NotPreparedError, run
 from simgmc.distributed.synchronous import Manner

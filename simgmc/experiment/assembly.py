@@ -16,7 +16,7 @@ from simgmc.algorithms.algorithm import Algorithm
 from simgmc.compression import build_adapted, rows
 from simgmc.compression.threads import usable_cores
 from simgmc.core.errors import SimgmcError, out_of_memory, show_value
-from simgmc.core.imports import guarded
+from simgmc.core.own_code.errors import guarded
 from simgmc.costs.steps import Participation
 from simgmc.experiment.training import Training
 from simgmc.mixing import everybody

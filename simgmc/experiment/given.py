@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.data import Dataset as TorchDataset
 
 from simgmc.core.errors import SimgmcError
-from simgmc.core.imports import hand_over
+from simgmc.core.own_code.code import hand_over
 from simgmc.core.reading_progress import reading_progress
 from simgmc.experiment.assembly import Given
 from simgmc.experiment.header import print_start

@@ -14,8 +14,8 @@ import networkx as nx
 
 from simgmc.core.declared import Part, require_class
 from simgmc.core.errors import SimgmcError
-from simgmc.core.imports import guarded
 from simgmc.core.outside.graph_files import read_graph
+from simgmc.core.own_code.errors import guarded
 from simgmc.core.randomness import generator
 from simgmc.core.registry import Entry, Option, Registry
 

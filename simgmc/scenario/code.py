@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from simgmc.core.errors import SimgmcError, show_value
-from simgmc.core.imports import Code, CodeFile, hand_over
+from simgmc.core.own_code.code import Code, CodeFile, hand_over
 from simgmc.core.registry import Entry, Option
 
 CODE = Entry(

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from simgmc.core.errors import SimgmcError, show_key, show_value, suggestion
 from simgmc.core.files import read_text, shown
-from simgmc.core.imports import Code, look_in
+from simgmc.core.own_code.code import Code, look_in
 from simgmc.core.registry import Option
 from simgmc.scenario.code import changed, read_code, written_code
 from simgmc.scenario.components import plain

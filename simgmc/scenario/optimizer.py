@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, create_model
 from simgmc.algorithms.optimizers import ENTRIES, OPTIMIZERS, GradientSettings, Group
 from simgmc.algorithms.optimizers import Optimizer as Rule
 from simgmc.core.errors import SimgmcError
-from simgmc.core.imports import is_import_path
+from simgmc.core.own_code.code import is_import_path
 from simgmc.core.registry import OptionError
 from simgmc.scenario.cluster.conditions import declared_fields, declared_table
 from simgmc.scenario.components import Component, Described, PositiveReal, Real, component

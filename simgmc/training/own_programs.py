@@ -26,7 +26,7 @@ from simgmc.algorithms.effects import SERVER, Effect
 from simgmc.algorithms.worker import Worker
 from simgmc.compression.message import Message
 from simgmc.core.errors import SimgmcError, out_of_memory
-from simgmc.core.imports import described, own_places
+from simgmc.core.own_code.errors import described, own_places
 from simgmc.core.randomness import generator
 from simgmc.workloads.seeding import drawing_from
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from simgmc.core.declared import Declared, Tables, declared
 from simgmc.core.errors import SimgmcError, show_value
-from simgmc.core.imports import find, guarded
+from simgmc.core.own_code.errors import guarded
+from simgmc.core.own_code.imports import find
 from simgmc.core.registry import Entry, ImportPath, Option, OptionError, Registry
 
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from simgmc.core.errors import SimgmcError
-from simgmc.core.imports import find, guarded
+from simgmc.core.own_code.errors import guarded
+from simgmc.core.own_code.imports import find
 from simgmc.workloads.data.dataset import Dataset
 from simgmc.workloads.losses.functions import Loss
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.optim import lr_scheduler as sched
 
 from simgmc.core.errors import SimgmcError
-from simgmc.core.imports import Code, look_in
+from simgmc.core.own_code.code import Code, look_in
 from simgmc.training.schedules import LearningRateSchedule, Phase
 
 EPOCHS = 12.0

@@ -13,7 +13,8 @@ import click
 from simgmc.core import output
 from simgmc.core.errors import SimgmcError
 from simgmc.core.heartbeat import listening
-from simgmc.core.imports import announced_to, described, own_places
+from simgmc.core.own_code.code import announced_to
+from simgmc.core.own_code.errors import described, own_places
 from simgmc.core.quantities import time_text
 
 

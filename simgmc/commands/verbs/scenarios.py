@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 import click
 
 from simgmc.commands.verbs.group import Verb, say
-from simgmc.core.imports import announced_to
 from simgmc.core.outside.settings import together
+from simgmc.core.own_code.code import announced_to
 from simgmc.experiment.arguments import (
     GivenPath,
     ScenarioArguments,

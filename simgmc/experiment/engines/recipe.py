@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from simgmc.core.errors import SimgmcError
-from simgmc.core.imports import described, own_places
 from simgmc.core.interruption import Interruption
+from simgmc.core.own_code.errors import described, own_places
 from simgmc.experiment.assembly import Given, LoadedAs, WorkloadFactory
 from simgmc.experiment.engines.task import Task, train
 from simgmc.experiment.plan import trainings

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from simgmc.core.declared import Part, require_class
 from simgmc.core.errors import SimgmcError
-from simgmc.core.imports import guarded
+from simgmc.core.own_code.errors import guarded
 from simgmc.core.registry import Entry
 from simgmc.costs.steps import Average
 from simgmc.network.collectives.flows import Flows

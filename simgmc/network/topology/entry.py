@@ -12,7 +12,7 @@ import networkx as nx
 
 from simgmc.core.declared import Part, require_class
 from simgmc.core.errors import SimgmcError
-from simgmc.core.imports import guarded
+from simgmc.core.own_code.errors import guarded
 from simgmc.core.registry import Entry, Option
 from simgmc.core.units import BANDWIDTH, DURATION, QuantityOption
 from simgmc.network.topology.graph import Host

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from simgmc.core.imports import Code, hand_over, looking_in
+from simgmc.core.own_code.code import Code, hand_over, looking_in
 from simgmc.costs.steps import Average, RoundCosts
 from simgmc.network.cluster.cluster import simulate
 from simgmc.network.cluster.settings import ClusterSettings

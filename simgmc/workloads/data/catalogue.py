@@ -17,7 +17,7 @@ import numpy as np
 
 from simgmc.core.errors import SimgmcError
 from simgmc.core.files import read_bytes
-from simgmc.core.imports import call, find
+from simgmc.core.own_code.imports import call, find
 from simgmc.core.randomness import generator
 from simgmc.core.registry import Entry, ImportPath, Option, Registry
 from simgmc.workloads.data import published_images

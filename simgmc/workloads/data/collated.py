@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 from torch.utils.data import default_collate
 
-from simgmc.core.imports import guarded
+from simgmc.core.own_code.errors import guarded
 from simgmc.core.randomness import generator
 from simgmc.workloads.data.dataset import RawSamples
 from simgmc.workloads.data.inputs import in_parts, on

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_flatten
 from torch.utils.data import DataLoader, IterableDataset
 
 from simgmc.core.errors import SimgmcError
-from simgmc.core.imports import guarded
+from simgmc.core.own_code.errors import guarded
 from simgmc.workloads.data.collated import batch_of, own
 from simgmc.workloads.data.dataset import Dataset, RawSamples
 from simgmc.workloads.data.inputs import in_parts

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from simgmc.core.errors import SimgmcError
-from simgmc.core.imports import guarded
+from simgmc.core.own_code.errors import guarded
 from simgmc.workloads.data.inputs import call, described
 from simgmc.workloads.losses.functions import Loss
 

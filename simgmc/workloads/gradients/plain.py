@@ -17,7 +17,7 @@ from torch._utils import _unflatten_dense_tensors
 
 from simgmc.compression.threads import one_intraop_thread
 from simgmc.core.errors import SimgmcError
-from simgmc.core.imports import guarded
+from simgmc.core.own_code.errors import guarded
 from simgmc.core.randomness import generator
 from simgmc.workloads.data.inputs import call, contiguous
 from simgmc.workloads.gradients.engine import Batch, Pool, dense

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from simgmc.core.errors import SimgmcError
-from simgmc.core.imports import guarded
 from simgmc.core.layout import Layout
+from simgmc.core.own_code.errors import guarded
 
 _ATOMIC = (
     type, type(None), type(Ellipsis), type(NotImplemented), bool, int, float, complex, str, bytes, range, property,

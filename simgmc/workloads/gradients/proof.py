@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import flop_registry
 
 from simgmc.core.errors import SimgmcError, out_of_memory
-from simgmc.core.imports import described, guarded
 from simgmc.core.layout import Layout
+from simgmc.core.own_code.errors import described, guarded
 from simgmc.core.randomness import generator
 from simgmc.workloads.data.inputs import contiguous
 from simgmc.workloads.gradients import inspection, source_code

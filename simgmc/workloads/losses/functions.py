@@ -14,7 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from simgmc.core.errors import SimgmcError
-from simgmc.core.imports import call, find, guarded, is_import_path
+from simgmc.core.own_code.code import is_import_path
+from simgmc.core.own_code.errors import guarded
+from simgmc.core.own_code.imports import call, find
 from simgmc.workloads.data.dataset import MAX_CLASSES, Dataset
 from simgmc.workloads.data.inputs import size
 from simgmc.workloads.losses.catalogue import LOSSES

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from simgmc.core.declared import OWN
 from simgmc.core.errors import SimgmcError
-from simgmc.core.imports import call
+from simgmc.core.own_code.imports import call
 from simgmc.core.randomness import generator
 from simgmc.core.registry import Entry, ImportPath, Option, Registry
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from simgmc.core.declared import Part, require_class
 from simgmc.core.errors import SimgmcError
-from simgmc.core.imports import guarded
+from simgmc.core.own_code.errors import guarded
 from simgmc.core.randomness import generator
 from simgmc.core.registry import Entry, Option, Registry
 from simgmc.workloads.partitions.index_files import read_index_file

@@ -2,10 +2,10 @@
 
 import pytest
 
-from simgmc.core import imports
 from simgmc.core.errors import SimgmcError
 from simgmc.core.files import reading_copies
-from simgmc.core.imports import Code, announced_to, find, hand_over, looking_in, mention
+from simgmc.core.own_code.code import Code, announced_to, hand_over, is_import_path, looking_in, mention
+from simgmc.core.own_code.imports import find
 
 
 @pytest.fixture
@@ -74,6 +74,6 @@ def test_objects_from_python_are_found_while_they_last():
     with looking_in(code := Code(handed={path: mine})):
         assert find("part", path) is mine
     (one,) = code.used.values()
-    assert one.file == __file__ and imports.is_import_path(path)
+    assert one.file == __file__ and is_import_path(path)
     with looking_in(Code()), pytest.raises(SimgmcError):
         find("part", path)
