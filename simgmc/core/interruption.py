@@ -34,6 +34,10 @@ class Interruption:
         """Whether a signal waits to be obeyed."""
         return self._asked is not None
 
+    def ask(self) -> None:
+        """Ask to stop, as a signal that waits would."""
+        self._asked = signal.SIGINT
+
     def obey(self) -> None:
         """Raise KeyboardInterrupt, if a signal waits."""
         if self._asked is not None:

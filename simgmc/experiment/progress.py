@@ -158,8 +158,8 @@ class RunProgress:
         if one.unsaid is not None and number + 1 >= one.unsaid:  # only now is its simulated time known
             self._say(one)
 
-    def ended(self, training: Training, outcome: Outcome) -> None:
-        """A training and all its replays are finished and written."""
+    def ended(self, training: Training, outcome: Outcome, seconds: float | None = None) -> None:
+        """A training and all its replays are finished and written; ``seconds`` it took, where others trained it."""
         one = self._under_way[training.key]
         if outcome.states:
             # evaluated at simulated times, the last is not the latest that was heard of
@@ -167,7 +167,8 @@ class RunProgress:
         if outcome.diverged:
             self._line(one, f"diverged: {outcome.diverged}")
         else:
-            self._line(one, f"{self._state(one)}, took {time_text(time.monotonic() - one.started)}")
+            took = time.monotonic() - one.started if seconds is None else seconds
+            self._line(one, f"{self._state(one)}, took {time_text(took)}")
         self._forget(training)
         self._after()
 

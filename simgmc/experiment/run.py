@@ -82,7 +82,8 @@ def run(
     check_interval(checkpoint_every)
     check_jobs(jobs)
     console = console or plain_console()
-    workload_of = WorkloadFactory(device, data_dir, threads, given)
+    here = device if sweeping is None else sweeping.device_here(device)
+    workload_of = WorkloadFactory(here, data_dir, threads, given)
     file = times_of_run(file, out, workload_of, overwrite)
     text, outside = file.resolved(), file.outside_files()
     file.require_code_unchanged()
@@ -110,9 +111,13 @@ def run(
         with RunProgress(console, len(plan), metric, after=tracking.catch_up) as progress:
             judge = judge_of(file, plan, directory) if sweeping is not None else None
             choice = Choice(
-                file, trial, workload_of, directory, checkpoint_every, interruption, console, jobs, sweeping, judge
+                file, trial, workload_of, directory, checkpoint_every, interruption, console, jobs, device, threads,
+                sweeping, judge,
+            )  # fmt: skip
+            order = list if judge is None else judge.order
+            failures = run_trainings(
+                plan, directory, workload_of, progress, checkpoint_every, interruption, choice, order
             )
-            failures = run_trainings(plan, directory, workload_of, progress, checkpoint_every, interruption, choice)
         tracking.catch_up(at_last=True)
         if len(failures) == len(plan):
             raise SimgmcError("\n".join(f"{one.task.training.title}: {one.reason}" for one in failures))
@@ -142,11 +147,12 @@ def run_trainings(
     checkpoint_every: float = SAVED_EVERY,
     interruption: Interruption | None = None,
     choose: Callable[[Sequence[Task]], Engine] | None = None,
+    order: Callable[[Sequence[Task]], Sequence[Task]] = list,
 ) -> list[Failure]:
     """Run what is not finished yet: what only has to be put on other clusters first, then what has to be trained.
 
-    ``choose``: who trains these tasks; this process, one after another, unless given. Returns those that failed, see
-    :class:`simgmc.experiment.engines.task.Engine`.
+    ``choose``: who trains these tasks; this process, one after another, unless given. ``order``: of them; that of the
+    plan unless given. Returns those that failed, see :class:`simgmc.experiment.engines.task.Engine`.
     """
     stored, tasks = Stored.read(directory), list[Task]()
     for number, training in enumerate(plan):
@@ -160,6 +166,6 @@ def run_trainings(
     engine: Engine = Here(workload_of, checkpoint_every, interruption or Interruption())
     if tasks and choose is not None:
         engine = choose(tasks)
-    failures = engine.train(tasks, directory, progress)
+    failures = engine.train(order(tasks), directory, progress)
     directory.put_in_order([training.series(point) for training in plan for point in training.points])
     return failures

@@ -68,8 +68,8 @@ class Progress(Protocol):
     def warned(self, message: str) -> None:
         """Something is not as it was meant to be."""
 
-    def ended(self, training: Training, outcome: Outcome) -> None:
-        """It is finished and written, on all of its clusters."""
+    def ended(self, training: Training, outcome: Outcome, seconds: float | None = None) -> None:
+        """It is finished and written, on all of its clusters; ``seconds``: that it took, where others trained it."""
 
     def failed(self, training: Training, reason: str) -> None:
         """It could not be finished."""

@@ -113,7 +113,7 @@ def test_a_training_that_is_given_up_is_finished_as_far_as_it_came_and_can_be_re
 
 def test_of_nine_trainings_that_come_in_order_of_merit_three_pass_the_first_rung_and_one_the_second():
     """Of those that have come so far a third goes on: of the best ones first, the first, then each third."""
-    pytest.importorskip("ray.tune.schedulers", reason="Ray Tune is not installed")
+    pytest.importorskip("ray.tune.schedulers", reason="needs Ray Tune, which the extra simgmc[ray] brings")
     plan = [one for one in trainings(sweep([0.01 * (n + 1) for n in range(9)]).points) if one.method.name == "DMSGD"]
     judge = HalvingJudge(plan, Halving(first=1.0, factor=3), Report(), higher=True)
 

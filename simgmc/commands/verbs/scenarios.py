@@ -37,6 +37,7 @@ class HowToTrain(TypedDict):
     jobs: int | None
     overwrite: bool
     checkpoint_every: float
+    log: tuple[str, ...]
 
 
 _how_to_train = together(
@@ -44,7 +45,9 @@ _how_to_train = together(
     click.option("--out", type=GivenPath(file_okay=False), help="Run directory.  [default: runs/NAME]"),
     device,
     click.option(
-        "--threads", type=click.IntRange(min=1), help="CPU threads; results do not depend on it.  [default: all cores]"
+        "--threads",
+        type=click.IntRange(min=1),
+        help="CPU threads; results do not depend on it. On Ray those of each training.  [default: all cores; on Ray 1]",
     ),
     click.option(
         "--jobs",
@@ -54,6 +57,12 @@ _how_to_train = together(
     ),
     overwrite,
     checkpoint_every("How often a training under way is saved; 0: after every round."),
+    click.option(
+        "--log",
+        multiple=True,
+        type=click.Choice(["tensorboard", "wandb"]),
+        help="Log evaluations there too, as they come, against simulated time. Repeatable.",
+    ),
 )
 
 
@@ -74,19 +83,12 @@ def _begin(chosen: ScenarioArguments, out: str | None, data_dir: str | None) -> 
 @_how_to_train
 @click.option("--dry-run", is_flag=True, help="Predict memory, bytes, simulated and real time; keep nothing.")
 @click.option("--resume", is_flag=True, help="Go on with a run that was stopped; an error if there is none.")
-@click.option(
-    "--log",
-    multiple=True,
-    type=click.Choice(["tensorboard", "wandb"]),
-    help="Log evaluations there too, against simulated time, as trainings finish. Repeatable.",
-)
 @refine
 def run(
     chosen: ScenarioArguments,
     out: str | None,
     dry_run: bool,
     resume: bool,
-    log: tuple[str, ...],
     refine: bool,
     **how: Unpack[HowToTrain],
 ) -> None:
@@ -105,7 +107,7 @@ def run(
     else:
         from simgmc.experiment.run import run as run_file  # loads torch
 
-        run_file(file, out=place, resume=resume, log=log, refined=refine, **how)
+        run_file(file, out=place, resume=resume, refined=refine, **how)
 
 
 @click.command(cls=Verb, short_help="Search for each method's best settings, on this machine or a Ray cluster.")
@@ -121,17 +123,16 @@ def run(
 @click.option("--address", help="Of the Ray cluster, such as auto or HOST:6379.  [default: one of this machine alone]")
 @click.option(
     "--gpus",
-    type=click.FloatRange(min=0, min_open=True),
-    default=1.0,
-    show_default=True,
-    help="With --engine ray and CUDA: GPUs of each training; a share lets several have one.",
+    type=click.FloatRange(min=0, min_open=True, max=1),
+    help="With --engine ray: the share of a GPU that each training has, so that several can have one.  [default: 1 "
+    "where the cluster has GPUs, unless --device cpu]",
 )
 def sweep(
     chosen: ScenarioArguments,
     out: str | None,
     engine: Literal["local", "ray"],
     address: str | None,
-    gpus: float,
+    gpus: float | None,
     **how: Unpack[HowToTrain],
 ) -> None:
     """Train every combination of a scenario's [grid] and [sweep]; tell each method's best settings.
@@ -140,8 +141,9 @@ def sweep(
     and not where the scenario has changed since (more values, methods or seeds) and it is the same in both. The result
     is a run directory as any other.
     """
-    if address is not None and engine != "ray":
-        raise click.UsageError("--address is that of a Ray cluster: give --engine ray too")
+    for option, value in (("--address", address), ("--gpus", gpus)):
+        if value is not None and engine != "ray":
+            raise click.UsageError(f"{option} is about a Ray cluster: give --engine ray too")
     file, place = _begin(chosen, out, how["data_dir"])
     from simgmc.experiment.engines.choice import Sweeping  # loads torch
     from simgmc.experiment.run import run as run_file

@@ -44,8 +44,12 @@ class Sweeping:
     engine: Literal["local", "ray"] = "local"
     address: str | None = None
     """Of a Ray cluster; one of this machine alone is begun unless given."""
-    gpus: float = 1.0
-    """Of each training on a CUDA device of the cluster: a share lets several have one."""
+    gpus: float | None = None
+    """Of each training on a Ray cluster: a share lets several have one; one where the cluster has any, unless given."""
+
+    def device_here(self, device: str) -> str:
+        """Where this process computes: the one who asks a cluster for CUDA devices may have none."""
+        return "auto" if self.engine == "ray" and device == "cuda" else device
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,10 @@ class Choice:
     interruption: Interruption
     console: Console
     jobs: int | None
+    device: str = "auto"
+    """As it was asked for, and"""
+    threads: int | None = None
+    """so many."""
     sweeping: Sweeping | None = None
     judge: Judge | None = None
 
@@ -71,7 +79,7 @@ class Choice:
         if jobs == 1 and self.sweeping is None:
             return Here(self.workload_of, self.checkpoint_every, self.interruption)
         threads = max(1, self.workload_of.threads // jobs)
-        recipe = self._recipe(threads)
+        recipe = self._recipe(threads, self.workload_of.device)
         devices = visible_devices(torch.cuda.device_count()) if self.workload_of.device == "cuda" else ()
         try:
             keep_going = self.sweeping is not None
@@ -86,18 +94,26 @@ class Choice:
         line(self.console, "jobs", f"{jobs} trainings at once, {threads} thread{'s' * (threads > 1)}{memory}")
         return engine
 
-    def _recipe(self, threads: int) -> Recipe:
+    def _recipe(self, threads: int, device: str) -> Recipe:
         text, of = self.directory.scenario_text(), self.workload_of
-        return Recipe(self.file, text, of.device, of.data_dir, threads, of.given, self.checkpoint_every)
+        return Recipe(self.file, text, device, of.data_dir, threads, of.given, self.checkpoint_every)
 
     def _ray(self, sweeping: Sweeping) -> Engine:
         from simgmc.experiment.engines.ray_cluster import RayCluster  # Ray is an extra that only this needs
 
-        threads = 1 if self.jobs is None else max(1, self.workload_of.threads // self.jobs)
-        gpus = sweeping.gpus if self.workload_of.device == "cuda" else 0.0
-        datasets = self.workload_of.loaded
-        engine = RayCluster(self._recipe(threads), datasets, sweeping.address, threads, gpus, self.judge)
-        line(self.console, "ray", f"{engine.words}, {threads} thread{'s' * (threads > 1)} for each training")
+        threads, of = self.threads or 1, self.workload_of
+        engine = RayCluster(
+            self._recipe(threads, self.device),
+            of.loaded,
+            self.interruption,
+            sweeping.address,
+            threads=threads,
+            gpus=sweeping.gpus,
+            jobs=self.jobs,
+            device=of.device,
+            judge=self.judge,
+        )
+        line(self.console, "ray", engine.words)
         return engine
 
     def _number(self, tasks: Sequence[Task]) -> int:

@@ -58,7 +58,7 @@ class Processes:
         try:
             crew.work(min(self._jobs, len(tasks)))
         except KeyboardInterrupt:
-            _notice()
+            notice()
             crew.stop()
             raise
         except Exception:  # what is under way elsewhere is saved first
@@ -265,7 +265,8 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _notice() -> None:
+def notice() -> None:
+    """Say that what is under way elsewhere is saved first."""
     try:
         os.write(2, _NOTICE)
     except OSError:

@@ -1,32 +1,30 @@
 """Trainings as tasks of a Ray cluster: Ray says where each runs, and runs it again where its machine is gone.
 
 Data sets go through Ray's object store, once to each machine, where tasks share them. A training under way is saved in
-the run directory where the machine that trains it sees that; otherwise it begins again if its machine is lost.
+the run directory where the machine that trains it sees that; otherwise it begins again if its machine is lost. Asked to
+stop, all are saved first, wherever they are.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import pickle
-import shutil
-import tempfile
 import uuid
-import warnings
+from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from simgmc.core.errors import SimgmcError, reason
-from simgmc.core.files import reading_copies
 from simgmc.core.interruption import Interruption
 from simgmc.experiment.assembly import LoadedAs
-from simgmc.experiment.engines.processes import handed_over
-from simgmc.experiment.engines.recipe import Recipe, Workplace, said_of
-from simgmc.experiment.engines.reports import Message, Reports
+from simgmc.experiment.engines.processes import handed_over, notice
+from simgmc.experiment.engines.ray_task import TOLD_EVERY, Board, Left, Shared, replace_all, train, write_all
+from simgmc.experiment.engines.recipe import Recipe
+from simgmc.experiment.engines.reports import Message
 from simgmc.experiment.engines.task import Failure, Judge, Task
 from simgmc.experiment.training import Progress
-from simgmc.results.directory.checkpoint import CHECKPOINTS
+from simgmc.results.directory.checkpoint import CHECKPOINTS, Checkpoints
 from simgmc.results.directory.outside_files import copies
 from simgmc.results.directory.run_directory import RunDirectory, open_run
 from simgmc.results.directory.run_lock import LOCK_NAME
@@ -37,12 +35,10 @@ try:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 except ImportError:
-    raise SimgmcError('--engine ray: Ray is not installed: pip install "simgmc[ray]"') from None
+    raise SimgmcError('--engine ray: Ray is not installed; pip install "simgmc[ray]" brings it') from None
 
 TIMES = 5
 """How often Ray begins a training anew whose process or machine was lost."""
-TOLD_EVERY = 1.0
-"""Seconds between two messages of rounds that are done, and between two looks at what has happened."""
 
 
 class RayCluster:
@@ -52,14 +48,23 @@ class RayCluster:
         self,
         recipe: Recipe,
         datasets: Mapping[LoadedAs, Dataset],
-        address: str | None,
-        threads: int,
-        gpus: float,
+        interruption: Interruption,
+        address: str | None = None,
+        *,
+        threads: int = 1,
+        gpus: float | None = None,
+        jobs: int | None = None,
+        device: str = "cpu",
         judge: Judge | None = None,
     ):
-        """``threads`` and ``gpus``: of each training. Raises SimgmcError where there is no cluster."""
+        """``threads`` and ``gpus``: of each training; unless given a GPU where the cluster has any, and the recipe's
+        device may be one. ``jobs``: at most so many at once. ``device``: on which this process would compute.
+
+        Raises SimgmcError where there is no cluster, or one that is begun here can have no such training.
+        """
         self._recipe, self._datasets, self._judge = handed_over(recipe), datasets, judge
-        self._threads, self._gpus = threads, gpus
+        self._interruption, self._jobs, self._device = interruption, jobs, device
+        self._threads = threads
         self._began = not ray.is_initialized()
         if self._began:
             try:
@@ -68,145 +73,168 @@ class RayCluster:
                 ray.shutdown()
                 what = f"--address {address}: no Ray cluster can be reached" if address else "Ray does not begin here"
                 raise SimgmcError(f"{what}: {reason(error)}") from None
+        has_gpus = recipe.device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0
+        self._gpus = gpus if gpus is not None else float(has_gpus)
+        self._waits = self._too_small()
+        if self._waits and address is None:
+            ray.shutdown()
+            raise SimgmcError(self._waits)
 
     @property
     def words(self) -> str:
-        """What is there."""
-        nodes, found = [node for node in ray.nodes() if node["Alive"]], ray.cluster_resources()
-        gpus = f", {found['GPU']:g} GPUs" if found.get("GPU") else ""
-        return f"{len(nodes)} node{'s' * (len(nodes) > 1)}, {found.get('CPU', 0):g} cores{gpus}"
+        """What is there, and what a training has of it."""
+        nodes, found = _nodes(), ray.cluster_resources()
+        gpus = f", {found['GPU']:g} GPU{'s' * (found['GPU'] > 1)}" if found.get("GPU") else ""
+        share = f" and {self._gpus:g} GPU" if self._gpus else ""
+        there = f"{len(nodes)} node{'s' * (len(nodes) > 1)}, {found.get('CPU', 0):g} cores{gpus}"
+        return f"{there}; {self._threads} thread{'s' * (self._threads > 1)}{share} for each training"
+
+    def _too_small(self) -> str | None:
+        """Why no machine of the cluster can have a training, if none can."""
+        needed = {"CPU": float(self._threads), "GPU": float(self._gpus)}
+        if any(all(node.get(name, 0) >= amount for name, amount in needed.items()) for node in _nodes()):
+            return None
+        here = "; ".join(f"{node.get('CPU', 0):g} cores, {node.get('GPU', 0):g} GPUs" for node in _nodes()[:8])
+        asked = f"--threads {self._threads}" + (f" --gpus {self._gpus:g}" if self._gpus else "")
+        return f"{asked}: no machine of the cluster has so many ({here})"
 
     def train(self, tasks: Sequence[Task], directory: RunDirectory, progress: Progress) -> list[Failure]:
         """See :class:`simgmc.experiment.engines.task.Engine`."""
+        if self._waits:
+            progress.warned(f"{self._waits} yet; trainings wait for one that has")
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        board = ray.remote(_Board).options(num_cpus=0, scheduling_strategy=here).remote(self._judge)
+        board = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote(self._judge)
+        of_each = {"num_cpus": self._threads, "num_gpus": self._gpus, "max_retries": TIMES, "retry_exceptions": False}
+        work = _Work(board, ray.remote(train).options(**of_each), tasks, directory, progress, self._interruption)
         try:
-            return self._train(tasks, directory, progress, board)
+            return self._train(work, directory)
         finally:
             if self._began:
                 ray.shutdown()
             else:
+                work.cancel()
                 ray.kill(board)
 
-    def _train(self, tasks: Sequence[Task], directory: RunDirectory, progress: Progress, board: Any) -> list[Failure]:
+    def _train(self, work: _Work, directory: RunDirectory) -> list[Failure]:
         files = {name: Path(copy).read_bytes() for name, copy in copies(directory.path).items()}
-        shared = ray.put((uuid.uuid4().hex, self._recipe, files, self._judge is not None, _visible(directory.path)))
+        lock = directory.path.absolute() / LOCK_NAME
+        seen = str(directory.path.absolute()), str(lock), os.stat(lock).st_ino
+        shared = Shared(uuid.uuid4().hex, self._recipe, files, self._judge is not None, self._device, seen)
         names, data = list(self._datasets), [ray.put(one) for one in self._datasets.values()]
-        remote = ray.remote(_train).options(
-            num_cpus=self._threads, num_gpus=self._gpus, max_retries=TIMES, retry_exceptions=False
-        )
-        waiting = {remote.remote(shared, board, task.number, task.missing, names, *data): task for task in tasks}
-        under_way, failures = {task.number: task for task in tasks}, list[Failure]()
-        begun: set[int] = set()
+        work.given = ray.put(shared), names, data
         try:
-            while waiting:
-                done, _ = ray.wait(list(waiting), num_returns=1, timeout=TOLD_EVERY)
-                for kind, number, content in ray.get(board.take.remote()):
-                    if kind == "started":
-                        begun.add(number)
-                    if kind == "warned":
-                        progress.warned(*content)
-                    elif number in under_way and number in begun:  # else of a machine that was given up for lost
-                        getattr(progress, kind)(under_way[number].training, *content)
-                    if kind == "ended":
-                        begun.discard(number)
-                for one in done:
-                    task = waiting.pop(one)
-                    under_way.pop(task.number)
-                    if why := _result(one, task, directory):
-                        failures.append(Failure(task, why))
-                        progress.failed(task.training, why)
+            work.work(self._jobs)
         except KeyboardInterrupt:
-            for one in waiting:
-                ray.cancel(one, force=True)
+            notice()
+            work.stop()
             raise
-        return failures
+        return work.failures
 
 
-def _result(found: Any, task: Task, directory: RunDirectory) -> str | None:
-    """Takes in what a task left; why it failed, if it did."""
-    try:
-        left = ray.get(found)
-    except ray.exceptions.RayError as error:
-        return f"Ray: {reason(error).splitlines()[0]}"
-    if isinstance(left, tuple):
-        why, known = left
-        if not known:
-            raise RuntimeError(f"{task.training.title}: in the process that trained it:\n{why}")
-        return str(why)
-    part = directory.part(task.training.key)
-    if part.is_dir():
-        shutil.rmtree(part)
-    # What says that a run is there comes last.
-    for name in sorted(left, key=lambda name: name == "scenario.toml"):
-        (part / name).parent.mkdir(parents=True, exist_ok=True)
-        (part / name).write_bytes(left[name])
-    directory.take_in(open_run(part))
-    return None
+def _nodes() -> list[dict[str, float]]:
+    """The resources of each machine."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-class _Board:
-    """On the machine of the one who asked: what tasks tell, until it is taken; and the judge."""
+class _Work:
+    """The tasks of one sweep, and what has become of them."""
 
-    def __init__(self, judge: Judge | None):
-        self._judge = judge
-        self._told: list[Message] = []
+    given: tuple[Any, list[LoadedAs], list[Any]]
+    """What every task is handed: the shared part, the data sets' names, the data sets."""
 
-    def tell(self, message: Message) -> str | None:
-        """Keep a message; what the judge says to it, if it is of an evaluation."""
-        self._told.append(message)
-        kind, number, content = message
-        return self._judge.hears(number, *content) if self._judge is not None and kind == "evaluated" else None
+    def __init__(
+        self,
+        board: Any,
+        remote: Any,
+        tasks: Sequence[Task],
+        directory: RunDirectory,
+        progress: Progress,
+        interruption: Interruption,
+    ):
+        self._board, self._remote = board, remote
+        self._directory, self._progress, self._interruption = directory, progress, interruption
+        self._tasks = deque(tasks)
+        self._asked: dict[Any, Task] = {}
+        """Tasks that Ray has, by what stands for their results."""
+        self._open: dict[int, Task] = {}
+        """The same by number."""
+        self._begun: set[int] = set()
+        self._ended: set[int] = set()
+        self._warned: set[str] = set()
+        self.failures: list[Failure] = []
 
-    def take(self) -> list[Message]:
-        """What was told since the last time."""
-        told, self._told = self._told, []
-        return told
+    def work(self, jobs: int | None) -> None:
+        """Until every task is done or has failed."""
+        while self._tasks or self._asked:
+            while self._tasks and (jobs is None or len(self._asked) < jobs):
+                self._ask(self._tasks.popleft())
+            self._settle()
 
+    def stop(self) -> None:
+        """Let what is under way be saved, and take in what is finished meanwhile."""
+        self._tasks.clear()
+        self._hear(ray.get(self._board.stop.remote()))
+        for one, task in self._asked.items():
+            if task.number not in self._begun:
+                ray.cancel(one)
+        while self._asked:
+            self._settle(stopping=True)
 
-def _visible(path: Path) -> tuple[str, str, int]:
-    """By what another process knows whether it sees a run directory: its path, its lock's, and that one's number."""
-    lock = path.absolute() / LOCK_NAME
-    return str(path.absolute()), str(lock), os.stat(lock).st_ino
+    def cancel(self) -> None:
+        """Of what is still there nobody wants to know."""
+        for one in self._asked:
+            ray.cancel(one, force=True)
 
+    def _ask(self, task: Task) -> None:
+        shared, names, data = self.given
+        found = Checkpoints(self._directory.path / CHECKPOINTS, task.training.key).files
+        saved = {file.name: file.read_bytes() for file in found if file.is_file()}
+        one = self._remote.remote(shared, self._board, task.number, task.missing, saved, names, *data)
+        self._asked[one] = self._open[task.number] = task
 
-_workplaces: dict[str, Workplace] = {}
-"""Of this process, by the sweep that it works for."""
+    def _settle(self, stopping: bool = False) -> None:
+        """Wait for the next task that is over, for a moment, and tell what was heard."""
+        done, _ = ray.wait(list(self._asked), num_returns=1, timeout=TOLD_EVERY)
+        self._hear(ray.get(self._board.take.remote()))
+        for one in done:
+            task = self._asked[one]
+            with self._interruption.held():
+                why = self._result(one, task)
+                del self._asked[one], self._open[task.number]
+            if why and not stopping:  # else it will be heard of when the run goes on
+                self.failures.append(Failure(task, why))
+                self._progress.failed(task.training, why)
 
+    def _hear(self, told: Sequence[Message]) -> None:
+        for kind, number, content in told:
+            if kind == "warned":
+                if content[0] not in self._warned:
+                    self._warned.add(content[0])
+                    self._progress.warned(*content)
+                continue
+            if kind == "started":
+                self._begun.add(number)
+                self._ended.discard(number)
+            if number in self._open and number in self._begun - self._ended:  # else of a machine given up for lost
+                getattr(self._progress, kind)(self._open[number].training, *content)
+            if kind == "ended":
+                self._ended.add(number)
 
-def _train(
-    shared: tuple[str, bytes, dict[str, bytes], bool, tuple[str, str, int]],
-    board: Any,
-    number: int,
-    missing: Sequence[int],
-    names: Sequence[LoadedAs],
-    *data: Dataset,
-) -> dict[str, bytes] | tuple[str, bool]:
-    """A task: what the training wrote, by file; or why it failed."""
-    sweep, recipe, files, judged, (run, lock, inode) = shared
-    latest: list[Any] = []
-
-    def send(message: Message) -> None:
-        latest[:] = [board.tell.remote(message)]
-
-    reports = Reports(send, (lambda: ray.get(latest[0])) if judged else None, TOLD_EVERY)
-    reports.number = number
-    warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nobody writes to shared data
-    with tempfile.TemporaryDirectory(prefix="simgmc-") as folder:
-        kept = {}
-        for place, (name, content) in enumerate(sorted(files.items())):
-            kept[name] = Path(folder) / f"{place}-{Path(name).name}"
-            kept[name].write_bytes(content)
-        sees = os.path.exists(lock) and os.stat(lock).st_ino == inode
-        checkpoints = Path(run if sees else folder) / CHECKPOINTS
+    def _result(self, one: Any, task: Task) -> str | None:
+        """Takes in what a task left; why it failed, if it did."""
         try:
-            with reading_copies(kept):
-                if sweep not in _workplaces:
-                    _workplaces.clear()
-                    _workplaces[sweep] = Workplace(pickle.loads(recipe), dict(zip(names, data, strict=True)))
-                part = Path(folder) / "part"
-                _workplaces[sweep].train(number, missing, part, checkpoints, Interruption(), reports)
-        except Exception as error:
-            return said_of(error)
-        left = {str(file.relative_to(part)): file.read_bytes() for file in part.rglob("*") if file.is_file()}
-        return left
+            left: Left = ray.get(one)
+        except ray.exceptions.TaskCancelledError:
+            return None
+        except ray.exceptions.RayError as error:
+            return f"Ray: {reason(error).splitlines()[0]}"
+        if left.failed and not left.failed[1]:
+            raise RuntimeError(f"{task.training.title}: in the process that trained it:\n{left.failed[0]}")
+        write_all(self._directory.path / CHECKPOINTS, left.saved)
+        if "scenario.toml" in left.files:
+            part = self._directory.part(task.training.key)
+            replace_all(part, left.files)
+            self._directory.take_in(open_run(part))
+        if not left.failed and not left.stopped:
+            Checkpoints(self._directory.path / CHECKPOINTS, task.training.key).remove()
+        return left.failed[0] if left.failed else None

@@ -53,6 +53,11 @@ class Workplace:
         self._workload_of = WorkloadFactory(recipe.device, recipe.data_dir, recipe.threads, recipe.given)
         self._workload_of.loaded.update(datasets or {})
 
+    @property
+    def device(self) -> str:
+        """On which gradients are computed here."""
+        return self._workload_of.device
+
     def train(
         self,
         number: int,

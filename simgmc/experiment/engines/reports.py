@@ -21,7 +21,9 @@ class Reports:
         """``verdict``: waits for what the other says to an evaluation: why the training is given up, None where it is
         not; None where nobody judges. ``every``: seconds between two messages of rounds that are done."""
         self._send, self._verdict, self._every = send, verdict, every
-        self._told = 0.0
+        self._told = self._began = 0.0
+        self._unsaid: tuple[Any, ...] | None = None
+        """The last round that is done, where nothing was told of it."""
         self.number = -1
         """The task under way."""
 
@@ -33,6 +35,7 @@ class Reports:
         self.tell("skipped")
 
     def started(self, training: Training, rounds: int) -> None:
+        self._began, self._unsaid = time.monotonic(), None
         self.tell("started", rounds)
 
     def resumed(self, training: Training, rounds: int, where: str) -> None:
@@ -45,7 +48,9 @@ class Reports:
             raise GivenUp(why)
 
     def round_done(self, training: Training, number: int, sim_time: float) -> None:
-        self._now_and_then("round_done", number, sim_time)
+        self._unsaid = number, sim_time
+        if self._now_and_then("round_done", number, sim_time):
+            self._unsaid = None
 
     def simulated(self, training: Training, seconds: float) -> None:
         self._now_and_then("simulated", seconds)
@@ -53,16 +58,20 @@ class Reports:
     def warned(self, message: str) -> None:
         self.tell("warned", message)
 
-    def ended(self, training: Training, outcome: Outcome) -> None:
-        """Without the costs of its rounds, which are written."""
+    def ended(self, training: Training, outcome: Outcome, seconds: float | None = None) -> None:
+        """Without the costs of its rounds, which are written; with the seconds that it took here."""
+        if self._unsaid is not None:
+            self.tell("round_done", *self._unsaid)
         last = Outcome([], outcome.states[-1:], outcome.rcc, outcome.diverged, outcome.diverged_round)
-        self.tell("ended", last)
+        self.tell("ended", last, time.monotonic() - self._began)
 
     def failed(self, training: Training, reason: str) -> None:
         self.tell("failed", reason)
 
-    def _now_and_then(self, kind: str, *content: Any) -> None:
+    def _now_and_then(self, kind: str, *content: Any) -> bool:
         now = time.monotonic()
-        if now - self._told >= self._every:
-            self._told = now
-            self.tell(kind, *content)
+        if now - self._told < self._every:
+            return False
+        self._told = now
+        self.tell(kind, *content)
+        return True

@@ -2,18 +2,20 @@
 
 The rule is ASHA (Li et al. 2020) of Ray Tune: at each rung a training goes on if it is among the best part of those of
 its method that have come so far by then. So which are given up depends on which come first; what was found of each
-until then does not.
+until then does not. They come in a drawn order, as the rule supposes: where the worse come first, all of them go on.
 """
 
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from simgmc.core.errors import SimgmcError
 from simgmc.core.quantities import number as number_text
+from simgmc.experiment.engines.task import Task
 from simgmc.experiment.stored import Stored
 from simgmc.experiment.training import Training
 from simgmc.experiment.under_way.evaluations import State
@@ -39,7 +41,7 @@ class HalvingJudge:
         try:
             from ray.tune.schedulers import AsyncHyperBandScheduler  # an extra that only this needs
         except ImportError:
-            raise SimgmcError('sweep.halving: needs Ray Tune: pip install "simgmc[ray]"') from None
+            raise SimgmcError('sweep.halving: Ray Tune is not installed; pip install "simgmc[ray]" brings it') from None
         self._metric = report.metric
         self._worst = -math.inf if higher else math.inf
         self._methods = [training.method.name for training in plan]
@@ -67,6 +69,12 @@ class HalvingJudge:
             known = [training.series(point) for point in training.points if training.series(point) in stored.finished]
             for state in stored.states(known[0]) if known else ():
                 self.hears(place, state)
+
+    def order(self, tasks: Sequence[Task]) -> list[Task]:
+        """Those of a plan in an order that says nothing of them; the same plan has the same."""
+        place = list(range(len(self._methods)))
+        random.Random(len(place)).shuffle(place)
+        return sorted(tasks, key=lambda task: place[task.number])
 
     def hears(self, number: int, state: State) -> str | None:
         """As of a judge: at the first evaluation of a rung, why the training is given up, if it is."""
