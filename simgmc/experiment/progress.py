@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rich.cells import cell_len, set_cell_size
@@ -14,6 +13,7 @@ from rich.progress import Progress as Bars
 from rich.table import Column
 
 from simgmc.core.quantities import number, time_text
+from simgmc.experiment.tracking.tracking import Tracking
 from simgmc.experiment.training import Training
 from simgmc.experiment.under_way.evaluations import Outcome, State
 
@@ -62,7 +62,7 @@ class RunProgress:
     """Hears of the trainings of a run, as :class:`simgmc.experiment.training.Progress`; use as a context manager.
 
     Several may be under way at once. ``metric`` is what the run is measured by, as ``report.metric`` names it;
-    ``clock``: what its time is. ``after`` is called when a training is over.
+    ``clock``: what its time is. ``tracking`` hears of evaluations too.
     """
 
     def __init__(
@@ -71,9 +71,9 @@ class RunProgress:
         trainings: int,
         metric: str = "accuracy",
         clock: str = "simulated",
-        after: Callable[[], None] = lambda: None,
+        tracking: Tracking | None = None,
     ):
-        self._metric, self._clock, self._after = metric, clock, after
+        self._metric, self._clock, self._tracking = metric, clock, tracking
         self._console = console
         self._trainings = trainings
         self._live = console.is_terminal
@@ -128,6 +128,8 @@ class RunProgress:
         one = _UnderWay(number, training.title, rounds, self._whole)
         one.task = self._bars.add_task(self._fitting(one)[0], total=rounds, state="", left="")
         self._under_way[training.key] = one
+        if self._tracking is not None:
+            self._tracking.started(training)
 
     def resumed(self, training: Training, rounds: int, where: str) -> None:
         """The training that began goes on after so many rounds, which are only simulated again."""
@@ -144,6 +146,8 @@ class RunProgress:
         one = self._under_way[training.key]
         self._note(one, state)
         self._show(one)
+        if self._tracking is not None:
+            self._tracking.evaluated(training, state)
         one.unsaid = state.round
         if state.round == 0:
             self._say(one)
@@ -154,6 +158,8 @@ class RunProgress:
         if number == one.resumed_at - 1:
             one.paced = time.monotonic()  # what was only simulated again says nothing of the pace
         one.rounds, one.sim_time = number + 1, sim_time
+        if self._tracking is not None:
+            self._tracking.round_done(training, number, sim_time)
         self._show(one)
         if one.unsaid is not None and number + 1 >= one.unsaid:  # only now is its simulated time known
             self._say(one)
@@ -170,7 +176,6 @@ class RunProgress:
             took = time.monotonic() - one.started if seconds is None else seconds
             self._line(one, f"{self._state(one)}, took {time_text(took)}")
         self._forget(training)
-        self._after()
 
     def failed(self, training: Training, reason: str) -> None:
         """A training could not be finished."""
@@ -186,6 +191,8 @@ class RunProgress:
         if one is not None:
             self._bars.remove_task(one.task)
         self._over += 1
+        if self._tracking is not None:
+            self._tracking.over(training)
         self._show_whole()
 
     def _may_speak(self, one: _UnderWay) -> bool:

@@ -10,6 +10,7 @@ own kind, see :mod:`simgmc.experiment.training`; a run that was stopped goes on 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from rich.console import Console
@@ -34,9 +35,9 @@ from simgmc.experiment.stored import Stored
 from simgmc.experiment.sweeps.best import print_best
 from simgmc.experiment.sweeps.halving import judge_of
 from simgmc.experiment.sweeps.recognised import carry_over
+from simgmc.experiment.tracking.tracking import Tracking
+from simgmc.experiment.tracking.tracking import check as check_trackers
 from simgmc.experiment.training import Progress, Training
-from simgmc.experiment.under_way.tracking import Tracking
-from simgmc.experiment.under_way.tracking import check as check_trackers
 from simgmc.results.directory import outside_files, run_directory
 from simgmc.results.directory.checkpoint import CHECKPOINTS, Checkpoints, check_interval
 from simgmc.results.directory.run_directory import RunDirectory
@@ -75,7 +76,7 @@ def run(
     and the model that a scenario calls ``given``. ``plots``: whether any are drawn. ``sweeping``: as ``simgmc sweep``:
     others go on where a training fails (SimgmcError at the end), and what the directory holds of an earlier version of
     the scenario is kept where it is the same. ``log``: where evaluations are logged too, see
-    :mod:`simgmc.experiment.under_way.tracking`.
+    :mod:`simgmc.experiment.tracking.tracking`.
     """
     log = [log] if isinstance(log, str) else log
     check_trackers(log)
@@ -108,17 +109,22 @@ def run(
         print_resumed(console, plan, directory, trial.heading)
 
         tracking, metric = Tracking(log, directory), file.points[0].scenario.report.metric
-        with RunProgress(console, len(plan), metric, after=tracking.catch_up) as progress:
+        with closing(tracking), RunProgress(console, len(plan), metric, tracking=tracking) as progress:
             judge = judge_of(file, plan, directory) if sweeping is not None else None
             choice = Choice(
                 file, trial, workload_of, directory, checkpoint_every, interruption, console, jobs, device, threads,
                 sweeping, judge,
             )  # fmt: skip
+
+            def engine(tasks: Sequence[Task]) -> Engine:
+                tracking.expect(tasks)
+                return choice(tasks)
+
             order = list if judge is None else judge.order
             failures = run_trainings(
-                plan, directory, workload_of, progress, checkpoint_every, interruption, choice, order
+                plan, directory, workload_of, progress, checkpoint_every, interruption, engine, order
             )
-        tracking.catch_up(at_last=True)
+            tracking.catch_up(at_last=True)
         if len(failures) == len(plan):
             raise SimgmcError("\n".join(f"{one.task.training.title}: {one.reason}" for one in failures))
 

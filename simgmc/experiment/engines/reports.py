@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +25,8 @@ class Reports:
         self._told = self._began = 0.0
         self._unsaid: tuple[Any, ...] | None = None
         """The last round that is done, where nothing was told of it."""
+        self._evaluated: set[int] = set()
+        """After which rounds evaluations were whose simulated time the other waits for."""
         self.number = -1
         """The task under way."""
 
@@ -36,6 +39,7 @@ class Reports:
 
     def started(self, training: Training, rounds: int) -> None:
         self._began, self._unsaid = time.monotonic(), None
+        self._evaluated.clear()
         self.tell("started", rounds)
 
     def resumed(self, training: Training, rounds: int, where: str) -> None:
@@ -44,11 +48,16 @@ class Reports:
     def evaluated(self, training: Training, state: State) -> None:
         """Raises GivenUp where the other says so."""
         self.tell("evaluated", state)
+        if state.time is None:
+            self._evaluated.add(state.round)
         if self._verdict is not None and (why := self._verdict()):
             raise GivenUp(why)
 
     def round_done(self, training: Training, number: int, sim_time: float) -> None:
         self._unsaid = number, sim_time
+        if number + 1 in self._evaluated:
+            self._evaluated.discard(number + 1)
+            self._told = -math.inf
         if self._now_and_then("round_done", number, sim_time):
             self._unsaid = None
 

@@ -24,6 +24,10 @@ _PICTURES = ("plots", "timeline")
 LIST_NAME = ".pictures"
 PARTS = "parts"
 """Where trainings side by side are written until the run takes them in; nobody else's files lie there."""
+TENSORBOARD = "tensorboard"
+"""The folder of event files, where a run is logged there."""
+WANDB = "wandb.csv"
+"""What Weights & Biases has of a run, where that is logged there."""
 _OWN_NAMES = {
     "scenario.toml",
     "metrics.csv",
@@ -37,6 +41,8 @@ _OWN_NAMES = {
     LIST,
     FOLDER,
     PARTS,
+    TENSORBOARD,
+    WANDB,
     *_PICTURES,
 }
 STATE_ENDS = (".state", ".before")
@@ -128,7 +134,7 @@ def _earlier(path: Path) -> list[str]:
     return found
 
 
-LOGGED = "tensorboard/*/events.out.tfevents.*"
+LOGGED = f"{TENSORBOARD}/*/events.out.tfevents.*"
 """Evaluations, logged there as well."""
 
 
@@ -146,7 +152,7 @@ def clear(path: Path) -> None:
             for kind in ("costs/*.npz", "costs/*.journal", "evaluations/*.npz", "models/*.safetensors", LOGGED)
             for file in sorted(path.glob(kind + end))
         ]
-        found += [path / LIST, *sorted((path / FOLDER).glob("*-*"))]
+        found += [path / WANDB, path / LIST, *sorted((path / FOLDER).glob("*-*"))]
         found += [file for end in STATE_ENDS for file in sorted((path / "checkpoint").glob(f"*{end}*"))]
         found += [path / (name + end) for name in _pictures(path) for end in ("", PARTIAL)]
         found += [path / (name + PARTIAL) for name in (*names, "metrics.csv")]
