@@ -17,6 +17,7 @@ def run(
     file: ScenarioFile,
     scenario: str,
     options: Sequence[str],
+    data_dir: str | None,
     out: str | None,
     overwrite: bool,
     limit: float,
@@ -29,4 +30,5 @@ def run(
     except OSError as error:
         raise SimgmcError(f"{place}: cannot be made: {error.strerror}") from None
     check_free(place / "real", file.resolved(), overwrite=overwrite)
-    twin(file, Asked(scenario, options, place, overwrite, limit), console)
+    options = [*options, *(["--data-dir", data_dir] if data_dir else [])]
+    twin(file, Asked(scenario, options, place, overwrite, limit, data_dir), console)

@@ -39,7 +39,8 @@ class Step(NamedTuple):
     step: int
     """Of the round's :class:`~simgmc.costs.steps.RoundCosts`; -1: the round from its begin to its end."""
     kind: str
-    """round, compute, compress, average, mix or wait; interface: since the clock went on last, see
+    """round, compute, compress, average, mix or wait; of an asynchronous training compute, compress, serve (a request
+    of another), and what is waited for: exchange, request, wait, collect; interface: since the clock went on last, see
     :func:`interface`."""
     carried_by: str
     """What carried an average or a mix, in words."""

@@ -198,5 +198,4 @@ def twin(chosen: ScenarioArguments, data_dir: str | None, out: str | None, overw
     from simgmc.commands import twin as twins  # loads torch
     from simgmc.core.terminal import plain_console
 
-    given = [*chosen.options(), *(["--data-dir", data_dir] if data_dir else [])]
-    twins.run(file, chosen.scenario, given, out, overwrite, limit, plain_console())
+    twins.run(file, chosen.scenario, chosen.options(), data_dir, out, overwrite, limit, plain_console())

@@ -87,6 +87,8 @@ class AsyncRank:
         self._wanting: dict[int, int] = {}
         """On rank 0: who waits for an exchange, and with whom."""
         self._pauses = self._paused = 0
+        self._arrival = 0.0
+        """Seconds of training at which the letter that is being taken was there."""
         self._marks: int | None = None
         """How many ranks have nothing more on its way to this one, where it waits for that."""
         self._kept: list[Letter] = []
@@ -126,8 +128,11 @@ class AsyncRank:
         with self._turn:
             many = not isinstance(answer, int)
             messages = (() if answer == NOTHING else (answer,)) if isinstance(answer, int) else tuple(answer)
-            before = self.programs.runs[rank].gradients
+            before, begin = self.programs.runs[rank].gradients, self._time.now()
             asked = self._happen(rank, GOES_ON, messages, many)
+            match asked.step:
+                case Addressed(message=parcel) | Start(effect=Addressed(message=parcel)) if parcel.compressed:
+                    self._note("compress", begin, parcel.nbytes)
             finished = self.programs.runs[rank].gradients
             if finished != before:
                 self.counts[rank] = finished
@@ -217,9 +222,12 @@ class AsyncRank:
             time.sleep(left)
         self._note("compute", begin)
 
-    def _note(self, kind: str, begin: float) -> None:
-        rounds = self.programs.runs[self._rank].rounds
-        self.measured.append(Step(self._rank, rounds, 0, kind, "", begin, self._time.now(), 0, 0, 0))
+    def _note(self, kind: str, begin: float, nbytes: int = 0, aggregate_s: float = 0.0) -> None:
+        """``nbytes``: of the message that is made, or served."""
+        end = self._time.now()
+        self.measured.append(
+            Step(self._rank, self._rounds, 0, kind, "", begin, end, 0, 0, nbytes, aggregate_s=aggregate_s)
+        )
 
     def _until(self, there: Callable[[], bool]) -> bool:
         """Wait for something, through pauses; whether it has come before the end."""
@@ -283,8 +291,10 @@ class AsyncRank:
         return number
 
     def _serve(self, letter: Letter) -> None:
+        begin = self._time.now() if letter.who == self._rank else self._arrival
         served = self._happen(letter.to, letter.who, (letter.number,))
         assert isinstance(served, Served)
+        self._note("serve", begin, len(letter.payload), self._time.now() - begin)
         for rank, parcel in served.replies:
             self._mail(post.REPLY, letter.to, Send(rank, parcel))
 
@@ -335,6 +345,7 @@ class AsyncRank:
 
     def _open(self, letter: Letter) -> None:
         with self._turn:
+            self._arrival = self._time.now()
             self._clock = max(self._clock, letter.clock)
             self.counts = [max(pair) for pair in zip(self.counts, letter.counts, strict=True)]
             if letter.name.strip(b"\0"):

@@ -11,7 +11,7 @@ from simgmc.core.errors import SimgmcError, reason
 from simgmc.core.quantities import axis_unit
 from simgmc.distributed.twin.comparison import Twin
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 
 
 def draw(found: Sequence[Twin], path: Path) -> None:
@@ -22,7 +22,7 @@ def draw(found: Sequence[Twin], path: Path) -> None:
         value for one in found for row in (*one.rounds, *one.exchanges) for value in (row.measured, row.simulated)
     ]
     scale, unit = axis_unit("time", min(seconds), max(seconds), log=False)
-    for one, colour in zip(found, _COLOURS * (1 + len(found) // len(_COLOURS))):
+    for one, colour in zip(found, COLOURS * (1 + len(found) // len(COLOURS))):
         numbers = [row.round + 1 for row in one.rounds]
         along.plot(numbers, [row.measured / scale for row in one.rounds], color=colour, linewidth=1.2, label=one.method)
         along.plot(numbers, [row.simulated / scale for row in one.rounds], color=colour, linewidth=1.0, linestyle="--")

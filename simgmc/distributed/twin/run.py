@@ -19,15 +19,20 @@ from simgmc.core.errors import SimgmcError, reason
 from simgmc.core.quantities import bytes_text, percent_text, time_text
 from simgmc.distributed import measured
 from simgmc.distributed.twin.comparison import Compared, Twin, compare, on_ranks
+from simgmc.distributed.twin.events import compare_events
+from simgmc.distributed.twin.events_shown import draw_events, events_said, events_table, write_events
 from simgmc.distributed.twin.laboratory import QUEUE, Laboratory
 from simgmc.distributed.twin.picture import draw
 from simgmc.distributed.twin.protocol import OVERHEADS
+from simgmc.distributed.twin.targets import Curve, Trained, at_rounds, reached, targets_said, targets_table
+from simgmc.experiment.assembly import WorkloadFactory
+from simgmc.experiment.asynchronous import AsynchronousTraining
 from simgmc.experiment.plan import require_stated_times, trainings
-from simgmc.experiment.synchronous import SynchronousTraining
 from simgmc.experiment.training import Training
 from simgmc.network import worker_names
 from simgmc.network.conditions.overheads import Overheads
 from simgmc.results.directory.run_directory import open_run
+from simgmc.results.series.read import measure_of, read_results
 from simgmc.scenario import ScenarioFile
 
 REAL = "real"
@@ -46,10 +51,12 @@ class Asked:
     overwrite: bool
     limit: float
     """Seconds after which the processes are stopped."""
+    data_dir: str | None = None
+    """Where data lie, if that is stated."""
 
 
-def twin(file: ScenarioFile, asked: Asked, console: Console) -> list[Twin]:
-    """Run, simulate, print and write a table, a picture and every round.
+def twin(file: ScenarioFile, asked: Asked, console: Console) -> None:
+    """Run, simulate, print and write tables, pictures, every round and every evaluation of an asynchronous training.
 
     Raises:
         SimgmcError: a scenario that a laboratory cannot have, processes that failed (with what they said), or a
@@ -66,24 +73,53 @@ def twin(file: ScenarioFile, asked: Asked, console: Console) -> list[Twin]:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         _run(laboratory, asked, place)
         drops = sum(one["drops"] for one in laboratory.shaped())
-    directory, found = open_run(place), []
+    directory, found, by_events, trained = open_run(place), [], [], []
+    report = scenario.report
+    measure = measure_of(report.metric, report.better == "higher")
+    of_key = {one.key: one for one in read_results(directory, measure=measure).series}
     for training in plan:
+        read = of_key[training.series(training.points[0])]
         cluster = on_ranks(training.settings(training.points[0]), hosts, round_trip, bool(laboratory.latency_by))
+        if isinstance(training, AsynchronousTraining):
+            workload = WorkloadFactory("cpu", asked.data_dir, 1)(training.scenario, training.seed)
+            one = compare_events(training, workload, cluster, directory, read, measure)
+            by_events.append(one)
+            trained.append(Trained(one.method, one.measured, one.simulated))
+            continue
         steps = measured.read(directory, training.key)
         costs = directory.read_costs(training.key)
         found.append(compare(training.method.name, training.seed, cluster, costs, steps))
-    console.print(_table(found))
-    console.print(_bytes_table(found))
-    for line in _said(found, drops):
+        simulated = at_rounds(read, [row.simulated for row in found[-1].rounds], measure)
+        trained.append(Trained(training.method.name, Curve(read["sim_time_s"], read[measure.column]), simulated))
+    lines = _said(found, drops) if found else []
+    if found:
+        console.print(_table(found))
+        console.print(_bytes_table(found))
+    if by_events:
+        console.print(events_table(by_events))
+        lines += events_said(by_events)
+    if report.target is not None:
+        times = reached(trained, measure, report.target)
+        baseline = report.baseline or plan[0].method.name
+        console.print(targets_table(times, measure, report.target, baseline))
+        lines += targets_said(times, measure, report.target, baseline)
+    for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    _write(asked.out, found)
-    draw(found, asked.out / "twin.png")
-    console.print(
-        f"every round and exchange: {asked.out}/twin.csv; bytes of every host: {asked.out}/twin_bytes.csv; picture: "
-        f"{asked.out}/twin.png",
-        highlight=False,
-    )
-    return found
+    if found:
+        _write(asked.out, found)
+        draw(found, asked.out / "twin.png")
+        console.print(
+            f"every round and exchange: {asked.out}/twin.csv; bytes of every host: {asked.out}/twin_bytes.csv; picture: "
+            f"{asked.out}/twin.png",
+            highlight=False,
+        )
+    if by_events:
+        write_events(asked.out / "twin_events.csv", by_events)
+        draw_events(by_events, measure, asked.out / "twin_events.png")
+        console.print(
+            f"every evaluation and staleness: {asked.out}/twin_events.csv; picture: {asked.out}/twin_events.png",
+            highlight=False,
+        )
 
 
 def _checked(file: ScenarioFile) -> list[Training]:
@@ -101,14 +137,7 @@ def _checked(file: ScenarioFile) -> list[Training]:
                 f"{file.place}: cluster.{condition.key}: is not made in a laboratory, whose links stay as they are and "
                 "whose processes all go on; leave it out"
             )
-    plan = trainings(file.points)
-    for training in plan:
-        if not isinstance(training, SynchronousTraining):
-            raise SimgmcError(
-                f"{file.place}: methods.{training.method.name}: goes by events, whose order is another one on real "
-                "processes: there are no rounds to hold against each other; --method chooses among the others"
-            )
-    return plan
+    return trainings(file.points)
 
 
 def _about(laboratory: Laboratory, round_trip: float) -> list[str]:

@@ -191,14 +191,19 @@ class Peers:
     # messages ---------------------------------------------------------------------
 
     def send(self, source: int, destination: int, nbytes: int, then: Callable[[Flight], None]) -> None:
-        """Send a message from one rank to another; it arrives after those sent before it between the two."""
+        """Send a message from one rank to another; it arrives after those sent before it between the two.
+
+        Between ranks of the same host, such as a worker and a server beside it, at once: nothing goes over the network.
+        """
         fabric, sent = self.fabric, self.now
-        pair = (source, destination)
+        pair, hosts = (source, destination), [self._host(source), self._host(destination)]
+        number = self._numbers[pair] = self._numbers.get(pair, 0) + 1
+        if hosts[0] == hosts[1]:
+            self._happens((_LANDED, destination, source, number), lambda: then(Flight(sent, sent, sent, sent)))
+            return
         if pair not in self._placements:
-            hosts = [self._host(source), self._host(destination)]
             self._placements[pair] = Placement(_MESSAGE, hosts, fabric.links, self.settings.overheads)
         placement = self._placements[pair]
-        number = self._numbers[pair] = self._numbers.get(pair, 0) + 1
 
         def arrived(participant: int, time: float) -> None:
             if participant == 1:
