@@ -5,11 +5,14 @@
 starts four processes on this machine (gloo) and writes analysis/results/real_processes.md. Every method trains
 the same small network on digits, in float64, once as the simulation does and once with a process for each worker;
 an asynchronous one once with a process for each worker, and once more by the order of events that was recorded.
+Settings are such that every training is stable and gets somewhere: each row says how far parameters have moved and
+what became of the loss.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import subprocess
 import sys
@@ -17,12 +20,14 @@ import tempfile
 import time
 from io import StringIO
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from rich.console import Console
 
 from simgmc.algorithms import ALGORITHMS
 from simgmc.core.errors import SimgmcError
+from simgmc.distributed.checkpoints import RankCheckpoints
 from simgmc.distributed.clock import Clock
 from simgmc.distributed.events.again import again, read_order
 from simgmc.distributed.events.training import EventsOnRanks
@@ -57,7 +62,9 @@ OPTIONS = {
     "cser": {"compressor": {"name": "rbgs", "density": 0.2}},
     "post-local-sgd": {"start_epoch": 0.1},
     "1-bit-adam": {"warmup_rounds": 3},
-    "0-1-adam": {"variance_scaler": 1, "local_steps_from": 4, "local_steps_double_every": 3},
+    "0-1-adam": {"variance_scaler": 4, "local_steps_from": 20, "local_steps_double_every": 15},
+    "slowmo": {"learning_rate": 0.005},
+    "diloco": {"learning_rate": 0.001},
     "quantized-pr-sgd": {"compressor": {"name": "qsgd", "levels": 4}},
     "quantized-pr-sgd-gossip": {"compressor": {"name": "qsgd", "levels": 64}},
     "qsgd": {"compressor": {"name": "qsgd", "levels": 4}},
@@ -134,8 +141,26 @@ def cases() -> list[tuple[str, str, dict]]:
     return [(name, "ring", {}) for name, cls in ALGORITHMS.items() if not cls.asynchronous] + FURTHER
 
 
-def compared(group: Group, case: tuple[str, str, dict], in_rank_order: bool) -> tuple[float, float]:
-    """Largest difference of a parameter, over the largest parameter; and how far the training has moved it."""
+class Found(NamedTuple):
+    """What came of a training."""
+
+    apart: float
+    """Largest difference of a parameter, over the largest parameter."""
+    moved: float
+    """How far the parameter that moved most has."""
+    losses: tuple[float, float]
+    """Test loss at the start and at the end."""
+    events: int = 0
+    """Of an asynchronous one."""
+
+    @property
+    def cells(self) -> str:
+        """Moved and loss, for the tables."""
+        return f"{self.moved:.2g} | {self.losses[0]:.2f} to {self.losses[1]:.2f}"
+
+
+def compared(group: Group, case: tuple[str, str, dict], in_rank_order: bool) -> Found | None:
+    """Of a synchronous method; None on ranks but the first."""
     training = trainings(file_of(*case).points)[0]
     assert isinstance(training, SynchronousTraining)
     trainer = rank_trainer(training, workload_of(training), group, Manner(in_rank_order, False, 0.0), Clock(group))
@@ -144,18 +169,20 @@ def compared(group: Group, case: tuple[str, str, dict], in_rank_order: bool) -> 
     trainer.close()
     real = group.gathered(trainer.worker.params)
     if group.rank:
-        return 0.0, 0.0
-    simulated = build_stacked_trainer(training, workload_of(training), "all")
-    start = simulated.worker.params.clone()
+        return None
+    workload = workload_of(training)
+    simulated = build_stacked_trainer(training, workload, "all")
+    start, before = simulated.worker.params.clone(), workload.evaluate(simulated.model()).loss
     for _ in range(ROUNDS):
         simulated.next_round().with_everybody()
     there = simulated.worker.params.expand(WORKERS, -1)
     apart = (torch.cat(real) - there).abs().max() / there.abs().max()
-    return float(apart), float((there - start).abs().max())
+    losses = before, workload.evaluate(simulated.model()).loss
+    return Found(float(apart), float((there - start).abs().max()), losses)
 
 
-def replayed(group: Group, name: str) -> tuple[float, float, int]:
-    """The same of an asynchronous method and its replay from the order of events; and how many events there were."""
+def replayed(group: Group, name: str) -> Found | None:
+    """The same of an asynchronous method and its replay from the order of events."""
     training = trainings(file_of(name, "ring", {}).points)[0]
     assert isinstance(training, AsynchronousTraining)
     with tempfile.TemporaryDirectory() as place:
@@ -163,18 +190,34 @@ def replayed(group: Group, name: str) -> tuple[float, float, int]:
         if not group.rank:
             progress = RunProgress(Console(file=StringIO()), 1)
             keeper = Keeper(run_directory.create(Path(place) / "run", "# none\n"), progress)
-        real = EventsOnRanks(training, workload_of(training), group, Manner(False, False, 0.0), keeper)
+        never = RankCheckpoints(Path(place) / "checkpoints", group, math.inf)
+        real = EventsOnRanks(training, workload_of(training), group, Manner(False, False, 0.0), never, keeper)
         real.run()
         programs = real.rank.programs
         every = group.gathered([programs.runs[group.rank].worker.params, programs.server.params])
         if keeper is None:
-            return 0.0, 0.0, 0
+            return None
         events = read_order(keeper.directory, training.key)
-    same = again(training, workload_of(training), events)
+    workload = workload_of(training)
+    same = again(training, workload, events)
     there = torch.stack([run.worker.params for run in same.runs] + [same.server.params])
     held = torch.stack([worker for worker, _ in every] + [every[0][1]])
-    start = workload_of(training).initial_parameters()
-    return float((held - there).abs().max() / there.abs().max()), float((there - start).abs().max()), len(events)
+    start = workload.initial_parameters()
+    losses = workload.evaluate(start).loss, workload.evaluate(same.model()).loss
+    apart = float((held - there).abs().max() / there.abs().max())
+    return Found(apart, float((there - start).abs().max()), losses, len(events))
+
+
+def _all_of_them() -> str:
+    """Whether all methods are in the tables, in words."""
+    asynchronous = sum(cls.asynchronous for cls in ALGORITHMS.values())
+    there = {name for name, *_ in cases()} | {name for name, cls in ALGORITHMS.items() if cls.asynchronous}
+    missing = sorted(ALGORITHMS.keys() - there)
+    those = f"without {', '.join(missing)}" if missing else "all"
+    return (
+        f"Of the {len(ALGORITHMS)} methods of `simgmc list algorithms` {those} are here: {len(there) - asynchronous} "
+        f"that go by rounds, {asynchronous} that go by events."
+    )
 
 
 def on_rank(chosen: list[str]) -> None:
@@ -193,18 +236,21 @@ def on_rank(chosen: list[str]) -> None:
         name, collective, options = case
         what = "gossip ring" if ALGORITHMS[name].mixing != "none" else collective
         compressor = options.get("compressor", {}).get("name", "")
-        rows.append(f"| {name} | {compressor} | {what} | {found[0][0]:.1e} | {found[1][0]:.1e} | {found[1][1]:.2g} |")
-        worst = max(worst, found[0][0], found[1][0])
-        if not group.rank:
-            print(rows[-1], f"{time.monotonic() - began:.1f} s", flush=True)
+        if group.rank:
+            continue
+        apart = [one.apart for one in found]
+        rows.append(f"| {name} | {compressor} | {what} | {apart[0]:.1e} | {apart[1]:.1e} | {found[1].cells} |")
+        worst = max(worst, *apart)
+        print(rows[-1], f"{time.monotonic() - began:.1f} s", flush=True)
     events = []
     for name, algorithm in ALGORITHMS.items():
         if algorithm.asynchronous and (not chosen or name in chosen):
-            apart, moved, count = replayed(group, name)
-            events.append(f"| {name} | {apart:.1e} | {moved:.2g} | {count} |")
-            worst = max(worst, apart)
-            if not group.rank:
-                print(events[-1], flush=True)
+            one = replayed(group, name)
+            if one is None:
+                continue
+            events.append(f"| {name} | {one.apart:.1e} | {one.cells} | {one.events} |")
+            worst = max(worst, one.apart)
+            print(events[-1], flush=True)
     group.leave()
     if not group.rank and not chosen:
         head = [
@@ -213,18 +259,21 @@ def on_rank(chosen: list[str]) -> None:
             f"`python -m analysis.real_processes`: {WORKERS} gloo processes, {ROUNDS} rounds, float64, digits, an MLP "
             "of 24 hidden units. Largest difference of any worker's parameter from the simulation's, relative to the "
             "largest parameter; with the group's own all_reduce where that is what carries the messages, and with "
-            "every sum in rank order (`--sums ranks`). Moved: how far the parameter that moved most has moved.",
+            "every sum in rank order (`--sums ranks`). Moved: how far the parameter that moved most has moved. Loss: "
+            "test loss at the start and at the end.",
             "",
-            "| method | compressor | carried by | difference | in rank order | moved |",
-            "| --- | --- | --- | --- | --- | --- |",
+            f"{_all_of_them()} Compressors, where none is named, are top-k of {COMPRESSOR['density']:.0%}.",
+            "",
+            "| method | compressor | carried by | difference | in rank order | moved | loss |",
+            "| --- | --- | --- | --- | --- | --- | --- |",
         ]
         second = [
             "",
             "Asynchronous methods: parameters of real processes against the training by the order of events that they "
             "recorded.",
             "",
-            "| method | difference | moved | events |",
-            "| --- | --- | --- | --- |",
+            "| method | difference | moved | loss | events |",
+            "| --- | --- | --- | --- | --- |",
         ]
         RESULTS.write_text(
             "\n".join([*head, *rows, *second, *events, "", f"Largest difference: {worst:.1e} (1e-10 is wanted).", ""])
