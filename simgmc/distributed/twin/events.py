@@ -51,8 +51,6 @@ class EventsTwin:
     """A second, of all workers."""
     messages: Pair
     """A second, of all workers and the server."""
-    nbytes: float
-    """Of a message on average, simulated."""
     evaluations: tuple[tuple[float, Pair], ...]
     """How many gradients each worker had finished on average, and the seconds at which it had."""
     stale: str
@@ -112,7 +110,6 @@ def compare_events(
     received = sum(len(event.messages) for event in read_order(directory, training.key))
     seconds = Pair(done.sim_time_s, series.breakdown.sim_time_s)
     counts = real.gradients.sum() / seconds.measured, series.details.gradients.sum() / seconds.simulated
-    moved = series.breakdown.bytes_sent_by_workers + series.breakdown.bytes_out_of_server
     epochs = np.array([state.epoch for state in series.states])
     at = np.interp(read["epoch"], epochs, series.times)
     return EventsTwin(
@@ -120,7 +117,6 @@ def compare_events(
         training.seed,
         Pair(*map(float, counts)),
         Pair(received / seconds.measured, sent / seconds.simulated),
-        moved / max(1, sent),
         tuple(
             (epoch * workload.batches_per_epoch, Pair(float(one), float(other)))
             for epoch, one, other in zip(read["epoch"], read["sim_time_s"], at, strict=True)

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from simgmc.core.errors import SimgmcError, reason
-from simgmc.core.quantities import axis_unit, bytes_text, number, percent_text, time_text
+from simgmc.core.quantities import axis_unit, number, percent_text, time_text
 from simgmc.distributed.twin.events import EventsTwin, Pair
 from simgmc.distributed.twin.picture import COLOURS
 from simgmc.results.series.read import Measure
@@ -24,12 +24,12 @@ def events_table(found: Sequence[EventsTwin]) -> Table:
     title = "measured and simulated, of methods without rounds: a second of training, all workers"
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
     table.add_column("method", no_wrap=True)
-    for column in ("message", "gradients", "simulated", "error", "messages", "simulated", "error", "evaluations",
+    for column in ("gradients", "simulated", "error", "messages", "simulated", "error", "times",
                    "staleness", "simulated", "apart"):  # fmt: skip
         table.add_column(column, justify="right", no_wrap=True)
     for one in found:
         table.add_row(
-            Text(one.method), bytes_text(one.nbytes), *_cells(one.gradients), *_cells(one.messages),
+            Text(one.method), *_cells(one.gradients), *_cells(one.messages),
             percent_text(float(np.median(one.errors))) if len(one.errors) else "-", *_staleness(one),
         )  # fmt: skip
     return table
@@ -48,8 +48,8 @@ def events_said(found: Sequence[EventsTwin]) -> list[str]:
     """Below the table."""
     works = {(one.compression, one.serving) for one in found}
     return [
-        "evaluations: median of the absolute errors of the seconds at which workers had finished as many gradients; "
-        "staleness: the mean; apart: the share of gradients (or messages) that had another staleness than simulated",
+        "times: median of the absolute errors of the seconds to each evaluation, by as many gradients; staleness: the "
+        "mean; apart: the share of gradients (or messages) that had another staleness than simulated",
         "measured and given to the simulation: compressing "
         + ", ".join(f"{time_text(a)}, serving a request {time_text(b)}" for a, b in sorted(works)),
     ]

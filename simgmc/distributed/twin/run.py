@@ -109,9 +109,10 @@ def twin(file: ScenarioFile, asked: Asked, console: Console) -> None:
         _write(asked.out, found)
         draw(found, asked.out / "twin.png")
         console.print(
-            f"every round and exchange: {asked.out}/twin.csv; bytes of every host: {asked.out}/twin_bytes.csv; picture: "
-            f"{asked.out}/twin.png",
+            f"every round and exchange: {asked.out}/twin.csv; bytes of every host: {asked.out}/twin_bytes.csv; "
+            f"picture: {asked.out}/twin.png",
             highlight=False,
+            soft_wrap=True,
         )
     if by_events:
         write_events(asked.out / "twin_events.csv", by_events)
@@ -119,6 +120,7 @@ def twin(file: ScenarioFile, asked: Asked, console: Console) -> None:
         console.print(
             f"every evaluation and staleness: {asked.out}/twin_events.csv; picture: {asked.out}/twin_events.png",
             highlight=False,
+            soft_wrap=True,
         )
 
 
