@@ -106,10 +106,12 @@ def compare_events(
         settings, compression=Duration(compression), aggregation=Duration(serving * workload.workers)
     )  # a duration is that of adding all workers' messages
     series, sent = _simulated(training, workload, work)
+    details = series.details
+    assert details is not None
     done, real = directory.breakdowns()[key], directory.details()[key]
     received = sum(len(event.messages) for event in read_order(directory, training.key))
     seconds = Pair(done.sim_time_s, series.breakdown.sim_time_s)
-    counts = real.gradients.sum() / seconds.measured, series.details.gradients.sum() / seconds.simulated
+    counts = real.gradients.sum() / seconds.measured, details.gradients.sum() / seconds.simulated
     epochs = np.array([state.epoch for state in series.states])
     at = np.interp(read["epoch"], epochs, series.times)
     return EventsTwin(
@@ -121,8 +123,8 @@ def compare_events(
             (epoch * workload.batches_per_epoch, Pair(float(one), float(other)))
             for epoch, one, other in zip(read["epoch"], read["sim_time_s"], at, strict=True)
         ),
-        series.details.stale,
-        (real.staleness, series.details.staleness),
+        details.stale,
+        (real.staleness, details.staleness),
         Curve(read["sim_time_s"], read[measure.column]),
         Curve(series.times, np.array([_value(state, measure.column) for state in series.states])),
         compression,
