@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,14 @@ from simgmc.commands.time import GOSSIP, seconds
 from simgmc.core.errors import SimgmcError, reason
 from simgmc.core.quantities import bandwidth_text, bytes_text, number, time_text
 from simgmc.experiment.preflight.bare_cluster import bare_cluster
+from simgmc.network.calibration.empty import Empty
 from simgmc.network.calibration.fit import ASSUMED_NOISE, Estimate, Fit, fit
 from simgmc.network.calibration.table import MeasuredExchange, read_table
 from simgmc.network.collectives import COLLECTIVES
 from simgmc.network.conditions.overheads import Overheads
+
+LINKS = 2
+"""Links of hosts on the way of a message, between which the measured latency is divided."""
 
 
 def run(
@@ -32,52 +37,122 @@ def run(
     rows = read_table(table)
     fitted = fit_rows(rows, keys, settings)
     report(rows, fitted, console)
-    text = written(fitted, f"{len(rows)} rows of {Path(table).name}")
-    if out is not None:
-        _write(out, text)
-        console.print(f"written to {out}", markup=False, highlight=False)
+    if not has_latency(rows, keys, settings):
+        console.print(MERGED, markup=False, highlight=False, soft_wrap=True)
+    transport(fitted, f"{len(rows)} rows of {Path(table).name}", out, console)
     return fitted
 
 
-def measure(nodes: int, keys: dict[str, Any], out: str | None, table: str | None, console: Console) -> None:
+def in_process_group() -> bool:
+    """Whether this process is one of several that torchrun started."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def measure(nodes: int | None, keys: dict[str, Any], out: str | None, table: str | None, console: Console) -> None:
     """Time exchanges here, in a laboratory or in the process group that this is one of, and fit them.
+
+    ``nodes``: of the laboratory; of a group it may be left out.
 
     Raises:
         SimgmcError: there is no bandwidth to hold them against, or what a laboratory needs is missing.
     """
     from simgmc.distributed.twin import machine  # loads torch
 
-    stated = bare_cluster({**keys, "collective": "ring"}).bandwidth
-    if stated is None:
-        raise SimgmcError("the bandwidth is not known: give --bandwidth, of each link")
-    if machine.started_by_torchrun():
-        rows = machine.in_group(float(stated))
-        if not rows:
+    stated = bare_cluster({**keys, "collective": "ring"})
+    if in_process_group():
+        started = int(os.environ["WORLD_SIZE"])
+        if nodes not in (None, started):
+            raise SimgmcError(f"--measure {nodes}: torchrun started {started} processes; leave the number out")
+        measured = machine.in_group(None if stated.bandwidth is None else float(stated.bandwidth))
+        if measured is None:
             return
-        where = f"{rows[0].nodes} processes of a group"
+        where = f"{started} processes of a group"
+    elif stated.bandwidth is None:
+        raise SimgmcError("the bandwidth is not known: give --bandwidth, of each link")
     else:
-        rows = machine.in_laboratory(nodes, float(stated))
-        where = f"{nodes} processes in network namespaces, links of {stated}"
+        assert nodes is not None
+        measured = machine.in_laboratory(nodes, float(stated.bandwidth))
+        where = f"{nodes} processes in network namespaces, links of {stated.bandwidth}"
+    rows, empty = measured
+    keys = dict(keys)
+    if stated.bandwidth is None:
+        keys["bandwidth"] = f"{empty.rate!r} B/s"
+    known = stated.latency is not None and float(stated.latency) > 0
+    if not known and empty.network is not None:
+        keys["latency"] = f"{empty.network / LINKS!r} s"
     console.print(f"measured: {where}; the median of {machine.REPETITIONS}", markup=False, highlight=False)
-    # Sends of real processes are not sliced.
-    fitted = fit_rows(rows, keys, [("collective_options.slices", 1)])
+    for line in _about(empty, keys, known, stated.bandwidth is None):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    # Sends of real processes are not sliced. Microseconds of latency do not tell what a start costs in latencies.
+    fitted = fit_rows(rows, keys, [("collective_options.slices", 1)], startup=known)
     report(rows, fitted, console)
     rates = machine.throughputs()
     for what, rate in rates.items():
         console.print(f"{what}: {bytes_text(rate)}/s on one thread", markup=False, highlight=False)
-    names = ("compression", "compressing (top-k, 1 %)"), ("aggregation", "adding")
-    stated_rates = ", ".join(f'{key} = "{rates[what] / 1e9:.3g} GB/s"' for key, what in names)
-    console.print(f"compute = {{ {stated_rates}, gradient = ... }}", markup=False, highlight=False)
     if table is not None:
         lines = [f"{row.collective},{row.nodes},{row.nbytes:.0f},{row.seconds!r}" for row in rows]
         _write(table, "\n".join(["collective,nodes,bytes,seconds", *lines, ""]))
-    if out is not None:
-        _write(out, written(fitted, where))
-        console.print(f"written to {out}", markup=False, highlight=False)
+    transport(fitted, where, out, console)
+    console.print("beside it, under [cluster]:", markup=False, highlight=False)
+    names = ("compression", "compressing (top-k, 1 %)"), ("aggregation", "adding")
+    stated_rates = ", ".join(f'{key} = "{rates[what] / 1e9:.3g} GB/s"' for key, what in names)
+    if not known and empty.network is not None:
+        console.print(f'latency = "{number(1e6 * empty.network / LINKS)} us"', markup=False, highlight=False)
+    if stated.bandwidth is None:
+        console.print(f'bandwidth = "{number(8e-6 * empty.rate, 4)} Mbit/s"', markup=False, highlight=False)
+    console.print(f"compute = {{ {stated_rates}, gradient = ... }}", markup=False, highlight=False)
 
 
-def fit_rows(rows: Sequence[MeasuredExchange], keys: dict[str, Any], settings: Sequence[tuple[str, Any]]) -> Fit:
-    """The transport with which the simulated exchanges come nearest to the measured ones."""
+DOUBTFUL = 0.15
+"""Relative error of a row from which on it is said that the model does not fit."""
+MERGED = (
+    "latency: neither the table nor --latency states any, and from times of whole exchanges it cannot be told apart "
+    "from software: software, above, has the latency of a message's way in it (state no latency beside it)"
+)
+
+
+def has_latency(
+    rows: Sequence[MeasuredExchange], keys: dict[str, Any], settings: Sequence[tuple[str, Any]] = ()
+) -> bool:
+    """Whether rows were measured on a network whose latency is known."""
+    bare = [(key, value) for key, value in settings if "collective_options" not in key]
+    stated = bare_cluster({**keys, "collective": "ring"}, bare).latency
+    return any(one.latency for one in rows) or bool(stated and float(stated))
+
+
+def _about(empty: Empty, keys: dict[str, Any], known: bool, rate_taken: bool) -> list[str]:
+    """What was measured of messages one by one."""
+    lines = []
+    message = f"an empty message takes {time_text(empty.message)} one way"
+    if empty.network is None or empty.software is None:
+        merged = "the latency that was stated is taken" if known else "software, below, has both in it"
+        lines.append(f"latency: this kernel does not tell what a packet takes, and {message}: {merged}")
+    else:
+        taken = (
+            f"a link was stated to have {keys['latency']}, which is taken"
+            if known
+            else f"{time_text(empty.network / LINKS)} for each of the {LINKS} links on its way"
+        )
+        lines.append(
+            f"latency: a packet takes {time_text(empty.network)} one way (half of the least that TCP saw there and "
+            f"back): {taken}"
+        )
+        lines.append(f"{message}: beside the network {time_text(empty.software)} of software and waking up")
+    lines.append(f"further ones that are sent right behind it take {time_text(empty.each)} each")
+    taken = ", which is taken for the bandwidth: efficiency is what is left of that" if rate_taken else ""
+    return [*lines, f"a large message goes at {bandwidth_text(empty.rate)}{taken}"]
+
+
+def fit_rows(
+    rows: Sequence[MeasuredExchange],
+    keys: dict[str, Any],
+    settings: Sequence[tuple[str, Any]],
+    startup: bool | None = None,
+) -> Fit:
+    """The transport with which the simulated exchanges come nearest to the measured ones.
+
+    ``startup``: whether it is fitted; by default where there is a latency.
+    """
     bare = [(key, value) for key, value in settings if "collective_options" not in key]
     known = bare_cluster({**keys, "collective": "ring"}, bare).transport
     for key in ("efficiency", "software", "startup"):
@@ -108,11 +183,8 @@ def fit_rows(rows: Sequence[MeasuredExchange], keys: dict[str, Any], settings: S
         except SimgmcError as error:
             raise SimgmcError(f"{one.place}: {error}") from None
 
-    latencies = [one.latency for one in rows if one.latency is not None]
-    stated = bare_cluster({**keys, "collective": "ring"}, bare).latency
-    return fit(
-        predict, [one.seconds for one in rows], latency=any(latencies) or bool(stated and float(stated)), rest=known
-    )
+    startup = has_latency(rows, keys, settings) if startup is None else startup
+    return fit(predict, [one.seconds for one in rows], latency=startup, rest=known)
 
 
 def report(rows: Sequence[MeasuredExchange], fitted: Fit, console: Console) -> None:
@@ -144,7 +216,12 @@ def _said(rows: Sequence[MeasuredExchange], fitted: Fit) -> list[str]:
         )
     else:
         lines.append(f"what is left of the rows is off by {fitted.noise:.2%} each (standard deviation)")
-    return [*lines, "", transport_line(fitted.overheads), f"--set cluster.transport='{_inline(fitted.overheads)}'"]
+        if fitted.noise > DOUBTFUL:
+            lines.append(
+                "that is much: the rows are not those of a network of equal links (processes on one machine share its "
+                "cores, and no link is between them), or something else was going on"
+            )
+    return lines
 
 
 def _estimate_words(name: str, one: Estimate) -> str:
@@ -155,29 +232,31 @@ def _estimate_words(name: str, one: Estimate) -> str:
     return f"{number(one.value, 4)}   ({number(one.low, 4)} to {number(one.high, 4)})"
 
 
-def _inline(overheads: Overheads) -> str:
-    """The transport as an inline table of TOML."""
+def stated_keys(overheads: Overheads) -> dict[str, str]:
+    """The keys of the transport that are not as by default, as TOML has their values."""
     stated = {"efficiency": f"{overheads.efficiency:.6g}", "software": f'"{overheads.software * 1e6:.6g} us"'}
     if overheads.startup:
         stated["startup"] = f"{overheads.startup:.6g}"
     for key, value in overheads.stated():
         if key not in ("efficiency", "software", "startup") and value != getattr(Overheads(), key):
             stated[key] = str(value) if isinstance(value, int) else f'"{value}"'
-    return "{ " + ", ".join(f"{key} = {value}" for key, value in stated.items()) + " }"
+    return stated
 
 
-def transport_line(overheads: Overheads) -> str:
-    """The line that goes under ``[cluster]``."""
-    return f"transport = {_inline(overheads)}"
-
-
-def written(fitted: Fit, source: str) -> str:
-    """The transport as a file: the line to put under a scenario's ``[cluster]``, and where it comes from."""
+def transport(fitted: Fit, source: str, out: str | None, console: Console) -> None:
+    """Print the transport as a line under ``[cluster]``, or write it to a file that a scenario includes."""
+    keys = stated_keys(fitted.overheads)
+    line = "transport = { " + ", ".join(f"{key} = {value}" for key, value in keys.items()) + " }"
+    console.print(f"\n{line}", markup=False, highlight=False, soft_wrap=True)
+    if out is None:
+        return
     noise = "assumed" if fitted.assumed else "left of the rows"
-    return (
-        f"# fitted to {source}; relative error of a row {fitted.noise:.4f} ({noise})\n"
-        f"[cluster]\n{transport_line(fitted.overheads)}\n"
-    )
+    head = f"# fitted to {source}; relative error of a row {fitted.noise:.4f} ({noise})\n[transport]\n"
+    _write(out, head + "".join(f"{key} = {value}\n" for key, value in keys.items()))
+    console.print(
+        f'written to {out}, which a scenario beside it takes in: transport = "{Path(out).name}"',
+        markup=False, highlight=False, soft_wrap=True,
+    )  # fmt: skip
 
 
 def _write(path: str, text: str) -> None:

@@ -277,7 +277,7 @@ class ScenarioFile:
     def outside_files(self) -> list[Path]:
         """The files from outside that it names, data sets aside: networks, traces ..., and the user's own code."""
         code = (Path(one.file) for one in self.code.used.values() if one.file and not one.installed)
-        return [*outside_files(tomllib.loads(self.resolved()), self.grid), *code]
+        return [*outside_files(tomllib.loads(self.resolved()), self.grid, self.content), *code]
 
     def require_code_unchanged(self) -> None:
         """Raises SimgmcError where code is not what this scenario, a resolved one, says that it was."""

@@ -26,6 +26,8 @@ PARTS: dict[str, Registry[Any]] = {
 """What a key of this name holds, wherever it is, and with it the options that are paths."""
 
 
+TABLES = ("cluster.transport",)
+"""Tables in whose place a file may be named that holds them."""
 _CHANGES = {key: kind.entries.options() for key, kind in NetworkChanges.options().items() if isinstance(kind, Tables)}
 """What a change of the network has for options, by the key that holds it."""
 
@@ -42,12 +44,20 @@ def anchor(content: dict[str, Any], grid: dict[str, list[Any]], folder: Path) ->
             grid[key] = [_absolute(value, folder) for value in values]
         for index, value in enumerate(grid[key]):
             _anchor_table(held := {last: value}, folder)
-            grid[key][index] = held[last]
+            grid[key][index] = _absolute(held[last], folder) if key in TABLES else held[last]
+    for table, key in (one.split(".") for one in TABLES):
+        if isinstance(content.get(table), dict) and key in content[table]:
+            content[table][key] = _absolute(content[table][key], folder)
 
 
-def outside_files(content: dict[str, Any], grid: dict[str, list[Any]]) -> list[Path]:
-    """The files that a resolved scenario names, data sets and models aside: networks, traces, graphs, partitions."""
+def outside_files(content: dict[str, Any], grid: dict[str, list[Any]], stated: dict[str, Any]) -> list[Path]:
+    """The files that a resolved scenario names, data sets and models aside: networks, traces, graphs, partitions.
+
+    ``stated``: the scenario before it was resolved, which takes the tables of files in.
+    """
     named = list(_named(content))
+    for table, key in (one.split(".") for one in TABLES):
+        named += [stated.get(table, {}).get(key), *grid.get(f"{table}.{key}", ())]
     for key, values in grid.items():
         *place, last = key.split(".")
         part: Any = content

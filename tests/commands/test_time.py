@@ -56,7 +56,12 @@ def test_calibrate_writes_the_transport_that_made_the_table(tmp_path):
     table.write_text(call("time", "ring", "--nodes", "8", *sizes, *NETWORK, *stated, "--csv").output)
     result = call("calibrate", str(table), *NETWORK, "--out", str(out))
     assert result.exit_code == 0, result.output
-    transport = tomllib.loads(out.read_text())["cluster"]["transport"]
-    assert transport == {"efficiency": 0.9, "software": "500 us"}
+    assert tomllib.loads(out.read_text()) == {"transport": {"efficiency": 0.9, "software": "500 us"}}
+    assert 'transport = { efficiency = 0.9, software = "500 us" }' in result.output
+    with_file = call("time", "ring", "--nodes", "8", *sizes, *NETWORK, "--set", f"transport={out}", "--csv")
+    assert with_file.output == table.read_text()
+    assert "cannot be told apart" not in result.output
+    merged = call("calibrate", str(table), *NETWORK[:2])
+    assert "latency" in merged.output and "it cannot be told apart from software" in merged.output
     again = call("calibrate", str(table), *NETWORK, "--set", "transport.efficiency=0.9")
     assert again.exit_code == 2 and "is what is fitted" in again.output

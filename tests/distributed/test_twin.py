@@ -6,9 +6,11 @@ import errno
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -25,9 +27,11 @@ from simgmc.distributed.measured import Call, Step, calls_text, read_calls
 from simgmc.distributed.twin import namespaces
 from simgmc.distributed.twin.comparison import compare, on_ranks
 from simgmc.distributed.twin.laboratory import Laboratory, check_shape
+from simgmc.distributed.twin.latency import least_round_trip
 from simgmc.distributed.twin.namespaces import NotHereError, check_machine
 from simgmc.distributed.twin.protocol import FRAME, PAYLOAD, all_reduce, barrier
 from simgmc.network import ClusterSettings, ComputeTime, Duration, Host, star, worker_names
+from simgmc.network.calibration.empty import Empty
 from simgmc.network.calibration.exchange import dense
 from simgmc.network.cluster.cluster import simulate
 from tests.places import ROOT, SCENARIOS
@@ -265,6 +269,49 @@ def test_a_server_on_a_worker_takes_the_others_messages_over_its_link_alone():
     costs = [RoundCosts([dense(4, 1e6)])]
     assert simulate(apart, costs).total == pytest.approx(8.0)
     assert simulate(on_ranks(apart, names, 0.0, True), costs).total == pytest.approx(6.0)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux's tcp_info")
+def test_the_kernel_tells_a_round_trip_that_no_process_waits_in():
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as one:
+        other, _ = server.accept()
+        with other:
+            begin = time.perf_counter()
+            one.sendall(b"x")
+            other.recv(1)
+            other.sendall(b"x")
+            one.recv(1)
+            whole = time.perf_counter() - begin
+            found = least_round_trip()
+    assert found is not None and 0 < found < whole
+
+
+def test_what_is_no_network_is_software():
+    empty = Empty(round_trip=20e-6, message=110e-6, each=30e-6, rate=1e7)
+    assert (empty.network, empty.software) == (10e-6, pytest.approx(100e-6))
+    untold = Empty(round_trip=None, message=110e-6, each=30e-6, rate=1e7)
+    assert untold.network is None and untold.software is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_a_process_group_is_calibrated_under_torchrun(ranks, tmp_path):
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "-m", "simgmc"]
+    done = subprocess.run(
+        [*torchrun, "calibrate", "rows.csv", "--measure", str(ranks), "--bandwidth", "1 Gbit/s", "--out", "t.toml"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("fitted, with 95 % intervals") == 1
+    assert re.search(r"latency: a packet takes .* one way", done.stdout) and 'latency = "' in done.stdout
+    rows = (tmp_path / "rows.csv").read_text().splitlines()
+    assert len(rows) == 10 and all(f",{ranks}," in row for row in rows[1:])
+    assert set(tomllib.loads((tmp_path / "t.toml").read_text())["transport"]) >= {"efficiency", "software"}
+    wrong = subprocess.run(
+        [*torchrun, "calibrate", "--measure", str(ranks + 1)],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert wrong.returncode and f"--measure {ranks + 1}: torchrun started {ranks} processes" in wrong.stderr
 
 
 @needs_namespaces

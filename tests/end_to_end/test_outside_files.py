@@ -61,6 +61,22 @@ def test_a_replay_reads_the_copy_and_a_changed_file_ends_a_run(tmp_path, without
     assert seconds(fresh) != seconds(again) and len(list((run / "files").iterdir())) == 1
 
 
+def test_a_transport_from_a_file_stands_in_the_scenario_and_its_file_is_kept(tmp_path, without_pictures):
+    measured, network = tmp_path / "measured.toml", tmp_path / "net.csv"
+    measured.write_text("[transport]\nefficiency = 0.5\n")
+    network.write_text(NETWORK.format("1 Mbit/s"))
+    content = scenario(network)
+    bare = simgmc.run(content, out=tmp_path / "bare")
+    content["cluster"]["transport"] = str(measured)
+    run = simgmc.run(content, out=tmp_path / "run")
+    assert float(seconds(run)[-1]) > float(seconds(bare)[-1]) and str(measured) in copies(run)
+    measured.write_text("[transport]\nefficiency = 0.6\n")
+    with pytest.raises(SimgmcError, match=r"measured.toml has changed since the run"):
+        simgmc.run(content, out=run)
+    measured.unlink()
+    assert seconds(replay(run, out=tmp_path / "again")) == seconds(run)
+
+
 def test_a_damaged_copy_is_refused(tmp_path):
     (tmp_path / "net.csv").write_text(NETWORK.format("1 Mbit/s"))
     run = simgmc.run(scenario(tmp_path / "net.csv"), out=tmp_path / "run")

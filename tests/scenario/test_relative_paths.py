@@ -8,6 +8,7 @@ import tomllib
 import pytest
 import tomli_w
 
+from simgmc.core.errors import SimgmcError
 from simgmc.scenario import ScenarioFile
 from tests.places import QUICKSTART
 
@@ -64,3 +65,39 @@ def test_a_path_is_found_from_the_scenarios_folder_and_absolute_when_resolved(ca
     assert f"{folder}/" in resolved and '"net.csv"' not in resolved
     again = ScenarioFile(tomllib.loads(resolved), "resolved.toml")
     assert [point.scenario for point in again.points] == [point.scenario for point in file.points]
+
+
+MEASURED = '[transport]\nefficiency = 0.9\nsoftware = "300 us"\n'
+
+
+@pytest.mark.parametrize("place", ["cluster", "grid"])
+def test_a_transport_is_taken_in_from_a_file(place, tmp_path):
+    stated = {"cluster": {"transport": "m.toml"}} if place == "cluster" else {"grid": {"cluster.transport": ["m.toml"]}}
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "m.toml").write_text(MEASURED)
+    content = copy.deepcopy(QUICKSTART)
+    content["cluster"] |= stated.get("cluster", {})
+    content |= {"name": "s", "grid": stated.get("grid", {})}
+    file = ScenarioFile(content, "s.toml", folder=tmp_path / "here")
+    transport = file.points[0].scenario.cluster.transport
+    assert (transport.efficiency, float(transport.software)) == (0.9, 300e-6)
+    assert file.outside_files() == [tmp_path / "here" / "m.toml"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("efficiency = 0.9\n", r"m\.toml: must hold a table \[transport\] and nothing else; holds \"efficiency\""),
+        ("[transport]\nefficiency = 2\n", r"m\.toml: transport\.efficiency = 2: must be a number of at least"),
+        ("[transport]\neficiency = 1\n", r"m\.toml: transport\.eficiency = 1: unknown key; .*efficiency"),
+        ("[transport\n", r"m\.toml: not valid TOML"),
+        (None, r"cannot read the file with a table \[transport\]"),
+    ],
+)
+def test_a_file_that_holds_no_transport_is_refused_with_its_name(text, says, tmp_path):
+    if text is not None:
+        (tmp_path / "m.toml").write_text(text)
+    content = copy.deepcopy(QUICKSTART)
+    content["cluster"]["transport"] = "m.toml"
+    with pytest.raises(SimgmcError, match=says):
+        ScenarioFile(content, "s.toml", folder=tmp_path)

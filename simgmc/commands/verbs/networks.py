@@ -98,22 +98,22 @@ def time_(
     "--measure",
     type=click.IntRange(min=2, max=64),
     metavar="NODES",
-    help="Measure here in place of a table: so many processes in shaped network namespaces (Linux, root), or the "
-    "process group of a torchrun. A table that is named is written.",
+    help="Measure here in place of a table: so many processes in shaped network namespaces (Linux, root). A table that "
+    "is named is written. Under torchrun its process group is measured, with this option or without a table.",
 )
-@click.option("--out", type=GivenPath(dir_okay=False), help="Write the transport there, as TOML.")
+@click.option("--out", type=GivenPath(dir_okay=False), help="Write the transport there, as TOML for scenarios.")
 def calibrate(
     table: str | None, keys: dict[str, Any], settings: Settings, measure: int | None, out: str | None
 ) -> None:
     """Fit the transport to TABLE, a CSV file of collective, nodes, bytes, seconds (and bandwidth, latency of a row).
 
     Or measure one here. Two rows are enough. Prints the line transport = { ... } for a scenario, with every row's error
-    before and after.
+    before and after; a file that --out names is taken in by transport = "FILE".
     """
     from simgmc.commands import calibrate as calibrating  # loads the whole network
     from simgmc.core.terminal import plain_console
 
-    if measure is not None:
+    if measure is not None or (table is None and calibrating.in_process_group()):
         if settings:
             raise click.UsageError("--measure has a network of its own: give --bandwidth alone")
         calibrating.measure(measure, keys, out, table, plain_console())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -14,36 +13,39 @@ from pathlib import Path
 import torch
 
 from simgmc.compression import build
+from simgmc.core.errors import SimgmcError
 from simgmc.core.layout import Layout
 from simgmc.core.randomness import Randomness, generator
 from simgmc.distributed.group import Group
+from simgmc.distributed.twin import latency
 from simgmc.distributed.twin.laboratory import Laboratory
-from simgmc.distributed.twin.measuring import Timed, Wanted, read, timed
+from simgmc.distributed.twin.measuring import Timed, Wanted, empty_file, read, timed
 from simgmc.network import Host, star, worker_names
+from simgmc.network.calibration.empty import Empty
 from simgmc.network.calibration.table import MeasuredExchange
 
 COLLECTIVES = ("ring", "ring-all-gather", "gossip")
 SECONDS = 0.04
 """Of the link's bandwidth, that the vector in the middle takes; the others are a quarter of it and four times it."""
-UNKNOWN = 1_000_000
-"""Bytes of the vector in the middle where the bandwidth is not known."""
 REPETITIONS = 5
 
 
-def wanted(bandwidth: float | None) -> list[Wanted]:
+def wanted(bandwidth: float) -> list[Wanted]:
     """The exchanges that are timed, for links of so many bytes/s."""
-    middle = UNKNOWN if bandwidth is None else bandwidth * SECONDS
+    middle = bandwidth * SECONDS
     return [Wanted(name, max(4096, round(middle * share))) for share in (0.25, 1.0, 4.0) for name in COLLECTIVES]
 
 
-def in_laboratory(nodes: int, bandwidth: float) -> list[MeasuredExchange]:
-    """Exchanges between processes in namespaces of their own, over links shaped to so many bytes/s.
+def in_laboratory(nodes: int, bandwidth: float) -> tuple[list[MeasuredExchange], Empty]:
+    """Exchanges between processes in namespaces of their own, over links shaped to so many bytes/s, and what an empty
+    message takes.
 
     Raises:
         NotHereError: this machine, or this user, cannot have namespaces; it says what is missing.
     """
     names = worker_names(nodes)
     plan = {
+        "empty": True,
         "repetitions": REPETITIONS,
         "wanted": [{"collective": one.collective, "nbytes": one.nbytes} for one in wanted(bandwidth)],
     }
@@ -53,23 +55,27 @@ def in_laboratory(nodes: int, bandwidth: float) -> list[MeasuredExchange]:
         command = [sys.executable, "-m", "simgmc.distributed.twin.measuring", str(file), str(out)]
         with Laboratory(star([Host(name, bandwidth, bandwidth, 0.0) for name in names]), names) as laboratory:
             laboratory.run_or_raise(command, 600.0)
-        return exchanges(read(out))
+        return exchanges(read(out)), Empty(**json.loads(empty_file(out).read_text(encoding="utf-8")))
 
 
-def in_group(bandwidth: float | None) -> list[MeasuredExchange]:
-    """Exchanges in the process group that torchrun started; on ranks but the first an empty list."""
+def in_group(bandwidth: float | None) -> tuple[list[MeasuredExchange], Empty] | None:
+    """Exchanges in the process group that torchrun started, and what an empty message takes; None on ranks but the
+    first.
+
+    ``bandwidth``: bytes/s of each link; None: what a large message has.
+    """
+    torch.set_num_threads(1)
     group = Group("gloo", torch.device("cpu"), 300.0, "calibration")
+    if group.size < 2:
+        raise SimgmcError("one process sends nothing: start two or more (torchrun --nproc-per-node 4 ...)")
     try:
-        found = [timed(group, one, REPETITIONS) for one in wanted(bandwidth)]
+        empty = latency.measured(group)
+        rate = group.told(None if empty is None else bandwidth or empty.rate)
+        found = [timed(group, one, REPETITIONS) for one in wanted(rate)]
         group.wait_for_all()
     finally:
         group.leave()
-    return exchanges([one for one in found if one is not None])
-
-
-def started_by_torchrun() -> bool:
-    """Whether this process is one of a group."""
-    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+    return None if empty is None else (exchanges([one for one in found if one is not None]), empty)
 
 
 def exchanges(rows: Sequence[Timed]) -> list[MeasuredExchange]:

@@ -1,7 +1,7 @@
 """Exchanges timed on a process group without a training, a rank each: ``python -m simgmc.distributed.twin.measuring``.
 
 Every rank carries made-up messages as a training's rounds would (:mod:`simgmc.distributed.carriers`); rank 0 writes a
-line of JSON for each exchange, with the sizes that it had.
+line of JSON for each exchange, with the sizes that it had, and beside them what an empty message takes.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from simgmc.costs.steps import Average, Mix
 from simgmc.distributed.carriers import Carriers, Task
 from simgmc.distributed.group import Group
 from simgmc.distributed.measured import Call, calls_text, interface
+from simgmc.distributed.twin import latency
 
 GOSSIP = "gossip"
 
@@ -89,6 +90,11 @@ def read(file: Path) -> list[Timed]:
         sites = tuple(tuple(site) for site in row["wanted"].pop("sites"))
         found.append(Timed(**(row | {"wanted": Wanted(**row["wanted"], sites=sites)})))
     return found
+
+
+def empty_file(out: Path) -> Path:
+    """Where :func:`main` writes what an empty message takes, beside its lines."""
+    return out.with_suffix(".empty.json")
 
 
 def message_of(wanted: Wanted, rank: int, workers: int) -> Message:
@@ -159,10 +165,14 @@ def _task(message: Message) -> Task:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """``PLAN OUT``: a JSON list of what is wanted, with ``repetitions``; the file for the lines."""
+    """``PLAN OUT``: a JSON list of what is wanted, with ``repetitions``, and ``empty`` where messages with nothing in
+    them are timed too; the file for the lines.
+    """
     plan, out = json.loads(Path(arguments[0]).read_text(encoding="utf-8")), Path(arguments[1])
     torch.set_num_threads(1)
     group = Group("gloo", torch.device("cpu"), 300.0, "measuring")
+    if plan.get("empty") and (empty := latency.measured(group)) is not None:
+        empty_file(out).write_text(json.dumps(asdict(empty)), encoding="utf-8")
     for row in plan["wanted"]:
         wanted = Wanted(**(row | {"sites": tuple(tuple(site) for site in row.get("sites", ()))}))
         found = timed(group, wanted, plan["repetitions"])

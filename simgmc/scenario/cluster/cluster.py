@@ -35,7 +35,7 @@ from simgmc.network.topology.graph import AccessMissing
 from simgmc.network.topology.routing import Links
 from simgmc.scenario.cluster.collective import CollectiveOptions, known_collective, read_options
 from simgmc.scenario.cluster.compute import ComputeTimes, DeviceProfile, read_compute
-from simgmc.scenario.cluster.conditions import declared_table, read_own_conditions
+from simgmc.scenario.cluster.conditions import declared_table, read_own_conditions, table_or_file
 from simgmc.scenario.components import Described, Real, component, plain
 from simgmc.scenario.quantities import Bandwidth, Duration
 from simgmc.scenario.tables import Table, mistake, unfit
@@ -89,8 +89,8 @@ class _Network(Table):
         CollectiveOptions()
     )
     """What some collectives let one choose."""
-    transport: declared_table(Overheads) = IDEAL
-    """What a transfer costs beyond bytes over bandwidth."""
+    transport: table_or_file(Overheads, "transport") = IDEAL
+    """What a transfer costs beyond bytes over bandwidth; or a file that `simgmc calibrate` wrote."""
     compute: Annotated[Any, BeforeValidator(read_compute), Described(ComputeTimes, DeviceProfile)]
     """How long computing takes: times, a device's profile, or "measured" for all."""
 

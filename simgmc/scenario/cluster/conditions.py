@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError, create_model
 
 from simgmc.core.declared import Declared, Tables
-from simgmc.core.errors import SimgmcError
+from simgmc.core.errors import SimgmcError, show_key, show_value
+from simgmc.core.files import read_text, shown
 from simgmc.core.registry import REQUIRED, OptionError
 from simgmc.network.conditions.catalogue import ENTRIES as CONDITION_ENTRIES
 from simgmc.network.conditions.catalogue import OwnConditionEntry
@@ -41,6 +43,32 @@ def declared_table(kind: type[Declared]) -> Any:
             raise ValueError(str(error)) from None
 
     return Annotated[Any, BeforeValidator(build), Described(kind)]
+
+
+def table_or_file(kind: type[Declared], key: str) -> Any:
+    """As :func:`declared_table`; or the table of this name in a TOML file, which is all that stands there."""
+    table = declared_table(kind)
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            content = tomllib.loads(read_text(value, f"file with a table [{key}]"))
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            raise ValueError(f"{shown(value)}: not valid TOML: {error}") from None
+        except SimgmcError as error:
+            raise ValueError(str(error)) from None
+        if list(content) != [key] or not isinstance(content[key], dict):
+            there = ", ".join(map(show_value, content)) or "nothing"
+            raise ValueError(f"{shown(value)}: must hold a table [{key}] and nothing else; holds {there}")
+        try:
+            return TypeAdapter(table).validate_python(content[key])
+        except ValidationError as error:
+            one = error.errors(include_url=False)[0]
+            place = f"{shown(value)}: {show_key([key, *one['loc']])} = {show_value(one['input'])}"
+            raise ValueError(f"{place}: {one['msg']}") from None
+
+    return Annotated[table, BeforeValidator(read)]
 
 
 def _list_of(option: Tables) -> Any:
