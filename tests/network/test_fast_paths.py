@@ -20,8 +20,10 @@ from simgmc.network.conditions.compute import ComputeTime
 from simgmc.network.conditions.overheads import Overheads
 from simgmc.network.conditions.stragglers import Stragglers
 from simgmc.network.conditions.work import Duration, Throughput
-from simgmc.network.shortcuts.fast_ring import solve
+from simgmc.network.shortcuts import fast_ring
+from simgmc.network.shortcuts.fast_ring import RingWays, solve
 from simgmc.network.shortcuts.fast_server import ServerLinks
+from simgmc.network.shortcuts.ring_chains import ring_parts
 from simgmc.network.shortcuts.solutions import RingLinks, RingNetworks, ServerNetworks, solve_events
 from simgmc.network.topology.catalogue import Host, build, star, worker_names
 from simgmc.network.topology.routing import Links
@@ -35,16 +37,20 @@ EXACT = 1e-9
 def rings(draw):
     seed = draw(st.integers(0, 2**32))
     rng = np.random.default_rng(seed)
-    workers = draw(st.integers(2, 7))
+    workers, alike = draw(st.integers(2, 9)), draw(st.booleans())
     gather, lock_step = draw(st.booleans()), draw(st.booleans())
     slices = 1 if lock_step else draw(st.integers(1, 5))
-    size = rng.integers(0, 10**5, workers).astype(float)
+    size = rng.choice(rng.integers(0, 10**5, 2), workers) if alike else rng.integers(0, 10**5, workers)
+    size = size.astype(float)
     shape = (workers - 1, workers) if draw(st.booleans()) else (workers,)
     adding = rng.uniform(0, 0.3, shape) if draw(st.booleans()) and not gather else None
     final = rng.uniform(0, 1, workers) if gather else None
     ring = Ring(size, (workers - 1) * (1 if gather else 2), slices, adding, final, lock_step)
     up, down = rng.uniform(1e3, 1e6, workers), rng.uniform(1e3, 1e6, workers)
-    return ring, up, down, rng.uniform(0, 0.1, workers), rng.uniform(0, 3, workers)
+    latency, ready = rng.uniform(0, 0.1, workers), rng.uniform(0, 3, workers)
+    if alike:
+        up, down, latency, ready = up[0] + 0 * up, up[0] + 0 * up, latency[0] + 0 * latency, np.round(ready / 3)
+    return ring, up, down, latency, ready
 
 
 @given(rings())
@@ -55,8 +61,9 @@ def test_ring_recurrence_equals_the_events(case):
     execution = execute(ring_schedule(ring), hosts(up, down, latency), ready)
     expected = finish_times(execution)
     rate, between = np.minimum(up, np.roll(down, -1)), latency + np.roll(latency, -1)
-    found = solve(ring, rate, between, ready, np.zeros(workers), np.zeros(workers))
-    assert found.finish == pytest.approx(expected, rel=EXACT)
+    ways = RingWays(rate[None], between[None], np.zeros((1, workers)), np.zeros((1, workers)))
+    found = solve(ring, ways, ready[None])
+    assert found.finish[0] == pytest.approx(expected, rel=EXACT)
     names = worker_names(workers)
     way = RingLinks(names, Links(star(hosts(up, down, latency))))
     cut = RingNetworks([way]).solve(ring, ready[None]).back()
@@ -65,9 +72,39 @@ def test_ring_recurrence_equals_the_events(case):
         parts.append(max(end - ready[worker], 0.0))
         assert [max(part[0, worker], 0.0) for part in cut[:3]] == pytest.approx(parts[:3], rel=1e-6, abs=1e-9)
         assert max(cut[3][0, worker] - ready[worker], 0.0) == pytest.approx(parts[3], rel=1e-6, abs=1e-9)
-        origin = found.origin[worker]
+        origin = found.origin[0, worker]
         if ready[origin] >= ready[worker]:
-            assert parts[1:3] == pytest.approx((found.latency[worker], found.aggregate[worker]), rel=1e-6, abs=1e-9)
+            on_chain = found.latency[0, worker], found.aggregate[0, worker]
+            assert parts[1:3] == pytest.approx(on_chain, rel=1e-6, abs=1e-9)
+
+
+@given(st.integers(0, 2**32), st.integers(2, 24), st.booleans(), st.booleans(), st.sampled_from([0.0, 1e-3]))
+@settings(max_examples=60, deadline=None)
+def test_pieces_counted_together_have_the_bits_of_pieces_counted_alone(seed, workers, gather, lock_step, held):
+    rng = np.random.default_rng(seed)
+    size = np.sort(rng.choice(rng.integers(0, 10**5, 3), workers)).astype(float)
+    work, steps = None if gather else size * 10.0 ** -rng.integers(4, 8), (workers - 1) * (1 if gather else 2)
+    ring = Ring(size, steps, 1 if lock_step else int(rng.integers(1, 5)), work, size if gather else None, lock_step)
+    ways = RingWays(*(np.tile(each, (1, workers)) for each in (
+        rng.uniform(1e4, 1e7, (2, 1)), rng.uniform(0, 1e-2, (2, 1)), np.full((2, 1), held), np.full((2, 1), 3 * held),
+    )))  # fmt: skip
+    ready = rng.choice([0.0, 0.0, rng.uniform(0, 1)], (2, workers))
+    found = []
+    for few in (0.0, 0.95):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fast_ring, "FEW", few)
+            times = solve(ring, ways, ready)
+        found.append((times.finish, times.origin, times.sends, *ring_parts(ring, ways, ready, times)))
+    for alone, together in zip(*found, strict=True):
+        assert (alone == together).all()
+
+
+def test_a_large_ring_of_equal_ranks_is_a_few_pieces():
+    workers = 2000
+    size = np.where(np.arange(workers) < 700, 8.0, 4.0)
+    alike = (np.full((1, workers), each) for each in (1e8, 1e-3, 0.0, 0.0))
+    times = solve(Ring(size, 2 * (workers - 1), 1, size * 1e-9), RingWays(*alike), np.zeros((1, workers)))
+    assert times.classes.max() + 1 == len(np.unique(size))
 
 
 def settings_of(name, fast, seed, sigma, overheads, slowdown):

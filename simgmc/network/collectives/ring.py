@@ -44,17 +44,6 @@ class Ring:
         assert self._work is not None
         return _turned(self._work, step, step + 1)
 
-    def on(self, networks: np.ndarray) -> Ring:
-        """Of some of the networks."""
-        if self.pieces.ndim < 3:
-            return self
-        return replace(
-            self,
-            pieces=self.pieces[:, networks],
-            work=None if self.work is None else self.work[:, networks],
-            final=None if self.final is None else self.final[networks],
-        )
-
     @property
     def form(self) -> tuple[object, ...]:
         """What rings have in common that can be :func:`stacked`."""

@@ -13,16 +13,13 @@ from simgmc.network.collectives.schedule import Execution, Placement, Schedule
 from simgmc.network.conditions.overheads import IDEAL, Overheads
 from simgmc.network.flows.fluid import FluidNetwork
 from simgmc.network.shortcuts.fast_flows import FlowNetworks, LinkUse
-from simgmc.network.shortcuts.fast_ring import solve
+from simgmc.network.shortcuts.fast_ring import RingWays, solve
 from simgmc.network.shortcuts.fast_server import ServerLinks, Way, incast
+from simgmc.network.shortcuts.ring_chains import ring_parts
 from simgmc.network.topology.routing import Links
 
 Back = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """(N, K) seconds of transfer, latency and adding, and when the chain of causes begins."""
-
-
-_AT_ONCE = 2**18
-"""Ranks of rings that are solved at once for chains that are cut, about: some thirty bytes each."""
 
 
 @dataclass(frozen=True)
@@ -79,60 +76,27 @@ class RingLinks:
 class RingNetworks:
     """The same ring on N networks."""
 
-    def __init__(self, ways: Sequence[RingLinks]):
-        self.ways = ways
-        self.rate, self.latency, self.extra, self.first = (
-            np.stack([getattr(way, name) for way in ways]) for name in ("rate", "latency", "extra", "first")
-        )
-        """Each (N, K): bytes/s, s, s, s."""
+    def __init__(self, links: Sequence[RingLinks]):
+        self.links = links
+        names = ("rate", "latency", "extra", "first")
+        self.ways = RingWays(*(np.stack([getattr(one, name) for one in links]) for name in names))
 
     def solve(self, ring: Ring, gates: np.ndarray) -> Solution:
         """``gates``: (N, K) s at which each rank is ready. The routes of no network share a link."""
-        times = solve(ring, self.rate, self.latency, gates, self.extra, self.first)
+        times, ways = solve(ring, self.ways, gates), self.ways
         sent, seconds = ring.sent_in_all, times.finish.max(axis=1) - gates.min(axis=1)
-        wrong = (sent > self.rate * seconds[:, None] * (1 + 1e-9) + 1e-6).any(axis=1)
-        for network in np.flatnonzero(wrong | (seconds < self.latency.min(axis=1) * (1 - 1e-9))).tolist():
-            way = self.ways[network]
-            over = way.over_links(np.broadcast_to(sent, gates.shape)[network])
-            check_bounds(over, way.links.bandwidth, seconds[network], way.links, self.latency[network].min())
+        wrong = (sent > ways.rate * seconds[:, None] * (1 + 1e-9) + 1e-6).any(axis=1)
+        for network in np.flatnonzero(wrong | (seconds < ways.latency.min(axis=1) * (1 - 1e-9))).tolist():
+            one, latency = self.links[network], ways.latency[network].min()
+            over = one.over_links(np.broadcast_to(sent, gates.shape)[network])
+            check_bounds(over, one.links.bandwidth, seconds[network], one.links, latency)
 
         def back() -> Back:
-            begin = np.take_along_axis(gates, times.origin, axis=1)
-            transfer = times.finish - begin - times.latency - times.aggregate
-            latency, aggregate = times.latency, times.aggregate + np.zeros_like(begin)
-            # A chain that starts before the participant's own time has to be cut there: mostly while the first
-            # slice is still sent.
-            before = np.maximum(gates - begin, 0.0)
-            hold, take = (
-                np.take_along_axis(one, times.origin, axis=1)
-                for one in (self.first, ring.sent(0) / ring.slices / self.rate)
-            )
-            simple = times.sends & (before <= hold + take)
-            held = np.where(simple, np.minimum(before, hold), 0.0)
-            latency, transfer = latency - held, transfer - np.where(simple, before - held, 0.0)
-            begin = np.where(simple, begin + before, begin)
-            networks, ranks = np.nonzero(~simple & (before > 0))
-            # Ranks of a network that were ready at the same time have their chains cut at the same time.
-            moments, cut_at = np.unique([networks, gates[networks, ranks]], axis=1, return_inverse=True)
-            rows = max(1, _AT_ONCE // gates.shape[1])
-            for place in range(0, moments.shape[1], rows):
-                network, since = moments[0, place : place + rows].astype(int), moments[1, place : place + rows]
-                rate, between, ready, extra, first = (
-                    one[network] for one in (self.rate, self.latency, gates, self.extra, self.first)
-                )
-                cut = solve(ring.on(network), rate, between, ready, extra, first, since[:, None])
-                row = cut_at.reshape(-1) - place
-                here = (row >= 0) & (row < len(since))
-                who, row = (networks[here], ranks[here]), row[here]
-                latency[who] = lost = cut.latency[row, who[1]]
-                aggregate[who] = adding = cut.aggregate[row, who[1]]
-                transfer[who] = times.finish[who] - gates[who] - lost - adding
-                begin[who] = gates[who]
-            return transfer, latency, aggregate, begin
+            return ring_parts(ring, ways, gates, times)
 
         def uses() -> list[LinkUse]:
             return [
-                _use(number, way.routes, gates[number], times.finish[number]) for number, way in enumerate(self.ways)
+                _use(number, one.routes, gates[number], times.finish[number]) for number, one in enumerate(self.links)
             ]
 
         # A rank ends after its own last byte has left, and nobody else sends on its links.
