@@ -111,10 +111,11 @@ def _replay(
         results = report(console, directory, after.points, plots=plots, replayed=True)
         if refined:
             refine(console, directory, after, plan, results)
-        if len(after.points) <= MAX_POINTS:
-            print_explanations(console, list(explain(directory, plan)))
+        explained = explain(directory, plan) if len(after.points) <= MAX_POINTS else None
+        if explained is not None:
+            print_explanations(console, explained.found)
         if plots:
-            print_page(console, directory, results)
+            print_page(console, directory, results, explained)
     return directory.path
 
 

@@ -23,7 +23,7 @@ def why(run: str, console: Console) -> None:
 def _why(directory: RunDirectory, console: Console) -> None:
     file = ScenarioFile.read(directory.path / "scenario.toml")
     require_stated_times(file.points, file.place)
-    missing: list[str] = []
-    print_explanations(console, list(explain(directory, trainings(file.points), missing)))
-    for line in missing:
+    explained = explain(directory, trainings(file.points))
+    print_explanations(console, explained.found)
+    for line in explained.missing:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -131,10 +131,11 @@ def run(
         results = report(console, directory, file.points, plots=plots)
         if refined:
             refine(console, directory, file, plan, results)
-        if len(file.points) <= MAX_POINTS:
-            print_explanations(console, list(explain(directory, plan)))
+        explained = explain(directory, plan) if len(file.points) <= MAX_POINTS else None
+        if explained is not None:
+            print_explanations(console, explained.found)
         if plots:
-            print_page(console, directory, results)
+            print_page(console, directory, results, explained)
         if sweeping is not None:
             print_best(console, file, results, failures)
     if failures:

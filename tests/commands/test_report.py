@@ -107,7 +107,7 @@ def test_a_run_writes_its_page_the_same_each_time_and_overwriting_removes_it(fin
     out = shutil.copytree(finished, tmp_path / finished.name)
     console = Console(file=StringIO(), width=200)
     run = Run(out)
-    print_page(console, open_run(out), run.results)
+    print_page(console, open_run(out), run.results, None)
     assert str(out / "report.html") in console.file.getvalue()
     assert (out / "report.html").read_text() == written and len(written) < 3e6
     small_runs.run(small_runs.scenario(("workload.rounds", 2)).only(["DMSGD"]), out, overwrite=True)

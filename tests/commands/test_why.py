@@ -27,7 +27,7 @@ def explanations(tmp_path, *settings):
     }
     file = ScenarioFile(base, "small.toml", settings)
     out = running.run(file, out=tmp_path / "run", device="cpu", console=Console(file=StringIO()))
-    return list(explain(open_run(out), trainings(file.points)))
+    return explain(open_run(out), trainings(file.points)).found
 
 
 def test_a_slow_parameter_server_is_bound_by_its_link_and_twice_the_bandwidth_halves_the_transfer(tmp_path):

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from simgmc.core.errors import SimgmcError
 from simgmc.core.files import reading_copies
-from simgmc.experiment.answers.explanation import explain
+from simgmc.experiment.answers.explanation import Explained, explain
 from simgmc.experiment.header import cluster_lines, describe, gossip_lines
 from simgmc.experiment.plan import require_stated_times, trainings
 from simgmc.experiment.reading import Comparison, Run
@@ -70,8 +70,9 @@ class Part:
         return any((self.lines, self.tables, self.pictures, self.facts, self.texts))
 
 
-def report_page(of: Run | Comparison, results: Results | None = None) -> str:
-    """The page of a run, or of several side by side, as HTML; ``results``: what it found, if it has been read.
+def report_page(of: Run | Comparison, results: Results | None = None, explained: Explained | None = None) -> str:
+    """The page of a run, or of several side by side, as HTML; ``results``: what it found, if it has been read;
+    ``explained``: what bound the methods of a run, if that is known.
 
     It holds the question, the verdict, tables, figures, the network, a window of rounds, who holds what, what was
     measured and what supposed, and how to make it again. What a run does not keep is left out, and why is said.
@@ -102,7 +103,8 @@ def report_page(of: Run | Comparison, results: Results | None = None) -> str:
     where = Part("Where time went", pictures=_taken(pictures, "time_per_round"))
     if not large:
         where.tables.append(text_table(results, rows, target, baseline, "rounds"))
-        _explain(where, each)
+        for one in each:
+            _explain(where, one, explained)
     parts = [
         Part(
             "Results",
@@ -129,9 +131,10 @@ def report_page(of: Run | Comparison, results: Results | None = None) -> str:
     )
 
 
-def print_page(console: Console, directory: RunDirectory, results: Results) -> None:
-    """Writes the page of a run with these results into its directory, and says where."""
-    file = directory.replace(directory.path / FILE, report_page(Run(directory.path), results).encode())
+def print_page(console: Console, directory: RunDirectory, results: Results, explained: Explained | None) -> None:
+    """Writes the page of a run with these results into its directory, and says where; ``explained``: what bound its
+    methods, if that is known."""
+    file = directory.replace(directory.path / FILE, report_page(Run(directory.path), results, explained).encode())
     console.print(f"\nreport: {file}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -171,14 +174,13 @@ def _question(results: Results, target: float | None) -> str:
     return f"{which} reaches {results.measure.text} {results.measure.number_text(target)} first?"
 
 
-def _explain(part: Part, each: Sequence[_OneRun]) -> None:
-    """Adds to a part what bound each method, and what would help."""
-    for one in each:
-        found, missing = one.explanations()
-        if found:
-            part.tables.append(found[0])
-            part.notes += [note for note in found[1] if note not in part.notes]
-        part.lines += missing
+def _explain(part: Part, one: _OneRun, explained: Explained | None) -> None:
+    """Adds to a part what bound each method of a run, and what would help."""
+    explained = explained or one.explained()
+    if explained.found:
+        part.tables.append(explanation_table(explained.found))
+        part.notes += [note for note in explanation_notes(explained.found) if note not in part.notes]
+    part.lines += [f"{one.called}{line}" for line in explained.missing]
 
 
 def _shown(verdict: Verdict, baseline: str | None) -> list[str]:
@@ -219,11 +221,12 @@ class _OneRun:
                 self.plan = trainings(self.file.points)
         except SimgmcError as error:
             self.missing.append(
-                f"{self._called}Network and rounds are left out, as the scenario cannot be read: {error}"
+                f"{self.called}Network and rounds are left out, as the scenario cannot be read: {error}"
             )
 
     @property
-    def _called(self) -> str:
+    def called(self) -> str:
+        """What a line about it begins with."""
         return f"{self.name}: " if self.name else ""
 
     @cached_property
@@ -243,7 +246,7 @@ class _OneRun:
                 return
             with reading_copies(copies(self.directory.path)):
                 watched = training.watch(self.directory, point, lambda rounds: (0, min(ROUNDS, rounds) - 1))
-            name = f"{self._called}{training.method.name} over {transport_text(training.series(point).transport)}"
+            name = f"{self.called}{training.method.name} over {transport_text(training.series(point).transport)}"
             yield svg([timeline_plots.gantt(watched.timeline, name)], f"Timeline of the first rounds of {name}")
 
     def networks(self) -> Iterator[Markup]:
@@ -257,29 +260,26 @@ class _OneRun:
             with reading_copies(copies(self.directory.path)):
                 settings = training.settings(point)
                 if len(settings.graph) > MAX_NODES:
-                    self.missing.append(f"{self._called}The network is not drawn: it has {len(settings.graph)} nodes.")
+                    self.missing.append(f"{self.called}The network is not drawn: it has {len(settings.graph)} nodes.")
                     return
                 watched = training.watch(self.directory, point, lambda rounds: (0, 0))
-            name = f"{self._called}{training.method.name} over {transport_text(training.series(point).transport)}"
+            name = f"{self.called}{training.method.name} over {transport_text(training.series(point).transport)}"
             figure = topology_plot.draw(settings.graph, watched.loads, settings.server_hosts, name, watched.seconds)
             yield svg([figure], f"The network, and the load of each link under {name}")
 
-    def explanations(self) -> tuple[tuple[TextTable, list[str]] | None, list[str]]:
-        """What bound each method, with the table's notes; and what could not be explained."""
+    def explained(self) -> Explained:
+        """What bound each method, and what could not be explained."""
         if self.file is None or len(self.file.points) > MAX_POINTS:
-            return None, []
-        missing: list[str] = []
+            return Explained()
         with reading_copies(copies(self.directory.path)):
-            found = list(explain(self.directory, self.plan, missing))
-        missing = [f"{self._called}{line}" for line in missing]
-        return ((explanation_table(found), list(explanation_notes(found))) if found else None), missing
+            return explain(self.directory, self.plan)
 
     def setting(self) -> Iterator[str]:
         """What is trained, and over which network, a line each."""
         if self.file is not None:
             scenario = self.file.points[0].scenario
-            yield f"{self._called}{scenario.workload.describe()}"
-            yield f"{self._called}{describe(scenario)}"
+            yield f"{self.called}{scenario.workload.describe()}"
+            yield f"{self.called}{describe(scenario)}"
 
     def facts(self) -> Iterator[tuple[str, str]]:
         """What came out of computing, what was stated, and with which versions."""
