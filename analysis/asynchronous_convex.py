@@ -23,7 +23,8 @@ from matplotlib.ticker import FuncFormatter
 
 from simgmc.results.directory.run_directory import open_run
 from simgmc.results.figures.looks import look
-from simgmc.results.series.read import GAP, ComparisonPoint, Results, Series, read_results
+from simgmc.results.series.measures import GAP
+from simgmc.results.series.read import ComparisonPoint, Results, Series, read_results
 
 STYLE = Path(__file__).parents[1] / "simgmc" / "results" / "figures" / "simgmc.mplstyle"
 WINDOW = 7

@@ -27,8 +27,9 @@ from simgmc.results.directory.records import grid_texts
 from simgmc.results.directory.run_directory import open_run
 from simgmc.results.figures import looks
 from simgmc.results.series.curves import curve
+from simgmc.results.series.measures import ACCURACY
 from simgmc.results.series.reach import Spread
-from simgmc.results.series.read import ACCURACY, Results, Series, compared_at, read_results, transport_text
+from simgmc.results.series.read import Results, Series, compared_at, read_results, transport_text
 from simgmc.scenario import Scenario, ScenarioFile
 
 STYLE = Path(__file__).parents[1] / "simgmc" / "results" / "figures" / "simgmc.mplstyle"

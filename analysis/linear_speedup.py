@@ -26,7 +26,8 @@ from matplotlib.ticker import FuncFormatter
 import simgmc
 from simgmc.results.directory.run_directory import open_run
 from simgmc.results.series.curves import curve
-from simgmc.results.series.read import GAP, Results, read_results
+from simgmc.results.series.measures import GAP
+from simgmc.results.series.read import Results, read_results
 
 STYLE = Path(__file__).parents[1] / "simgmc" / "results" / "figures" / "simgmc.mplstyle"
 WORKERS = (1, 2, 4, 8, 16)

@@ -13,7 +13,7 @@ from simgmc.core.errors import SimgmcError, show_value
 from simgmc.core.own_code.code import Code, look_in
 from simgmc.core.registry import REQUIRED, Entry, Option, Registry
 from simgmc.core.terminal import plain_console
-from simgmc.results.series.read import MEASURES, Measure
+from simgmc.results.series.measures import MEASURES, Measure
 
 KINDS: Registry[Any] = Registry(
     "kind of part",

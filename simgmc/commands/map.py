@@ -12,7 +12,8 @@ from simgmc.results.directory.outside_files import copies
 from simgmc.results.directory.rows import replace
 from simgmc.results.directory.run_directory import RunDirectory, open_run
 from simgmc.results.page.map import MapOf, map_page
-from simgmc.results.series.read import measure_of, read_results
+from simgmc.results.series.measures import measure_of
+from simgmc.results.series.read import read_results
 from simgmc.results.series.verdict import Verdict
 from simgmc.scenario import ScenarioFile
 

@@ -26,7 +26,7 @@ from simgmc.distributed.group import Group, Wire
 from simgmc.distributed.measured import Step
 from simgmc.mixing import Mixing
 from simgmc.training.absent import Absent
-from simgmc.training.one_by_one import joined_rows
+from simgmc.training.as_one import joined_rows
 from simgmc.training.rounds import Asked, StackedRound
 from simgmc.training.stacked import StackedTrainer
 

@@ -17,7 +17,8 @@ from simgmc.results.directory.partition_table import PartitionTable, read_partit
 from simgmc.results.directory.records import SeriesKey
 from simgmc.results.directory.rows import cell
 from simgmc.results.directory.run_directory import open_run
-from simgmc.results.series.read import Results, measure_of, read_results
+from simgmc.results.series.measures import measure_of
+from simgmc.results.series.read import Results, read_results
 from simgmc.results.series.summary import Row, summarize
 from simgmc.results.series.together import Together, check_comparable
 from simgmc.results.tables.written import numbers, written

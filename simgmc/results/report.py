@@ -13,7 +13,8 @@ from simgmc.results.figures.plots import OF_NETWORKS, draw_plots
 from simgmc.results.figures.trajectories import Surface
 from simgmc.results.series.grids import MAX_POINTS, is_large
 from simgmc.results.series.loads import loads_of
-from simgmc.results.series.read import ComparisonPoint, Results, measure_of, read_results
+from simgmc.results.series.measures import measure_of
+from simgmc.results.series.read import ComparisonPoint, Results, read_results
 from simgmc.results.series.sentences import sentences
 from simgmc.results.series.summary import summarize, write_summary
 from simgmc.results.series.verdict import Verdict

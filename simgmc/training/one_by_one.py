@@ -12,29 +12,33 @@ Between two proofs a stacked program that begins to look at numbers is refused.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from simgmc.algorithms import effects
 from simgmc.algorithms.algorithm import Algorithm
 from simgmc.algorithms.effects import Effect
 from simgmc.algorithms.worker import Worker
-from simgmc.compression.identity import Identity
-from simgmc.compression.message import Message
 from simgmc.core.errors import DivergenceError, SimgmcError
-from simgmc.core.randomness import Randomness, generator
+from simgmc.core.randomness import generator
+from simgmc.training.as_one import (
+    agree,
+    answer_of,
+    as_one,
+    content_of,
+    copied,
+    held_by_all,
+    joined_rows,
+    kind_of,
+    row_of,
+    shape_of,
+)
 from simgmc.training.own_programs import OwnProgram, blamed, check_state, outside_state
-from simgmc.training.put_back import EACH
 from simgmc.training.saved_state import to_arrays
 from simgmc.workloads.seeding import drawing_from
 
 ONE_BY_ONE = "one_by_one"
 """The attribute of a stacked worker that says why its workers' programs run one by one; empty where they do not."""
-_SAME = {torch.float32: 1e-4, torch.float64: 1e-9}
-"""How far apart, in parts of the largest number, both ways may round."""
 _CONTEXT = (
     "lr", "previous_lr", "gradients_left", "weight_decay", "rates", "clip_norm", "round", "epoch", "components",
 )  # fmt: skip
@@ -74,7 +78,7 @@ class OwnMethod:
         self._constants = frozenset(
             name
             for name, value in twin.state().items()
-            if name != "params" and isinstance(value, Tensor) and _shape(worker.state().get(name)) == value.shape
+            if name != "params" and isinstance(value, Tensor) and shape_of(worker.state().get(name)) == value.shape
         )
         setattr(worker, ONE_BY_ONE, "")
 
@@ -86,7 +90,7 @@ class OwnMethod:
 
     def _started(self, worker: Worker, rank: int) -> Worker:
         """A worker of its own that has just begun."""
-        twin = Worker(_row(worker.params, rank).clone(), worker.layout, worker._seed, [rank], worker.workers)
+        twin = Worker(row_of(worker.params, rank).clone(), worker.layout, worker._seed, [rank], worker.workers)
         self._start(twin, rank)
         return twin
 
@@ -169,10 +173,10 @@ class OwnMethod:
         if worker.round == 0 and not getattr(worker, ONE_BY_ONE):
             twin = self._started(worker, rank)
         else:
-            twin = Worker(_row(worker.params, row), worker.layout, worker._seed, [rank], worker.workers)
+            twin = Worker(row_of(worker.params, row), worker.layout, worker._seed, [rank], worker.workers)
             for name, value in worker.state().items():
                 if name not in ("params", ONE_BY_ONE):
-                    setattr(twin, name, value if name in self._constants else _row(value, row))
+                    setattr(twin, name, value if name in self._constants else row_of(value, row))
         for name in _CONTEXT:
             if hasattr(worker, name):
                 setattr(twin, name, getattr(worker, name))
@@ -189,25 +193,25 @@ class OwnMethod:
             self._check_agreed(programs, asked)
             if asked[0] is None:
                 break
-            effect = _as_one(programs, cast(list[Effect], asked))
+            effect = as_one(programs, cast(list[Effect], asked))
             answer = yield effect
             for row, program in enumerate(programs):
                 twins[row].lr, twins[row].weight_decay = leader.lr, leader.weight_decay
                 skipped = leader.without_gradient
                 twins[row].without_gradient = None if skipped is None else skipped[min(row, len(skipped) - 1)]
-                asked[row] = program.send(_answer(answer, row, clone))
+                asked[row] = program.send(answer_of(answer, row, clone))
         for twin in twins:
             check_state(self.title, twin, self._known, many=False)
 
     def _check_agreed(self, programs: Sequence[OwnProgram], asked: Sequence[Effect | None]) -> None:
         """Refuse programs of which some ask for one thing and some for another."""
         for rank, effect in enumerate(asked):
-            if _kind(effect) == _kind(asked[0]):
+            if kind_of(effect) == kind_of(asked[0]):
                 continue
 
             def says(number: int) -> str:
                 line = f" ({programs[number].line})" if asked[number] is not None else ""
-                done = "ends its round" if asked[number] is None else f"yields {_kind(asked[number])}{line}"
+                done = "ends its round" if asked[number] is None else f"yields {kind_of(asked[number])}{line}"
                 return f"worker {number} {done}"
 
             raise SimgmcError(
@@ -230,14 +234,14 @@ class OwnMethod:
             delattr(worker, name)
         for name in states[0]:
             values = [state[name] for state in states]
-            same = name in self._constants and all(_agree(one, values[0]) for one in values)
-            setattr(worker, name, values[0] if same else _held(values))
+            same = name in self._constants and all(agree(one, values[0]) for one in values)
+            setattr(worker, name, values[0] if same else held_by_all(values))
 
     # the proof ------------------------------------------------------------------------------
 
     def _proven(self, worker: Worker) -> Generator[Effect, Any, None]:
         """A round in both ways; from where they differ in the plain one, which it ends with."""
-        twins = [_copied(twin) for twin in self._alone(worker)]
+        twins = [copied(twin) for twin in self._alone(worker)]
         plain = self._together(twins, worker, clone=True)
         stacked = OwnProgram(self.title, self.own, worker, self._seed, None)
         answer, reason = None, "the class says so" if self.own.one_by_one else ""
@@ -267,10 +271,10 @@ class OwnMethod:
             return f"all at once it fails: {error}", None
         if stacked.reads is not None:
             return f"it looks at numbers ({stacked.reads})", effect
-        if _kind(effect) != _kind(plain):
-            return f"all at once it asks for {_kind(effect)} instead of {_kind(plain)}", effect
-        if effect is not None and plain is not None and not _agree(_content(effect), _content(plain)):
-            return f"all at once its {_kind(effect)} has other numbers ({stacked.line})", effect
+        if kind_of(effect) != kind_of(plain):
+            return f"all at once it asks for {kind_of(effect)} instead of {kind_of(plain)}", effect
+        if effect is not None and plain is not None and not agree(content_of(effect), content_of(plain)):
+            return f"all at once its {kind_of(effect)} has other numbers ({stacked.line})", effect
         return "", effect
 
     def _states_differ(self, worker: Worker, twins: Sequence[Worker]) -> str:
@@ -281,11 +285,11 @@ class OwnMethod:
             return "all at once its workers hold other things"
         for name, value in held.items():
             ways = [other[name] for other in others]
-            constant = name in self._constants and all(_agree(value, one) for one in ways)
-            if not constant and not _agree(value, _held(ways)):
+            constant = name in self._constants and all(agree(value, one) for one in ways)
+            if not constant and not agree(value, held_by_all(ways)):
                 return f"all at once worker.{name} comes out otherwise"
         with blamed(f"{self.title}, model(worker) after round {getattr(worker, 'round', -1) + 1}"):
-            if not _agree(self.own.model(worker), joined_rows([self.own.model(twin) for twin in twins])):
+            if not agree(self.own.model(worker), joined_rows([self.own.model(twin) for twin in twins])):
                 return "all at once its model comes out otherwise"
         return ""
 
@@ -298,151 +302,3 @@ class OwnMethod:
                     f"{self.title}, round 1: worker.{name}: {error.args[0].removeprefix('state: ')}, so that a run "
                     "that is stopped could not go on; keep tensors, arrays, numbers, text, and lists and dicts of these"
                 ) from None
-
-
-class _Own(NamedTuple):
-    """What an effect carries that both ways can be compared by."""
-
-    vector: Tensor | None
-    nbytes: np.ndarray | None
-    rest: tuple[Any, ...]
-
-
-def _kind(effect: Effect | None) -> str:
-    """What an effect asks for, in words that are the same for the same."""
-    if effect is None:
-        return "the end of the round"
-    inner = f"({type(effect.effect).__name__})" if isinstance(effect, effects.Start) else ""
-    return type(effect).__name__ + inner
-
-
-def _content(effect: Effect) -> _Own:
-    match effect:
-        case effects.Start(effect=inner):
-            return _content(inner)
-        case effects.Gradient(at=at):
-            return _Own(at, None, (effect.weight_decay, effect.component))
-        case effects.Average(message=content) | effects.Mix(message=content):
-            rest = (getattr(effect, "reply", None) is None,)
-            if isinstance(content, Message):
-                return _Own(content.dense(), content.nbytes, rest)
-            return _Own(content, None, rest)
-        case effects.Maximum(numbers=numbers):
-            return _Own(numbers, None, ())
-    return _Own(None, None, ())
-
-
-def _agree(a: Any, b: Any) -> bool:
-    """Whether two things that workers hold or send are the same up to rounding; a row may stand for all."""
-    if isinstance(a, _Own) and isinstance(b, _Own):
-        sizes = (a.nbytes is None) == (b.nbytes is None) and (
-            a.nbytes is None or b.nbytes is None or bool((a.nbytes == b.nbytes).all())
-        )
-        return sizes and a.rest == b.rest and _agree(a.vector, b.vector)
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        if a.shape[1:] != b.shape[1:] or a.dtype != b.dtype or a.dim() != b.dim():
-            return False
-        if not a.is_floating_point():
-            return bool((a == b).all())
-        apart = (a - b).abs().nan_to_num(0.0, 0.0, 0.0)
-        largest = b.abs().nan_to_num(0.0, 0.0, 0.0)
-        return not apart.numel() or float(apart.max()) <= _SAME.get(a.dtype, 1e-3) * float(largest.max())
-    if type(a) is not type(b):
-        return False
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(_agree(a[key], b[key]) for key in a)
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(_agree, a, b))
-    return bool(np.all(a == b))
-
-
-def _row(value: Any, rank: int) -> Any:
-    """What a stacked worker holds for one of its workers."""
-    if isinstance(value, Tensor) and value.dim() > 1:
-        return value[rank if len(value) > 1 else 0]
-    if isinstance(value, dict) and set(value) == {EACH}:
-        return value[EACH][rank]
-    return value
-
-
-def _shape(value: Any) -> torch.Size | None:
-    return value.shape if isinstance(value, Tensor) else None
-
-
-def _held(values: Sequence[Any]) -> Any:
-    """What workers hold, in one: the opposite of :func:`_row`."""
-    first = values[0]
-    if all(isinstance(one, Tensor) and one.dim() and one.shape == first.shape for one in values):
-        return joined_rows(values)
-    same = all(type(one) is type(first) and _agree(one, first) for one in values)
-    return first if same else {EACH: list(values)}
-
-
-def joined_rows(rows: Sequence[Tensor]) -> Tensor:
-    """Rows (d,) as (workers, d); as (1, d) where all are the same."""
-    first = rows[0]
-    if all(one is first or torch.equal(one, first) for one in rows[1:]):
-        return first[None].clone()
-    return torch.stack(list(rows))
-
-
-def _copied(twin: Worker) -> Worker:
-    """A worker whose tensors are its own, so that nobody else's change with them."""
-    for name, value in twin.state().items():
-        if isinstance(value, Tensor):
-            setattr(twin, name, value.clone())
-    return twin
-
-
-def _answer(answer: Any, rank: int, clone: bool) -> Any:
-    """What one worker gets of what all are answered: its row, or a copy of what all get."""
-    if not isinstance(answer, Tensor):
-        return answer
-    row = answer[rank if len(answer) > 1 else 0]
-    return row.clone() if clone or len(answer) == 1 else row
-
-
-def _as_one(programs: Sequence[OwnProgram], asked: Sequence[Any]) -> Effect:
-    """The effects of all workers, all of one kind, as that of one program for all of them."""
-    first = asked[0]
-    match first:
-        case effects.Gradient():
-            at = joined_rows([one.at for one in asked])
-            return effects.Gradient(at, first.weight_decay, first.component)
-        case effects.Average(reply=None):
-            return effects.Average(_content_of_all(programs, asked))
-        case effects.Average(reply=reply):
-            assert reply is not None
-            return effects.Average(_content_of_all(programs, asked), lambda mean: _unsqueezed(reply(mean[0])))
-        case effects.Mix():
-            return effects.Mix(_content_of_all(programs, asked))
-        case effects.Maximum():
-            return effects.Maximum(torch.stack([one.numbers for one in asked]))
-        case effects.Start():
-            return effects.Start(cast(Any, _as_one(programs, [one.effect for one in asked])))
-    if any(one.handle is not first.handle for one in asked):
-        raise programs[0]._refused("workers wait for exchanges that they started in different places")
-    return first
-
-
-_ALONE = Randomness(0, 0, 0, [0])
-_DENSE = Identity(values="fp32")
-
-
-def _unsqueezed(content: Any) -> Any:
-    return content[None] if isinstance(content, Tensor) else content
-
-
-def _content_of_all(programs: Sequence[OwnProgram], asked: Sequence[Any]) -> Any:
-    """Tensors (d,) stacked, or messages joined, a row for each worker."""
-    contents = [one.message for one in asked]
-    if all(isinstance(one, Tensor) for one in contents):
-        if len({one.shape for one in contents}) > 1:
-            shapes = ", ".join(str(tuple(one.shape)) for one in contents[:4])
-            raise programs[0]._refused(f"{_kind(asked[0])}: workers send tensors of different shapes: {shapes}")
-        return torch.stack(contents)
-    first, *others = [_DENSE(one, _ALONE) if isinstance(one, Tensor) else one for one in contents]
-    if any(type(one) is not type(first) for one in others):
-        raise programs[0]._refused(f"{_kind(asked[0])}: workers send messages of different kinds")
-    with blamed(programs[0].where):
-        return first.joined(others)

@@ -11,17 +11,9 @@ from simgmc.results.directory.run_directory import SeriesKey
 from simgmc.results.figures import panels
 from simgmc.results.figures.bars import target_bars
 from simgmc.results.series.curves import curve, finding, sweep_finding
+from simgmc.results.series.measures import ACCURACY, LOSS, MEASURES
 from simgmc.results.series.reach import Reach, Spread, advantage, too_close
-from simgmc.results.series.read import (
-    ACCURACY,
-    LOSS,
-    MEASURES,
-    ComparisonPoint,
-    Results,
-    Series,
-    read_results,
-    value_text,
-)
+from simgmc.results.series.read import ComparisonPoint, Results, Series, read_results, value_text
 from tests.results.synthetic_runs import accuracy_curve, write_run
 
 RING = Transport("collective", "ring")

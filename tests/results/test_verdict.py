@@ -12,7 +12,8 @@ from simgmc.results.figures.looks import look
 from simgmc.results.series.beside import side_by_side
 from simgmc.results.series.curves import finding, sweep_finding
 from simgmc.results.series.grids import axes_of, groups, winner_finding
-from simgmc.results.series.read import LOSS, compared_at, read_results
+from simgmc.results.series.measures import LOSS
+from simgmc.results.series.read import compared_at, read_results
 from simgmc.results.series.sentences import sentences
 from simgmc.results.series.verdict import Verdict
 from tests.results.synthetic_runs import accuracy_curve, write_run

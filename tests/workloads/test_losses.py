@@ -16,7 +16,7 @@ from torch.utils.data import TensorDataset
 import simgmc
 from simgmc.cli import main
 from simgmc.core.errors import SimgmcError
-from simgmc.results.series.read import MEASURES
+from simgmc.results.series.measures import MEASURES
 from simgmc.scenario import ScenarioFile
 from simgmc.workloads.classification import ClassificationWorkload
 from simgmc.workloads.data.own_data import read_own

@@ -21,7 +21,7 @@ from simgmc.experiment.final_model import FinalModel
 from simgmc.experiment.series import write_all
 from simgmc.experiment.under_way.evaluations import Evaluations, Outcome, State
 from simgmc.results.directory.details import PARTS
-from simgmc.training.one_by_one import joined_rows
+from simgmc.training.as_one import joined_rows
 from simgmc.workloads.workload import Workload
 
 

@@ -12,8 +12,9 @@ from rich.text import Text
 
 from simgmc.core.quantities import time_text
 from simgmc.experiment.engines.task import Failure
+from simgmc.results.series.measures import Measure
 from simgmc.results.series.reach import Spread
-from simgmc.results.series.read import Measure, Results, value_text
+from simgmc.results.series.read import Results, value_text
 from simgmc.results.series.summary import Row, summarize
 from simgmc.scenario import ScenarioFile
 

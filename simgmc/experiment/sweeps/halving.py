@@ -20,7 +20,7 @@ from simgmc.experiment.stored import Stored
 from simgmc.experiment.training import Training
 from simgmc.experiment.under_way.evaluations import State
 from simgmc.results.directory.run_directory import RunDirectory
-from simgmc.results.series.read import measure_of
+from simgmc.results.series.measures import measure_of
 from simgmc.scenario import ScenarioFile
 from simgmc.scenario.point import Report
 from simgmc.scenario.sweep import Halving

@@ -18,7 +18,8 @@ from simgmc.results.figures import looks, panels
 from simgmc.results.figures.panels import Page, Panel
 from simgmc.results.series import curves
 from simgmc.results.series.grids import MAX_POINTS
-from simgmc.results.series.read import ComparisonPoint, Measure, Results
+from simgmc.results.series.measures import Measure
+from simgmc.results.series.read import ComparisonPoint, Results
 
 _ALONG = {"bytes_up": "sent by all workers", "epoch": "epoch"}
 _DIVERGED = {

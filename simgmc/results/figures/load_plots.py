@@ -19,7 +19,8 @@ from simgmc.results.figures.panels import Panel
 from simgmc.results.series import curves
 from simgmc.results.series.grids import MAX_POINTS
 from simgmc.results.series.loads import Load
-from simgmc.results.series.read import ComparisonPoint, Measure, Results, Series, compared_at
+from simgmc.results.series.measures import Measure
+from simgmc.results.series.read import ComparisonPoint, Results, Series, compared_at
 
 _COLORS = {
     name: PART_COLORS[part]

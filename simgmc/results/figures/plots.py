@@ -38,7 +38,8 @@ from simgmc.results.figures.material import Figures, Material
 from simgmc.results.figures.partition_plot import partition_figures
 from simgmc.results.figures.trajectories import Surface
 from simgmc.results.series import curves, grids
-from simgmc.results.series.read import ACCURACY, DISTANCE, GAP, ComparisonPoint, Results, read_results
+from simgmc.results.series.measures import ACCURACY, DISTANCE, GAP
+from simgmc.results.series.read import ComparisonPoint, Results, read_results
 
 
 def draw_plots(
