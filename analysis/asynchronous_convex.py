@@ -64,7 +64,7 @@ def table(results: Results) -> str:
         lines.append(
             f"| {method} |"
             + "".join(f" {level(series):.1e} |" for series in each)
-            + f" {each[0].breakdown.sim_time_s:.1f} s |"
+            + f" {each[0].finished.sim_time_s:.1f} s |"
         )
     rates = [f"{factor(results.at(LINEAR, point)[0]):.2f} ({_title(results, point)})" for point in results.points]
     lines += [

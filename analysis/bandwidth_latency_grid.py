@@ -48,8 +48,8 @@ def spaced(ends: tuple[float, float], places: int, units: dict[str, float]) -> l
         rounded = float(f"{value:.3g}")
         unit = max(
             (name for name in units if units[name] <= rounded * (1 + 1e-9)),
-            key=units.get,
-            default=min(units, key=units.get),
+            key=units.__getitem__,
+            default=min(units, key=units.__getitem__),
         )
         texts.append(f"{rounded / units[unit]:.4g} {unit}")
     return texts

@@ -38,14 +38,15 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = {row.method: row.final for row in summarize(read_results(open_run(arguments.run)))}
     baseline = rows.pop("DMSGD")
+    assert baseline is not None, "DMSGD diverged"
     curves: dict[str, list[tuple[float, float, float]]] = {}
     for method, final in rows.items():
         name, _, value = method.rpartition(" ")
         found = (math.nan, math.nan) if final is None else (100 * final.mean, 100 * (final.std or 0.0))
         curves.setdefault(name, []).append((float(value), *found))
     print("| lambda | " + " | ".join(curves) + " |\n| --- |" + " --- |" * len(curves))
-    for index, (value, *_) in enumerate(next(iter(curves.values()))):
-        print(f"| {value:g} | " + " | ".join(cell(*points[index][1:]) for points in curves.values()) + " |")
+    for index, (coefficient, *_) in enumerate(next(iter(curves.values()))):
+        print(f"| {coefficient:g} | " + " | ".join(cell(*points[index][1:]) for points in curves.values()) + " |")
     print(f"\nDMSGD, uncompressed: {100 * baseline.mean:.2f} ± {100 * (baseline.std or 0.0):.2f}")
     with pyplot.style.context(STYLE):
         figure, axes = pyplot.subplots(figsize=(3.5, 2.6), layout="constrained")

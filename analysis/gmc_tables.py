@@ -31,6 +31,7 @@ from simgmc.results.series.measures import ACCURACY
 from simgmc.results.series.reach import Spread
 from simgmc.results.series.read import Results, Series, compared_at, read_results, transport_text
 from simgmc.scenario import Scenario, ScenarioFile
+from simgmc.scenario.workload import DataWorkload
 
 STYLE = Path(__file__).parents[1] / "simgmc" / "results" / "figures" / "simgmc.mplstyle"
 PAPER = {
@@ -136,6 +137,7 @@ def read(directories: Sequence[Path]) -> dict[Place, dict[str, Trials]]:
 def place(scenario: Scenario) -> Place:
     """Where and how a point of a scenario is trained."""
     workload = scenario.workload
+    assert isinstance(workload, DataWorkload)
     model, partition = workload.model, workload.partition
     shown = model.options.get("factory", model.name).rpartition(":")[2].replace("_", " ")
     norm = f" ({model.options['norm']} norm)" if "norm" in model.options else ""
@@ -189,11 +191,11 @@ def _table(where: Place, methods: Mapping[str, Trials]) -> list[str]:
             f"{trials.best_rate():g}",
             accuracy_text(seeds) + (f" ({len(seeds)} of {count} seeds)" if len(seeds) < count else ""),
             PAPER.get(kind, {}).get(method, "-"),
-            _mean_text(seeds, lambda one: one.breakdown.rcc, lambda rcc: f"{100 * rcc:.3f}"),
+            _mean_text(seeds, lambda one: one.finished.rcc, lambda rcc: f"{100 * rcc:.3f}"),
             PAPER_RCC.get(method, OTHERS_RCC),
         ]
         cells += [
-            _mean_text(by_transport.get(name, ()), lambda one: one.breakdown.sim_time_s, time_text)
+            _mean_text(by_transport.get(name, ()), lambda one: one.finished.sim_time_s, time_text)
             for name in transports
         ]
         for rate in rates if len(rates) > 1 else ():
@@ -224,6 +226,7 @@ def draw(found: Mapping[Place, Mapping[str, Trials]], path: Path) -> None:
         for method in methods:
             point = next(one.point for one in series if one.key.method == method)
             line, look = curve(results, method, point, "sim_time_s"), looks.look(tuple(methods), method)
+            assert line is not None
             later = line.x > 0
             axes.plot(line.x[later], 100 * line.mean[later], **look, ms=3, lw=1.2, label=method)
             if line.std is not None:

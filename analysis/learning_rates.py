@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -24,7 +25,7 @@ from simgmc.results.figures import looks, panels  # noqa: E402
 from simgmc.scenario import ScenarioFile  # noqa: E402
 
 EPOCHS = 3
-METHODS = [
+METHODS: list[dict[str, Any]] = [
     {"name": "DiLoCo", "algorithm": "diloco", "learning_rate": 1e-3},
     {"name": "SlowMo", "algorithm": "slowmo"},
     {"name": "local SGD", "algorithm": "local-sgd"},
@@ -63,6 +64,7 @@ def rates(training, workload) -> tuple[list[float], list[float], list[int]]:
         trainer.next_round().with_everybody()
         ends.append(len(epochs))
     workload.gradients = compute
+    assert trainer.last_lr is not None
     return [*epochs, trainer.epoch], [*found, trainer.last_lr], ends
 
 

@@ -89,9 +89,7 @@ def table(found: dict[int, Results], alone: Results, seeds: int) -> str:
         cells = [_cell(found, workers, method, target) for method in METHODS for target in TARGETS]
         steps = [
             1e3
-            * np.mean(
-                [one.breakdown.sim_time_s / one.breakdown.rounds for one in results.at(method, results.points[0])]
-            )
+            * np.mean([one.finished.sim_time_s / one.finished.rounds for one in results.at(method, results.points[0])])
             for method in METHODS
         ]
         steps[0] /= 4  # a round of PD-SGDM is four steps
@@ -139,6 +137,7 @@ def draw(found: dict[int, Results], alone: Results, path: Path) -> None:
     for axes, method in zip(panels, METHODS, strict=False):
         for label, results, style in lines:
             line = curve(results, method, results.points[0], "sim_time_s")
+            assert line is not None
             later = line.x > 0
             axes.plot(line.x[later], line.mean[later], lw=1.1, label=label, **style)
         for target in TARGETS:
@@ -209,12 +208,12 @@ def main() -> None:
         run = simgmc.run(scenario(workers, seeds, rate), out=arguments.runs / name, data_dir=arguments.data_dir)
         found[name] = read_results(open_run(run), methods=list(METHODS), measure=GAP)
     alone = found.pop("alone")
-    found = dict(zip(WORKERS, found.values(), strict=True))
-    text = table(found, alone, len(seeds))
+    by_workers = dict(zip(WORKERS, found.values(), strict=True))
+    text = table(by_workers, alone, len(seeds))
     print(text)
     arguments.out.with_suffix(".md").write_text(text, encoding="utf-8")
     with pyplot.style.context(STYLE):
-        draw(found, alone, arguments.out.with_suffix(".png"))
+        draw(by_workers, alone, arguments.out.with_suffix(".png"))
 
 
 if __name__ == "__main__":

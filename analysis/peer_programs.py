@@ -282,10 +282,7 @@ def flgo(task: Task, rounds: int) -> Tensor:
             task.mark()
             return updated
 
-    class Method:
-        __name__ = "fedavg"
-
-    Method.Server, Method.Client = Server, fedavg.Client
+    method = type("Method", (), {"__name__": "fedavg", "Server": Server, "Client": fedavg.Client})
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         sys.path.insert(0, folder)
@@ -297,7 +294,7 @@ def flgo(task: Task, rounds: int) -> Tensor:
             "learning_rate": RATE, "learning_rate_decay": 1.0, "train_holdout": 0.0, "eval_interval": 0,
             "no_log_console": True, "no_tqdm": True,
         }  # fmt: skip
-        runner = flgo.init("task", Method, options)
+        runner = flgo.init("task", method, options)
         runner.run()
         os.chdir("/")
     return parameters_to_vector(runner.model.parameters()).detach()

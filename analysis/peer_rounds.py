@@ -22,7 +22,7 @@ CLIENTS, SAMPLES, CLASSES, RATE = 8, 16, 10, 0.01
 MEAN, STD = 72.9, 90.0
 
 
-def build_model(name: str) -> nn.Module:
+def build_model(name: str) -> nn.Sequential:
     """The two-layer perceptron 784-256-10 or a small convolutional network, the same weights each time."""
     torch.manual_seed(0)
     if name == "mlp":
@@ -45,7 +45,7 @@ class Task:
         self.images = (torch.from_numpy(self.bytes).float() - MEAN) / STD
         self.marks: list[float] = []
 
-    def model(self) -> nn.Module:
+    def model(self) -> nn.Sequential:
         return build_model(self.name)
 
     def mark(self) -> None:
@@ -70,7 +70,7 @@ def system(name: str):
 def plain(task: Task, rounds: int) -> Tensor:
     """The round without any framework: one module, client after client."""
     model = task.model()
-    parameters = list(model.parameters())
+    parameters: list[Tensor] = list(model.parameters())
     server = [p.detach().clone() for p in parameters]
     batches = list(zip(task.images, task.labels, strict=True))
     task.mark()
@@ -145,7 +145,7 @@ def simgmc(task: Task, rounds: int) -> Tensor:
 @system("simgmc, GMC top-1 %")
 def simgmc_gmc(task: Task, rounds: int) -> Tensor:
     """The same with GMC's compressed momentum: another method, so other parameters."""
-    from simgmc.algorithms import ALGORITHMS
+    from simgmc.algorithms.gmc import GMC
     from simgmc.compression import build
 
-    return _simgmc(task, rounds, lambda layout: ALGORITHMS["gmc"](build("top-k", layout, density=0.01)))
+    return _simgmc(task, rounds, lambda layout: GMC(build("top-k", layout, density=0.01)))

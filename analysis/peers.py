@@ -204,10 +204,10 @@ def measure(model: str, pythons: dict[str, str], rounds: int, repeats: int) -> d
 
 def quicker(measured: dict[str, Measured], cores: int) -> int:
     """Intra-op threads with which the plain loop was quicker so far; one where it was not measured."""
-    both = [measured.get(f"plain loop, {how}") for how in ("one thread", "all cores")]
-    if any(one is None or not one.rounds for one in both):
+    one, all_of_them = (measured.get(f"plain loop, {how}") for how in ("one thread", "all cores"))
+    if one is None or all_of_them is None or not (one.rounds and all_of_them.rounds):
         return 1
-    return 1 if both[0].median <= both[1].median else cores
+    return 1 if one.median <= all_of_them.median else cores
 
 
 def table(measured: dict[str, Measured]) -> str:

@@ -54,7 +54,14 @@ FORMS = (
 def points_of(results: Results, form: Form) -> list[tuple[str, ComparisonPoint]]:
     """Its bandwidths as written, from low to high, with their grid points."""
     found = [(dict(p.grid)[BANDWIDTH], p) for p in results.points if str(p.transport) == form.collective]
-    return sorted(found, key=lambda pair: float(grid_number(pair[0])[0]))
+    return sorted(found, key=lambda pair: _bits(pair[0]))
+
+
+def _bits(text: str) -> float:
+    """A bandwidth as its axis has it."""
+    number = grid_number(text)
+    assert number is not None, text
+    return number[0]
 
 
 def speed(results: Results, form: Form, point: ComparisonPoint, target: float):
@@ -67,7 +74,7 @@ def traffic(results: Results, method: str, point: ComparisonPoint) -> float:
     return float(
         np.mean(
             [
-                one.breakdown.bytes_sent_by_workers + one.breakdown.bytes_received_by_workers
+                one.finished.bytes_sent_by_workers + one.finished.bytes_received_by_workers
                 for one in results.at(method, point)
             ]
         )
@@ -126,7 +133,7 @@ def draw(results: Results, target: float, path: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(5.6, 3.6), layout="constrained")
     for form, marker in zip(FORMS, "osD^v", strict=True):
         places = points_of(results, form)
-        bandwidths = [float(grid_number(text)[0]) for text, _ in places]
+        bandwidths = [_bits(text) for text, _ in places]
         axes.plot(
             bandwidths,
             [speed(results, form, point, target).value for _, point in places],

@@ -20,7 +20,7 @@ import tempfile
 import time
 from io import StringIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
@@ -47,16 +47,14 @@ from simgmc.workloads.data.catalogue import load_dataset
 from simgmc.workloads.models.catalogue import build_model
 from simgmc.workloads.partitions.catalogue import partition
 from simgmc.workloads.workload import Workload
+from tests.small_runs import FOUR_QUADRATICS
 
 WORKERS, ROUNDS, SEED = 4, 50, 3
 RESULTS = Path(__file__).parent / "results" / "real_processes.md"
+Options = dict[str, Any]
+"""Of a method, as a scenario states them."""
 COMPRESSOR = {"name": "top-k", "density": 0.05}
-QUADRATICS = {
-    "name": "quadratic", "start": [3.0, -3.0], "matrices": [[1.0, 2.0], [2.0, 1.0], [1.5, 0.5], [0.7, 1.1]],
-    "minimisers": [[1.0, 0.0], [0.0, 1.0], [-1.0, 2.0], [0.5, 0.5]],
-}  # fmt: skip
-"""For methods of finite sums."""
-OPTIONS = {
+OPTIONS: dict[str, Options] = {
     "dgc": {"density_warmup": [0.5]},
     "saef": {"average_residual_every": 2},
     "cser": {"compressor": {"name": "rbgs", "density": 0.2}},
@@ -72,7 +70,7 @@ OPTIONS = {
 """What methods need, or only do, beside a compressor and two local steps."""
 ADAPTIVE = ("1-bit-adam", "0-1-adam")
 """Methods whose steps are as long as the learning rate says."""
-FURTHER = [
+FURTHER: list[tuple[str, str, Options]] = [
     ("gmc", "parameter-server", {}),
     ("doublesqueeze", "parameter-server", {"compressor": {"name": "random-k", "density": 0.1}}),
     ("1-bit-adam", "parameter-server", {}),
@@ -92,13 +90,13 @@ FURTHER = [
 """Further (method, collective, options)."""
 
 
-def file_of(name: str, collective: str, options: dict) -> ScenarioFile:
+def file_of(name: str, collective: str, options: Options) -> ScenarioFile:
     """Fifty rounds of a method."""
     fields = {field.name for field in dataclasses.fields(ALGORITHMS[name])}
-    chosen = {"name": name, "algorithm": name}
+    chosen: Options = {"name": name, "algorithm": name}
     chosen |= {key: COMPRESSOR for key in ("compressor", "error_compressor") if key in fields}
     chosen |= {key: 2 for key in ("period",) if key in fields}
-    content = {
+    content: dict[str, Any] = {
         "name": "real",
         "seeds": [SEED],
         "workload": {
@@ -116,7 +114,7 @@ def file_of(name: str, collective: str, options: dict) -> ScenarioFile:
     if collective == "two-level":
         content["cluster"]["collective_options"] = {"groups": [[0, 1], [2, 3]]}
     if ALGORITHMS[name].finite_sum:
-        content["workload"] = {"problem": QUADRATICS, "workers": WORKERS, "rounds": ROUNDS}
+        content["workload"] = {"problem": FOUR_QUADRATICS, "workers": WORKERS, "rounds": ROUNDS}
         content["optimizer"] = {"learning_rate": 0.02}
         content["report"] = {"baseline": name, "metric": "gap"}
     if ALGORITHMS[name].mixing != "none" or (ALGORITHMS[name].asynchronous and not ALGORITHMS[name].centralised):
@@ -131,12 +129,13 @@ def workload_of(training: Training) -> Workload:
         return WorkloadFactory("cpu", None, 1)(training.scenario, SEED)
     assert isinstance(chosen, DataWorkload)
     data = load_dataset("digits", None)
+    assert data.sample_shape is not None
     owned = partition(chosen.partition.name, data.train_labels, WORKERS, SEED, **chosen.partition.options)
     model = build_model("mlp", data.sample_shape, 10, SEED, data.tokens, hidden=[24])
     return ClassificationWorkload(model, data, owned, batch=8, seed=SEED, threads=1, dtype=torch.float64)
 
 
-def cases() -> list[tuple[str, str, dict]]:
+def cases() -> list[tuple[str, str, Options]]:
     """Every synchronous and gossip method on a ring, and the further ones."""
     return [(name, "ring", {}) for name, cls in ALGORITHMS.items() if not cls.asynchronous] + FURTHER
 
@@ -159,7 +158,7 @@ class Found(NamedTuple):
         return f"{self.moved:.2g} | {self.losses[0]:.2f} to {self.losses[1]:.2f}"
 
 
-def compared(group: Group, case: tuple[str, str, dict], in_rank_order: bool) -> Found | None:
+def compared(group: Group, case: tuple[str, str, Options], in_rank_order: bool) -> Found | None:
     """Of a synchronous method; None on ranks but the first."""
     training = trainings(file_of(*case).points)[0]
     assert isinstance(training, SynchronousTraining)
@@ -208,7 +207,7 @@ def replayed(group: Group, name: str) -> Found | None:
     return Found(apart, float((there - start).abs().max()), losses, len(events))
 
 
-def _compressor(case: tuple[str, str, dict]) -> str:
+def _compressor(case: tuple[str, str, Options]) -> str:
     """In words; empty where the method has none."""
     chosen = file_of(*case).content["methods"][0]
     one = chosen.get("compressor") or chosen.get("error_compressor") or {}
@@ -243,10 +242,11 @@ def on_rank(chosen: list[str]) -> None:
         name, collective, options = case
         what = "gossip ring" if ALGORITHMS[name].mixing != "none" else collective
         compressor = _compressor(case)
-        if group.rank:
+        both = [one for one in found if one is not None]
+        if not both:
             continue
-        apart = [one.apart for one in found]
-        rows.append(f"| {name} | {compressor} | {what} | {apart[0]:.1e} | {apart[1]:.1e} | {found[1].cells} |")
+        apart = [one.apart for one in both]
+        rows.append(f"| {name} | {compressor} | {what} | {apart[0]:.1e} | {apart[1]:.1e} | {both[1].cells} |")
         worst = max(worst, *apart)
         print(rows[-1], f"{time.monotonic() - began:.1f} s", flush=True)
     events = []

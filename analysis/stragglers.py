@@ -67,7 +67,7 @@ def case(run: RunDirectory, results: Results, method: str, point: ComparisonPoin
     total = sum(counts.values())
     return Case(
         reach=results.reach(method, point, target),
-        seconds=np.array([one.breakdown.sim_time_s for one in series]),
+        seconds=np.array([one.finished.sim_time_s for one in series]),
         final=np.array([one["test_accuracy"][-1] for one in series]),
         idle=float(idle.mean()),
         idle_slow=float(idle[:, 3].mean()),
@@ -75,7 +75,7 @@ def case(run: RunDirectory, results: Results, method: str, point: ComparisonPoin
     )
 
 
-def table(cases: dict[str, tuple[Case, Case]], scenario: dict, seeds: int) -> str:
+def table(cases: dict[str, tuple[Case, ...]], scenario: dict, seeds: int) -> str:
     """Markdown."""
     target = scenario["report"]["target"]
     lines = [
@@ -139,7 +139,7 @@ def _reach(reach: Reach) -> str:
     )
 
 
-def draw(cases: dict[str, tuple[Case, Case]], target: float, path: Path) -> None:
+def draw(cases: dict[str, tuple[Case, ...]], target: float, path: Path) -> None:
     """Bars: time to the target, and idle share, without and with the slow worker."""
     figure, (times, idle) = pyplot.subplots(1, 2, figsize=(7, 3.6), sharey=True, layout="constrained")
     places = np.arange(len(cases))
@@ -178,7 +178,8 @@ def main() -> None:
     arguments = parser.parse_args()
     run = open_run(arguments.run)
     scenario = tomllib.loads(run.scenario_text())
-    target, methods = scenario["report"]["target"], [method["name"] for method in scenario["methods"]]
+    target: float = scenario["report"]["target"]
+    methods: list[str] = [method["name"] for method in scenario["methods"]]
     results = read_results(run, methods=methods)
     points = sorted(results.points, key=lambda point: float(dict(point.grid)[SLOWDOWN]))
     cases = {method: tuple(case(run, results, method, point, target) for point in points) for method in methods}

@@ -21,6 +21,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -127,8 +128,19 @@ def kind_of(one: Timed) -> str:
     return f"{one.wanted.collective}, {'dense' if one.wanted.density is None else '1 % sparse'}"
 
 
-Predicted = tuple[str, Timed, float, float, float, float]
-"""Kind, what was timed, bytes/s, and seconds: measured, with an ideal transport, with the fitted one."""
+class Predicted(NamedTuple):
+    """An exchange, measured and simulated."""
+
+    kind: str
+    timed: Timed
+    bandwidth: float
+    """Bytes/s."""
+    measured: float
+    """Seconds."""
+    ideal: float
+    """With an ideal transport."""
+    fitted: float
+    """With the fitted one."""
 
 
 def middle(bandwidth: float, one: Timed) -> bool:
@@ -149,7 +161,7 @@ def evaluate(of_network: Callable[[float, Timed], object]) -> tuple[dict[tuple[s
         fits[key] = fit(partial(_predict, others), measured, latency=False)
         for bandwidth, one in (member for member in members if middle(*member)):
             before, after = (simulated(one, bandwidth, overheads) for overheads in (IDEAL, fits[key].overheads))
-            found += [(key[0], one, bandwidth, seconds, before, after) for seconds in one.seconds]
+            found += [Predicted(key[0], one, bandwidth, seconds, before, after) for seconds in one.seconds]
     return fits, found
 
 
@@ -157,8 +169,8 @@ def _predict(members: list[tuple[float, Timed]], row: int, overheads: Overheads)
     return simulated(members[row][1], members[row][0], overheads)
 
 
-def _errors(found: list[Predicted], column: int) -> np.ndarray:
-    return np.array([abs(row[column] / row[3] - 1) for row in found])
+def _errors(found: list[Predicted], of: Callable[[Predicted], float]) -> np.ndarray:
+    return np.array([abs(of(row) / row.measured - 1) for row in found])
 
 
 def report() -> None:
@@ -166,7 +178,8 @@ def report() -> None:
     _, found = evaluate(lambda bandwidth, one: (one.workers, bandwidth))
     shared, shared_found = evaluate(lambda bandwidth, one: None)
     loads = [load for _, load, _ in rows()]
-    errors, before, together = _errors(found, 5), _errors(found, 4), _errors(shared_found, 5)
+    errors, before = _errors(found, lambda row: row.fitted), _errors(found, lambda row: row.ideal)
+    together = _errors(shared_found, lambda row: row.fitted)
     lines = [
         "# Simulated exchanges beside real ones",
         "",
@@ -184,10 +197,10 @@ def report() -> None:
         "| software | median |",
         "| --- " * 8 + "|",
     ]
-    kinds = list(dict.fromkeys(row[0] for row in found))
+    kinds = list(dict.fromkeys(row.kind for row in found))
     for kind in kinds:
-        mine = np.array([row[0] == kind for row in found])
-        alike = np.array([row[0] == kind for row in shared_found])
+        mine = np.array([row.kind == kind for row in found])
+        alike = np.array([row.kind == kind for row in shared_found])
         overheads = shared[kind, None].overheads
         lines.append(
             f"| {kind} | {mine.sum()} | {np.median(errors[mine]):.1%} | {np.quantile(errors[mine], 0.9):.1%} | "
@@ -200,8 +213,12 @@ def report() -> None:
         for nodes in NODES:
             cells = []
             for mbit in MBITS:
-                mine = [row for row in found if row[0] == kind and row[1].workers == nodes and row[2] == mbit * 125e3]
-                measured, after = float(np.median([row[3] for row in mine])), mine[0][5]
+                here = [
+                    row
+                    for row in found
+                    if row.kind == kind and row.timed.workers == nodes and row.bandwidth == mbit * 125e3
+                ]
+                measured, after = float(np.median([row.measured for row in here])), here[0].fitted
                 cells.append(f"{1e3 * measured:.1f} / {1e3 * after:.1f} ({after / measured - 1:+.1%})")
             lines.append(f"| {kind} | {nodes} | " + " | ".join(cells) + " |")
     lines += [
@@ -228,7 +245,7 @@ def draw(found: list[Predicted]) -> None:
 
     figure = Figure(figsize=(7.2, 3.6), layout="constrained")
     against, errors = figure.subplots(1, 2, width_ratios=(1, 1.2))
-    kinds = list(dict.fromkeys(row[0] for row in found))
+    kinds = list(dict.fromkeys(row.kind for row in found))
     colours = dict(zip(kinds, ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00") * 2))
     for place, kind in enumerate(kinds):
         mine = [row for row in found if row[0] == kind]

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from simgmc.core.errors import SimgmcError
 from simgmc.distributed.twin.run import Asked, twin
-from simgmc.results.directory.run_directory import check_free
+from simgmc.results.directory.own_files import check_free
 from simgmc.scenario import ScenarioFile
 
 

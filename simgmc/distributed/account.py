@@ -15,7 +15,7 @@ from simgmc.distributed.server import Servers
 from simgmc.experiment.series import Series
 from simgmc.experiment.under_way.evaluations import Outcome
 from simgmc.results.directory.details import PARTS, Details
-from simgmc.results.directory.run_directory import Breakdown
+from simgmc.results.directory.records import Breakdown
 
 _PART = {name: number for number, name in enumerate(PARTS)}
 

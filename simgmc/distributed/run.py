@@ -42,7 +42,8 @@ from simgmc.experiment.synchronous import SynchronousTraining
 from simgmc.experiment.training import Training
 from simgmc.results.directory import outside_files, run_directory
 from simgmc.results.directory.checkpoint import CHECKPOINTS
-from simgmc.results.directory.run_directory import MEASURED, RunDirectory
+from simgmc.results.directory.kept_run import MEASURED
+from simgmc.results.directory.run_directory import RunDirectory
 from simgmc.results.directory.run_lock import writing
 from simgmc.results.report import report
 from simgmc.scenario import ScenarioFile

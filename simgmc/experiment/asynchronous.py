@@ -24,7 +24,8 @@ from simgmc.network.cluster.timeline import Recorder, Span
 from simgmc.network.cluster.timing import bottleneck_of, held_up
 from simgmc.network.flows.fluid import HoldUps
 from simgmc.results.directory.details import PARTS, Details
-from simgmc.results.directory.run_directory import Breakdown, RunDirectory, SeriesKey
+from simgmc.results.directory.records import Breakdown, SeriesKey
+from simgmc.results.directory.run_directory import RunDirectory
 from simgmc.results.tables.explanations import Explanation
 from simgmc.scenario import GridPoint
 from simgmc.training.journal import Journal

@@ -15,7 +15,8 @@ from simgmc.experiment.under_way.event_loop import EventLoop
 from simgmc.network import Timing
 from simgmc.network.collectives.accounts import CATEGORIES
 from simgmc.results.directory.details import Details, ParticipationRow, traffic
-from simgmc.results.directory.run_directory import Breakdown, Evaluation, RunDirectory, SeriesKey
+from simgmc.results.directory.records import Breakdown, Evaluation, SeriesKey
+from simgmc.results.directory.run_directory import RunDirectory
 from simgmc.results.directory.shared_evaluations import COUNTS, SharedEvaluations
 
 WRITTEN_TOGETHER = 256

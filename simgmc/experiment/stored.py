@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import cast
 
 from simgmc.experiment.under_way.evaluations import State
-from simgmc.results.directory.run_directory import Breakdown, Evaluation, RunDirectory, SeriesKey
+from simgmc.results.directory.records import Breakdown, Evaluation, SeriesKey
+from simgmc.results.directory.run_directory import RunDirectory
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,9 @@ from simgmc.experiment.under_way.rounds import RoundsUnderWay
 from simgmc.network import Timing, simulate, simulate_all, simulate_many
 from simgmc.network.cluster.timeline import Recorder
 from simgmc.results.directory.details import Details
+from simgmc.results.directory.records import Breakdown, SeriesKey
 from simgmc.results.directory.rows import cell
-from simgmc.results.directory.run_directory import Breakdown, RunDirectory, SeriesKey
+from simgmc.results.directory.run_directory import RunDirectory
 from simgmc.results.tables.explanations import Explanation
 from simgmc.scenario import GridPoint
 from simgmc.workloads.workload import Workload

@@ -24,8 +24,8 @@ from simgmc.network import ClusterSettings
 from simgmc.network.cluster.timeline import Timeline
 from simgmc.results.directory.checkpoint import Checkpoints
 from simgmc.results.directory.details import Details
-from simgmc.results.directory.records import grid_texts
-from simgmc.results.directory.run_directory import COLLECTIVE_KEY, Breakdown, RunDirectory, SeriesKey
+from simgmc.results.directory.records import COLLECTIVE_KEY, Breakdown, SeriesKey, grid_texts
+from simgmc.results.directory.run_directory import RunDirectory
 from simgmc.results.series.grids import MAX_POINTS
 from simgmc.results.tables.explanations import Explanation
 from simgmc.scenario import GridPoint, Scenario

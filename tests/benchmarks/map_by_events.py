@@ -19,7 +19,8 @@ from simgmc.experiment.plan import trainings
 from simgmc.experiment.training import Training
 from simgmc.network import simulate
 from simgmc.network.collectives.accounts import CATEGORIES
-from simgmc.results.directory.run_directory import SeriesKey, open_run
+from simgmc.results.directory.records import SeriesKey
+from simgmc.results.directory.run_directory import open_run
 from simgmc.results.series.read import Series, read_results
 from simgmc.scenario import GridPoint, ScenarioFile
 

@@ -21,7 +21,8 @@ from simgmc.experiment.plan import trainings
 from simgmc.network import ClusterSettings, ComputeTime, Duration, Host, star, worker_names
 from simgmc.network.cluster.peers import Flight, Peers
 from simgmc.results.directory.run_directory import open_run
-from simgmc.results.series.read import ACCURACY, GAP, read_results
+from simgmc.results.series.measures import ACCURACY, GAP
+from simgmc.results.series.read import read_results
 from simgmc.scenario import ScenarioFile
 from tests.distributed.test_twin import needs_namespaces
 from tests.places import ROOT

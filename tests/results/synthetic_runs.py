@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from simgmc.core.transport import Transport
-from simgmc.results.directory.run_directory import Breakdown, Evaluation, RunDirectory, SeriesKey, create
+from simgmc.results.directory.records import Breakdown, Evaluation, SeriesKey
+from simgmc.results.directory.run_directory import RunDirectory, create
 
 
 def accuracy_curve(best: float, speed: float, start: float = 0.1) -> Callable[[float], float]:

@@ -5,7 +5,8 @@ import pytest
 
 from simgmc.core.errors import SimgmcError
 from simgmc.core.transport import Transport
-from simgmc.results.directory.run_directory import Evaluation, SeriesKey, open_run
+from simgmc.results.directory.records import Evaluation, SeriesKey
+from simgmc.results.directory.run_directory import open_run
 from simgmc.results.series.arrays import read_arrays
 from tests.results.synthetic_runs import accuracy_curve, write_run
 

@@ -12,8 +12,8 @@ from simgmc.core.errors import SimgmcError
 from simgmc.core.transport import Transport
 from simgmc.results.directory import run_directory
 from simgmc.results.directory.columns import columns_of
-from simgmc.results.directory.records import Evaluation
-from simgmc.results.directory.run_directory import SeriesKey, create, open_run
+from simgmc.results.directory.records import Evaluation, SeriesKey
+from simgmc.results.directory.run_directory import create, open_run
 from simgmc.results.directory.series_tables import METRICS, TABLES, SeriesTable
 from simgmc.results.series import arrays
 from simgmc.results.series.arrays import read_arrays

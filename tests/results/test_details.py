@@ -17,7 +17,8 @@ from simgmc.network.conditions.work import Duration
 from simgmc.network.topology.catalogue import Host, star, worker_names
 from simgmc.results.directory import run_directory
 from simgmc.results.directory.details import PARTS, Details, LinkTraffic, idle_share
-from simgmc.results.directory.run_directory import Evaluation, SeriesKey, create, open_run
+from simgmc.results.directory.records import Evaluation, SeriesKey
+from simgmc.results.directory.run_directory import create, open_run
 from tests.results.synthetic_runs import breakdown
 
 RING = Transport("collective", "ring")

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from analysis import gmc_tables
 from simgmc.core.transport import Transport
-from simgmc.results.directory.run_directory import Evaluation, SeriesKey, create
+from simgmc.results.directory.records import Evaluation, SeriesKey
+from simgmc.results.directory.run_directory import create
 from tests.results.synthetic_runs import breakdown
 
 SCENARIO = """

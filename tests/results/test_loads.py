@@ -8,7 +8,8 @@ from rich.console import Console
 
 from simgmc.core.transport import Transport
 from simgmc.results.directory.details import PARTS, Details, LinkTraffic
-from simgmc.results.directory.run_directory import Evaluation, SeriesKey, create
+from simgmc.results.directory.records import Evaluation, SeriesKey
+from simgmc.results.directory.run_directory import create
 from simgmc.results.figures import panels
 from simgmc.results.figures.load_plots import consensus_figure, idle_bars, single_worker_figure, staleness_bars
 from simgmc.results.figures.plots import draw_plots

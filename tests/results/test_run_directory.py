@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from simgmc.core.errors import SimgmcError
 from simgmc.core.transport import Transport
-from simgmc.results.directory.run_directory import Evaluation, SeriesKey, create, open_run
+from simgmc.results.directory.records import Evaluation, SeriesKey
+from simgmc.results.directory.run_directory import create, open_run
 from tests.results.synthetic_runs import accuracy_curve, breakdown, write_run
 
 RING = Transport("collective", "ring")

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simgmc.core.transport import Transport
-from simgmc.results.directory.run_directory import SeriesKey
+from simgmc.results.directory.records import SeriesKey
 from simgmc.results.figures import panels
 from simgmc.results.figures.bars import target_bars
 from simgmc.results.series.curves import curve, finding, sweep_finding

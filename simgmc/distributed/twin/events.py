@@ -23,7 +23,7 @@ from simgmc.experiment.under_way.events import EventsUnderWay
 from simgmc.network.cluster.settings import ClusterSettings
 from simgmc.network.conditions.work import Duration
 from simgmc.results.directory.run_directory import RunDirectory
-from simgmc.results.series.read import Measure
+from simgmc.results.series.measures import Measure
 from simgmc.results.series.read import Series as Read
 from simgmc.workloads.workload import Workload
 

@@ -16,7 +16,7 @@ from simgmc.core.errors import SimgmcError, reason
 from simgmc.core.quantities import axis_unit, number, percent_text, time_text
 from simgmc.distributed.twin.events import EventsTwin, Pair
 from simgmc.distributed.twin.picture import COLOURS
-from simgmc.results.series.read import Measure
+from simgmc.results.series.measures import Measure
 
 
 def events_table(found: Sequence[EventsTwin]) -> Table:

@@ -32,7 +32,8 @@ from simgmc.experiment.training import Training
 from simgmc.network import worker_names
 from simgmc.network.conditions.overheads import Overheads
 from simgmc.results.directory.run_directory import open_run
-from simgmc.results.series.read import measure_of, read_results
+from simgmc.results.series.measures import measure_of
+from simgmc.results.series.read import read_results
 from simgmc.scenario import ScenarioFile
 
 REAL = "real"

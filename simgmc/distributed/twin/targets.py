@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from simgmc.core.quantities import time_text
-from simgmc.results.series.read import Measure, Series
+from simgmc.results.series.measures import Measure
+from simgmc.results.series.read import Series
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from urllib.parse import quote
 
 from simgmc.core.errors import SimgmcError, reason, show_value
 from simgmc.results.directory.own_files import TENSORBOARD, WANDB
+from simgmc.results.directory.records import SeriesKey
 from simgmc.results.directory.rows import append, replace
-from simgmc.results.directory.run_directory import RunDirectory, SeriesKey
+from simgmc.results.directory.run_directory import RunDirectory
 
 Point = tuple[int, float, Mapping[str, float]]
 """An evaluation: round, simulated seconds, values by name."""

@@ -18,8 +18,8 @@ from simgmc.experiment.engines.task import Task
 from simgmc.experiment.tracking.trackers import Point, Tracker, needed, tracker
 from simgmc.experiment.training import Training
 from simgmc.experiment.under_way.evaluations import State
-from simgmc.results.directory.records import Evaluation
-from simgmc.results.directory.run_directory import RunDirectory, SeriesKey
+from simgmc.results.directory.records import Evaluation, SeriesKey
+from simgmc.results.directory.run_directory import RunDirectory
 
 OFTEN = 5.0
 """Seconds between two looks into the run directory, at least."""

@@ -36,17 +36,14 @@ value is an empty cell: the same run gives the same bytes. Columns: see series_t
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import os
 import shutil
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import quote, unquote
+from typing import Any
 
 import numpy as np
 
@@ -56,28 +53,19 @@ from simgmc.costs.steps import RoundCosts
 from simgmc.results.directory import details as of_details
 from simgmc.results.directory.checkpoint import CHECKPOINTS, Checkpoints
 from simgmc.results.directory.details import Details
+from simgmc.results.directory.kept_run import EVALUATIONS, KeptRun, Row, read_shared
 from simgmc.results.directory.own_files import PARTS, begin, check_free, clear, note
 from simgmc.results.directory.records import COLLECTIVE_KEY, Breakdown, Evaluation, OtherMetric, SeriesKey
-from simgmc.results.directory.rows import PARTIAL, append, line, read_bytes, read_header, read_table, read_text, replace
+from simgmc.results.directory.rows import PARTIAL, append, line, read_header, read_text, replace
 from simgmc.results.directory.series_tables import (
     BREAKDOWN,
     METRICS,
     OTHER_METRICS,
     TABLES,
     SeriesTable,
-    TableReader,
     grid_keys_of,
 )
-from simgmc.results.directory.shared_evaluations import Rows, SharedEvaluations
-
-EVALUATIONS = "evaluations"
-MEASURED = "measured.json"
-"""Says of a run on real processes how its times were measured."""
-_RESTORED = "give the same simgmc run command again to restore it"
-_MAX_NAME = 150
-"""Bytes of a costs file's name before its end; a longer key is cut, and told apart by its hash."""
-
-Row = TypeVar("Row")
+from simgmc.results.directory.shared_evaluations import SharedEvaluations
 
 
 def create(
@@ -143,35 +131,14 @@ def change_scenario(path: Path, text: str, stay: Container[SeriesKey], trainings
     directory.replace(path / "scenario.toml", text.encode())
 
 
-def _read_shared(file: Path) -> SharedEvaluations:
-    try:
-        return SharedEvaluations.from_bytes(file.read_bytes())
-    except (*stored_costs.DAMAGED, json.JSONDecodeError, TypeError) as error:
-        raise SimgmcError(f"{file}: cannot be read: {reason(error)}; {_RESTORED}") from None
-
-
-def _complete(breakdown: Breakdown, evaluations: Sequence[Evaluation]) -> bool:
-    """Whether a series with these evaluations is all there."""
-    if breakdown.evaluations is not None:
-        return len(evaluations) == breakdown.evaluations
-    # Before the number was written: training ends with an evaluation, unless it diverged.
-    last = evaluations[-1].round if evaluations else -1
-    return last == breakdown.rounds or (breakdown.diverged is not None and 0 <= last <= breakdown.rounds)
-
-
 @dataclass(frozen=True)
-class RunDirectory:
-    """A run directory; get one from :func:`create` or :func:`open_run`."""
+class RunDirectory(KeptRun):
+    """A run directory that a run writes into; get one from :func:`create` or :func:`open_run`."""
 
-    path: Path
-    grid_keys: tuple[str, ...]
-    """The grid's keys with a column in every table of series, in order."""
     _unknown: dict[str, list[str]] = field(default_factory=dict, repr=False, compare=False)
     """Columns of a later version that the files of a run have that goes on; they stand at the end of its lines."""
     _together: list[dict[str, list[str]]] = field(default_factory=list, repr=False, compare=False)
     """Lines by file that wait until all that is written together is there."""
-
-    # What a run writes.
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -211,7 +178,7 @@ class RunDirectory:
         return self._add_shared(self.path / EVALUATIONS / self.costs_path(training_key).name, shared)
 
     def _add_shared(self, file: Path, shared: SharedEvaluations, but: Container[SeriesKey] = ()) -> Path:
-        there = _read_shared(file) if file.is_file() else None
+        there = read_shared(file) if file.is_file() else None
         more = shared.of_those([key for key in shared.keys if key not in but])
         if more is None:
             return file
@@ -250,7 +217,7 @@ class RunDirectory:
         ``but``: series that are here already. Killed in the middle, it can be done again.
         """
         for file in sorted(part.path.glob(f"{EVALUATIONS}/*.npz")):
-            self._add_shared(self.path / EVALUATIONS / file.name, _read_shared(file), but)
+            self._add_shared(self.path / EVALUATIONS / file.name, read_shared(file), but)
         for file in sorted(file for kind in ("costs/*", "models/*.safetensors") for file in part.path.glob(kind)):
             if not file.name.endswith(PARTIAL):
                 place = self.path / file.relative_to(part.path)
@@ -299,153 +266,10 @@ class RunDirectory:
                 lines += [table.line(key, row, self.grid_keys, unknown) for key, row, unknown in rows]
                 self.replace(file, "".join(lines).encode())
 
-    def read_journal(self, training_key: str) -> np.ndarray:
-        """What :meth:`write_journal` stored. Raises SimgmcError where nothing (readable) is."""
-        file = self._journal_path(training_key)
-        try:
-            return stored_costs.arrays_of(read_bytes(file))["journal"]
-        except FileNotFoundError:
-            raise SimgmcError(f"{self.path} holds no journal of {training_key!r}; {_RESTORED}") from None
-        except stored_costs.DAMAGED as error:
-            raise SimgmcError(f"{file}: cannot be read: {reason(error)}; {_RESTORED}") from None
-
-    def has_journal(self, training_key: str) -> bool:
-        """Whether there is one that can be read."""
-        try:
-            self.read_journal(training_key)
-        except SimgmcError:
-            return False
-        return True
-
     def replace(self, file: Path, content: bytes | Callable[[Path], None]) -> Path:
         """Writes a whole file at once, see :func:`rows.replace`; a picture is noted as the run's own before."""
         note(self.path, file)
         return replace(file, content)
-
-    # What a reader asks.
-
-    @property
-    def is_measured(self) -> bool:
-        """Whether its times were measured on real processes, not simulated."""
-        return (self.path / MEASURED).is_file()
-
-    @property
-    def plots(self) -> Path:
-        """Where the plots go (may not exist yet)."""
-        return self.path / "plots"
-
-    def scenario_text(self) -> str:
-        """The resolved scenario, as it was given."""
-        return read_text(self.path / "scenario.toml")
-
-    def evaluations(self) -> dict[SeriesKey, Sequence[Evaluation]]:
-        """The evaluations of every series, in the order in which they were written."""
-        rows: dict[SeriesKey, list[Evaluation]] = {}
-        for key, evaluation in self._rows(METRICS):
-            rows.setdefault(key, []).append(evaluation)
-        found: dict[SeriesKey, Sequence[Evaluation]] = dict(rows)
-        for shared in self.shared_evaluations():
-            found.update((key, Rows(columns)) for key, columns, _ in shared.arrays())
-        return found
-
-    def shared_evaluations(self) -> list[SharedEvaluations]:
-        """Those of trainings on many clusters."""
-        return [_read_shared(file) for file in sorted((self.path / EVALUATIONS).glob("*.npz"))]
-
-    def other_metrics(self) -> dict[SeriesKey, dict[int, dict[str, float]]]:
-        """Further values of every series' evaluations: by round (the last of a round), then by name.
-
-        In the order in which they were written.
-        """
-        found: dict[SeriesKey, dict[int, dict[str, float]]] = {}
-        for key, rows in self.other_rows().items():
-            for row in rows:
-                found.setdefault(key, {}).setdefault(row.round, {})[row.name] = row.value
-        return found
-
-    def other_rows(self) -> dict[SeriesKey, list[OtherMetric]]:
-        """Further values of every series' evaluations, in the order in which they were written.
-
-        Where several evaluations have the same round, the n-th value of a name is that of the n-th of them.
-        """
-        return self._counted(OTHER_METRICS, self.breakdowns())
-
-    def breakdowns(self) -> dict[SeriesKey, Breakdown]:
-        """Bytes and parts of the time of every finished series."""
-        return dict(self._rows(BREAKDOWN))
-
-    def rows(self, file: str) -> list[tuple[SeriesKey, Any]]:
-        """Series and row of every line of a file that belongs to a finished series, such as ``workers.csv``.
-
-        Raises SimgmcError where it has lost rows of one.
-        """
-        finished = self.breakdowns()
-        if file == BREAKDOWN.file:
-            return list(finished.items())
-        found = self._counted(TABLES[file], finished)
-        return [(key, row) for key, rows in found.items() if key in finished for row in rows]
-
-    def details(self) -> dict[SeriesKey, Details]:
-        """Workers, links and staleness of every series that has them: in runs from before they were written none has.
-
-        Raises SimgmcError where a file has lost rows of a finished series.
-        """
-        found: dict[SeriesKey, dict[str, list]] = {}
-        breakdowns = self.breakdowns()
-        for file in of_details.FILES:
-            for key, rows in self._counted(TABLES[file], breakdowns).items():
-                found.setdefault(key, {})[file] = rows
-        try:
-            return {key: of_details.from_rows(rows) for key, rows in found.items() if "workers.csv" in rows}
-        except ValueError as error:
-            raise SimgmcError(f"{self.path / 'workers.csv'} is damaged: {error}") from None
-
-    def finished(self) -> set[SeriesKey]:
-        """The series that need not be run again: those with a breakdown, and with the evaluations that belong to it."""
-        return set(self.finished_among(self.evaluations()))
-
-    def finished_among(self, evaluations: Mapping[SeriesKey, Sequence[Evaluation]]) -> dict[SeriesKey, Breakdown]:
-        """The breakdowns of those series that have the evaluations that belong to them."""
-        return {key: one for key, one in self.breakdowns().items() if _complete(one, evaluations.get(key, ()))}
-
-    def training_keys(self) -> list[str]:
-        """The keys under which costs are stored, sorted."""
-        return sorted(stored_costs.key_of(file) or unquote(file.stem) for file in (self.path / "costs").glob("*.npz"))
-
-    def has_costs(self, training_key: str) -> bool:
-        """Whether costs are stored under this key."""
-        return self.costs_path(training_key).is_file()
-
-    def read_costs(self, training_key: str) -> list[RoundCosts]:
-        """What :meth:`write_costs` stored. Raises SimgmcError where nothing (readable) is."""
-        file = self.costs_path(training_key)
-        if not file.is_file():
-            raise SimgmcError(
-                f"{self.path} holds no costs of {training_key!r}; it has {', '.join(self.training_keys()) or 'none'}"
-            )
-        try:
-            content = read_bytes(file)
-        except OSError as error:
-            raise SimgmcError(f"cannot read {file}: {reason(error)}") from None
-        return stored_costs.from_bytes(content, str(file))
-
-    # Inside.
-
-    def costs_path(self, training_key: str) -> Path:
-        """The file of a training's costs; other files of the training have its name and another end."""
-        name = quote(training_key, safe=" ()+=,@")
-        whole = self.path / "costs" / f"{name}.npz"  # what earlier versions wrote, up to what file systems take
-        if len(name) > _MAX_NAME and not (len(name) < 250 and whole.is_file()):
-            digest = hashlib.sha256(training_key.encode()).hexdigest()[:32]
-            name = f"{name[: _MAX_NAME - 33]}-{digest}"
-        return self.path / "costs" / f"{name}.npz"
-
-    def _journal_path(self, training_key: str) -> Path:
-        return self.costs_path(training_key).with_suffix(".journal")
-
-    def reader(self, table: SeriesTable[Row], header: Sequence[str]) -> TableReader[Row]:
-        """Reads a table of this run whose file has this header. Raises SimgmcError where it cannot be one of it."""
-        return TableReader(table, header, self.grid_keys, self.path / table.file)
 
     def _append_rows(self, table: SeriesTable[Row], series: SeriesKey, rows: Iterable[Row]) -> None:
         """Appends rows to a file that may not exist yet, with one write."""
@@ -460,36 +284,6 @@ class RunDirectory:
             self._together[-1].setdefault(table.file, []).extend(lines)
         else:
             append(file, "".join(lines))
-
-    def _read(self, table: SeriesTable[Row]) -> tuple[TableReader[Row], list[tuple[SeriesKey, Row, list[str]]]]:
-        header, cells = read_table(self.path / table.file)
-        reader = self.reader(table, header)
-        return reader, list(reader.rows(cells))
-
-    def _rows(self, table: SeriesTable[Row]) -> list[tuple[SeriesKey, Row]]:
-        return [(key, row) for key, row, _ in self._read(table)[1]]
-
-    def _counted(
-        self, table: SeriesTable[Row], breakdowns: Mapping[SeriesKey, Breakdown]
-    ) -> dict[SeriesKey, list[Row]]:
-        """The rows of every series in a file, none where there is no such file.
-
-        Raises SimgmcError where a finished series has not as many as when it was finished.
-        """
-        found: dict[SeriesKey, list[Row]] = {}
-        if not (self.path / table.file).is_file():
-            return found
-        for key, row in self._rows(table):
-            found.setdefault(key, []).append(row)
-        for key, breakdown in breakdowns.items():
-            there, wanted = len(found.get(key, ())), breakdown.row_counts().get(table.file)
-            if wanted is not None and there != wanted:
-                raise SimgmcError(
-                    f"{self.path / table.file}: has {there} of the {wanted} rows of {key.words}: it was cut short or "
-                    "changed after the run. Put it back from a copy, or remove it to go on without it; the other "
-                    "files of the run are not touched"
-                )
-        return found
 
     def _start(self, scenario_text: str) -> None:
         begin(self.path)
@@ -522,7 +316,7 @@ class RunDirectory:
             if content != read_text(file).encode():
                 self.replace(file, content)
         for file in (self.path / EVALUATIONS).glob("*.npz"):
-            shared = _read_shared(file)
+            shared = read_shared(file)
             if (kept := shared.of_those(finished)) is None:
                 file.unlink()
             elif len(kept.keys) < len(shared.keys):

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from simgmc.results.directory.details import Details
 from simgmc.results.directory.partition_table import PartitionTable
-from simgmc.results.directory.run_directory import SeriesKey
+from simgmc.results.directory.records import SeriesKey
 from simgmc.results.figures.trajectories import Surface
 from simgmc.results.series.grids import is_large
 from simgmc.results.series.loads import Load, loads_of

@@ -12,8 +12,9 @@ import numpy as np
 
 from simgmc.core.errors import SimgmcError
 from simgmc.results.directory.columns import Column
+from simgmc.results.directory.records import SeriesKey
 from simgmc.results.directory.rows import read_bytes
-from simgmc.results.directory.run_directory import RunDirectory, SeriesKey
+from simgmc.results.directory.run_directory import RunDirectory
 from simgmc.results.directory.series_tables import METRICS
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from simgmc.results.directory.details import PARTS, Details, idle_share
-from simgmc.results.directory.run_directory import SeriesKey
+from simgmc.results.directory.records import SeriesKey
 from simgmc.results.series.reach import Spread
 from simgmc.results.series.read import ComparisonPoint, Results
 

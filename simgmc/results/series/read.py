@@ -21,9 +21,9 @@ import numpy as np
 from simgmc.core.errors import SimgmcError, show_value, suggestion
 from simgmc.core.transport import Transport
 from simgmc.core.units import grid_number
-from simgmc.results.directory.records import COLLECTIVE_KEY, RUN_KEY
+from simgmc.results.directory.records import COLLECTIVE_KEY, RUN_KEY, Breakdown, OtherMetric, SeriesKey
 from simgmc.results.directory.rows import cell
-from simgmc.results.directory.run_directory import Breakdown, OtherMetric, RunDirectory, SeriesKey
+from simgmc.results.directory.run_directory import RunDirectory
 from simgmc.results.series.arrays import read_arrays
 from simgmc.results.series.measures import ACCURACY, LOSS, Measure
 from simgmc.results.series.reach import Reach, Spread
@@ -52,6 +52,13 @@ class Series:
     @property
     def point(self) -> ComparisonPoint:
         return ComparisonPoint(self.key.transport, self.key.grid)
+
+    @property
+    def finished(self) -> Breakdown:
+        """Its bytes and times. Raises SimgmcError where it is not finished."""
+        if self.breakdown is None:
+            raise SimgmcError(f"{self.key.words} is not finished; give the run's command again")
+        return self.breakdown
 
     @property
     def diverged(self) -> int | None:

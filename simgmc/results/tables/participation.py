@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from rich.console import Console
 
 from simgmc.results.directory.details import Details, ParticipationRow
-from simgmc.results.directory.run_directory import SeriesKey
+from simgmc.results.directory.records import SeriesKey
 
 _MAX_NAMED = 3
 """Workers that are named, those left out most often."""
