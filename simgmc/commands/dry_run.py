@@ -91,13 +91,15 @@ def dry_run(
         table.add_column(column.removeprefix("cluster."), no_wrap=True)
     for column in ("rounds", "simulated time", "sent by workers", "through the server", "real time"):
         table.add_column(column, justify="right", no_wrap=True)
-    bounded, stops, in_all = False, [], 0.0
+    bounded, stops, in_all, sampled = False, [], 0.0, dict[str, None]()
     for training, found_on in zip(plan, predictions, strict=True):
         seconds = trial.pace_of(training).seconds
         in_all += seconds + sum(found.simulating_s for found in found_on)
         for number, found in enumerate(found_on):
             bounded |= found.upper_bound
-            sign = "≤ " if found.upper_bound else ""
+            sign = "≥ " if found.lower_bound else "≤ " if found.upper_bound else ""
+            if found.sampled:
+                sampled[f"{found.method}: {found.sampled}"] = None
             series = training.series(found.point)
             values = {key: value_text(text) for key, text in series.texts.items()}
             if found.stopped:
@@ -121,5 +123,7 @@ def dry_run(
         f"about {took} for {count}, one after another on --threads {workload_of.threads}; --jobs "
         "trains several at once (from the time that a few real rounds and an evaluation of each method took)",
     )
+    for words in sampled:
+        line(console, "sample", words)
     for stop in stops:
         console.print(stop, markup=False, highlight=False, soft_wrap=True)

@@ -14,7 +14,17 @@ import numpy as np
 from simgmc.core.errors import DivergenceError, SimgmcError
 from simgmc.experiment.series import Series, series_of_events
 from simgmc.experiment.stored import Stored
-from simgmc.experiment.training import Care, CostPrediction, Finished, NotKept, Training, Tried, Watched
+from simgmc.experiment.training import (
+    Care,
+    CostPrediction,
+    Finished,
+    NotKept,
+    Training,
+    Tried,
+    Watched,
+    sampled_until,
+    sampled_words,
+)
 from simgmc.experiment.under_way.evaluations import Outcome
 from simgmc.experiment.under_way.event_loop import EventLoop
 from simgmc.experiment.under_way.events import EventsUnderWay
@@ -100,15 +110,29 @@ class AsynchronousTraining(Training):
 
     def predict(self, noise: Workload) -> list[CostPrediction]:
         total = self.milestones(noise.batches_per_epoch).total()
-        peers, gradients = self._for_a_moment(self.trainer(noise), PREDICTED)
+        settings, trainer = self.settings(self.points[0]), self.trainer(noise)
+        until, began, left_out, some = sampled_until(settings), time.perf_counter(), False, min(PREDICTED, total)
+        peers, gradients = self._for_a_moment(trainer, some, sampled=until)
+        cut = peers.now >= until and not peers.stopped
+        took = time.perf_counter() - began
+        if cut and gradients < FIRST and not trainer.diverged:
+            peers, gradients = self._for_a_moment(self.trainer(noise), some, disturbed=False)
+            left_out = True
         if not gradients and not peers.stopped:
             raise SimgmcError(f"methods.{self.method.name}: diverges before the first gradient is there")
         if peers.stopped:
             total = int(gradients)
         factor = 1.0 if peers.stopped else total / gradients
         sent, server = peers.sent_by_workers * factor, (peers.into_server + peers.out_of_server) * factor
-        name, time = self.method.name, peers.now * factor
-        return [CostPrediction(one, name, total, time, sent, server, False, peers.stopped) for one in self.points]
+        seconds = peers.now * factor
+        took *= seconds / until if cut else factor if until < math.inf else 0.0
+        words = sampled_words(settings, seconds, left_out) if cut else ""
+        return [
+            CostPrediction(
+                one, self.method.name, int(total), seconds, sent, server, False, peers.stopped, took, left_out, words
+            )
+            for one in self.points
+        ]
 
     def send_first(self, noise: Callable[[int], Workload], note: Callable[[int, Message], None]) -> None:
         trainer = self.trainer(noise(self.scenario.workload.workers))
@@ -125,13 +149,21 @@ class AsynchronousTraining(Training):
         return Tried(done, done, time.perf_counter() - began, model, models)
 
     def _for_a_moment(
-        self, trainer: PerWorkerTrainer, gradients: int, until: float = math.inf, disturbed: bool = True
+        self,
+        trainer: PerWorkerTrainer,
+        gradients: int,
+        until: float = math.inf,
+        disturbed: bool = True,
+        sampled: float = math.inf,
     ) -> tuple[Peers, float]:
-        """So many gradients a worker, on average, or until that moment of the wall clock; and how many were finished:
-        fewer where training diverges. Not ``disturbed``: on a network that does not change.
+        """So many gradients a worker, on average, or until that moment of the wall clock, or of the simulated one
+        (``sampled``); and how many were finished: fewer where training diverges. Not ``disturbed``: on a network that
+        does not change.
         """
         settings = self.settings(self.points[0])
         peers, workers = Peers(settings if disturbed else settings.undisturbed), trainer.workload.workers
+        if sampled < math.inf:
+            peers.clock.call_at(sampled, lambda _: peers.stop(), LAST_OF_INSTANT)
 
         def after(loop: EventLoop) -> None:
             if sum(loop.gradients) >= gradients * workers or time.perf_counter() >= until:

@@ -17,7 +17,17 @@ from simgmc.core.errors import DivergenceError, GivenUp, SimgmcError
 from simgmc.costs.steps import Average, Compute, Mix, RoundCosts
 from simgmc.experiment.series import Series, gradients_of, series_of_rounds
 from simgmc.experiment.stored import Stored
-from simgmc.experiment.training import Care, CostPrediction, NotKept, Training, Tried, Watched, participation
+from simgmc.experiment.training import (
+    Care,
+    CostPrediction,
+    NotKept,
+    Training,
+    Tried,
+    Watched,
+    participation,
+    sampled_until,
+    sampled_words,
+)
 from simgmc.experiment.under_way.evaluations import GIVEN_UP, Outcome, State
 from simgmc.experiment.under_way.rounds import RoundsUnderWay
 from simgmc.network import Timing, simulate, simulate_all, simulate_many
@@ -158,13 +168,19 @@ class SynchronousTraining(Training):
         predictions = []
         for point in self.points:
             finished, seconds, sent, server, took, stopped = 0, 0.0, 0.0, 0.0, 0.0, None
+            settings, cut, left_out = self.settings(point), False, False
+            until = sampled_until(settings)
             for rounds, count in kinds:
                 began = time.perf_counter()
-                timing = simulate(self.settings(point), rounds)
-                stopped = timing.stopped
-                factor = 1.0 if stopped else count / len(rounds)
+                timing = simulate(settings, rounds, until=until)
+                once, stopped = time.perf_counter() - began, timing.stopped
+                if stopped is None and len(timing.round_end) < len(rounds):
+                    cut = True
+                    if not len(timing.round_end):
+                        timing, left_out = simulate(settings.undisturbed, rounds), True
+                factor = 1.0 if stopped else count / len(timing.round_end)
                 finished += len(timing.round_end) if stopped else count
-                took += (time.perf_counter() - began) * factor
+                took += once * (timing.total * factor / until if left_out else factor)
                 seconds += timing.total * factor
                 sent += timing.sent_by_workers.sum() * factor
                 server += float(timing.into_server.sum() + timing.out_of_server.sum()) * factor
@@ -181,6 +197,8 @@ class SynchronousTraining(Training):
                     sparse and server > 0,
                     stopped,
                     took,
+                    left_out,
+                    sampled_words(settings, seconds, left_out) if cut else "",
                 )
             )
         return predictions

@@ -8,6 +8,7 @@ Where the mathematics does not depend on the clock a training is a
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 from simgmc.algorithms import ALGORITHMS
 from simgmc.core.errors import SimgmcError, show_value
 from simgmc.core.interruption import Interruption
+from simgmc.core.quantities import number
 from simgmc.core.transport import Kind
 from simgmc.costs.steps import Participation
 from simgmc.experiment.series import Series
@@ -101,6 +103,28 @@ class Finished(Protocol):
         """What it gives on each of these points' clusters; ``on_round`` may hear of rounds on one of them."""
 
 
+SAMPLED = 40_000
+"""Events, beside those of messages, that a prediction simulates at most: some seconds of computing."""
+
+
+def sampled_until(settings: ClusterSettings) -> float:
+    """The simulated second by which so many have happened, about; infinity where nothing happens by itself."""
+    often, _ = settings.happening
+    return SAMPLED / often if often else math.inf
+
+
+def sampled_words(settings: ClusterSettings, seconds: float, left_out: bool) -> str:
+    """What was simulated, of a training of so many simulated seconds: a sample, or nothing, as not even that brought
+    a round to its end."""
+    often, what = settings.happening
+    if left_out:
+        return (
+            f"{what}: {SAMPLED:,} of at least {number(often * seconds, 2)} events were simulated, in which hardly a "
+            "round was over; so times are those of a network on which nothing happens"
+        )
+    return f"{what}: {SAMPLED:,} of about {number(often * seconds, 2)} events were simulated, the rest is extrapolated"
+
+
 @dataclass(frozen=True)
 class CostPrediction:
     """What one method will send on one cluster, and how long that takes."""
@@ -119,6 +143,10 @@ class CostPrediction:
     """Why the cluster ends the run within the rounds that are looked at, if it does; the rest is of those finished."""
     simulating_s: float = 0.0
     """Wall-clock seconds of simulating the network beside the training."""
+    lower_bound: bool = False
+    """Whether what happens on the network by itself was left out, so that the truth is above this."""
+    sampled: str = ""
+    """Of what happens on the network by itself, how much was simulated; empty: all."""
 
 
 @dataclass(frozen=True)

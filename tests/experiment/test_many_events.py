@@ -7,17 +7,18 @@ import pytest
 
 from simgmc.core import heartbeat
 from simgmc.core.errors import SimgmcError
+from simgmc.core.layout import Layout
 from simgmc.costs.steps import Average, Compute, RoundCosts
 from simgmc.experiment.plan import trainings
 from simgmc.experiment.preflight.many_events import (
     events_before_run,
     events_of,
-    events_per_second,
     least_seconds,
     little,
 )
 from simgmc.network.cluster.cluster import simulate
 from simgmc.network.flows import fluid
+from simgmc.workloads.noise import NoiseWorkload
 from tests.small_runs import SMALL, scenario
 
 WANDERING = ("cluster.changes", {"wandering": [{"interval": "100 ms", "sigma": 0.0, "source": "worker0"}]})
@@ -31,7 +32,7 @@ def of(*settings):
 def test_what_happens_anyway_and_how_long_rounds_take_at_least_is_known_without_simulating(small_average):
     training = trainings(of().points)[0]
     settings = training.settings(training.points[0])
-    often, what = events_per_second(settings)
+    often, what = settings.happening
     assert often == pytest.approx(10) and "wanders" in what
     least = least_seconds(settings, 1, 1e6)
     assert least == pytest.approx(0.01 + 1e6 / (5e6 / 8))
@@ -83,6 +84,27 @@ def test_a_simulation_of_many_events_is_heard_of_meanwhile(small_average, monkey
 def test_a_message_is_taken_to_be_small():
     sent = {one.method.name: little(one, 800) for one in trainings(scenario().points)}
     assert sent["DMSGD"] == 100 and sent["GMC"] == 0
+
+
+@pytest.mark.parametrize(("algorithm", "some", "near"), [("dmsgd", 60, 1e-9), ("async-sgd", 160, 0.2)])
+def test_a_prediction_samples_the_events_and_says_what_it_did(algorithm, some, near, monkeypatch):
+    """The bandwidth wanders by nothing, so that a sample tells the times of the whole."""
+    of_method = ("methods", [{"name": "it", "algorithm": algorithm}])
+    training = trainings(of(of_method, ("report", {})).points)[0]
+    noise = NoiseWorkload(4, Layout(("w",), ((50_000,),)), batches_per_epoch=4.0, seed=3)
+
+    def found(most):
+        monkeypatch.setattr("simgmc.experiment.training.SAMPLED", most)
+        (one,) = training.predict(noise)
+        return one
+
+    whole, half, none = found(40_000), found(some), found(1)
+    assert (whole.sampled, whole.lower_bound) == ("", False)
+    assert f"{some} of about" in half.sampled and not half.lower_bound
+    assert half.sim_time_s == pytest.approx(whole.sim_time_s, rel=near)
+    assert "1 of at least" in none.sampled and none.lower_bound
+    assert none.sim_time_s == pytest.approx(whole.sim_time_s, rel=1e-9)
+    assert whole.rounds == half.rounds == none.rounds
 
 
 @pytest.fixture

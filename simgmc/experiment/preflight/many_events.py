@@ -73,7 +73,7 @@ def _certainly_few(training: Training) -> bool:
             # Workers that hold less than a batch take fewer samples a step, and more steps.
             rounds, batches = 1, 4 * (1 + train / chosen.workers / chosen.batch_per_worker)
     if rounds is None or d is None:
-        return all(not events_per_second(training.settings(point))[0] for point in training.points)
+        return all(not training.settings(point).happening[0] for point in training.points)
     try:
         return next(events_of(training, 8.0 * d, batches), None) is None
     except SimgmcError:
@@ -101,7 +101,7 @@ def events_of(training: Training, nbytes: float, batches_per_epoch: float) -> It
         if all(condition.static for condition in point.scenario.cluster.conditions):
             continue
         settings = training.settings(point)
-        often, what = events_per_second(settings)
+        often, what = settings.happening
         if not often:
             continue
         # Half a message: a worker that is a server too sends less than a whole one.
@@ -121,14 +121,6 @@ def events_of(training: Training, nbytes: float, batches_per_epoch: float) -> It
                 "faster (cluster.bandwidth, transport), or the training shorter"
             )
         yield said
-
-
-def events_per_second(settings: ClusterSettings) -> tuple[float, str]:
-    """How often something happens per simulated second whether or not anybody sends, and what does so most often."""
-    links = Links(settings.payload_graph, settings.seed)
-    hosts = len(settings.workers) + len(settings.server_hosts)
-    found = [one for condition in settings.conditions for one in condition.events(links, hosts)]
-    return sum(often for often, _ in found), max(found, default=(0.0, ""))[1]
 
 
 def least_seconds(settings: ClusterSettings, gradients: float, nbytes: float) -> np.ndarray:

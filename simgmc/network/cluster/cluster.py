@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
@@ -47,8 +48,10 @@ class Cluster:
         rounds: Iterable[Round],
         on_round: Callable[[int, float], None] | None,
         before: HandedOver | None = None,
+        until: float = math.inf,
     ) -> Timing:
-        """Walk all rounds with all workers; ``before``: the rounds that went before on this network."""
+        """Walk all rounds with all workers, until a simulated second at most; ``before``: the rounds that went before
+        on this network."""
         settings, communication = self.settings, self.communication
         if before is None:
             first, starts = 0, np.zeros(len(settings.workers))
@@ -65,7 +68,10 @@ class Cluster:
             for worker, start in enumerate(starts.tolist())
         ]
         try:
-            self.fabric.run(simpy.AllOf(self.clock, processes))
+            over: simpy.Event = simpy.AllOf(self.clock, processes)
+            if until < math.inf:
+                over = simpy.AnyOf(self.clock, (over, self.clock.until(until)))
+            self.fabric.run(over)
         except (Stop, StuckError) as stop:
             timings.stopped = str(stop)
         except DivergenceError:
@@ -82,6 +88,7 @@ def simulate(
     rounds: Iterable[Round],
     on_round: Callable[[int, float], None] | None = None,
     recorder: Recorder | None = None,
+    until: float = math.inf,
 ) -> Timing:
     """Simulated time of a sequence of rounds on a cluster.
 
@@ -89,7 +96,8 @@ def simulate(
     told who takes part in its averages: at once, unless the clock decides (crashes that the others
     go on after, a server that waits for the first k).
     ``on_round(t, time)`` is called when the last worker has finished round t. ``recorder``
-    keeps what every worker, flow and link did (every event is then simulated).
+    keeps what every worker, flow and link did (every event is then simulated). ``until``: a simulated second at which
+    it ends where events are simulated, with the rounds that all have finished by then.
 
     A flow that can never finish ends the run there and then, as a crash whose policy is to stop
     does (:attr:`Timing.stopped`).
@@ -98,7 +106,7 @@ def simulate(
     """
     if recorder is None and nothing_but_messages(settings):
         return _at_once(settings, iter(rounds), on_round)
-    return Cluster(settings, recorder).run(rounds, on_round)
+    return Cluster(settings, recorder).run(rounds, on_round, until=until)
 
 
 def _at_once(

@@ -18,6 +18,7 @@ from simgmc.network.conditions.condition import Condition
 from simgmc.network.conditions.crashes import NO_CRASHES, Crashes
 from simgmc.network.conditions.overheads import IDEAL, Overheads
 from simgmc.network.conditions.work import Cost
+from simgmc.network.topology.routing import Links
 
 C = TypeVar("C", bound=Condition)
 
@@ -158,6 +159,14 @@ class ClusterSettings:
     def static(self) -> bool:
         """Whether links keep their bandwidth and carry nothing but the workers' messages."""
         return all(condition.static for condition in self.conditions)
+
+    @cached_property
+    def happening(self) -> tuple[float, str]:
+        """How often something happens per simulated second whether or not anybody sends, and what does most often."""
+        links = Links(self.payload_graph, self.seed)
+        hosts = len(self.workers) + len(self.server_hosts)
+        found = [one for condition in self.conditions for one in condition.events(links, hosts)]
+        return sum(often for often, _ in found), max(found, default=(0.0, ""))[1]
 
     @property
     def notes_hold_ups(self) -> bool:
