@@ -10,7 +10,7 @@ import pytest
 
 from simgmc.core.errors import SimgmcError
 from simgmc.core.transport import Transport
-from simgmc.results.directory import run_directory
+from simgmc.results.directory import kept_run, run_directory
 from simgmc.results.directory.columns import columns_of
 from simgmc.results.directory.records import Evaluation, SeriesKey
 from simgmc.results.directory.run_directory import create, open_run
@@ -36,7 +36,7 @@ def later(monkeypatch):
     table = SeriesTable("metrics.csv", LaterEvaluation, grid_last=True)
 
     def upgrade(on=True):
-        for module in (run_directory, arrays):
+        for module in (kept_run, run_directory, arrays):
             monkeypatch.setattr(module, "METRICS", table if on else METRICS)
         monkeypatch.setitem(TABLES, "metrics.csv", table if on else METRICS)
 
