@@ -10,6 +10,8 @@ _HOMES = {
     "load": "simgmc.api",
     "replay": "simgmc.api",
     "compare": "simgmc.api",
+    "map": "simgmc.api",
+    "utilisation": "simgmc.api",
     "Run": "simgmc.api",
     "Comparison": "simgmc.api",
     "plot": "simgmc.commands.plot",

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from simgmc.core.own_code.code import announced_to
 from simgmc.core.terminal import plain_console
-from simgmc.experiment.reading import Comparison, Run
+from simgmc.experiment.reading import Comparison, Frame, Run
 
 if TYPE_CHECKING:  # torch takes seconds to load
     from torch import nn
@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # torch takes seconds to load
 
 Numbers = float | Sequence[float]
 
-__all__ = ["Comparison", "Run", "compare", "load", "replay", "run"]
+__all__ = ["Comparison", "Run", "compare", "load", "map", "replay", "run", "utilisation"]
 
 
 def run(
@@ -172,6 +172,60 @@ def compare(
         >>> both.summary[["run", "method", "cluster_latency_s", "time_to_target_mean_s"]]
     """
     return Comparison(runs, target=target, baseline=baseline, backend=backend)
+
+
+def map(run: str | Path | Run, *, out: str | Path | None = None) -> Path:
+    """The page on which a run's networks are walked about in, as ``simgmc map``: sliders, curves and the verdict.
+
+    Args:
+        run: a run directory. Over a grid with numeric keys of the cluster it is of that grid; any other is put on a
+            grid around its network first, by replays in memory.
+        out: the file; ``map.html`` in the run directory unless given.
+
+    Returns:
+        The page's path; it is one file, and needs no network.
+
+    Raises:
+        SimgmcError: a run that holds no finished series, or whose methods another network trains otherwise.
+
+    Example:
+        >>> simgmc.map("runs/quickstart")
+    """
+    from simgmc.commands.map import map_networks  # loads the whole network
+
+    return map_networks(Path(os.fspath(run)), out)
+
+
+def utilisation(
+    run: str | Path | Run, *, at: Mapping[str, Any] | None = None, backend: str | None = None, curve: bool = False
+) -> Frame:
+    """How much of their time workers compute, and the bandwidth that 50 to 99 % of it needs, as ``simgmc utilisation``;
+    nothing is written or printed.
+
+    Args:
+        run: a run directory.
+        at: keys of its grid and values: only networks that have these.
+        backend: as of :func:`load`.
+        curve: the utilisation at every bandwidth of the sweep instead.
+
+    Returns:
+        A row per method, network and utilisation: ``utilisation`` (0 to 1), ``times_the_bandwidth`` of every link that
+        has it and, where the cluster states a bandwidth, ``bandwidth_mbit_s`` (none where no bandwidth has it),
+        ``utilisation_now``, and ``utilisation_at_most`` with unlimited bandwidth. Of the curve a row per bandwidth.
+
+    Raises:
+        SimgmcError: nothing in it can be put on another network, or it has too many networks.
+
+    Example:
+        >>> simgmc.utilisation("runs/quickstart")[["method", "utilisation", "bandwidth_mbit_s"]]
+    """
+    from simgmc.commands.utilisation import measured  # loads the whole network
+    from simgmc.results.frames import backend as made_by
+    from simgmc.results.frames import frame
+    from simgmc.results.tables.utilisation_table import curve_columns, needed_columns
+
+    found, _, _ = measured(Path(os.fspath(run)), at or {})
+    return frame(curve_columns(found) if curve else needed_columns(found), made_by(backend))
 
 
 def _console(quiet: bool) -> Console:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from simgmc.core.terminal import plain_console
 from simgmc.experiment.answers.utilisation import utilisations
 from simgmc.experiment.plan import require_stated_times, trainings
 from simgmc.results.directory.outside_files import copies
-from simgmc.results.directory.run_directory import RunDirectory, open_run
+from simgmc.results.directory.run_directory import open_run
 from simgmc.results.series.utilisation import Utilisation
 from simgmc.results.tables.utilisation_table import curve_columns, needed_columns, print_utilisation
 from simgmc.results.tables.written import numbers
@@ -30,15 +30,8 @@ def utilisation(
 
     ``at``: only networks of the grid that have these values. ``plots``: whether the figure is drawn.
     """
-    directory = open_run(run)
-    with reading_copies(copies(directory.path)):
-        return _utilisation(directory, dict(at), console or plain_console(), plots)
-
-
-def _utilisation(directory: RunDirectory, at: dict[str, Any], console: Console, plots: bool) -> list[Utilisation]:
-    file = ScenarioFile.read(directory.path / "scenario.toml")
-    require_stated_times(file.points, file.place)
-    found, left_out = utilisations(directory, trainings(file.points), at, str(directory.path))
+    directory, console = open_run(run), console or plain_console()
+    found, left_out, methods = measured(run, dict(at))
     print_utilisation(console, found)
     directory.replace(directory.path / NEEDED, numbers(needed_columns(found)).encode())
     directory.replace(directory.path / CURVE, numbers(curve_columns(found)).encode())
@@ -48,13 +41,23 @@ def _utilisation(directory: RunDirectory, at: dict[str, Any], console: Console, 
         from simgmc.results.figures.utilisation_plot import utilisation_figures  # as it does
 
         with panels.style():
-            figures = utilisation_figures(found, [method.name for method in file.points[0].scenario.methods])
+            figures = utilisation_figures(found, methods)
             panels.save(figures, directory.plots, PICTURE, directory.replace, ("png", "pdf"))
         written.append(f"plots/{PICTURE}")
     if left_out:
         _line(console, f"left out: {', '.join(left_out)}: another network gives another training of them")
     _line(console, f"\n{directory.path}: {', '.join(written)}")
     return found
+
+
+def measured(run: str | Path, at: Mapping[str, Any]) -> tuple[list[Utilisation], list[str], list[str]]:
+    """The same without a word: what was found, the methods that were left out, and all methods."""
+    directory = open_run(run)
+    with reading_copies(copies(directory.path)):
+        file = ScenarioFile.read(directory.path / "scenario.toml")
+        require_stated_times(file.points, file.place)
+        found, left_out = utilisations(directory, trainings(file.points), at, str(directory.path))
+    return found, left_out, [method.name for method in file.points[0].scenario.methods]
 
 
 def _line(console: Console, text: str) -> None:

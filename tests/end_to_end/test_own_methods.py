@@ -341,7 +341,7 @@ def test_what_is_public_stays():
     networks = {"Collective", "Flows", "Topology", "add_host", "add_link", "add_wire", "Condition"}
     others = {"Graph", "Partition", "SimgmcError"}
     trying = {"algorithm", "compressor", "try_out", "exchange_time"}
-    running = {"run", "load", "replay", "compare", "Run", "Comparison", "plot"}
+    running = {"run", "load", "replay", "compare", "map", "utilisation", "Run", "Comparison", "plot"}
     assert set(simgmc.__all__) == methods | effects | compressors | networks | others | trying | running
     for name in simgmc.__all__:
         assert getattr(simgmc, name).__doc__ or name == "Program", name

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+import simgmc
 from simgmc.commands.replay import replay
 from simgmc.commands.utilisation import utilisation
 from simgmc.core.errors import SimgmcError
@@ -78,6 +79,11 @@ def test_a_dense_ring_needs_what_the_closed_form_says(run):
     for one in found:  # the same as the report's share of a worker's round
         assert one.needs.now == pytest.approx(shares[one.method]["compute"], rel=1e-12)
     assert "for 99 %" in printed and "at most" in printed
+    rows = list(csv.DictReader((run / "utilisation.csv").open()))
+    frame = simgmc.utilisation(run, backend="polars")
+    assert frame.columns == list(rows[0]) and frame["method"].to_list() == [row["method"] for row in rows]
+    told = [float(row["bandwidth_mbit_s"] or "nan") for row in rows]
+    assert frame["bandwidth_mbit_s"].fill_null(np.nan).to_list() == pytest.approx(told, nan_ok=True)
 
 
 def test_a_bandwidth_that_is_told_is_enough_in_a_run_of_its_own_and_one_percent_less_is_not(run, tmp_path):
