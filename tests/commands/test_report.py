@@ -16,12 +16,17 @@ from rich.console import Console
 
 from simgmc.commands.report import report
 from simgmc.core.errors import SimgmcError
+from simgmc.experiment.answers import utilisation
 from simgmc.experiment.answers.report_page import print_page, report_page
+from simgmc.experiment.answers.utilisation import utilisations
+from simgmc.experiment.plan import trainings
 from simgmc.experiment.reading import Run, readable
 from simgmc.results.directory.run_directory import open_run
 from simgmc.results.series.sentences import sentences
 from simgmc.results.series.verdict import Verdict
+from simgmc.results.tables.utilisation_table import utilisation_table
 from simgmc.results.tables.written import text_table
+from simgmc.scenario import ScenarioFile
 from tests import small_runs
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -87,6 +92,32 @@ def test_the_page_says_what_tables_and_verdict_say(finished, written):
         assert starts, kind
     assert said and all(sentence in page.texts for sentence in said)
     assert open_run(finished).scenario_text() in page.texts
+
+
+def test_the_page_tells_the_bandwidth_that_computing_needs_as_the_command_does(finished, written):
+    """Of a run of one seed and few rounds the page's sample is all of it."""
+    plan = trainings(ScenarioFile.read(finished / "scenario.toml").points)
+    found, left_out = utilisations(open_run(finished), plan, {}, "run")
+    table, page = utilisation_table(found), Page(written)
+    cells = [*table.header, *(text for row in table.rows for text in row)]
+    assert any(page.cells[place : place + len(cells)] == cells for place in range(len(page.cells)))
+    assert len(found) == 4 and not left_out
+    assert any(one["aria-label"].startswith("Compute utilisation of each method") for one in page.pictures)
+
+
+def test_of_long_runs_and_large_grids_the_page_takes_a_sample(finished):
+    rounds = [[number] for number in range(1000)]
+    sample = [one[0] for one in utilisation._sample(rounds)]
+    assert len(sample) == utilisation.SAMPLED and sample == sorted(set(sample)) and (sample[0], sample[-1]) == (0, 999)
+    assert list(utilisation._sample(rounds[:5])) == rounds[:5]
+    settings = [("cluster.latency", [f"{n} ms" for n in range(5)]), ("cluster.bandwidth", ["1 Mbit/s", "2 Mbit/s"])]
+    grid = ScenarioFile.read(finished / "scenario.toml", [(f"grid.{key}", values) for key, values in settings])
+    training = trainings(grid.points)[0]
+    networks = utilisation._networks(training, {}, "run")
+    first = [point for point in networks if utilisation._is_of_first(training, point)]
+    assert len(networks) == 10
+    assert [point.values["cluster.latency"] for point in first] == ["0 ms", "0 ms"]
+    assert {point.values["cluster.collective"] for point in first} == {"ring", "parameter-server"}
 
 
 def test_the_page_is_whole_and_asks_nothing_of_a_network(written):

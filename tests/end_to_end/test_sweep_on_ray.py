@@ -114,7 +114,7 @@ def test_ctrl_c_on_a_cluster_of_its_own_saves_what_is_under_way_and_a_second_cal
     assert process.returncode == 0, second
     assert begun_by(process) == []
     assert len(re.findall("kept, it was finished before", second)) == len(kept)
-    assert len(re.findall(r"^\[.* goes on after round", second, re.M)) == len(saved), second
+    assert len(re.findall(r"^\[.* goes on after ", second, re.M)) == len(saved), second
     times = ended(first) + ended(second)
     assert len(times) == 8 and set(times.values()) == {1}, (first, second)
     local = sweep(path, tmp_path / "local", "--device", "cpu", "--jobs", "2")

@@ -13,6 +13,7 @@ from rich.console import Console
 from simgmc.core.errors import SimgmcError
 from simgmc.core.files import reading_copies
 from simgmc.experiment.answers.explanation import Explained, explain
+from simgmc.experiment.answers.utilisation import SAMPLED, sampled
 from simgmc.experiment.header import cluster_lines, describe, gossip_lines
 from simgmc.experiment.plan import require_stated_times, trainings
 from simgmc.experiment.reading import Comparison, Run
@@ -23,15 +24,18 @@ from simgmc.results.directory.scenario_changes import heading
 from simgmc.results.figures import panels, timeline_plots, topology_plot
 from simgmc.results.figures.material import Material
 from simgmc.results.figures.plots import figures_of
+from simgmc.results.figures.utilisation_plot import utilisation_figures
 from simgmc.results.page.page import page, png, svg
 from simgmc.results.series.grids import MAX_POINTS, is_large
 from simgmc.results.series.read import Results, transport_text
 from simgmc.results.series.sentences import sentences
 from simgmc.results.series.summary import summarize
+from simgmc.results.series.utilisation import Utilisation
 from simgmc.results.series.verdict import Verdict
 from simgmc.results.tables.explanations import explanation_notes, explanation_table
 from simgmc.results.tables.large_tables import range_table
 from simgmc.results.tables.tables import table_notes
+from simgmc.results.tables.utilisation_table import DEFINITION, PRECISE, utilisation_table
 from simgmc.results.tables.written import TextTable, text_table
 from simgmc.scenario import GridPoint, ScenarioFile
 
@@ -98,6 +102,7 @@ def report_page(of: Run | Comparison, results: Results | None = None, explained:
         networks = [drawn for one in each for drawn in one.networks()]
         shown = [] if large else _shown(verdict, baseline)
         timelines = [drawn for one in each for drawn in one.timelines(shown)]
+        bandwidths = _bandwidths(each)
     answers = [name for end in ("_map", "collectives") for name in pictures if name.endswith(end)]
     answers += [name for name in pictures if name.startswith((results.measure.name, "time_to_target"))]
     where = Part("Where time went", pictures=_taken(pictures, "time_per_round"))
@@ -113,6 +118,7 @@ def report_page(of: Run | Comparison, results: Results | None = None, explained:
         ),
         Part("Maps and curves" if large else "Curves", pictures=[pictures.pop(name) for name in answers]),
         where,
+        bandwidths,
         Part("The first rounds", pictures=timelines, notes=[_MORE_ROUNDS] if timelines else []),
         Part("The network", lines=[line for one in each for line in one.missing], pictures=networks),
         Part("Who holds what", pictures=_taken(pictures, "partition")),
@@ -181,6 +187,27 @@ def _explain(part: Part, one: _OneRun, explained: Explained | None) -> None:
         part.tables.append(explanation_table(explained.found))
         part.notes += [note for note in explanation_notes(explained.found) if note not in part.notes]
     part.lines += [f"{one.called}{line}" for line in explained.missing]
+
+
+def _bandwidths(each: Sequence[_OneRun]) -> Part:
+    """How fast a network must be so that workers compute most of the time; to be drawn within :func:`panels.style`."""
+    part = Part("The bandwidth that computing needs")
+    for one in each:
+        found, left_out = one.utilisations()
+        if found:
+            methods = [training.method.name for training in one.plan]
+            alt = f"{one.called}Compute utilisation of each method against the bandwidth of a link"
+            part.pictures.append(svg(utilisation_figures(found, list(dict.fromkeys(methods))), alt))
+            part.tables.append(utilisation_table(found, one.called))
+        if found and left_out:
+            part.lines.append(f"{one.called}Left out: {', '.join(left_out)}.")
+    if part.tables:
+        sample = (
+            f"From up to {SAMPLED} rounds of the first seed, spread over it; of a grid with many networks on the first "
+            "of them. simgmc utilisation RUN takes all."
+        )
+        part.notes += [DEFINITION[:1].upper() + DEFINITION[1:], PRECISE[:1].upper() + PRECISE[1:], sample]
+    return part
 
 
 def _shown(verdict: Verdict, baseline: str | None) -> list[str]:
@@ -266,6 +293,15 @@ class _OneRun:
             name = f"{self.called}{training.method.name} over {transport_text(training.series(point).transport)}"
             figure = topology_plot.draw(settings.graph, watched.loads, settings.server_hosts, name, watched.seconds)
             yield svg([figure], f"The network, and the load of each link under {name}")
+
+    def utilisations(self) -> tuple[list[Utilisation], list[str]]:
+        """The bandwidths that compute utilisations need, and methods of which they are not known; not of a run whose
+        network is too large to be drawn."""
+        firsts = [training.settings(point) for training, point in self._firsts.values()]
+        if self.file is None or any(len(settings.graph) > MAX_NODES for settings in firsts):
+            return [], []
+        with reading_copies(copies(self.directory.path)):
+            return sampled(self.directory, [one for one in self.plan if one.method.name in self._firsts])
 
     def explained(self) -> Explained:
         """What bound each method, and what could not be explained."""

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from simgmc.core.errors import SimgmcError, show_value, suggestion
+from simgmc.costs.steps import RoundCosts
 from simgmc.experiment.stored import Stored
 from simgmc.experiment.training import Training
 from simgmc.network import ClusterSettings, simulate_many
+from simgmc.network.cluster.cluster import without_events
 from simgmc.network.conditions.changes import NetworkChanges
 from simgmc.network.conditions.traces import BandwidthTrace
 from simgmc.results.directory.records import COLLECTIVE_KEY
@@ -22,6 +24,10 @@ from simgmc.scenario import GridPoint
 
 MAX_NETWORKS = 12
 """Networks (bandwidths aside) that are looked at in one go."""
+SAMPLED, _BLOCK = 36, 12
+"""Rounds of a sample, in blocks of so many that follow each other."""
+MAX_SAMPLED = 16
+"""Series of which samples are taken in one go."""
 _BANDWIDTH = "cluster.bandwidth"
 
 
@@ -56,6 +62,55 @@ def utilisations(
     return sorted(found, key=lambda one: order.index(one.network)), left_out
 
 
+def sampled(directory: RunDirectory, plan: Sequence[Training]) -> tuple[list[Utilisation], list[str]]:
+    """As :func:`utilisations`, at a small part of the cost: from :data:`SAMPLED` rounds of the first seed, spread over
+    it; and the methods that are left out, also because only events would tell, which take longer.
+
+    Of a grid with more than :data:`MAX_SAMPLED` series on networks, bandwidths aside, the first of these is taken, with
+    each collective; nothing is found where even that is more.
+    """
+    stored, found, left_out = Stored.read(directory), list[Utilisation](), dict[str, None]()
+    firsts = {training.method.name: training for training in reversed(plan)}
+    networks = [
+        (training, point)
+        for training in reversed(firsts.values())
+        for point in ([] if training.bound else _networks(training, {}, ""))
+    ]
+    if len(networks) > MAX_SAMPLED:
+        networks = [(training, point) for training, point in networks if _is_of_first(training, point)]
+    if len(networks) > MAX_SAMPLED:
+        return [], []
+    for training, point in networks:
+        settings = training.settings(point)
+        try:
+            _require_scalable(settings, training.title)
+            rounds = _sample(training.restored(stored).outcome.rounds)
+        except SimgmcError:  # also where costs are missing: the page says elsewhere that they are
+            rounds = []
+        if rounds and without_events(settings, rounds):
+            found.append(_needs_of(training, point, [(settings, rounds)]))
+        else:
+            left_out[training.method.name] = None
+    left_out |= dict.fromkeys(name for name, training in firsts.items() if training.bound)
+    order = list(dict.fromkeys(_label(*one) for one in networks))
+    names = [training.method.name for training in plan]
+    return sorted(found, key=lambda one: order.index(one.network)), sorted(left_out, key=names.index)
+
+
+def _is_of_first(training: Training, point: GridPoint) -> bool:
+    """Whether a point has the values of the training's first, bandwidth and collective aside."""
+    free = (_BANDWIDTH, COLLECTIVE_KEY)
+    return all(point.values[key] == value for key, value in training.points[0].values.items() if key not in free)
+
+
+def _sample(rounds: Sequence[RoundCosts]) -> Sequence[RoundCosts]:
+    """Blocks of rounds from the first to the last; all, where they are few."""
+    if len(rounds) <= SAMPLED:
+        return rounds
+    starts = np.linspace(0, len(rounds) - _BLOCK, SAMPLED // _BLOCK).astype(int).tolist()
+    return [rounds[number] for start in starts for number in range(start, start + _BLOCK)]
+
+
 def _networks(training: Training, at: Mapping[str, Any], place: str) -> list[GridPoint]:
     """A point for each network, those that differ in bandwidth alone being one."""
     points: dict[str, GridPoint] = {}
@@ -85,11 +140,17 @@ def _label(training: Training, point: GridPoint) -> str:
 
 
 def _utilisation(stored: Stored, seeds: Sequence[tuple[Training, GridPoint]]) -> Utilisation:
-    training, point = seeds[0]
-    stated = point.scenario.cluster.bandwidth
     series = [(one.settings(at), one.restored(stored).outcome.rounds) for one, at in seeds]
     for settings, _ in series:
-        _require_scalable(settings, training.title)
+        _require_scalable(settings, seeds[0][0].title)
+    return _needs_of(*seeds[0], series)
+
+
+def _needs_of(
+    training: Training, point: GridPoint, series: Sequence[tuple[ClusterSettings, Sequence[RoundCosts]]]
+) -> Utilisation:
+    """Of a method on a network, by its rounds there, of each seed."""
+    stated = point.scenario.cluster.bandwidth
 
     def measured(factors: Sequence[float]) -> np.ndarray:
         computing, spent = np.zeros(len(factors)), np.zeros(len(factors))

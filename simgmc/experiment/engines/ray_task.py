@@ -101,8 +101,8 @@ class _Line:
             self._watched = self._latest
 
     def verdict(self) -> str | None:
-        assert self._latest is not None
-        return self._latest.result()[1]
+        """What the judge says to the last message."""
+        return self._latest.result()[1] if self._latest is not None else None
 
 
 _workplaces: dict[str, Workplace] = {}
@@ -147,6 +147,7 @@ def train(
             return Left(saved={} if sees else read_all(checkpoints), stopped=True)
         except Exception as error:
             return Left(read_all(part), failed=said_of(error))
+        line.verdict()  # what was told is there before the result is
         return Left(read_all(part))
 
 

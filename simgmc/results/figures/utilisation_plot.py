@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from simgmc.core.quantities import bandwidth_text, number, percent_text
 from simgmc.results.figures import looks, panels
@@ -49,7 +49,7 @@ def utilisation_figures(found: Sequence[Utilisation], methods: Sequence[str]) ->
             axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
             axis.xaxis.set_major_locator(LogLocator(subs=(1.0,), numticks=6))
             axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value, stated)))
-            axis.xaxis.set_minor_formatter(NullFormatter())
+            axis.xaxis.set_minor_locator(NullLocator())  # over ten decades they are a grey band
             axis.set_xlabel("bandwidth of a link" if stated else "times the bandwidth of every link")
         for row in page.rows:
             page.axes[row[0]].set_ylabel("compute utilisation (%)")

@@ -14,6 +14,8 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
+from simgmc.results.figures.bars import PART_COLORS
+
 if TYPE_CHECKING:  # jinja2 takes a moment to load
     from jinja2 import Environment
 
@@ -31,8 +33,16 @@ def _environment() -> Environment:
     return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
-_THEMED = {"#ffffff": "var(--page)", "#000000": "currentColor", "#d9d9d9": "var(--grid)"}
-"""Colours of the figures' style that follow the page's, dark or light."""
+_THEMED = {
+    "#ffffff": "var(--page)",
+    "#000000": "currentColor",
+    "#d9d9d9": "var(--grid)",
+    "#202020": "currentColor",
+    "#404040": "var(--mark)",
+    PART_COLORS["compute"].lower(): "var(--compute)",
+    PART_COLORS["compress"].lower(): "var(--compress)",
+}
+"""Colours of figures that follow the page's, dark or light: what would be too near to its ground."""
 
 
 def svg(figures: Sequence[Figure], alt: str) -> Markup:

@@ -9,12 +9,13 @@ from rich.console import Console
 from simgmc.core.quantities import bandwidth_text, number, percent_text
 from simgmc.results.series.utilisation import PRECISION, SHARES, Utilisation
 from simgmc.results.tables.tables import print_sections
+from simgmc.results.tables.written import TextTable
 
-_DEFINITION = (
+DEFINITION = (
     "compute utilisation: taking gradients over all of a worker's time (of all workers and seeds); at most: were "
     "bandwidth unlimited, latency, compression and waiting being left."
 )
-_PRECISE = f"bandwidth: the least that has it, by replays, to {100 * (PRECISION - 1):.0f} %; all links scaled alike."
+PRECISE = f"bandwidth: the least that has it, by replays, to {100 * (PRECISION - 1):.0f} %; all links scaled alike."
 
 
 def print_utilisation(console: Console, found: Sequence[Utilisation]) -> None:
@@ -26,8 +27,24 @@ def print_utilisation(console: Console, found: Sequence[Utilisation]) -> None:
         columns[f"bandwidth\nfor {100 * share:g} %"] = lambda one, share=share: needed_text(one, share)
     columns["at most"] = lambda one: percent_text(one.needs.limit)
     sections = {name: [one for one in found if one.network == name] for name in dict.fromkeys(o.network for o in found)}
-    notes = {list(sections)[-1]: [_DEFINITION, _PRECISE]}
+    notes = {list(sections)[-1]: [DEFINITION, PRECISE]}
     print_sections(console, "Compute utilisation, and the bandwidth that it needs", sections, columns, notes=notes)
+
+
+def utilisation_table(found: Sequence[Utilisation], called: str = "") -> TextTable:
+    """The same for a page; ``called``: what its heading begins with."""
+    several = len({one.network for one in found}) > 1
+    header = ["method", *(["network"] if several else []), "at the run's bandwidth"]
+    header += [f"bandwidth for {100 * share:g} %" for share in SHARES] + ["at most"]
+    rows = (
+        (
+            one.method, *([one.network] if several else []), percent_text(one.needs.now),
+            *(needed_text(one, share) for share in SHARES), percent_text(one.needs.limit),
+        )
+        for one in found
+    )  # fmt: skip
+    heading = f"{called}Compute utilisation, and the bandwidth that it needs"
+    return TextTable(heading, tuple(header), tuple(rows), 1 + several)
 
 
 def needed_text(one: Utilisation, share: float) -> str:
