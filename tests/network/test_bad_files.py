@@ -32,6 +32,12 @@ HOSTS = [Host(name, 10.0, 10.0, 0.1) for name in worker_names(4)]
         ("1\n\u00b2\n".encode(), 'line 2: "\u00b2" must be a whole number of milliseconds'),
         (b"", "empty; its first line must name the columns"),
         (b"0,1\n1,0.5\n", 'line 1: "0,1" where the columns must be named'),
+        (b"time_s,factor\n0,1\n5,0.5\n# then\n4,1\n", "line 5: 4 s comes after 5 s: times must rise"),
+        (b"time_s,factor\n1,1\n", "line 2: begins at 1 s: the first time must be 0"),
+        (b"time_s;factor\n0;1\n", 'line 1: .* has ";" between its cells, where a comma must be'),
+        (b"# packets\n\n-1\n5\n", 'line 3: "-1" must be a whole number of milliseconds'),
+        (b"3\n0,1\n", 'line 2: "0,1" must be a whole number of milliseconds'),
+        (b"0\n0\n", "all packets pass at 0 ms"),
     ],
 )
 def test_a_broken_trace_is_refused_by_name(tmp_path, content, says):

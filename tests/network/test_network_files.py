@@ -127,6 +127,40 @@ def test_what_a_link_does_not_say_is_what_the_topology_states(drawn):
         drawn(text, "net.gml", bandwidth=5.0)
 
 
+@pytest.mark.parametrize(
+    "said", ["bandwidth=5", "capacity=5", "LinkSpeed_mbps=9", "latency=5", "rtt=30 ms", "transitDelay=4", "length=1000"]
+)
+def test_what_a_link_says_under_another_name_is_not_replaced_without_a_word(drawn, said):
+    key, value = said.split("=")
+    text = (
+        'graph [ node [ id 0 label "worker0" ] node [ id 1 label "worker1" ]\nedge [ source 0 target 1 '
+        f'{key} "{value}" {{}} ] ]'
+    )
+    rest = {"bandwidth": 5.0, "latency": 0.25}
+    with pytest.raises(SimgmcError, match=rf'net.gml, line 2 .*{key} = "{value}"'):
+        drawn(text.format(""), "net.gml", **rest)
+    # A link that says all that it must may say more.
+    if key not in rest:
+        assert links(drawn(text.format('bandwidth "8 B/s" latency_ms 1'), "net.gml", **rest)) == (8.0, 1e-3)
+
+
+def test_in_gml_a_comment_is_a_line_of_its_own_and_a_colour_a_value(drawn):
+    ends = 'node [ id 0 label "worker0" ] node [ id 1 label "worker1" color #00ff00 ]'
+    edge = "edge [ source 0 target 1 fill #ff0000 LinkSpeedRaw 8 rtt_s 2 ]"
+    text = f"# made by hand ]\ngraph [ {ends}\n  # edge [\n{edge} ]"
+    assert links(drawn(text, "net.gml")) == (1.0, 1.0)
+
+
+def test_the_labels_that_yed_draws_are_the_nodes_names(drawn):
+    nodes = "".join(
+        f'<node id="n{k}"><data key="d"><y:Shape><y:NodeLabel>worker{k}</y:NodeLabel></y:Shape></data></node>'
+        for k in range(2)
+    )
+    text = graphml(nodes + wire("n0", "n1"), '<key id="d" for="node" yfiles.type="nodegraphics"/>')
+    text = text.replace('<node id="worker0"/><node id="worker1"/>', "").replace("<graphml ", '<graphml xmlns:y="y" ')
+    assert links(drawn(text)) == (1e6, 1e-3)
+
+
 # Hosts.
 
 
@@ -206,6 +240,12 @@ OUTSIDE = '<!DOCTYPE graphml [<!ENTITY a SYSTEM "file:///etc/passwd">]>'
         ("a.csv", "source,destination,bandwidth,latency\na,b,1 Gb/s,0 s\n", 'line 2 .*did you mean "Gbit/s"'),
         ("a.csv", "source,destination,bandwidth,latency,cost\na,b,1 GB/s,0 s,1\n", 'column "cost" is not read'),
         ("a.csv", "source,destination,bandwidth,latency,rtt_ms\na,b,1 GB/s,0 s,1\n", "both a latency and a round trip"),
+        ("a.csv", "Source,destination,bandwidth,latency\na,b,1 GB/s,0 s\n", "no column 'source' .*\"Source\""),
+        ("a.csv", "source\tdestination\tbandwidth\tlatency\n", r'has "\\t" between its cells'),
+        ("a.graphml", graphml(wire() + '<egde source="worker0" target="worker1"/>'), '<egde> .* did you mean "edge"'),
+        ("a.graphml", graphml(wire() + '<node id="x"><locator href="y"/></node>'), "<locator> is not read"),
+        ("a.gml", 'graph [ node [ id 0 ]\nEdge [ source 0 target 0 ] ]', r'line 2: Edge \[ ... \] is not read; did'),
+        ("a.gml", "graph [ directed true node [ id 0 ] ]", 'directed = "true": must be 0 or 1'),
     ],
 )  # fmt: skip
 def test_a_file_that_cannot_be_used_is_refused_in_one_line_with_its_place(drawn, name, text, says):
@@ -265,6 +305,9 @@ def test_rows_within_a_site_hold_between_its_hosts(tmp_path):
         ("sender,receiver,round_trip_ms\nA,B,80\n", "gives no bandwidth.*topology.bandwidth"),
         ("rtt,A,B\nA,0,1\nB,1,0\n", r'"rtt".*corner'),
         ("rtt_ms,A,B\nC,0,1\nB,1,0\n", "line 2: must be the row of A"),
+        ("rtt_ms,A,B,C\nA,0,1,1\nB,1,0,1\n", "line 3: the matrix has 2 rows, and its first line 3 sites"),
+        ("rtt_ms,A,B,\nA,0,1,\nB,1,0,\n", "line 1: every site needs a name of its own"),
+        ("rtt_ms;A;B\nA;0;1,5\nB;1,5;0\n", 'line 1: .* has ";" between its cells'),
         ("rtt_ms,A,B\nA,0,x\nB,1,0\n", r'line 2 \(A,B\): rtt_ms = "x"'),
     ],
 )
@@ -283,6 +326,13 @@ def test_a_matrix_of_round_trips_is_a_table_of_sites():
     graph = build("geo", hosts(3, False, 1e9), table=str(EXAMPLES / "round_trips.csv"), bandwidth=25e6)
     assert links(graph, "Oslo", "Lyon") == (25e6, 0.01925) and links(graph, "Lyon", "Oslo") == (25e6, 0.019)
     assert graph.number_of_nodes() == 6
+
+
+@pytest.mark.parametrize(("corner", "nothing"), [("rtt_ms", "0"), ("rtt_ms", "0.00"), ("", "0 ms"), ("", "")])
+def test_no_round_trip_from_a_site_to_itself_leaves_its_hosts_unlimited(tmp_path, corner, nothing):
+    unit = "" if corner else " ms"
+    text = f"{corner},A,B\nA,{nothing},10{unit}\nB,10{unit},{nothing}\n"
+    assert set(geo(tmp_path, text, 2, bandwidth=1.0)) == {"A", "B", "worker0", "worker1"}
 
 
 def test_homes_may_be_shares(tmp_path):

@@ -15,6 +15,8 @@ PACKET = 1500
 _MAX_PACKETS = 5_000_000
 _TIME, _BANDWIDTH = Measure("time", "duration"), Measure("bandwidth", "bandwidth")
 _PERIOD = Measure("period", "duration")
+_PACKETS = re.compile(r"(?:[^\S\n]*(?:#[^\n]*)?\n)*[^\S\n]*-?\d+[^\S\n]*(?:\n|$)")
+"""A first line of nothing but a whole number: mahimahi's."""
 _BARE = re.compile(r"[-+]?[\d.]+(?:[eE][-+]?\d+)?")
 
 Trace = tuple[tuple[float, ...], tuple[float, ...], float | None, bool]
@@ -35,9 +37,9 @@ def read_trace(path: str | Path) -> Trace:
         SimgmcError: naming the file, the line and what would be right.
     """
     text, name = read_text(path, "bandwidth trace"), shown(path)
+    if _PACKETS.match(text):
+        return _packets(text, name)
     lines = read_lines(text, name)
-    if lines and all(len(cells) == 1 for _, cells in lines) and lines[0][1][0].isdecimal():
-        return _packets(lines, name)
     period = None
     if len(lines) > 1 and lines[-1][1][0] == "period":
         (number, cells), lines = lines[-1], lines[:-1]
@@ -48,7 +50,8 @@ def read_trace(path: str | Path) -> Trace:
             f"{name}, line {lines[0][0]}: {show_value(','.join(lines[0][1]))} where the columns must be named, such as "
             "time_s,factor"
         )
-    times, values, kinds = [], [], set()
+    times: list[float] = []
+    values, kinds = [], set()
     for row in read_rows(text, name, (), (_TIME, _BANDWIDTH), ("factor",)):
         time, bandwidth = _TIME.among(row.cells, row.place), _BANDWIDTH.among(row.cells, row.place)
         if time is None:
@@ -57,6 +60,10 @@ def read_trace(path: str | Path) -> Trace:
             )
         if (bandwidth is None) == (not row.cells.get("factor")):
             raise SimgmcError(f"{row.place}: must give either factor (of the nominal value) or bandwidth_mbit_s")
+        if not times and time:
+            raise SimgmcError(f"{row.place}: begins at {time:g} s: the first time must be 0, from when its value holds")
+        if times and time <= times[-1]:
+            raise SimgmcError(f"{row.place}: {time:g} s comes after {times[-1]:g} s: times must rise from line to line")
         times.append(time)
         values.append(read_number(row, "factor") if bandwidth is None else bandwidth)
         kinds.add(bandwidth is not None)
@@ -76,17 +83,22 @@ def _period(cells: list[str], header: list[str], place: str) -> float:
         ) from None
 
 
-def _packets(lines: list[tuple[int, list[str]]], name: str) -> Trace:
+def _packets(text: str, name: str) -> Trace:
     """Bytes/s in every millisecond of a mahimahi trace, equal ones that follow each other as one."""
-    if len(lines) > _MAX_PACKETS:
-        raise SimgmcError(f"{name}: has {len(lines):,} packets, and must have at most {_MAX_PACKETS:,}")
     stamps: list[int] = []
-    for number, (text,) in lines:
-        if not text.isdecimal() or len(text) > 12 or (stamps and int(text) < stamps[-1]):
+    last = 0
+    for number, line in enumerate(text.splitlines(), 1):
+        line = line.strip()
+        if not line or line[0] == "#":
+            continue
+        if not line.isdecimal() or len(line) > 12 or (stamp := int(line)) < last:
             raise SimgmcError(
-                f"{name}, line {number}: {show_value(text)} must be a whole number of milliseconds, never falling"
+                f"{name}, line {number}: {show_value(line)} must be a whole number of milliseconds, never falling"
             )
-        stamps.append(int(text))
+        last = stamp
+        stamps.append(stamp)
+    if len(stamps) > _MAX_PACKETS:
+        raise SimgmcError(f"{name}: has {len(stamps):,} packets, and must have at most {_MAX_PACKETS:,}")
     if not stamps[-1]:
         raise SimgmcError(f"{name}: all packets pass at 0 ms; the last must come later, it is the trace's period")
     # What passes at a millisecond passes in the one that ends there; what passes at 0 at the period's end.

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from simgmc.core.errors import SimgmcError, show_value
+from simgmc.core.errors import SimgmcError, nearest, show_value, suggestion
 from simgmc.core.files import read_text, shown
 from simgmc.core.outside.link_measures import OF_LINK
 from simgmc.core.outside.tables import check_name, read_rows
@@ -95,6 +95,7 @@ def graph_of_graphml(root: Element, name: str) -> DrawnGraph:
     """
     if root.tag != "graphml":
         raise SimgmcError(f"{name}, line {root.line}: begins with <{root.tag}>, a GraphML file with <graphml>")
+    _check_contents(root, name)
     graphs = list(root.all("graph"))
     if len(graphs) != 1:
         raise SimgmcError(f"{name}: holds {len(graphs)} graphs side by side; a network is one")
@@ -117,7 +118,9 @@ def graph_of_graphml(root: Element, name: str) -> DrawnGraph:
             raise SimgmcError(
                 f"{name}, line {graph.line}: edgedefault = {show_value(default)}: must be directed or undirected"
             )
+        _check_contents(graph, name)
         for node in graph.all("node"):
+            _check_contents(node, name)
             ident = _attribute(node, "id", name)
             if ident in nodes:
                 raise SimgmcError(f"{name}, line {node.line}: node {show_value(ident)} is there twice")
@@ -142,7 +145,27 @@ def graph_of_graphml(root: Element, name: str) -> DrawnGraph:
     return DrawnGraph({node: data for node, data in nodes.items() if node in used or node not in holders}, edges)
 
 
+_CONTENTS = {
+    "graphml": ("desc", "key", "data", "graph"),
+    "graph": ("desc", "data", "node", "edge", "hyperedge"),
+    "node": ("desc", "data", "port", "graph"),
+    "edge": ("desc", "data", "graph"),
+}
+"""What lies within what. A locator refers to a file elsewhere, which is not read."""
+
+
+def _check_contents(element: Element, name: str) -> None:
+    """Refuse what would be lost without a word."""
+    for child in element.children:
+        if child.tag not in _CONTENTS[element.tag]:
+            raise SimgmcError(
+                f"{name}, line {child.line}: <{child.tag}> is not read within <{element.tag}>; "
+                f"{suggestion(child.tag, _CONTENTS[element.tag])}"
+            )
+
+
 def _edge(element: Element, keys: dict[str, _Key], directed: bool, name: str) -> Edge:
+    _check_contents(element, name)
     source, target = (_attribute(element, end, name) for end in ("source", "target"))
     own = element.attributes.get("directed")
     if own not in (None, "true", "false", "0", "1"):
@@ -174,7 +197,17 @@ def _data(element: Element, keys: dict[str, _Key], domain: str, name: str) -> di
         given.add(named or ident)
         if named:
             found[named] = data.text.strip()
+        elif domain == "node" and (drawn := _first(data, "NodeLabel")) is not None:
+            found.setdefault("label", drawn.text.strip())  # yEd's
     return found
+
+
+def _first(element: Element, tag: str) -> Element | None:
+    """The first element of this name within another, however deep."""
+    for child in element.children:
+        if (found := child if child.tag == tag else _first(child, tag)) is not None:
+            return found
+    return None
 
 
 def _attribute(element: Element, key: str, name: str) -> str:
@@ -186,7 +219,7 @@ def _attribute(element: Element, key: str, name: str) -> str:
 
 # GML ----------------------------------------------------------------------------------------------
 
-_TOKEN = re.compile(r'\s*(?:#[^\n]*|(?P<text>"[^"]*")|(?P<mark>[\[\]])|(?P<word>[^\s\[\]"]+)|(?P<wrong>"))')
+_TOKEN = re.compile(r'\s*(?:(?P<text>"[^"]*")|(?P<mark>[\[\]])|(?P<word>[^\s\[\]"]+)|(?P<wrong>"))')
 _MAX_DEPTH = 32
 
 
@@ -232,7 +265,13 @@ def _gml(text: str, name: str) -> DrawnGraph:
     labels = [data.get("label", "") for data in idents.values()]
     taken = {label for label in labels if labels.count(label) > 1} | set(idents) | {""}
     names = {ident: ident if data.get("label", "") in taken else data["label"] for ident, data in idents.items()}
-    directed = graph.plain(name).get("directed", "0") == "1"
+    directed = graph.plain(name).get("directed", "0")
+    if directed not in ("0", "1"):
+        raise SimgmcError(f"{name}, line {graph.line}: directed = {show_value(directed)}: must be 0 or 1")
+    for key, value, line in graph.items:
+        near = nearest(key, ("node", "edge"))
+        if isinstance(value, _List) and near and key != near:
+            raise SimgmcError(f'{name}, line {line}: {key} [ ... ] is not read; did you mean "{near}"?')
     edges = []
     for edge in graph.lists("edge"):
         data, place = edge.plain(name), f"{name}, line {edge.line}"
@@ -241,7 +280,7 @@ def _gml(text: str, name: str) -> DrawnGraph:
                 raise SimgmcError(f"{place}: an edge's {end} = {show_value(data.get(end))} is no node's id")
         source, target = names[data["source"]], names[data["target"]]
         own = {key: value for key, value in data.items() if key not in ("source", "target")}
-        edges.append(Edge(source, target, directed, own, f"{place} ({source} - {target})"))
+        edges.append(Edge(source, target, directed == "1", own, f"{place} ({source} - {target})"))
     return DrawnGraph({names[ident]: data for ident, data in idents.items()}, edges)
 
 
@@ -256,6 +295,10 @@ def _gml_list(text: str, name: str) -> _List:
             raise SimgmcError(f"{name}, line {line}: not GML: a text without its closing quote")
         line += text.count("\n", at, token.end())
         at = token.end()
+        begin = token.start("word")
+        if begin >= 0 and text[begin] == "#" and not text[text.rfind("\n", 0, begin) + 1 : begin].strip():
+            at = max(text.find("\n", begin), 0) or end  # a comment is a whole line; a colour #ff0000 is a value
+            continue
         mark, word = token["mark"], token["word"]
         if token["text"] is not None:
             word = html.unescape(token["text"][1:-1])

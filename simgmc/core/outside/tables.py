@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from simgmc.core.errors import SimgmcError, show_value, suggestion
+from simgmc.core.errors import SimgmcError, nearest, show_value, suggestion
 from simgmc.core.units import BANDWIDTH, DURATION, MAX_RATE, MAX_SECONDS, MIN_RATE, parse
 
 _SUFFIXES = {
@@ -25,6 +25,7 @@ _UNITS = {"bandwidth": (BANDWIDTH, "100 Mbit/s"), "duration": (DURATION, "5 ms")
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
 """All but the tab, which separates nothing here and is told of as part of a column's name."""
 _BARE = re.compile(r"[-+]?[\d.]+(?:[eE][-+]?\d+)?")
+_OTHER_SEPARATOR = re.compile("[;\t]")
 
 
 def check_name(text: str, place: str) -> None:
@@ -135,6 +136,12 @@ def read_lines(text: str, name: str) -> list[tuple[int, list[str]]]:
             found.append((number, [cell.strip() for cell in cells]))
     except csv.Error as error:
         raise SimgmcError(f"{name}, line {lines[max(reader.line_num, 1) - 1][0]}: not a CSV file: {error}") from None
+    if found and len(found[0][1]) == 1 and (other := _OTHER_SEPARATOR.search(found[0][1][0])):
+        number, (cell,) = found[0]
+        raise SimgmcError(
+            f"{name}, line {number}: {show_value(cell)}: has {show_value(other[0])} between its cells, where a comma "
+            "must be (and a point in decimal numbers)"
+        )
     return found
 
 
@@ -160,7 +167,11 @@ def read_rows(
     known = [*columns, *(key for one in measures for key in one.names), *other]
     for column in columns:
         if column not in header:
-            raise SimgmcError(f"{name} has no column {column!r}; its first line must name the columns {expected}")
+            near = nearest(column, header)
+            meant = f" (called {show_value(near)}?)" if near else ""
+            raise SimgmcError(
+                f"{name} has no column {column!r}{meant}; its first line must name the columns {expected}"
+            )
     for place, column in enumerate(header):
         if column not in known:
             near = suggestion(column, [*columns, *(one.name for one in measures), *other])

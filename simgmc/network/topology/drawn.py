@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,10 @@ _EARTH = 6_371_008.8
 """Mean radius in m."""
 _NOT_READ = ("LinkSpeed", "LinkSpeedUnits")
 """The Topology Zoo's rounded text beside ``LinkSpeedRaw``."""
+_SAY_BANDWIDTH = {"bandwidth", "bw", "capacity", "cap", "speed", "throughput", "rate", "mbps", "gbps"}
+_SAY_LATENCY = {"latency", "lat", "delay", "rtt", "ping", "distance", "length"}
+"""Words in names by which other programs say what a link can."""
+_WORD = re.compile("[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 EVERY_NODE = "*"
 
 
@@ -142,6 +147,8 @@ def _values(edge: Edge, drawn: DrawnGraph, bandwidth: float | None, latency: flo
         if key not in known and key not in _NOT_READ and near:
             raise SimgmcError(f'{edge.place}: attribute {show_value(key)} is not read; did you mean "{near}"?')
     rate = BANDWIDTH_OF_LINK.among(edge.attributes, edge.place)
+    if rate is None:
+        _refuse_other_names(edge, _SAY_BANDWIDTH, "bandwidth", BANDWIDTH_OF_LINK.words)
     rate = bandwidth if rate is None else rate
     if rate is None:
         raise SimgmcError(
@@ -150,6 +157,7 @@ def _values(edge: Edge, drawn: DrawnGraph, bandwidth: float | None, latency: flo
         )
     seconds = latency_of(edge.attributes, edge.place)
     if seconds is None:
+        _refuse_other_names(edge, _SAY_LATENCY, "latency", 'latency ("5 ms"), latency_ms or round_trip_ms')
         seconds = _by_distance(drawn.nodes[edge.source], drawn.nodes[edge.destination], edge.place)
     seconds = latency if seconds is None else seconds
     if seconds is None:
@@ -159,6 +167,16 @@ def _values(edge: Edge, drawn: DrawnGraph, bandwidth: float | None, latency: flo
             "or state one for such links: topology.latency"
         )
     return rate, seconds
+
+
+def _refuse_other_names(edge: Edge, words: set[str], what: str, right: str) -> None:
+    """A link that seems to say under another name what it lacks must not get the topology's without a word."""
+    for key, value in edge.attributes.items():
+        if value and key not in _NOT_READ and words & {word.lower() for word in _WORD.findall(key)}:
+            raise SimgmcError(
+                f"{edge.place}: {key} = {show_value(value)} is not read, and the link has no {what}; call it {right}, "
+                "or take it out"
+            )
 
 
 def _by_distance(source: Mapping[str, str], destination: Mapping[str, str], place: str) -> float | None:

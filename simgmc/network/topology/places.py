@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
@@ -22,6 +23,9 @@ from simgmc.network.topology.graph import Host, add_host, add_link
 _SHARES = 1000
 """Homes that shares which are no whole numbers are dealt out of, to the nearest home."""
 _MAX_HOMES = 1_000_000
+_CORNERS = {"", *(key for measure in LATENCY_OF_LINK for key in measure.names)}
+"""What may stand in the corner of a matrix: what it holds."""
+_NOUGHT = re.compile(r"0(\.0*)?")
 _UP, _DOWN = Measure("up", "bandwidth"), Measure("down", "bandwidth")
 
 
@@ -100,7 +104,7 @@ def geo(
 def _pairs(text: str, name: str, bandwidth: float | None) -> Pairs:
     """What a table of pairs or a matrix of round trips says."""
     lines = read_lines(text, name)
-    if lines and "sender" not in lines[0][1] and len(lines) > 1 and len(lines[0][1]) == len(lines):
+    if lines and "sender" not in lines[0][1] and (lines[0][1][0] in _CORNERS or len(lines[0][1]) == len(lines) > 1):
         return _matrix(lines, name, bandwidth)
     found: Pairs = {}
     for row in read_rows(text, name, ("sender", "receiver"), OF_LINK):
@@ -125,25 +129,29 @@ def _matrix(lines: list[tuple[int, list[str]]], name: str, bandwidth: float | No
     """Round trips between any two sites: their names in the first line and the first column."""
     (number, header), found = lines[0], {}
     corner, names = header[0], header[1:]
-    known = {key: measure for measure in LATENCY_OF_LINK for key in measure.names}
-    if corner and corner not in known:
+    if corner not in _CORNERS:
         raise SimgmcError(
             f"{name}, line {number}: {show_value(corner)} in the corner of a matrix must say what it holds and its "
             "unit, such as round_trip_ms"
         )
     if len(set(names)) < len(names) or "" in names:
         raise SimgmcError(f"{name}, line {number}: every site needs a name of its own: {show_value(','.join(names))}")
+    if len(lines) - 1 != len(names):
+        raise SimgmcError(
+            f"{name}, line {lines[-1][0]}: the matrix has {len(lines) - 1} rows, and its first line {len(names)} sites"
+        )
     for (number, cells), here in zip(lines[1:], names, strict=True):
         place = f"{name}, line {number}"
         if len(cells) != len(header) or cells[0] != here:
             raise SimgmcError(f"{place}: must be the row of {here}, with a cell for each of the {len(names)} sites")
         for there, cell in zip(names, cells[1:]):
-            if cell in ("", "-") or (here == there and cell in ("0", "0.0")):
+            if cell in ("", "-") or (here == there and _NOUGHT.fullmatch(cell)):
                 continue
             # Without a unit in the corner every cell has to have one.
             where = f"{place} ({here},{there})"
             seconds = latency_of({corner or "round_trip": cell}, where)
-            found[here, there] = _rate(None, bandwidth, where), seconds or 0.0, where
+            if seconds or here != there:  # none from a site to itself says nothing of what lies within it
+                found[here, there] = _rate(None, bandwidth, where), seconds or 0.0, where
     if not found:
         raise SimgmcError(f"{name}: the matrix holds no round trip")
     return found

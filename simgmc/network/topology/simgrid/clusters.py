@@ -10,7 +10,7 @@ from functools import cached_property
 from simgmc.network.topology.simgrid.zones import Link, Steps, Zone, step
 
 
-@dataclass
+@dataclass(eq=False)
 class ShapedCluster(Zone):
     """Hosts whose number says where they are."""
 
@@ -43,7 +43,7 @@ class ShapedCluster(Zone):
         return [step(Link(f"{owner} limiter", self.limit, 0.0, "SHARED", self.wire.place), "")]
 
 
-@dataclass
+@dataclass(eq=False)
 class Torus(ShapedCluster):
     """Routes lead along one dimension after the other, in each the shorter way round."""
 
@@ -68,7 +68,7 @@ class Torus(ShapedCluster):
         return steps + self._limiter(self.points[destination])
 
 
-@dataclass
+@dataclass(eq=False)
 class FatTree(ShapedCluster):
     """Switches above the hosts, level by level. Routes go up as far as they must and down again: d-mod-k (Zahavi 2010).
 
@@ -129,7 +129,7 @@ class FatTree(ShapedCluster):
         return self._limiter(self._called(level, label))
 
 
-@dataclass
+@dataclass(eq=False)
 class Dragonfly(ShapedCluster):
     """Groups of chassis of routers with hosts.
 

@@ -32,12 +32,11 @@ def from_platform(
         )
     platform = Platform(root, name)
     wanted = list(nodes) or [host.name for host in hosts]
-    chosen = platform.hosts if list(nodes) == ["*"] else wanted
+    chosen = list(platform.hosts) if list(nodes) == ["*"] else wanted
     if len(chosen) < len(hosts):
         raise SimgmcError(f"nodes: {len(chosen)} hosts of {name} are too few for {len(hosts)}")
-    known = set(platform.hosts)
     for one in chosen:
-        if one not in known:
+        if one not in platform.hosts:
             raise SimgmcError(
                 f"{name} has no host {show_value(one)}; name those that are yours with nodes = [...]; "
                 f"{suggestion(one, platform.hosts)}"

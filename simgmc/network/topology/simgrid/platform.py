@@ -31,7 +31,8 @@ class Platform:
             )
         self.links: dict[str, Link] = {}
         """Those with a name of their own; clusters have more."""
-        self.hosts: list[str] = []
+        self.hosts: dict[str, None] = {}
+        """In the order of the file."""
         self.home: dict[str, Zone] = {}
         """The zone of every host and router."""
         self._zones: set[str] = set()
@@ -68,7 +69,7 @@ class Platform:
         for child in element.all("route"):
             pair = self._points_of(child, zone)
             self._both(child, zone.routes, pair, self._steps(child))
-        names = [inner.name for inner in zone.zones]
+        names = {inner.name for inner in zone.zones}
         for child in element.all("zoneRoute", "ASroute"):
             pair, way = self._between(child)
             for end in pair:
@@ -126,7 +127,7 @@ class Platform:
         for child in element.all("host_link"):
             read.check(child)
             host = read.text(child, "id")
-            if host not in zone.points or host not in self.hosts:
+            if self.home.get(host) is not zone or host not in self.hosts:
                 raise read.refusal(child, f"{show_value(host)} is no host of zone {show_value(zone.name)}")
             self._once(child, zone.up, host)
             zone.up[host] = [self._named(child, "up"), *bone]
@@ -236,7 +237,7 @@ class Platform:
         self.home[name] = zone
         zone.points.append(name)
         if host:
-            self.hosts.append(name)
+            self.hosts[name] = None
 
     def _no_link(self, element: Element, name: str) -> SimgmcError:
         return self.read.refusal(element, f"there is no link {show_value(name)}; {suggestion(name, self.links)}")
@@ -271,7 +272,7 @@ class Platform:
     def _points_of(self, element: Element, zone: Zone) -> tuple[str, str]:
         pair = self.read.text(element, "src"), self.read.text(element, "dst")
         for end in pair:
-            if end not in zone.points:
+            if self.home.get(end) is not zone:
                 raise self.read.refusal(
                     element, f"{show_value(end)} is no host or router of zone {show_value(zone.name)}"
                 )

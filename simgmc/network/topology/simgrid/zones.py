@@ -60,7 +60,7 @@ class Between(NamedTuple):
     steps: Steps
 
 
-@dataclass
+@dataclass(eq=False)
 class Zone:
     """A zone within which there are no ways: a frame for all others."""
 
@@ -81,7 +81,7 @@ class Zone:
         return None
 
 
-@dataclass
+@dataclass(eq=False)
 class StarZone(Zone):
     """A cluster: every point has its links to the middle, and from there."""
 
@@ -95,7 +95,7 @@ class StarZone(Zone):
         return list(dict.fromkeys(self.up[source] + self.down[destination]))
 
 
-@dataclass
+@dataclass(eq=False)
 class RoutedZone(Zone):
     """A zone whose ways are stated (Full), or made of those that are (Floyd, Dijkstra)."""
 
