@@ -115,7 +115,9 @@ class Module:
     imports: tuple[Import, ...]
     docstring: str | None
     defined: frozenset[str]
-    """Names that the file binds at its top level."""
+    """Names that the file binds at its top level; of the root's ``__init__`` also those that it says where to find."""
+    mentioned: tuple[str, ...]
+    """Names of the package in its docstrings' roles (``:mod:`package.part```), in full."""
 
     @property
     def room(self) -> str:
@@ -140,6 +142,7 @@ class House:
             found.append(
                 f"{len(self.longest_chain)} floors, at most {rules.max_floors}: {' < '.join(self.longest_chain)}"
             )
+        found += self._mentions()
         found += [f"{where}: does not say why it is not at the top" for where, said in self.inside.items() if not said]
         return found
 
@@ -241,6 +244,15 @@ class House:
         parts = target.split(".")
         return [name for n in range(1, len(parts) + 1) if (name := ".".join(parts[:n])) in self.modules]
 
+    def _mentions(self) -> Iterator[str]:
+        """Names in docstrings that nothing has."""
+        for module in self.modules.values():
+            for name in module.mentioned:
+                target = self.target(name) or "__init__"
+                rest = name.split(".")[1 if target == "__init__" else 1 + len(target.split(".")) :]
+                if rest and rest[0] not in self.modules[target].defined:
+                    yield f"{module.path.relative_to(self.folder.parent)}: names {name}, which is not there"
+
     def _own(self) -> Iterator[tuple[Module, Import, str]]:
         for module in self.modules.values():
             for one in module.imports:
@@ -282,7 +294,13 @@ class House:
         folder = (self.package, *parts[:-1])
         name = ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
         imports = tuple(_imports(tree, folder, self.package, _comments(text)))
-        return Module(name, path, imports, ast.get_docstring(tree), frozenset(_bound(tree)))
+        bound = set(_bound(tree))
+        if name == "__init__":
+            bound |= {
+                node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+            }
+        roles = rf":(?:mod|class|func|meth|attr|data|exc):`~?({re.escape(self.package)}(?:\.\w+)+)`"
+        return Module(name, path, imports, ast.get_docstring(tree), frozenset(bound), tuple(re.findall(roles, text)))
 
 
 def _place(house: House, module: Module, one: Import) -> str:

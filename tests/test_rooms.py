@@ -106,6 +106,8 @@ def test_a_sound_house_has_no_faults(tmp_path):
             "circle of parts of low: one -> two -> one",
         ),
         ({"high/a": "def f():\n    from house.middle import made"}, "house/high/a.py:2: does not say why"),
+        ({"high/a": '"""See :mod:`house.middle.b`."""'}, "house/high/a.py: names house.middle.b, which is not there"),
+        ({"high/a": '"""See :func:`~house.low.a.gone`."""'}, "house/high/a.py: names house.low.a.gone, which is not"),
         ({"high/a": "def f():\n    from numpy import zeros"}, "house/high/a.py:2: does not say why"),
         ({"high/a": "def f():\n    import numpy  # noqa: F401"}, "house/high/a.py:2: does not say why"),
         ({"high/a": "def f():\n    # late\n    import a\n    f()\n    import b"}, "/high/a.py:5: does not say why"),

@@ -1,7 +1,7 @@
 """What compressors there are: names, sources, options and their limits. Plain data, imports no torch.
 
 A compressor is a frozen dataclass with a field for each of its options and a call ``(vector, random)
--> message``, see :class:`simgmc.compression.message.Compressor`; its entry here is all that there is
+-> message``, see :class:`simgmc.compression.compressor.Compressor`; its entry here is all that there is
 to say beside it. Values are checked against the entry alone, when a scenario is read or a compressor
 is built, so that ``simgmc list`` and scenarios know everything without loading torch; the classes trust it.
 """
