@@ -128,6 +128,7 @@ class ClassificationWorkload:
             *self._template.notes,
             *data.notes,
             *notes.of_unreached([self.layout.names[number] for number in self.absent(0)]),
+            *notes.of_outside(chosen.outside),
             *notes.of_statistics(chosen.moving, self.workers),
             *notes.of_weights(held, batch, self.shares is not None),
         ]

@@ -17,6 +17,17 @@ def of_unreached(names: Sequence[str]) -> list[str]:
     ]
 
 
+def of_outside(names: Sequence[str]) -> list[str]:
+    """What a pass may change that is no worker's own."""
+    if not names:
+        return []
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return [
+        f"a pass may change {shown}, outside the module: all workers have that in common, and trainings one after "
+        "another go on with it; what the module holds itself (self.name) is each worker's own"
+    ]
+
+
 def of_statistics(numbers: int, workers: int) -> list[str]:
     """How the workers' running statistics, so many numbers of each, come together."""
     if not numbers or workers == 1:

@@ -235,6 +235,62 @@ class _NormSleeps(Later):
         return y
 
 
+@later("freezes a layer")
+class _Freezes(Later):
+    def unusual(self, x, y):
+        self.body[0].weight.requires_grad_(False)
+        return y
+
+
+@later("changes an attribute of a layer")
+class _ChangesALayer(Later):
+    def unusual(self, x, y):
+        self.body[1].inplace, self.body.factor = True, 2.0
+        return y
+
+    def forward(self, x):
+        return super().forward(x) * getattr(self.body, "factor", 1.0)
+
+
+@later("keeps a list in a layer")
+class _KeepsInALayer(Later):
+    def __init__(self):
+        super().__init__()
+        self.body.kept = []
+
+    def unusual(self, x, y):
+        self.body.kept.append(float(x.mean()))
+        return y * len(self.body.kept)
+
+
+def _stronger(layer):
+    layer.forward = lambda x, before=layer.forward: 1.5 * before(x)
+
+
+@later("gives a layer another forward")
+class _AnotherForward(Later):
+    def unusual(self, x, y):
+        _stronger(self.body[0])
+        return y
+
+
+@later("hooks a layer")
+class _Hooks(Later):
+    def unusual(self, x, y):
+        self.body[0].register_forward_hook(lambda module, given, output: 1.5 * output)
+        return y
+
+
+@later("sets what it computes the name of")
+class _Sets(Later):
+    def forward(self, x):
+        return super().forward(x) * getattr(self.body, "scale", 1.0)
+
+    def unusual(self, x, y):
+        setattr(self.body, "sca" + "le", 0.5)
+        return y
+
+
 class _Images(nn.Module):
     """A convolution whose output is flattened in another way where a minibatch is unusual."""
 

@@ -88,7 +88,7 @@ def _reached(module: nn.Module) -> Iterator[tuple[str, Any]]:
     seen._met |= {id(part) for part in module.modules()}
     for name, part in module.named_modules():
         for key, value in vars(part).items():
-            if key not in OWN and not (isinstance(part, nn.RNNBase) and key.startswith("_flat_weight")):
+            if key not in OWN and not _own_list(part, key):
                 seen.look(_joined(name, key) or key, value, (name, key))
     yield from ((path, value) for path, value in seen.tensors.items())
 
@@ -154,10 +154,71 @@ class Snapshot:
             waiting.extend(_parts(path, value))
 
 
+def differing(fresh: nn.Module, used: nn.Module) -> list[tuple[str, str]]:
+    """Attributes (module, name) in which a module is another than a copy that no pass has used.
+
+    Parameters, buffers and modes do not count. Where it cannot be told, as of iterators, an attribute differs.
+    """
+    parts = dict(used.named_modules())
+    same = {(id(one), id(other)) for one, other in counterparts(fresh, used)}
+    found = []
+    for path, one in fresh.named_modules():
+        before, now = vars(one), vars(parts.get(path, one))
+        names = [name for name in dict.fromkeys((*before, *now)) if name not in OWN and not _own_list(one, name)]
+        missing = object()
+        found += [(path, key) for key in names if not _alike(before.get(key, missing), now.get(key, missing), same)]
+    return found
+
+
+def counterparts(module: nn.Module, other: nn.Module) -> Iterator[tuple[Any, Any]]:
+    """Parts, parameters and buffers of a module, each with what has its name in another copy."""
+    for named in (nn.Module.named_modules, nn.Module.named_parameters, nn.Module.named_buffers):
+        there = dict(named(other, remove_duplicate=False))
+        yield from ((one, there[name]) for name, one in named(module, remove_duplicate=False) if name in there)
+
+
+def _own_list(part: nn.Module, name: str) -> bool:
+    """Whether a recurrent layer keeps its parameters under that name, a second time."""
+    return isinstance(part, nn.RNNBase) and name.startswith("_flat_weight")
+
+
+def _alike(one: Any, other: Any, same: set[tuple[int, int]]) -> bool:
+    """Whether two values hold the same; ``same``: ids of those that are known to be, or are being compared."""
+    waiting, alive = [(one, other)], []
+    while waiting:
+        one, other = waiting.pop()
+        alive.append((one, other))  # whose ids must not be others'
+        moves = isinstance(one, Iterator) and type(one).__module__ in ("builtins", "itertools")
+        if type(one) is not type(other) or moves:
+            return False
+        if one is other or (id(one), id(other)) in same:
+            continue
+        same.add((id(one), id(other)))
+        if isinstance(one, Tensor):
+            if one.shape != other.shape or one.dtype != other.dtype or not torch.allclose(one, other, 0, 0, True):
+                return False
+            continue
+        if isinstance(one, _VALUES):
+            if token(one) != token(other):
+                return False
+            continue
+        if isinstance(one, types.FunctionType) and one.__code__ is not other.__code__:
+            return False
+        if isinstance(one, types.BuiltinFunctionType) and one.__name__ != other.__name__:
+            return False
+        inside, others = list(_parts("", one)), list(_parts("", other))
+        if [path for path, _ in inside] != [path for path, _ in others]:
+            return False
+        waiting += zip((value for _, value in inside), (value for _, value in others), strict=True)
+    return True
+
+
 _PLAIN = (
     type, type(None), bool, int, float, complex, str, bytes, types.ModuleType, types.CodeType,
     torch.dtype, torch.device,
 )  # fmt: skip
+
+_VALUES = (*_PLAIN, np.ndarray, torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 
 
 def token(value: Any) -> Any:

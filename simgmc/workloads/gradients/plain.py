@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from simgmc.core.own_code.errors import guarded
 from simgmc.core.randomness import generator
 from simgmc.workloads.data.inputs import call, contiguous
 from simgmc.workloads.gradients.engine import Batch, Pool, dense
+from simgmc.workloads.gradients.inspection import counterparts, differing
 from simgmc.workloads.gradients.precision import autocast, kernels
 from simgmc.workloads.gradients.private_copy import Copier, Template
 from simgmc.workloads.gradients.statistics import averaged
@@ -101,19 +103,23 @@ class PrivateCopy:
 class PrivateCopies:
     """Every worker's copy, and what of it changes beside the parameters that are trained.
 
-    ``units``: attributes (module, name) that change in a pass, ``frozen``: parameters that do without being trained.
+    ``keeps``: whether a pass may change attributes, ``outside``: what it may change that is no worker's own,
+    ``frozen``: parameters that it may change without their being trained.
     """
 
     def __init__(
         self,
         template: Template,
         workers: int,
-        units: Sequence[tuple[str, str]] = (),
+        keeps: bool = False,
+        outside: Sequence[str] = (),
         frozen: Sequence[str] = (),
         loss: Loss | None = None,
     ):
         """``loss``: one that passes change, of which every worker has its own."""
-        self.layout, self._units, self._frozen = template.layout, tuple(units), tuple(frozen)
+        self.layout, self._frozen = template.layout, tuple(frozen)
+        self._outside = Outside(tuple(outside)) if outside else None
+        self._unused = template.copy() if keeps else None
         self.copies = [PrivateCopy(template.copy(), self.layout.names) for _ in range(workers)]
         self.losses = None if loss is None else [Copier()(loss) for _ in range(workers)]
         self.initial = template.initial
@@ -132,13 +138,16 @@ class PrivateCopies:
             rows = [one.get(name) for one in of_each]
             alike = all(isinstance(row, Tensor) and row.shape == rows[0].shape for row in rows)
             state[name] = torch.stack(rows) if alike else rows
+        if self._outside is not None:
+            state[OUTSIDE] = [self._outside] * len(self.copies)
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go back to a state from :meth:`state_dict`."""
         for worker, copy in enumerate(self.copies):
             mine = {name: rows[worker] for name, rows in state.items()}
-            attributes = mine.pop(ATTRIBUTES, None)
+            mine.pop(OUTSIDE, None)
+            attributes, flags = mine.pop(ATTRIBUTES, None), mine.pop(FLAGS, None)
             if self.losses is not None:
                 self.losses[worker] = Copier()(mine.pop(LOSS))
             frozen = {name: mine.pop(name) for name in self._frozen if name in mine}
@@ -147,7 +156,9 @@ class PrivateCopies:
                 for name, tensor in frozen.items():
                     copy.module.get_parameter(name).copy_(tensor)
             if attributes is not None:
-                self._put_attributes(copy.module, attributes)
+                self._put_attributes(copy, attributes)
+            if flags is not None:
+                _put_flags(copy.module, *flags)
 
     def evaluated_loss(self, worker: int | None = None) -> Loss | None:
         """A copy of a worker's loss, without one of worker 0's, where each has its own."""
@@ -170,23 +181,62 @@ class PrivateCopies:
     def _state(self, copy: PrivateCopy) -> dict[str, Any]:
         tensors = {name: buffer.detach().clone() for name, buffer in copy.module.named_buffers()}
         tensors |= {name: copy.module.get_parameter(name).detach().clone() for name in self._frozen}
-        if self._units:
-            held = [(module, name, vars(copy.module.get_submodule(module))) for module, name in self._units]
-            attributes = [(module, name, of_all[name]) for module, name, of_all in held if name in of_all]
-            tensors[ATTRIBUTES] = Copier(_own_parts(copy.module))(attributes)
+        tensors[FLAGS] = _flags(copy.module)
+        if self._unused is not None:
+            changed = _attributes(copy.module, self._changed(copy))
+            tensors[ATTRIBUTES] = Copier(_own_parts(copy.module))(changed)
         return tensors
 
-    def _put_attributes(self, module: nn.Module, attributes: Any) -> None:
-        for place, name in self._units:
-            vars(module.get_submodule(place)).pop(name, None)
-        for place, name, value in Copier(_own_parts(module))(attributes):
-            vars(module.get_submodule(place))[name] = value
+    def _changed(self, copy: PrivateCopy) -> list[tuple[str, str]]:
+        """Attributes (module, name) that passes have changed."""
+        return [] if self._unused is None else differing(self._unused, copy.module)
+
+    def _put_attributes(self, copy: PrivateCopy, attributes: list[Attribute]) -> None:
+        module, unused = copy.module, self._unused
+        assert unused is not None
+        as_it_began = Copier(instead=counterparts(unused, module))(_attributes(unused, self._changed(copy)))
+        for place, name, there, value in (*as_it_began, *Copier(_own_parts(module))(attributes)):
+            held = vars(module.get_submodule(place))
+            held.pop(name, None)
+            if there:
+                held[name] = value
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What a state cannot hold, as it is nobody's own; no file takes one: an interrupted training begins again."""
+
+    names: tuple[str, ...]
+
+
+Attribute = tuple[str, str, bool, Any]
+"""Whose, its name, whether it is there, and its value."""
+
+
+def _attributes(module: nn.Module, names: Sequence[tuple[str, str]]) -> list[Attribute]:
+    held = [(place, name, vars(module.get_submodule(place))) for place, name in names]
+    return [(place, name, name in of_all, of_all.get(name)) for place, name, of_all in held]
 
 
 LOSS = "loss"
 """Under this name a worker's loss is part of its state, where it keeps something."""
 ATTRIBUTES = "attributes outside buffers"
 """Under this name they are part of a state."""
+OUTSIDE = "what is no worker's own"
+"""Under this name a state names what passes may change outside modules."""
+FLAGS = "what is in training"
+"""Under this name a state says which parts and parameters are: a pass may take some out for good."""
+
+
+def _flags(module: nn.Module) -> tuple[list[bool], list[bool]]:
+    return [one.training for one in module.modules()], [one.requires_grad for one in module.parameters()]
+
+
+def _put_flags(module: nn.Module, parts: Sequence[bool], parameters: Sequence[bool]) -> None:
+    for part, training in zip(module.modules(), parts, strict=True):
+        part.training = training
+    for parameter, trains in zip(module.parameters(), parameters, strict=True):
+        parameter.requires_grad_(trains)
 
 
 def _own_parts(module: nn.Module) -> list[Any]:

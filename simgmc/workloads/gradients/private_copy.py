@@ -29,12 +29,13 @@ _ATOMIC = (
 class Copier:
     """Copies objects; what it has met before, it copies once.
 
-    ``kept``: objects that the copies go on sharing. ``shared`` says which kinds of objects could not be copied and
-    are shared as well.
+    ``kept``: objects that the copies go on sharing; ``instead``: pairs of an object and what stands for it in copies.
+    ``shared`` says which kinds of objects could not be copied and are shared as well.
     """
 
-    def __init__(self, kept: Iterable[Any] = ()):
+    def __init__(self, kept: Iterable[Any] = (), instead: Iterable[tuple[Any, Any]] = ()):
         self._memo: dict[int, Any] = {id(one): one for one in kept}
+        self._memo |= {id(one): other for one, other in instead}
         self._alive: list[Any] = []
         self.shared: list[str] = []
 

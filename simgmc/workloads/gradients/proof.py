@@ -9,6 +9,7 @@ evaluation, on one thread and on several, up to rounding. What a comparison of n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -88,8 +89,10 @@ class Reference:
     findings: inspection.Findings
     absent: tuple[int, ...]
     """Parameters that got no gradient."""
-    units: list[tuple[str, str]]
-    """Attributes (module, name) that a pass changes."""
+    keeps: bool
+    """Whether a pass may change attributes."""
+    outside: tuple[str, ...]
+    """What a pass may change at module level or in classes, which all workers have in common."""
     frozen: list[str]
     """Parameters that a pass changes without being trained."""
     loss_keeps: bool
@@ -191,14 +194,14 @@ def reference(
         run.look_back()
         logits = run.evaluation(test, count)
     unproven = source_code.unproven(template.module, executed)
-    findings.reasons += unproven.keeps.values()
-    findings.alone += unproven.shares
-    run.units += unproven.keeps
+    findings.reasons += unproven.keeps
+    findings.alone += [*unproven.shares, *(f"forward may change {name}" for name in unproven.outside)]
+    run.outside += unproven.outside
     run.frozen = list(dict.fromkeys([*run.frozen, *unproven.frozen]))
     return Reference(
-        precision, point, run.passes, logits, template.layout, findings, run.absent, list(dict.fromkeys(run.units)),
-        run.frozen, run.loss_keeps, counted.flops if counted else 0, counted.peak if counted else 0,
-        unproven.views or source_code.looks_at_memory(template.module),
+        precision, point, run.passes, logits, template.layout, findings, run.absent,
+        run.keeps or bool(unproven.keeps or unproven.shares), tuple(dict.fromkeys(run.outside)), run.frozen, run.loss_keeps, counted.flops if counted else 0,
+        counted.peak if counted else 0, unproven.views or source_code.looks_at_memory(template.module),
     )  # fmt: skip
 
 
@@ -219,7 +222,8 @@ class _PlainPasses:
         self._what = f"model {type(template.module).__name__}"
         self.passes: list[Pass] = []
         self.absent: tuple[int, ...] = ()
-        self.units: list[tuple[str, str]] = []
+        self.keeps = False
+        self.outside: list[str] = []
         self.frozen: list[str] = []
         self.loss_keeps = False
         self._copies: dict[int, _Copy] = {}
@@ -251,7 +255,7 @@ class _PlainPasses:
         found = self._findings
         for copy in self._copies.values():
             self._note_parameters(copy.model, "forward")
-            self.units += _note_state(found, copy.before, inspection.Snapshot(copy.model.module))
+            self._note_state(copy.before, inspection.Snapshot(copy.model.module))
             for name, buffer in copy.model.module.named_buffers():
                 if copy.buffers.get(name) is not buffer:
                     found.alone.append(f"buffer {name} is replaced in forward")
@@ -278,10 +282,20 @@ class _PlainPasses:
             drawn = drawn_so_far(self._device)
             logits = [test(evaluated.module, number) for number in range(count)]
             drawn = drawn, drawn_so_far(self._device)
-        self.units += _note_state(self._findings, before, inspection.Snapshot(evaluated.module))
+        self._note_state(before, inspection.Snapshot(evaluated.module))
         self._findings.alone += _drawn(drawn, "evaluation")
         self._note_parameters(evaluated, "evaluation", values)
         return logits
+
+    def _note_state(self, before: inspection.Snapshot, after: inspection.Snapshot) -> None:
+        """Note what has changed between two looks."""
+        for path in before.changed(after):
+            unit = after.units.get(path, before.units.get(path))
+            self._findings.alone.append(f"{'.'.join(filter(None, unit)) if unit else path} changes in forward")
+            if unit is None:
+                self.outside += re.findall(r"^[\w.]+", path)
+            else:
+                self.keeps = True
 
     def _note_parameters(self, copy: PrivateCopy, where: str, values: Mapping[str, Tensor] | None = None) -> None:
         """Note the parameters whose values are others than they were; ``parameter.data`` has no version."""
@@ -342,17 +356,6 @@ class _Copy:
         self.names = {name for name, _ in module.named_parameters()}
         self.buffers = dict(module.named_buffers())
         self.before = inspection.Snapshot(module)
-
-
-def _note_state(
-    findings: inspection.Findings, before: inspection.Snapshot, after: inspection.Snapshot
-) -> list[tuple[str, str]]:
-    """Adds what has changed between two looks to the findings; the attributes that it belongs to."""
-    changed = before.changed(after)
-    units = [after.units.get(path, before.units.get(path)) for path in changed]
-    shown = dict.fromkeys(".".join(filter(None, unit)) if unit else path for path, unit in zip(changed, units))
-    findings.alone += [f"{name} changes in forward" for name in shown]
-    return [unit for unit in units if unit is not None]
 
 
 def _drawn(states: tuple[tuple[Any, ...], tuple[Any, ...]], where: str) -> Iterable[str]:

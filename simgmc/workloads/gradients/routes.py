@@ -84,6 +84,8 @@ class Chosen:
     """Of one worker's gradient."""
     moving: int
     """Numbers in buffers that a pass changes."""
+    outside: tuple[str, ...]
+    """What a pass may change that all workers have in common."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,8 @@ class Verdict:
     """Whether only one thread may run the model."""
     reasons: tuple[str, ...]
     """Why faster routes were not taken."""
-    units: tuple[tuple[str, str], ...]
+    keeps: bool
+    outside: tuple[str, ...]
     frozen: tuple[str, ...]
     loss_keeps: bool
     absent: tuple[int, ...]
@@ -134,13 +137,18 @@ def choose(job: Job, wanted: str | None = None) -> Chosen:
     else:
         job.take_channels_last(False)
         replicas = PrivateCopies(
-            job.template, job.workers, verdict.units, verdict.frozen, job.loss if verdict.loss_keeps else None
+            job.template,
+            job.workers,
+            verdict.keeps,
+            verdict.outside,
+            verdict.frozen,
+            job.loss if verdict.loss_keeps else None,
         )
         threads = job.threads if verdict.flops >= POOL_FLOPS else 1
         engine = evaluator = PlainEngine(replicas, threads, verdict.alone, job.precision, job.training.seed, job.loss)
         at_once = min(engine.threads, job.workers)
     replicas.absent = dict.fromkeys(range(job.workers), verdict.absent)
-    return Chosen(engine, evaluator, replicas, at_once, reasons, verdict.flops, verdict.moving)
+    return Chosen(engine, evaluator, replicas, at_once, reasons, verdict.flops, verdict.moving, verdict.outside)
 
 
 def _prove(job: Job, wanted: str | None) -> tuple[Verdict, FastRoute | None]:
@@ -167,7 +175,7 @@ def _prove(job: Job, wanted: str | None) -> tuple[Verdict, FastRoute | None]:
         raise SimgmcError(f"route {wanted!r} does not fit this model: {'; '.join(reasons)}")
     verdict = Verdict(
         "plain" if route is None else route.kind, route is not None and route.channels_last, bool(found.findings.alone),
-        tuple(reasons), tuple(found.units), tuple(found.frozen), found.loss_keeps, found.absent, found.flops,
+        tuple(reasons), found.keeps, found.outside, tuple(found.frozen), found.loss_keeps, found.absent, found.flops,
         found.held, _moving(job.template, found),
     )  # fmt: skip
     return verdict, route

@@ -39,6 +39,7 @@ _MEMORY = {
 }  # fmt: skip
 _LEARNS = {"backward", "requires_grad_", "step", "load_state_dict", "train", "eval", "register_forward_hook"}
 """Methods that change parameters, their gradients, or how a part works."""
+_BY_NAME = {"setattr", "delattr", "vars", "__dict__", "__setattr__"}
 _READS = ("LOAD_ATTR", "LOAD_METHOD", "LOAD_GLOBAL", "LOAD_NAME")
 _CONTAINERS = (dict, list, set, deque, np.ndarray, Tensor)
 _DROPOUT = (nn.modules.dropout._DropoutNd, nn.RReLU, nn.FractionalMaxPool2d, nn.FractionalMaxPool3d)
@@ -51,10 +52,12 @@ Executed = dict[types.CodeType, set[int]]
 class Reading:
     """What instructions may do that have not been executed."""
 
-    keeps: dict[tuple[str, str], str] = field(default_factory=dict)
-    """Attribute (module, name) that may change, to the words for it."""
+    keeps: list[str] = field(default_factory=list)
+    """Attributes that they may change."""
     shares: list[str] = field(default_factory=list)
     """What they may change or draw that all copies have in common, and parameters, of which a step tells the rest."""
+    outside: list[str] = field(default_factory=list)
+    """What of it is kept at module level or in a class."""
     frozen: list[str] = field(default_factory=list)
     """Parameters that they may change without their being trained."""
     views: bool = False
@@ -181,12 +184,14 @@ def _look(function: types.FunctionType, path: str, part: nn.Module, executed: Ex
             # what changes a container is another instruction than the one that reads it
             if not (changing and one.opname in _READS):
                 continue
-        elif one.opname in ("STORE_GLOBAL", "DELETE_GLOBAL") or (
-            one.opname in ("STORE_ATTR", "DELETE_ATTR") and one.argval in part._buffers
-        ):
+        elif one.opname in ("STORE_GLOBAL", "DELETE_GLOBAL"):
+            found.outside.append(one.argval)
+        elif one.opname in ("STORE_ATTR", "DELETE_ATTR") and one.argval in part._buffers:
             found.shares.append(f"{name} may change {one.argval}")
         elif one.opname in ("STORE_ATTR", "DELETE_ATTR"):
-            found.keeps[path, one.argval] = f"{name} may change {one.argval}"
+            found.keeps.append(f"{name} may change {one.argval}")
+        elif one.opname in _READS and one.argval in _BY_NAME:
+            found.keeps.append(f"{name} may change attributes ({one.argval})")
         elif one.opname in _READS and one.argval in _DRAWS and not own:
             found.shares.append(f"{name} may draw random numbers ({one.argval})")
         elif one.opname in _READS and one.argval in _LEARNS and function.__name__ not in ("train", "eval"):
@@ -197,7 +202,7 @@ def _look(function: types.FunctionType, path: str, part: nn.Module, executed: Ex
             found.shares.append(f"{name} may draw random numbers ({one.argval})")
         if own and one.opname in _READS and one.offset not in executed.get(code, ()):
             if _of_the_users(vars(part).get(one.argval)):  # whose methods may do anything
-                found.keeps[path, one.argval] = f"{name} may change {one.argval}"
+                found.keeps.append(f"{name} may change {one.argval}")
         if not changing or one.opname not in _READS:
             continue
         if one.argval in parameters or one.argval in ("parameters", "named_parameters"):
@@ -205,9 +210,12 @@ def _look(function: types.FunctionType, path: str, part: nn.Module, executed: Ex
             continue
         if one.opname == "LOAD_GLOBAL":
             if isinstance(function.__globals__.get(one.argval), _CONTAINERS):
-                found.shares.append(f"{name} may change {one.argval}")
-        elif one.argval not in inside and own:
+                found.outside.append(one.argval)
+        elif not own:
+            if any(isinstance(vars(inner).get(one.argval), _CONTAINERS) for inner in part.children()):
+                found.keeps.append(f"{name} may change {one.argval}")
+        elif one.argval not in inside:
             if isinstance(vars(part).get(one.argval), _CONTAINERS):
-                found.keeps[path, one.argval] = f"{name} may change {one.argval}"
+                found.keeps.append(f"{name} may change {one.argval}")
             elif isinstance(getattr(kind, one.argval, None), _CONTAINERS):
-                found.shares.append(f"{name} may change {kind.__name__}.{one.argval}")
+                found.outside.append(f"{kind.__name__}.{one.argval}")
