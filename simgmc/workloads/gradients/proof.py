@@ -200,8 +200,9 @@ def reference(
     run.frozen = list(dict.fromkeys([*run.frozen, *unproven.frozen]))
     return Reference(
         precision, point, run.passes, logits, template.layout, findings, run.absent,
-        run.keeps or bool(unproven.keeps or unproven.shares), tuple(dict.fromkeys(run.outside)), run.frozen, run.loss_keeps, counted.flops if counted else 0,
-        counted.peak if counted else 0, unproven.views or source_code.looks_at_memory(template.module),
+        run.keeps or bool(unproven.keeps or unproven.shares), tuple(dict.fromkeys(run.outside)), run.frozen,
+        run.loss_keeps, counted.flops if counted else 0, counted.peak if counted else 0,
+        unproven.views or source_code.looks_at_memory(template.module),
     )  # fmt: skip
 
 
