@@ -29,14 +29,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reas
 SCENARIO = """
 seeds = [1]
 [workload]
-workers = 2
+workers = {workers}
 rounds = {rounds}
 evaluate_every = "100 rounds"
 [workload.problem]
 name = "quadratic"
 start = [3.0, 1.0]
-matrices = [[1.0, 2.0], [2.0, 1.0]]
-minimisers = [[1.0, 0.0], [0.0, 1.0]]
+matrices = {matrices}
+minimisers = {minimisers}
 noise = 0.5
 [optimizer]
 learning_rate = 0.001
@@ -55,9 +55,14 @@ algorithm = "{algorithm}"
 """
 
 
-def command(folder: Path, algorithm: str, rounds: int = 100_000) -> list[str]:
+def command(folder: Path, algorithm: str, rounds: int = 100_000, workers: int = 2) -> list[str]:
     """The module and its arguments."""
-    (folder / "run.toml").write_text(SCENARIO.format(algorithm=algorithm, rounds=rounds))
+    matrices = [[1.0 + number % 2, 2.0 - number % 2] for number in range(workers)]
+    minimisers = [[float(number % 2 == 0), float(number % 2)] for number in range(workers)]
+    text = SCENARIO.format(
+        algorithm=algorithm, rounds=rounds, workers=workers, matrices=matrices, minimisers=minimisers
+    )
+    (folder / "run.toml").write_text(text)
     return ["-m", "simgmc.distributed", "run.toml", "-o", "run", "--no-plots", "--checkpoint-every", "0"]
 
 
@@ -75,28 +80,32 @@ def is_there(pid: int) -> bool:
     return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-@pytest.mark.parametrize("algorithm", ["sgd", "swarm-sgd", "osgp"])
-def test_without_a_launcher_that_watches_the_others_end_by_themselves(tmp_path, algorithm):
+@pytest.mark.parametrize(
+    ("algorithm", "workers", "killed"),
+    [("sgd", 2, 1), ("swarm-sgd", 2, 1), ("osgp", 3, 1), ("ad-psgd", 4, 2), ("async-sgd", 3, 1), ("async-sgd", 3, 0)],
+)
+def test_without_a_launcher_that_watches_the_others_end_by_themselves(tmp_path, algorithm, workers, killed):
+    """Each says which one is gone, whether it waits for that one or not; rank 0 is the server, too."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    chosen = command(tmp_path, algorithm)
+    chosen = command(tmp_path, algorithm, workers=workers)
+    together = {"WORLD_SIZE": str(workers), "MASTER_PORT": str(port), "MASTER_ADDR": "127.0.0.1"}
 
     def rank(number: int) -> subprocess.Popen:
-        env = os.environ | {"RANK": str(number), "WORLD_SIZE": "2", "LOCAL_RANK": str(number), "MASTER_PORT": str(port)}
-        return subprocess.Popen(
-            [sys.executable, *chosen], cwd=tmp_path, env=env | {"MASTER_ADDR": "127.0.0.1", "PYTHONPATH": str(ROOT)},
-            stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        env = os.environ | together | {"RANK": str(number), "LOCAL_RANK": str(number), "PYTHONPATH": str(ROOT)}
+        return subprocess.Popen([sys.executable, *chosen], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True)
 
-    ranks = [rank(0), rank(1)]
+    ranks = [rank(number) for number in range(workers)]
     try:
         begun(tmp_path, 100)
-        ranks[1].kill()
-        _, said = ranks[0].communicate(timeout=30)
-        assert ranks[0].returncode == 1
-        assert re.search(rf"^error: rank 0: rank 1 \(process {ranks[1].pid} on .*\) ended", said, re.MULTILINE), said
-        assert "Traceback" not in said
+        ranks[killed].kill()
+        gone = rf"rank {killed} \(process {ranks[killed].pid} on .*\)"
+        for number, one in enumerate(ranks):
+            if number != killed:
+                _, said = one.communicate(timeout=60)
+                assert one.returncode == 1 and "Traceback" not in said
+                assert re.search(rf"^error: rank {number}: .*{gone}.* ended", said, re.MULTILINE), said
     finally:
         for one in ranks:
             one.kill()

@@ -150,12 +150,12 @@ def test_a_rank_is_ended_also_when_the_laboratory_is_killed_the_instant_it_start
 
 
 def _wait(found, count):
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while time.monotonic() < end:
         if len(now := found()) == count:
             return now
         time.sleep(0.05)
-    raise AssertionError(f"{now} after 30 s")
+    raise AssertionError(f"{now} after 120 s")
 
 
 def _ended(process):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
+import re
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +29,7 @@ from simgmc.results.directory.run_directory import open_run
 from simgmc.results.series.measures import ACCURACY, GAP
 from simgmc.results.series.read import read_results
 from simgmc.scenario import ScenarioFile
-from tests.distributed.test_twin import needs_namespaces
+from tests.distributed.test_twin import _ended, _space, _wait, needs_namespaces
 from tests.places import ROOT
 
 SCENARIO = """
@@ -130,3 +135,50 @@ def test_an_asynchronous_method_is_run_and_simulated(tmp_path):
     rows = [line.split(",") for line in (tmp_path / "twin" / "twin_events.csv").read_text().splitlines()]
     evaluations = [(float(row[4]), float(row[5])) for row in rows if row[2] == "seconds at gradients"]
     assert len(evaluations) == 4 and evaluations == sorted(evaluations)
+
+
+@needs_namespaces
+@pytest.mark.slow
+def test_a_killed_rank_ends_the_twin_with_all_ranks_and_namespaces(tmp_path):
+    """In the middle of an asynchronous training; those that are left say which one is gone."""
+    chosen = ["--method", "AD-PSGD", "--set", "report.baseline=AD-PSGD", "--set", "workload.rounds=5000"]
+    command = [sys.executable, "-m", "simgmc", "twin", "scenarios/twin_target.toml", *chosen]
+    process = subprocess.Popen(
+        [*command, "--out", str(tmp_path / "twin")],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        _wait(lambda: [file for file in tmp_path.glob("twin/real/measured/*.csv") if file.stat().st_size > 1000], 1)
+        ranks = {number: pid for pid in _with(str(tmp_path)) if (number := _rank(pid)) is not None}
+        assert sorted(ranks) == [0, 1, 2, 3]
+        spaces = {_space(Path(f"/proc/{pid}")) for pid in ranks.values()}
+        assert len(spaces) == 4
+        os.kill(ranks[2], signal.SIGKILL)
+        _, said = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 2 and "Traceback" not in said
+    for number in (0, 1, 3):
+        gone = rf"rank 2 \(process {ranks[2]} on .*\)"
+        assert re.search(rf"worker{number}: rank {number}: .*{gone} ended", said), said
+    _wait(lambda: [pid for pid in ranks.values() if _ended(pid)], 4)
+    assert not spaces & {_space(one) for one in Path("/proc").iterdir() if one.name.isdecimal()}
+
+
+def _with(text):
+    """Processes in whose command line that stands."""
+    for one in Path("/proc").iterdir():
+        if one.name.isdecimal():
+            with contextlib.suppress(OSError):
+                if text in (one / "cmdline").read_text():
+                    yield int(one.name)
+
+
+def _rank(pid):
+    """Which rank a process is; None: it is none."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"(?:^|\0)RANK=(\d+)\0", Path(f"/proc/{pid}/environ").read_text())
+        return int(found[1]) if found else None
