@@ -20,7 +20,7 @@ _FIXED = struct.Struct("<8q16s")
 _HEAD, _BODY = 1, 2
 """Tags."""
 
-REQUEST, REPLY, SEND, SWAP, WANT, MATCH, COUNT, PAUSE, MARK, HERE, END = range(11)
+REQUEST, REPLY, SEND, SWAP, WANT, MATCH, COUNT, DIVERGED, LOOK, PAUSE, MARK, HERE, END = range(13)
 """Kinds of letters. From WANT on they carry no message; MARK: all before it have arrived; HERE: the rank is there."""
 
 

@@ -2,8 +2,8 @@
 
 The worker's program runs in the main thread. Letters arrive in others: what they ask of this worker or the server is
 done at once, between two events of the program, as gradients are computed outside of the lock that events take.
-Rank 0 brings those together that want to exchange, counts gradients, and calls for the pauses in which all are
-evaluated.
+Rank 0 brings those together that want to exchange, counts gradients, and calls for looks: each rank keeps what it
+holds then, and goes on. In pauses rank 0 evaluates what was kept; they are few, as the first there wait for the last.
 
 In a pause all stand still, and whatever was sent before it is on its way or has been taken: a consistent cut (Chandy
 and Lamport 1985). A mark behind the last letter to each rank says when all have arrived; they are kept with the state.
@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from simgmc.algorithms.effects import Addressed, Collect, Exchange, Gradient, Request, Send, Start, Wait
-from simgmc.core.errors import DivergenceError
 from simgmc.costs.steps import SERVER
 from simgmc.distributed.clock import Clock
 from simgmc.distributed.events import post
@@ -100,15 +99,18 @@ class AsyncRank:
         self.sent, self.received = [0, 0], [0, 0]
         """Payload by workers, and by the server, of this rank so far."""
         self.post = Post(group, workers, self._arrived, self._failed)
-        self.on_count: Callable[[], bool] = lambda: False
-        """On rank 0: whether the gradients so far call for a pause."""
+        self.on_count: Callable[[], Literal["", "look", "pause"]] = lambda: ""
+        """On rank 0: what the gradients so far call for."""
+        self.on_look: Callable[[], None] = lambda: None
+        """Keeps what this rank holds, between two events."""
 
     # the program --------------------------------------------------------------------------
 
     def run(self, pause: Callable[[], bool]) -> None:
         """Run until a pause says that it is over; ``pause()`` looks at all ranks and says whether it is.
 
-        Raises DivergenceError where a number is no longer finite; RankLostError.
+        Where a number is no longer finite, a pause is called. Raises DivergenceError where that is so of a server;
+        RankLostError.
         """
         self._look = pause
         self.post.open()
@@ -171,7 +173,8 @@ class AsyncRank:
                 self._started.clear()
                 self._requests = {number: one for number, one in self._requests.items() if one.answer is None}
             case Diverged():
-                raise DivergenceError(self.programs.diverged)
+                self._tell(0, Letter(post.DIVERGED, self._rank, 0))
+                self._until(lambda: False)
             case _:
                 raise TypeError(f"{type(step).__name__} is nothing that a rank can do")
 
@@ -372,16 +375,21 @@ class AsyncRank:
             case post.MATCH:
                 self._partner = letter.number
             case post.COUNT:
-                if self._pauses == self._paused and self.on_count():
-                    self.call_pause()
+                if self._pauses == self._paused and (wanted := self.on_count()):
+                    self._call(post.LOOK if wanted == "look" else post.PAUSE)
+            case post.DIVERGED:
+                if self._pauses == self._paused:
+                    self._call(post.PAUSE)
+            case post.LOOK:
+                self.on_look()
             case post.PAUSE:
                 self._pauses += 1
         self._turn.notify_all()
 
-    def call_pause(self) -> None:
-        """On rank 0: all are to stop between two events and be looked at."""
+    def _call(self, kind: int) -> None:
+        """On rank 0: all are to be looked at, or to stop between two events."""
         for rank in range(self._group.size):
-            self._tell(rank, Letter(post.PAUSE, self._rank, rank))
+            self._tell(rank, Letter(kind, self._rank, rank))
 
     def _failed(self, error: BaseException) -> None:
         with self._turn:

@@ -7,7 +7,7 @@ The order of events is kept; the training is the same again by it, without proce
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from simgmc.core.errors import DivergenceError, SimgmcError
 from simgmc.costs.steps import SERVER
@@ -22,6 +22,9 @@ from simgmc.distributed.synchronous import Keeper, Manner
 from simgmc.experiment.assembly import build_per_worker_trainer
 from simgmc.experiment.asynchronous import AsynchronousTraining
 from simgmc.workloads.workload import Workload
+
+KEPT_BYTES = 2**28
+"""Of what a rank holds at looks before a pause is called for."""
 
 
 class _Verdict(NamedTuple):
@@ -63,7 +66,13 @@ class EventsOnRanks:
             )
         self._watch = None if keeper is None else Watch(training, workload, keeper)
         self._before = 0.0
+        self._looks: list[dict[str, Any]] = []
+        """What this rank has held when it was looked at, since the last pause."""
+        points = 1 + len(programs.algorithm.other_models(programs.runs[0].worker))
+        # Running statistics change while a gradient is computed: those are looked at in pauses alone.
+        self._most_looks = 0 if workload.state_dict() else KEPT_BYTES // (8 * workload.d * points)
         self.rank.on_count = self._due
+        self.rank.on_look = lambda: self._looks.append(self._held())
 
     def run(self) -> None:
         """Train to the end, from the last checkpoint if there is one; rank 0 writes what came of it."""
@@ -77,8 +86,8 @@ class EventsOnRanks:
                 self.rank.load_state_dict(state["rank"])
                 self._before = state["before"]
                 self._clock.set(state["time"])
-            if state is not None or not self._look():
-                self.rank.run(self._look)
+            if state is not None or not self._pause():
+                self.rank.run(self._pause)
                 self.rank.post.close()
         except DivergenceError as error:
             self._group.say("diverged", str(error))
@@ -97,53 +106,64 @@ class EventsOnRanks:
     def _gradients(self) -> float:
         return sum(self.rank.counts) / len(self.rank.counts)
 
-    def _due(self) -> bool:
-        """On rank 0: whether the gradients that it has heard of call for an evaluation, or are all."""
-        now, before = self._gradients, self._before
-        due = self._milestones.over_by_clock(now) or self._milestones.due_by_clock(now, before)
-        if due:
-            self._before = now
-        return due
+    def _due(self) -> Literal["", "look", "pause"]:
+        """On rank 0: what the gradients that it has heard of call for."""
+        now, before, milestones = self._gradients, self._before, self._milestones
+        over = milestones.over_by_clock(now)
+        if not over and not milestones.due_by_clock(now, before):
+            return ""
+        self._before = now
+        return "pause" if over or len(self._looks) >= self._most_looks or self._checkpoints.due() else "look"
 
-    def _look(self) -> bool:
-        """All ranks stand still, and rank 0 looks at them; whether training is over."""
-        rank, programs, group = self.rank, self.rank.programs, self._group
+    def _held(self) -> dict[str, Any]:
+        """What this rank holds, between two events."""
+        rank, programs = self.rank, self.rank.programs
         algorithm = programs.algorithm
-        own: dict[str, Any] = {
+        held: dict[str, Any] = {
             "time": self._clock.now(),
             "sent": list(rank.sent),
             "received": list(rank.received),
             "staleness": Counter(rank.staleness),
-            "events": to_array(rank.events),
-            "measured": rank.measured,
         }
-        if group.rank < self._workload.workers:
-            run = programs.runs[group.rank]
-            own |= {
+        rank.staleness = []
+        if self._group.rank < self._workload.workers:
+            run = programs.runs[self._group.rank]
+            held |= {
                 "gradients": run.gradients,
-                "point": algorithm.model(run.worker).cpu(),
-                "others": {name: one.cpu() for name, one in algorithm.other_models(run.worker).items()},
+                "point": algorithm.model(run.worker).cpu().clone(),
+                "others": {name: one.cpu().clone() for name, one in algorithm.other_models(run.worker).items()},
                 "metrics": algorithm.metrics(run.worker),
-                "buffers": {name: rows[group.rank] for name, rows in self._workload.state_dict().items()},
+                "buffers": {name: rows[self._group.rank] for name, rows in self._workload.state_dict().items()},
                 "blocked": rank.waited(),
             }
-        if group.rank == rank.rank_of(SERVER):
-            model = algorithm.model(programs.server).cpu() if algorithm.centralised else None
-            own["server"] = model, algorithm.metrics(programs.server)
-        rank.events, rank.measured, rank.staleness = [], [], []
+        if self._group.rank == rank.rank_of(SERVER):
+            model = algorithm.model(programs.server).cpu().clone() if algorithm.centralised else None
+            held["server"] = model, algorithm.metrics(programs.server)
+        return held
+
+    def _pause(self) -> bool:
+        """All ranks stand still, and rank 0 evaluates what they have held and hold; whether training is over."""
+        rank, group, watch = self.rank, self._group, self._watch
+        own: dict[str, Any] = {
+            "looks": [*self._looks, self._held()],
+            "events": to_array(rank.events),
+            "measured": rank.measured,
+            "diverged": rank.programs.diverged,
+            "time": self._clock.now(),
+        }
+        self._looks, rank.events, rank.measured = [], [], []
         every = group.gathered(own)
         verdict: _Verdict | None = None
-        if self._watch is not None:
-            right = self._watch.see(every, algorithm)
-            over = not right or self._milestones.over_by_clock(self._watch.gradients)
-            save = not over and self._watch.gradients > 0 and self._checkpoints.due()
-            name = f"gradient{self._watch.gradients_of_all}" if save else ""
+        if watch is not None:
+            over = not watch.see(every, rank.programs.algorithm) or self._milestones.over_by_clock(watch.gradients)
+            save = not over and watch.gradients > 0 and self._checkpoints.due()
+            name = f"gradient{watch.gradients_of_all}" if save else ""
             verdict = _Verdict(over, max(one["time"] for one in every), name)
         verdict = group.told(verdict)
         if verdict.save:
             state: dict[str, Any] = {"rank": rank.state_dict(), "time": verdict.time, "before": self._before}
-            if self._watch is not None:
-                state["watch"] = self._watch.state()
+            if watch is not None:
+                state["watch"] = watch.state()
             self._checkpoints.save(verdict.save, state)
         self._clock.set(verdict.time)
         return verdict.over

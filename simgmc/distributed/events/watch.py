@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -80,23 +81,45 @@ class Watch:
         return int(self._account.gradients.sum())
 
     def see(self, every: list[dict[str, Any]], algorithm: Algorithm) -> bool:
-        """Take in what ranks have measured, and evaluate what they hold; whether that is in order."""
-        account, workload = self._account, self._workload
+        """Take in what ranks have measured, and evaluate what they have held at every look and hold now; whether that
+        is in order.
+        """
         for one in every:
             self._events.append(one["events"])
             measured.append(self._file, one["measured"])
+        looks = list(zip(*(one["looks"] for one in every), strict=True))
+        why = next((one["diverged"] for one in every if one["diverged"]), None)
+        for look in looks if why is None else looks[:-1]:
+            if not self._evaluate(look, algorithm):
+                return False
+        if why is not None:
+            self._take_in(looks[-1], algorithm)
+            self.diverged(why)
+        return why is None
+
+    def _take_in(self, every: Sequence[dict[str, Any]], algorithm: Algorithm) -> None:
+        """What ranks had spent and sent."""
+        account = self._account
+        for one in every:
             for staleness, count in one["staleness"].items():
                 account.staleness[staleness] = account.staleness.get(staleness, 0) + count
         account.stale = algorithm.stale
         account.sent, account.out_of_server = (sum(one["sent"][server] for one in every) for server in (0, 1))
         account.received, account.into_server = (sum(one["received"][server] for one in every) for server in (0, 1))
-        (at_server,) = (one["server"] for one in every if "server" in one)
-        every = every[: workload.workers]
+        every = every[: self._workload.workers]
         account.gradients = np.array([one["gradients"] for one in every])
         for rank, one in enumerate(every):
             spent = {"compute": one["time"] - sum(one["blocked"].values())} | one["blocked"]
             account.seconds[rank] = [spent.get(part, 0.0) for part in PARTS]
-        account.time = max(one["time"] for one in every)
+        # Each was looked at when it heard of it.
+        account.time = float(np.mean([one["time"] for one in every]))
+
+    def _evaluate(self, every: Sequence[dict[str, Any]], algorithm: Algorithm) -> bool:
+        """Evaluate what ranks held at one look; whether that is in order."""
+        self._take_in(every, algorithm)
+        account, workload = self._account, self._workload
+        (at_server,) = (one["server"] for one in every if "server" in one)
+        every = every[: workload.workers]
         points = [one["point"].to(workload.device) for one in every]
         model = at_server[0].to(workload.device) if algorithm.centralised else torch.stack(points).mean(dim=0)
         if every[0]["buffers"]:
