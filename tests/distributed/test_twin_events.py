@@ -125,7 +125,7 @@ def test_seeds_are_averaged_and_rounds_end_one_after_the_other():
 def test_an_asynchronous_method_is_run_and_simulated(tmp_path):
     settings = ["workload.rounds=12", "workload.evaluate_every='4 rounds'", "report.target=0.2"]
     arguments = [text for setting in settings for text in ("--set", setting)]
-    chosen = ["--method", "DMSGD", "--method", "AD-PSGD", "--out", str(tmp_path / "twin"), *arguments]
+    chosen = ["--method", "DMSGD", "--method", "async SGD", "--out", str(tmp_path / "twin"), *arguments]
     command = [sys.executable, "-m", "simgmc", "twin", "scenarios/twin_target.toml", *chosen]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -141,7 +141,7 @@ def test_an_asynchronous_method_is_run_and_simulated(tmp_path):
 @pytest.mark.slow
 def test_a_killed_rank_ends_the_twin_with_all_ranks_and_namespaces(tmp_path):
     """In the middle of an asynchronous training; those that are left say which one is gone."""
-    chosen = ["--method", "AD-PSGD", "--set", "report.baseline=AD-PSGD", "--set", "workload.rounds=5000"]
+    chosen = ["--method", "async SGD", "--set", "report.baseline='async SGD'", "--set", "workload.rounds=5000"]
     command = [sys.executable, "-m", "simgmc", "twin", "scenarios/twin_target.toml", *chosen]
     process = subprocess.Popen(
         [*command, "--out", str(tmp_path / "twin")],

@@ -15,8 +15,7 @@ import dataclasses
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from simgmc.algorithms.effects import Addressed, Collect, Exchange, Gradient, Request, Send, Start, Wait
 from simgmc.costs.steps import SERVER
@@ -25,36 +24,12 @@ from simgmc.distributed.events import post
 from simgmc.distributed.events.order import GOES_ON, Event
 from simgmc.distributed.events.post import Letter, Post
 from simgmc.distributed.events.programs import RankPrograms
+from simgmc.distributed.events.waiting import BLOCKS, Asked, Awaited, Meetings, What
 from simgmc.distributed.group import Group, RankLostError
 from simgmc.distributed.measured import Step
 from simgmc.distributed.parcels import Templates
 from simgmc.training.journal import NOTHING, Diverged, Parcel, RoundOver, Served
 from simgmc.training.journal import Step as Said
-
-
-@dataclass
-class _Asked:
-    """A request under way."""
-
-    to: int
-    answer: int | None = None
-    """The number of the message that answers it."""
-
-
-class _Awaited(NamedTuple):
-    """What the program waits for."""
-
-    what: Literal["partner", "swap", "answer", "arrivals"]
-    number: int
-    """Of its own message, of its request, or how many are to have arrived."""
-    since: float
-    """Seconds of training."""
-    kind: str
-    """As it is measured."""
-
-
-_BLOCKS = {"partner": "wait", "swap": "wait", "answer": "transfer", "arrivals": "wait"}
-"""The part of a worker's time that waiting for it counts as."""
 
 
 class AsyncRank:
@@ -74,8 +49,8 @@ class AsyncRank:
         self._templates = Templates()
         self._answer: int | Sequence[int] = NOTHING
         """What the program gets next, where it waits for nothing."""
-        self._awaited: _Awaited | None = None
-        self._requests: dict[int, _Asked] = {}
+        self._awaited: Awaited | None = None
+        self._requests: dict[int, Asked] = {}
         """Those whose answers are still of use, or to come, by the number of the request, in their order."""
         self._started: list[int] = []
         """Requests that the round has started, by their handles."""
@@ -83,8 +58,8 @@ class AsyncRank:
         self._inbox_received = 0
         self._partner: int | None = None
         self._swapped: list[int] = []
-        self._wanting: dict[int, int] = {}
-        """On rank 0: who waits for an exchange, and with whom."""
+        self._meetings = Meetings()
+        """On rank 0."""
         self._pauses = self._paused = 0
         self._arrival = 0.0
         """Seconds of training at which the letter that is being taken was there."""
@@ -178,10 +153,10 @@ class AsyncRank:
             case _:
                 raise TypeError(f"{type(step).__name__} is nothing that a rank can do")
 
-    def _await(self, what: Literal["partner", "swap", "answer", "arrivals"], number: int, kind: str) -> None:
-        self._awaited = _Awaited(what, number, self._time.now(), kind)
+    def _await(self, what: What, number: int, kind: str) -> None:
+        self._awaited = Awaited(what, number, self._time.now(), kind)
 
-    def _finish(self, awaited: _Awaited) -> bool:
+    def _finish(self, awaited: Awaited) -> bool:
         """Wait for what the program waits for, and keep its answer; whether it has come before the end."""
         if awaited.what == "partner":
             if not self._until(lambda: self._partner is not None):
@@ -192,11 +167,11 @@ class AsyncRank:
         with self._turn:
             self._answer = self._taken(awaited)
             self._awaited = None
-        self.blocked[_BLOCKS[awaited.what]] += self._time.now() - awaited.since
+        self.blocked[BLOCKS[awaited.what]] += self._time.now() - awaited.since
         self._note(awaited.kind, awaited.since)
         return True
 
-    def _is_there(self, awaited: _Awaited) -> bool:
+    def _is_there(self, awaited: Awaited) -> bool:
         match awaited.what:
             case "swap":
                 return bool(self._swapped)
@@ -205,7 +180,7 @@ class AsyncRank:
             case _:
                 return self._inbox_received >= awaited.number
 
-    def _taken(self, awaited: _Awaited) -> int | Sequence[int]:
+    def _taken(self, awaited: Awaited) -> int | Sequence[int]:
         match awaited.what:
             case "swap":
                 return self._swapped.pop(0)
@@ -257,12 +232,12 @@ class AsyncRank:
         """Seconds that this worker has waited so far, what it waits for now included."""
         found = dict(self.blocked)
         if self._awaited is not None:
-            found[_BLOCKS[self._awaited.what]] += self._time.now() - self._awaited.since
+            found[BLOCKS[self._awaited.what]] += self._time.now() - self._awaited.since
         return found
 
     # exchanges ----------------------------------------------------------------------------
 
-    def _met(self, awaited: _Awaited) -> _Awaited:
+    def _met(self, awaited: Awaited) -> Awaited:
         """Rank 0 has found the partner; the messages of both cross then."""
         with self._turn:
             partner, self._partner = self._partner, None
@@ -271,25 +246,13 @@ class AsyncRank:
             self._awaited = found = awaited._replace(what="swap")
             return found
 
-    def _want(self, worker: int, to: int) -> None:
-        """On rank 0: with whom has waited longest for this worker, else with the wanted one if that waits too."""
-        partner = next((other for other, wanted in self._wanting.items() if wanted == worker), None)
-        if partner is None and to in self._wanting:
-            partner = to
-        if partner is None:
-            self._wanting[worker] = to
-            return
-        del self._wanting[partner]
-        for one, other in ((worker, partner), (partner, worker)):
-            self._tell(one, Letter(post.MATCH, other, one, number=other))
-
     # requests and one-way messages --------------------------------------------------------
 
     def _request(self, request: Request[Parcel]) -> int:
         """Send it; its number."""
         number = request.message.number
         with self._turn:
-            self._requests[number] = _Asked(request.to)
+            self._requests[number] = Asked(request.to)
             self._mail(post.REQUEST, self._rank, request)
         return number
 
@@ -371,7 +334,8 @@ class AsyncRank:
             case post.SWAP:
                 self._swapped.append(letter.number)
             case post.WANT:
-                self._want(letter.who, letter.number)
+                for one, other in self._meetings.between(letter.who, letter.number):
+                    self._tell(one, Letter(post.MATCH, other, one, number=other))
             case post.MATCH:
                 self._partner = letter.number
             case post.COUNT:
@@ -424,7 +388,7 @@ class AsyncRank:
             "received of inbox": self._inbox_received,
             "partner": self._partner,
             "swapped": self._swapped,
-            "wanting": self._wanting,
+            "wanting": self._meetings.wanting,
             "blocked": self.blocked,
             "sent": self.sent,
             "received": self.received,
@@ -435,10 +399,11 @@ class AsyncRank:
         """Go back to a state from :meth:`state_dict`, before :meth:`run`."""
         self.programs.restore_of(self._rank, state["programs"])
         self._clock, self.counts, self._answer = state["clock"], state["counts"], state["answer"]
-        self._awaited = None if state["awaited"] is None else _Awaited(*state["awaited"])
-        self._requests = {number: _Asked(to, answer) for number, to, answer in state["requests"]}
+        self._awaited = None if state["awaited"] is None else Awaited(*state["awaited"])
+        self._requests = {number: Asked(to, answer) for number, to, answer in state["requests"]}
         self._started, self._inbox, self._inbox_received = state["started"], state["inbox"], state["received of inbox"]
-        self._partner, self._swapped, self._wanting = state["partner"], state["swapped"], state["wanting"]
+        self._partner, self._swapped = state["partner"], state["swapped"]
+        self._meetings.wanting = state["wanting"]
         self.blocked, self.sent, self.received = state["blocked"], state["sent"], state["received"]
         self._kept = [post.from_array(one) for one in state["letters"]]
 
