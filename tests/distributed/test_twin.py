@@ -239,6 +239,12 @@ def test_a_round_that_took_what_is_simulated_has_no_error_and_its_bytes_are_foun
     assert [one.nbytes for one in found.rounds] == [1_000_000] * 3
     assert [(one.simulated, one.counted) for one in found.traffic] == [(3 * 1.5e6, sent)] * 4
     assert abs(found.traffic_error) < 1e-6
+    # Lengths told first: 3 steps round the ring, of 20 us and 8 bytes at 2.5 MB/s each.
+    steps = [one._replace(calls="1 lengths 8 4 0") if one.kind == "average" else one for one in steps]
+    later = compare("m", 1, settings, costs, steps)
+    for before, after in ((found.rounds, later.rounds), (found.exchanges, later.exchanges)):
+        more = [b.simulated - a.simulated for a, b in zip(before, after, strict=True)]
+        assert more == pytest.approx([3 * (20e-6 + 8 / 2.5e6)] * 3)
 
 
 @given(nbytes=st.integers(1, 10**8).map(lambda n: 4 * n), ranks=st.integers(2, 16))

@@ -16,6 +16,7 @@ from simgmc.distributed.twin.protocol import Overhead, overhead
 from simgmc.network.cluster.cluster import simulate
 from simgmc.network.cluster.settings import ClusterSettings
 from simgmc.network.cluster.timing import Timing
+from simgmc.network.collectives.options import Options
 from simgmc.network.conditions.work import Duration
 
 EXCHANGES = ("average", "mix")
@@ -117,7 +118,8 @@ def compare(
     """Hold the measured steps of a training against the simulation of its rounds.
 
     Compressing, decoding and adding are measured on this machine and given to the simulation: it is the network that
-    is held against reality.
+    is held against reality. Where ranks first told each other the lengths of their messages, which no simulated
+    training does, that is simulated too.
 
     Args:
         settings: of the laboratory, :func:`on_ranks`; rank k is its k-th worker.
@@ -125,18 +127,32 @@ def compare(
     compression = _median([one.end_s - one.begin_s for one in steps if one.kind == "compress"])
     aggregation = _median([one.aggregate_s for one in steps if one.kind in EXCHANGES])
     work = dataclasses.replace(settings, compression=Duration(compression), aggregation=Duration(aggregation))
-    timing = simulate(work, costs)
-    return Twin(
-        method, seed, _rounds(timing, steps), _exchanges(work, costs, steps), compression, aggregation,
-        _traffic(timing, steps, settings.workers),
-    )  # fmt: skip
+    timing, telling = simulate(work, costs), _telling(work)
+    rounds, exchanges = _rounds(timing, steps, telling), _exchanges(work, costs, steps, telling)
+    return Twin(method, seed, rounds, exchanges, compression, aggregation, _traffic(timing, steps, settings.workers))
 
 
 def _median(values: Sequence[float]) -> float:
     return float(np.median(values)) if len(values) else 0.0
 
 
-def _rounds(timing: Timing, steps: Sequence[Step]) -> tuple[Compared, ...]:
+def _telling(settings: ClusterSettings) -> float:
+    """Seconds in which every rank gets a number of 64 bits from every other, round a ring."""
+    workers = len(settings.workers)
+    own = np.full(workers, 8)
+    cost = Average(own, 8 * workers, False, 8, own // 4, 2 * workers)
+    bare = dataclasses.replace(
+        settings, collective="ring-all-gather", server=None, aggregation=Duration(0.0), options=Options(slices=1)
+    )
+    return simulate(bare, [RoundCosts([cost])]).total
+
+
+def _told(step: Step) -> bool:
+    """Whether lengths were told before an exchange, and the rank waited for that."""
+    return step.kind in EXCHANGES and not step.behind and any(one.what == "lengths" for one in read_calls([step.calls]))
+
+
+def _rounds(timing: Timing, steps: Sequence[Step], telling: float) -> tuple[Compared, ...]:
     ends: dict[int, float] = defaultdict(float)
     sizes: dict[int, int] = defaultdict(int)
     for one in steps:
@@ -145,6 +161,9 @@ def _rounds(timing: Timing, steps: Sequence[Step]) -> tuple[Compared, ...]:
         elif one.kind in EXCHANGES:
             sizes[one.round] = max(sizes[one.round], one.nbytes)
     simulated = np.diff(timing.round_end.max(axis=1), prepend=0.0)
+    for one in steps:
+        if one.rank == 0 and _told(one):
+            simulated[one.round] += telling
     found, before = [], 0.0
     for number in sorted(ends):
         found.append(Compared(number, "round", "", sizes[number], ends[number] - before, float(simulated[number])))
@@ -152,7 +171,9 @@ def _rounds(timing: Timing, steps: Sequence[Step]) -> tuple[Compared, ...]:
     return tuple(found)
 
 
-def _exchanges(settings: ClusterSettings, costs: Sequence[RoundCosts], steps: Sequence[Step]) -> tuple[Compared, ...]:
+def _exchanges(
+    settings: ClusterSettings, costs: Sequence[RoundCosts], steps: Sequence[Step], telling: float
+) -> tuple[Compared, ...]:
     together: dict[tuple[int, int], list[Step]] = defaultdict(list)
     for one in steps:
         if one.kind in EXCHANGES and one.step >= 0:
@@ -167,7 +188,8 @@ def _exchanges(settings: ClusterSettings, costs: Sequence[RoundCosts], steps: Se
             known[key] = simulate(settings, [RoundCosts([dataclasses.replace(cost, background=False)])]).total
         measured = max(one.end_s for one in ranks) - max(one.begin_s for one in ranks)
         largest = max(one.nbytes for one in ranks)
-        found.append(Compared(number, ranks[0].kind, ranks[0].carried_by, largest, measured, known[key]))
+        simulated = known[key] + (telling if _told(ranks[0]) else 0.0)
+        found.append(Compared(number, ranks[0].kind, ranks[0].carried_by, largest, measured, simulated))
     return tuple(found)
 
 

@@ -12,7 +12,9 @@ TCP sends every write in segments of its own (Gloo asks for that by TCP_NODELAY)
 acknowledges every second segment (RFC 1122, 4.2.3.2), by a frame of its own unless a segment goes the other way before
 that. The receiver's notice is one: which of the two notices goes first is a matter of microseconds, so that it has
 half of the senders' to acknowledge. Where two ranks send to each other at once, what goes and what comes alternate at
-random, and half of the acknowledgements ride.
+random, and half of the acknowledgements ride. Where ranks come late to what has arrived (rounds with pauses, a machine
+with other work), more segments are acknowledged one by one: in trainings with messages of 1 kB up to 4 % more bytes
+were seen than this expects.
 """
 
 from __future__ import annotations
