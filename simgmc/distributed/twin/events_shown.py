@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from simgmc.core.errors import SimgmcError, reason
+from simgmc.core.pictures import write_picture
 from simgmc.core.quantities import axis_unit, number, percent_text, time_text
 from simgmc.distributed.twin.events import EventsTwin, Pair
 from simgmc.distributed.twin.picture import COLOURS
@@ -101,10 +102,4 @@ def draw_events(found: Sequence[EventsTwin], measure: Measure, path: Path) -> No
     along.set_title("at the evaluations", fontsize=8)
     stale.set(xlabel="staleness", ylabel="share with at most this", ylim=(0, 1.03))
     stale.set_title(f"of {' or '.join(dict.fromkeys(one.stale for one in found))}", fontsize=8)
-    for axes in (value, along, stale):
-        axes.tick_params(labelsize=7)
-        axes.spines[["top", "right"]].set_visible(False)
-    try:
-        figure.savefig(path, dpi=180)
-    except OSError as error:
-        raise SimgmcError(f"{path}: cannot be written: {reason(error)}") from None
+    write_picture(figure, path)

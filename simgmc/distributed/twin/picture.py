@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from simgmc.core.errors import SimgmcError, reason
+from simgmc.core.pictures import write_picture
 from simgmc.core.quantities import axis_unit
 from simgmc.distributed.twin.comparison import Twin
 
@@ -39,10 +39,4 @@ def draw(found: Sequence[Twin], path: Path) -> None:
     along.set_ylim(bottom=0)
     along.set_title("solid: measured, dashed: simulated", fontsize=8)
     along.legend(fontsize=7, frameon=False)
-    for axes in (along, against):
-        axes.tick_params(labelsize=7)
-        axes.spines[["top", "right"]].set_visible(False)
-    try:
-        figure.savefig(path, dpi=180)
-    except OSError as error:
-        raise SimgmcError(f"{path}: cannot be written: {reason(error)}") from None
+    write_picture(figure, path)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import networkx as nx
 
@@ -26,6 +28,11 @@ def sawtooth(depth: float) -> float:
     the rule of a queue of one bandwidth-delay product.
     """
     return 1.0 if depth >= 1.0 else 0.75 * (1.0 + depth) ** 2 / (1.0 + depth + depth**2)
+
+
+def _if_given(what: str, units: Mapping[str, float], example: str) -> Any:
+    """A field for a quantity above 0, which is not there unless it is given."""
+    return declared(QuantityOption(what, default=None, units=units, example=example, positive=True))
 
 
 @dataclass(frozen=True)
@@ -56,32 +63,28 @@ class Overheads(Condition):
             float, 0.0, at_least=0, at_most=1e6,
         )
     )  # fmt: skip
-    rate_cap: float | None = declared(
-        QuantityOption(
-            "what one connection never exceeds (a limit of its host or its application)",
-            default=None, units=BANDWIDTH, example="100 Mbit/s", positive=True,
-        )
-    )  # fmt: skip
-    window: float | None = declared(
-        QuantityOption(
-            "bytes of one connection that may be under way unacknowledged: it carries at most window / round-trip time "
-            "of its route",
-            default=None, units=SIZE, example="4 MiB", positive=True,
-        )
-    )  # fmt: skip
-    queue: float | None = declared(
-        QuantityOption(
-            "how long the queue before every link takes to drain when it is full and drops packets (of tc tbf its "
-            "latency): where it holds less than is under way, loss leaves a share of the link unused",
-            default=None, units=DURATION, example="50 ms", positive=True,
-        )
-    )  # fmt: skip
-    burst: float | None = declared(
-        QuantityOption(
-            "with queue: bytes that a sender hands over at once, whatever the round-trip time (a library's buffer)",
-            default=None, units=SIZE, example="4 MiB", positive=True,
-        )
-    )  # fmt: skip
+    rate_cap: float | None = _if_given(
+        "what one connection never exceeds (a limit of its host or its application)",
+        units=BANDWIDTH,
+        example="100 Mbit/s",
+    )
+    window: float | None = _if_given(
+        "bytes of one connection that may be under way unacknowledged: it carries at most window / round-trip time "
+        "of its route",
+        units=SIZE,
+        example="4 MiB",
+    )
+    queue: float | None = _if_given(
+        "how long the queue before every link takes to drain when it is full and drops packets (of tc tbf its "
+        "latency): where it holds less than is under way, loss leaves a share of the link unused",
+        units=DURATION,
+        example="50 ms",
+    )
+    burst: float | None = _if_given(
+        "with queue: bytes that a sender hands over at once, whatever the round-trip time (a library's buffer)",
+        units=SIZE,
+        example="4 MiB",
+    )
     streams: int = declared(
         Option(
             "connections that carry each message side by side: that many times rate_cap and window", int, 1,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from simgmc.core.errors import SimgmcError, reason
+from simgmc.core.errors import SimgmcError
+from simgmc.core.pictures import write_picture
 from simgmc.network.validation.validate import FileReport
 
 FORMATS = (".png", ".pdf", ".svg")
@@ -58,12 +59,7 @@ def draw(report: FileReport, path: str | Path) -> None:
     errors.set_yticks(range(len(order)), [f"{library} {collective}" for library, collective in order], fontsize=7)
     errors.invert_yaxis()
     errors.set_xlabel("error, % (hollow: network speed not stated)", fontsize=8)
-    for axes in (times, errors):
-        axes.tick_params(labelsize=7)
-        axes.spines[["top", "right"]].set_visible(False)
     try:
-        figure.savefig(path, dpi=180)
-    except OSError as error:
-        raise SimgmcError(f"{path}: cannot be written: {reason(error)}") from None
+        write_picture(figure, path)
     finally:
         pyplot.close(figure)
