@@ -1,6 +1,6 @@
 """Microseconds of CPU per (network, round): rounds walked on many networks at once, and the same by events.
 
-    python tests/benchmarks/many_networks.py [--rounds 40] [--workers 8 64] [--networks 1 10 100 1000] [--only TEXT]
+    python tests/benchmarks/many_networks.py [--rounds 40] [--workers 8 64] [--networks 1 10 100 1000] [--only TEXT ...]
 
 Workers compute, compress and exchange a megabyte, densely or 1 % of it, over a star whose bandwidth and latency differ
 from network to network (gossip also over wires between neighbours). "events" is the event simulation, "left" of how
@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[8, 64])
     parser.add_argument("--networks", type=int, nargs="+", default=[1, 10, 100, 1000])
     parser.add_argument("--stragglers", type=float, nargs="+", default=[0.0, 0.3], help="sigma of each block of rows")
-    parser.add_argument("--only", default="", help="kinds with this in their name")
+    parser.add_argument("--only", nargs="+", default=[""], help="kinds with one of these in their name")
     parser.add_argument("--times", type=int, default=2, help="the best of so many")
     chosen = parser.parse_args()
     side_by_side.WORTH = float("inf")
@@ -137,7 +137,7 @@ def main() -> None:
     for workers in chosen.workers:
         for sigma in chosen.stragglers:
             for kind in KINDS:
-                if chosen.only not in kind.name:
+                if not any(text in kind.name for text in chosen.only):
                     continue
                 rounds = kind.rounds(workers, chosen.rounds)
                 few = kind.networks(workers, 2, sigma)

@@ -29,6 +29,10 @@ from simgmc.network.conditions.work import Throughput
 from simgmc.network.topology.catalogue import build
 from tests.network.exchanges import message
 
+EXACT = 1e-9
+"""Relative difference of times that may be."""
+_ROUNDINGS = 100
+"""So many times what the last bits of the bandwidths change may be rounding."""
 NAMES = [name for name, entry in collectives.COLLECTIVES.items() if not entry.changes_average]
 
 
@@ -165,13 +169,16 @@ def compare(number: int) -> tuple[str, float, Counter[str]]:
         if mine.stopped != events.stopped or mine.round_end.shape != events.round_end.shape:
             return f"stopped {mine.stopped!r}, by events {events.stopped!r}", 0.0, ways
         ways["walked" if mine.by_events is None else "by events"] += 1
-        difference = apart(mine.round_end, events.round_end)
-        if difference > 1e-9 and difference < 1e3 * apart(_moved(one, rounds), events.round_end):
-            ways["sensitive"] += 1
-            continue
+        differences = apart(mine.round_end, events.round_end)
+        if (differences > EXACT).any():
+            by_itself = apart(_moved(one, rounds), events.round_end)
+            explained = (differences <= _ROUNDINGS * by_itself) & (_ROUNDINGS * by_itself > EXACT)
+            ways["sensitive"] += bool(explained.any())
+            differences = differences[~explained]
+        difference = float(differences.max(initial=0.0))
         worst = max(worst, difference)
         spent = np.abs(mine.breakdown.sum(axis=2) - events.breakdown.sum(axis=2)).max(initial=0.0)
-        if difference > 1e-9 or spent > 1e-8 + 1e-6 * events.total:
+        if difference > EXACT or spent > 1e-8 + 1e-6 * events.total:
             return f"times differ by {difference:.1e}, what they are spent on by {spent:.1e} s", worst, ways
         if mine.breakdown.min(initial=0.0) < -1e-9:
             return "less than no time spent", worst, ways
@@ -203,15 +210,18 @@ def _resized(rng: np.random.Generator, rounds: list[RoundCosts]) -> list[RoundCo
     return [RoundCosts(map(resized, costs)) for costs in rounds]
 
 
-def apart(mine: np.ndarray, other: np.ndarray) -> float:
-    """The largest relative difference of the ends of rounds."""
-    return float((np.abs(mine - other) / np.maximum(other, 1e-9)).max(initial=0.0))
+def apart(mine: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(R,) the largest relative difference of the ends of each round."""
+    return (np.abs(mine - other) / np.maximum(other, 1e-9)).max(axis=1, initial=0.0)
 
 
 def _moved(one: ClusterSettings, rounds: list[RoundCosts]) -> np.ndarray:
     """The ends of rounds by events where every bandwidth is another in its last bits: how far rounding gets by itself.
 
-    Where flows share links, being late by a little may make one later by several times that in every round.
+    Where flows share links, being late by a little may make one later by several times that in every round. Case 197 is
+    such a one (a sparse reduce-scatter between racks): from 4e-14 to 4e-11 of the bandwidths its last round moves in
+    proportion, by 7e5 times as much, so no tie is decided by rounding, and the recurrence, which ends there after four
+    rounds with a difference of 9e-16, is as right as the events.
     """
     graph = one.graph.copy()
     for _, _, link in graph.edges(data=True):
