@@ -17,7 +17,7 @@ from pathlib import Path
 import networkx as nx
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simgmc.cli import main
@@ -247,6 +247,7 @@ def test_a_round_that_took_what_is_simulated_has_no_error_and_its_bytes_are_foun
         assert more == pytest.approx([3 * (20e-6 + 8 / 2.5e6)] * 3)
 
 
+@settings(max_examples=25, deadline=None)
 @given(nbytes=st.integers(1, 10**8).map(lambda n: 4 * n), ranks=st.integers(2, 16))
 def test_an_all_reduce_gives_every_share_but_one_twice(nbytes, ranks):
     messages = all_reduce(nbytes, ranks)
