@@ -160,7 +160,7 @@ def test_whole_runs_are_the_same_with_and_without_the_fast_paths(name, seed, sig
 
 
 @given(
-    st.integers(2, 9),
+    st.integers(2, 24),
     st.integers(0, 2**32),
     st.booleans(),
     st.sampled_from([Overheads(), Overheads(0.9, 0.01, 1.5, 2e5), Overheads(window=2e4)]),

@@ -45,6 +45,19 @@ def test_flows_into_one_server_share_its_downlink():
     assert completion_times(small_star(up=9e6), flows) == pytest.approx(expected, rel=EXACT)
 
 
+def test_many_flows_into_one_server_end_in_the_order_of_their_sizes_each_when_it_should():
+    sizes = [1e6 * (1 + i * 7 % 40 // 2) for i in range(40)]
+    found = completion_times(small_star(41, up=9e6), [Flow(f"h{i + 1}", "h0", size) for i, size in enumerate(sizes)])
+    expected = [0.02 + sum(min(size, other) for other in sizes) / 2e6 for size in sizes]
+    assert found == pytest.approx(expected, rel=EXACT)
+
+
+def test_many_flows_that_begin_together_and_meet_on_no_link_end_each_at_its_own_time():
+    sizes = [1e6 * (1 + i * 7 % 40 // 2) for i in range(40)]
+    found = completion_times(small_star(80), [Flow(f"h{2 * i}", f"h{2 * i + 1}", size) for i, size in enumerate(sizes)])
+    assert found == pytest.approx([0.02 + size / 1e6 for size in sizes], rel=EXACT)
+
+
 def test_a_sender_is_free_to_send_on_while_bytes_are_in_flight():
     graph = small_star(latency=0.5)
     links = Links(graph)

@@ -14,6 +14,8 @@ last bit.
 from __future__ import annotations
 
 import heapq
+import math
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,6 +55,25 @@ class HoldUps:
     """Per limit of the transport, by name: with a message at it that no full link holds up."""
 
 
+_FEW = 16
+"""Flows that are put in the order of their ends at once; of more, only the first are looked for."""
+
+
+class _Ends:
+    """Flows whose ends were noted together."""
+
+    __slots__ = "next", "later"
+
+    def __init__(self, upcoming: list[Transfer], later: list[Transfer]):
+        self.next = upcoming
+        """The last of these ends next, at the time that the heap has."""
+        self.later = later
+        """What comes after these, in no order; some of these too, and what has another prediction by now."""
+
+
+_noted = operator.attrgetter("noted")
+
+
 class FluidNetwork:
     """Links, the flows on them and the events to come.
 
@@ -81,7 +102,7 @@ class FluidNetwork:
         """Flows that have arrived so far."""
         self._on = self._sharing.on
         self._heap: list[tuple[float, int, Callable[[Any], None] | None, Any]] = []
-        """(time, number, action, what it is called with); without an action flows of which the last byte of the last
+        """(time, number, action, what it is called with); without an action flows, of which the last byte of the next
         one leaves then."""
         self._order = 0
         self._instants = 0
@@ -100,10 +121,13 @@ class FluidNetwork:
         """Simulated seconds of the next event, infinity when nothing is scheduled."""
         heap = self._heap
         while heap:
-            time, order, action, payload = heap[0]
+            time, number, action, payload = heap[0]
             if action is None:
-                transfer = payload[-1][2]
-                if transfer.prediction != order:
+                if not payload.next:
+                    self._go_on(payload)
+                    continue
+                transfer = payload.next[-1]
+                if transfer.prediction != number:
                     self._take(payload)
                     continue
                 if transfer.end > time:
@@ -113,34 +137,50 @@ class FluidNetwork:
             return time
         return _INFINITY
 
-    def _take(self, ends: list[tuple[float, int, Transfer]]) -> Transfer:
-        """Take the next of the flows at the heap's top; those that are left go back, but for entries out of date."""
-        transfer = ends.pop()[2]
-        while ends and ends[-1][2].prediction != ends[-1][1]:
-            ends.pop()
-        if ends:
-            heapq.heapreplace(self._heap, (ends[-1][0], ends[-1][1], None, ends))
+    def _note_ends(self, transfers: list[Transfer]) -> None:
+        """Flows end sooner than noted. Only the first of them are looked for: most of the others change once more
+        before their turn.
+        """
+        self._order = number = self._order + 1
+        for transfer in transfers:
+            transfer.noted = transfer.end
+            transfer.prediction = number
+        if len(transfers) < _FEW:
+            ends = _Ends(sorted(transfers, key=_noted)[::-1], [])
+        else:
+            first = min([transfer.noted for transfer in transfers])
+            ends = _Ends([transfer for transfer in reversed(transfers) if transfer.noted == first], transfers)
+        heapq.heappush(self._heap, (ends.next[-1].noted, number, None, ends))
+
+    def _take(self, ends: _Ends) -> Transfer:
+        """Take the next of the flows at the heap's top; those that are left go back, but for what is out of date."""
+        time, number, _, _ = self._heap[0]
+        transfer, left = ends.next.pop(), ends.next
+        while left and left[-1].prediction != number:
+            left.pop()
+        if left:
+            heapq.heapreplace(self._heap, (left[-1].noted, number, None, ends))
+        elif ends.later:
+            heapq.heapreplace(self._heap, (math.nextafter(time, _INFINITY), number, None, ends))
         else:
             heapq.heappop(self._heap)
         return transfer
+
+    def _go_on(self, ends: _Ends) -> None:
+        """The first of the flows at the heap's top have left: put the others in order."""
+        number = self._heap[0][1]
+        ends.next = sorted((flow for flow in ends.later if flow.prediction == number), key=_noted)[::-1]
+        ends.later = []
+        if ends.next:
+            heapq.heapreplace(self._heap, (ends.next[-1].noted, number, None, ends))
+        else:
+            heapq.heappop(self._heap)
 
     def _postpone(self, transfer: Transfer) -> None:
         """A flow has become slower since its end was noted: note its true end."""
         transfer.prediction = -1
         if transfer.end < _INFINITY:
             self._note_ends([transfer])
-
-    def _note_ends(self, transfers: list[Transfer]) -> None:
-        """Flows end sooner than noted. Only the first of them is in the heap: most of the others change once more
-        before their turn, and their entries are let go of together.
-        """
-        ends = []
-        for transfer in transfers:
-            self._order += 1
-            transfer.noted, transfer.prediction = transfer.end, self._order
-            ends.append((transfer.end, self._order, transfer))
-        ends.sort(reverse=True)
-        heapq.heappush(self._heap, (ends[-1][0], ends[-1][1], None, ends))
 
     def at(self, time: float, action: Callable[[Any], None], payload: object = None) -> None:
         """Call ``action(payload)`` at a simulated time, before rates are computed there."""
@@ -203,7 +243,7 @@ class FluidNetwork:
         transfer.updated = self.now
         if not transfer.route:
             self._without_links[transfer] = None
-            self._set_rates([(transfer, transfer.cap)])
+            self._set_rates([transfer])
             return
         self._sharing.add(transfer)
 
@@ -238,13 +278,16 @@ class FluidNetwork:
         if self._instants % BEAT == 0:
             beat(time)
         while heap and heap[0][0] == time:
-            _, order, action, payload = heap[0]
+            _, number, action, payload = heap[0]
             if action is not None:
                 heapq.heappop(heap)
                 action(payload)
                 continue
+            if not payload.next:
+                self._go_on(payload)
+                continue
             transfer = self._take(payload)
-            if transfer.prediction != order:
+            if transfer.prediction != number:
                 continue
             if transfer.end > time:
                 self._postpone(transfer)
@@ -302,22 +345,23 @@ class FluidNetwork:
 
     # sharing ----------------------------------------------------------------
 
-    def _set_rates(self, changes: list[tuple[Transfer, float]]) -> None:
-        """Flows go on at new rates from now."""
-        now, trace, sooner = self.now, self.trace, []
-        for transfer, rate in changes:
-            if transfer.rate > 0.0 and now > transfer.updated:
-                transfer.remaining -= transfer.rate * (now - transfer.updated)
-                if transfer.remaining < 0.0:
-                    transfer.remaining = 0.0
-            transfer.updated = now
+    def _set_rates(self, transfers: list[Transfer]) -> None:
+        """Flows go on from now at the rates that are fair."""
+        now, sooner = self.now, []
+        for transfer in transfers:
+            before, left, rate, updated = transfer.rate, transfer.remaining, transfer.low, transfer.updated
+            if now > updated:
+                if before > 0.0:
+                    left -= before * (now - updated)
+                    transfer.remaining = left = left if left > 0.0 else 0.0
+                transfer.updated = now
             transfer.rate = rate
-            if trace is not None:
-                trace.append((now, transfer, rate))
-            transfer.end = end = now + transfer.remaining / rate if rate > 0.0 else _INFINITY
+            transfer.end = end = now + left / rate if rate > 0.0 else _INFINITY
             # A slower flow's entry stays where it is, before its end, until it comes to the top.
             if end < transfer.noted or (transfer.prediction < 0 and end < _INFINITY):
                 sooner.append(transfer)
+        if self.trace is not None:
+            self.trace.extend((now, transfer, transfer.rate) for transfer in transfers)
         if sooner:
             self._note_ends(sooner)
 

@@ -135,14 +135,14 @@ class MaxMin:
                 after = there
         flow.low, flow.narrow, flow.next = low, narrow, after
 
-    def update(self) -> list[tuple[Transfer, float]]:
-        """The flows whose rates are no longer fair after what has changed, with their new rates in bytes/s."""
+    def update(self) -> list[Transfer]:
+        """The flows whose rates are no longer fair after what has changed; their lowest level is."""
         moved = self._spread()
         self._assert_room(self._touched)
         self._touched = {}
         moved |= self._fresh
         self._fresh = {}
-        return [(flow, flow.low) for flow in moved if flow.low != flow.rate]
+        return [flow for flow in moved if flow.low != flow.rate]
 
     def _spread(self) -> dict[Transfer, None]:
         """Levels after changes at the touched links, to which all are added whose levels change; the flows whose
@@ -206,11 +206,12 @@ class MaxMin:
                 elif flow.next == after:
                     continue
                 # What this flow could have elsewhere, as seen from its other links.
+                lower, limit = flow.low, flow.narrow
                 for other in flow.route:
                     if other == link:
                         continue
                     was = after if narrow == other else low
-                    now = flow.next if flow.narrow == other else flow.low
+                    now = flow.next if limit == other else lower
                     if was == now:
                         continue
                     there = level[other]
