@@ -4,7 +4,7 @@ UNITS = """\
 Quantities have their unit in the value (bandwidth "100 Mbit/s", latency "5 ms") or in the name
 (bandwidth_mbit_s, also bit_s kbit_s gbit_s tbit_s bytes_s kbytes_s mbytes_s gbytes_s; latency_ms, also ns us s;
 round_trip_ms or rtt_ms: half of it one way). A bare number under a name without a unit is refused, and so is an
-attribute that is nearly one of these."""
+attribute that is nearly one of these, or that seems to say of a link what it lacks (capacity, delay)."""
 
 FILE_FORMATS = f"""\
 {UNITS}
