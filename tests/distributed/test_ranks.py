@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import threading
+import time
 from io import StringIO
 
 import pytest
@@ -13,6 +15,7 @@ from simgmc.distributed.checkpoints import RankCheckpoints
 from simgmc.distributed.clock import Clock
 from simgmc.distributed.events.again import again, read_order
 from simgmc.distributed.events.order import from_array, to_array
+from simgmc.distributed.events.post import COUNT, Letter, Post
 from simgmc.distributed.events.training import EventsOnRanks
 from simgmc.distributed.group import Group
 from simgmc.distributed.server import serve
@@ -215,3 +218,20 @@ def test_an_asynchronous_training_is_the_same_by_its_order_of_events(tmp_path, w
             assert torch.equal(torch.from_numpy(server), same.server.params)
             assert sum(run.gradients for run in same.runs) >= workers * MANY
         assert 0 < len(saved) < len(runs[2][0]) and set(saved) < set(runs[2][0])
+
+
+@pytest.mark.slow
+def test_ranks_that_have_nothing_to_say_are_not_taken_for_gone():
+    """Neighbours on a graph alone exchange letters: two others may be silent for longer than a rank is waited for."""
+
+    def task():
+        group, heard, errors = Group("gloo", torch.device("cpu"), 8.0, "test"), threading.Event(), []
+        letters = Post(group, 2, lambda letter: heard.set(), errors.append)
+        letters.open()
+        time.sleep(1.5 * group.timeout)
+        letters.send(1 - group.rank, Letter(COUNT, group.rank, 1 - group.rank, counts=[0, 0]))
+        heard.wait(8.0)
+        letters.close()
+        return heard.is_set(), [str(error) for error in errors]
+
+    assert on_ranks(2, task) == [(True, [])] * 2
