@@ -151,8 +151,14 @@ def test_a_killed_rank_ends_the_twin_with_all_ranks_and_namespaces(tmp_path):
         text=True,
     )
     try:
-        _wait(lambda: [file for file in tmp_path.glob("twin/real/measured/*.csv") if file.stat().st_size > 1000], 1)
-        ranks = {number: pid for pid in _with(str(tmp_path)) if (number := _rank(pid)) is not None}
+        ranks: dict[int, int] = {}
+
+        def under_way() -> list[int]:
+            """The ranks, once several gradients have been sent."""
+            ranks.update({number: pid for pid in _with(str(tmp_path)) if (number := _rank(pid)) is not None})
+            return [pid for pid in ranks.values() if _sent(pid) > 2_000_000]
+
+        _wait(under_way, 4)
         assert sorted(ranks) == [0, 1, 2, 3]
         spaces = {_space(Path(f"/proc/{pid}")) for pid in ranks.values()}
         assert len(spaces) == 4
@@ -182,3 +188,11 @@ def _rank(pid):
     with contextlib.suppress(OSError):
         found = re.search(r"(?:^|\0)RANK=(\d+)\0", Path(f"/proc/{pid}/environ").read_text())
         return int(found[1]) if found else None
+
+
+def _sent(pid):
+    """Bytes that have left the interface of its namespace."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"eth0:(?:\s+\d+){8}\s+(\d+)", Path(f"/proc/{pid}/net/dev").read_text())
+        return int(found[1]) if found else 0
+    return 0
