@@ -77,7 +77,7 @@ class ScenarioFile:
             check_plain({key: value}, place)
             value = unshared(value)
             if key.count(".") >= MAX_DEPTH:
-                raise SimgmcError(f"{place}: {key[:57]}...: is nested deeper than {MAX_DEPTH} tables")
+                raise SimgmcError(f"{place}: {show_key([key[:57]])}...: is nested deeper than {MAX_DEPTH} tables")
             if key.startswith("grid."):
                 content["grid"] = {**flat(content.get("grid", {}), self.place), key.removeprefix("grid."): value}
             else:
@@ -210,7 +210,7 @@ class ScenarioFile:
             shown = "" if text.startswith("missing") else f" = {show_value(one['input'])}"
             # Where the grid sets the key, its value is not the one in the file's own section.
             set_by = [grid for grid in values if sets(grid, one["loc"], content)]
-            source = f" (set by grid.{set_by[0]})" if set_by else ""
+            source = f" (set by {show_key(('grid', set_by[0]))})" if set_by else ""
             lines.append(f"{self.place}: {key}{shown}: {text[0].lower() + text[1:]}{source}")
         return "\n".join(dict.fromkeys(lines))
 

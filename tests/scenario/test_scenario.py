@@ -7,7 +7,7 @@ import re
 import tomllib
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from simgmc.core.errors import SimgmcError
@@ -183,6 +183,7 @@ def mangled(draw):
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(mangled())
+@example({"name": "test", **QUICKSTART, "grid": {"\r": {"collective": ["ring"]}}})  # a key that would break the line
 def test_a_mangled_scenario_gives_a_clean_error_or_is_valid(content):
     try:
         file = ScenarioFile(content, "test.toml")
