@@ -182,3 +182,13 @@ def test_what_no_machine_has_is_refused_in_one_line_before_anything_waits_for_it
     assert re.search(
         r"^error: --threads 999: no machine of the cluster has so many \(\d+ cores, 0 GPUs\)$", printed, re.M
     )
+
+
+def test_an_address_where_nobody_listens_is_said_in_one_line(tmp_path):
+    pytest.importorskip("ray", reason="needs Ray, which the extra simgmc[ray] brings")
+    path = tmp_path / "small.toml"
+    path.write_text(tomli_w.dumps(CONTENT))
+    process = sweep(path, tmp_path / "run", "--device", "cpu", "--engine", "ray", "--address", "127.0.0.1:1")
+    printed = process.communicate()[0]
+    assert process.returncode == 2
+    assert re.search(r"^error: --address 127.0.0.1:1: no Ray cluster can be reached: .*refused$", printed, re.M)

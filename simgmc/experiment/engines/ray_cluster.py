@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import uuid
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -37,6 +38,8 @@ try:
 except ImportError:
     raise SimgmcError('--engine ray: Ray is not installed; pip install "simgmc[ray]" brings it') from None
 
+REACHED_WITHIN = 10.0
+"""Seconds that the machine of an address may take to answer."""
 TIMES = 5
 """How often Ray begins a training anew whose process or machine was lost."""
 
@@ -68,6 +71,7 @@ class RayCluster:
         self._began = not ray.is_initialized()
         if self._began:
             try:
+                _knock(address)
                 ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
             except Exception as error:  # whatever Ray could not do
                 ray.shutdown()
@@ -129,6 +133,13 @@ class RayCluster:
             work.stop()
             raise
         return work.failures
+
+
+def _knock(address: str | None) -> None:
+    """Raises OSError where nobody listens there: Ray itself would try for minutes."""
+    host, _, port = (address or "").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.removeprefix("ray://").strip("[]"), int(port)), REACHED_WITHIN).close()
 
 
 def _nodes() -> list[dict[str, float]]:
