@@ -218,7 +218,9 @@ def test_evaluation_is_the_mean_over_the_whole_test_set_with_averaged_statistics
     assert found.loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-12)
     assert found.accuracy == (logits.argmax(1) == labels).double().mean().item()
     after = workload.state_dict()
-    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert all(
+        torch.equal(one, after[name]) if torch.is_tensor(one) else one == after[name] for name, one in before.items()
+    )
 
 
 def test_averaged_statistics_are_those_of_all_samples_together():
