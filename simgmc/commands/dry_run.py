@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from simgmc.core.quantities import bytes_text, time_text
-from simgmc.core.terminal import plain_console
+from simgmc.core.terminal import add_words, plain_console
 from simgmc.experiment.assembly import WorkloadFactory
 from simgmc.experiment.header import line, print_cluster
 from simgmc.experiment.plan import of_one_seed
@@ -87,10 +87,7 @@ def dry_run(
         title_justify="left",
     )
     keys = tuple(file.grid) or tuple(plan[0].series(plan[0].points[0]).texts)
-    for column in ("method", *keys):
-        table.add_column(column.removeprefix("cluster."), no_wrap=True)
-    for column in ("rounds", "simulated time", "sent by workers", "through the server", "real time"):
-        table.add_column(column, justify="right", no_wrap=True)
+    rows = []
     bounded, stops, in_all, sampled = False, [], 0.0, dict[str, None]()
     for training, found_on in zip(plan, predictions, strict=True):
         seconds = trial.pace_of(training).seconds
@@ -109,7 +106,13 @@ def dry_run(
             numbers = str(found.rounds), sign + time_text(found.sim_time_s), bytes_text(found.bytes_up), through
             # Trained on the first cluster, put on the others.
             took = time_text((0 if number else seconds) + found.simulating_s)
-            table.add_row(Text(found.method), *(Text(values[key]) for key in keys), *numbers, took)
+            rows.append([found.method, *(values[key] for key in keys), *numbers, took])
+    for column, *texts in zip(("method", *keys), *rows):
+        add_words(table, column.removeprefix("cluster.").removeprefix("methods.*."), texts)
+    for column in ("rounds", "simulated\ntime", "sent by\nworkers", "through\nserver", "real\ntime"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row))
     console.print(table)
     if bounded:
         console.print(

@@ -7,13 +7,16 @@ from pathlib import Path
 
 from simgmc.core.errors import SimgmcError, reason
 from simgmc.experiment.answers.report_page import FILE, report_page
-from simgmc.experiment.reading import readable
+from simgmc.experiment.reading import readable_all
 from simgmc.results.directory.rows import replace
 
 
-def report(runs: Sequence[str | Path], out: str | Path | None = None) -> Path:
-    """Write the page; returns its file: ``out``, else ``report.html`` in the run's directory, of several beside it."""
-    page = report_page(readable(runs[0] if len(runs) == 1 else list(runs)))
+def report(runs: Sequence[str | Path], out: str | Path | None = None, target: float | None = None) -> Path:
+    """Write the page; returns its file: ``out``, else ``report.html`` in the run's directory, of several here.
+
+    ``target``: what is to be reached, in place of the scenarios' own.
+    """
+    page = report_page(readable_all(runs, target))
     file = Path(out) if out else Path(runs[0]) / FILE if len(runs) == 1 else Path(FILE)
     try:
         return replace(file, page.encode())

@@ -89,7 +89,8 @@ class RunProgress:
         self._whole = self._bars.add_task("all trainings", total=trainings, state="", left="")
         self._under_way: dict[str, _UnderWay] = {}
         """By the trainings' keys."""
-        self._began = time.monotonic()
+        self._began: float | None = None
+        """When the first training of this run began: what came before, as processes that start, is not its pace."""
         self._number = self._kept = self._over = 0
         """Trainings heard of; finished by an earlier run; finished in this one, or given up."""
 
@@ -120,6 +121,7 @@ class RunProgress:
     def started(self, training: Training, rounds: int) -> None:
         """A training begins."""
         before = self._under_way.pop(training.key, None)
+        self._began = self._began or time.monotonic()
         if before is None:
             self._number += 1
         else:  # begun anew, as the machine that trained it was lost
@@ -234,7 +236,7 @@ class RunProgress:
     def _left_of_all(self) -> str:
         """Time left of all trainings, from their pace so far; empty before there is one."""
         trained = self._over + sum(one.done for one in self._under_way.values())
-        if not trained:
+        if not trained or self._began is None:
             return ""
         return time_text((time.monotonic() - self._began) / trained * (self._trainings - self._kept - trained))
 

@@ -356,6 +356,11 @@ def readable(run: RunLike) -> Run | Comparison:
     return Run(run) if isinstance(run, (str, Path)) else Comparison(run)
 
 
+def readable_all(runs: Sequence[str | Path], target: float | None = None) -> Run | Comparison:
+    """One run by itself, several side by side; with a target of their own all the same."""
+    return Run(runs[0]) if len(runs) == 1 and target is None else Comparison(runs, target=target)
+
+
 def _named(runs: Sequence[str | Path | Run] | Mapping[str, str | Path | Run], backend: str | None) -> dict[str, Run]:
     if isinstance(runs, (str, os.PathLike)) or len(runs) == 0:
         raise SimgmcError("compare needs several runs: a list of run directories, or a dict of them by name")

@@ -204,7 +204,8 @@ class Training(abc.ABC):
     def title(self) -> str:
         """The same for people, values as a scenario writes them."""
         values = (
-            f"{key} = {value if isinstance(value, str) else show_value(value)}" for key, value in self.values.items()
+            f"{key.removeprefix('methods.*.')} = {value if isinstance(value, str) else show_value(value)}"
+            for key, value in self.values.items()
         )
         return ", ".join([self.method.name, f"seed {self.seed}", *values])
 
@@ -266,8 +267,12 @@ class Training(abc.ABC):
     ) -> Explanation:
         """What was found of the series on a point's cluster, with its names."""
         series = self.series(point)
-        values = [value for key, value in point.values.items() if key != COLLECTIVE_KEY]
-        values = [value if isinstance(value, str) else show_value(value) for value in values]
+        # A bare number does not tell what it is of, as "10 Mbit/s" or "star" do.
+        values = [
+            value if isinstance(value, str) else f"{key.rpartition('.')[2].replace('_', ' ')} {show_value(value)}"
+            for key, value in point.values.items()
+            if key != COLLECTIVE_KEY
+        ]
         # What carries the messages is said where the grid does not say it, or says it wrongly.
         said = COLLECTIVE_KEY in point.values or not series.transport.is_collective or not values
         on = ", ".join([str(series.transport), *values] if said else values)

@@ -46,7 +46,8 @@ class Workload(Table):
     @model_validator(mode="after")
     def _length(self) -> Workload:
         if (self.epochs is None) == (self.rounds is None):
-            raise mistake("give exactly one of epochs and rounds", "epochs", value=self.epochs)
+            both = "" if self.epochs is None else f"; rounds = {self.rounds} is there too"
+            raise mistake(f"give exactly one of epochs and rounds{both}", "epochs", value=self.epochs)
         self.evaluation_interval()
         return self
 

@@ -20,7 +20,7 @@ from simgmc.experiment.answers import utilisation
 from simgmc.experiment.answers.report_page import print_page, report_page
 from simgmc.experiment.answers.utilisation import utilisations
 from simgmc.experiment.plan import trainings
-from simgmc.experiment.reading import Run, readable
+from simgmc.experiment.reading import Run, readable, readable_all
 from simgmc.results.directory.run_directory import open_run
 from simgmc.results.series.sentences import sentences
 from simgmc.results.series.verdict import Verdict
@@ -155,6 +155,7 @@ def test_several_runs_stand_side_by_side(finished, tmp_path, monkeypatch):
     assert page.faults == [] and {"run <&> 1", "other"} <= set(page.cells)
     table = text_table(readable([finished, other]).results, [], None, None)
     assert table.header[0] in page.cells
+    assert readable_all([finished, other], 0.123).target == readable_all([finished], 0.123).target == 0.123
 
 
 def test_what_is_no_run_or_has_nothing_yet_is_refused(finished, tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from collections import Counter
 from io import StringIO
 
 import pytest
@@ -12,6 +14,7 @@ from simgmc.experiment import run as running
 from simgmc.experiment.answers.explanation import explain
 from simgmc.experiment.plan import trainings
 from simgmc.results.directory.run_directory import open_run
+from simgmc.results.tables.explanations import Explanation, print_explanations
 from simgmc.scenario import ScenarioFile
 from tests.small_runs import SMALL
 
@@ -124,3 +127,18 @@ def test_a_crash_that_stops_the_run_is_reported_with_its_reason(tmp_path):
     (one,) = explanations(tmp_path, ("cluster.crashes", {"workers": [{"worker": 2, "at": "150 ms"}], "policy": "stop"}))
     assert "worker2" in one.stopped
     assert open_run(tmp_path / "run").breakdowns().popitem()[1].rounds < 4
+
+
+def test_in_a_window_of_80_columns_words_are_folded_and_none_is_cut_off():
+    long = Explanation(
+        "DGC w/o masking", "parameter-server, learning rate 0.01", "link switch -> worker12", 1.0, 0.5, 0.9, {}, None
+    )
+    for on in (long.on, "parameter-server", "x" * 50):
+        console = Console(file=StringIO(), width=80)
+        print_explanations(console, [dataclasses.replace(long, on=on)])
+        said = console.file.getvalue()
+        assert "…" not in said and all(
+            word in said for word in ("DGC", "masking", "worker12", "100%", "-50 %", "-10 %")
+        )
+        assert on != "parameter-server" or on in said
+        assert Counter("".join(on.split())) <= Counter(said), "every letter is there"

@@ -83,7 +83,7 @@ def test_bars_and_times_left_fit_on_a_line_of_the_terminal(width, title):
     with RunProgress(console, len(plan), "bits-per-token") as progress:
         progress.started(plan[0], 10_000)
         (one,) = progress._under_way.values()
-        progress._began = one.paced = progress._began - 2e5  # some days left
+        progress._began = one.paced = one.paced - 2e5  # some days left
         progress.evaluated(plan[0], State(99, 12.345, 0.5, 0.5, None, others={"bits_per_token": 1234.5678}))
         progress.round_done(plan[0], 99, 123456.7)
         shown = console.render_lines(progress._bars.get_renderable(), console.options, pad=False)

@@ -10,6 +10,10 @@ from simgmc.core.outside.settings import Settings, settings_option
 from simgmc.experiment.arguments import GivenPath, scenario_settings
 
 _run = click.argument("run", type=GivenPath(file_okay=False))
+_target = click.option(
+    "--target", type=float, metavar="VALUE",
+    help="The value to reach, such as 0.8 of an accuracy.  [default: the scenarios' own]",
+)  # fmt: skip
 
 
 @click.command(cls=Verb, short_help="Put a finished run on another network, without training.")
@@ -71,11 +75,12 @@ def map_(run: str, out: str | None) -> None:
 @click.option("--latex", "form", flag_value="latex", help="A tabular with booktabs' rules.")
 @click.option("--csv", "form", flag_value="csv", help="Exact numbers, their units in the columns' names.")
 @click.option("--rounds", "kind", flag_value="rounds", default="results", help="Where each method's time went instead.")
-def table(runs: tuple[str, ...], form: str, kind: str) -> None:
+@_target
+def table(runs: tuple[str, ...], form: str, kind: str, target: float | None) -> None:
     """Print what a run found as a table to put elsewhere; several runs are compared side by side."""
-    from simgmc.experiment.reading import readable  # loads what reads runs
+    from simgmc.experiment.reading import readable_all  # loads what reads runs
 
-    say(readable(runs[0] if len(runs) == 1 else runs).table(kind, form), end="")
+    say(readable_all(runs, target).table(kind, form), end="")
 
 
 @click.command(cls=Verb, short_help="A run as one page of HTML; several side by side.")
@@ -83,11 +88,12 @@ def table(runs: tuple[str, ...], form: str, kind: str) -> None:
 @click.option(
     "--out", type=GivenPath(dir_okay=False), help="Where to write.  [default: report.html in RUN, of several here]"
 )
-def report(runs: tuple[str, ...], out: str | None) -> None:
+@_target
+def report(runs: tuple[str, ...], out: str | None, target: float | None) -> None:
     """Write all that a run found on one page that needs nothing else; several runs are compared side by side."""
     from simgmc.commands.report import report as write  # loads the whole network
 
-    say(f"report: {write(runs, out)}")
+    say(f"report: {write(runs, out, target)}")
 
 
 @click.command(cls=Verb, short_help="Watch a window of a run: trace, Gantt picture, links.")

@@ -34,7 +34,7 @@ from simgmc.results.series.utilisation import Utilisation
 from simgmc.results.series.verdict import Verdict
 from simgmc.results.tables.explanations import explanation_notes, explanation_table
 from simgmc.results.tables.large_tables import range_table
-from simgmc.results.tables.tables import table_notes
+from simgmc.results.tables.tables import RATIO, table_notes
 from simgmc.results.tables.utilisation_table import DEFINITION, PRECISE, utilisation_table
 from simgmc.results.tables.written import TextTable, text_table
 from simgmc.scenario import GridPoint, ScenarioFile
@@ -105,6 +105,7 @@ def report_page(of: Run | Comparison, results: Results | None = None, explained:
         bandwidths = _bandwidths(each)
     answers = [name for end in ("_map", "collectives") for name in pictures if name.endswith(end)]
     answers += [name for name in pictures if name.startswith((results.measure.name, "time_to_target"))]
+    ratio = [RATIO] if not large and any(row.rcc for row in rows) else []
     where = Part("Where time went", pictures=_taken(pictures, "time_per_round"))
     if not large:
         where.tables.append(text_table(results, rows, target, baseline, "rounds"))
@@ -114,7 +115,7 @@ def report_page(of: Run | Comparison, results: Results | None = None, explained:
         Part(
             "Results",
             tables=[(range_table if large else text_table)(results, rows, target, baseline)],
-            notes=[note[:1].upper() + note[1:] for note in table_notes(rows, target, "")],
+            notes=[note[:1].upper() + note[1:] for note in (*ratio, *table_notes(rows, target, ""))],
         ),
         Part("Maps and curves" if large else "Curves", pictures=[pictures.pop(name) for name in answers]),
         where,

@@ -91,7 +91,8 @@ class Choice:
         self.workload_of.let_go()
         give_back()
         memory = "" if self.trial.memory is None else f", about {bytes_text(_each(self.trial.memory, threads))} each"
-        line(self.console, "jobs", f"{jobs} trainings at once, {threads} thread{'s' * (threads > 1)}{memory}")
+        each = f"{threads} thread{'s' * (threads > 1)}{memory}"
+        line(self.console, "jobs", f"{jobs} training{'s' * (jobs > 1)} at once, {each}")
         return engine
 
     def _recipe(self, threads: int, device: str) -> Recipe:

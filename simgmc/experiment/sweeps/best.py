@@ -11,11 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from simgmc.core.quantities import time_text
+from simgmc.core.terminal import add_words
 from simgmc.experiment.engines.task import Failure
-from simgmc.results.series.measures import Measure
-from simgmc.results.series.reach import Spread
 from simgmc.results.series.read import Results, value_text
 from simgmc.results.series.summary import Row, summarize
+from simgmc.results.tables.tables import measure_text
 from simgmc.scenario import ScenarioFile
 
 
@@ -34,24 +34,22 @@ def print_best(console: Console, file: ScenarioFile, results: Results, failures:
         box=box.SIMPLE_HEAD, pad_edge=False, title=f"Best settings of each method (those that {what})",
         title_justify="left",
     )  # fmt: skip
-    for column in ("method", *networks, *searched):
-        table.add_column(column.removeprefix("cluster.").removeprefix("methods.*."), no_wrap=True)
-    for column in (
-        "final",
-        *(["time to target"] if report.target is not None else []),
-        "tried",
-        "given up",
-        "diverged",
-    ):
-        table.add_column(column, justify="right", no_wrap=True)
+    lines = []
     for rows in found.values():
         best = min(rows, key=lambda row: _rank(row, results.measure.higher_is_better, by_time))
         values = {key: value_text(text) for key, text in best.point.grid}
         cells = [values.get(key, "-") for key in (*networks, *searched)]
-        final = "-" if best.final is None else _spread_text(best.final, results.measure)
         reach = [_reach_text(best)] if report.target is not None else []
         counts = len(rows), sum(len(row.stopped) for row in rows), sum(len(row.diverged) for row in rows)
-        table.add_row(Text(best.method), *map(Text, cells), final, *reach, *map(str, counts))
+        lines.append([best.method, *cells, measure_text(results, best.final), *reach, *map(str, counts)])
+    for column, *texts in zip(("method", *networks, *searched), *lines):
+        words = column.removeprefix("cluster.").removeprefix("methods.*.").replace("_", " ")
+        add_words(table, words, texts)
+    reached = ["time to\ntarget"] if report.target is not None else []
+    for column in ("final", *reached, "tried", "given\nup", "diverged"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for line in lines:
+        table.add_row(*map(Text, line))
     console.print(table)
     for failure in failures:
         console.print(
@@ -76,8 +74,3 @@ def _seconds(row: Row) -> float:
 def _reach_text(row: Row) -> str:
     seconds = _seconds(row)
     return "not by every seed" if math.isinf(seconds) else time_text(seconds)
-
-
-def _spread_text(spread: Spread, measure: Measure) -> str:
-    said = measure.number_text(spread.mean)
-    return said if spread.std is None else f"{said} ± {measure.number_text(spread.std)}"

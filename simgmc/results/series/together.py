@@ -80,7 +80,7 @@ def check_comparable(
                 )
 
     same("report.metric", measures, "their values are not of the same kind")
-    same("report.target", targets, "give the one to compare at, target=VALUE")
+    same("report.target", targets, "give the one to compare at: target=VALUE in Python, --target VALUE of a command")
     workloads = {name: content.get("workload", {}) for name, content in scenarios.items()}
     for key, why in {
         "problem": "they do not solve the same",

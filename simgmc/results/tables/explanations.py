@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from simgmc.core.terminal import add_words
 from simgmc.results.tables.written import TextTable
 
 
@@ -84,8 +85,10 @@ def print_explanations(console: Console, explanations: Sequence[Explanation]) ->
     found = explanation_table(explanations)
     table = Table(title=found.heading, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for place, name in enumerate(found.header):
-        number = place >= found.names
-        table.add_column(name, justify="right" if number else "left", no_wrap=number)
+        if place < found.names:
+            add_words(table, name, [row[place] for row in found.rows])
+        else:
+            table.add_column(name.replace(" ", "\n"), justify="right", no_wrap=True)
     for row in found.rows:
         table.add_row(*map(Text, row))
     console.print(table)

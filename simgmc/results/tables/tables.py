@@ -48,7 +48,7 @@ def print_summary(
         columns[results.time.replace(" ", "\n")] = lambda row: time_text(row.sim_time_s.mean)
     print_sections(console, heading_of(results, target, baseline), sections, columns, called=results.names)
     if any(row.rcc for row in rows):
-        _lines(console, Text(f"  {_RCC}", "dim"))
+        _lines(console, Text(f"  {RATIO}", "dim"))
     print_notes(console, rows, target, evaluate_every)
     if any(row.shares for row in rows):
         console.print()
@@ -71,7 +71,7 @@ def print_summary(
 
 _ROUND = "round: up to the next exchange; of pairwise and asynchronous methods one gradient of every worker."
 _UTILISATION = "compute: the compute utilisation, taking gradients over all of a worker's time."
-_RCC = (
+RATIO = (
     "RCC: floats to and from the server (gossip: neighbours), in % of what dense messages at every gradient would be."
 )
 

@@ -13,7 +13,7 @@ from simgmc.results.tables.written import TextTable
 
 DEFINITION = (
     "compute utilisation: taking gradients over all of a worker's time (of all workers and seeds); at most: were "
-    "bandwidth unlimited, latency, compression and waiting being left."
+    "bandwidth unlimited, with latency, compression and waiting as they are."
 )
 PRECISE = f"bandwidth: the least that has it, by replays, to {100 * (PRECISION - 1):.0f} %; all links scaled alike."
 
