@@ -281,6 +281,26 @@ class _Hooks(Later):
         return y
 
 
+@later("changes what a hook looks at")
+class _HookLooks(Later):
+    def __init__(self):
+        super().__init__()
+        seen, setting = [], {"scale": 1.0}
+        self.setting, self.times = setting, 0
+
+        def hook(module, given, output):
+            seen.append(1)
+            return output * setting["scale"]
+
+        self.body[0].register_forward_hook(hook)
+
+    def unusual(self, x, y):
+        self.times += 1
+        if self.times > 1:
+            self.setting["scale"] *= 0.5
+        return y
+
+
 @later("sets what it computes the name of")
 class _Sets(Later):
     def forward(self, x):

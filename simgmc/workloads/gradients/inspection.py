@@ -161,13 +161,40 @@ def differing(fresh: nn.Module, used: nn.Module) -> list[tuple[str, str]]:
     """
     parts = dict(used.named_modules())
     same = {(id(one), id(other)) for one, other in counterparts(fresh, used)}
-    found = []
+    found: list[tuple[str, str]] = []
+    others: list[tuple[str, str]] = []
+    missing = object()
     for path, one in fresh.named_modules():
         before, now = vars(one), vars(parts.get(path, one))
-        names = [name for name in dict.fromkeys((*before, *now)) if name not in OWN and not _own_list(one, name)]
-        missing = object()
-        found += [(path, key) for key in names if not _alike(before.get(key, missing), now.get(key, missing), same)]
-    return found
+        for key in dict.fromkeys((*before, *now)):
+            if key not in OWN and not _own_list(one, key):
+                alike = _alike(before.get(key, missing), now.get(key, missing), same)
+                (others if alike else found).append((path, key))
+    return [*found, *_holding_the_same(found, others, fresh, used)] if found else []
+
+
+def _holding_the_same(
+    found: list[tuple[str, str]], others: list[tuple[str, str]], fresh: nn.Module, used: nn.Module
+) -> list[tuple[str, str]]:
+    """Those of the other attributes that hold an object of the copy's own which the found ones hold too."""
+
+    def held(module: nn.Module, place: str, name: str) -> set[int]:
+        seen = Snapshot()
+        seen._met |= known
+        seen.look("", vars(module.get_submodule(place)).get(name), None)
+        kept.append(seen)  # whose objects' ids must not be others'
+        return {id(one) for one in seen._alive}
+
+    kept: list[Snapshot] = []
+    known = {id(one) for pair in counterparts(fresh, used) for one in pair}
+    shared = {one for place, name in (*found, *others) for one in held(fresh, place, name)}
+    reached = {one for place, name in found for one in held(used, place, name)} - shared
+    waiting = {place_and_name: held(used, *place_and_name) - shared for place_and_name in others}
+    added: list[tuple[str, str]] = []
+    while more := [one for one, objects in waiting.items() if objects & reached]:
+        added += more
+        reached |= set[int]().union(*(waiting.pop(one) for one in more))
+    return added
 
 
 def counterparts(module: nn.Module, other: nn.Module) -> Iterator[tuple[Any, Any]]:
@@ -183,17 +210,17 @@ def _own_list(part: nn.Module, name: str) -> bool:
 
 
 def _alike(one: Any, other: Any, same: set[tuple[int, int]]) -> bool:
-    """Whether two values hold the same; ``same``: ids of those that are known to be, or are being compared."""
-    waiting, alive = [(one, other)], []
+    """Whether two values hold the same; ``same``: ids of those that are what they are to each other."""
+    waiting, alive, met = [(one, other)], [], set[tuple[int, int]]()
     while waiting:
         one, other = waiting.pop()
         alive.append((one, other))  # whose ids must not be others'
         moves = isinstance(one, Iterator) and type(one).__module__ in ("builtins", "itertools")
         if type(one) is not type(other) or moves:
             return False
-        if one is other or (id(one), id(other)) in same:
+        if one is other or (id(one), id(other)) in same or (id(one), id(other)) in met:
             continue
-        same.add((id(one), id(other)))
+        met.add((id(one), id(other)))
         if isinstance(one, Tensor):
             if one.shape != other.shape or one.dtype != other.dtype or not torch.allclose(one, other, 0, 0, True):
                 return False
