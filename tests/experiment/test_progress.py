@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import StringIO
+from types import SimpleNamespace
 
 import pytest
 from rich.cells import cell_len
@@ -111,3 +112,15 @@ def test_trainings_at_once_have_a_bar_each_and_one_that_begins_anew_keeps_its_nu
     said = console.file.getvalue()
     assert f"[2/3] {plan[1].title}: failed: no reason" in said and f"[1/3] {plan[0].title}: epoch 1" in said
     assert progress._bars.tasks[0].completed == 3
+
+
+def test_what_came_before_the_first_training_is_no_part_of_the_pace(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(of_progress, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    (training, *_) = trainings(ScenarioFile(SMALL, "small.toml").points)
+    with RunProgress(Console(file=StringIO(), width=80, force_terminal=True), 1) as progress:
+        now[0] = 1000.0
+        progress.started(training, 10)
+        now[0] = 1001.0
+        progress.round_done(training, 0, 1.0)
+        assert progress._left_of_all() == "9.00 s"
