@@ -4,7 +4,8 @@
 
 4 and 8 ranks in network namespaces of their own, links of 100 Mbit/s, Gloo over TCP. Messages of 1 kB to 1 MB, dense
 and sparse, in every way that exchanges are carried. The payload is the simulator's, what is added follows from the
-protocols (`simgmc/distributed/twin/protocol.py`), and the kernel counts what leaves: nothing is fitted.
+protocols (`simgmc/distributed/twin/protocol.py`), and the kernel counts what leaves. No number is fitted to
+these bytes; how many acknowledgements ride on other segments is an assumption that was made after seeing them.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from simgmc.core.pictures import write_picture
 from simgmc.core.quantities import axis_unit
@@ -34,6 +35,10 @@ def draw(found: Sequence[Twin], path: Path) -> None:
     against.set(
         xscale="log", yscale="log", xlim=span, ylim=span, xlabel=f"measured ({unit})", ylabel=f"simulated ({unit})"
     )
+    for axis in (against.xaxis, against.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if span[1] < 100 * span[0] else (1.0,)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
     against.set_title("o round, x exchange", fontsize=8)
     along.set(xlabel="round", ylabel=f"time of a round ({unit})")
     along.set_ylim(bottom=0)

@@ -1,7 +1,8 @@
 """What a host's interface sends beside the payload: the protocols of Gloo and TCP, term by term.
 
 Everything follows from the calls that a rank made (:class:`simgmc.distributed.measured.Call`) and from what the
-protocols say; nothing is fitted.
+protocols say. No number is fitted to counted bytes; that half of the acknowledgements ride on other segments where
+two ranks send to each other is an assumption, made after seeing how many there were.
 
 Gloo sends a message in three writes (``transport/tcp/pair.cc``): the sender says that it is ready, the receiver says
 so too, and the message follows behind a preamble. Each of the three begins with the same six numbers. Its all-gather
