@@ -13,7 +13,7 @@ from simgmc.costs.steps import Compute, RoundCosts
 from simgmc.experiment.under_way.evaluations import Outcome, State
 from simgmc.experiment.under_way.event_loop import EventLoop
 from simgmc.network import Timing
-from simgmc.network.collectives.accounts import CATEGORIES
+from simgmc.network.exchanges.accounts import CATEGORIES
 from simgmc.results.directory.details import Details, ParticipationRow, traffic
 from simgmc.results.directory.records import Breakdown, Evaluation, SeriesKey
 from simgmc.results.directory.run_directory import RunDirectory

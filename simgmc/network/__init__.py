@@ -4,9 +4,10 @@ Alone: :func:`completion_times` of a list of :class:`Flow` on a directed graph.
 With training: :func:`simulate` turns the costs of rounds into simulated time.
 
 Its parts in the order of imports, each may import those before it: ``topology`` (who is linked to whom), ``flows``
-(links shared max-min fairly), ``conditions`` (what makes a cluster imperfect), ``collectives`` (averages as graphs of
-flows), ``shortcuts`` (exchanges solved as arrays, and the proofs of when that is exact), ``cluster`` (workers that walk
-their rounds), ``validation`` (against measurements).
+(links shared max-min fairly), ``conditions`` (what makes a cluster imperfect), ``exchanges`` (graphs of flows, carried
+out), ``collectives`` (averages as such graphs), ``shortcuts`` (exchanges solved as arrays, and the proofs of when that
+is exact), ``cluster`` (workers that walk their rounds), ``calibration`` (what real transports cost), ``validation``
+(against measurements).
 """
 
 from simgmc.network.cluster.cluster import ClusterSettings, Timing, simulate, simulate_all, simulate_many

@@ -18,7 +18,7 @@ import numpy as np
 from simgmc.experiment.plan import trainings
 from simgmc.experiment.training import Training
 from simgmc.network import simulate
-from simgmc.network.collectives.accounts import CATEGORIES
+from simgmc.network.exchanges.accounts import CATEGORIES
 from simgmc.results.directory.records import SeriesKey
 from simgmc.results.directory.run_directory import open_run
 from simgmc.results.series.read import Series, read_results

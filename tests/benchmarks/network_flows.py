@@ -23,8 +23,9 @@ from simgmc.costs.steps import Average
 from simgmc.network import Flow, Host, completion_times, star, worker_names
 from simgmc.network.collectives.lock_step_ring import lock_step_all_reduce
 from simgmc.network.collectives.options import Options
-from simgmc.network.collectives.schedule import Execution, Placement
 from simgmc.network.conditions.work import Duration
+from simgmc.network.exchanges.execution import Execution
+from simgmc.network.exchanges.placement import Placement
 from simgmc.network.flows.fluid import FluidNetwork
 from simgmc.network.shortcuts.solutions import RingLinks, RingNetworks
 from simgmc.network.topology.routing import Links

@@ -17,8 +17,8 @@ import numpy as np
 
 from simgmc.costs.steps import Average
 from simgmc.network import Flow, Host, collectives, completion_times, star, worker_names
-from simgmc.network.collectives.schedule import Placement
 from simgmc.network.conditions.work import Duration
+from simgmc.network.exchanges.placement import Placement
 from simgmc.network.shortcuts.solutions import RingLinks, RingNetworks, solve_events
 from simgmc.network.topology import catalogue as topology
 from simgmc.network.topology.routing import Links

@@ -6,8 +6,9 @@ import numpy as np
 
 from simgmc.costs.steps import Average
 from simgmc.network import collectives
-from simgmc.network.collectives.schedule import Execution, Placement
 from simgmc.network.conditions.work import Duration
+from simgmc.network.exchanges.execution import Execution
+from simgmc.network.exchanges.placement import Placement
 from simgmc.network.flows.fluid import FluidNetwork
 from simgmc.network.topology.catalogue import Host, star, worker_names
 from simgmc.network.topology.routing import Links

@@ -13,10 +13,11 @@ from simgmc.network import collectives
 from simgmc.network.cluster.cluster import Cluster, ClusterSettings
 from simgmc.network.collectives.gossip import gossip
 from simgmc.network.collectives.pieces import cut_by
-from simgmc.network.collectives.schedule import Execution, Placement
 from simgmc.network.collectives.trees import double_binary_tree
 from simgmc.network.conditions.compute import ComputeTime
 from simgmc.network.conditions.work import Duration
+from simgmc.network.exchanges.execution import Execution
+from simgmc.network.exchanges.placement import Placement
 from simgmc.network.flows.fluid import FluidNetwork
 from simgmc.network.topology.catalogue import access
 from simgmc.network.topology.graph import Host, worker_names

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from simgmc.core.errors import DivergenceError, SimgmcError
 from simgmc.costs.steps import Compress, Compute, RoundCosts
 from simgmc.network.cluster.cluster import ClusterSettings, simulate
-from simgmc.network.collectives.accounts import CATEGORIES
 from simgmc.network.conditions.compute import ComputeTime
 from simgmc.network.conditions.stragglers import Stragglers
 from simgmc.network.conditions.work import Duration, Throughput
+from simgmc.network.exchanges.accounts import CATEGORIES
 from simgmc.network.topology.catalogue import star, worker_names
 from tests.network.exchanges import hosts, message, uniform
 

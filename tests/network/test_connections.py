@@ -9,10 +9,10 @@ from simgmc.costs.steps import Compute, Mix, RoundCosts
 from simgmc.network.cluster.cluster import ClusterSettings, simulate
 from simgmc.network.cluster.peers import Peers
 from simgmc.network.cluster.timeline import Recorder
-from simgmc.network.collectives.accounts import CATEGORIES
 from simgmc.network.conditions.compute import ComputeTime
 from simgmc.network.conditions.overheads import Overheads
 from simgmc.network.conditions.work import Duration
+from simgmc.network.exchanges.accounts import CATEGORIES
 from simgmc.network.topology.catalogue import star, worker_names
 from tests.network.exchanges import uniform
 

@@ -8,10 +8,10 @@ import pytest
 from simgmc.core.errors import SimgmcError
 from simgmc.costs.steps import Compress, Compute, RoundCosts
 from simgmc.network.cluster.cluster import ClusterSettings, simulate
-from simgmc.network.collectives.accounts import CATEGORIES
 from simgmc.network.conditions.compute import ComputeTime
 from simgmc.network.conditions.crashes import Crash, Crashes
 from simgmc.network.conditions.work import Duration
+from simgmc.network.exchanges.accounts import CATEGORIES
 from simgmc.network.topology.catalogue import star, worker_names
 from tests.network.exchanges import message, uniform
 

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from simgmc.costs.steps import Compress, Compute, Mix, RoundCosts
 from simgmc.network import collectives
 from simgmc.network.cluster.cluster import ClusterSettings, simulate, simulate_many
-from simgmc.network.collectives.accounts import chain
-from simgmc.network.collectives.ring import Ring
-from simgmc.network.collectives.schedule import Placement
 from simgmc.network.collectives.sliced_ring import ring_schedule
 from simgmc.network.conditions.compute import ComputeTime
 from simgmc.network.conditions.overheads import Overheads
 from simgmc.network.conditions.stragglers import Stragglers
 from simgmc.network.conditions.work import Duration, Throughput
+from simgmc.network.exchanges.accounts import chain
+from simgmc.network.exchanges.placement import Placement
+from simgmc.network.exchanges.ring import Ring
 from simgmc.network.shortcuts import fast_ring
 from simgmc.network.shortcuts.fast_ring import RingWays, solve
 from simgmc.network.shortcuts.fast_server import ServerLinks

@@ -14,12 +14,12 @@ from simgmc.costs.steps import Compress, Compute, Mix, RoundCosts, Wait
 from simgmc.mixing import gossip_graph, mixing
 from simgmc.network.cluster.cluster import ClusterSettings, simulate
 from simgmc.network.cluster.timeline import Recorder
-from simgmc.network.collectives.accounts import CATEGORIES
 from simgmc.network.conditions.compute import ComputeTime
 from simgmc.network.conditions.crashes import Crash, Crashes
 from simgmc.network.conditions.overlap import Overlap
 from simgmc.network.conditions.stragglers import Stragglers
 from simgmc.network.conditions.work import Duration, Throughput
+from simgmc.network.exchanges.accounts import CATEGORIES
 from simgmc.network.topology import catalogue as topology
 from simgmc.network.topology.catalogue import star, worker_names
 from tests.network.exchanges import hosts, uniform

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from simgmc.core.errors import SimgmcError
 from simgmc.network import collectives
 from simgmc.network.collectives.options import Options
-from simgmc.network.collectives.schedule import Execution, Placement
 from simgmc.network.conditions.work import Duration
+from simgmc.network.exchanges.execution import Execution
+from simgmc.network.exchanges.placement import Placement
 from simgmc.network.flows.connections import Connections
 from simgmc.network.flows.fluid import FluidNetwork
 from simgmc.network.topology.catalogue import Host, build, groups, worker_names

@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 from simgmc.core.errors import SimgmcError
 from simgmc.costs.steps import Compute, RoundCosts
 from simgmc.network.cluster.cluster import ClusterSettings, simulate
-from simgmc.network.collectives.schedule import Execution, Placement, Schedule, StructureBuilder
 from simgmc.network.conditions.changes import NetworkChanges
 from simgmc.network.conditions.changing import ChangingNetwork
 from simgmc.network.conditions.compute import ComputeTime
 from simgmc.network.conditions.failures import LinkFailure
 from simgmc.network.conditions.overheads import Overheads
 from simgmc.network.conditions.work import Duration
+from simgmc.network.exchanges.execution import Execution
+from simgmc.network.exchanges.placement import Placement
+from simgmc.network.exchanges.schedule import Schedule, StructureBuilder
 from simgmc.network.flows.connections import Connections
 from simgmc.network.flows.fluid import FluidNetwork, StuckError
 from simgmc.network.topology.catalogue import Host, add_link, add_wire, build, ring, worker_names

@@ -17,11 +17,11 @@ from simgmc.costs.steps import Average, Compress, Compute, Mix, RoundCosts, Some
 from simgmc.network.cluster.schedules import Schedules, options_of, places_of
 from simgmc.network.cluster.settings import ClusterSettings
 from simgmc.network.cluster.timing import Rows, Timing, TimingBuilder
-from simgmc.network.collectives.accounts import CATEGORIES, moved
 from simgmc.network.collectives.catalogue import CHOICES, COLLECTIVES
-from simgmc.network.collectives.schedule import Schedule, Stacked
 from simgmc.network.collectives.sliced_ring import slices_of
 from simgmc.network.conditions.condition import Condition
+from simgmc.network.exchanges.accounts import CATEGORIES, moved
+from simgmc.network.exchanges.schedule import Schedule, Stacked
 from simgmc.network.flows.fluid import CapacityError
 from simgmc.network.shortcuts.fast_flows import LinkUse
 from simgmc.network.shortcuts.solutions import Solution

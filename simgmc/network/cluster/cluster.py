@@ -27,7 +27,7 @@ from simgmc.network.cluster.settings import ClusterSettings
 from simgmc.network.cluster.timeline import Recorder
 from simgmc.network.cluster.timing import Timing, TimingBuilder
 from simgmc.network.cluster.worker import Stop, WorkerProcess
-from simgmc.network.collectives.accounts import CATEGORIES
+from simgmc.network.exchanges.accounts import CATEGORIES
 from simgmc.network.flows.fluid import CapacityError, StuckError
 from simgmc.network.shortcuts.side_by_side import side_by_side
 

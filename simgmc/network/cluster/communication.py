@@ -11,13 +11,14 @@ import simpy
 from simgmc.core.errors import SimgmcError
 from simgmc.costs.steps import Average, Membership, Mix
 from simgmc.network import collectives
-from simgmc.network.cluster.exchange import LiveFlows, Parts
 from simgmc.network.cluster.first_k import FirstKExecution, FirstKFlows, FirstKServer, Resolve
 from simgmc.network.cluster.schedules import Schedules, places_of
 from simgmc.network.cluster.settings import ClusterSettings
 from simgmc.network.cluster.timeline import Recorder
 from simgmc.network.collectives.pieces import cut
-from simgmc.network.collectives.schedule import Execution, Schedule
+from simgmc.network.exchanges.execution import Execution
+from simgmc.network.exchanges.live import LiveFlows, Parts
+from simgmc.network.exchanges.schedule import Schedule
 from simgmc.network.flows.clock import Clock
 from simgmc.network.flows.connections import Connections
 from simgmc.network.flows.fluid import FluidNetwork
@@ -112,7 +113,7 @@ class RoundExchange:
         return self.flows.execution
 
     def back(self, worker: int, ready: float, end: float) -> tuple[Parts, int, float]:
-        """As :meth:`simgmc.network.cluster.exchange.LiveFlows.back`, with workers in place of participants."""
+        """As :meth:`simgmc.network.exchanges.live.LiveFlows.back`, with workers in place of participants."""
         parts, origin, time = self.flows.back(self.place[worker], ready, end)
         return parts, self.members[origin], time
 

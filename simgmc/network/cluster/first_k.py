@@ -21,10 +21,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from simgmc.costs.steps import Average, Membership
-from simgmc.network.cluster.exchange import Finish, LiveFlows
 from simgmc.network.cluster.settings import ClusterSettings
-from simgmc.network.collectives.accounts import Moved, moved
-from simgmc.network.collectives.schedule import Execution, Placement, Schedule
+from simgmc.network.exchanges.accounts import Moved, moved
+from simgmc.network.exchanges.execution import Execution
+from simgmc.network.exchanges.live import Finish, LiveFlows
+from simgmc.network.exchanges.placement import Placement
+from simgmc.network.exchanges.schedule import Schedule
 from simgmc.network.flows.fluid import FluidNetwork, Transfer
 
 Resolve = Callable[[Membership], Average]

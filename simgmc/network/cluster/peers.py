@@ -17,8 +17,10 @@ from simgmc.costs.steps import SERVER
 from simgmc.network.cluster.fabric import Fabric
 from simgmc.network.cluster.settings import ClusterSettings
 from simgmc.network.cluster.timeline import Recorder
-from simgmc.network.collectives.accounts import CATEGORIES
-from simgmc.network.collectives.schedule import Execution, Placement, Schedule, StructureBuilder, Ways, shares_of
+from simgmc.network.exchanges.accounts import CATEGORIES
+from simgmc.network.exchanges.execution import Execution
+from simgmc.network.exchanges.placement import Placement, Ways, shares_of
+from simgmc.network.exchanges.schedule import Schedule, StructureBuilder
 from simgmc.network.flows.connections import Connections
 from simgmc.network.flows.fluid import CapacityError, StuckError
 

@@ -12,7 +12,7 @@ from simgmc.network import collectives
 from simgmc.network.cluster.settings import ClusterSettings
 from simgmc.network.collectives.gossip import gossip
 from simgmc.network.collectives.options import Options
-from simgmc.network.collectives.schedule import Schedule
+from simgmc.network.exchanges.schedule import Schedule
 from simgmc.network.shortcuts.solver import Places, Solver
 from simgmc.network.topology.catalogue import access, groups
 from simgmc.network.topology.routing import Links

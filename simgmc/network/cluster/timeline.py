@@ -1,6 +1,6 @@
 """What every worker, flow and link did in a window of rounds.
 
-A worker's time is split into the parts of :data:`simgmc.network.collectives.accounts.CATEGORIES`, one
+A worker's time is split into the parts of :data:`simgmc.network.exchanges.accounts.CATEGORIES`, one
 after the other without gaps: the parts of a round add up to the row of the breakdown. What
 hosts do meanwhile (send, add) and how loaded the links are is kept beside it.
 """
@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simgmc.network.collectives.accounts import chain
-from simgmc.network.collectives.schedule import Execution, shares_of
+from simgmc.network.exchanges.accounts import chain
+from simgmc.network.exchanges.execution import Execution
+from simgmc.network.exchanges.placement import shares_of
 from simgmc.network.flows.fluid import FluidNetwork, Transfer
 
 _UNDER_WAY = 2
@@ -92,7 +93,7 @@ class Recorder:
         self, worker: int, number: int, execution: Execution, participant: int, ready: float, end: float
     ) -> None:
         """A worker had nothing to do from ``ready`` to ``end`` but wait for a participant of an
-        exchange to be finished; what took that time is found by :func:`~simgmc.network.collectives.accounts.chain`."""
+        exchange to be finished; what took that time is found by :func:`~simgmc.network.exchanges.accounts.chain`."""
         if not self.first <= number <= self.last:
             return
         segments: list[tuple[str, float, float]] = []

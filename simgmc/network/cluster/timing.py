@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from simgmc.network.collectives.accounts import CATEGORIES, Moved
+from simgmc.network.exchanges.accounts import CATEGORIES, Moved
 from simgmc.network.flows.fluid import HoldUps
 from simgmc.network.topology.routing import Links
 

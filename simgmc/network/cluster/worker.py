@@ -12,9 +12,9 @@ from simgmc.costs.steps import Average, Compress, Compute, Membership, Mix, Wait
 from simgmc.network.cluster.communication import Communication, RoundExchange, split
 from simgmc.network.cluster.rounds import OpenRound, OpenRounds
 from simgmc.network.cluster.timing import TimingBuilder
-from simgmc.network.collectives.accounts import CATEGORIES
 from simgmc.network.conditions.crashes import Crash
 from simgmc.network.conditions.overlap import Overlap
+from simgmc.network.exchanges.accounts import CATEGORIES
 
 _COMPUTE, _COMPRESS, _TRANSFER, _LATENCY, _AGGREGATE, _WAIT = range(len(CATEGORIES))
 _OWN_WORK, _EXCHANGES = (Compute, Compress), (Average, Mix)

@@ -16,8 +16,8 @@ from simgmc.network.collectives import (
 )
 from simgmc.network.collectives.collective import CollectiveEntry, adopted
 from simgmc.network.collectives.options import SERVERS, SLICES, Options
-from simgmc.network.collectives.schedule import Schedule
 from simgmc.network.conditions.work import Cost
+from simgmc.network.exchanges.schedule import Schedule
 
 FIRST_K = servers.FIRST_K
 AUTO = "auto"

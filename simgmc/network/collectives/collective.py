@@ -13,8 +13,8 @@ from simgmc.core.registry import Entry
 from simgmc.costs.steps import Average
 from simgmc.network.collectives.flows import Flows
 from simgmc.network.collectives.options import OPTIONS, Options
-from simgmc.network.collectives.schedule import Schedule
 from simgmc.network.conditions.work import Cost
+from simgmc.network.exchanges.schedule import Schedule
 
 Build = Callable[[Average, Cost, Options], Schedule]
 """From the sizes of one exchange, the cost of adding and the options to its flows."""

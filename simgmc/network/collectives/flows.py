@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from simgmc.core.errors import SimgmcError
-from simgmc.network.collectives.schedule import Schedule, Structure, StructureBuilder
+from simgmc.network.exchanges.schedule import Schedule, Structure, StructureBuilder
 
 
 class Flows:

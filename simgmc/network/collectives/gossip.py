@@ -8,8 +8,8 @@ from functools import cache
 import numpy as np
 
 from simgmc.core.errors import SimgmcError
-from simgmc.network.collectives.schedule import Schedule, Structure, StructureBuilder
 from simgmc.network.conditions.work import Cost
+from simgmc.network.exchanges.schedule import Schedule, Structure, StructureBuilder
 
 
 @cache

@@ -10,9 +10,9 @@ from simgmc.costs.steps import Average
 from simgmc.network.collectives.collective import THAKUR, CollectiveEntry, either
 from simgmc.network.collectives.options import Options
 from simgmc.network.collectives.pieces import alone
-from simgmc.network.collectives.schedule import Schedule
 from simgmc.network.collectives.sliced_ring import all_gather_ring, all_reduce_ring, ring_schedule
 from simgmc.network.conditions.work import Cost
+from simgmc.network.exchanges.schedule import Schedule
 
 
 def lock_step_all_reduce(average: Average, aggregation: Cost, options: Options) -> Schedule:

@@ -7,8 +7,8 @@ from functools import cache
 
 import numpy as np
 
-from simgmc.network.collectives.schedule import Schedule, StructureBuilder
 from simgmc.network.conditions.work import Cost
+from simgmc.network.exchanges.schedule import Schedule, StructureBuilder
 
 
 def cut(nbytes: int, item_bytes: int, parts: int) -> np.ndarray:

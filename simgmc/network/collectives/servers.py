@@ -10,8 +10,8 @@ from simgmc.costs.steps import Average
 from simgmc.network.collectives.collective import CollectiveEntry
 from simgmc.network.collectives.options import K_OF_N, SERVERS, SHARDS, SLICES, Options
 from simgmc.network.collectives.pieces import alone, cut, cut_by
-from simgmc.network.collectives.schedule import Schedule, Structure, StructureBuilder
 from simgmc.network.conditions.work import Cost
+from simgmc.network.exchanges.schedule import Schedule, Structure, StructureBuilder
 
 FIRST_K = "first-k-parameter-server"
 

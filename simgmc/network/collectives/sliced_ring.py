@@ -19,9 +19,9 @@ from simgmc.costs.steps import Average
 from simgmc.network.collectives.collective import THAKUR, CollectiveEntry, either
 from simgmc.network.collectives.options import SLICES, Options
 from simgmc.network.collectives.pieces import alone, cut
-from simgmc.network.collectives.ring import Ring
-from simgmc.network.collectives.schedule import Schedule, Structure, StructureBuilder
 from simgmc.network.conditions.work import Cost
+from simgmc.network.exchanges.ring import Ring
+from simgmc.network.exchanges.schedule import Schedule, Structure, StructureBuilder
 
 MAX_SLICES = 8
 """Slices a chunk is cut into, unless that makes them smaller than a packet."""

@@ -9,10 +9,10 @@ from simgmc.costs.steps import Average
 from simgmc.network.collectives.collective import CollectiveEntry
 from simgmc.network.collectives.options import SLICES, Options
 from simgmc.network.collectives.pieces import alone
-from simgmc.network.collectives.ring import Ring
-from simgmc.network.collectives.schedule import Schedule
 from simgmc.network.collectives.sliced_ring import ring_schedule, slices_of
 from simgmc.network.conditions.work import Cost
+from simgmc.network.exchanges.ring import Ring
+from simgmc.network.exchanges.schedule import Schedule
 
 
 def sparse_reduce_scatter(average: Average, aggregation: Cost, options: Options) -> Schedule:

@@ -10,9 +10,9 @@ from simgmc.costs.steps import Average
 from simgmc.network.collectives.collective import CollectiveEntry
 from simgmc.network.collectives.options import GROUPS, SLICES, Groups, Options, workers_by_group
 from simgmc.network.collectives.pieces import alone, cut
-from simgmc.network.collectives.schedule import Schedule, Structure, StructureBuilder
 from simgmc.network.collectives.sliced_ring import MAX_SLICES, PACKET
 from simgmc.network.conditions.work import Cost
+from simgmc.network.exchanges.schedule import Schedule, Structure, StructureBuilder
 
 
 def binary_tree(ranks: int) -> list[int]:

@@ -10,8 +10,8 @@ from simgmc.costs.steps import Average
 from simgmc.network.collectives.collective import CollectiveEntry
 from simgmc.network.collectives.options import GROUPS, Groups, Options, workers_by_group
 from simgmc.network.collectives.pieces import adding_times, alone, cut
-from simgmc.network.collectives.schedule import Schedule, Structure, StructureBuilder
 from simgmc.network.conditions.work import Cost
+from simgmc.network.exchanges.schedule import Schedule, Structure, StructureBuilder
 
 
 class _Recorder:

@@ -1,3 +1,3 @@
 """Exchanges solved as array recurrences, without events, and the proofs of when that is exact. May import
-collectives.
+exchanges and what comes before them.
 """

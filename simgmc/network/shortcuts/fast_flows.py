@@ -17,7 +17,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from simgmc.network.collectives.schedule import Placement, Schedule, Structure
+from simgmc.network.exchanges.placement import Placement
+from simgmc.network.exchanges.schedule import Schedule, Structure
 
 MAX_FLOWS = 20_000
 """Flows of an exchange up to which it is tried."""
@@ -226,7 +227,7 @@ class FlowNetworks:
 
     def back(self, times: FlowTimes, gates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """(K, N) seconds of transfer, latency and adding before each participant's end, and when the chain of what it
-        waited for begins: as :func:`~simgmc.network.collectives.accounts.chain`, of all at once."""
+        waited for begins: as :func:`~simgmc.network.exchanges.accounts.chain`, of all at once."""
         flows, network = len(self.rate), np.arange(gates.shape[1])
         end, row = times.finish.copy(), times.finisher
         transfer, latency, adding = np.zeros((3, *end.shape))

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simgmc.network.collectives.ring import Ring
+from simgmc.network.exchanges.ring import Ring
 
 FEW = 0.25
 """So many classes for each piece, at most, are worth their bookkeeping."""

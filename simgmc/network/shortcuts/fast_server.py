@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from simgmc.network.collectives.schedule import Placement
+from simgmc.network.exchanges.placement import Placement
 
 
 def incast(start: np.ndarray, nbytes: np.ndarray, own: np.ndarray, shared: np.ndarray) -> np.ndarray:

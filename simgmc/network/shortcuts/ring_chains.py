@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from simgmc.network.collectives.ring import Ring
+from simgmc.network.exchanges.ring import Ring
 from simgmc.network.shortcuts.fast_ring import ADDER, CARD, RingTimes, RingWays, in_rows
 
 _SENT, _LANDED, _ADDED, _CROSSED = 1, 2, 4, 8

@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from simgmc.network.collectives.accounts import chain, check_bounds, moved
-from simgmc.network.collectives.ring import Ring
-from simgmc.network.collectives.schedule import Execution, Placement, Schedule
 from simgmc.network.conditions.overheads import IDEAL, Overheads
+from simgmc.network.exchanges.accounts import chain, check_bounds, moved
+from simgmc.network.exchanges.execution import Execution
+from simgmc.network.exchanges.placement import Placement
+from simgmc.network.exchanges.ring import Ring
+from simgmc.network.exchanges.schedule import Schedule
 from simgmc.network.flows.fluid import FluidNetwork
 from simgmc.network.shortcuts.fast_flows import FlowNetworks, LinkUse
 from simgmc.network.shortcuts.fast_ring import RingWays, solve

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from simgmc.network.collectives.schedule import Placement, Schedule, Structure
 from simgmc.network.conditions.overheads import Overheads
+from simgmc.network.exchanges.placement import Placement
+from simgmc.network.exchanges.schedule import Schedule, Structure
 from simgmc.network.shortcuts.fast_flows import MAX_FLOWS, FlowNetworks
 from simgmc.network.shortcuts.fast_server import ServerLinks
 from simgmc.network.shortcuts.solutions import (

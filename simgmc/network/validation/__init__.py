@@ -1,3 +1,3 @@
-"""The simulation held against exact cases and published measurements (``simgmc validate``). May import collectives,
-conditions, flows and topology, costs and core.
+"""The simulation held against exact cases and published measurements (``simgmc validate``). May import every other
+part of this room, costs and core.
 """

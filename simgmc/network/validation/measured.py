@@ -34,9 +34,11 @@ from simgmc.costs.steps import Average
 from simgmc.network import collectives
 from simgmc.network.calibration.fit import fit
 from simgmc.network.collectives.options import Options
-from simgmc.network.collectives.schedule import Execution, Placement, Schedule, StructureBuilder
 from simgmc.network.conditions.overheads import IDEAL, Overheads
 from simgmc.network.conditions.work import Duration
+from simgmc.network.exchanges.execution import Execution
+from simgmc.network.exchanges.placement import Placement
+from simgmc.network.exchanges.schedule import Schedule, StructureBuilder
 from simgmc.network.flows.fluid import FluidNetwork
 from simgmc.network.topology.catalogue import groups
 from simgmc.network.topology.gpu_nodes import gpu_nodes

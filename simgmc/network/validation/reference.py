@@ -5,9 +5,10 @@ from __future__ import annotations
 import networkx as nx
 import numpy as np
 
-from simgmc.network.collectives.ring import Ring
-from simgmc.network.collectives.schedule import Execution, Placement
 from simgmc.network.collectives.sliced_ring import ring_schedule
+from simgmc.network.exchanges.execution import Execution
+from simgmc.network.exchanges.placement import Placement
+from simgmc.network.exchanges.ring import Ring
 from simgmc.network.flows.flows import BandwidthChange, Flow, completion_times
 from simgmc.network.flows.fluid import FluidNetwork
 from simgmc.network.topology.catalogue import Host, add_link, star, worker_names

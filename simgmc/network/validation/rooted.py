@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from simgmc.network.collectives.schedule import Schedule, Structure, StructureBuilder
+from simgmc.network.exchanges.schedule import Schedule, Structure, StructureBuilder
 
 
 @cache

@@ -23,9 +23,11 @@ import numpy as np
 
 from simgmc.network import collectives
 from simgmc.network.calibration.exchange import dense
-from simgmc.network.collectives.schedule import Execution, Placement, Schedule
 from simgmc.network.conditions.overheads import Overheads
 from simgmc.network.conditions.work import Duration
+from simgmc.network.exchanges.execution import Execution
+from simgmc.network.exchanges.placement import Placement
+from simgmc.network.exchanges.schedule import Schedule
 from simgmc.network.flows.fluid import FluidNetwork
 from simgmc.network.topology.graph import Host, worker_names
 from simgmc.network.topology.routing import Links

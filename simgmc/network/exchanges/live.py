@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from simgmc.network.collectives.accounts import Moved, chain, check_bounds, moved
-from simgmc.network.collectives.schedule import Execution
+from simgmc.network.exchanges.accounts import Moved, chain, check_bounds, moved
+from simgmc.network.exchanges.execution import Execution
 from simgmc.network.flows.fluid import CapacityError
 
 Parts = tuple[float, float, float, float]

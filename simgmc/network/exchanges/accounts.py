@@ -8,7 +8,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from simgmc.network.collectives.schedule import Execution, Placement, Schedule, Ways
+from simgmc.network.exchanges.execution import Execution
+from simgmc.network.exchanges.placement import Placement, Ways
+from simgmc.network.exchanges.schedule import Schedule
 from simgmc.network.flows.fluid import CapacityError
 from simgmc.network.topology.routing import Links
 
