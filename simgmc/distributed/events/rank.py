@@ -4,14 +4,11 @@ The worker's program runs in the main thread. Letters arrive in others: what the
 done at once, between two events of the program, as gradients are computed outside of the lock that events take.
 Rank 0 brings those together that want to exchange, counts gradients, and calls for looks: each rank keeps what it
 holds then, and goes on. In pauses rank 0 evaluates what was kept; they are few, as the first there wait for the last.
-
-In a pause all stand still, and whatever was sent before it is on its way or has been taken: a consistent cut (Chandy
-and Lamport 1985). A mark behind the last letter to each rank says when all have arrived; they are kept with the state.
+What is on its way then is kept with a checkpoint (:mod:`simgmc.distributed.events.cut`).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +18,7 @@ from simgmc.algorithms.effects import Addressed, Collect, Exchange, Gradient, Re
 from simgmc.costs.steps import SERVER
 from simgmc.distributed.clock import Clock
 from simgmc.distributed.events import post
+from simgmc.distributed.events.cut import Cut
 from simgmc.distributed.events.order import GOES_ON, Event
 from simgmc.distributed.events.post import Letter, Post
 from simgmc.distributed.events.programs import RankPrograms
@@ -63,10 +61,6 @@ class AsyncRank:
         self._pauses = self._paused = 0
         self._arrival = 0.0
         """Seconds of training at which the letter that is being taken was there."""
-        self._marks: int | None = None
-        """How many ranks have nothing more on its way to this one, where it waits for that."""
-        self._kept: list[Letter] = []
-        """Letters that have arrived in a pause."""
         self._over = False
         self._error: BaseException | None = None
         self.blocked = {"transfer": 0.0, "wait": 0.0}
@@ -74,6 +68,7 @@ class AsyncRank:
         self.sent, self.received = [0, 0], [0, 0]
         """Payload by workers, and by the server, of this rank so far."""
         self.post = Post(group, workers, self._arrived, self._failed)
+        self._cut = Cut(group, self.post, self._templates, self._turn)
         self.on_count: Callable[[], Literal["", "look", "pause"]] = lambda: ""
         """On rank 0: what the gradients so far call for."""
         self.on_look: Callable[[], None] = lambda: None
@@ -90,7 +85,7 @@ class AsyncRank:
         self._look = pause
         self.post.open()
         with self._turn:
-            self._take_kept()
+            self._take_held_back()
         if self._rank >= len(self.counts):  # a server has no program
             self._until(lambda: False)
             return
@@ -220,13 +215,22 @@ class AsyncRank:
     def _heed(self) -> bool:
         """Pause where rank 0 has called for it; whether training is over. Raises what a thread has failed with."""
         with self._turn:
-            if self._error is not None:
-                raise self._error
+            self._check()
             while not self._over and self._paused < self._pauses:
                 self._paused += 1
                 self._over = self._look()
-                self._take_kept()
+                self._take_held_back()
             return self._over
+
+    def _check(self) -> None:
+        """Raise what a thread has failed with."""
+        if self._error is not None:
+            raise self._error
+
+    def _take_held_back(self) -> None:
+        """Take what has arrived in a pause, now that it is over."""
+        for letter in self._cut.taken():
+            self._open(letter)
 
     def waited(self) -> dict[str, float]:
         """Seconds that this worker has waited so far, what it waits for now included."""
@@ -298,16 +302,8 @@ class AsyncRank:
     def _arrived(self, letter: Letter) -> None:
         """A letter of another rank, in a thread of its own."""
         with self._turn:
-            if self._over:
-                return
-            if self._marks is None:
+            if not self._over and not self._cut.holds_back(letter):
                 self._open(letter)
-                return
-            if letter.kind == post.MARK:
-                self._marks += 1
-                self._turn.notify_all()
-            else:
-                self._kept.append(letter)
 
     def _open(self, letter: Letter) -> None:
         with self._turn:
@@ -366,16 +362,7 @@ class AsyncRank:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that this rank needs to go on, in a pause in which all ranks call this."""
-        with self._turn:
-            self._marks = 0
-            for rank in range(self._group.size):
-                if rank != self._rank:
-                    self.post.send(rank, Letter(post.MARK, self._rank, rank, counts=list(self.counts)))
-            while self._marks < self._group.size - 1:
-                if self._error is not None:
-                    raise self._error
-                self._turn.wait(1.0)
-            self._marks = None
+        self._cut.make(self.counts, self._check)
         return {
             "programs": self.programs.state_of(self._rank),
             "clock": self._clock,
@@ -392,7 +379,7 @@ class AsyncRank:
             "blocked": self.blocked,
             "sent": self.sent,
             "received": self.received,
-            "letters": [post.to_array(self._whole(letter)) for letter in self._kept],
+            "letters": self._cut.state(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -405,16 +392,4 @@ class AsyncRank:
         self._partner, self._swapped = state["partner"], state["swapped"]
         self._meetings.wanting = state["wanting"]
         self.blocked, self.sent, self.received = state["blocked"], state["sent"], state["received"]
-        self._kept = [post.from_array(one) for one in state["letters"]]
-
-    def _whole(self, letter: Letter) -> Letter:
-        """With its template, which may have travelled with an earlier one."""
-        if letter.name.strip(b"\0") and not letter.template:
-            return dataclasses.replace(letter, template=self._templates.held(letter.name))
-        return letter
-
-    def _take_kept(self) -> None:
-        """Take what has arrived in a pause, now that it is over."""
-        kept, self._kept = self._kept, []
-        for letter in kept:
-            self._open(letter)
+        self._cut.restore(state["letters"])
