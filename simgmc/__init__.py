@@ -50,9 +50,9 @@ _HOMES = {
     "Partition": "simgmc.workloads.partitions.catalogue",
     # what they are tried and tested with
     "exchange_time": "simgmc.network.validation.exchange_time",
-    "algorithm": "simgmc.experiment.trying",
-    "compressor": "simgmc.experiment.trying",
-    "try_out": "simgmc.experiment.trying",
+    "algorithm": "simgmc.experiment.in_python.trying",
+    "compressor": "simgmc.experiment.in_python.trying",
+    "try_out": "simgmc.experiment.in_python.trying",
 }
 """Where each public name is defined; it is loaded when it is asked for."""
 

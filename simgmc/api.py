@@ -79,8 +79,8 @@ def run(
     Raises:
         SimgmcError: anything in the scenario, the data or the model that is not right.
     """
-    from simgmc.experiment.given import run_given  # loads torch
     from simgmc.experiment.header import line  # loads the whole network
+    from simgmc.experiment.in_python.given import run_given  # loads torch
 
     console = _console(quiet)
     with announced_to(lambda code: line(console, "code", str(code))):

@@ -24,7 +24,7 @@ from simgmc.experiment.assembly import build_stacked_trainer
 from simgmc.experiment.final_model import final_model
 from simgmc.experiment.series import write_all
 from simgmc.experiment.synchronous import SynchronousTraining
-from simgmc.experiment.training import Progress, Training, participation
+from simgmc.experiment.training import Progress, Training
 from simgmc.experiment.under_way.evaluations import Evaluations, Outcome, State
 from simgmc.experiment.under_way.rounds import CommunicationCost
 from simgmc.network.cluster.schedules import options_of
@@ -281,7 +281,7 @@ def needs_server(training: Training) -> bool:
 
 def refuse_left_out(training: SynchronousTraining) -> None:
     """Raises SimgmcError where the scenario's cluster leaves workers out of rounds: real ones are all there."""
-    if participation(training.scenario, training.method) != "all":
+    if training.participation != "all":
         raise SimgmcError(
             "cluster: leaves workers out of rounds (crashes, or a server that waits for the first k): real processes "
             "all take part; leave that out"

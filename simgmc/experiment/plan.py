@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from simgmc.core.errors import SimgmcError
 from simgmc.experiment.asynchronous import AsynchronousTraining
+from simgmc.experiment.grid_values import bound, cluster_keys, is_asynchronous, series_key, training_values
 from simgmc.experiment.synchronous import SynchronousTraining
-from simgmc.experiment.training import Training, bound, cluster_keys, is_asynchronous, series_key, training_values
+from simgmc.experiment.training import Training
 from simgmc.scenario import GridPoint, Scenario
 from simgmc.scenario.cluster.compute import MEASURED, DeviceProfile
 from simgmc.scenario.workload import Method

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
-from simgmc.algorithms import ALGORITHMS
 from simgmc.core.errors import SimgmcError, show_value
 from simgmc.core.interruption import Interruption
 from simgmc.core.quantities import number
 from simgmc.core.transport import Kind
 from simgmc.costs.steps import Participation
+from simgmc.experiment.grid_values import bound, cluster_keys, participation, series_key
 from simgmc.experiment.series import Series
 from simgmc.experiment.stored import Stored
 from simgmc.experiment.under_way.evaluations import Milestones, Outcome, State
@@ -26,7 +26,7 @@ from simgmc.network import ClusterSettings
 from simgmc.network.cluster.timeline import Timeline
 from simgmc.results.directory.checkpoint import Checkpoints
 from simgmc.results.directory.details import Details
-from simgmc.results.directory.records import COLLECTIVE_KEY, Breakdown, SeriesKey, grid_texts
+from simgmc.results.directory.records import COLLECTIVE_KEY, Breakdown, SeriesKey
 from simgmc.results.directory.run_directory import RunDirectory
 from simgmc.results.series.grids import MAX_POINTS
 from simgmc.results.tables.explanations import Explanation
@@ -221,6 +221,11 @@ class Training(abc.ABC):
         """Whether it is a training of its one cluster alone."""
         return bound(self.points[0], self.method)
 
+    @property
+    def participation(self) -> Participation:
+        """Who is in its averages, where it is synchronous."""
+        return participation(self.scenario, self.method)
+
     def series(self, point: GridPoint) -> SeriesKey:
         """The series that this training gives on a point's cluster; the same on those that differ only
         in a collective that the method does not use."""
@@ -380,39 +385,3 @@ _WAITING: dict[Kind, str] = {
     "asynchronous server": "waiting for the server",
 }
 """By what carries the messages."""
-
-
-def is_asynchronous(method: Method) -> bool:
-    """Whether a method is asynchronous: the simulated clock then drives its training."""
-    return ALGORITHMS[method.algorithm].asynchronous
-
-
-def participation(scenario: Scenario, method: Method) -> Participation:
-    """Who is in the averages of a synchronous method."""
-    return "all" if is_asynchronous(method) else scenario.cluster.participation(scenario.workload.workers)
-
-
-def bound(point: GridPoint, method: Method) -> bool:
-    """Whether every cluster gives another training: time drives it, or says who takes part, or when it is evaluated."""
-    timed = point.scenario.workload.evaluation_interval()[1] == "seconds"
-    return timed or is_asynchronous(method) or participation(point.scenario, method) != "all"
-
-
-def training_values(point: GridPoint) -> dict[str, Any]:
-    """The grid values that change what some method computes, not only when."""
-    return {key: value for key, value in point.values.items() if not _of_cluster(key)}
-
-
-def cluster_keys(point: GridPoint, method: Method) -> list[str]:
-    """The grid's keys of the cluster that matter to a method: not the collective where it uses none."""
-    uses_it = point.scenario.transport(method).is_collective
-    return [key for key in point.values if _of_cluster(key) and (uses_it or key != COLLECTIVE_KEY)]
-
-
-def series_key(point: GridPoint, method: Method, seed: int) -> SeriesKey:
-    """The series of a method on a point's cluster."""
-    return SeriesKey(method.name, point.scenario.transport(method), seed, grid_texts(point.values))
-
-
-def _of_cluster(key: str) -> bool:
-    return key.split(".")[0] == "cluster"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
@@ -25,6 +26,36 @@ def parse_duration_or_rate(text: Any) -> Quantity:
 def parse_positive_duration(text: Any) -> Quantity:
     """A duration above 0."""
     return parse(text, DURATION, "20 ms", positive=True)
+
+
+Interval = tuple[float, Literal["epochs", "rounds", "seconds"]]
+"""Of a training: a number of epochs, of rounds or of simulated seconds."""
+
+
+def parse_interval(text: str) -> Interval:
+    """Raises ValueError."""
+    written, _, named = text.strip().partition(" ")
+    if named.strip() in DURATION:
+        seconds = float(parse_positive_duration(text))
+        if seconds < 1e-9:
+            raise ValueError('must be at least "1 ns"')
+        return seconds, "seconds"
+    unit = _COUNTED.get(named.strip())
+    try:
+        value = float(written)
+    except ValueError:
+        value = math.nan
+    if unit is None or not (1e-6 <= value <= 1e9) or (unit == "rounds" and value % 1):
+        raise ValueError(
+            'must be like "1 epoch", "0.5 epochs" or "50 rounds" (at least 1 round or 1e-6 epochs), or a simulated '
+            'time such as "10 s"'
+        )
+    return value, unit
+
+
+_COUNTED: dict[str, Literal["epochs", "rounds"]] = {
+    "epoch": "epochs", "epochs": "epochs", "round": "rounds", "rounds": "rounds"
+}  # fmt: skip
 
 
 def _quantity(units: Mapping[str, float], example: str, *, positive: bool = False) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -20,7 +19,7 @@ from simgmc.core.registry import REQUIRED, ImportPath, Option
 from simgmc.scenario.components import Component, Described, PositiveReal, Real, component, option_type, plain
 from simgmc.scenario.gossip import Gossip
 from simgmc.scenario.optimizer import RULE, ClipAt, ClipNorm, Groups, LearningRate, ScheduleOrKind, WeightDecay, rule_of
-from simgmc.scenario.quantities import DURATION, DurationOrRate, parse_positive_duration
+from simgmc.scenario.quantities import DurationOrRate, Interval, parse_interval
 from simgmc.scenario.tables import Table, mistake
 from simgmc.workloads.data.catalogue import DATASETS
 from simgmc.workloads.losses.catalogue import LOSSES
@@ -65,30 +64,12 @@ class Workload(Table):
         """A few words for the header of a run; ``d`` is the number of parameters, where it is known."""
         raise NotImplementedError
 
-    def evaluation_interval(self) -> tuple[float, Literal["epochs", "rounds", "seconds"]]:
-        """How often to evaluate: a number of epochs, of rounds or of simulated seconds."""
-        if self.evaluate_every.strip().partition(" ")[2].strip() in DURATION:
-            try:
-                seconds = float(parse_positive_duration(self.evaluate_every))
-            except ValueError as error:
-                raise mistake(str(error), "evaluate_every", value=self.evaluate_every) from None
-            if seconds < 1e-9:
-                raise mistake('must be at least "1 ns"', "evaluate_every", value=self.evaluate_every)
-            return seconds, "seconds"
-        number, _, unit = self.evaluate_every.strip().partition(" ")
+    def evaluation_interval(self) -> Interval:
+        """How often to evaluate."""
         try:
-            value = float(number)
-        except ValueError:
-            value = math.nan
-        unit = {"epoch": "epochs", "round": "rounds"}.get(unit.strip(), unit.strip())
-        if not (1e-6 <= value <= 1e9) or unit not in ("epochs", "rounds") or (unit == "rounds" and value % 1):
-            raise mistake(
-                'must be like "1 epoch", "0.5 epochs" or "50 rounds" (at least 1 round or 1e-6 epochs), or a '
-                'simulated time such as "10 s"',
-                "evaluate_every",
-                value=self.evaluate_every,
-            )
-        return value, unit
+            return parse_interval(self.evaluate_every)
+        except ValueError as error:
+            raise mistake(str(error), "evaluate_every", value=self.evaluate_every) from None
 
 
 _COLLATE = ImportPath("makes samples a batch")

@@ -20,11 +20,11 @@ from simgmc.workloads.data.collated import CollatedSamples
 from simgmc.workloads.data.dataset import Dataset, RawSamples
 from simgmc.workloads.data.minibatches import Samples
 from simgmc.workloads.data.steps import TrainingSamples
-from simgmc.workloads.gradients.inspection import refuse_holding_the_model
 from simgmc.workloads.gradients.live_memory import PassMemory
 from simgmc.workloads.gradients.model_calls import ModelCalls
 from simgmc.workloads.gradients.precision import check_precision, kernels
 from simgmc.workloads.gradients.private_copy import Template
+from simgmc.workloads.gradients.proof.inspection import refuse_holding_the_model
 from simgmc.workloads.gradients.routes import Job, choose
 from simgmc.workloads.losses.functions import CrossEntropy, Loss
 from simgmc.workloads.metrics import Metric, metrics_of

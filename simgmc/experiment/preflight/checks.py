@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from simgmc.algorithms.optimizers import SGD
 from simgmc.core.errors import DivergenceError, SimgmcError
-from simgmc.experiment.training import training_values
+from simgmc.experiment.grid_values import training_values
 from simgmc.scenario import GridPoint, Scenario, ScenarioFile
 from simgmc.scenario.workload import DataWorkload, Method
 from simgmc.workloads.data.catalogue import DATASETS

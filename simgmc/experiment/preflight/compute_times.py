@@ -16,8 +16,8 @@ from simgmc.compression import build
 from simgmc.core.errors import SimgmcError
 from simgmc.core.randomness import Randomness, generator
 from simgmc.experiment.assembly import WorkloadFactory
+from simgmc.experiment.grid_values import training_values
 from simgmc.experiment.plan import times_are_stated
-from simgmc.experiment.training import training_values
 from simgmc.results.directory.scenario_changes import changes, refusal
 from simgmc.scenario import ScenarioFile
 from simgmc.scenario.cluster.compute import MEASURED, DeviceProfile

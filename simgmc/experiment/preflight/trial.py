@@ -16,6 +16,7 @@ from rich.console import Console
 from simgmc.core.heap import give_back
 from simgmc.core.layout import Layout
 from simgmc.experiment.assembly import WorkloadFactory
+from simgmc.experiment.grid_values import training_values
 from simgmc.experiment.header import gossip_lines, line
 from simgmc.experiment.plan import of_one_seed
 from simgmc.experiment.preflight.checks import notes
@@ -23,7 +24,7 @@ from simgmc.experiment.preflight.many_events import events_of
 from simgmc.experiment.preflight.memory import MemoryPrediction, TooLarge, predict_memory, require_memory
 from simgmc.experiment.preflight.pace import Pace, pace_of
 from simgmc.experiment.preflight.prediction import least_sent, wire_format
-from simgmc.experiment.training import Training, training_values
+from simgmc.experiment.training import Training
 from simgmc.scenario import ScenarioFile
 from simgmc.workloads.workload import Workload
 

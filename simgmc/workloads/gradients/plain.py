@@ -21,8 +21,8 @@ from simgmc.core.errors import SimgmcError
 from simgmc.core.own_code.errors import guarded
 from simgmc.core.randomness import generator
 from simgmc.workloads.data.inputs import call, contiguous
+from simgmc.workloads.gradients.differences import counterparts, differing
 from simgmc.workloads.gradients.engine import Batch, Pool, dense
-from simgmc.workloads.gradients.inspection import counterparts, differing
 from simgmc.workloads.gradients.precision import autocast, kernels
 from simgmc.workloads.gradients.private_copy import Copier, Template
 from simgmc.workloads.gradients.statistics import averaged

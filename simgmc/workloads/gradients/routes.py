@@ -17,12 +17,13 @@ from simgmc.workloads.data.minibatches import Samples
 from simgmc.workloads.data.steps import TrainingSamples
 from simgmc.workloads.gradients.cuda import GraphEngine, streams
 from simgmc.workloads.gradients.engine import POOL_FLOPS, ReplicaEngine
-from simgmc.workloads.gradients.fingerprint import fingerprint, plain_token
 from simgmc.workloads.gradients.model_calls import ModelCalls
 from simgmc.workloads.gradients.plain import PlainEngine, PrivateCopies
 from simgmc.workloads.gradients.precision import kernels
 from simgmc.workloads.gradients.private_copy import Template
-from simgmc.workloads.gradients.proof import Reference, proven, reference
+from simgmc.workloads.gradients.proof.comparison import Reference, proven
+from simgmc.workloads.gradients.proof.fingerprint import fingerprint, plain_token
+from simgmc.workloads.gradients.proof.plain_passes import reference
 from simgmc.workloads.gradients.replicas import Replicas
 from simgmc.workloads.gradients.split import GROUP, SplitEngine, linear_stack
 from simgmc.workloads.losses.functions import CrossEntropy, Loss
@@ -114,7 +115,7 @@ _VERDICTS: dict[Hashable, Verdict] = {}
 
 
 def choose(job: Job, wanted: str | None = None) -> Chosen:
-    """The first route that proves itself, see :mod:`simgmc.workloads.gradients.proof`; else the plain one.
+    """The first route that proves itself, see :mod:`simgmc.workloads.gradients.proof.comparison`; else the plain one.
 
     The proof is made once for modules of the same structure and code on the same data. ``wanted``: another route than
     the rule's. Raises SimgmcError where that does not fit.
@@ -266,7 +267,7 @@ class FastRoute:
             self.evaluator = ReplicaEngine(self.replicas, evaluation, job.threads, "float32", job.loss)
 
     def several(self, workers: Sequence[int], at: Tensor, step: int, out: Tensor, losses: Tensor) -> None:
-        """See :class:`simgmc.workloads.gradients.proof.Route`."""
+        """See :class:`simgmc.workloads.gradients.proof.comparison.Route`."""
         batch = self._job.training.at_step(step)
         if isinstance(self.engine, GraphEngine):  # which computes whole rounds
             every, each = (torch.empty(self._job.workers, *one.shape[1:]).to(one) for one in (out, losses))
@@ -277,7 +278,7 @@ class FastRoute:
             self.engine.several(workers, at, [batch] * len(workers), out, losses)
 
     def evaluate(self, point: Tensor, task: Callable[[nn.Module, int], None], count: int, alone: bool) -> None:
-        """See :class:`simgmc.workloads.gradients.proof.Route`."""
+        """See :class:`simgmc.workloads.gradients.proof.comparison.Route`."""
         with kernels("float32", self._job.device):
             if not alone:
                 self.evaluator.evaluate(point, task, count)
@@ -286,9 +287,9 @@ class FastRoute:
             self.evaluator.evaluate(point, one_by_one, 1)
 
     def buffers(self) -> dict[str, Tensor]:
-        """See :class:`simgmc.workloads.gradients.proof.Route`."""
+        """See :class:`simgmc.workloads.gradients.proof.comparison.Route`."""
         return self.replicas.state_dict()
 
     def restore(self, buffers: dict[str, Tensor]) -> None:
-        """See :class:`simgmc.workloads.gradients.proof.Route`."""
+        """See :class:`simgmc.workloads.gradients.proof.comparison.Route`."""
         self.replicas.load_state_dict(buffers)

@@ -1,160 +1,37 @@
-"""A fast route proves itself before it is used: it is held against plain PyTorch on the first minibatches.
+"""What plain PyTorch gives on the first minibatches and on test samples, and what is noticed of a module on the way.
 
-The reference is plain passes on private copies, and an evaluation, at a point beside the initial one, where a stale
-copy of a parameter would show. A candidate must give every gradient, the loss, the buffers afterwards and the
-evaluation, on one thread and on several, up to rounding. What a comparison of numbers can miss is looked for by
-:mod:`simgmc.workloads.gradients.inspection`, and in code that these minibatches do not run by
-:mod:`simgmc.workloads.gradients.source_code`; where they find something, no candidate is tried.
+Passes on private copies and an evaluation, at a point beside the initial one, where a stale copy of a parameter would
+show.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import flop_registry
 
 from simgmc.core.errors import SimgmcError, out_of_memory
-from simgmc.core.layout import Layout
-from simgmc.core.own_code.errors import described, guarded
+from simgmc.core.own_code.errors import guarded
 from simgmc.core.randomness import generator
 from simgmc.workloads.data.inputs import contiguous
-from simgmc.workloads.gradients import inspection, source_code
 from simgmc.workloads.gradients.engine import Batch
 from simgmc.workloads.gradients.live_memory import LiveTensors
 from simgmc.workloads.gradients.plain import PrivateCopy
 from simgmc.workloads.gradients.private_copy import Copier, Template
+from simgmc.workloads.gradients.proof import inspection, source_code
+from simgmc.workloads.gradients.proof.comparison import Pass, Reference
+from simgmc.workloads.gradients.snapshot import Snapshot
 from simgmc.workloads.losses.functions import Loss
 from simgmc.workloads.seeding import drawing_from, drawn_so_far
-
-ROUNDING = 1e-4
-"""Largest relative difference of a tensor that counts as rounding where a route adds in another order;"""
-ROUNDING_OF_FORMATS = 2e-2
-"""the same in channels-last memory: other convolution kernels, and here and there a ReLU that opens or closes."""
-
-COARSE = {"float32": 0.0, "tf32": 2e-2, "bfloat16": 1e-1}
-"""At least that much, in products of that precision."""
-
-
-class Route(Protocol):
-    """A way to compute gradients and evaluations that may be used if it gives what plain PyTorch gives."""
-
-    name: str
-    channels_last: bool
-
-    def several(self, workers: Sequence[int], at: Tensor, step: int, out: Tensor, losses: Tensor) -> None:
-        """Gradients and losses of workers at points (n, d), on their minibatches of that step."""
-
-    def evaluate(self, point: Tensor, task: Callable[[nn.Module, int], None], count: int, alone: bool) -> None:
-        """Do the tasks on a module in evaluation mode at the point, on one thread or on several."""
-
-    def buffers(self) -> dict[str, Tensor]:
-        """Every buffer as (K, ...), copied."""
-
-    def restore(self, buffers: dict[str, Tensor]) -> None:
-        """Put them back."""
-
 
 MINIBATCHES = 3
 """Whose gradients are compared: of worker 0 in the first two steps, of the last worker in the third."""
 MOST_NUMBERS = 2**28
 """In the gradients that are kept to be compared; of larger models fewer are."""
-
-
-@dataclass(frozen=True)
-class Pass:
-    """What plain PyTorch gives on a minibatch."""
-
-    worker: int
-    step: int
-    gradient: Tensor
-    loss: Tensor
-    buffers: dict[str, Tensor]
-    """Afterwards."""
-
-
-@dataclass
-class Reference:
-    """What plain PyTorch gives on the first minibatches and on a few test samples."""
-
-    precision: str
-    point: Tensor
-    passes: list[Pass]
-    logits: list[Tensor]
-    layout: Layout
-    findings: inspection.Findings
-    absent: tuple[int, ...]
-    """Parameters that got no gradient."""
-    keeps: bool
-    """Whether a pass may change attributes."""
-    outside: tuple[str, ...]
-    """What a pass may change at module level or in classes, which all workers have in common."""
-    frozen: list[str]
-    """Parameters that a pass changes without being trained."""
-    loss_keeps: bool
-    """Whether the loss is changed by a pass."""
-    flops: int
-    held: int
-    """Bytes of its tensors at the worst moment."""
-    by_memory: bool
-    """Whether the module's code looks at how numbers lie in memory: other formats are then not tried."""
-
-    def difference(self, route: Route, parts: Callable[[nn.Module, int], Tensor]) -> str | None:
-        """Where a candidate differs from plain PyTorch beyond rounding, in words; None where it does not."""
-        tolerance = ROUNDING_OF_FORMATS if route.channels_last else ROUNDING
-        coarse = max(tolerance, COARSE[self.precision])
-        for alone in (True, False):
-            logits: list[Any] = [None] * len(self.logits)
-
-            def task(module: nn.Module, number: int, into: list[Any] = logits) -> None:
-                with torch.no_grad():
-                    into[number] = parts(module, number)
-
-            route.evaluate(self.point, task, len(logits), alone)
-            if not all(_near(a, b, tolerance) for a, b in zip(logits, self.logits, strict=True)):
-                return f"its evaluation differs on {'one thread' if alone else 'several threads'}"
-        before = route.buffers()
-        try:
-            return next(filter(None, (self._pass_differs(one, route, coarse) for one in self.passes)), None)
-        finally:
-            route.restore(before)
-
-    def _pass_differs(self, right: Pass, route: Route, tolerance: float) -> str | None:
-        out, losses = torch.empty_like(right.gradient)[None], torch.empty_like(right.loss)[None]
-        route.several([right.worker], self.point[None], right.step, out, losses)
-        if not _near(losses[0], right.loss, tolerance):
-            return "its loss differs"
-        whole = float(right.gradient.norm())
-        bounds = self.layout.offsets
-        for name, start, end in zip(self.layout.names, bounds[:-1], bounds[1:], strict=True):
-            if not _near(out[0, start:end], right.gradient[start:end], tolerance, 1e-2 * tolerance * whole):
-                return f"its gradient of {name} differs"
-        for name, rows in route.buffers().items():
-            if not _near(rows[right.worker], right.buffers[name], tolerance):
-                return f"its buffer {name} differs afterwards"
-        return None
-
-
-def _near(found: Tensor, right: Tensor, tolerance: float, least: float = 0.0) -> bool:
-    """Whether two tensors are the same up to rounding; NaN is near NaN."""
-    if found.shape != right.shape or found.dtype != right.dtype:
-        return False
-    if not right.is_floating_point() and not right.is_complex():
-        return torch.equal(found, right)
-    missing = right.isnan()
-    if not torch.equal(found.isnan(), missing):
-        return False
-    exact = torch.complex128 if right.is_complex() else torch.float64
-    found, right = (one.to(exact).flatten() for one in (found, right))
-    if missing.any():
-        found, right = (one.masked_fill(missing.flatten(), 0) for one in (found, right))
-    if torch.equal(found, right):
-        return True
-    return bool((found - right).norm() <= tolerance * right.norm() + least + 1e-12)
 
 
 def beside(initial: Tensor) -> Tensor:
@@ -256,7 +133,7 @@ class _PlainPasses:
         found = self._findings
         for copy in self._copies.values():
             self._note_parameters(copy.model, "forward")
-            self._note_state(copy.before, inspection.Snapshot(copy.model.module))
+            self._note_state(copy.before, Snapshot(copy.model.module))
             for name, buffer in copy.model.module.named_buffers():
                 if copy.buffers.get(name) is not buffer:
                     found.alone.append(f"buffer {name} is replaced in forward")
@@ -266,7 +143,7 @@ class _PlainPasses:
                         f"{self._what}: parameter {name} is made in forward: call the model on a batch before handing "
                         "it over"
                     )
-            now = inspection.Snapshot()
+            now = Snapshot()
             now.look("loss", copy.loss, None)
             kept = copy.of_loss.changed(now)
             self.loss_keeps |= bool(kept)
@@ -277,18 +154,18 @@ class _PlainPasses:
         evaluated = PrivateCopy(self._template.copy(), self._template.layout.names)
         evaluated.load(self._point)
         self._findings.reasons += inspection.changed_by_evaluation_mode(evaluated.module)
-        before = inspection.Snapshot(evaluated.module)
+        before = Snapshot(evaluated.module)
         values = {name: one.detach().clone() for name, one in evaluated.module.named_parameters()}
         with drawing_from(0, self._device), torch.no_grad():
             drawn = drawn_so_far(self._device)
             logits = [test(evaluated.module, number) for number in range(count)]
             drawn = drawn, drawn_so_far(self._device)
-        self._note_state(before, inspection.Snapshot(evaluated.module))
+        self._note_state(before, Snapshot(evaluated.module))
         self._findings.alone += _drawn(drawn, "evaluation")
         self._note_parameters(evaluated, "evaluation", values)
         return logits
 
-    def _note_state(self, before: inspection.Snapshot, after: inspection.Snapshot) -> None:
+    def _note_state(self, before: Snapshot, after: Snapshot) -> None:
         """Note what has changed between two looks."""
         for path in before.changed(after):
             unit = after.units.get(path, before.units.get(path))
@@ -350,13 +227,13 @@ class _Copy:
 
     def __init__(self, template: Template, point: Tensor, loss: Loss):
         self.model, self.loss = PrivateCopy(template.copy(), template.layout.names), Copier()(loss)
-        self.of_loss = inspection.Snapshot()
+        self.of_loss = Snapshot()
         self.of_loss.look("loss", self.loss, None)
         self.model.load(point)
         module = self.model.module
         self.names = {name for name, _ in module.named_parameters()}
         self.buffers = dict(module.named_buffers())
-        self.before = inspection.Snapshot(module)
+        self.before = Snapshot(module)
 
 
 def _drawn(states: tuple[tuple[Any, ...], tuple[Any, ...]], where: str) -> Iterable[str]:
@@ -376,26 +253,3 @@ class Operations(LiveTensors):
         if formula is not None:
             self.flops += int(formula(*args, **(kwargs or {}), out_val=result))
         return result
-
-
-def proven(
-    found: Reference, candidates: Iterable[Callable[[], Route]], parts: Callable[[nn.Module, int], Tensor]
-) -> tuple[Route | None, list[str]]:
-    """The first candidate that gives what plain PyTorch gives, and why those before it did not."""
-    reasons: list[str] = []
-    if found.findings:
-        return None, found.findings.all()
-    for make in candidates:
-        name = "a fast route"
-        try:
-            route = make()
-            name = route.name
-            different = found.difference(route, parts)
-        except Exception as error:
-            if out_of_memory(error):
-                raise
-            different = described(error.__cause__ or error)
-        if different is None:
-            return route, reasons
-        reasons.append(f"{name}: {different}")
-    return None, reasons

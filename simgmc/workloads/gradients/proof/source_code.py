@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-LIBRARIES = ("torch.", "numpy", "builtins", "simgmc.", "transformers.", "torchvision.", "timm.")
-"""Packages whose code and module-level objects are not looked at."""
+from simgmc.workloads.gradients.snapshot import of_a_library, unwrapped
 
 _DRAWS = {
     "rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like", "bernoulli", "bernoulli_",
@@ -68,7 +67,7 @@ class Reading:
 def watched(module: nn.Module) -> Iterator[Executed]:
     """Notes which instructions of the user's code run while it lasts; none where somebody else is watching."""
     executed: Executed = {}
-    if sys.gettrace() is not None or all(_of_a_library(type(part).__module__) for part in module.modules()):
+    if sys.gettrace() is not None or all(of_a_library(type(part).__module__) for part in module.modules()):
         yield executed
         return
 
@@ -78,7 +77,7 @@ def watched(module: nn.Module) -> Iterator[Executed]:
         return step
 
     def call(frame: types.FrameType, event: str, argument: Any) -> Any:
-        if _of_a_library(frame.f_globals.get("__name__", "")):
+        if of_a_library(frame.f_globals.get("__name__", "")):
             return None
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         executed.setdefault(frame.f_code, set())
@@ -95,7 +94,7 @@ def unproven(module: nn.Module, executed: Executed) -> Reading:
     """What the module's code does in instructions that have not been executed; nothing where none has been."""
     found = Reading()
     for path, part in module.named_modules() if executed else ():
-        if not _of_a_library(type(part).__module__):
+        if not of_a_library(type(part).__module__):
             for function in reached(type(part)):
                 _look(function, path, part, executed, found)
     return found
@@ -103,7 +102,7 @@ def unproven(module: nn.Module, executed: Executed) -> Reading:
 
 def looks_at_memory(module: nn.Module) -> bool:
     """Whether the user's code asks how numbers lie in memory."""
-    kinds = dict.fromkeys(type(part) for part in module.modules() if not _of_a_library(type(part).__module__))
+    kinds = dict.fromkeys(type(part) for part in module.modules() if not of_a_library(type(part).__module__))
     return any(
         one.opname in _READS and one.argval in _MEMORY
         for kind in kinds for function in reached(kind) for one, _ in instructions(function.__code__)
@@ -120,7 +119,7 @@ def reached(kind: type) -> Iterator[types.FunctionType]:
             continue
         seen.add(function.__code__)
         waiting.append(getattr(function, "__wrapped__", None))
-        if _of_a_library(function.__module__ or ""):
+        if of_a_library(function.__module__ or ""):
             continue
         yield function
         for one, _ in instructions(function.__code__):
@@ -128,13 +127,6 @@ def reached(kind: type) -> Iterator[types.FunctionType]:
                 waiting.append(function.__globals__.get(one.argval))
             elif one.opname in ("LOAD_ATTR", "LOAD_METHOD"):
                 waiting.extend(vars(base).get(one.argval) for base in kind.__mro__)  # super() may ask for any
-
-
-def unwrapped(value: Any) -> Any:
-    """The function in a class's attribute."""
-    if isinstance(value, (staticmethod, classmethod)):
-        return value.__func__
-    return value.fget if isinstance(value, property) else value
 
 
 def instructions(code: types.CodeType) -> Iterator[tuple[dis.Instruction, types.CodeType]]:
@@ -146,10 +138,6 @@ def instructions(code: types.CodeType) -> Iterator[tuple[dis.Instruction, types.
             yield from instructions(constant)
 
 
-def _of_a_library(name: str) -> bool:
-    return f"{name}.".startswith(LIBRARIES)
-
-
 def _in_place(one: dis.Instruction) -> bool:
     """Whether it names a method that changes a tensor in place."""
     return one.opname in _READS and isinstance(one.argval, str) and one.argval.strip("_") + "_" == one.argval
@@ -157,7 +145,7 @@ def _in_place(one: dis.Instruction) -> bool:
 
 def _of_the_users(value: Any) -> bool:
     """Whether it is an object with a state, of a class that is no library's."""
-    return hasattr(value, "__dict__") and not callable(value) and not _of_a_library(type(value).__module__)
+    return hasattr(value, "__dict__") and not callable(value) and not of_a_library(type(value).__module__)
 
 
 def _note_parameters(words: str, path: str, part: nn.Module, found: Reading) -> None:

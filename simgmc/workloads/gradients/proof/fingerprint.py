@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from simgmc.workloads.gradients.inspection import OWN, Snapshot, around
 from simgmc.workloads.gradients.private_copy import Copier
+from simgmc.workloads.gradients.snapshot import OWN, Snapshot, around
 
 _PLAIN = (type(None), bool, int, str, bytes, complex, torch.dtype, torch.device, torch.Size, type, types.ModuleType)
 _FEW = 64

@@ -1,0 +1,214 @@
+"""All that a module can reach and change, and how it stands.
+
+Also what it has in common with its copies: closures, objects at module level and attributes of classes.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import random
+import types
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+LIBRARIES = ("torch.", "numpy.", "builtins.", "simgmc.", "transformers.", "torchvision.", "timm.")
+"""Packages whose code and module-level objects are not looked at."""
+OWN = ("_parameters", "_buffers", "_modules", "training")
+"""Attributes of every module that are looked at as what they are, not as plain attributes."""
+
+
+class Snapshot:
+    """All that a module can reach and change in a pass, apart from its buffers' and parameters' values.
+
+    ``units``: which attribute (module, name) a path belongs to; None for what all copies share.
+    """
+
+    def __init__(self, module: nn.Module | None = None):
+        self.tokens: dict[str, Any] = {}
+        self.tensors: dict[str, Tensor] = {}
+        self.units: dict[str, tuple[str, str] | None] = {}
+        self._alive: list[Any] = []
+        self._met: set[int] = set()
+        if module is None:
+            return
+        parts = dict(module.named_modules())
+        self._met |= {id(part) for part in parts.values()}
+        for name, part in parts.items():
+            self.tokens[joined(name, "training")] = part.training
+            self.units[joined(name, "training")] = (name, "training")
+            for tensor in (*part._parameters.values(), *part._buffers.values()):
+                if tensor is not None:
+                    self._met.add(id(tensor))
+                    self._alive.append(tensor)
+            for key, value in vars(part).items():
+                if key not in OWN:
+                    self.look(joined(name, key), value, (name, key))
+        for path, value in around(module):
+            self.look(path, value, None)
+
+    def changed(self, after: Snapshot) -> list[str]:
+        """Paths that differ, the attribute's alone where it has several."""
+        missing = object()
+        return [
+            path
+            for path in dict.fromkeys((*self.tokens, *after.tokens))
+            if self.tokens.get(path, missing) != after.tokens.get(path, missing)
+        ]
+
+    def look(self, path: str, value: Any, unit: tuple[str, str] | None) -> None:
+        """Note a value and all that it holds."""
+        waiting = deque([(path, value)])
+        while waiting:
+            path, value = waiting.popleft()
+            self.units[path] = unit
+            self.tokens[path] = token(value)
+            if isinstance(value, PLAIN):
+                continue
+            if id(value) in self._met:
+                continue
+            self._met.add(id(value))
+            self._alive.append(value)
+            if isinstance(value, Tensor):
+                self.tensors[path] = value
+                continue
+            waiting.extend(parts_of(path, value))
+
+
+PLAIN = (
+    type, type(None), bool, int, float, complex, str, bytes, types.ModuleType, types.CodeType,
+    torch.dtype, torch.device,
+)  # fmt: skip
+
+
+def token(value: Any) -> Any:
+    """What tells a value from what it was: itself where it is plain, else which object it is, and its version."""
+    if isinstance(value, PLAIN):
+        return type(value), repr(value) if isinstance(value, float) else value if _hashable(value) else id(value)
+    if isinstance(value, Tensor):
+        return Tensor, id(value), value._version if not value.is_inference() else 0
+    if isinstance(value, np.ndarray):
+        return np.ndarray, value.shape, value.tobytes() if value.dtype != object else repr(value)
+    if isinstance(value, (dict, list, tuple, set, frozenset, deque)):
+        return type(value), len(value)
+    if isinstance(value, torch.Generator):
+        return torch.Generator, bytes(value.get_state().numpy())
+    if isinstance(value, np.random.Generator):
+        return np.random.Generator, repr(value.bit_generator.state)
+    if isinstance(value, np.random.RandomState):
+        return np.random.RandomState, repr(value.get_state()[1:3]), value.get_state()[1].tobytes()
+    if isinstance(value, random.Random):
+        return random.Random, value.getstate()
+    if isinstance(value, Iterator) and type(value).__module__ in ("builtins", "itertools"):
+        return type(value), object()  # whether it has moved on cannot be seen
+    if isinstance(value, (types.MethodType, types.BuiltinMethodType)):
+        return type(value), value.__name__  # made anew whenever it is asked for
+    return type(value), id(value)
+
+
+def _hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+def parts_of(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        yield from ((f"{path}[{key!r:.30}]", one) for key, one in list(value.items()))
+    elif isinstance(value, (list, tuple, set, frozenset, deque)):
+        yield from ((f"{path}[{number}]", one) for number, one in enumerate(value))
+    elif isinstance(value, types.FunctionType):
+        for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
+            yield f"{path}'s {name}", _content(cell)
+        if value.__defaults__ or value.__kwdefaults__:
+            yield f"{path}'s defaults", (value.__defaults__, value.__kwdefaults__)
+        if not of_a_library(value.__module__ or ""):
+            yield from ((f"{name} of {value.__module__}", one) for name, one in _globals_of(value))
+    elif isinstance(value, types.MethodType):
+        yield path, value.__func__
+        yield path, value.__self__
+    elif isinstance(value, types.BuiltinMethodType):
+        yield path, value.__self__
+    elif isinstance(value, functools.partial):
+        yield path, (value.func, value.args, value.keywords)
+    elif isinstance(value, nn.Module):
+        yield from ((joined(path, key), one) for key, one in vars(value).items())
+    elif not isinstance(value, np.ndarray) and not (type(value).__module__ or "").startswith("torch."):
+        yield from ((f"{path}.{key}", one) for key, one in getattr(value, "__dict__", {}).items())
+        for kind in type(value).__mro__:
+            slots = kind.__dict__.get("__slots__", ())
+            for key in (slots,) if isinstance(slots, str) else slots:
+                if hasattr(value, key) and not key.startswith("__"):
+                    yield f"{path}.{key}", getattr(value, key)
+
+
+def _content(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
+
+
+def around(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """What is no copy's own: attributes of the user's classes, and the module-level objects that their methods read."""
+    yield from read_by(type(part) for part in module.modules())
+
+
+def read_by(kinds: Iterable[type]) -> Iterator[tuple[str, Any]]:
+    for kind in dict.fromkeys(base for one in kinds for base in one.__mro__):
+        if kind.__module__ in ("typing", "abc") or of_a_library(kind.__module__):
+            continue
+        for name, value in list(vars(kind).items()):
+            inner = unwrapped(value)
+            if isinstance(inner, types.FunctionType):
+                for key, one in _globals_of(inner):
+                    yield f"{key} of {inner.__module__}", one
+                yield from parts_of(f"{kind.__name__}.{name}", inner)
+            elif not (name.startswith("__") and name.endswith("__")) and name != "_abc_impl":
+                yield f"{kind.__name__}.{name}", value
+
+
+def _globals_of(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    """Module-level objects that a function names, its inner functions too."""
+    for name in _global_names(function.__code__):
+        if name in function.__globals__:
+            value = function.__globals__[name]
+            if not isinstance(value, (type, types.ModuleType)):
+                yield name, value
+
+
+@functools.lru_cache(maxsize=4096)
+def _global_names(code: types.CodeType) -> tuple[str, ...]:
+    names = [one.argval for one in dis.get_instructions(code) if one.opname in ("LOAD_GLOBAL", "STORE_GLOBAL")]
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names += _global_names(constant)
+    return tuple(dict.fromkeys(names))
+
+
+def joined(name: str, key: str) -> str:
+    return f"{name}.{key}" if name else key
+
+
+def own_list(part: nn.Module, name: str) -> bool:
+    """Whether a recurrent layer keeps its parameters under that name, a second time."""
+    return isinstance(part, nn.RNNBase) and name.startswith("_flat_weight")
+
+
+def of_a_library(module: str) -> bool:
+    """Whether a module of this name is not looked into."""
+    return f"{module}.".startswith(LIBRARIES)
+
+
+def unwrapped(value: Any) -> Any:
+    """The function in a class's attribute."""
+    if isinstance(value, (staticmethod, classmethod)):
+        return value.__func__
+    return value.fget if isinstance(value, property) else value
