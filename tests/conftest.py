@@ -22,6 +22,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# What is printed is as wide as off a terminal, also where the shell tells how wide its window is.
+os.environ.pop("COLUMNS", None)
+
 # Each of several test processes has a core of its own: on problems this small, more threads only wait for each other.
 _worker = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
 if _worker and hasattr(os, "sched_setaffinity"):

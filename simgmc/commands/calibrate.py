@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from simgmc.commands.time import GOSSIP, seconds
 from simgmc.core.errors import SimgmcError, reason
 from simgmc.core.quantities import bandwidth_text, bytes_text, number, time_text
+from simgmc.core.terminal import print_line, print_table
 from simgmc.experiment.preflight.bare_cluster import bare_cluster
 from simgmc.network.calibration.empty import Empty
 from simgmc.network.calibration.fit import ASSUMED_NOISE, Estimate, Fit, fit
@@ -38,7 +36,7 @@ def run(
     fitted = fit_rows(rows, keys, settings)
     report(rows, fitted, console)
     if not has_latency(rows, keys, settings):
-        console.print(MERGED, markup=False, highlight=False, soft_wrap=True)
+        print_line(console, MERGED)
     transport(fitted, f"{len(rows)} rows of {Path(table).name}", out, console)
     return fitted
 
@@ -80,27 +78,27 @@ def measure(nodes: int | None, keys: dict[str, Any], out: str | None, table: str
     known = stated.latency is not None and float(stated.latency) > 0
     if not known and empty.network is not None:
         keys["latency"] = f"{empty.network / LINKS!r} s"
-    console.print(f"measured: {where}; the median of {machine.REPETITIONS}", markup=False, highlight=False)
+    print_line(console, f"measured: {where}; the median of {machine.REPETITIONS}")
     for line in _about(empty, keys, known, stated.bandwidth is None):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        print_line(console, line)
     # Sends of real processes are not sliced. Microseconds of latency do not tell what a start costs in latencies.
     fitted = fit_rows(rows, keys, [("collective_options.slices", 1)], startup=known)
     report(rows, fitted, console)
     rates = machine.throughputs()
     for what, rate in rates.items():
-        console.print(f"{what}: {bytes_text(rate)}/s on one thread", markup=False, highlight=False)
+        print_line(console, f"{what}: {bytes_text(rate)}/s on one thread")
     if table is not None:
         lines = [f"{row.collective},{row.nodes},{row.nbytes:.0f},{row.seconds!r}" for row in rows]
         _write(table, "\n".join(["collective,nodes,bytes,seconds", *lines, ""]))
     transport(fitted, where, out, console)
-    console.print("beside it, under [cluster]:", markup=False, highlight=False)
+    print_line(console, "beside it, under [cluster]:")
     names = ("compression", "compressing (top-k, 1 %)"), ("aggregation", "adding")
     stated_rates = ", ".join(f'{key} = "{rates[what] / 1e9:.3g} GB/s"' for key, what in names)
     if not known and empty.network is not None:
-        console.print(f'latency = "{number(1e6 * empty.network / LINKS)} us"', markup=False, highlight=False)
+        print_line(console, f'latency = "{number(1e6 * empty.network / LINKS)} us"')
     if stated.bandwidth is None:
-        console.print(f'bandwidth = "{number(8e-6 * empty.rate, 4)} Mbit/s"', markup=False, highlight=False)
-    console.print(f"compute = {{ {stated_rates}, gradient = ... }}", markup=False, highlight=False)
+        print_line(console, f'bandwidth = "{number(8e-6 * empty.rate, 4)} Mbit/s"')
+    print_line(console, f"compute = {{ {stated_rates}, gradient = ... }}")
 
 
 DOUBTFUL = 0.15
@@ -189,20 +187,19 @@ def fit_rows(
 
 def report(rows: Sequence[MeasuredExchange], fitted: Fit, console: Console) -> None:
     """The table of rows, what was fitted and how sure it is."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="measured exchanges", title_justify="left")
     with_network = any(one.bandwidth is not None for one in rows)
-    for column in ("collective", "nodes", *(["bandwidth"] if with_network else []), "vector", "measured",
-                   "before", "error before", "fitted", "error after"):  # fmt: skip
-        table.add_column(column, justify="left" if column == "collective" else "right", no_wrap=True)
+    header = ("collective", "nodes", *(["bandwidth"] if with_network else []), "vector", "measured", "before",
+              "error before", "fitted", "error after")  # fmt: skip
+    cells = []
     for one, before, after in zip(rows, fitted.before, fitted.after):
         network = [bandwidth_text(one.bandwidth) if one.bandwidth else "-"] if with_network else []
-        table.add_row(
-            Text(one.collective), str(one.nodes), *network, bytes_text(one.nbytes), time_text(one.seconds),
+        cells.append((
+            one.collective, str(one.nodes), *network, bytes_text(one.nbytes), time_text(one.seconds),
             time_text(before), f"{before / one.seconds - 1:+.1%}", time_text(after), f"{after / one.seconds - 1:+.1%}",
-        )  # fmt: skip
-    console.print(table)
+        ))  # fmt: skip
+    print_table(console, "measured exchanges", header, {"": cells})
     for line in _said(rows, fitted):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        print_line(console, line)
 
 
 def _said(rows: Sequence[MeasuredExchange], fitted: Fit) -> list[str]:
@@ -247,15 +244,15 @@ def transport(fitted: Fit, source: str, out: str | None, console: Console) -> No
     """Print the transport as a line under ``[cluster]``, or write it to a file that a scenario includes."""
     keys = stated_keys(fitted.overheads)
     line = "transport = { " + ", ".join(f"{key} = {value}" for key, value in keys.items()) + " }"
-    console.print(f"\n{line}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"\n{line}", markup=False, highlight=False, soft_wrap=True)  # to be copied: no end of a line in it
     if out is None:
         return
     noise = "assumed" if fitted.assumed else "left of the rows"
     head = f"# fitted to {source}; relative error of a row {fitted.noise:.4f} ({noise})\n[transport]\n"
     _write(out, head + "".join(f"{key} = {value}\n" for key, value in keys.items()))
-    console.print(
+    print_line(
+        console,
         f'written to {out}, which a scenario beside it takes in: transport = "{Path(out).name}"',
-        markup=False, highlight=False, soft_wrap=True,
     )  # fmt: skip
 
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import time
 
-from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
-from rich.text import Text
 
 from simgmc.core.quantities import bytes_text, time_text
-from simgmc.core.terminal import add_words, plain_console
+from simgmc.core.terminal import plain_console, print_line, print_table
 from simgmc.experiment.assembly import WorkloadFactory
 from simgmc.experiment.header import line, print_cluster
 from simgmc.experiment.plan import of_one_seed
@@ -47,9 +44,7 @@ class _Trying:
         self._done += 1
         if not self._console.is_terminal and time.monotonic() - self._printed >= LINE_SECONDS:
             self._printed = time.monotonic()
-            self._console.print(
-                f"[{self._done}/{self._steps}] trying {training.title}", markup=False, highlight=False, soft_wrap=True
-            )
+            print_line(self._console, f"[{self._done}/{self._steps}] trying {training.title}")
 
 
 def dry_run(
@@ -80,12 +75,6 @@ def dry_run(
             predictions.append(predict(training, built.layout, built.batches_per_epoch))
     print_cluster(console, file)
     print_trial(console, file, trial, workload_of)
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        title="prediction (nothing is trained to its end, nothing is kept)",
-        title_justify="left",
-    )
     keys = tuple(file.grid) or tuple(plan[0].series(plan[0].points[0]).texts)
     rows = []
     bounded, stops, in_all, sampled = False, [], 0.0, dict[str, None]()
@@ -107,16 +96,18 @@ def dry_run(
             # Trained on the first cluster, put on the others.
             took = time_text((0 if number else seconds) + found.simulating_s)
             rows.append([found.method, *(values[key] for key in keys), *numbers, took])
-    for column, *texts in zip(("method", *keys), *rows):
-        add_words(table, column.removeprefix("cluster.").removeprefix("methods.*."), texts)
-    for column in ("rounds", "simulated\ntime", "sent by\nworkers", "through\nserver", "real\ntime"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(*map(Text, row))
-    console.print(table)
+    shown = [key.removeprefix("cluster.").removeprefix("methods.*.") for key in keys]
+    print_table(
+        console,
+        "prediction (nothing is trained to its end, nothing is kept)",
+        ("method", *shown, "rounds", "simulated time", "sent by workers", "through server", "real time"),
+        {"": rows},
+        names=1 + len(shown),
+    )
     if bounded:
-        console.print(
-            "≤: sparse supports taken as independent on every worker; real ones overlap, so the server sends less."
+        print_line(
+            console,
+            "≤: sparse supports taken as independent on every worker; real ones overlap, so the server sends less.",
         )
     count = len(plan) * len(file.points[0].scenario.seeds)
     took = time_text(in_all * count / len(plan))
@@ -129,4 +120,4 @@ def dry_run(
     for words in sampled:
         line(console, "sample", words)
     for stop in stops:
-        console.print(stop, markup=False, highlight=False, soft_wrap=True)
+        print_line(console, stop)

@@ -6,13 +6,12 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from rich import box
-from rich.table import Table
+from rich.console import Console
 
 from simgmc.core.errors import SimgmcError, show_value
 from simgmc.core.own_code.code import Code, look_in
 from simgmc.core.registry import REQUIRED, Entry, Option, Registry
-from simgmc.core.terminal import plain_console
+from simgmc.core.terminal import plain_console, print_line, print_table
 from simgmc.results.series.measures import MEASURES, Measure
 
 KINDS: Registry[Any] = Registry(
@@ -65,29 +64,26 @@ def show(kind: str | None, name: str | None = None) -> None:
     if name is not None:
         entry = entries(kind)[name]
         details = f"\n\n{entry.details}" if entry.details else ""
-        console.print(f"{name}: {entry.summary}\nsource: {entry.source}{details}", markup=False, highlight=False)
-        console.print(_options(entry) if entry.options else "no options")
+        print_line(console, f"{name}: {entry.summary}\nsource: {entry.source}{details}\n")
+        if entry.options:
+            _print_options(console, entry)
+        else:
+            print_line(console, "no options")
         return
     for one in [kind] if kind else KINDS:
-        table = Table(title=one, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-        table.add_column("name", no_wrap=True)
-        table.add_column("what it is", ratio=3)
-        table.add_column("source", ratio=2)
+        rows = []
         for key, entry in entries(one).everything().items():
             if isinstance(entry, SimgmcError):
-                table.add_row(key, str(entry), "installed package")
+                rows.append((key, str(entry), "installed package"))
             else:
-                table.add_row(key, entry.summary, entry.source)
-        console.print(table)
+                rows.append((key, entry.summary, entry.source))
+        print_table(console, one, ("name", "what it is", "source"), {"": rows}, words=(1, 2))
+        print_line(console, "")
 
 
-def _options(entry: Entry) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("option", "default", "values", "meaning"):
-        table.add_column(column, no_wrap=column == "option")
-    for key, option in entry.options.items():
-        table.add_row(key, default_text(option), option.words, option.summary)
-    return table
+def _print_options(console: Console, entry: Entry) -> None:
+    rows = [(key, default_text(option), option.words, option.summary) for key, option in entry.options.items()]
+    print_table(console, "", ("option", "default", "values", "meaning"), {"": rows}, words=(1, 2, 3))
 
 
 def default_text(option: Option) -> str:

@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from simgmc.core.errors import SimgmcError
 from simgmc.core.quantities import bytes_text, time_text
+from simgmc.core.terminal import print_line, print_table
 from simgmc.core.units import Quantity
 from simgmc.costs.steps import Average, Mix, RoundCosts
 from simgmc.experiment.preflight.bare_cluster import bare_cluster, settings_of
@@ -75,9 +73,9 @@ def run(asked: Asked, console: Console, as_csv: bool = False) -> None:
     if as_csv:
         print(_csv(asked, found), end="")
         return
-    console.print(_table(asked, found))
+    _print(console, asked, found)
     for line in _said(asked, found):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        print_line(console, line)
 
 
 def seconds(name: str, nodes: int, nbytes: float, keys: dict[str, Any], settings: Sequence[tuple[str, Any]]) -> float:
@@ -122,21 +120,18 @@ def _title(asked: Asked) -> str:
     return f"one exchange of {asked.nodes} workers, ready at the same time: {', '.join(network)}"
 
 
-def _table(asked: Asked, found: Sequence[Timed]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=_title(asked), title_justify="left")
-    for column in ("collective", "vector", "time", "transfer", "latency", "adding", "busiest link", "bound by"):
-        right = column not in ("collective", "bound by")
-        table.add_column(column, justify="right" if right else "left", no_wrap=column != "bound by")
+def _print(console: Console, asked: Asked, found: Sequence[Timed]) -> None:
+    rows = []
     for one in found:
         if one.timing is None:
             continue
-        name, size = Text(one.collective), bytes_text(one.size)
         slowest = int(one.timing.round_end[-1].argmax())
         parts = dict(zip(one.timing.categories, one.timing.breakdown[0, slowest]))
         shown = [time_text(parts[part]) for part in ("transfer", "latency", "aggregate")]
-        bound = Text(one.timing.bottleneck())
-        table.add_row(name, size, time_text(one.timing.total), *shown, bytes_text(one.most), bound)
-    return table
+        total, bound = time_text(one.timing.total), one.timing.bottleneck()
+        rows.append((one.collective, bytes_text(one.size), total, *shown, bytes_text(one.most), bound))
+    header = ("collective", "vector", "time", "transfer", "latency", "adding", "busiest link", "bound by")
+    print_table(console, _title(asked), header, {"": rows}, words=[header.index("bound by")])
 
 
 def _said(asked: Asked, found: Sequence[Timed]) -> list[str]:

@@ -19,7 +19,7 @@ from rich.console import Console
 from simgmc.core.errors import SimgmcError, reason, show_value, suggestion
 from simgmc.core.files import reading_copies
 from simgmc.core.quantities import percent_text, time_text
-from simgmc.core.terminal import plain_console
+from simgmc.core.terminal import plain_console, print_line
 from simgmc.experiment.plan import require_stated_times, trainings
 from simgmc.experiment.training import Training, Watched
 from simgmc.network import ClusterSettings
@@ -95,20 +95,18 @@ def _timeline(
             if busiest is None
             else f"busiest link of the run {' -> '.join(busiest)} ({percent_text(round(loads[busiest], 4))})"
         )
-        console.print(
+        print_line(
+            console,
             f"{name}: rounds {first} to {last} of {watched.rounds}, "
             f"{time_text(watched.timeline.begin)} to {time_text(watched.timeline.end)}; {found}",
-            markup=False, highlight=False, soft_wrap=True,
         )  # fmt: skip
     if missing and not written:
         raise NoSuchRounds("\n".join(f"{directory.path}: {one}" for one in missing))
     for one in missing:
-        console.print(one, markup=False, highlight=False, soft_wrap=True)
-    console.print(
+        print_line(console, one)
+    print_line(
+        console,
         f"wrote {len(written)} files into {folder} (open the traces at https://ui.perfetto.dev)",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
     )
     return written
 

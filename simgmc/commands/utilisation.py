@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from simgmc.core.files import reading_copies
-from simgmc.core.terminal import plain_console
+from simgmc.core.terminal import plain_console, print_line
 from simgmc.experiment.answers.utilisation import utilisations
 from simgmc.experiment.plan import require_stated_times, trainings
 from simgmc.results.directory.outside_files import copies
@@ -45,8 +45,8 @@ def utilisation(
             panels.save(figures, directory.plots, PICTURE, directory.replace, ("png", "pdf"))
         written.append(f"plots/{PICTURE}")
     if left_out:
-        _line(console, f"left out: {', '.join(left_out)}: another network gives another training of them")
-    _line(console, f"\n{directory.path}: {', '.join(written)}")
+        print_line(console, f"left out: {', '.join(left_out)}: another network gives another training of them")
+    print_line(console, f"\n{directory.path}: {', '.join(written)}")
     return found
 
 
@@ -58,7 +58,3 @@ def measured(run: str | Path, at: Mapping[str, Any]) -> tuple[list[Utilisation],
         require_stated_times(file.points, file.place)
         found, left_out = utilisations(directory, trainings(file.points), at, str(directory.path))
     return found, left_out, [method.name for method in file.points[0].scenario.methods]
-
-
-def _line(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -8,14 +8,11 @@ from functools import partial
 from importlib import resources
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from simgmc.core.errors import SimgmcError, reason
 from simgmc.core.quantities import bandwidth_text, bytes_text, number, time_text
-from simgmc.core.terminal import plain_console
+from simgmc.core.terminal import plain_console, print_line, print_table
 from simgmc.network.conditions.overheads import Overheads
 from simgmc.network.validation.utilisation import UtilisationReport, UtilisationRow
 from simgmc.network.validation.validate import FileReport, validate
@@ -51,9 +48,11 @@ def run(
         draw(measured[0], picture)
     _print_files(console, result.reports)
     for report in measured:
+        console.print()
         _print_measured(console, report)
     for report in result.reports:
         if report.utilisation is not None:
+            console.print()
             _print_utilisation(console, report, report.utilisation)
     for report in result.reports:
         _print_left_out(console, report)
@@ -68,18 +67,13 @@ def _write(path: str, text: str) -> None:
 
 
 def _print_files(console: Console, reports: Sequence[FileReport]) -> None:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="reference files", title_justify="left")
-    for column in ("file", "kind", "cases", "largest error", "where", ""):
-        table.add_column(
-            column, no_wrap=column != "where", justify="right" if "error" in column or column == "cases" else "left"
-        )
+    rows = []
     for report in reports:
         error = f"{report.largest_error:.1e}" if report.exact else f"{report.largest_error:.1%}"
         verdict = ("ok" if report.passed else "FAILED") if report.exact else _mean(report)
-        table.add_row(
-            escape(Path(report.file).name), report.kind, str(len(report.values)), error, escape(report.worst), verdict
-        )
-    console.print(table)
+        rows.append((Path(report.file).name, report.kind, str(len(report.values)), error, report.worst, verdict))
+    header = ("file", "kind", "cases", "largest error", "where", "")
+    print_table(console, "reference files", header, {"": rows}, names=2, words=[4, 5])
 
 
 def _mean(report: FileReport) -> str:
@@ -87,25 +81,17 @@ def _mean(report: FileReport) -> str:
 
 
 def _print_measured(console: Console, report: FileReport) -> None:
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        title=f"measured collectives: {escape(Path(report.file).name)}",
-        title_justify="left",
-    )
-    for column in ("collective", "library", "nodes", "size", "network", "measured", "simulated", "error", "fitted"):
-        table.add_column(
-            column, no_wrap=True, justify="left" if column in ("collective", "library", "network") else "right"
-        )
+    rows = []
     for row in report.rows:
         fitted = "" if row.fitted is None else f"{row.fitted / row.measured - 1:+.2%}"
         mark = "*" if row.headline else ""
-        table.add_row(
-            row.words + mark, row.library, row.nodes_words, bytes_text(row.nbytes), escape(row.setting),
+        rows.append((
+            row.words + mark, row.library, row.setting, row.nodes_words, bytes_text(row.nbytes),
             time_text(row.measured), time_text(row.simulated), f"{row.error:+.1%}", fitted,
-        )  # fmt: skip
-    console.print(table)
-    say = partial(console.print, markup=False, highlight=False)
+        ))  # fmt: skip
+    header = ("collective", "library", "network", "nodes", "size", "measured", "simulated", "error", "fitted")
+    print_table(console, f"measured collectives: {Path(report.file).name}", header, {"": rows}, names=3)
+    say = partial(print_line, console)
     if any(row.headline for row in report.rows):
         say(
             f"* NCCL all-reduce on a stated network, {_models(report)}, nothing calibrated: "
@@ -140,20 +126,12 @@ def _nodes(nodes: Sequence[int], places: Sequence[int]) -> str:
 
 
 def _print_utilisation(console: Console, report: FileReport, found: UtilisationReport) -> None:
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        title=f"local steps and synchronisations: {escape(Path(report.file).name)}",
-        title_justify="left",
-    )
-    for column in ("algorithm", "H", "bandwidth", "sync", "simulated", "error", "fitted", "error",
-                   "CU, %", "simulated", "fitted", "off"):  # fmt: skip
-        table.add_column(column, justify="left" if column == "algorithm" else "right", no_wrap=True)
+    rows = []
     for row in found.rows:
         computing = partial(_computing_share, row)
         known = row.simulated is not None
-        table.add_row(
-            escape(row.algorithm) + ("" if row.held_out else "*"),
+        rows.append((
+            row.algorithm + ("" if row.held_out else "*"),
             str(row.local_steps),
             "-" if row.bandwidth is None else bandwidth_text(row.bandwidth),
             time_text(row.measured),
@@ -164,10 +142,13 @@ def _print_utilisation(console: Console, report: FileReport, found: UtilisationR
             computing(row.simulated) if known else "",
             computing(row.fitted),
             f"{100 * row.points_off:+.1f}",
-        )
-    console.print(table)
+        ))  # fmt: skip
+    header = ("algorithm", "H", "bandwidth", "sync", "simulated", "error", "fitted", "error", "CU, %", "simulated",
+              "fitted", "off")  # fmt: skip
+    heading = f"local steps and synchronisations: {Path(report.file).name}"
+    print_table(console, heading, header, {"": rows}, names=3)
     for line in found.said:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        print_line(console, line)
 
 
 def _computing_share(row: UtilisationRow, sync: float) -> str:
@@ -177,6 +158,6 @@ def _computing_share(row: UtilisationRow, sync: float) -> str:
 def _print_left_out(console: Console, report: FileReport) -> None:
     name = Path(report.file).name
     for line in report.left_out:
-        console.print(f"{name}: not compared: {line}", markup=False, highlight=False)
+        print_line(console, f"{name}: not compared: {line}")
     if not report.compared:
-        console.print(f"{name}: nothing could be compared", markup=False, highlight=False)
+        print_line(console, f"{name}: nothing could be compared")

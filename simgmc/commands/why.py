@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from simgmc.core.files import reading_copies
+from simgmc.core.terminal import print_line
 from simgmc.experiment.answers.explanation import explain
 from simgmc.experiment.plan import require_stated_times, trainings
 from simgmc.results.directory.outside_files import copies
@@ -26,4 +27,4 @@ def _why(directory: RunDirectory, console: Console) -> None:
     explained = explain(directory, trainings(file.points))
     print_explanations(console, explained.found)
     for line in explained.missing:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        print_line(console, line)

@@ -11,6 +11,7 @@ from rich.console import Console
 from simgmc.algorithms import ALGORITHMS
 from simgmc.core.errors import show_value
 from simgmc.core.quantities import time_text
+from simgmc.core.terminal import print_line
 from simgmc.core.units import Quantity, is_rate
 from simgmc.experiment.training import Training
 from simgmc.network.collectives import FIRST_K
@@ -29,7 +30,7 @@ _LOOKED_AT = 2**16
 
 def line(console: Console, name: str, text: str) -> None:
     """One line of the header."""
-    console.print(f"{name:<9}{text}", markup=False, highlight=False, soft_wrap=True)
+    print_line(console, f"{name:<9}{text}", hang=9)
 
 
 def print_start(console: Console, file: ScenarioFile) -> None:

@@ -13,6 +13,7 @@ from rich.progress import Progress as Bars
 from rich.table import Column
 
 from simgmc.core.quantities import number, time_text
+from simgmc.core.terminal import print_line
 from simgmc.experiment.tracking.tracking import Tracking
 from simgmc.experiment.training import Training
 from simgmc.experiment.under_way.evaluations import Outcome, State
@@ -264,4 +265,4 @@ class RunProgress:
         self._print(f"[{one.number}/{self._trainings}] {one.title}: {text}")
 
     def _print(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        print_line(self._console, text)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from simgmc.core.terminal import print_line
 from simgmc.results.directory.details import FILES
 from simgmc.results.directory.records import grid_texts
 from simgmc.results.directory.run_directory import RunDirectory
@@ -54,9 +55,9 @@ def report(
         print_loads(console, results, loads_of(results, details))
         print_participation(console, details)
     if is_large(results) and (note := _by_events(results)):
-        _line(console, f"\n{note}")
+        print_line(console, f"\n{note}")
     if told := sentences(Verdict(results, target, baseline)):
-        _line(console, "\n" + "\n".join(told))
+        print_line(console, "\n" + "\n".join(told))
     pictures = {}
     if plots:
         surfaces = _surfaces(points, results)
@@ -67,12 +68,12 @@ def report(
         )
     drawn = sorted({file.stem for files in pictures.values() for file in files})
     files = [name for name in _TABLES if (directory.path / name).is_file()]
-    _line(
+    print_line(
         console,
         f"\n{directory.path}: {', '.join(files)}" + (f", and in plots/: {', '.join(drawn)}" if drawn else ""),
     )
     if missing := [name for name, pages in pictures.items() if not pages]:
-        _line(
+        print_line(
             console,
             f"not drawn, since they would need more than {MAX_POINTS} panels: {', '.join(missing)}; "
             f"every grid point is in {directory.path / 'summary.csv'}",
@@ -93,10 +94,6 @@ def _by_events(results: Results) -> str:
         f"Simulated event by event from some round on, as messages meet on a link: {sum(by_method.values())} of "
         f"{len(results.series)} series ({named})."
     )
-
-
-def _line(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _surfaces(points: Sequence[GridPoint], results: Results) -> dict[ComparisonPoint, Surface]:

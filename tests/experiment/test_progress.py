@@ -95,7 +95,7 @@ def test_bars_and_times_left_fit_on_a_line_of_the_terminal(width, title):
 
 def test_trainings_at_once_have_a_bar_each_and_one_that_begins_anew_keeps_its_number():
     plan = trainings(ScenarioFile({**SMALL, "grid": GRID}, "small.toml", [("seeds", [3])]).points)[:3]
-    console = Console(file=StringIO(), width=120, force_terminal=True, color_system=None)
+    console = Console(file=StringIO(), width=200, force_terminal=True, color_system=None)
     with RunProgress(console, 3) as progress:
         for training in plan[:2]:
             progress.started(training, 10)

@@ -8,32 +8,32 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
 from simgmc.core.errors import SimgmcError, reason
 from simgmc.core.pictures import write_picture
 from simgmc.core.quantities import axis_unit, number, percent_text, time_text
+from simgmc.core.terminal import TextTable
 from simgmc.distributed.twin.events import EventsTwin, Pair
 from simgmc.distributed.twin.picture import COLOURS
 from simgmc.results.series.measures import Measure
 
 
-def events_table(found: Sequence[EventsTwin]) -> Table:
+def events_table(found: Sequence[EventsTwin]) -> TextTable:
     """A row for each training."""
-    title = "measured and simulated, of methods without rounds: a second of training, all workers"
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
-    table.add_column("method", no_wrap=True)
-    for column in ("gradients", "simulated", "error", "messages", "simulated", "error", "times",
-                   "staleness", "simulated", "apart"):  # fmt: skip
-        table.add_column(column, justify="right", no_wrap=True)
-    for one in found:
-        table.add_row(
-            Text(one.method), *_cells(one.gradients), *_cells(one.messages),
+    rows = [
+        (
+            one.method, *_cells(one.gradients), *_cells(one.messages),
             percent_text(float(np.median(one.errors))) if len(one.errors) else "-", *_staleness(one),
-        )  # fmt: skip
-    return table
+        )
+        for one in found
+    ]  # fmt: skip
+    return TextTable(
+        "measured and simulated, of methods without rounds: a second of training, all workers",
+        ("method", "gradients", "simulated", "error", "messages", "simulated", "error", "times",
+         "staleness", "simulated", "apart"),
+        tuple(rows),
+        names=1,
+    )  # fmt: skip
 
 
 def _cells(pair: Pair) -> tuple[str, str, str]:

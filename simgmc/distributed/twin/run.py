@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from simgmc.core.errors import SimgmcError, reason
 from simgmc.core.quantities import bytes_text, percent_text, time_text
+from simgmc.core.terminal import TextTable, print_line, print_table
 from simgmc.distributed import measured
 from simgmc.distributed.twin.comparison import Compared, Twin, compare, on_ranks
 from simgmc.distributed.twin.events import compare_events
@@ -71,7 +69,7 @@ def twin(file: ScenarioFile, asked: Asked, console: Console) -> None:
     with Laboratory(graph, hosts) as laboratory:
         round_trip = laboratory.round_trip()
         for line in _about(laboratory, round_trip):
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            print_line(console, line)
         _run(laboratory, asked, place)
         drops = sum(one["drops"] for one in laboratory.shaped())
     directory, found, by_events, trained = open_run(place), [], [], []
@@ -93,35 +91,34 @@ def twin(file: ScenarioFile, asked: Asked, console: Console) -> None:
         simulated = at_rounds(read, [row.simulated for row in found[-1].rounds], measure)
         trained.append(Trained(training.method.name, Curve(read["sim_time_s"], read[measure.column]), simulated))
     lines = _said(found, drops) if found else []
-    if found:
-        console.print(_table(found))
-        console.print(_bytes_table(found))
+    tables = [_table(found), _bytes_table(found)] if found else []
     if by_events:
-        console.print(events_table(by_events))
+        tables.append(events_table(by_events))
         lines += events_said(by_events)
     if report.target is not None:
         times = reached(trained, measure, report.target)
         baseline = report.baseline or plan[0].method.name
-        console.print(targets_table(times, measure, report.target, baseline))
+        tables.append(targets_table(times, measure, report.target, baseline))
         lines += targets_said(times, measure, report.target, baseline)
+    for table in tables:
+        print_table(console, table.heading, table.header, {"": table.rows}, names=table.names)
+        print_line(console, "")
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        print_line(console, line)
     if found:
         _write(asked.out, found)
         draw(found, asked.out / "twin.png")
-        console.print(
+        print_line(
+            console,
             f"every round and exchange: {asked.out}/twin.csv; bytes of every host: {asked.out}/twin_bytes.csv; "
             f"picture: {asked.out}/twin.png",
-            highlight=False,
-            soft_wrap=True,
         )
     if by_events:
         write_events(asked.out / "twin_events.csv", by_events)
         draw_events(by_events, measure, asked.out / "twin_events.png")
-        console.print(
+        print_line(
+            console,
             f"every evaluation and staleness: {asked.out}/twin_events.csv; picture: {asked.out}/twin_events.png",
-            highlight=False,
-            soft_wrap=True,
         )
 
 
@@ -171,15 +168,11 @@ def _run(laboratory: Laboratory, asked: Asked, place: Path) -> None:
     laboratory.run_or_raise(command, asked.limit)
 
 
-def _table(found: Sequence[Twin]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="measured and simulated", title_justify="left")
-    table.add_column("method", no_wrap=True)
-    for column in ("rounds", "message", "a round", "simulated", "error", "median", "90 %",
-                   "an exchange", "simulated", "median"):  # fmt: skip
-        table.add_column(column, justify="right", no_wrap=True)
-    for one in found:
-        table.add_row(Text(one.method), str(len(one.rounds)), *_cells(one))
-    return table
+def _table(found: Sequence[Twin]) -> TextTable:
+    header = ("method", "rounds", "message", "a round", "simulated", "error", "median", "90 %",
+              "an exchange", "simulated", "median")  # fmt: skip
+    rows = tuple((one.method, str(len(one.rounds)), *_cells(one)) for one in found)
+    return TextTable("measured and simulated", header, rows, names=1)
 
 
 def _cells(one: Twin) -> list[str]:
@@ -198,22 +191,18 @@ def _cells(one: Twin) -> list[str]:
     ]
 
 
-def _bytes_table(found: Sequence[Twin]) -> Table:
-    title = "bytes that left the interfaces: what is simulated, what the protocols add, and what was counted"
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
-    table.add_column("method", no_wrap=True)
-    for column in ("payload", "+ lengths told", "+ Gloo's preambles and notices", "+ headers", "+ acknowledgements",
-                   "expected", "counted", "error"):  # fmt: skip
-        table.add_column(column, justify="right")
+def _bytes_table(found: Sequence[Twin]) -> TextTable:
+    rows = []
     for one in found:
         if one.traffic:
             terms = [sum(getattr(row.overhead, term) for row in one.traffic) for term in OVERHEADS]
             sums = (sum(getattr(row, name) for row in one.traffic) for name in ("simulated", "expected", "counted"))
             payload, expected, counted = map(bytes_text, sums)
-            table.add_row(
-                Text(one.method), payload, *map(bytes_text, terms), expected, counted, f"{one.traffic_error:+.1%}"
-            )
-    return table
+            rows.append((one.method, payload, *map(bytes_text, terms), expected, counted, f"{one.traffic_error:+.1%}"))
+    header = ("method", "payload", "+ lengths told", "+ Gloo's preambles and notices", "+ headers",
+              "+ acknowledgements", "expected", "counted", "error")  # fmt: skip
+    heading = "bytes that left the interfaces: what is simulated, what the protocols add, and what was counted"
+    return TextTable(heading, header, tuple(rows), names=1)
 
 
 def _said(found: Sequence[Twin], drops: int) -> list[str]:

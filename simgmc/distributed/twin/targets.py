@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
 from simgmc.core.quantities import time_text
+from simgmc.core.terminal import TextTable
 from simgmc.results.series.measures import Measure
 from simgmc.results.series.read import Series
 
@@ -70,22 +68,23 @@ def reached(trained: Sequence[Trained], measure: Measure, target: float) -> list
     return found
 
 
-def targets_table(found: Sequence[Reached], measure: Measure, target: float, baseline: str) -> Table:
+def targets_table(found: Sequence[Reached], measure: Measure, target: float, baseline: str) -> TextTable:
     """Time to the target, and how many times faster than the baseline, of every method."""
     (base,) = (one for one in found if one.method == baseline)
-    title = f"time to {measure.value_text(target)}, and how many times faster than {baseline}"
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
-    shown.add_column("method", no_wrap=True)
-    for column in ("measured", "simulated", "error", "faster", "simulated", "error"):
-        shown.add_column(column, justify="right", no_wrap=True)
+    rows = []
     for one in found:
         times = [time_text(value) if value < math.inf else "not reached" for value in (one.measured, one.simulated)]
         ups = [_ratio(base.measured, one.measured), _ratio(base.simulated, one.simulated)]
-        shown.add_row(
-            Text(one.method), *times, _error(one.measured, one.simulated),
+        rows.append((
+            one.method, *times, _error(one.measured, one.simulated),
             *("-" if math.isnan(up) else f"{up:.2f}x" for up in ups), "-" if one is base else _error(*ups),
-        )  # fmt: skip
-    return shown
+        ))  # fmt: skip
+    return TextTable(
+        f"time to {measure.value_text(target)}, and how many times faster than {baseline}",
+        ("method", "measured", "simulated", "error", "faster", "simulated", "error"),
+        tuple(rows),
+        names=1,
+    )
 
 
 def targets_said(found: Sequence[Reached], measure: Measure, target: float, baseline: str) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from simgmc.core.errors import SimgmcError
+from simgmc.core.terminal import print_line
 from simgmc.core.units import grid_number
 from simgmc.experiment.answers.replayed import as_read
 from simgmc.experiment.stored import Stored
@@ -72,7 +73,7 @@ def refine(
         said.append(f"Refined by {networks.count} replays; all {len(between)} flips are in {directory.path / FILE}.")
     else:
         said.append("The answer flips nowhere along the cluster's keys, so nothing was refined.")
-    console.print("\n".join(said), markup=False, highlight=False, soft_wrap=True)
+    print_line(console, "\n".join(said))
     return between
 
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from simgmc.core.quantities import time_text
-from simgmc.core.terminal import add_words
+from simgmc.core.terminal import print_line, print_table
 from simgmc.experiment.engines.task import Failure
 from simgmc.results.series.read import Results, value_text
 from simgmc.results.series.summary import Row, summarize
@@ -30,10 +27,6 @@ def print_best(console: Console, file: ScenarioFile, results: Results, failures:
     searched = [key for key in file.grid if not key.startswith("cluster.")]
     networks = [key for key in file.grid if key.startswith("cluster.")]
     what = "end best" if target is None else f"reach {results.measure.value_text(target)} soonest"
-    table = Table(
-        box=box.SIMPLE_HEAD, pad_edge=False, title=f"Best settings of each method (those that {what})",
-        title_justify="left",
-    )  # fmt: skip
     lines = []
     for rows in found.values():
         best = min(rows, key=lambda row: _rank(row, results.measure.higher_is_better, by_time))
@@ -42,19 +35,13 @@ def print_best(console: Console, file: ScenarioFile, results: Results, failures:
         reach = [_reach_text(best)] if report.target is not None else []
         counts = len(rows), sum(len(row.stopped) for row in rows), sum(len(row.diverged) for row in rows)
         lines.append([best.method, *cells, measure_text(results, best.final), *reach, *map(str, counts)])
-    for column, *texts in zip(("method", *networks, *searched), *lines):
-        words = column.removeprefix("cluster.").removeprefix("methods.*.").replace("_", " ")
-        add_words(table, words, texts)
-    reached = ["time to\ntarget"] if report.target is not None else []
-    for column in ("final", *reached, "tried", "given\nup", "diverged"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for line in lines:
-        table.add_row(*map(Text, line))
-    console.print(table)
+    keys = [key.removeprefix("cluster.").removeprefix("methods.*.").replace("_", " ") for key in (*networks, *searched)]
+    reached = ["time to target"] if report.target is not None else []
+    header = ["method", *keys, "final", *reached, "tried", "given up", "diverged"]
+    heading = f"Best settings of each method (those that {what})"
+    print_table(console, heading, header, {"": lines}, names=1 + len(keys))
     for failure in failures:
-        console.print(
-            f"failed: {failure.task.training.title}: {failure.reason}", markup=False, highlight=False, soft_wrap=True
-        )
+        print_line(console, f"failed: {failure.task.training.title}: {failure.reason}")
 
 
 def _network(row: Row) -> tuple[tuple[str, str], ...]:

@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from simgmc.core.terminal import add_words
-from simgmc.results.tables.written import TextTable
+from simgmc.core.terminal import TextTable, print_line, print_table
 
 
 @dataclass(frozen=True)
@@ -83,17 +79,9 @@ def print_explanations(console: Console, explanations: Sequence[Explanation]) ->
     if not explanations:
         return
     found = explanation_table(explanations)
-    table = Table(title=found.heading, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for place, name in enumerate(found.header):
-        if place < found.names:
-            add_words(table, name, [row[place] for row in found.rows])
-        else:
-            table.add_column(name.replace(" ", "\n"), justify="right", no_wrap=True)
-    for row in found.rows:
-        table.add_row(*map(Text, row))
-    console.print(table)
+    print_table(console, found.heading, found.header, {"": found.rows}, names=found.names)
     for note in explanation_notes(explanations):
-        console.print(note, markup=False, highlight=False, soft_wrap=True)
+        print_line(console, note)
 
 
 def _change(share: float | None) -> str:

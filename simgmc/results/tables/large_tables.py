@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from simgmc.core.quantities import time_text
+from simgmc.core.terminal import TextTable, print_line
 from simgmc.results.series.grids import MAX_POINTS, Group, axes_of, group_count, groups, lines_of
 from simgmc.results.series.read import Results
 from simgmc.results.series.summary import Row
@@ -20,7 +21,6 @@ from simgmc.results.tables.tables import (
     print_sections,
     speedup_text,
 )
-from simgmc.results.tables.written import TextTable
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def print_large_summary(
     print_sections(console, heading, sections, columns, notes=notes, called=results.names)
     print_notes(console, rows, target, evaluate_every)
     for note in picks(rows):
-        console.print(f"  {note}", markup=False, highlight=False, soft_wrap=True, style="dim")
+        print_line(console, f"  {note}", "dim", hang=4)
 
 
 def range_table(
@@ -59,7 +59,7 @@ def range_table(
     columns = _columns(results, target, baseline)
     return TextTable(
         f"{len(results.points)} grid points: least to most over the points",
-        ("on", "method", *(" ".join(name.split()) for name in columns)),
+        ("on", "method", *columns),
         tuple(
             (title, one.method, *(shown(one) for shown in columns.values()))
             for title, ranges in sections.items()
@@ -113,20 +113,20 @@ def _columns(results: Results, target: float | None, baseline: str | None) -> di
             return f"diverged at all {lost} points" if lost > 1 else "diverged"
         return " to ".join(texts) + (f" (diverged at {lost} of {len(one.rows)} points)" if lost else "")
 
-    columns = {f"final\n{results.measure.name}{unit}": final}
+    columns = {f"final {results.measure.name}{unit}": final}
 
     def amounts(text_of: Callable[[Row], str]) -> Callable[[_Range], str]:
         return lambda one: _least_to_most([text_of(row) for row in one.rows])
 
     bills = {name: amounts(text_of) for name, text_of in bill_columns(results.tariff, target).items()}
     if target is None:
-        columns[results.time.replace(" ", "\n")] = lambda one: _times([row.sim_time_s.mean for row in one.rows])
+        columns[results.time] = lambda one: _times([row.sim_time_s.mean for row in one.rows])
         return columns | bills
-    columns["time to\ntarget"] = lambda one: _times([row.reach.at_least for row in one.rows if not row.reach.spent])
+    columns["time to target"] = lambda one: _times([row.reach.at_least for row in one.rows if not row.reach.spent])
     if baseline is not None:
         columns["speed-up"] = _speedups
-    columns["first at\n(points)"] = lambda one: str(one.first_at)
-    columns["missed at\n(points)"] = lambda one: str(sum(bool(row.reach.spent) for row in one.rows))
+    columns["first at (points)"] = lambda one: str(one.first_at)
+    columns["missed at (points)"] = lambda one: str(sum(bool(row.reach.spent) for row in one.rows))
     return columns | bills
 
 

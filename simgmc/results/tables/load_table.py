@@ -17,22 +17,22 @@ def print_loads(console: Console, results: Results, loads: Sequence[Load]) -> No
     if not loads or all(len(load.details[0].gradients) == 1 for load in loads):
         return
     columns: dict[str, Callable[[Load], str]] = {
-        "idle\n(mean %)": _mean_idle,
-        "idle\n(worst %)": _worst,
+        "idle (mean %)": _mean_idle,
+        "idle (worst %)": _worst,
     }
     if any(load.busiest_link for load in loads):
         columns |= {
-            "busiest\nlink": lambda load: (
+            "busiest link": lambda load: (
                 "nothing sent" if load.busiest_link is None else "{} -> {}".format(*load.busiest_link)
             ),
-            "its\nbytes": lambda load: "–" if load.busiest_link is None else bytes_text(load.busiest_link[2]),
-            "its\nmessages": lambda load: "–" if load.busiest_link is None else f"{load.busiest_link[3]:.0f}",
+            "its bytes": lambda load: "–" if load.busiest_link is None else bytes_text(load.busiest_link[2]),
+            "its messages": lambda load: "–" if load.busiest_link is None else f"{load.busiest_link[3]:.0f}",
         }
     if any(load.staleness_summary for load in loads):
         columns |= {
-            "staleness\nmean": _staleness,
-            "\n95 %": lambda load: _part(load, 1),
-            "\nmax": lambda load: _part(load, 2),
+            "staleness mean": _staleness,
+            "95 %": lambda load: _part(load, 1),
+            "max": lambda load: _part(load, 2),
         }
     sections = {
         results.label(point): [load for load in loads if load.point == point]

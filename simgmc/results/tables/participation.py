@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from rich.console import Console
 
+from simgmc.core.terminal import print_line
 from simgmc.results.directory.details import Details, ParticipationRow
 from simgmc.results.directory.records import SeriesKey
 
@@ -17,12 +18,7 @@ def print_participation(console: Console, details: Mapping[SeriesKey, Details]) 
     """What being left out did to each series that had it."""
     for key, one in details.items():
         if one.participation:
-            console.print(
-                f"{key.words}: {describe(one.participation)}",
-                markup=False,
-                highlight=False,
-                soft_wrap=True,
-            )
+            print_line(console, f"{key.words}: {describe(one.participation)}")
 
 
 def describe(rows: tuple[ParticipationRow, ...]) -> str:

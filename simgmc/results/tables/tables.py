@@ -7,15 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal
 
-from rich.cells import cell_len
-from rich.console import Console, RenderableType
-from rich.padding import Padding
-from rich.segment import Segment, Segments
-from rich.table import Table
-from rich.text import Text
+from rich.console import Console
 
-from simgmc.core.output import in_encoding
 from simgmc.core.quantities import bytes_text, percent_text, time_text, with_spread
+from simgmc.core.terminal import Bold, print_line, print_table
 from simgmc.results.directory.details import PARTS
 from simgmc.results.series.reach import Ratio, Spread
 from simgmc.results.series.read import Results
@@ -31,7 +26,7 @@ def print_summary(
     baseline: str | None = None,
     evaluate_every: str = "",
 ) -> None:
-    """Prints both tables, grouped by grid point; off a terminal, plain text of full width.
+    """Prints both tables, grouped by grid point.
 
     ``evaluate_every``: as the scenario states it. For a large grid see large_tables.py.
     """
@@ -43,18 +38,15 @@ def print_summary(
     for row in rows:
         sections[row.point].append(row)
     sections = {results.label(point): here for point, here in sections.items()}
-    named = {"method": lambda row: results.names[row.method], **columns}
-    if not _fits(console, _widths(rows, named)):
-        columns[results.time.replace(" ", "\n")] = lambda row: time_text(row.sim_time_s.mean)
     print_sections(console, heading_of(results, target, baseline), sections, columns, called=results.names)
     if any(row.rcc for row in rows):
-        _lines(console, Text(f"  {RATIO}", "dim"))
+        print_line(console, f"  {RATIO}", "dim", hang=4)
     print_notes(console, rows, target, evaluate_every)
     if any(row.shares for row in rows):
         console.print()
         columns = {part: lambda row, part=part: share_text(row, part) for part in PARTS}
         columns |= {
-            "time per\nround": lambda row: time_text(row.seconds_per_round.mean) if row.seconds_per_round else "–"
+            "time per round": lambda row: time_text(row.seconds_per_round.mean) if row.seconds_per_round else "–"
         }
         print_sections(
             console,
@@ -64,9 +56,9 @@ def print_summary(
             _largest,
             called=results.names,
         )
-        _lines(console, Text(f"  {_UTILISATION}", "dim"))
+        print_line(console, f"  {_UTILISATION}", "dim", hang=4)
         if any(one.key.transport.asynchronous for one in results.series):
-            _lines(console, Text(f"  {_ROUND}", "dim"))
+            print_line(console, f"  {_ROUND}", "dim", hang=4)
 
 
 _ROUND = "round: up to the next exchange; of pairwise and asynchronous methods one gradient of every worker."
@@ -122,15 +114,15 @@ def result_columns(results: Results, target: float | None, baseline: str | None)
     """What was found, by header: what the texts of a column are made by."""
     unit = " %" if results.measure.share else ""
     columns = {
-        f"final\n{results.measure.name}{unit}": lambda row: final_text(results, row),
-        results.time.replace(" ", "\n"): lambda row: time_text(row.sim_time_s.mean, row.sim_time_s.std),
+        f"final {results.measure.name}{unit}": lambda row: final_text(results, row),
+        results.time: lambda row: time_text(row.sim_time_s.mean, row.sim_time_s.std),
     }
     if target is not None:
-        columns["time to\ntarget"] = reach_text
+        columns["time to target"] = reach_text
     if target is not None and baseline is not None:
         columns["speed-up"] = speedup_text
-    columns["sent by\nworkers"] = lambda row: bytes_text(row.bytes_sent_by_workers.mean)
-    columns["through\nserver"] = _server
+    columns["sent by workers"] = lambda row: bytes_text(row.bytes_sent_by_workers.mean)
+    columns["through server"] = _server
     if any(one.breakdown is not None and one.breakdown.picked for one in results.series):
         columns["picked"] = picked_text
     columns["RCC"] = lambda row: percent_text(row.rcc.mean) if row.rcc else "–"
@@ -140,7 +132,7 @@ def result_columns(results: Results, target: float | None, baseline: str | None)
 def bill_columns(tariff: Tariff | None, target: float | None) -> dict[str, Callable[[Row], str]]:
     """Money and energy, where they are stated: to the target where there is one, else of the whole training."""
     columns = {}
-    until = "" if target is None else " to\ntarget"
+    until = "" if target is None else " to target"
     if tariff is not None and tariff.currency is not None:
         columns[f"{tariff.currency}{until}"] = lambda row: _amount(row, "money", target)
     if tariff is not None and tariff.power is not None:
@@ -172,7 +164,7 @@ def print_notes(console: Console, rows: list[Row], target: float | None, evaluat
     ``evaluate_every``: as the scenario states it.
     """
     for note in table_notes(rows, target, evaluate_every):
-        _lines(console, Text(f"  {note}", "dim"))
+        print_line(console, f"  {note}", "dim", hang=4)
 
 
 def picks(rows: list[Row]) -> list[str]:
@@ -284,70 +276,19 @@ def print_sections(
     heading: str,
     sections: Mapping[str, Sequence],
     columns: Mapping[str, Callable[[Any], str]],
-    stress: Callable[[Any, str], bool] | None = None,
+    stress: Callable[[Any, str], bool] = lambda row, column: False,
     notes: Mapping[str, Sequence[str]] = MappingProxyType({}),
     called: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """One header, then a table per section, all with the same column widths.
+    """One header, then a table per section.
 
     A row has a ``method`` and what ``columns`` (by header) make texts of; ``stress`` says which
     are bold, ``notes`` are lines under a section, ``called`` what methods are called, if not as they are.
     """
-    columns = {"method": lambda row: called.get(row.method, row.method), **columns}
-    names = list(columns)
-    widths = _widths([row for rows in sections.values() for row in rows], columns)
-    _lines(console, Text(heading, "bold"))
-    _lines(console, _table(console, widths, [[Text(name, "dim") for name in _two_lines(names)]]))
-    for title, rows in sections.items():
-        _lines(console, Text(f"─ {title}", "cyan"))
-        lines = []
-        for row, texts in zip(rows, _cells(rows, columns), strict=True):
-            bold = [stress is not None and stress(row, name) for name in names]
-            lines.append([Text(text, "bold" if strong else "") for text, strong in zip(texts, bold, strict=True)])
-        _lines(console, _table(console, widths, lines))
-        for note in notes.get(title, ()):
-            _lines(console, Text(f"  {note}"))
 
+    def cells(row: Any) -> list[str]:
+        texts = {name: shown(row) for name, shown in columns.items()}
+        return [called.get(row.method, row.method), *(Bold(t) if stress(row, name) else t for name, t in texts.items())]
 
-def _cells(rows: Sequence, columns: Mapping[str, Callable[[Any], str]]) -> list[list[str]]:
-    return [[shown(row) for shown in columns.values()] for row in rows]
-
-
-def _widths(rows: Sequence, columns: Mapping[str, Callable[[Any], str]]) -> list[int]:
-    lines = [*zip(*(name.split("\n") for name in _two_lines(list(columns))), strict=True), *_cells(rows, columns)]
-    return [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
-
-
-def _two_lines(names: list[str]) -> list[str]:
-    """Headers that all end on the second line."""
-    return [name if "\n" in name else f"\n{name}" for name in names]
-
-
-def _fits(console: Console, widths: list[int]) -> bool:
-    return not console.is_terminal or sum(widths) + 2 * len(widths) <= console.width
-
-
-def _table(console: Console, widths: list[int], lines: list[list[Text]]) -> Padding:
-
-    fits = _fits(console, widths)
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
-    for index, width in enumerate(widths):
-        table.add_column(justify="right" if index else "left", no_wrap=fits, min_width=width if fits else None)
-    for line in lines:
-        table.add_row(*line)
-    return Padding(table, (0, 0, 0, 2), expand=False)
-
-
-def _lines(console: Console, renderable: RenderableType) -> None:
-    """Prints without folding where nobody's window is too narrow: into a file or a pipe."""
-    width = console.width if console.is_terminal else 10_000
-    wide = []
-    for line in console.render_lines(renderable, console.options.update(width=width), pad=False):
-        text = [Segment(in_encoding(part.text, console.encoding), part.style, part.control) for part in line]
-        wide += [*Segment.split_and_crop_lines(text, width, pad=False, include_new_lines=False)]
-    for line in wide:
-        while line and not line[-1].text.strip():
-            line.pop()
-        if line:
-            line[-1] = Segment(line[-1].text.rstrip(), line[-1].style)
-        console.print(Segments([*line, Segment.line()]), end="", crop=False, soft_wrap=True)
+    shown = {title: [cells(row) for row in rows] for title, rows in sections.items()}
+    print_table(console, heading, ("method", *columns), shown, notes=notes)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from rich.console import Console
 
 from simgmc.core.quantities import bandwidth_text, number, percent_text
+from simgmc.core.terminal import TextTable
 from simgmc.results.series.utilisation import PRECISION, SHARES, Utilisation
 from simgmc.results.tables.tables import print_sections
-from simgmc.results.tables.written import TextTable
 
 DEFINITION = (
     "compute utilisation: taking gradients over all of a worker's time (of all workers and seeds); at most: were "
@@ -21,10 +21,10 @@ PRECISE = f"bandwidth: the least that has it, by replays, to {100 * (PRECISION -
 def print_utilisation(console: Console, found: Sequence[Utilisation]) -> None:
     """A section for each network, a row for each method."""
     columns: dict[str, Callable[[Utilisation], str]] = {
-        "at the run's\nbandwidth": lambda one: percent_text(one.needs.now),
+        "at the run's bandwidth": lambda one: percent_text(one.needs.now),
     }
     for share in SHARES:
-        columns[f"bandwidth\nfor {100 * share:g} %"] = lambda one, share=share: needed_text(one, share)
+        columns[f"bandwidth for {100 * share:g} %"] = lambda one, share=share: needed_text(one, share)
     columns["at most"] = lambda one: percent_text(one.needs.limit)
     sections = {name: [one for one in found if one.network == name] for name in dict.fromkeys(o.network for o in found)}
     notes = {list(sections)[-1]: [DEFINITION, PRECISE]}

@@ -7,11 +7,11 @@ import io
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from simgmc.core.errors import SimgmcError, show_value
 from simgmc.core.quantities import time_text
+from simgmc.core.terminal import TextTable
 from simgmc.results.directory.details import PARTS
 from simgmc.results.directory.records import RUN_KEY
 from simgmc.results.directory.rows import cell
@@ -23,17 +23,6 @@ Form = Literal["markdown", "latex"]
 Kind = Literal["results", "rounds"]
 FORMS: Mapping[Form, str] = {"markdown": "github", "latex": "latex_booktabs"}
 """And what tabulate calls them."""
-
-
-@dataclass(frozen=True)
-class TextTable:
-    """A table as its cells' texts."""
-
-    heading: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    names: int
-    """How many columns, the first, are names; numbers follow, which stand on the right."""
 
 
 def text_table(
@@ -58,7 +47,7 @@ def text_table(
     columns |= result_columns(results, target, baseline) if kind == "results" else _parts()
     return TextTable(
         heading_of(results, target, baseline) if kind == "results" else "Shares of a worker's time in percent",
-        tuple(" ".join(name.split()) for name in columns),
+        tuple(columns),
         tuple(tuple(text_of(row) for text_of in columns.values()) for row in rows),
         names,
     )
