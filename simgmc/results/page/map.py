@@ -20,8 +20,8 @@ from simgmc.results.figures import looks, panels
 from simgmc.results.page.page import page
 from simgmc.results.series import curves
 from simgmc.results.series.grids import Key
-from simgmc.results.series.read import Results, Series, transport_text, value_text
-from simgmc.results.series.verdict import Choice, Pairs, Verdict
+from simgmc.results.series.read import Results, transport_text, value_text
+from simgmc.results.series.verdict import Choice, Found, Pairs, Verdict
 
 MAX_NUMBERS = 4_000_000
 """Numbers of curves that a page may hold, beyond which they have fewer places."""
@@ -60,7 +60,12 @@ def map_page(of: MapOf) -> str:
     data = {
         "goal": None if of.target is None else measure.value_text(of.target),
         "target": of.target,
-        "measure": {"text": measure.text, "share": measure.share},
+        "measure": {
+            "text": measure.text,
+            "share": measure.share,
+            "prefix": measure.named(""),
+            "higher": measure.higher_is_better,
+        },
         "baseline": of.baseline,
         "methods": list(of.results.methods),
         "colors": colors,
@@ -119,42 +124,47 @@ def _places_of(networks: Sequence[Pairs], sliders: Sequence[Key], selects: Mappi
 def _choices(verdict: Verdict, places: np.ndarray) -> list[dict[str, Any]]:
     """Every method over every transport at every setting, with what it needed everywhere."""
     networks = list(verdict.found)
-    there: dict[Choice, dict[int, Sequence[Series]]] = {}
+    there: dict[Choice, dict[int, Found]] = {}
     for number, network in enumerate(networks):
         for one in verdict.found[network]:
-            there.setdefault(one.choice, {})[number] = one.series
+            there.setdefault(one.choice, {})[number] = one
     many = min(_PLACES, max(_FEWEST, MAX_NUMBERS // max(1, 2 * len(there) * places.size)))
     return [_choice(verdict, choice, at, places.ravel().tolist(), many) for choice, at in there.items()]
 
 
 def _choice(
-    verdict: Verdict, choice: Choice, at: Mapping[int, Sequence[Series]], places: Sequence[int], many: int
+    verdict: Verdict, choice: Choice, at: Mapping[int, Found], places: Sequence[int], many: int
 ) -> dict[str, Any]:
     results, column = verdict.results, verdict.results.measure.column
     seeds = sorted({one.key.seed for one in results.series})
     needed, before = np.full((2, len(places), len(seeds)), np.nan)
     met = np.zeros((len(places), len(seeds)), np.uint8)
     x, y = np.full((2, len(places), many), np.nan)
+    final, lost = np.full(len(places), np.nan), np.zeros(len(places), np.uint8)
     for place, network in enumerate(places):
-        series = at.get(network, ())
-        for one in series:
+        if (found := at.get(network)) is None:
+            continue
+        if found.final is not None:
+            final[place] = found.final.mean
+        lost[place] = min(found.lost, 255)
+        for one in found.series:
             number = seeds.index(one.key.seed)
             hit = None if verdict.target is None else one.first_reaching(results.measure, verdict.target)
             needed[place, number] = one["sim_time_s"][-1 if hit is None else hit]
             before[place, number] = one["sim_time_s"][hit - 1] if hit else needed[place, number]
             met[place, number] = hit is not None
-        if series:
-            curve = curves.curve_of(series, column, "sim_time_s")
-            # Denser at the beginning, which a logarithmic axis shows large.
-            chosen = ((len(curve.x) - 1) * np.linspace(0, 1, many) ** 1.5).round().astype(int)
-            x[place], y[place] = curve.x[chosen], curve.mean[chosen]
+        curve = curves.curve_of(found.series, column, "sim_time_s")
+        # Denser at the beginning, which a logarithmic axis shows large.
+        chosen = ((len(curve.x) - 1) * np.linspace(0, 1, many) ** 1.5).round().astype(int)
+        x[place], y[place] = curve.x[chosen], curve.mean[chosen]
     settings = ", ".join(f"{results.key_labels[key]} {value}" for key, value in choice.settings)
     return {
         "method": choice.method,
         "over": transport_text(choice.transport),
         "collective": choice.transport.is_collective,
         "settings": settings,
-        "final": _finals(verdict, choice),
+        "final": _packed(final, "<f8"),
+        "lost": _packed(lost, "u1"),
         "needed": _packed(needed, "<f8"),
         "before": _packed(before, "<f8"),
         "met": _packed(met, "u1"),
@@ -162,15 +172,6 @@ def _choice(
         "y": _packed(y, "<f4"),
         "places": many,
     }
-
-
-def _finals(verdict: Verdict, choice: Choice) -> float | None:
-    """The last value of the first network; None where all seeds diverged."""
-    for found in verdict.found.values():
-        for one in found:
-            if one.choice == choice:
-                return None if one.final is None else one.final.mean
-    return None
 
 
 def _packed(numbers: np.ndarray, kind: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from simgmc.core.quantities import number, time_text
 from simgmc.core.transport import Transport
@@ -38,14 +37,16 @@ class _Told:
         if len(networks) == 1:
             return [self._at(networks[0])]
         firsts = [self.verdict.first(network) for network in networks]
-        counts = Counter(None if one is None else replace(one, settings=()) for one in firsts)
+        counts = Counter(firsts)
         if set(counts) == {None}:
+            if self.verdict.target is None:
+                return [f"No method ends with every seed at any of {len(networks)} {self._places}."]
             return [f"No method reaches {self._goal} with every seed at any of {len(networks)} {self._places}."]
         ranking = ", ".join(f"{one.text if one else 'nobody'} at {many}" for one, many in counts.most_common())
         what = f"first at {self._goal}" if self.verdict.target is not None else "best at the end"
         said = [f"Of {len(networks)} {self._places}, {what}: {ranking}."]
         leader = next(one for one, _ in counts.most_common() if one is not None)
-        led_at = [network for network in networks if self._leads(network, leader)]
+        led_at = [network for network, who in zip(networks, firsts, strict=True) if who == leader]
         led = [self._lead(network) for network in led_at]
         if known := sorted(value for value in led if value is not None):
             least, most = f"{known[0]:.3g}", f"{known[-1]:.3g}"
@@ -66,17 +67,14 @@ class _Told:
         keys = [key for key in self.results.varying if key not in self.verdict.tuned]
         return "networks" if all(key.startswith("cluster.") for key in keys) else "points of the grid"
 
-    def _leads(self, network: Pairs, leader: Choice) -> bool:
-        first = self.verdict.first(network)
-        return first is not None and (first.method, first.transport) == (leader.method, leader.transport)
-
     def _lead(self, network: Pairs) -> float | None:
-        """How many times sooner the first is than the next of another method."""
+        """How many times sooner the first is than the next of another method; None also where that did not get there,
+        so that nobody knows."""
         best, other = self._leader_and_next(network)
         if other is None or best.reach is None or other.reach is None:
             return None
         ratio = sooner(best.reach, other.reach)
-        return None if ratio is None else ratio.value
+        return ratio.value if ratio is not None and ratio.bound == "=" else None
 
     def _near(self, network: Pairs) -> bool:
         """Whether nobody can tell the first from the next."""
@@ -95,18 +93,12 @@ class _Told:
     def _at(self, network: Pairs) -> str:
         best, other = self._leader_and_next(network)
         if best.reach is None:
-            if best.final is None:
-                return "Every method diverged."
-            value = self.results.measure.value_text(best.final.mean)
-            end = f"{best.choice.text} ends best, at {value}"
-            if other is not None and other.final is not None:
-                end += f"; next {other.choice.text}, at {self.results.measure.value_text(other.final.mean)}"
-            return f"{end}. No target is stated, so nothing is said on time to it."
+            return self._ends(network, best, other)
         if best.reach.spent:
             return f"No method reaches {self._goal} with every seed."
         if not best.reach.at_least:
             found = self.verdict.best[network]
-            there = [one.choice.text for one in found if one.reach is not None and not one.reach.at_least]
+            there = [one.choice.text for one in found if one.reach and not one.reach.spent and not one.reach.at_least]
             return f"{', '.join(there)} meet{'' if len(there) > 1 else 's'} {self._goal} at the start, untrained."
         need = time_text(best.reach.at_least)
         if other is None:
@@ -114,22 +106,53 @@ class _Told:
         assert other.reach is not None
         shorter = self._trained_shorter(network, best.reach)
         if other.reach.spent:  # it has no rival: that it came first would say nothing
-            return f"Only {best.choice.text} reaches {self._goal} with every seed, in {need}{shorter}."
+            return f"Only {self._alone(network, best)}, in {need}{shorter}."
         compared = self._compared(best.reach, other)
         return (
             f"{best.choice.text} reaches {self._goal} first, in {need}: {compared}"
             f"{self._over_baseline(network, best, other)}{shorter}."
         )
 
+    def _alone(self, network: Pairs, best: Found) -> str:
+        """Who gets there with every seed when no other method does, perhaps over other transports, too."""
+        own = [one for one in self.verdict.best[network] if one.choice.method == best.choice.method and one is not best]
+        if any(one.reach is not None and not one.reach.spent for one in own):
+            soonest = transport_text(best.choice.transport)
+            return f"{best.choice.method} reaches {self._goal} with every seed, soonest over {soonest}"
+        return f"{best.choice.text} reaches {self._goal} with every seed"
+
+    def _ends(self, network: Pairs, best: Found, other: Found | None) -> str:
+        """Whose last value is best, where there is no target."""
+        if best.final is None:
+            every = all(seed.diverged is not None for one in self.verdict.found[network] for seed in one.series)
+            return "Every method diverged." if every else "No method ends with a known value."
+        first = self.verdict.first(network)
+        who = best.choice.text if first is None else first.text
+        text = f"{who} ends best, at {self._end(best)}"
+        if other is not None and other.final is not None:
+            next_one = other.choice.method if first and first.transport is None else other.choice.text
+            text += f"; next {next_one}, at {self._end(other)}"
+        return f"{text}. No target is stated, so nothing is said on time to it."
+
+    def _end(self, one: Found) -> str:
+        assert one.final is not None
+        lost = f" ({one.lost} of its {len(one.series)} seeds diverged)" if one.lost else ""
+        return self.results.measure.value_text(one.final.mean) + lost
+
     def _trained_shorter(self, network: Pairs, mine: Reach) -> str:
         """Who ended in vain before the first got there: with more training it might have been sooner."""
         ended = {}
         for one in self.verdict.best[network]:
-            if one.reach is not None and one.reach.spent and one.reach.at_least < mine.at_least:
-                ended.setdefault(one.choice.method, one.reach.at_least)
+            spent = [] if one.reach is None else list(one.reach.spent.values())
+            if spent and max(spent) < mine.at_least:
+                ended[one.choice] = sum(spent) / len(spent)
         if not ended:
             return ""
-        names = ", ".join(f"{method} after {time_text(seconds)}" for method, seconds in ended.items())
+        counts = Counter(one.choice.method for one in self.verdict.best[network])
+        names = ", ".join(
+            f"{choice.method if counts[choice.method] == 1 else choice.text} after {time_text(seconds)}"
+            for choice, seconds in ended.items()
+        )
         return f" (trained for less time than that, so that nobody knows when they would: {names})"
 
     def _compared(self, mine: Reach, other: Found) -> str:
@@ -138,7 +161,8 @@ class _Told:
         if too_close(mine, other.reach):
             return f"too close to tell from {other.choice.text} ({their_time})"
         ratio = sooner(mine, other.reach)
-        assert ratio is not None  # both got there, and mine is first
+        if ratio is None:  # of an unfinished run, which may have other seeds of either
+            return f"the next method is {other.choice.text} ({their_time}), with other seeds so far"
         return f"{ratio.text} sooner than the next method, {other.choice.text} ({their_time})"
 
     def _over_baseline(self, network: Pairs, best: Found, other: Found) -> str:
@@ -168,7 +192,9 @@ class _Told:
 
     def _between(self, method: str, one: Transport, other: Transport) -> str:
         """Over which of two collectives a method is sooner."""
-        wins: Counter[Transport | None] = Counter()
+        wins: Counter[Transport] = Counter()
+        alone: Counter[Transport] = Counter()
+        close = 0
         ratios: list[float] = []
         for found in self.verdict.best.values():
             mine = {each.choice.transport: each.reach for each in found if each.choice.method == method}
@@ -179,25 +205,29 @@ class _Told:
             ratio = advantage(first, second)
             if ratio is None:  # it does not get there over either
                 continue
-            if too_close(first, second):
-                wins[None] += 1
-                continue
-            ahead = ratio.bound == ">" or (ratio.bound == "=" and ratio.value >= 1)
-            wins[one if ahead else other] += 1
-            ratios += [times for times in [ratio.value if ahead else 1 / ratio.value] if times >= 1]
-        total = sum(wins.values())
+            if ratio.bound != "=":
+                alone[one if ratio.bound == ">" else other] += 1
+            elif too_close(first, second):
+                close += 1
+            else:
+                wins[one if ratio.value >= 1 else other] += 1
+                ratios.append(max(ratio.value, 1 / ratio.value))
+        total = wins.total() + alone.total() + close
         if not total:
             return ""
         if total == 1:
-            winner = next(iter(wins))
-            if winner is None:
+            if close:
                 return f"{method} the same, or too close to tell"
-            times = f"{ratios[0]:.3g} times " if ratios else ""
-            return f"{method} is {times}sooner over {transport_text(winner)}"
-        counts = [f"{transport_text(name) if name else 'neither'} at {many}" for name, many in wins.most_common()]
-        return f"{method} is sooner over {', '.join(counts)} of {total} {self._places}" + (
-            f" (up to {max(ratios):.3g} times)" if ratios else ""
-        )
+            (name,) = wins or alone
+            if alone:
+                return f"{method} gets there with every seed over {transport_text(name)} alone"
+            return f"{method} is {ratios[0]:.3g} times sooner over {transport_text(name)}"
+        said = [f"{transport_text(name)} at {many}" for name, many in wins.most_common()]
+        said[:1] = [f"sooner over {text}" for text in said[:1]]
+        said += [f"there over {transport_text(name)} alone at {many}" for name, many in alone.most_common()]
+        said += [f"the same, or too close to tell, at {close}"] if close else []
+        times = f" (up to {max(ratios):.3g} times)" if ratios else ""
+        return f"{method} is {', '.join(said)} of {total} {self._places}{times}"
 
     # Where the answer flips.
 
@@ -220,10 +250,14 @@ class _Told:
             return []
         said = []
         bests: dict[str, Counter[Pairs]] = {}
-        for found in self.verdict.best.values():
+        equals: dict[str, list[list[Choice]]] = {}
+        for network, found in self.verdict.best.items():
             for one in found:
                 bests.setdefault(one.choice.method, Counter())[self._own(one.choice)] += 1
+                as_good = [each.choice for each in self.verdict.as_good(network, one)]
+                equals.setdefault(one.choice.method, []).append(as_good)
         bests = {method: bests[method] for method in self.results.methods if method in bests}
+        equals = {method: equals[method] for method in bests}
         texts = []
         for method, counts in bests.items():
             settings, many = counts.most_common(1)[0]
@@ -236,11 +270,11 @@ class _Told:
         for key in tuned:
             values = list(dict.fromkeys(dict(one.choice.settings)[key] for one in self._all_found))
             label = self.results.key_labels[key]
-            if at_end := self._at_ends(key, values, bests):
+            if at_end := self._at_ends(key, values, equals):
                 said.append(f"The grid may end too soon: its outermost {label} is the best of {at_end}.")
             if key.startswith("methods."):
                 continue
-            used = {dict(settings).get(key) for counts in bests.values() for settings in counts}
+            used = {dict(one.settings)[key] for every in equals.values() for as_good in every for one in as_good}
             none = [value for value in values if value not in used]
             if none:
                 shared = f"a shared {label} of {' or '.join(none)}"
@@ -261,23 +295,29 @@ class _Told:
             return "" if one.final is None else f" ({self.results.measure.value_text(one.final.mean)})"
         return " (not reached)" if one.reach.spent else f" ({self._goal} in {time_text(one.reach.at_least)})"
 
-    def _at_ends(self, key: str, values: Sequence[str], bests: dict[str, Counter[Pairs]]) -> str:
-        """Methods whose best value is the least or the largest of three or more numbers."""
+    def _at_ends(self, key: str, values: Sequence[str], equals: dict[str, list[list[Choice]]]) -> str:
+        """Methods whose best value is the least or the largest of three or more numbers, with none as good within;
+        where that differs, at most of the places where they are compared."""
         known = {text: number for text in values if (number := grid_number(text)) is not None}
         if len(known) < max(3, len(values)):
             return ""
         ends = min(known, key=lambda text: known[text]), max(known, key=lambda text: known[text])
         found = {}
-        for method, counts in bests.items():
-            best = dict(counts.most_common(1)[0][0]).get(key)
-            if best in ends:
-                found[method] = best
+        for method, every in equals.items():
+            if not self._is_of(key, method):
+                continue
+            values_at = [{dict(one.settings)[key] for one in as_good} for as_good in every]
+            for end in ends:
+                if 2 * sum(here == {end} for here in values_at) > len(every):
+                    found[method] = end
         return ", ".join(f"{method} ({best})" for method, best in found.items())
 
     def _own(self, choice: Choice) -> Pairs:
         """Those settings that are this method's: all but other methods'."""
-        others = tuple(f"methods.{name}." for name in self.results.methods if name != choice.method)
-        return tuple(pair for pair in choice.settings if not pair[0].startswith(others))
+        return tuple(pair for pair in choice.settings if self._is_of(pair[0], choice.method))
+
+    def _is_of(self, key: str, method: str) -> bool:
+        return not key.startswith(tuple(f"methods.{name}." for name in self.results.methods if name != method))
 
     def _setting(self, key: str, value: str) -> str:
         return f"{self.results.key_labels[key].removeprefix('methods ')} {value}"
@@ -286,7 +326,7 @@ class _Told:
 
     def bills(self) -> list[str]:
         """Who gets to the target with the least money and the least energy, on one network where these are stated."""
-        tariff, networks = self.results.tariff, list(self.verdict.best.values())
+        tariff, networks = self.results.tariff, list(self.verdict.found.values())
         if tariff is None or self.verdict.target is None or len(networks) != 1:
             return []
         there = [one for one in networks[0] if one.reach is not None and one.reach.needed and not one.reach.spent]
@@ -299,7 +339,9 @@ class _Told:
             known = {one: amount for one, amount in needed.items() if amount is not None}
             if known:
                 least = min(known, key=lambda one: known[one])
-                said.append(f"{what} at {self._goal}: {least.choice.text}, {number(known[least])} {unit}.")
+                with_these = [self._setting(*pair) for pair in self._own(least.choice)]
+                who = ", ".join([least.choice.text, *with_these])
+                said.append(f"{what} at {self._goal}: {who}, {number(known[least])} {unit}.")
         return said
 
     def _mean_to_target(self, one: Found, of: Callable[[Series, int | None], float | None]) -> float | None:

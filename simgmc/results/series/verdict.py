@@ -8,13 +8,15 @@ compared at a *network*: the values of the grid's other keys.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from simgmc.core.transport import Transport
 from simgmc.core.units import grid_number
-from simgmc.results.series.reach import Reach, Spread
+from simgmc.results.directory.records import RUN_KEY
+from simgmc.results.series.reach import Reach, Spread, too_close
 from simgmc.results.series.read import Results, Series, transport_text
 
 Pairs = tuple[tuple[str, str], ...]
@@ -40,6 +42,20 @@ class Choice:
         return f"{self.method} over {transport_text(self.transport)}"
 
 
+@dataclass(frozen=True)
+class First:
+    """Who is first on a network, whichever its settings."""
+
+    method: str
+    transport: Transport | None
+    """None where nothing is said on time, and it ends as well over every transport that it was run over."""
+
+    @property
+    def text(self) -> str:
+        """``GMC over parameter server``."""
+        return self.method if self.transport is None else f"{self.method} over {transport_text(self.transport)}"
+
+
 @dataclass(frozen=True, eq=False)
 class Found:
     """What a choice needed on a network."""
@@ -48,9 +64,14 @@ class Found:
     reach: Reach | None
     """Of the target; None where there is none."""
     final: Spread | None
-    """The last value of what the run is measured by; None where all seeds diverged."""
+    """The last value of what the run is measured by, over the seeds that end with one; None where none does."""
     series: tuple[Series, ...] = ()
     """A seed each."""
+
+    @property
+    def lost(self) -> int:
+        """Seeds that diverged, or whose last value is no finite number."""
+        return len(self.series) - (self.final.n if self.final else 0)
 
 
 @dataclass(frozen=True)
@@ -61,8 +82,8 @@ class Flip:
     below: str
     above: str
     """The two values, as texts of the grid."""
-    first: Choice | None
-    then: Choice | None
+    first: First | None
+    then: First | None
     """Who is first at ``below`` and at ``above``; None: nobody."""
     rest: Pairs
     """The values of the network's other keys."""
@@ -92,8 +113,8 @@ class Verdict:
         }
 
     def _found(self, choice: Choice, series: Sequence[Series]) -> Found:
-        measure = self.results.measure
-        last = [float(one[measure.column][-1]) for one in series if one.diverged is None]
+        last = [float(one[self.results.measure.column][-1]) for one in series if one.diverged is None]
+        last = [value for value in last if math.isfinite(value)]
         reach = None if self.target is None else self.results.reach_of(series, self.target)
         return Found(choice, reach, Spread.of(last), tuple(series))
 
@@ -108,20 +129,37 @@ class Verdict:
             chosen[network] = sorted((min(own, key=self._rank) for own in by_pair.values()), key=self._rank)
         return chosen
 
-    def _rank(self, one: Found) -> tuple[float, float]:
-        """Who comes first: fewest seeds without the target, then least time; without a target the better end."""
-        if one.reach is not None:
-            return len(one.reach.spent), one.reach.at_least
+    def _rank(self, one: Found) -> tuple[float, int, float]:
+        """Who comes first: fewest seeds without the target, then least time; where no seed met it, or there is none,
+        fewest seeds that were lost, then the better end."""
+        if one.reach is not None and one.reach.needed:
+            return len(one.reach.spent), 0, one.reach.at_least
+        vain = 0 if one.reach is None else len(one.reach.spent)
         if one.final is None:
-            return 1, 0.0
-        return 0, -one.final.mean if self.results.measure.higher_is_better else one.final.mean
+            return vain, 1 + one.lost, math.inf
+        return vain, 1 + one.lost, -one.final.mean if self.results.measure.higher_is_better else one.final.mean
 
-    def first(self, network: Pairs) -> Choice | None:
+    def as_good(self, network: Pairs, best: Found) -> list[Found]:
+        """The settings of the best's method over its transport of which nobody can tell that they are worse."""
+        own = (one for one in self.found[network] if _place(one) == _place(best))
+        return [
+            one
+            for one in own
+            if self._rank(one) == self._rank(best) or (one.reach and best.reach and too_close(one.reach, best.reach))
+        ]
+
+    def first(self, network: Pairs) -> First | None:
         """Whose every seed meets the target soonest, or ends best where there is none; None where nobody's does."""
         best = self.best[network][0]
         if best.reach is None:
-            return best.choice if best.final is not None else None
-        return None if best.reach.spent else best.choice
+            return self._ends_best(network) if not best.lost else None
+        return None if best.reach.spent else First(*_place(best))
+
+    def _ends_best(self, network: Pairs) -> First:
+        best, *others = self.best[network]
+        own = [one for one in others if one.choice.method == best.choice.method]
+        alike = own and all(self._rank(one) == self._rank(best) for one in own)
+        return First(best.choice.method, None if alike else best.choice.transport)
 
     # Where the answer flips.
 
@@ -134,7 +172,8 @@ class Verdict:
     def numeric(self) -> list[str]:
         """The network's keys along which all its values are numbers, and several; those of the cluster first."""
         networks = list(self.best)
-        keys = [key for key, _ in networks[0] if key in self.results.varying] if networks else []
+        names = [key for key, _ in networks[0] if key != RUN_KEY] if networks else []
+        keys = [key for key in names if key in self.results.varying]
         keys.sort(key=lambda key: not key.startswith("cluster."))
         return [key for key in keys if all(grid_number(dict(network)[key]) is not None for network in networks)]
 
@@ -155,7 +194,7 @@ class Verdict:
         for rest, line in self.lines(key).items():
             for here, there in zip(line, line[1:]):
                 one, other = self.first(here), self.first(there)
-                if _pair(one) != _pair(other):
+                if one != other:
                     flips.append(Flip(key, dict(here)[key], dict(there)[key], one, other, rest))
         return flips
 
@@ -166,12 +205,12 @@ class Verdict:
 
     def flip_text(self, flip: Flip) -> str:
         """``between bandwidth 62 Mbit/s and 89 Mbit/s from GMC over ring to DMSGD over ring``."""
-        one, other = (choice.text if choice else "nobody" for choice in (flip.first, flip.then))
+        one, other = (who.text if who else "nobody" for who in (flip.first, flip.then))
         return f"between {self.results.key_labels[flip.key]} {flip.below} and {flip.above} from {one} to {other}"
 
 
-def _pair(choice: Choice | None) -> tuple[str, Transport] | None:
-    return None if choice is None else (choice.method, choice.transport)
+def _place(one: Found) -> tuple[str, Transport]:
+    return one.choice.method, one.choice.transport
 
 
 def _value(network: Pairs, key: str) -> float:

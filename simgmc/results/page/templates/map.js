@@ -13,6 +13,8 @@ const choices = data.choices.map((one) => ({
   needed: new Float64Array(bytes(one.needed)),
   before: new Float64Array(bytes(one.before)),
   met: new Uint8Array(bytes(one.met)),
+  final: new Float64Array(bytes(one.final)),
+  lost: new Uint8Array(bytes(one.lost)),
   x: new Float32Array(bytes(one.x)),
   y: new Float32Array(bytes(one.y)),
 }));
@@ -68,6 +70,7 @@ function quantity(value, unit, digits = 3) {
   return unit ? prefixed(value, unit, digits) : general(value, digits);
 }
 const percent = (value) => (data.measure.share ? 100 * value : value);
+const valueText = (value) => `${data.measure.prefix}${data.measure.share ? `${general(100 * value, 4)} %` : general(value, 3)}`;
 
 // Where the sliders stand: places between 0 and the number of values less one.
 
@@ -158,13 +161,23 @@ function tooClose(one, other) {
 
 // The verdict on one network: as in simgmc's series/verdict.py and series/sentences.py.
 
+function endOf(choice, around) {
+  const value = between(choice.final, around, 1, 0, false);
+  return { value, lost: Math.max(...around.map(([index]) => choice.lost[index])) };
+}
+function rank({ reach, end }) {
+  if (reach.met.length) return [reach.missed, 0, reach.atLeast];
+  const worse = data.measure.higher ? -end.value : end.value;
+  return [data.target === null ? 0 : reach.missed, 1 + end.lost, Number.isNaN(worse) ? Infinity : worse];
+}
 function before(one, other) {
-  return one.reach.missed - other.reach.missed || one.reach.atLeast - other.reach.atLeast;
+  const [mine, theirs] = [rank(one), rank(other)], place = mine.findIndex((value, number) => value !== theirs[number]);
+  return place < 0 ? 0 : mine[place] < theirs[place] ? -1 : 1;
 }
 function standing(around) {
   const best = new Map();
   for (const choice of choices) {
-    const found = { choice, reach: reachOf(choice, around) };
+    const found = { choice, reach: reachOf(choice, around), end: endOf(choice, around) };
     const known = best.get(choice.text);
     if (!Number.isNaN(found.reach.atLeast) && (!known || before(found, known) < 0)) best.set(choice.text, found);
   }
@@ -175,21 +188,31 @@ function overall(found) {
   const [best, ...rest] = found, goal = data.goal;
   const other = rest.find((one) => one.choice.method !== best.choice.method);
   if (best.reach.missed) return `No method reaches ${goal} with every seed.`;
+  if (!best.reach.atLeast) {
+    const there = found.filter(({ reach }) => !reach.missed && !reach.atLeast).map(({ choice }) => choice.text);
+    return `${there.join(", ")} meet${there.length > 1 ? "" : "s"} ${goal} at the start, untrained.`;
+  }
   const need = timeText(best.reach.atLeast);
   if (!other) return `${best.choice.text} reaches ${goal} in ${need}.`;
-  const ended = new Map();
+  const ended = [];
   for (const { choice, reach } of found) {
-    if (reach.missed && reach.atLeast < best.reach.atLeast && !ended.has(choice.method)) {
-      ended.set(choice.method, `${choice.method} after ${timeText(reach.atLeast)}`);
-    }
+    const spent = reach.spent.filter((value) => value !== undefined);
+    if (!spent.length || Math.max(...spent) >= best.reach.atLeast) continue;
+    const several = found.filter((one) => one.choice.method === choice.method).length > 1;
+    ended.push(`${several ? choice.text : choice.method} after ${timeText(mean(spent))}`);
   }
-  const shorter = ended.size
-    ? ` (trained for less time than that, so that nobody knows when they would: ${[...ended.values()].join(", ")})` : "";
-  if (other.reach.missed) return `Only ${best.choice.text} reaches ${goal} with every seed, in ${need}${shorter}.`;
-  const theirs = timeText(other.reach.atLeast);
-  const compared = tooClose(best.reach, other.reach)
-    ? `too close to tell from ${other.choice.text} (${theirs})`
-    : `${ratioText(sooner(best.reach, other.reach))} sooner than the next method, ${other.choice.text} (${theirs})`;
+  const shorter = ended.length
+    ? ` (trained for less time than that, so that nobody knows when they would: ${ended.join(", ")})` : "";
+  if (other.reach.missed) {
+    const { method, over, text } = best.choice;
+    const several = rest.some((one) => one.choice.method === method && !one.reach.missed);
+    const who = several ? method : text, soonest = several ? `, soonest over ${over}` : "";
+    return `Only ${who} reaches ${goal} with every seed${soonest}, in ${need}${shorter}.`;
+  }
+  const theirs = timeText(other.reach.atLeast), ahead = sooner(best.reach, other.reach);
+  const compared = tooClose(best.reach, other.reach) ? `too close to tell from ${other.choice.text} (${theirs})`
+    : ahead ? `${ratioText(ahead)} sooner than the next method, ${other.choice.text} (${theirs})`
+    : `the next method is ${other.choice.text} (${theirs}), with other seeds so far`;
   const base = found.find((one) => one.choice.method === data.baseline);
   let over = "";
   if (base && ![best, other].some((one) => one.choice.method === data.baseline)) {
@@ -212,15 +235,22 @@ function against(found, method, one, other) {
     found.find(({ choice }) => choice.method === method && choice.over === name)?.reach);
   const ratio = first && second && advantage(first, second);
   if (!ratio) return "";
+  if (ratio.bound !== "=") return `${method} gets there with every seed over ${ratio.bound === ">" ? one : other} alone`;
   if (tooClose(first, second)) return `${method} the same, or too close to tell`;
-  const ahead = ratio.bound === ">" || (ratio.bound === "=" && ratio.value >= 1);
-  const times = ahead ? ratio.value : 1 / ratio.value;
-  return `${method} is ${times >= 1 ? `${general(times, 3)} times ` : ""}sooner over ${ahead ? one : other}`;
+  const times = Math.max(ratio.value, 1 / ratio.value);
+  return `${method} is ${general(times, 3)} times sooner over ${ratio.value >= 1 ? one : other}`;
 }
-function ends() {
-  const known = choices.filter((one) => one.final !== null);
-  if (!known.length) return "Every method diverged.";
-  return "No target is stated (report.target), so nothing is said of who is first.";
+function ends(found) {
+  if (!found.length) return "Nothing was run on this network.";
+  const [best, ...rest] = found, other = rest.find((one) => one.choice.method !== best.choice.method);
+  if (Number.isNaN(best.end.value)) return "No method ends with a known value.";
+  const own = rest.filter((one) => one.choice.method === best.choice.method);
+  const alike = !best.end.lost && own.length > 0 && own.every((one) => before(best, one) === 0);
+  const name = ({ choice }) => (alike ? choice.method : choice.text);
+  const end = ({ choice, end: { value, lost } }) =>
+    valueText(value) + (lost ? ` (${lost} of its ${seeds} seeds diverged)` : "");
+  const next = other && !Number.isNaN(other.end.value) ? `; next ${name(other)}, at ${end(other)}` : "";
+  return `${name(best)} ends best, at ${end(best)}${next}. No target is stated, so nothing is said on time to it.`;
 }
 
 // Who is first along a slider, the others staying where they are.
@@ -438,7 +468,7 @@ function show() {
   by("where").textContent = `On this network: ${values.join(", ")}.`;
   by("kind").textContent = isReplayed(at) ? "replayed" : "interpolated between replays";
   by("kind").className = isReplayed(at) ? "kind" : "kind interpolated";
-  const told = data.goal ? [overall(found), ...collectives(found)] : [ends()];
+  const told = data.goal ? [overall(found), ...collectives(found)] : [ends(found)];
   by("verdict").replaceChildren(...told.map((text) => {
     const made = document.createElement("p");
     made.textContent = text;
