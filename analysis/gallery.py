@@ -22,9 +22,9 @@ PAGE = ROOT / "scenarios" / "README.md"
 HEAD = """# Scenarios
 
 What each of them asks, how to run it, and what came out. `DATA` is a data directory with the published files; a file
-that is missing is named, with where to get it. Every scenario takes `--set KEY=VALUE` and `--dry-run`, which predicts
-time and memory. How to write one of your own: [WRITING.md](WRITING.md); every key: [REFERENCE.md](REFERENCE.md).
-This page is written by `python analysis/gallery.py`.
+that is missing is named, with where to get it. Every scenario takes `--set KEY=VALUE` (`KEY=null` takes a key out), and
+`--dry-run`, which predicts time and memory. How to write one of your own: [WRITING.md](WRITING.md); every key:
+[REFERENCE.md](REFERENCE.md). This page is written by `python analysis/gallery.py`.
 """
 FIGURES = "analysis/results"
 

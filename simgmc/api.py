@@ -66,7 +66,7 @@ def run(
             shapes need one. Samples may also be tuples or dicts of several inputs: ``model(*inputs)``,
             ``model(**inputs)``.
         mean, std: of the given data: the model sees ``(value - mean) / std``; values as they are if None.
-        settings: keys of the scenario to change, as ``--set`` does.
+        settings: keys of the scenario to change, as ``--set`` does; None takes a key out.
         quiet: print nothing.
         plots: draw into ``plots/``, which takes seconds; :mod:`simgmc.plot` draws what is asked for.
         options: ``log`` ("tensorboard" or "wandb", or a list of them), ``device``, ``data_dir``, ``threads``,
@@ -106,7 +106,8 @@ def replay(
 
     Args:
         run: a run directory.
-        set: keys of ``cluster`` and ``report`` and their values, such as ``{"cluster.bandwidth": "10 Mbit/s"}``.
+        set: keys of ``cluster`` and ``report`` and their values, such as ``{"cluster.bandwidth": "10 Mbit/s"}``;
+            None takes a key out, so that it is as by default.
         grid: keys of ``cluster`` and lists of values, every combination of which is replayed, such as
             ``{"cluster.bandwidth": ["1 Mbit/s", "100 Mbit/s"], "cluster.latency": ["1 ms", "50 ms"]}``.
         cluster: a TOML file whose ``[cluster]`` table replaces the run's.

@@ -64,7 +64,9 @@ class GivenPath(click.Path):
 
 
 scenario_settings = settings_option(
-    "--set", "Change a key of the scenario, such as cluster.latency='20 ms' or methods.GMC.momentum=0.8. Repeatable."
+    "--set",
+    "Change a key of the scenario, such as cluster.latency='20 ms' or methods.GMC.momentum=0.8; KEY=null takes it out, "
+    "so that it is as by default. Repeatable.",
 )
 _SEEDS = click.option(
     "--seed",

@@ -46,6 +46,8 @@ def flat(grid: Any, file: str) -> dict[str, Any]:
         for key, value in table.items():
             if isinstance(value, dict):
                 flatten(value, f"{prefix}{key}.")
+            elif isinstance(value, list) and None in value:
+                raise SimgmcError(f"{file}: {show_key(['grid', prefix + key])}: None is no value that a grid can have")
             else:
                 found[prefix + key] = value
 
@@ -54,51 +56,71 @@ def flat(grid: Any, file: str) -> dict[str, Any]:
 
 
 def set_key(content: dict[str, Any], key: str, value: Any, file: str, prefix: str = "") -> None:
-    """Set a dotted key; a method is named by its name or its number, ``*`` is every method that has the key's
-    table, or that states the key; where none does, every method.
+    """Set a dotted key; None takes it out, so that it is as by default.
+
+    A method is named by its name or its number, ``*`` is every method that has the key's table, or that states the key;
+    where none does, every method.
+
+    Raises:
+        SimgmcError: the key cannot be there, or is to be taken out and is not there.
     """
+    place = f"{file}: {show_key([prefix + key])}"
+    keys = [key]
     if key.startswith("methods.*."):
         rest = key.removeprefix("methods.*.")
-        rows = content.get("methods")
-        having = [
-            n
-            for n, row in enumerate(rows if isinstance(rows, list) else [])
-            if isinstance(row, dict) and rest.split(".")[0] in row
-        ]
-        if not having and rest in Method.model_fields:  # none states it: all of them get it
-            having = [n for n, row in enumerate(rows if isinstance(rows, list) else []) if isinstance(row, dict)]
+        stated = content.get("methods")
+        rows = [row if isinstance(row, dict) else {} for row in (stated if isinstance(stated, list) else [])]
+        having = [n for n, row in enumerate(rows) if rest.split(".")[0] in row]
+        if not having and value is not None and rest in Method.model_fields:  # none states it: all of them get it
+            having = list(range(len(rows)))
         if not having:
-            raise SimgmcError(f"{file}: {show_key([prefix + key])}: no method has {rest.split('.')[0]!r}")
-        for number in having:
-            set_key(content, f"methods.{number}.{rest}", unshared(value), file, prefix)
-        return
+            raise SimgmcError(f"{place}: no method has {rest.split('.')[0]!r}")
+        keys = [f"methods.{number}.{rest}" for number in having]
+    for one in keys:
+        if value is None:
+            _take_out(content, one, place)
+        else:
+            _put(content, one, unshared(value) if len(keys) > 1 else value, place)
 
-    def step(table: Any, part: str) -> Any:
-        if isinstance(table, list):
-            names = [str(row.get("name", usual_name(row))) if isinstance(row, dict) else "" for row in table]
-            if part in names:
-                return names.index(part)
-            if part.isdecimal() and len(part) < 10 and int(part) < len(table):
-                return int(part)
-            raise SimgmcError(
-                f"{file}: {show_key([prefix + key])}: nothing is called {part!r}; {suggestion(part, names)}"
-            )
-        if not isinstance(table, dict):
-            raise SimgmcError(
-                f"{file}: {show_key([prefix + key])}: {show_value(table)} is not a table that could hold {part!r}"
-            )
-        return part
 
-    table: Any = content
-    *path, last = key.split(".")
-    for part in path:
-        at = step(table, part)
+def _put(content: dict[str, Any], key: str, value: Any, place: str) -> None:
+    table, (at, rest) = content, _step(content, key.split("."), place)
+    while rest:
         child = table.setdefault(at, {}) if isinstance(table, dict) else table[at]
         if isinstance(child, str):
             # A part written as its bare name becomes a table once one of its options is set.
             child = table[at] = {"name": child}
-        table = child
-    table[step(table, last)] = value
+        table, (at, rest) = child, _step(child, rest, place)
+    table[at] = value
+
+
+def _take_out(content: dict[str, Any], key: str, place: str) -> None:
+    table, (at, rest) = content, _step(content, key.split("."), place)
+    while rest and (isinstance(table, list) or at in table):
+        table, (at, rest) = table[at], _step(table[at], rest, place)
+    if isinstance(table, list) or at in table:
+        del table[at]
+    elif key not in flat(content.get("grid", {}), place):  # else it is taken out of the grid
+        raise SimgmcError(f"{place}: is not stated, so it cannot be taken out; {suggestion(str(at), table)}")
+
+
+def _step(table: Any, parts: list[str], place: str) -> tuple[Any, list[str]]:
+    """The key or number in a table that the first of these parts names, and the other parts."""
+    part, *rest = parts
+    if isinstance(table, list):
+        names = [str(row.get("name", usual_name(row))) if isinstance(row, dict) else "" for row in table]
+        if part in names:
+            return names.index(part), rest
+        if part.isdecimal() and len(part) < 10 and int(part) < len(table):
+            return int(part), rest
+        raise SimgmcError(f"{place}: nothing is called {part!r}; {suggestion(part, names)}")
+    if not isinstance(table, dict):
+        raise SimgmcError(f"{place}: {show_value(table)} is not a table that could hold {part!r}")
+    if part not in table:  # a key may have been written with its dots, in quotes
+        for end in range(len(parts), 1, -1):
+            if (whole := ".".join(parts[:end])) in table:
+                return whole, parts[end:]
+    return part, rest
 
 
 def sets(grid: str, loc: tuple[int | str, ...], content: dict[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 Settings = list[tuple[str, Any]]
-"""Keys of a scenario and the values that they get, as TOML has them."""
+"""Keys of a scenario and the values that they get, as TOML has them; None takes a key out."""
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 """What gives a command an option."""
 
@@ -57,11 +57,13 @@ def written(value: Any) -> str:
         return "{" + ", ".join(f"{json.dumps(key)} = {written(one)}" for key, one in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(written, value)) + "]"
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, (str, bool)) else str(value)
+    return json.dumps(value, ensure_ascii=False) if value is None or isinstance(value, (str, bool)) else str(value)
 
 
 def toml_value(text: str) -> Any:
-    """A value as TOML; anything that is not TOML is taken as text (so quotes may be left out)."""
+    """A value as TOML; ``null`` is none; anything else that is not TOML is text (so quotes may be left out)."""
+    if text == "null":
+        return None
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from simgmc.core.errors import SimgmcError, show_key, show_value
 from simgmc.network import ClusterSettings
 from simgmc.scenario.cluster.cluster import Cluster, Exchange
+from simgmc.scenario.keys import set_key
 
 _COMPUTE = {"gradient": "1 s", "compression": "0 s", "aggregation": "0 s"}
 """Nothing computes; adding takes no time unless it is stated."""
@@ -24,7 +25,7 @@ def bare_cluster(keys: Mapping[str, Any], settings: Iterable[tuple[str, Any]] = 
     content: dict[str, Any] = {key: value for key, value in keys.items() if value is not None}
     content["compute"] = dict(_COMPUTE)
     for key, value in settings:
-        _set(content, key.removeprefix("cluster.").split("."), value)
+        set_key({"cluster": content}, f"cluster.{key.removeprefix('cluster.')}", value, "--set")
     try:
         return Cluster.model_validate(content)
     except ValidationError as error:
@@ -38,20 +39,6 @@ def settings_of(cluster: Cluster, workers: int, exchange: Exchange = "collective
     except ValidationError as error:
         raise _told(error) from None
     return cluster.settings(workers, 0, exchange=exchange)
-
-
-def _set(table: dict[str, Any], parts: list[str], value: Any) -> None:
-    first, *rest = parts
-    if not rest:
-        table[first] = value
-        return
-    inside = table.get(first, {})
-    # A part written as its bare name becomes a table once one of its options is set.
-    inside = {"name": inside} if isinstance(inside, str) else inside
-    if not isinstance(inside, dict):
-        raise SimgmcError(f"{first} = {show_value(inside)} is not a table that could hold {'.'.join(rest)!r}")
-    table[first] = dict(inside)
-    _set(table[first], rest, value)
 
 
 def _told(error: ValidationError) -> SimgmcError:
