@@ -16,18 +16,11 @@ import torch
 @contextlib.contextmanager
 def drawing_from(seed: int, device: torch.device | None = None) -> Iterator[None]:
     """Sets every generator by the seed (below 2^63), the device's too; afterwards they are as they were."""
-    generators = [torch.default_generator]
-    if device is not None and device.type == "cuda":
-        number = torch.cuda.current_device() if device.index is None else device.index
-        generators.append(torch.cuda.default_generators[number])
+    generators = _of_torch(device)
     states = [one.get_state() for one in generators]
     numpy, python = np.random.get_state(), random.getstate()  # noqa: NPY002 - what users' code draws from
     try:
-        # One by one: torch.manual_seed looks for every kind of device there could be, which takes milliseconds.
-        for one in generators:
-            one.manual_seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002
-        random.seed(seed)
+        draw_from(seed, device)
         yield
     finally:
         for one, state in zip(generators, states, strict=True):
@@ -36,8 +29,33 @@ def drawing_from(seed: int, device: torch.device | None = None) -> Iterator[None
         random.setstate(python)
 
 
-def drawn_so_far(device: torch.device) -> tuple[object, ...]:
-    """The state of all of them: equal as long as nobody draws."""
-    torch_states = [torch.get_rng_state()] + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
-    name, keys, *rest = np.random.get_state()  # noqa: NPY002
-    return (*(state.numpy().tobytes() for state in torch_states), keys.tobytes(), *rest, random.getstate())
+def draw_from(seed: int, device: torch.device | None = None) -> None:
+    """Set every generator by another seed, within :func:`drawing_from`."""
+    # One by one: torch.manual_seed looks for every kind of device there could be, which takes milliseconds.
+    for one in _of_torch(device):
+        one.manual_seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    random.seed(seed)
+
+
+def _of_torch(device: torch.device | None) -> list[torch.Generator]:
+    if device is None or device.type != "cuda":
+        return [torch.default_generator]
+    number = torch.cuda.current_device() if device.index is None else device.index
+    return [torch.default_generator, torch.cuda.default_generators[number]]
+
+
+def drew(seed: int, device: torch.device | None = None) -> bool:
+    """Whether anybody has drawn since all were set by this seed, as the next draws tell; they are set anew."""
+    came = _next_draws(device)
+    draw_from(seed, device)
+    due = _next_draws(device)
+    draw_from(seed, device)
+    return came != due
+
+
+def _next_draws(device: torch.device | None) -> tuple[float, ...]:
+    of_torch = (
+        int(torch.empty((), dtype=torch.int64, device=one.device).random_(generator=one)) for one in _of_torch(device)
+    )
+    return *of_torch, np.random.random_sample(), random.random()  # noqa: NPY002

@@ -13,7 +13,7 @@ from simgmc.workloads.classification import ClassificationWorkload
 from simgmc.workloads.data.collated import batch_of
 from simgmc.workloads.data.minibatches import Samples
 from simgmc.workloads.data.own_data import read_own
-from simgmc.workloads.seeding import drawn_so_far
+from simgmc.workloads.seeding import draw_from, drew
 
 
 class Pairs(Dataset):
@@ -69,10 +69,10 @@ def test_what_a_data_set_draws_is_the_same_every_time_and_leaves_torch_alone():
         def __getitem__(self, index):
             return torch.rand(3) + np.random.rand() + random.random(), index  # noqa: NPY002 - as users draw
 
-    before = drawn_so_far(torch.device("cpu"))
+    draw_from(3)
     first, again = (read_own("own", Noisy(1, 2), Noisy(1, 2)) for _ in range(2))
     np.testing.assert_array_equal(first.train_images, again.train_images)
-    assert before == drawn_so_far(torch.device("cpu"))
+    assert not drew(3)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.uint16, np.int32, np.int64])

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import random
 
 import hypothesis.strategies as st
 import numpy as np
@@ -18,7 +19,7 @@ from simgmc.workloads.data.dataset import Dataset
 from simgmc.workloads.gradients.statistics import averaged
 from simgmc.workloads.models.catalogue import build_model, ready, seeded
 from simgmc.workloads.partitions.catalogue import partition
-from simgmc.workloads.seeding import drawn_so_far
+from simgmc.workloads.seeding import drawing_from, drew
 
 WORKERS, BATCH, CLASSES = 5, 4, 10
 
@@ -328,13 +329,13 @@ def test_a_cuda_device_is_asked_to_add_in_the_same_order_unless_told_otherwise(m
         assert _device("cuda").type == "cuda" and os.environ["CUBLAS_WORKSPACE_CONFIG"] == after
 
 
-def test_what_a_model_draws_on_the_host_counts_as_drawn_on_cuda(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: torch.zeros(16, dtype=torch.uint8))
-    with torch.random.fork_rng(devices=[]):
-        before = drawn_so_far(torch.device("cuda"))
-        assert before == drawn_so_far(torch.device("cuda"))
-        torch.rand(1)
-        assert before != drawn_so_far(torch.device("cuda"))
+@pytest.mark.parametrize("draw", [lambda: torch.rand(1), np.random.standard_normal, lambda: random.getrandbits(1)])
+def test_whoever_draws_on_the_host_is_noticed_on_cuda_too(monkeypatch, draw):
+    monkeypatch.setattr(torch.cuda, "default_generators", [torch.Generator()])
+    with drawing_from(3, torch.device("cuda:0")):
+        assert not drew(3, torch.device("cuda:0"))
+        draw()
+        assert drew(3, torch.device("cuda:0")) and not drew(3, torch.device("cuda:0"))
 
 
 def test_impossible_workloads_are_refused_in_one_line():

@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten
 from torch.utils.data import DataLoader, IterableDataset
@@ -22,9 +21,7 @@ from simgmc.core.own_code.errors import guarded
 from simgmc.workloads.data.collated import batch_of, own
 from simgmc.workloads.data.dataset import Dataset, RawSamples
 from simgmc.workloads.data.inputs import in_parts
-from simgmc.workloads.seeding import drawing_from, drawn_so_far
-
-CPU = torch.device("cpu")
+from simgmc.workloads.seeding import drawing_from, drew
 
 MAX_SCALE = 1e30
 """Bound of ``mean`` and ``std``."""
@@ -187,16 +184,15 @@ def _read_raw(
         what, total = f"dataset, {split}", _length(f"dataset, {split}", data)
         samples: list[Any] = []
         with drawing_from(0):
-            before = drawn_so_far(CPU)
             for index in range(total):
                 place = f"{what} sample {index}"
                 samples.append(guarded(place, "reading it failed", lambda: own(data[index])))  # noqa: B023
                 progress(split, index + 1, total)
-            drew = drawn_so_far(CPU) != before
+            drawn = drew(0)
         with drawing_from(0):
             again = guarded(f"{what} sample 0", "reading it again failed", lambda: data[0])  # noqa: B023
         notes.append(_kept_note(split, samples[0], again))
-        raw = RawSamples(split, samples, collate, np.zeros(0), data if drew and split == "train" else None)
+        raw = RawSamples(split, samples, collate, np.zeros(0), data if drawn and split == "train" else None)
         found = []
         for start in range(0, total, _CHECKED):
             _, targets = batch_of(raw, list(range(start, min(start + _CHECKED, total))), 0)
@@ -258,7 +254,6 @@ def _read_split(
     total = _length(what, data)
     values = labels = first = None
     with drawing_from(0):
-        before = drawn_so_far(CPU)
         for index in range(total):
             place = f"{what} sample {index}"
             pair = guarded(place, "reading it failed", lambda: data[index])  # noqa: B023 - called at once
@@ -284,14 +279,14 @@ def _read_split(
                 raise SimgmcError(f"{place}: its label is {y.dtype}, that of sample 0 {labels.dtype}")
             values[index], labels[index] = x, y
             progress(split, index + 1, total)
-        drew = drawn_so_far(CPU) != before
+        drawn = drew(0)
     if values.dtype == np.float32:
         finite = np.isfinite(values.reshape(total, -1)).all(axis=1)
         if not finite.all():
             raise SimgmcError(f"{what} sample {int(np.argmin(finite))}: holds a value that is not finite")
     with drawing_from(0):
         again = _pair(f"{what} sample 0", guarded(f"{what} sample 0", "reading it again failed", lambda: data[0]))
-    return values, labels, drew, _kept_note(split, first, again)
+    return values, labels, drawn, _kept_note(split, first, again)
 
 
 def _room(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import tracemalloc
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -160,7 +160,7 @@ class LiveTensors(TorchDispatchMode):
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        taken = {tensor.untyped_storage()._cdata for tensor in _tensors((args, kwargs))}
+        taken = {tensor.untyped_storage()._cdata for tensor in _tensors(args, kwargs)}
         result = func(*args, **(kwargs or {}))
         for tensor in _tensors(result):
             if tensor.device.type == self.device:
@@ -183,15 +183,18 @@ class LiveTensors(TorchDispatchMode):
         self.peak = max(self.peak, self.now)
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def _tensors(*values: Any) -> list[Tensor]:
     """The tensors among the arguments or results of an operation."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (list, tuple)):
-        for one in value:
-            yield from _tensors(one)
-    elif isinstance(value, dict):
-        yield from _tensors(tuple(value.values()))
+    found, waiting = [], list(values)
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, Tensor):
+            found.append(one)
+        elif isinstance(one, (list, tuple)):
+            waiting.extend(one)
+        elif isinstance(one, dict):
+            waiting.extend(one.values())
+    return found
 
 
 class PassMemory:

@@ -10,6 +10,7 @@ import copy
 import copyreg
 import types
 import weakref
+from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,10 +21,10 @@ from simgmc.core.errors import SimgmcError
 from simgmc.core.layout import Layout
 from simgmc.core.own_code.errors import guarded
 
-_ATOMIC = (
+_ATOMIC = frozenset((
     type, type(None), type(Ellipsis), type(NotImplemented), bool, int, float, complex, str, bytes, range, property,
     types.ModuleType, types.CodeType, torch.dtype, torch.device, torch.layout, torch.memory_format,
-)  # fmt: skip
+))  # fmt: skip
 
 
 class Copier:
@@ -41,7 +42,7 @@ class Copier:
 
     def __call__(self, x: Any, memo: Any = None) -> Any:
         """The copy. ``memo`` is there for ``copy.deepcopy``'s sake."""
-        if isinstance(x, _ATOMIC):
+        if type(x) in _ATOMIC:
             return x
         if id(x) in self._memo:
             return self._memo[id(x)]
@@ -52,10 +53,10 @@ class Copier:
 
     def _copied(self, x: Any) -> Any:
         kind = type(x)
-        if kind is dict:
-            made = self._memo[id(x)] = {}
+        if kind is dict or (kind is OrderedDict and not vars(x)):
+            made = self._memo[id(x)] = kind()
             for key, value in x.items():
-                made[self(key)] = self(value)
+                made[key if type(key) is str else self(key)] = value if type(value) in _ATOMIC else self(value)
             return made
         if kind is list:
             made = self._memo[id(x)] = []
@@ -68,6 +69,8 @@ class Copier:
             return x if all(a is b for a, b in zip(x, parts, strict=True)) else tuple(parts)
         if isinstance(x, Tensor):
             return self._tensor(x)
+        if isinstance(x, tuple(_ATOMIC)):
+            return x
         if kind is types.FunctionType:
             return self._function(x)
         if kind is types.CellType:

@@ -265,6 +265,7 @@ class FastRoute:
         if not isinstance(self.engine, ReplicaEngine):
             evaluation = "pool" if device.type == "cpu" else "loop"
             self.evaluator = ReplicaEngine(self.replicas, evaluation, job.threads, "float32", job.loss)
+        self.evaluation_threads = self.evaluator.threads
 
     def several(self, workers: Sequence[int], at: Tensor, step: int, out: Tensor, losses: Tensor) -> None:
         """See :class:`simgmc.workloads.gradients.proof.comparison.Route`."""

@@ -9,7 +9,7 @@ import dis
 import functools
 import random
 import types
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -63,27 +63,35 @@ class Snapshot:
 
     def look(self, path: str, value: Any, unit: tuple[str, str] | None) -> None:
         """Note a value and all that it holds."""
-        waiting = deque([(path, value)])
+        waiting = deque(self._note(path, value, unit))
         while waiting:
-            path, value = waiting.popleft()
-            self.units[path] = unit
-            self.tokens[path] = token(value)
-            if isinstance(value, PLAIN):
-                continue
-            if id(value) in self._met:
-                continue
-            self._met.add(id(value))
-            self._alive.append(value)
-            if isinstance(value, Tensor):
-                self.tensors[path] = value
-                continue
-            waiting.extend(parts_of(path, value))
+            waiting.extend(self._note(*waiting.popleft(), unit))
+
+    def _note(self, path: str, value: Any, unit: tuple[str, str] | None) -> Iterable[tuple[str, Any]]:
+        """Note a value; what it holds, by path."""
+        kind = type(value)
+        self.units[path] = unit
+        if kind in _SIMPLE:  # most of what a module holds is simple, or empty
+            self.tokens[path] = kind, value
+            return ()
+        empty = kind in _CONTAINERS and not value
+        self.tokens[path] = (kind, 0) if empty else token(value)
+        if id(value) in self._met or isinstance(value, PLAIN):
+            return ()
+        self._met.add(id(value))
+        self._alive.append(value)
+        if isinstance(value, Tensor):
+            self.tensors[path] = value
+            return ()
+        return () if empty else parts_of(path, value)
 
 
 PLAIN = (
     type, type(None), bool, int, float, complex, str, bytes, types.ModuleType, types.CodeType,
     torch.dtype, torch.device,
 )  # fmt: skip
+_SIMPLE = frozenset((type(None), bool, int, str))
+_CONTAINERS = frozenset((dict, OrderedDict, list, tuple, set))
 
 
 def token(value: Any) -> Any:

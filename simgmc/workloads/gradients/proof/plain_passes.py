@@ -6,8 +6,9 @@ show.
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ from simgmc.workloads.gradients.proof import inspection, source_code
 from simgmc.workloads.gradients.proof.comparison import Pass, Reference
 from simgmc.workloads.gradients.snapshot import Snapshot
 from simgmc.workloads.losses.functions import Loss
-from simgmc.workloads.seeding import drawing_from, drawn_so_far
+from simgmc.workloads.seeding import draw_from, drawing_from, drew
 
 MINIBATCHES = 3
 """Whose gradients are compared: of worker 0 in the first two steps, of the last worker in the third."""
@@ -34,10 +35,17 @@ MOST_NUMBERS = 2**28
 """In the gradients that are kept to be compared; of larger models fewer are."""
 
 
+PERIOD = 16_411
+"""Draws that :func:`beside` uses again and again: a prime, so that no two rows of a matrix are moved alike."""
+
+
 def beside(initial: Tensor) -> Tensor:
     """A point near the initial one, at which every parameter has another value; the same whenever it is asked for."""
-    draws = torch.from_numpy(generator(0, "proof").uniform(-1, 1, len(initial))).to(initial)
-    return initial + 0.01 * draws * (initial.abs() + 0.1)
+    draws = torch.from_numpy(generator(0, "proof").uniform(-0.01, 0.01, min(len(initial), PERIOD))).to(initial)
+    moved = initial.abs().add_(0.1)
+    for part in moved.split(len(draws)):
+        part.mul_(draws[: len(part)])
+    return moved.add_(initial)
 
 
 def reference(
@@ -64,12 +72,14 @@ def reference(
     findings = inspection.standing(template)
     run = _PlainPasses(template, point, forward, precision, criterion, findings)
     enough = 2 if findings else min(MINIBATCHES, MOST_NUMBERS // len(point))
-    counted = run.first(batches(0))
-    # not watched before: libraries that a first pass imports would take many times longer
-    with source_code.watched(template.module) as executed:
-        run.more([(0, 1, batches(1)), (workers - 1, 2, batches(2))][: max(1, enough - 1)])
-        run.look_back()
-        logits = run.evaluation(test, count)
+    further = [(0, 1, batches(1)), (workers - 1, 2, batches(2))][: max(1, enough - 1)]
+    with drawing_from(0, run.device):
+        counted = run.first(batches(0))
+        # not watched before: libraries that a first pass imports would take many times longer
+        with source_code.watched(template.module) as executed:
+            run.more(further)
+            run.look_back()
+            logits = run.evaluation(test, count)
     unproven = source_code.unproven(template.module, executed)
     findings.reasons += unproven.keeps
     findings.alone += [*unproven.shares, *(f"forward may change {name}" for name in unproven.outside)]
@@ -96,7 +106,7 @@ class _PlainPasses:
         findings: inspection.Findings,
     ):
         self._template, self._point, self._forward, self._precision = template, point, forward, precision
-        self._given, self._findings, self._device = criterion, findings, template.initial.device
+        self._given, self._findings, self.device = criterion, findings, template.initial.device
         self._what = f"model {type(template.module).__name__}"
         self.passes: list[Pass] = []
         self.absent: tuple[int, ...] = ()
@@ -109,7 +119,7 @@ class _PlainPasses:
     def first(self, batch: Batch) -> Operations | None:
         """Worker 0's first pass, whose operations are counted where they bear it."""
         try:
-            counter = Operations(self._device.type)
+            counter = Operations(self.device.type)
             loss = self._pass(0, batch, counter)
         except Exception as error:
             if out_of_memory(error):
@@ -155,13 +165,12 @@ class _PlainPasses:
         evaluated.load(self._point)
         self._findings.reasons += inspection.changed_by_evaluation_mode(evaluated.module)
         before = Snapshot(evaluated.module)
-        values = {name: one.detach().clone() for name, one in evaluated.module.named_parameters()}
-        with drawing_from(0, self._device), torch.no_grad():
-            drawn = drawn_so_far(self._device)
+        values = None  # as loaded, unless this mode merges what it pleases
+        if self._findings:
+            values = {name: one.detach().clone() for name, one in evaluated.module.named_parameters()}
+        with self._noting_draws("evaluation", 0), torch.no_grad():
             logits = [test(evaluated.module, number) for number in range(count)]
-            drawn = drawn, drawn_so_far(self._device)
         self._note_state(before, Snapshot(evaluated.module))
-        self._findings.alone += _drawn(drawn, "evaluation")
         self._note_parameters(evaluated, "evaluation", values)
         return logits
 
@@ -203,15 +212,19 @@ class _PlainPasses:
         def run() -> Tensor:
             return copy.model.pass_(contiguous(x), y, self._precision, copy.loss, output_of)
 
-        with drawing_from(batch.seed(worker), self._device):
-            drawn = drawn_so_far(self._device)
+        with self._noting_draws("forward", batch.seed(worker)):
             if counter is None:
-                loss = guarded(self._what, "its gradients failed", run)
-            else:
-                with counter:
-                    loss = run()
-            self._findings.alone += _drawn((drawn, drawn_so_far(self._device)), "forward")
-        return loss
+                return guarded(self._what, "its gradients failed", run)
+            with counter:
+                return run()
+
+    @contextlib.contextmanager
+    def _noting_draws(self, where: str, seed: int) -> Iterator[None]:
+        """Sets the generators by a seed; notes whether something has drawn from them."""
+        draw_from(seed, self.device)
+        yield
+        if drew(seed, self.device):
+            self._findings.alone.append(f"random numbers in {where}")
 
     def _keep(self, worker: int, step: int, loss: Tensor) -> tuple[int, ...]:
         """Keep what the latest pass gave; the parameters without a gradient."""
@@ -234,10 +247,6 @@ class _Copy:
         self.names = {name for name, _ in module.named_parameters()}
         self.buffers = dict(module.named_buffers())
         self.before = Snapshot(module)
-
-
-def _drawn(states: tuple[tuple[Any, ...], tuple[Any, ...]], where: str) -> Iterable[str]:
-    return [f"random numbers in {where}"] if states[0] != states[1] else []
 
 
 class Operations(LiveTensors):
