@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import os
 import re
@@ -18,8 +19,10 @@ import simgmc
 from simgmc.distributed import measured
 from simgmc.distributed.events.again import write_order
 from simgmc.distributed.events.order import GOES_ON, Event
+from simgmc.distributed.measured import Step
 from simgmc.distributed.twin.comparison import on_ranks
 from simgmc.distributed.twin.events import Pair, compare_events
+from simgmc.distributed.twin.laboratory import Laboratory
 from simgmc.distributed.twin.targets import Curve, Trained, at_rounds, reached, targets_said
 from simgmc.experiment.assembly import WorkloadFactory
 from simgmc.experiment.plan import trainings
@@ -29,7 +32,7 @@ from simgmc.results.directory.run_directory import open_run
 from simgmc.results.series.measures import ACCURACY, GAP
 from simgmc.results.series.read import read_results
 from simgmc.scenario import ScenarioFile
-from tests.distributed.test_twin import _ended, _space, _wait, needs_namespaces
+from tests.distributed.test_twin import _ended, _space, _wait, hosts, needs_namespaces
 from tests.places import ROOT
 
 SCENARIO = """
@@ -74,6 +77,15 @@ def test_a_training_that_took_what_is_simulated_has_no_error(tmp_path):
     assert found.staleness_apart == 0 and found.mean_staleness.error == 0 and found.mean_staleness.measured > 0
     assert found.messages.measured * found.evaluations[-1][1].measured == pytest.approx(50)
     assert np.array_equal(found.measured.values, found.simulated.values)
+    # Gradients of 3 ms that took 6 take that in the simulation too; nothing else takes time but the network.
+    begins = 0.006 * np.arange(40)
+    long = [Step(rank, 0, 0, "compute", "", begin, begin + 0.006, 0, 0, 0) for begin in begins for rank in range(3)]
+    measured.append(measured.file_of(directory, training.key), long)
+    later = compare_events(training, workload, training.settings(training.points[0]), directory, read, GAP)
+    slower = dataclasses.replace(training.settings(training.points[0]), compute=ComputeTime(0.006))
+    measured.file_of(directory, training.key).write_text("")
+    same = compare_events(training, workload, slower, directory, read, GAP)
+    assert later.gradients.simulated == pytest.approx(same.gradients.simulated) != found.gradients.simulated
 
 
 def test_a_server_beside_a_worker_has_its_messages_at_once():
@@ -135,6 +147,42 @@ def test_an_asynchronous_method_is_run_and_simulated(tmp_path):
     rows = [line.split(",") for line in (tmp_path / "twin" / "twin_events.csv").read_text().splitlines()]
     evaluations = [(float(row[4]), float(row[5])) for row in rows if row[2] == "seconds at gradients"]
     assert len(evaluations) == 4 and evaluations == sorted(evaluations)
+
+
+CROSSING = """
+import os, threading, time, torch
+from simgmc.distributed.events.post import SEND, Letter, Post
+from simgmc.distributed.group import Group
+group, came = Group("gloo", torch.device("cpu"), 30.0, "crossing"), threading.Semaphore(0)
+letters, other = Post(group, 2, lambda letter: came.release(), print), 1 - group.rank
+letters.open()
+def send(): letters.send(other, Letter(SEND, group.rank, other, counts=[0, 0], payload=bytes(300_000)))
+seconds = []
+for both in (True, False, True):  # the first makes the connections
+    group.wait_for_all()
+    begin = time.monotonic()
+    if both or not group.rank:
+        time.sleep(0.03 * group.rank)  # rank 0's is on its way by then
+        send()
+    if both or group.rank:
+        came.acquire()
+    seconds.append(time.monotonic() - begin)
+letters.close()
+group.leave()
+print(*seconds[1:])
+"""
+
+
+@needs_namespaces
+@pytest.mark.slow
+def test_messages_that_cross_are_on_their_way_at_the_same_time():
+    """Each way of a link has all of its bandwidth, for pairs that exchange too."""
+    graph, names = hosts(2, 10.0)
+    with Laboratory(graph, names) as laboratory:
+        command = [sys.executable, "-c", CROSSING]
+        done = laboratory.run(dict.fromkeys(names, command), {"PYTHONPATH": str(ROOT)}, 100.0)
+    crossing = [float(done[name][1].split()[1]) for name in names]
+    assert max(crossing) < 1.5 * float(done[names[1]][1].split()[0]), done
 
 
 @needs_namespaces

@@ -52,7 +52,9 @@ class Post:
     def __init__(self, group: Group, workers: int, arrived: Callable[[Letter], None], failed: Callable[[Any], None]):
         """``failed(error)`` hears of a letter that could not be sent or received."""
         self._group, self._workers, self._arrived, self._failed = group, workers, arrived, failed
-        self._channel = group.channel()
+        # A receiver tells a sender, over the same connection, when a message may come. It would tell so behind a whole
+        # message of its own, were that on its way to the sender: the two would cross one after the other.
+        self._upwards, self._downwards = group.channel(), group.channel()
         self._others = [rank for rank in range(group.size) if rank != group.rank]
         self._out: dict[int, queue.SimpleQueue[Letter]] = {rank: queue.SimpleQueue() for rank in self._others}
         self._threads = [threading.Thread(target=self._send, args=(rank,), daemon=True) for rank in self._others]
@@ -94,7 +96,9 @@ class Post:
             return Letter(HERE, self._group.rank, rank, counts=[0] * self._workers)
 
     def _put(self, content: bytes, rank: int, tag: int) -> None:
-        dist.send(torch.from_numpy(np.frombuffer(content, np.uint8).copy()), rank, self._channel, tag)
+        dist.send(
+            torch.from_numpy(np.frombuffer(content, np.uint8).copy()), rank, self._between(self._group.rank, rank), tag
+        )
 
     def _receive(self, rank: int) -> None:
         try:
@@ -112,8 +116,12 @@ class Post:
 
     def _take(self, length: int, rank: int, tag: int) -> bytes:
         into = torch.empty(length, dtype=torch.uint8)
-        dist.recv(into, rank, self._channel, tag)
+        dist.recv(into, rank, self._between(rank, self._group.rank), tag)
         return into.numpy().tobytes()
+
+    def _between(self, sender: int, receiver: int) -> Any:
+        """The process group for one way: there and back have connections of their own."""
+        return self._upwards if sender < receiver else self._downwards
 
 
 def _head(letter: Letter) -> bytes:

@@ -15,12 +15,15 @@ import numpy as np
 
 from simgmc.distributed import measured
 from simgmc.distributed.events.again import read_order
+from simgmc.distributed.measured import Step
 from simgmc.distributed.twin.targets import Curve
 from simgmc.experiment.asynchronous import AsynchronousTraining
 from simgmc.experiment.series import Series, series_of_events
 from simgmc.experiment.under_way.evaluations import State
 from simgmc.experiment.under_way.events import EventsUnderWay
 from simgmc.network.cluster.settings import ClusterSettings
+from simgmc.network.conditions.compute import ComputeTime
+from simgmc.network.conditions.condition import Condition
 from simgmc.network.conditions.work import Duration
 from simgmc.results.directory.run_directory import RunDirectory
 from simgmc.results.series.measures import Measure
@@ -91,8 +94,8 @@ def compare_events(
 ) -> EventsTwin:
     """Simulate a training of the laboratory, and hold what was measured against it.
 
-    Compressing and serving are measured on this machine and given to the simulation: it is the network that is held
-    against reality.
+    What gradients, compressing and serving took on this machine is given to the simulation: it is the network that is
+    held against reality.
 
     Args:
         settings: of the laboratory.
@@ -105,6 +108,10 @@ def compare_events(
     work = dataclasses.replace(
         settings, compression=Duration(compression), aggregation=Duration(serving * workload.workers)
     )  # a duration is that of adding all workers' messages
+    gradients = [_gradients(steps, rank) for rank in range(workload.workers)]
+    if all(gradients):
+        as_measured = GradientsAsMeasured(gradients)
+        work = dataclasses.replace(work, compute=ComputeTime(1.0), conditions=(*work.conditions, as_measured))
     series, sent = _simulated(training, workload, work)
     details = series.details
     assert details is not None
@@ -130,6 +137,29 @@ def compare_events(
         compression,
         serving,
     )
+
+
+class GradientsAsMeasured(Condition):
+    """Each gradient of a worker takes its own time; those that were not measured the median. Of a gradient of 1 s."""
+
+    key = "gradients as measured"
+    static = True
+    whole = True
+
+    def __init__(self, seconds: Sequence[Sequence[float]]):
+        """``seconds``: of every worker's gradients, one or more, in their order."""
+        self._seconds = seconds
+        self._others = [_median(own) for own in seconds]
+
+    def factors(self, seed: int, round: int, step: int, workers: int) -> np.ndarray:
+        own = zip(self._seconds, self._others, strict=True)
+        return np.array([seconds[round] if round < len(seconds) else other for seconds, other in own])
+
+
+def _gradients(steps: Sequence[Step], rank: int) -> list[float]:
+    """Seconds of a rank's gradients; of the first since the clock began, until when every rank has begun."""
+    mine = sorted((one.begin_s, one.end_s) for one in steps if one.kind == "compute" and one.rank == rank)
+    return [end - begin for begin, end in [(0.0, end) for _, end in mine[:1]] + mine[1:]]
 
 
 def _simulated(training: AsynchronousTraining, workload: Workload, settings: ClusterSettings) -> tuple[Series, int]:

@@ -51,7 +51,7 @@ def events_said(found: Sequence[EventsTwin]) -> list[str]:
     return [
         "times: median of the absolute errors of the seconds to each evaluation, by as many gradients; staleness: the "
         "mean; apart: the share of gradients (or messages) that had another staleness than simulated",
-        "measured and given to the simulation: compressing "
+        "measured and given to the simulation: every gradient, compressing "
         + ", ".join(f"{time_text(a)}, serving a request {time_text(b)}" for a, b in sorted(works)),
     ]
 
