@@ -26,7 +26,7 @@ from simgmc.costs.steps import Compute, RoundCosts
 from simgmc.distributed.measured import Call, Step, calls_text, read_calls
 from simgmc.distributed.twin import namespaces
 from simgmc.distributed.twin.comparison import compare, on_ranks
-from simgmc.distributed.twin.laboratory import Laboratory, check_shape
+from simgmc.distributed.twin.laboratory import Laboratory, Shaped, check_shape, dropped
 from simgmc.distributed.twin.latency import least_round_trip
 from simgmc.distributed.twin.namespaces import NotHereError, check_machine
 from simgmc.distributed.twin.protocol import FRAME, PAYLOAD, all_reduce, barrier
@@ -106,13 +106,14 @@ def test_links_are_shaped_in_both_directions_and_nothing_is_left():
         done = laboratory.run({names[0]: [*PYTHON, LISTEN], names[1]: [*PYTHON, SEND]}, {}, 20.0)
         assert all(status == 0 for status, _, _ in done.values()), done
         nbytes, seconds = done[names[0]][1].split()
-        shaped = {(one["host"], one["up"]): one for one in laboratory.shaped()}
+        shaped = {(one.source, one.destination): one for one in laboratory.shaped()}
     assert int(nbytes) == 500_000
     assert float(seconds) == pytest.approx(500_000 * FRAME / PAYLOAD / 2.5e6, rel=0.15)
     # The same bytes go through the sender's shaper and the receiver's, whole frames of them.
-    sent = shaped[names[1], True]["bytes"]
+    sent = shaped[names[1], "switch"].bytes
     assert sent == pytest.approx(500_000 * FRAME / PAYLOAD, rel=0.02)
-    assert shaped[names[0], False]["bytes"] == pytest.approx(sent, rel=0.01)
+    assert shaped["switch", names[0]].bytes == pytest.approx(sent, rel=0.01)
+    assert len(shaped) == 4 and not dropped(list(shaped.values()))
     after = (
         Path("/proc/net/dev").read_text().count("\n"),
         os.listdir("/run/netns") if Path("/run/netns").exists() else [],
@@ -201,6 +202,23 @@ def test_a_scenario_that_a_laboratory_cannot_have_is_refused(settings, says, tmp
     result = CliRunner().invoke(main, ["twin", str(SCENARIOS / "twin.toml"), "--out", str(tmp_path / "t"), *arguments])
     assert result.exit_code == 2 and "Traceback" not in result.output
     assert re.search(says, result.output), result.output
+
+
+def test_links_whose_shapers_dropped_packets_are_named():
+    counted = [Shaped("worker0", "switch", 10, 3, 0), Shaped("switch", "worker0", 10, 134_223, 1_788)]
+    assert dropped(counted[:1]) == ""
+    assert dropped(counted) == "1,788 of 136,011 on the link switch -> worker0"
+
+
+@needs_namespaces
+@pytest.mark.slow
+def test_a_queue_that_is_too_short_is_seen_to_drop(monkeypatch):
+    monkeypatch.setattr("simgmc.distributed.twin.laboratory._QUEUE", 6_000)
+    graph, names = hosts(2)
+    with Laboratory(graph, names) as laboratory:
+        laboratory.run({names[0]: [*PYTHON, LISTEN], names[1]: [*PYTHON, SEND]}, {}, 20.0)
+        assert "on the link worker1 -> switch" in dropped(laboratory.shaped())
+        assert set(laboratory.sent_again()) == set(names)
 
 
 def test_only_trees_of_switches_are_built():

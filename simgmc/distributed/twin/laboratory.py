@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,11 +21,25 @@ from simgmc.core.errors import SimgmcError
 from simgmc.distributed.twin.namespaces import Namespace, Reaper, check_machine, spawned
 from simgmc.distributed.twin.protocol import FRAME
 
-QUEUE = 4_000_000
-"""Bytes that may wait before a link: nothing is dropped."""
+_QUEUE = 1_000_000_000
+"""Bytes that may wait before a link: more than there ever are. TCP loses nothing here, so that its windows grow to all
+that is to be sent (some MB a connection), and where many send to one at once, as in the gather of an evaluation, all of
+it waits before one link, whatever bandwidth and round trip are. A queue of that product would drop it."""
 _BURST_SECONDS = 2e-4
 PORT = 29500
 MAX_HOSTS = 64
+
+
+@dataclass(frozen=True)
+class Shaped:
+    """What one shaper counted: of one direction of a link."""
+
+    source: str
+    destination: str
+    bytes: int
+    packets: int
+    drops: int
+    """Packets that found no room in its queue."""
 
 
 class Laboratory:
@@ -43,6 +58,8 @@ class Laboratory:
         self._spaces: dict[str, Namespace] = {}
         self._reaper: Reaper | None = None
         self._switch: Namespace | None = None
+        self._shapers: list[tuple[str, str, Namespace, str]] = []
+        """Source and destination of each direction of a link that is shaped, and the interface at its begin."""
         self.congestion_control = ""
         """TCP's."""
 
@@ -138,17 +155,18 @@ class Laboratory:
                 f"the hosts of the laboratory do not reach each other: {found[there][2][-300:]}"
             ) from None
 
-    def shaped(self) -> list[dict]:
-        """What every shaper counted: ``host``, ``up`` (from the host, or to it), ``bytes``, ``packets``, ``drops``."""
+    def shaped(self) -> list[Shaped]:
+        """What every shaper counted so far."""
         found = []
-        for host in self.hosts:
-            for up, space, name in ((True, self._spaces[host], "eth0"), (False, self._switch, self._ports[host])):
-                assert space is not None
-                for one in json.loads(space.run("tc", "-s", "-j", "qdisc", "show", "dev", name)):
-                    if one["kind"] == "tbf":
-                        counts = {key: one[key] for key in ("bytes", "packets", "drops")}
-                        found.append({"host": host, "up": up, **counts})
+        for source, destination, space, name in self._shapers:
+            for one in json.loads(space.run("tc", "-s", "-j", "qdisc", "show", "dev", name)):
+                if one["kind"] == "tbf":
+                    found.append(Shaped(source, destination, one["bytes"], one["packets"], one["drops"]))
         return found
+
+    def sent_again(self) -> dict[str, int]:
+        """Segments that TCP has sent more than once so far, of every host."""
+        return {host: _sent_again(space.run("cat", "/proc/net/snmp")) for host, space in self._spaces.items()}
 
     # building -------------------------------------------------------------------------------
 
@@ -158,7 +176,6 @@ class Laboratory:
         for name in bridges.values():
             self._switch.run("ip", "link", "add", name, "type", "bridge", "stp_state", "0", "mcast_snooping", "0")
             self._switch.run("ip", "link", "set", name, "up")
-        self._ports: dict[str, str] = {}
         for number, (one, other) in enumerate(wires(self.graph)):
             a, b = (f"p{number}a", f"p{number}b")
             if one in self.hosts:
@@ -168,7 +185,7 @@ class Laboratory:
                 self._switch.run("ip", "link", "add", a, "type", "veth", "peer", "name", "eth0", "netns", space.path)
                 space.run("ip", "addr", "add", f"{self.address(other)}/16", "dev", "eth0")
                 space.run("ip", "link", "set", "lo", "up")
-                self._ports[other], b = a, "eth0"
+                b = "eth0"
                 self._up(space, b)
             else:
                 space = self._switch
@@ -204,8 +221,9 @@ class Laboratory:
             burst = max(FRAME + 86, round(bandwidth * _BURST_SECONDS))
             space.run(
                 "tc", "qdisc", "add", "dev", name, "root", "handle", "1:", "tbf", "rate", f"{round(8 * bandwidth)}bit",
-                "burst", burst, "limit", QUEUE,
+                "burst", burst, "limit", _QUEUE,
             )  # fmt: skip
+            self._shapers.append((source, destination, space, name))
             parent = "parent 1:1"
         if latency and self.latency_by:
             space.run(
@@ -247,6 +265,21 @@ def check_shape(graph: nx.DiGraph, hosts: Sequence[str]) -> None:
     for one, other, data in graph.edges(data=True):
         if data.get("shares") is not None:
             raise SimgmcError(f"link {one} -> {other} is half-duplex, which a laboratory cannot shape")
+
+
+def dropped(shaped: Sequence[Shaped]) -> str:
+    """Which shapers have dropped packets, in words; empty where none has."""
+    return ", ".join(
+        f"{one.drops:,} of {one.drops + one.packets:,} on the link {one.source} -> {one.destination}"
+        for one in shaped
+        if one.drops
+    )
+
+
+def _sent_again(snmp: str) -> int:
+    """TCP's count of retransmitted segments, of what the kernel says in ``/proc/net/snmp``."""
+    names, numbers = (line.split() for line in snmp.splitlines() if line.startswith("Tcp:"))
+    return int(dict(zip(names, numbers, strict=True))["RetransSegs"])
 
 
 def _why(failed: dict[str, tuple[int, str]], limit: float) -> str:

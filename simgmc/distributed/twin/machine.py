@@ -18,7 +18,7 @@ from simgmc.core.layout import Layout
 from simgmc.core.randomness import Randomness, generator
 from simgmc.distributed.group import Group
 from simgmc.distributed.twin import latency
-from simgmc.distributed.twin.laboratory import Laboratory
+from simgmc.distributed.twin.laboratory import Laboratory, dropped
 from simgmc.distributed.twin.measuring import Timed, Wanted, empty_file, read, timed
 from simgmc.network import Host, star, worker_names
 from simgmc.network.calibration.empty import Empty
@@ -55,6 +55,8 @@ def in_laboratory(nodes: int, bandwidth: float) -> tuple[list[MeasuredExchange],
         command = [sys.executable, "-m", "simgmc.distributed.twin.measuring", str(file), str(out)]
         with Laboratory(star([Host(name, bandwidth, bandwidth, 0.0) for name in names]), names) as laboratory:
             laboratory.run_or_raise(command, 600.0)
+            if lost := dropped(laboratory.shaped()):
+                raise SimgmcError(f"shapers dropped packets ({lost}): what was measured is not the transport alone")
         return exchanges(read(out)), Empty(**json.loads(empty_file(out).read_text(encoding="utf-8")))
 
 

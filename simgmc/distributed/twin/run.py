@@ -19,7 +19,7 @@ from simgmc.distributed import measured
 from simgmc.distributed.twin.comparison import Compared, Twin, compare, on_ranks
 from simgmc.distributed.twin.events import compare_events
 from simgmc.distributed.twin.events_shown import draw_events, events_said, events_table, write_events
-from simgmc.distributed.twin.laboratory import QUEUE, Laboratory
+from simgmc.distributed.twin.laboratory import Laboratory, dropped
 from simgmc.distributed.twin.picture import draw
 from simgmc.distributed.twin.protocol import OVERHEADS
 from simgmc.distributed.twin.targets import Curve, Trained, at_rounds, reached, targets_said, targets_table
@@ -71,7 +71,7 @@ def twin(file: ScenarioFile, asked: Asked, console: Console) -> None:
         for line in _about(laboratory, round_trip):
             print_line(console, line)
         _run(laboratory, asked, place)
-        drops = sum(one["drops"] for one in laboratory.shaped())
+        network = _said_of_network(laboratory)
     directory, found, by_events, trained = open_run(place), [], [], []
     report = scenario.report
     measure = measure_of(report.metric, report.better == "higher")
@@ -90,7 +90,7 @@ def twin(file: ScenarioFile, asked: Asked, console: Console) -> None:
         found.append(compare(training.method.name, training.seed, cluster, costs, steps))
         simulated = at_rounds(read, [row.simulated for row in found[-1].rounds], measure)
         trained.append(Trained(training.method.name, Curve(read["sim_time_s"], read[measure.column]), simulated))
-    lines = _said(found, drops) if found else []
+    lines = [network, *(_said(found) if found else [])]
     tables = [_table(found), _bytes_table(found)] if found else []
     if by_events:
         tables.append(events_table(by_events))
@@ -145,7 +145,7 @@ def _about(laboratory: Laboratory, round_trip: float) -> list[str]:
     spread = f"{8e-6 * min(links):g}" + (f" to {8e-6 * max(links):g}" if len(links) > 1 else "") if links else "no"
     lines = [
         f"laboratory: {len(laboratory.hosts)} hosts in network namespaces without names; links of {spread} Mbit/s, "
-        f"each direction shaped with tc tbf, a queue of {bytes_text(QUEUE)}; TCP {laboratory.congestion_control}"
+        f"each direction shaped with tc tbf; TCP {laboratory.congestion_control}"
     ]
     stated = max((data["latency"] for _, _, data in laboratory.graph.edges(data=True)), default=0.0)
     if laboratory.latency_by:
@@ -205,8 +205,20 @@ def _bytes_table(found: Sequence[Twin]) -> TextTable:
     return TextTable(heading, header, tuple(rows), names=1)
 
 
-def _said(found: Sequence[Twin], drops: int) -> list[str]:
-    lines = [f"median, 90 %: of the absolute errors of the rounds one by one; packets dropped by the shapers: {drops}"]
+def _said_of_network(laboratory: Laboratory) -> str:
+    """Whether the network has carried everything once, as a simulated one does."""
+    shaped, again = laboratory.shaped(), laboratory.sent_again()
+    sent = f"TCP sent {sum(again.values()):,} segments again"
+    if lost := dropped(shaped):
+        return (
+            f"WARNING: shapers dropped packets, which no simulated link does: {lost}; {sent}: what was measured is of "
+            "another network than what is simulated"
+        )
+    return f"shapers dropped none of {sum(one.packets for one in shaped):,} packets; {sent}"
+
+
+def _said(found: Sequence[Twin]) -> list[str]:
+    lines = ["median, 90 %: of the absolute errors of the rounds one by one"]
     works = {(one.compression, one.aggregation) for one in found}
     lines.append(
         "measured and given to the simulation: compressing "
