@@ -3,8 +3,8 @@
 A link is one direction of a wire. At any instant the rates of the flows under way are
 the max-min fair allocation, see :mod:`simgmc.network.flows.sharing`.
 
-The engine keeps one heap of future events and knows the next one at any time
-(:attr:`FluidNetwork.next_time`), so one timer drives it inside another event loop.
+The engine keeps one :class:`~simgmc.network.flows.agenda.Agenda` of future events and knows the next one at any
+time (:attr:`FluidNetwork.next_time`), so one timer drives it inside another event loop.
 Everything that happens at one instant is handled before rates are computed anew, once:
 the order of ties cannot matter. Rates are recomputed only for flows connected with the
 change by shared links; a flow whose rate stays the same keeps its predicted end to the
@@ -13,15 +13,12 @@ last bit.
 
 from __future__ import annotations
 
-import heapq
-import math
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from simgmc.core.errors import SimgmcError
 from simgmc.core.heartbeat import BEAT, beat
+from simgmc.network.flows.agenda import Action, Agenda
 from simgmc.network.flows.sharing import CapacityError, MaxMin, Transfer
 from simgmc.network.topology.routing import Links
 
@@ -55,25 +52,6 @@ class HoldUps:
     """Per limit of the transport, by name: with a message at it that no full link holds up."""
 
 
-_FEW = 16
-"""Flows that are put in the order of their ends at once; of more, only the first are looked for."""
-
-
-class _Ends:
-    """Flows whose ends were noted together."""
-
-    __slots__ = "next", "later"
-
-    def __init__(self, upcoming: list[Transfer], later: list[Transfer]):
-        self.next = upcoming
-        """The last of these ends next, at the time that the heap has."""
-        self.later = later
-        """What comes after these, in no order; some of these too, and what has another prediction by now."""
-
-
-_noted = operator.attrgetter("noted")
-
-
 class FluidNetwork:
     """Links, the flows on them and the events to come.
 
@@ -101,10 +79,7 @@ class FluidNetwork:
         self.delivered = 0
         """Flows that have arrived so far."""
         self._on = self._sharing.on
-        self._heap: list[tuple[float, int, Callable[[Any], None] | None, Any]] = []
-        """(time, number, action, what it is called with); without an action flows, of which the last byte of the next
-        one leaves then."""
-        self._order = 0
+        self._agenda = Agenda()
         self._instants = 0
         """Instants handled so far."""
         self.trace: list[tuple[float, Transfer, float]] | None = None
@@ -119,73 +94,11 @@ class FluidNetwork:
     @property
     def next_time(self) -> float:
         """Simulated seconds of the next event, infinity when nothing is scheduled."""
-        heap = self._heap
-        while heap:
-            time, number, action, payload = heap[0]
-            if action is None:
-                if not payload.next:
-                    self._go_on(payload)
-                    continue
-                transfer = payload.next[-1]
-                if transfer.prediction != number:
-                    self._take(payload)
-                    continue
-                if transfer.end > time:
-                    self._take(payload)
-                    self._postpone(transfer)
-                    continue
-            return time
-        return _INFINITY
+        return self._agenda.next_time
 
-    def _note_ends(self, transfers: list[Transfer]) -> None:
-        """Flows end sooner than noted. Only the first of them are looked for: most of the others change once more
-        before their turn.
-        """
-        self._order = number = self._order + 1
-        for transfer in transfers:
-            transfer.noted = transfer.end
-            transfer.prediction = number
-        if len(transfers) < _FEW:
-            ends = _Ends(sorted(transfers, key=_noted)[::-1], [])
-        else:
-            first = min([transfer.noted for transfer in transfers])
-            ends = _Ends([transfer for transfer in reversed(transfers) if transfer.noted == first], transfers)
-        heapq.heappush(self._heap, (ends.next[-1].noted, number, None, ends))
-
-    def _take(self, ends: _Ends) -> Transfer:
-        """Take the next of the flows at the heap's top; those that are left go back, but for what is out of date."""
-        time, number, _, _ = self._heap[0]
-        transfer, left = ends.next.pop(), ends.next
-        while left and left[-1].prediction != number:
-            left.pop()
-        if left:
-            heapq.heapreplace(self._heap, (left[-1].noted, number, None, ends))
-        elif ends.later:
-            heapq.heapreplace(self._heap, (math.nextafter(time, _INFINITY), number, None, ends))
-        else:
-            heapq.heappop(self._heap)
-        return transfer
-
-    def _go_on(self, ends: _Ends) -> None:
-        """The first of the flows at the heap's top have left: put the others in order."""
-        number = self._heap[0][1]
-        ends.next = sorted((flow for flow in ends.later if flow.prediction == number), key=_noted)[::-1]
-        ends.later = []
-        if ends.next:
-            heapq.heapreplace(self._heap, (ends.next[-1].noted, number, None, ends))
-        else:
-            heapq.heappop(self._heap)
-
-    def _postpone(self, transfer: Transfer) -> None:
-        """A flow has become slower since its end was noted: note its true end."""
-        transfer.prediction = -1
-        if transfer.end < _INFINITY:
-            self._note_ends([transfer])
-
-    def at(self, time: float, action: Callable[[Any], None], payload: object = None) -> None:
-        """Call ``action(payload)`` at a simulated time, before rates are computed there."""
-        self._order += 1
-        heapq.heappush(self._heap, (time, self._order, action, payload))
+    def at(self, time: float, action: Action, payload: object = None) -> None:
+        """Call ``action(payload)`` at a simulated time (s), before rates are computed there."""
+        self._agenda.at(time, action, payload)
         self.wake(time)
 
     def set_bandwidth(self, change: tuple[int, float]) -> None:
@@ -257,8 +170,7 @@ class FluidNetwork:
         if self.latency_first or (transfer.latency == 0 and arrival == now):
             self._arrive(transfer)
         else:
-            self._order += 1
-            heapq.heappush(self._heap, (arrival, self._order, self._arrive, transfer))
+            self._agenda.at(arrival, self._arrive, transfer)
 
     def _arrive(self, transfer: Transfer) -> None:
         self.delivered += 1
@@ -266,36 +178,24 @@ class FluidNetwork:
 
     def advance(self) -> None:
         """Handle everything that happens at the next event's time, then share anew."""
-        heap, sharing = self._heap, self._sharing
-        time = self.next_time
+        agenda, sharing = self._agenda, self._sharing
+        time = agenda.next_time
         if sharing.outdated and time > self.now:
             self._refill()
-            time = self.next_time
+            time = agenda.next_time
         if time == _INFINITY:
             return
         self._pass(time)
         self._instants += 1
         if self._instants % BEAT == 0:
             beat(time)
-        while heap and heap[0][0] == time:
-            _, number, action, payload = heap[0]
+        for action, payload in agenda.due(time):
             if action is not None:
-                heapq.heappop(heap)
                 action(payload)
                 continue
-            if not payload.next:
-                self._go_on(payload)
-                continue
-            transfer = self._take(payload)
-            if transfer.prediction != number:
-                continue
-            if transfer.end > time:
-                self._postpone(transfer)
-                continue
-            transfer.prediction = -1
-            if transfer.route:
-                sharing.remove(transfer)
-            self._leave(transfer)
+            if payload.route:
+                sharing.remove(payload)
+            self._leave(payload)
         if sharing.outdated:
             self._refill()
 
@@ -363,7 +263,7 @@ class FluidNetwork:
         if self.trace is not None:
             self.trace.extend((now, transfer, transfer.rate) for transfer in transfers)
         if sooner:
-            self._note_ends(sooner)
+            self._agenda.ends(sooner)
 
     def _refill(self) -> None:
         """New rates after whatever has changed on some links."""
