@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import networkx as nx
@@ -181,17 +182,23 @@ def _servers(cluster: Cluster) -> str:
 
 def _distance(cluster: Cluster, workers: int) -> str:
     """One-way latency between two hosts: from the shortest to the longest."""
-    graph = cluster.graph(workers)
+    apart = _apart(cluster.graph(workers))
+    if apart is None:
+        return "one host"
+    near, far = apart
+    return f"{time_text(near)} host to host" if near == far else f"{time_text(near)} to {time_text(far)} host to host"
+
+
+@lru_cache(maxsize=8)
+def _apart(graph: nx.DiGraph) -> tuple[float, float] | None:
+    """Seconds of latency between the nearest two hosts and between the farthest; None where there is one host."""
     hosts = [host for host, data in graph.nodes(data=True) if data.get("kind") == "host"]
     apart = []
     # Enough of them to see the spread; all pairs of a thousand hosts would take seconds.
     for host in hosts[: max(4, min(64, _LOOKED_AT // len(graph)))]:
         reach = nx.single_source_dijkstra_path_length(graph, host, weight="latency")
         apart += [reach[other] for other in hosts if other != host and other in reach]
-    if not apart:
-        return "one host"
-    near, far = min(apart), max(apart)
-    return f"{time_text(near)} host to host" if near == far else f"{time_text(near)} to {time_text(far)} host to host"
+    return (min(apart), max(apart)) if apart else None
 
 
 def _plain(value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -225,3 +225,23 @@ def test_several_conditions_slow_a_worker_together():
     longer = cluster(Pauses(1.0, 0.25), Longer(10.0, 5.0))
     first = Pauses(1.0, 0.25).done(3, 1, 0.7, 20.0)
     assert longer.done(1, 0.7, 20.0) == Pauses(10.0, 5.0).done(3, 1, 0.7, first - 0.7) > first
+
+
+@dataclass(frozen=True)
+class Halved(Condition):
+    """Changes the graph that it is given."""
+
+    key = "halved"
+
+    def seen(self, graph):
+        for _, _, link in graph.edges(data=True):
+            link["bandwidth"] /= 2
+        return graph
+
+
+def test_a_condition_of_ones_own_may_change_the_graph_that_it_sees_and_no_other_cluster_notices():
+    one = cluster(Halved())
+    again = replace(one, seed=1)
+    assert sum(rate for _, _, rate in again.payload_graph.edges(data="bandwidth")) == pytest.approx(
+        sum(rate for _, _, rate in one.payload_graph.edges(data="bandwidth"))
+    )

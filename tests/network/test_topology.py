@@ -142,3 +142,25 @@ def test_a_host_does_not_forward_other_hosts_traffic():
         graph.add_edge(a, b, bandwidth=1.0, latency=0.0)
     graph.nodes["y"]["kind"] = "host"
     assert Links(graph).route("x", "z") is None
+
+
+def test_the_same_network_is_drawn_once_and_its_paths_are_searched_once(tmp_path):
+    hosts, file = tuple(machines(2)), tmp_path / "links.csv"
+    row = "worker0,worker1,{},1 ms\nworker1,worker0,{},1 ms\nworker1,server,{},1 ms\n"
+    file.write_text("source,destination,bandwidth,latency\n" + row.replace("{}", "1 MB/s"))
+
+    def draw():
+        return topology.drawn_once("file", hosts, {"file": str(file), "nodes": ["worker0", "worker1", "server"]})
+
+    first = draw()
+    assert draw() is first and Links(first, 1).wiring is Links(first, 2).wiring
+    with pytest.raises(nx.NetworkXError, match="[Ff]rozen"):
+        first.remove_node("server")
+    # A file that has changed, other hosts and a graph that may be changed are looked at anew.
+    file.write_text("source,destination,bandwidth,latency\n" + row.replace("{}", "20 MB/s"))
+    assert {rate for _, _, rate in draw().edges(data="bandwidth")} == {20e6}
+    assert topology.drawn_once("star", hosts, {}) is not topology.drawn_once("star", hosts[:2], {})
+    own = topology.build("star", hosts)
+    Links(own).route("worker0", "worker1")
+    own.edges["worker0", "switch"]["bandwidth"] = 5.0
+    assert Links(own).bandwidth[Links(own).index("worker0", "switch")] == 5.0

@@ -9,7 +9,8 @@ import networkx as nx
 
 from simgmc.core.errors import SimgmcError
 from simgmc.network.collectives.catalogue import COLLECTIVES
-from simgmc.network.topology.routing import Links, forwards
+from simgmc.network.topology.routing import Links
+from simgmc.network.topology.wiring import forwards
 
 
 def check_reachable(links: Links, workers: Sequence[str], servers: Sequence[str], collective: str) -> None:

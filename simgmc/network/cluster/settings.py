@@ -13,6 +13,7 @@ import numpy as np
 from simgmc.core.errors import SimgmcError
 from simgmc.network.collectives.catalogue import CHOICES, FIRST_K, CollectiveEntry
 from simgmc.network.collectives.options import Options
+from simgmc.network.conditions.catalogue import CONDITIONS
 from simgmc.network.conditions.compute import ComputeTime
 from simgmc.network.conditions.condition import Condition
 from simgmc.network.conditions.crashes import NO_CRASHES, Crashes
@@ -152,7 +153,7 @@ class ClusterSettings:
         """The network as the payload of messages sees it."""
         graph = self.graph
         for condition in self.conditions:
-            graph = condition.seen(graph)
+            graph = condition.seen(graph if type(condition) in CONDITIONS else graph.copy())
         return graph
 
     @cached_property

@@ -71,7 +71,7 @@ class Condition(Declared):
         return None
 
     def seen(self, graph: nx.DiGraph) -> nx.DiGraph:
-        """The network as the payload of messages sees it."""
+        """The network as the payload of messages sees it. One's own condition may change the graph that it is given."""
         return graph
 
     def begin(self, network: ChangingNetwork) -> None:

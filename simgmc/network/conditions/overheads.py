@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import networkx as nx
@@ -136,16 +137,26 @@ class Overheads(Condition):
         """Every bandwidth times the efficiency, and times what loss in its queue leaves of it."""
         if self.efficiency == 1.0 and self.queue is None:
             return graph
-        payload = graph.copy()
-        round_trips = {} if self.queue is None else _round_trips(graph)
-        for source, destination, data in payload.edges(data=True):
-            for key in data.keys() & {"bandwidth", "per_flow"}:
-                bandwidth = data[key]
-                data[key] = bandwidth * self.efficiency
-                if self.queue is not None and 0 < bandwidth < _INFINITY:
-                    under_way = max(bandwidth * round_trips[source, destination], self.burst or 0.0)
-                    data[key] *= sawtooth(bandwidth * self.queue / under_way) if under_way else 1.0
-        return payload
+        return _kept(self, graph) if nx.is_frozen(graph) else _seen(self, graph)
+
+
+def _seen(transport: Overheads, graph: nx.DiGraph) -> nx.DiGraph:
+    payload = graph.copy()
+    round_trips = {} if transport.queue is None else _round_trips(graph)
+    for source, destination, data in payload.edges(data=True):
+        for key in data.keys() & {"bandwidth", "per_flow"}:
+            bandwidth = data[key]
+            data[key] = bandwidth * transport.efficiency
+            if transport.queue is not None and 0 < bandwidth < _INFINITY:
+                under_way = max(bandwidth * round_trips[source, destination], transport.burst or 0.0)
+                data[key] *= sawtooth(bandwidth * transport.queue / under_way) if under_way else 1.0
+    return payload
+
+
+@lru_cache(maxsize=4)
+def _kept(transport: Overheads, graph: nx.DiGraph) -> nx.DiGraph:
+    """What a transport sees of a graph that stays as it is, once; that stays as it is, too."""
+    return nx.freeze(_seen(transport, graph))
 
 
 def _round_trips(graph: nx.DiGraph) -> dict[tuple[str, str], float]:

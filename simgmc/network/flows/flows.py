@@ -111,10 +111,10 @@ class _FlowList:
                 self._latency.append(links.delay(flow.source, flow.destination))
                 self._most.append(links.most(flow.source, flow.destination))
             else:
-                path = self._explicit(index, flow.route)
-                self._routes.append(links.limiting(path))
-                self._latency.append(links.summed_latency(path))
-                self._most.append(links.least_per_flow(path))
+                path = links.wiring.measured(self._explicit(index, flow.route))
+                self._routes.append(links.limiting(path.links))
+                self._latency.append(path.latency)
+                self._most.append(path.most)
             network.at(flow.start, self._let_go, index)
 
     def _explicit(self, index: int, route: Sequence) -> tuple[int, ...]:
@@ -123,7 +123,7 @@ class _FlowList:
             return tuple(links.index(a, b) for a, b in route)
         if route[0] != flow.source or route[-1] != flow.destination:
             raise SimgmcError(f"{self.describe(index)}: its route {list(route)} must lead from source to destination")
-        return links.along(tuple(route))
+        return links.wiring.along(tuple(route))
 
     def _let_go(self, index: int) -> None:
         self._waiting[index] -= 1

@@ -6,7 +6,10 @@ A network is a directed graph, see :mod:`simgmc.network.topology.graph`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import networkx as nx
@@ -47,6 +50,35 @@ def build(name: str, hosts: Sequence[Host], **options: Any) -> nx.DiGraph:
     """
     entry = TOPOLOGIES[name]
     return entry.build(hosts, **{key: value for key, value in entry.named(options).items() if value is not None})
+
+
+def drawn_once(name: str, hosts: tuple[Host, ...], options: Mapping[str, Any]) -> nx.DiGraph:
+    """As :func:`build`: the same graph for the same hosts, options and files, for as long as it is one of the last few.
+
+    It is frozen, as nobody may change it, and so its routes are found once, too. One's own topology is asked each time.
+    """
+    entry = TOPOLOGIES[name]
+    if not entry.repeatable:
+        return build(name, hosts, **options)
+    plain = tuple((key, tuple(value) if isinstance(value, list) else value) for key, value in sorted(options.items()))
+    files = tuple(
+        _state(value) for key, value in options.items() if key in entry.options and entry.options[key].kind is Path
+    )
+    return _drawn(name, hosts, plain, files)
+
+
+@lru_cache(maxsize=8)
+def _drawn(name: str, hosts: tuple[Host, ...], options: tuple[tuple[str, Any], ...], _files: object) -> nx.DiGraph:
+    return nx.freeze(build(name, hosts, **dict(options)))
+
+
+def _state(file: str | Path | None) -> tuple[float, int] | None:
+    """What changes when a file does."""
+    try:
+        found = None if file is None else os.stat(file)
+    except OSError:
+        return None  # whoever reads it says why it cannot
+    return None if found is None else (found.st_mtime_ns, found.st_size)
 
 
 def groups(graph: nx.DiGraph, hosts: Sequence[str]) -> tuple[tuple[int, ...], ...]:

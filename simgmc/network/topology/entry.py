@@ -24,6 +24,8 @@ class TopologyEntry(Entry):
 
     build: Callable[..., nx.DiGraph] = field(kw_only=True)
     """From the hosts and the options to the network."""
+    repeatable: bool = field(default=True, kw_only=True)
+    """Whether the same hosts, options and files always give the same network."""
 
 
 def links(bandwidth: str, latency: str, default: Any = None) -> dict[str, Option]:
@@ -72,4 +74,4 @@ def adopted(name: str, found: Any) -> TopologyEntry:
                 )
         return graph
 
-    return TopologyEntry(**found.described(name), build=build)
+    return TopologyEntry(**found.described(name), build=build, repeatable=False)

@@ -29,8 +29,7 @@ from simgmc.network.conditions.catalogue import ENTRIES as CONDITION_ENTRIES
 from simgmc.network.conditions.condition import Condition
 from simgmc.network.conditions.crashes import Crashes
 from simgmc.network.conditions.overheads import IDEAL, Overheads
-from simgmc.network.topology.catalogue import TOPOLOGIES, access, groups
-from simgmc.network.topology.catalogue import build as build_topology
+from simgmc.network.topology.catalogue import TOPOLOGIES, access, drawn_once, groups
 from simgmc.network.topology.graph import AccessMissing
 from simgmc.network.topology.routing import Links
 from simgmc.scenario.cluster.collective import CollectiveOptions, known_collective, read_options
@@ -307,10 +306,10 @@ class Cluster(_WithConditions):
         return (*names[:at], *self.server_names(exchange), *names[at:])
 
     def graph(self, workers: int, exchange: Exchange = "collective") -> nx.DiGraph:
-        """The network of so many workers and the servers that they need."""
-        hosts = []
+        """The network of so many workers and the servers that they need; the same for the same network, and frozen."""
+        hosts, usual = [], Host()
         for name in self.host_names(workers, exchange):
-            own = self.hosts.get(name, Host())
+            own = self.hosts.get(name, usual)
             both = own.bandwidth or self.bandwidth
             latency = self.latency if own.latency is None else own.latency
             up, down = _base(own.up or both), _base(own.down or both)
@@ -318,7 +317,7 @@ class Cluster(_WithConditions):
         options = {
             key: float(value) if isinstance(value, Quantity) else value for key, value in self.topology.options.items()
         }
-        return build_topology(self.topology.name, hosts, **options)
+        return drawn_once(self.topology.name, tuple(hosts), options)
 
     def settings(
         self, workers: int, seed: int, compression: Quantity | None = None, exchange: Exchange = "collective"
