@@ -6,7 +6,7 @@ Units are those of SI and IEC: ``k`` is 1000, ``Ki`` is 1024, ``B`` a byte, ``bi
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -126,6 +126,27 @@ def grid_number(text: str) -> tuple[float, str] | None:
         return float(quantity), "s"
     per_second = "/s" if is_rate(quantity) else ""
     return (quantity * 8, f"bit{per_second}") if "bit" in unit else (float(quantity), f"B{per_second}")
+
+
+def grid_numbers(texts: Iterable[str]) -> tuple[dict[str, float], str] | None:
+    """By text the numbers of several values of a grid in one unit, and that unit: bits, where some have bytes.
+
+    None where one is no quantity, or they are quantities of several kinds.
+    """
+    found = {}
+    for text in texts:
+        if (one := grid_number(text)) is None:
+            return None
+        found[text] = one
+    units = {unit for _, unit in found.values()}
+    if len({unit.replace("bit", "B") for unit in units}) > 1:
+        return None
+    if len(units) > 1:
+        found = {
+            text: (number, unit) if unit.startswith("bit") else (8 * number, unit.replace("B", "bit"))
+            for text, (number, unit) in found.items()
+        }
+    return {text: number for text, (number, _) in found.items()}, next((unit for _, unit in found.values()), "")
 
 
 @dataclass(frozen=True)

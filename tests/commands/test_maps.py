@@ -107,6 +107,29 @@ def test_refined_flips_are_within_5_percent_and_replays_on_both_sides_agree(trai
         assert [verdict.first(network).text for network in verdict.best] == [flip["first"], flip["then"]]
 
 
+def test_flips_along_bare_numbers_whole_ones_and_from_zero_on_are_refined_on_the_lines_of_the_grid_alone(
+    trained, tmp_path
+):
+    """Servers are whole numbers, sigma is none, latency begins at 0; a middle of one axis is no line of the other."""
+    quick, servers = [("cluster.bandwidth", "8 Mbit/s"), ("cluster.hosts", {})], "cluster.collective_options.servers"
+    shards = [("cluster.collective", "sharded-parameter-server"), (f"grid.{servers}", [1, 4])]
+    sigmas = [("cluster.collective", "ring"), ("grid.cluster.stragglers.sigma", [0, 3])]
+    latencies = ("grid.cluster.latency", ["0 s", "3 ms"])
+    known = {"cluster.stragglers.sigma": {"0", "3"}, servers: {"1", "4"}, "cluster.latency": set(latencies[1])}
+    seen = set()
+    for place, settings in enumerate([shards, sigmas]):
+        out, _ = put(trained, tmp_path / str(place), *quick, *settings, grid=[latencies], refined=True, plots=False)
+        for flip in csv.DictReader((out / "flips.csv").open()):
+            along, (below, above) = flip["along"], (flip[name].split(" ")[0] for name in ("first_up_to", "then_from"))
+            seen.add(along)
+            assert all(flip[key] in known[key] for key in flip.keys() & known if key != along)
+            if along == servers:
+                assert int(above) == int(below) + 1
+            else:
+                assert float(above) <= 1.05 * float(below) or (float(below) == 0 and float(above) <= 3e-3)
+    assert seen == {servers, "cluster.stragglers.sigma", "cluster.latency"}
+
+
 @pytest.mark.parametrize(
     ("settings", "says"),
     [

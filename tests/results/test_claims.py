@@ -176,3 +176,10 @@ def test_an_unfinished_run_may_have_other_seeds_of_either_method():
 def test_runs_whose_names_are_numbers_are_no_axis_along_which_the_answer_flips():
     told = told_of({("GMC", "1"): GOOD, ("SGD", "1"): VAIN, ("GMC", "2"): VAIN, ("SGD", "2"): GOOD}, RUN_KEY)
     assert not [text for text in told if "flips" in text]
+
+
+def test_values_in_bits_and_bytes_are_one_axis_in_its_order():
+    by = {("GMC", text): VAIN if text == "10 Mbit/s" else GOOD for text in ("10 Mbit/s", "1 MB/s", "2 Mbit/s")}
+    assert told_of(by, "cluster.bandwidth")[-1] == (
+        "The answer flips: between bandwidth 1 MB/s and 10 Mbit/s from GMC over ring to nobody."
+    )

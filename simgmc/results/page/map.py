@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import to_hex, to_rgb
 
-from simgmc.core.units import grid_number
 from simgmc.results.figures import looks, panels
 from simgmc.results.page.page import page
 from simgmc.results.series import curves
@@ -95,12 +94,13 @@ def map_page(of: MapOf) -> str:
 
 
 def _key(results: Results, key: str, verdict: Verdict) -> Key:
-    texts = {dict(network)[key] for network in verdict.found}
-    known = {text: number for text in texts if (number := grid_number(text)) is not None}
-    ordered = sorted(known, key=lambda text: known[text][0])
-    values = tuple(known[text][0] for text in ordered)
-    label = _LABELS.get(key, results.key_labels[key])
-    return Key(key, tuple(ordered), values, known[ordered[0]][1], label)
+    found = verdict.numbers(key)
+    assert found is not None  # it is numeric
+    known, unit = found
+    ordered = sorted(known, key=lambda text: known[text])
+    return Key(
+        key, tuple(ordered), tuple(known[text] for text in ordered), unit, _LABELS.get(key, results.key_labels[key])
+    )
 
 
 def _slider(key: Key, start: Mapping[str, str]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from simgmc.core.transport import Transport
-from simgmc.core.units import grid_number
+from simgmc.core.units import grid_numbers
 from simgmc.results.directory.records import RUN_KEY
 from simgmc.results.series.reach import Reach, Spread, too_close
 from simgmc.results.series.read import Results, Series, transport_text
@@ -97,6 +97,7 @@ class Verdict:
         keys = [key for key, _ in results.points[0].grid] if results.points else []
         self.tuned = [key for key in keys if key.startswith(TUNED) and key in results.varying]
         """Keys whose values are settings of methods."""
+        self._numbers: dict[str, tuple[dict[str, float], str] | None] = {}
 
     @cached_property
     def found(self) -> dict[Pairs, list[Found]]:
@@ -175,14 +176,22 @@ class Verdict:
         names = [key for key, _ in networks[0] if key != RUN_KEY] if networks else []
         keys = [key for key in names if key in self.results.varying]
         keys.sort(key=lambda key: not key.startswith("cluster."))
-        return [key for key in keys if all(grid_number(dict(network)[key]) is not None for network in networks)]
+        return [key for key in keys if self.numbers(key) is not None]
+
+    def numbers(self, key: str) -> tuple[dict[str, float], str] | None:
+        """A key's values as numbers by text, and their unit; None where they are not all numbers of one kind."""
+        if key not in self._numbers:
+            self._numbers[key] = grid_numbers(dict.fromkeys(dict(network)[key] for network in self.best))
+        return self._numbers[key]
 
     def lines(self, key: str) -> dict[Pairs, list[Pairs]]:
         """Networks that differ in one numeric key alone, ascending in it, by the values of their other keys."""
         found: dict[Pairs, list[Pairs]] = {}
         for network in self.best:
             found.setdefault(tuple(pair for pair in network if pair[0] != key), []).append(network)
-        return {rest: sorted(line, key=lambda network: _value(network, key)) for rest, line in found.items()}
+        known = self.numbers(key)
+        assert known is not None  # it is numeric
+        return {rest: sorted(line, key=lambda network: known[0][dict(network)[key]]) for rest, line in found.items()}
 
     def spoken(self, key: str) -> list[Pairs]:
         """The lines along a key that are spoken of, those of more than one network: all, or the ends and the middle."""
@@ -211,9 +220,3 @@ class Verdict:
 
 def _place(one: Found) -> tuple[str, Transport]:
     return one.choice.method, one.choice.transport
-
-
-def _value(network: Pairs, key: str) -> float:
-    found = grid_number(dict(network)[key])
-    assert found is not None
-    return found[0]
