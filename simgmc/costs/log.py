@@ -148,7 +148,7 @@ def _file(rounds: Sequence[tuple], key: str = "") -> bytes:
             by_kind.setdefault(kind, []).append(values)
     numbers = {kind: number for number, kind in enumerate(by_kind)}
     arrays: dict[str, np.ndarray] = {
-        "steps_per_round": np.array([len(steps) for steps in rounds], dtype=np.uint16),
+        "steps_per_round": _whole([len(steps) for steps in rounds], np.uint16),
         "kinds": np.array([numbers[kind] for steps in rounds for kind, *_ in steps], dtype=np.uint8),
     }
     schema: dict[str, dict[str, str]] = {}
@@ -162,6 +162,11 @@ def _file(rounds: Sequence[tuple], key: str = "") -> bytes:
     stream = io.BytesIO()
     np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # older numpy has no allow_pickle here
     return stream.getvalue()
+
+
+def _whole(numbers: list[int], usual: type[np.unsignedinteger]) -> np.ndarray:
+    """Numbers of at least 0, of the usual type wherever they fit into it."""
+    return np.array(numbers, dtype=usual if max(numbers, default=0) <= np.iinfo(usual).max else np.int64)
 
 
 def _column(values: Sequence[Any]) -> tuple[str, dict[str, np.ndarray]]:

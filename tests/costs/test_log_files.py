@@ -48,6 +48,11 @@ def test_any_rounds_are_read_back_exactly(rounds):
     assert same(stored_costs.from_bytes(stored_costs.to_bytes(rounds)), rounds)
 
 
+def test_a_round_may_have_any_number_of_steps():
+    rounds = [costs.RoundCosts((Compute(1),) * 70_000), costs.RoundCosts((Compute(2),))]
+    assert stored_costs.from_bytes(stored_costs.to_bytes(rounds)) == rounds
+
+
 @settings(deadline=None)
 @given(st.lists(st.lists(steps, max_size=3).map(tuple), max_size=4))
 def test_the_same_rounds_give_the_same_bytes(rounds):

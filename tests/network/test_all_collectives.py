@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simgmc.core.errors import SimgmcError
-from simgmc.costs.steps import Average, RoundCosts
+from simgmc.costs.steps import Average, Compute, RoundCosts
 from simgmc.network import collectives
-from simgmc.network.cluster.cluster import Cluster, ClusterSettings
+from simgmc.network.cluster.cluster import Cluster, ClusterSettings, simulate
 from simgmc.network.collectives.gossip import gossip
 from simgmc.network.collectives.pieces import cut_by
 from simgmc.network.collectives.trees import double_binary_tree
@@ -76,9 +76,10 @@ def test_shards_in_proportion_use_the_bandwidth_of_all_servers(speeds, workers, 
     assert seconds("bandwidth") <= seconds("equal") * (1 + EXACT) and seconds("equal") == seconds(None)
 
 
-@given(st.integers(0, 10**6), st.sampled_from([1, 4, 8]), st.lists(st.floats(1e-3, 1e12), min_size=1, max_size=9))
+@given(st.integers(0, 10**6), st.sampled_from([0, 1, 4, 8]), st.lists(st.floats(1e-3, 1e12), min_size=1, max_size=9))
 def test_a_message_cut_in_proportion_keeps_its_bytes_and_its_items_whole(nbytes, item, shares):
     chunks = cut_by(nbytes, item, shares)
+    item = item or 1  # of no size: bytes
     assert chunks.sum() == nbytes and (chunks >= 0).all() and (chunks[1:] % item == 0).all()
     exact = nbytes * np.array(shares) / sum(shares)
     assert np.abs(chunks - exact).max() <= 2 * item
@@ -342,3 +343,15 @@ def test_every_collective_runs_on_uneven_networks_and_delivers_everything(name, 
     execution = execute(schedule, hosts(speeds, speeds[::-1], [0.001] * workers), [0.1 * k for k in range(workers)])
     assert execution.open == 0 and min(execution.landed) > 0
     assert all(worker <= end for worker, end in zip(execution.gate, finish_times(execution)))
+
+
+@pytest.mark.parametrize("name", [name for name in collectives.COLLECTIVES if name != collectives.FIRST_K])
+def test_bounds_hold_as_well_after_months_of_simulated_time(name):
+    """An exchange of microseconds, by a clock that is read to nanoseconds then."""
+    names, average = worker_names(4), message([40_000_000] * 4)
+    machines = star([Host(host, 1e12, 1e12, 0.0) for host in (*names, "server")])
+    given = ClusterSettings(
+        machines, names, "server", name, ComputeTime(1e7), FREE, FREE, options=in_two_groups(4), fast=False
+    )
+    rounds = [RoundCosts((Compute(1), average))] * 3
+    assert simulate(given, rounds).total == pytest.approx(3e7, rel=1e-9)

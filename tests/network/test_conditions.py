@@ -199,7 +199,7 @@ def test_exchanges_are_solved_at_once_only_where_a_condition_states_both(static,
     assert walk(cluster(kind()))[1] == (static and whole)
 
 
-def test_conditions_that_divide_an_average_are_not_combined():
+def test_what_does_not_go_together_is_refused():
     overlap, crashes = EXAMPLES["overlap"], EXAMPLES["crashes"]
     for conditions, collective, says in (
         ((overlap, crashes), "ring", "overlap: overlap and crashes together are not supported"),
@@ -207,6 +207,7 @@ def test_conditions_that_divide_an_average_are_not_combined():
         ((overlap,), FIRST_K, "overlap: first-k-parameter-server takes whole messages"),
         ((crashes,), FIRST_K, "crashes: first-k-parameter-server takes whole messages"),
         ((Pauses(1.0, 0.1), Pauses(2.0, 0.1)), "ring", "pauses: stated twice"),
+        ((Crashes((Crash(1, 0.03, 0.3),), "without"),), "auto", "crashes: auto cannot go on without crashed workers"),
     ):
         with pytest.raises(SimgmcError, match=says):
             cluster(*conditions, collective=collective)

@@ -97,6 +97,28 @@ def test_a_link_without_bandwidth_for_a_while_only_pauses():
     assert completion_times(small_star(), [Flow("h0", "h1", 2e6)], changes=changes) == pytest.approx([6.02], rel=EXACT)
 
 
+def test_a_link_without_a_limit_has_one_from_the_change_on():
+    graph = small_star(up=float("inf"), down=float("inf"))
+    found = completion_times(
+        graph, [Flow("h0", "h1", 1e6, start=1.0)], changes=[BandwidthChange(0.5, "h0", "switch", 1e6)]
+    )
+    assert found == pytest.approx([2.02], rel=EXACT)
+
+
+@pytest.mark.parametrize("change", [(-1.0, 1e6), (float("nan"), 1e6), (1.0, -1.0), (1.0, float("nan"))])
+def test_a_change_at_no_time_or_to_no_bandwidth_is_refused(change):
+    time, bandwidth = change
+    with pytest.raises(SimgmcError, match="link h0 -> switch from .* on: both must be at least 0"):
+        completion_times(small_star(), [], changes=[BandwidthChange(time, "h0", "switch", bandwidth)])
+
+
+@pytest.mark.parametrize("bandwidth", [1e6, float("inf")])
+def test_a_flow_that_may_send_nothing_is_stuck_also_where_no_link_limits_it(bandwidth):
+    flow = Flow("h0", "h1", 1e6, start=2.0, rate_cap=0.0)
+    with pytest.raises(StuckError, match=r"h0 -> h1.*t = 2 s.*rate cap is 0"):
+        completion_times(small_star(up=bandwidth, down=bandwidth), [flow])
+
+
 def test_delays_count_from_the_last_thing_waited_for():
     flows = [Flow("h0", "h1", 1e6), Flow("h1", "h0", 1e6, start=0.5, after=[0], delay=0.25)]
     assert completion_times(small_star(), flows) == pytest.approx([1.02, 1.02 + 0.25 + 1.02], rel=EXACT)
@@ -131,7 +153,14 @@ def test_flows_that_wait_in_a_circle_are_reported():
 
 
 @pytest.mark.parametrize(
-    "flow", [Flow("h0", "h1", -1), Flow("h0", "h9", 1), Flow("h0", "h1", float("nan")), Flow("h0", "h1", 1, after=[7])]
+    "flow",
+    [
+        Flow("h0", "h1", -1),
+        Flow("h0", "h9", 1),
+        Flow("h0", "h1", float("nan")),
+        Flow("h0", "h1", 1, after=[7]),
+        Flow("h0", "h1", 1, route=[]),
+    ],
 )
 def test_impossible_flows_are_refused(flow):
     with pytest.raises(SimgmcError):

@@ -49,6 +49,13 @@ def check_together(conditions: Sequence[Condition], collective: CollectiveEntry)
             partial[0],
             f"{collective.name} takes whole messages, of workers that are all there; leave {partial[0].key} out",
         )
+    for one in conditions:
+        if isinstance(one, Crashes) and one.leaves_out and collective.needs_everybody:
+            raise ConditionError(
+                one,
+                f"{collective.name} cannot go on without crashed workers: {collective.needs_everybody}; or policy = "
+                '"wait"',
+            )
 
 
 @dataclass(frozen=True)

@@ -45,8 +45,6 @@ def gossip(links: Sequence[Sequence[int]], up: Sequence[int] | np.ndarray, aggre
     nbytes, delay = np.zeros(structure.flows), np.zeros(structure.flows)
     nbytes[: len(senders)] = sizes[senders]
     source, destination = structure.endpoints
-    for added in range(len(senders), structure.flows):
-        assert aggregation is not None
-        arrived = nbytes[: len(senders)][destination[: len(senders)] == source[added]].sum()
-        delay[added] = aggregation.of(float(sizes[source[added]] + arrived))
+    added = sizes + np.bincount(destination[: len(senders)], sizes[senders], len(sizes))
+    delay[len(senders) :] = [aggregation.of(float(added[rank])) for rank in source[len(senders) :]]
     return Schedule(structure, nbytes, delay)

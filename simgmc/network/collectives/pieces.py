@@ -17,10 +17,11 @@ def cut(nbytes: int, item_bytes: int, parts: int) -> np.ndarray:
     The first chunks are one item larger where it does not divide; bytes that are no whole
     item (a header) travel with the first chunk.
     """
-    items, header = divmod(int(nbytes), max(int(item_bytes), 1))
+    item = max(int(item_bytes), 1)
+    items, header = divmod(int(nbytes), item)
     whole, more = divmod(items, parts)
-    chunks = np.full(parts, whole * item_bytes, dtype=np.int64)
-    chunks[:more] += item_bytes
+    chunks = np.full(parts, whole * item, dtype=np.int64)
+    chunks[:more] += item
     chunks[0] += header
     return chunks
 
@@ -31,10 +32,11 @@ def cut_by(nbytes: int, item_bytes: int, shares: Sequence[float]) -> np.ndarray:
     Where it does not divide, every chunk's end is at the item nearest to its exact end. Bytes that are no whole item
     travel with the first chunk, as in :func:`cut`.
     """
-    items, header = divmod(int(nbytes), max(int(item_bytes), 1))
+    item = max(int(item_bytes), 1)
+    items, header = divmod(int(nbytes), item)
     exact = np.cumsum(np.asarray(shares) / np.max(shares))
     ends = np.rint(items * (exact / exact[-1])).astype(np.int64)
-    chunks = np.diff(ends, prepend=0) * item_bytes
+    chunks = np.diff(ends, prepend=0) * item
     chunks[0] += header
     return chunks
 

@@ -105,9 +105,16 @@ def moved(
     )
 
 
-def check_bounds(links: np.ndarray, capacity: Sequence[float], seconds: float, names: Links, latency: float) -> None:
+def check_bounds(
+    links: np.ndarray, capacity: Sequence[float], seconds: float, names: Links, latency: float, rounding: float = 0.0
+) -> None:
     """Raise CapacityError where a link carried more than it can in that time, or bytes arrived sooner than the
-    least latency allows."""
+    least latency allows.
+
+    ``links``: (links,) bytes; ``capacity``: bytes/s; ``seconds``: from the first byte to the last, which may be up to
+    ``rounding`` s too short; ``latency``: s.
+    """
+    seconds += rounding
     if seconds < latency * (1 - 1e-9):
         raise CapacityError(f"internal error: an exchange took {seconds:.9g} s, less than its latency, {latency:.9g} s")
     with np.errstate(invalid="ignore"):

@@ -51,11 +51,13 @@ class LiveFlows:
         if execution.open:
             waiting = next(flow for flow, time in enumerate(execution.landed) if time < 0)
             raise CapacityError(f"internal error: {execution.describe(waiting)} was never delivered")
-        begun = min((time for time in execution.begun if time >= 0), default=0.0)
+        begun, landed = min(execution.begun, default=0.0), max(execution.landed, default=0.0)
         check_bounds(
             self.moved().links,
             capacity,
-            max(execution.landed, default=0.0) - begun,
+            landed - begun,
             execution.placement.links,
             execution.placement.least_latency,
+            # Each flow begins and ends at a reading of the clock, which is as coarse as simulated time is long.
+            2 * (len(execution.landed) + 1) * float(np.spacing(landed)),
         )

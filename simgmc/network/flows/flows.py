@@ -65,14 +65,19 @@ def completion_times(
         raise SimgmcError(f"latency = {latency!r}: must be 'last' or 'first'")
     links = Links(graph, seed)
     network = FluidNetwork(links, latency_first=latency == "first")
-    run = _FlowList(network, list(flows))
+    planned = []
     for change in changes:
-        if not change.bandwidth >= 0:
+        if not change.bandwidth >= 0 or not change.time >= 0:
             raise SimgmcError(
-                f"bandwidth {change.bandwidth!r} of link {change.source} -> {change.destination} must be at least 0"
+                f"bandwidth {change.bandwidth!r} of link {change.source} -> {change.destination} from "
+                f"{change.time!r} s on: both must be at least 0"
             )
         link = links.capacity_of[links.index(change.source, change.destination)]
-        network.at(change.time, network.set_bandwidth, (link, change.bandwidth))
+        planned.append((change.time, (link, change.bandwidth)))
+    links.watch(link for _, (link, _) in planned)
+    run = _FlowList(network, list(flows))
+    for time, change_of_link in planned:
+        network.at(time, network.set_bandwidth, change_of_link)
     network.run()
     run.check_complete()
     return run.completed
@@ -119,9 +124,9 @@ class _FlowList:
 
     def _explicit(self, index: int, route: Sequence) -> tuple[int, ...]:
         links, flow = self.network.links, self.flows[index]
-        if not route or not isinstance(route[0], str):
+        if route and not isinstance(route[0], str):
             return tuple(links.index(a, b) for a, b in route)
-        if route[0] != flow.source or route[-1] != flow.destination:
+        if not route or route[0] != flow.source or route[-1] != flow.destination:
             raise SimgmcError(f"{self.describe(index)}: its route {list(route)} must lead from source to destination")
         return links.wiring.along(tuple(route))
 

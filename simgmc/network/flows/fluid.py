@@ -276,12 +276,9 @@ class FluidNetwork:
     # accounts ---------------------------------------------------------------
 
     def rates(self) -> list[tuple[Transfer, float]]:
-        """Every flow that holds bandwidth now, with its rate in bytes/s."""
-        found: dict[Transfer, float] = {}
-        for flows in self._on:
-            for flow in flows:
-                found[flow] = flow.rate
-        return list(found.items())
+        """Every flow that has begun and not left, with its rate in bytes/s."""
+        under_way = dict.fromkeys(flow for flows in self._on for flow in flows) | self._without_links
+        return [(flow, flow.rate) for flow in under_way]
 
     def over(self, link: int) -> list[Transfer]:
         """The flows that hold bandwidth on a link now."""

@@ -142,12 +142,6 @@ class Cluster(_WithConditions):
             check_together(self.conditions, collective)
         except ConditionError as error:
             raise unfit(error.problem, error.condition.key, value=plain(error.condition)) from None
-        if self._goes_on_without and collective.needs_everybody:
-            raise unfit(
-                f'cannot go on without crashed workers: {collective.needs_everybody}; or crashes.policy = "wait"',
-                "collective",
-                value=self.collective,
-            )
         return self
 
     @property
