@@ -30,7 +30,7 @@ def target_bars(results: Results, target: float, baseline: str | None, onto: Axe
     log = any(
         curves.wide([reach.at_least for reach in here.values()], curves.LOG_BARS_FROM) for here in reaches.values()
     )
-    made = _pages(rows, _shown(results), legend_rows=int(partly), onto=onto)
+    made = _pages(rows, _shown(results), onto)
     for page in made:
         panels.titles(
             page,
@@ -89,7 +89,7 @@ def round_bars(results: Results, onto: Axes | None = None) -> list[Figure]:
     """What a worker's round is made of, in percent, with the time of a round at the end of each bar."""
     rows = panels.point_rows(results)
     names = _names(results)
-    made = _pages(rows, _shown(results), legend_rows=2, onto=onto)
+    made = _pages(rows, _shown(results), onto)
     for page in made:
         for panel, axis in page.axes.items():
             means = {}
@@ -142,9 +142,9 @@ def _shown(results: Results) -> list[str]:
     return [results.names[method] for method in _names(results)]
 
 
-def _pages(rows: list[list[Panel]], names: list[str], legend_rows: int, onto: Axes | None) -> list[Page]:
+def _pages(rows: list[list[Panel]], names: list[str], onto: Axes | None) -> list[Page]:
     lines = max(len(panels.fold(name, 7, _NAME_WIDTH)) for name in names)
-    return panels.pages(rows, 0.3 + max(0.2, 0.125 * lines) * len(names), legend_rows, onto)
+    return panels.pages(rows, 0.3 + max(0.2, 0.125 * lines) * len(names), onto)
 
 
 def _name_axis(axis, names: list[str]) -> None:

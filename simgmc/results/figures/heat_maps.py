@@ -131,8 +131,7 @@ def _figures(rows: list[list[_Map]], onto: Axes | None = None) -> list[Figure]:
     laid = [[Panel(one.name, ()) for one in row] for row in rows]
     norm = _norm([one for one in maps.values() if one.speedup])
     handles, labels = _legend([one for row in rows for one in row])
-    legend_rows = panels.legend_layout(labels, panels.page_width(laid))[2] if labels else 0
-    made = panels.pages(laid, 2.15, legend_rows, onto)
+    made = panels.pages(laid, 2.15, onto)
     for page in made:
         contours: dict[Axes, list] = {}
         for panel, axis in page.axes.items():

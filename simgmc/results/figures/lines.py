@@ -71,15 +71,13 @@ def measure_figure(
     if any(one.diverged is not None for one in results.series):
         handles.append(Line2D([], [], **{**_DIVERGED, "markersize": 4.0}))
         labels.append("diverged (with some seed)")
-    note = seeds_note(results)
-    _, _, legend_rows = panels.legend_layout(labels, panels.page_width(rows))
-    made = panels.pages(rows, 1.75, legend_rows + bool(note), onto)
+    made = panels.pages(rows, 1.75, onto)
     for page in made:
         for group in panels.sharing(page, log=log):
             _draw_lines(results, page, group, drawn, along, log=log, log_y=log_y, target=target)
         _scale_rows(results, page, drawn, log_y=log_y, target=target)
         panels.titles(page, lambda panel: finding(panel.points[0]))
-        panels.page_legend(page, handles, labels, note)
+        panels.page_legend(page, handles, labels, seeds_note(results))
     return [page.figure for page in made]
 
 
@@ -207,9 +205,7 @@ def target_sweep(
     if open_points:
         handles.append(Line2D([], [], marker="o", color="#404040", markerfacecolor="white", linestyle=":"))
         labels.append("open: not by every seed (lower bound)")
-    note = seeds_note(results)
-    _, _, legend_rows = panels.legend_layout(labels, panels.page_width(rows))
-    made = panels.pages(rows, 1.75, legend_rows + bool(note), onto)
+    made = panels.pages(rows, 1.75, onto)
     lengths = [
         results.reach(m, p, target).at_least for p in results.points for m in results.methods if results.at(m, p)
     ]
@@ -231,7 +227,7 @@ def target_sweep(
             name = f"time to {results.measure.value_text(target)}"
             panels.scaled_axis(page.axes[row[0]].yaxis, unit, name, log=log)
         panels.titles(page, lambda panel: _sweep_finding(results, sweeps[panel.points[0]], index, target, baseline))
-        panels.page_legend(page, handles, labels, note)
+        panels.page_legend(page, handles, labels, seeds_note(results))
     return [page.figure for page in made]
 
 

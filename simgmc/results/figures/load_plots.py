@@ -187,8 +187,7 @@ def single_worker_figure(results: Results, onto: Axes | None = None) -> list[Fig
     scale = 100.0 if measure.share else 1.0
     styles = {"averaged model": {"linestyle": "-"}, **_SINGLE}
     handles = [Line2D([], [], color="#404040", **{"linewidth": 1.2} | style) for style in styles.values()]
-    note = lines.seeds_note(results)
-    made = panels.pages(_rows(results, having), 1.6, 1 + bool(note), onto)
+    made = panels.pages(_rows(results, having), 1.6, onto)
     for page in made:
         drawn: dict[Panel, list[curves.Curve]] = {}
         for panel, axis in page.axes.items():
@@ -218,7 +217,7 @@ def single_worker_figure(results: Results, onto: Axes | None = None) -> list[Fig
             page.axes[row[0]].set_ylabel(lines.measure_name(measure))
             lines.linear_limits(page.axes[row[0]], measure, [curve for panel in row for curve in drawn[panel]])
         panels.titles(page, lambda panel: _behind(results, panel.method, panel.points[0], columns["worst worker"]))
-        panels.page_legend(page, handles, list(styles), note)
+        panels.page_legend(page, handles, list(styles), lines.seeds_note(results))
     return [page.figure for page in made]
 
 
@@ -288,7 +287,7 @@ def _grid(
     of = {(load.method, load.point): load for load in loads}
     rows = _rows(results, list(of))
     shown = {panel: of[panel.method, panel.points[0]] for row in rows for panel in row}
-    made = panels.pages(rows, 1.45, 1 + bool(note), onto)
+    made = panels.pages(rows, 1.45, onto)
     for page in made:
         for panel, axis in page.axes.items():
             draw(axis, shown[panel])

@@ -26,6 +26,8 @@ from simgmc.results.series.read import ComparisonPoint, Results
 
 COLUMN_WIDTH, PAGE_WIDTH = 3.3, 7.0
 ROWS_PER_PAGE = 4
+_TITLE, _LINE = 0.45, 0.16
+"""Inches of height that figures have for each row's titles; of a line of a legend."""
 
 
 @contextmanager
@@ -90,15 +92,11 @@ def sharing(page: Page, *, log: bool) -> list[list[Panel]]:
     return [every] if log or len({point.grid for point in points}) == 1 else [[panel] for panel in every]
 
 
-def page_width(rows: list[list[Panel]]) -> float:
-    """Of figures with these panels, in inches."""
-    return COLUMN_WIDTH if max(map(len, rows)) == 1 else PAGE_WIDTH
-
-
-def pages(rows: list[list[Panel]], panel_height: float, legend_rows: int, onto: Axes | None = None) -> list[Page]:
+def pages(rows: list[list[Panel]], panel_height: float, onto: Axes | None = None) -> list[Page]:
     """Figures with at most four rows each, or the figure of the axis ``onto``, on which a single panel is drawn.
 
-    Height is added for the titles and the legend. Raises SimgmcError where several panels were to be drawn on one axis.
+    They have room for short titles; :func:`titles` and :func:`legend` add what more they need, so that panels stay as
+    high as they are. Raises SimgmcError where several panels were to be drawn on one axis.
     """
     if onto is not None:
         names = [panel.name for row in rows for panel in row]
@@ -112,8 +110,8 @@ def pages(rows: list[list[Panel]], panel_height: float, legend_rows: int, onto: 
     across = max(map(len, rows))
     for start in range(0, len(rows), ROWS_PER_PAGE):
         here = rows[start : start + ROWS_PER_PAGE]
-        height = len(here) * (panel_height + 0.45) + 0.35 + 0.16 * legend_rows
-        figure = Figure(figsize=(page_width(rows), height))
+        height = len(here) * (panel_height + _TITLE) + 0.35
+        figure = Figure(figsize=(COLUMN_WIDTH if across == 1 else PAGE_WIDTH, height))
         grid = figure.subplots(len(here), across, sharey=True, squeeze=False)
         axes = {}
         for row, line in zip(here, grid, strict=True):
@@ -134,17 +132,25 @@ def titles(page: Page, finding: Callable[[Panel], str], beside: float = 0.0) -> 
         page.onto.set_title(page.rows[0][0].name)
         return
     width = (page.figure.get_figwidth() - 0.5 - beside) / max(map(len, page.rows)) - 0.12
+    above = {"xy": (0, 1), "xycoords": "axes fraction", "textcoords": "offset points", "annotation_clip": False}
+    more = 0.0
     for row in page.rows:
         folded = {panel: fold(finding(panel), 7.5, width) for panel in row}
-        lines = max(map(len, folded.values()))
+        height = 3 + 1.23 * 7.5 * max(map(len, folded.values()))
+        names = {panel: fold(panel.name, 8, width, "bold") for panel in row}
+        more += max(0.0, (height + 2 + 1.2 * 8 * max(map(len, names.values()))) / 72 - _TITLE)
         for panel in row:
-            height = 3 + 1.23 * 7.5 * lines
-            above = {"xy": (0, 1), "xycoords": "axes fraction", "textcoords": "offset points", "annotation_clip": False}
             page.axes[panel].annotate(
                 "\n".join(folded[panel]), xytext=(0, height), va="top", fontsize=7.5, linespacing=1.15, **above
             )
-            name = "\n".join(fold(panel.name, 8, width, "bold"))
-            page.axes[panel].annotate(name, xytext=(0, height + 2), va="bottom", fontsize=8, fontweight="bold", **above)
+            page.axes[panel].annotate(
+                "\n".join(names[panel]), xytext=(0, height + 2), va="bottom", fontsize=8, fontweight="bold", **above
+            )
+    _heighten(page.figure, more)
+
+
+def _heighten(figure: Figure, inches: float) -> None:
+    figure.set_figheight(figure.get_figheight() + inches)
 
 
 @cache
@@ -162,7 +168,7 @@ def fold(text: str, size: float, width: float, weight: str = "normal") -> list[s
     return [text]
 
 
-def legend_layout(labels: Sequence[str], width: float, size: float = 7) -> tuple[list[str], int, int]:
+def _legend_layout(labels: Sequence[str], width: float, size: float = 7) -> tuple[list[str], int, int]:
     """Labels folded to the figure's width, and how many columns and lines of text the legend takes."""
     folded = ["\n".join(fold(label, size, width - 0.6)) for label in labels]
     widths = [max(text_width(line, size) for line in label.split("\n")) + 0.5 for label in folded]
@@ -186,12 +192,14 @@ def page_legend(page: Page, handles: Sequence, labels: Sequence[str], note: str 
 
 def legend(figure: Figure, handles: Sequence, labels: Sequence[str], note: str = "") -> None:
     """A legend under all panels, so that it never covers data, with a line on what is shown."""
-    folded, columns, _ = legend_layout(labels, figure.get_figwidth())
-    note = "\n".join(fold(note, 6.5, figure.get_figwidth() - 0.2)) if note else None
+    folded, columns, lines = _legend_layout(labels, figure.get_figwidth())
+    notes = fold(note, 6.5, figure.get_figwidth() - 0.2) if note else []
     made = figure.legend(
-        handles, [str(place) for place in range(len(folded))], loc="outside lower center", ncols=columns, title=note
-    )
+        handles, [str(place) for place in range(len(folded))], loc="outside lower center", ncols=columns,
+        title="\n".join(notes) or None,
+    )  # fmt: skip
     _named(made, folded)
+    _heighten(figure, _LINE * (lines + len(notes)))
 
 
 def _named(made: Legend, labels: Sequence[str]) -> None:

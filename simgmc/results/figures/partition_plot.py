@@ -18,6 +18,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from simgmc.core.errors import SimgmcError
 from simgmc.results.directory.partition_table import PartitionTable
 from simgmc.results.figures import panels
+from simgmc.results.figures.panels import Page, Panel
 
 MAX_COLOURS = 10
 """Labels that can be told apart in a stack."""
@@ -68,19 +69,8 @@ def _figure(table: PartitionTable) -> Figure:
     for axis in {sizes, shares}:
         axis.grid(False, axis="x")
         axis.tick_params(axis="x", length=0 if workers <= 16 else 2)
-    room = width - (1.1 if labels > 1 else 0.6)
-    folded = panels.fold(table.finding(), 7.5, room)
-    above = {"xy": (0, 1), "xycoords": "axes fraction", "textcoords": "offset points", "annotation_clip": False}
-    lines = 3 + 1.23 * 7.5 * len(folded)
-    sizes.annotate("\n".join(folded), xytext=(0, lines), va="top", fontsize=7.5, linespacing=1.15, **above)
-    sizes.annotate(
-        "\n".join(panels.fold(table.name, 8, room, "bold")),
-        xytext=(0, lines + 2),
-        va="bottom",
-        fontsize=8,
-        fontweight="bold",
-        **above,
-    )
+    panel = Panel(table.name, ())
+    panels.titles(Page(figure, {panel: sizes}, [[panel]]), lambda _: table.finding(), 0.5 if labels > 1 else 0.0)
     if not mapped and labels > 1:
         figure.legend(
             *_labels(labels), loc="outside right upper", title="label", handlelength=0.8, handleheight=0.8, reverse=True

@@ -40,7 +40,7 @@ def gantt(timeline: Timeline, name: str) -> Figure:
     rows, below = len(workers) + len(servers), max(len(links), 1)
     each = 0.25 if rows <= 12 else 0.19
     # A window of one busy link still needs room for the words beside it.
-    figure = Figure(figsize=(PAGE_WIDTH, 1.75 + each * (rows + 1) + 0.25 * (below + 1)))
+    figure = Figure(figsize=(PAGE_WIDTH, 1.55 + each * (rows + 1) + 0.25 * (below + 1)))
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(each * rows, 0.25 * below))
     for place, host in enumerate((*workers, *servers)):
         _host_row(upper, timeline, host, place)

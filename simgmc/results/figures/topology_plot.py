@@ -36,7 +36,7 @@ def draw(
     ``seconds``; links that carried no bytes are left out.
     """
     layout = lay_out(graph)
-    figure = Figure(figsize=(PAGE_WIDTH, 0.95 * layout.height + 0.9))
+    figure = Figure(figsize=(PAGE_WIDTH, 0.95 * layout.height + 0.6))
     axis = figure.subplots()
     axis.set_aspect("equal", adjustable="box")
     axis.set_axis_off()

@@ -54,7 +54,7 @@ def trajectory_figures(results: Results, surfaces: Mapping[ComparisonPoint, Surf
     figures = []
     for start in range(0, len(rows), panels.ROWS_PER_PAGE):
         here = rows[start : start + panels.ROWS_PER_PAGE]
-        figure = Figure(figsize=(panels.PAGE_WIDTH, 3.6 * len(here) + 0.5))
+        figure = Figure(figsize=(panels.PAGE_WIDTH, 3.6 * len(here) + 0.3))
         grid = figure.subplots(len(here), 2, squeeze=False)
         axes = {
             panel: axis for row, line in zip(here, grid, strict=True) for panel, axis in zip(row, line, strict=True)

@@ -27,8 +27,7 @@ def utilisation_figures(found: Sequence[Utilisation], methods: Sequence[str]) ->
     shown = [method for method in methods if any(one.method == method for one in found)]
     handles = [Line2D([], [], **looks.look(methods, method)) for method in shown]
     note = f"markers: the least bandwidth for {', '.join(f'{100 * share:g} %' for share in SHARES)}"
-    _, _, legend_rows = panels.legend_layout(shown, panels.page_width(rows))
-    made = panels.pages(rows, 1.9, legend_rows + 1)
+    made = panels.pages(rows, 1.9)
     stated = all(one.bandwidth is not None for one in found)
     for page in made:
         for panel, axis in page.axes.items():
