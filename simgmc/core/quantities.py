@@ -10,7 +10,8 @@ _TIME = (
     (60.0, "min", 2.0),
     (1.0, "s", 1.0),
     (1e-3, "ms", 1.0),
-    (1e-6, "µs", 0.0),
+    (1e-6, "µs", 1.0),
+    (1e-9, "ns", 0.0),
 )
 _BYTES = ((1e15, "PB"), (1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
 
@@ -66,7 +67,7 @@ def with_spread(mean: float, std: float | None, scale: float, unit: str, digits:
 
 
 def time_text(seconds: float, std: float | None = None) -> str:
-    """A time in s, min, h or d with three significant digits."""
+    """A time in ns to d with three significant digits."""
     return with_spread(seconds, std, *time_unit(seconds))
 
 

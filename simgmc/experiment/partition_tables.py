@@ -77,7 +77,8 @@ def _table(chosen: _Chosen, seeds: Sequence[int], load: LoadDataset) -> Partitio
     shown = {key: Path(value).name if key == "path" else show_value(value) for key, value in given.items()}
     name = chosen.partition
     said = f"{name} ({', '.join(f'{key} {value}' for key, value in shown.items())})" if shown else name
-    title = f"{chosen.title}, {said}, {chosen.workers} workers" + (f", seed {seeds[0]}" if len(seeds) > 1 else "")
+    workers = "1 worker" if chosen.workers == 1 else f"{chosen.workers} workers"
+    title = f"{chosen.title}, {said}, {workers}" + (f", seed {seeds[0]}" if len(seeds) > 1 else "")
     if not data.labelled:
         counts = label_counts(np.zeros(len(data.train_labels), np.int64), owned, 1)
         return PartitionTable(

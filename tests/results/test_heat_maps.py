@@ -9,8 +9,9 @@ from rich.console import Console
 
 from simgmc.core.units import grid_number
 from simgmc.results.figures import looks, panels
-from simgmc.results.figures.heat_maps import Scale, heat_map_figures
+from simgmc.results.figures.heat_maps import heat_map_figures
 from simgmc.results.figures.material import Material
+from simgmc.results.figures.plane_axes import Scale
 from simgmc.results.figures.plots import draw_plots, figures_of
 from simgmc.results.series.grids import (
     NOBODY,

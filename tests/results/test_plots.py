@@ -54,6 +54,15 @@ RUNS = {
         methods={"$\\frac$": accuracy_curve(0.98, 0.3), "_a $b_": accuracy_curve(0.97, 0.3)},
         baseline="_a $b_",
     ),
+    "values of the grid that are sentences": dict(
+        points=[
+            {**point, "workload.partition": '{ name = "dirichlet", ' + "and = 'so on', " * many + "}"}
+            for many in (1, 9)
+            for point in grid(["100 Mbit/s"], ["ring", "tree", "gossip"])
+        ],
+        methods={"DMSGD": METHODS["DMSGD"]},
+        seeds=(0,),
+    ),
     "no time at all": dict(points=grid(["100 Mbit/s"], ["ring"]), round_s=lambda m, p, s: 0.0),
     "a diverged method": dict(
         points=grid(["100 Mbit/s"]), methods={"DMSGD": METHODS["DMSGD"], "GMC": lambda epoch: float("nan")}

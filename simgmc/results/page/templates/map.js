@@ -46,7 +46,7 @@ function number(value, digits = 3) {
   }
   return value.toFixed(decimals);
 }
-const TIMES = [[86400, "d", 2], [3600, "h", 2], [60, "min", 2], [1, "s", 1], [1e-3, "ms", 1], [1e-6, "µs", 0]];
+const TIMES = [[86400, "d", 2], [3600, "h", 2], [60, "min", 2], [1, "s", 1], [1e-3, "ms", 1], [1e-6, "µs", 1], [1e-9, "ns", 0]];
 function timeUnit(seconds) {
   return (seconds && TIMES.find(([scale, , least]) => Math.abs(seconds) >= least * scale)) || [1, "s"];
 }
