@@ -19,14 +19,18 @@ from rich.console import Console
 import simgmc
 from simgmc.commands.map import map_networks
 from simgmc.commands.replay import replay
+from simgmc.core.transport import Transport
 from simgmc.experiment.answers import replayed
+from simgmc.results.directory.records import SeriesKey
 from simgmc.results.directory.run_directory import open_run
 from simgmc.results.page.map import MapOf, map_page
+from simgmc.results.series.measures import ACCURACY
 from simgmc.results.series.read import compared_at, read_results
 from simgmc.results.series.sentences import sentences
 from simgmc.results.series.verdict import Verdict
 from tests import small_runs
 from tests.results.synthetic_runs import accuracy_curve, write_run
+from tests.results.test_claims import Outcome, results_of
 
 BANDWIDTHS, LATENCIES = ["1 Mbit/s", "8 Mbit/s", "64 Mbit/s"], ["1 ms", "20 ms", "400 ms"]
 GRID = [
@@ -143,15 +147,20 @@ async function move(...places) {
 </script></body>"""
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(BROWSER is None, reason="no chromium to open the page in")
-def test_moved_sliders_say_what_python_says_at_every_replayed_network_and_mark_what_lies_between(mapped, tmp_path):
+def opened(text, tmp_path):
+    """What a script in a page, with a place to tell it, tells when a browser opens it."""
     page = tmp_path / "driven.html"
-    page.write_text(map_networks(mapped).read_text().replace("</body>", DRIVEN))
+    page.write_text(text)
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/browser",
                "--virtual-time-budget=20000", "--window-size=500,900", "--dump-dom", page.as_uri()]  # fmt: skip
     shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
-    found = json.loads(html.unescape(re.search(r'<pre id="told">(.*?)</pre>', shown, re.DOTALL)[1]))
+    return json.loads(html.unescape(re.search(r'<pre id="told">(.*?)</pre>', shown, re.DOTALL)[1]))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no chromium to open the page in")
+def test_moved_sliders_say_what_python_says_at_every_replayed_network_and_mark_what_lies_between(mapped, tmp_path):
+    found = opened(map_networks(mapped).read_text().replace("</body>", DRIVEN), tmp_path)
     told, results = found["told"], read_results(open_run(mapped), ["DMSGD", "GMC"])
     for one, (bandwidth, latency) in zip(told, itertools.product(BANDWIDTHS, LATENCIES)):
         network = (("cluster.bandwidth", bandwidth), ("cluster.latency", latency))
@@ -166,3 +175,46 @@ def test_moved_sliders_say_what_python_says_at_every_replayed_network_and_mark_w
     assert snapped["kind"] == "replayed" and snapped["at"] == ["8 Mbit/s", "400 ms"]
     assert recalled["at"] == ["64 Mbit/s", "1 ms"] and recalled["verdict"] == told[6]["verdict"]
     assert found["wide"] <= 500
+
+
+BY_ADDRESS = """<pre id="told"></pre><script>
+(async () => {
+  const told = [];
+  for (const place of PLACES) {
+    location.hash = `cluster.bandwidth=${place}`;
+    await new Promise((then) => setTimeout(then, 50));
+    told.push([...document.querySelectorAll("#verdict p")].map((one) => one.textContent));
+  }
+  document.getElementById("told").textContent = JSON.stringify({ told, wide: document.documentElement.scrollWidth });
+})();
+</script></body>"""
+BANDWIDTH = ["1 Mbit/s", "2 Mbit/s", "1 MB/s"]
+CURVES = [
+    Outcome(0.1, (0.1,) * 9 + (0.9,)), Outcome(3.0, (0.1, 0.3, 0.4)), Outcome(0.2, (0.1, 0.3), diverged=1),
+    Outcome(0.3, (0.1, 0.4, 0.45)), Outcome(0.05, (0.1,) * 9 + (0.8,)),
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no chromium to open the page in")
+@pytest.mark.parametrize("target", [0.5, 0.05, 0.99, None])
+@pytest.mark.parametrize("outcomes", [CURVES, CURVES[:3], CURVES[1:4], CURVES[2:3]])
+def test_a_browser_and_python_say_the_same_whatever_became_of_the_series(outcomes, target, tmp_path):
+    """Targets that are met at the start, by some, by none, or not stated; settings, seeds that diverged, ties."""
+    keys = itertools.product(BANDWIDTH, ("0.1", "0.2"), ("tree", "ring"), ("GMC", "SGD"), (0, 1))
+    series = [
+        outcomes[place % len(outcomes)].series(
+            SeriesKey(method, Transport("collective", over), seed,
+                      {"cluster.bandwidth": bandwidth, "optimizer.learning_rate": rate}), ACCURACY)
+        for place, (bandwidth, rate, over, method, seed) in enumerate(keys)
+    ]  # fmt: skip
+    results = results_of(series, ["GMC", "SGD"])
+    page = map_page(MapOf("made up", results, target, "SGD", [], {})).replace("</body>", BY_ADDRESS)
+    found = opened(page.replace("PLACES", "[0, 1, 2]"), tmp_path)
+    for told, bandwidth in zip(found["told"], BANDWIDTH, strict=True):
+        here = results.only({"cluster.bandwidth": bandwidth}, (), "here")
+        assert told == [text for text in sentences(Verdict(here, target, "SGD")) if not text.startswith(OF_SETTINGS)]
+    assert found["wide"] <= 500
+
+
+OF_SETTINGS = ("Compared at", "The grid may", "Do not compare")

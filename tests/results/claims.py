@@ -211,10 +211,11 @@ class Claims:
             assert text == shown + (f" ({lost} of its {len(one.series)} seeds diverged)" if lost else "")
         assert other == (None if second is None or not second.ends else second.method if alike else second.text)
 
-    def at_start(self, names: str, goal: str) -> None:
-        _, found, _ = self._one()
+    def at_start(self, names: str, goal: str, many: str | None, places: str | None) -> None:
         assert goal == self.goal
-        assert names.split(", ") == [one.text for one in found if one.whole and one.time == 0]
+        assert (int(many), places) == (len(self.networks), self.places) if many else len(self.networks) == 1
+        there = [{one.text for one in found if one.whole and one.time == 0} for found in self.best.values()]
+        assert set(names.split(", ")) == set.intersection(*there)
 
     def reaches(self, who: str, goal: str, need: str) -> None:
         best, _, second = self._one()
@@ -428,7 +429,10 @@ RULES = [
         r"\. No target is stated, so nothing is said on time to it\.",
         Claims.ends,
     ),
-    (r"(.+?) meets? (.+) at the start, untrained\.", Claims.at_start),
+    (
+        r"(.+?) meets? (.+?) at the start, untrained(?:, at each of (\d+) (networks|points of the grid))?\.",
+        Claims.at_start,
+    ),
     (r"([^O].+?) reaches (.+) in (\S+ \S+)\.", Claims.reaches),
     (
         r"Only (.+) reaches (.+) with every seed(?:, soonest over (.+))?, in (\S+ \S+?)"

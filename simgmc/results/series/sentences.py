@@ -36,6 +36,8 @@ class _Told:
         networks = list(self.verdict.best)
         if len(networks) == 1:
             return [self._at(networks[0])]
+        if at_once := self._at_start_of(networks):
+            return [f"{self._met_at_start(at_once)}, at each of {len(networks)} {self._places}."]
         firsts = [self.verdict.first(network) for network in networks]
         counts = Counter(firsts)
         if set(counts) == {None}:
@@ -97,9 +99,7 @@ class _Told:
         if best.reach.spent:
             return f"No method reaches {self._goal} with every seed."
         if not best.reach.at_least:
-            found = self.verdict.best[network]
-            there = [one.choice.text for one in found if one.reach and not one.reach.spent and not one.reach.at_least]
-            return f"{', '.join(there)} meet{'' if len(there) > 1 else 's'} {self._goal} at the start, untrained."
+            return f"{self._met_at_start(self._at_start(network))}."
         need = time_text(best.reach.at_least)
         if other is None:
             return f"{best.choice.text} reaches {self._goal} in {need}."
@@ -113,6 +113,19 @@ class _Told:
             f"{self._over_baseline(network, best, other)}{shorter}."
         )
 
+    def _at_start(self, network: Pairs) -> list[str]:
+        """Who meets the target before the first round."""
+        found = self.verdict.best[network]
+        return [one.choice.text for one in found if one.reach and not one.reach.spent and not one.reach.at_least]
+
+    def _at_start_of(self, networks: Sequence[Pairs]) -> list[str]:
+        """Who does at all of these."""
+        first, *others = (self._at_start(network) for network in networks)
+        return [name for name in first if all(name in there for there in others)]
+
+    def _met_at_start(self, names: Sequence[str]) -> str:
+        return f"{', '.join(names)} meet{'' if len(names) > 1 else 's'} {self._goal} at the start, untrained"
+
     def _alone(self, network: Pairs, best: Found) -> str:
         """Who gets there with every seed when no other method does, perhaps over other transports, too."""
         own = [one for one in self.verdict.best[network] if one.choice.method == best.choice.method and one is not best]
@@ -124,8 +137,7 @@ class _Told:
     def _ends(self, network: Pairs, best: Found, other: Found | None) -> str:
         """Whose last value is best, where there is no target."""
         if best.final is None:
-            every = all(seed.diverged is not None for one in self.verdict.found[network] for seed in one.series)
-            return "Every method diverged." if every else "No method ends with a known value."
+            return "Every method diverged."
         first = self.verdict.first(network)
         who = best.choice.text if first is None else first.text
         text = f"{who} ends best, at {self._end(best)}"

@@ -243,7 +243,7 @@ function against(found, method, one, other) {
 function ends(found) {
   if (!found.length) return "Nothing was run on this network.";
   const [best, ...rest] = found, other = rest.find((one) => one.choice.method !== best.choice.method);
-  if (Number.isNaN(best.end.value)) return "No method ends with a known value.";
+  if (Number.isNaN(best.end.value)) return "Every method diverged.";
   const own = rest.filter((one) => one.choice.method === best.choice.method);
   const alike = !best.end.lost && own.length > 0 && own.every((one) => before(best, one) === 0);
   const name = ({ choice }) => (alike ? choice.method : choice.text);
@@ -276,6 +276,9 @@ function flips(axis, line) {
     else runs.push({ who, first: place, last: place });
   }
   const slider = sliders[axis], name = (one) => one.who || "nobody";
+  if (line.every(({ found }) => firstOf(found) && !found[0].reach.atLeast)) {
+    return `Met at the start, untrained, everywhere along ${slider.label}.`;
+  }
   if (runs.length === 1 && !runs[0].who) return `No method reaches ${data.goal} anywhere along ${slider.label}.`;
   if (runs.length === 1) return `First everywhere along ${slider.label}: ${name(runs[0])}.`;
   const parts = runs.map((one, number) =>
@@ -398,7 +401,7 @@ function drawSweep(axis, swept, found) {
     svg.append(line(choices.find((one) => one.text === text), points, text === first));
   }
   for (const { choice, reach } of found) {
-    if (!reach.missed) svg.append(element("circle", { class: "dot", cx: here, cy: y(reach.atLeast), r: 4, fill: choice.color }));
+    if (!reach.missed && reach.atLeast) svg.append(element("circle", { class: "dot", cx: here, cy: y(reach.atLeast), r: 4, fill: choice.color }));
   }
   box.replaceChildren(svg);
 }
