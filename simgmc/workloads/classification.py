@@ -23,9 +23,9 @@ from simgmc.workloads.data.steps import TrainingSamples
 from simgmc.workloads.gradients.live_memory import PassMemory
 from simgmc.workloads.gradients.model_calls import ModelCalls
 from simgmc.workloads.gradients.precision import check_precision, kernels
-from simgmc.workloads.gradients.private_copy import Template
 from simgmc.workloads.gradients.proof.inspection import refuse_holding_the_model
 from simgmc.workloads.gradients.routes import Job, choose
+from simgmc.workloads.gradients.template import Template
 from simgmc.workloads.losses.functions import CrossEntropy, Loss
 from simgmc.workloads.metrics import Metric, metrics_of
 from simgmc.workloads.workload import Evaluation, PassBytes

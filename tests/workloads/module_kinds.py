@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from simgmc.workloads.classification import ClassificationWorkload
 from simgmc.workloads.data.dataset import Dataset
 from simgmc.workloads.gradients.engine import dense
-from simgmc.workloads.gradients.private_copy import trained
+from simgmc.workloads.gradients.template import trained
 from simgmc.workloads.seeding import drawing_from
 
 WORKERS, BATCH, STEPS, LR = 3, 8, 20, 0.1

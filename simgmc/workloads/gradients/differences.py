@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from simgmc.workloads.gradients.private_copy import address, array_owner, memory_of
 from simgmc.workloads.gradients.snapshot import OWN, PLAIN, Snapshot, own_list, parts_of, token
 
 _VALUES = (*PLAIN, np.ndarray, torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
@@ -22,7 +23,9 @@ def differing(fresh: nn.Module, used: nn.Module) -> list[tuple[str, str]]:
     Parameters, buffers and modes do not count. Where it cannot be told, as of iterators, an attribute differs.
     """
     parts = dict(used.named_modules())
-    same = {(id(one), id(other)) for one, other in counterparts(fresh, used)}
+    same: set[Any] = set()
+    for one, other in counterparts(fresh, used):
+        same |= {(id(one), id(other)), (memory_of(one), memory_of(other))}
     found: list[tuple[str, str]] = []
     others: list[tuple[str, str]] = []
     missing = object()
@@ -45,7 +48,7 @@ def _holding_the_same(
         seen._met |= known
         seen.look("", vars(module.get_submodule(place)).get(name), None)
         kept.append(seen)  # whose objects' ids must not be others'
-        return {id(one) for one in seen._alive}
+        return {id(one) for _, one in seen.objects}
 
     kept: list[Snapshot] = []
     known = {id(one) for pair in counterparts(fresh, used) for one in pair}
@@ -66,8 +69,8 @@ def counterparts(module: nn.Module, other: nn.Module) -> Iterator[tuple[Any, Any
         yield from ((one, there[name]) for name, one in named(module, remove_duplicate=False) if name in there)
 
 
-def _alike(one: Any, other: Any, same: set[tuple[int, int]]) -> bool:
-    """Whether two values hold the same; ``same``: ids of those that are what they are to each other."""
+def _alike(one: Any, other: Any, same: set[Any]) -> bool:
+    """Whether two values hold the same; ``same``: ids, and memory, of those that are what they are to each other."""
     waiting, alive, met = [(one, other)], [], set[tuple[int, int]]()
     while waiting:
         one, other = waiting.pop()
@@ -78,6 +81,10 @@ def _alike(one: Any, other: Any, same: set[tuple[int, int]]) -> bool:
         if one is other or (id(one), id(other)) in same or (id(one), id(other)) in met:
             continue
         met.add((id(one), id(other)))
+        if (memory_of(one), memory_of(other)) in same:
+            if _place(one) != _place(other):
+                return False
+            continue
         if isinstance(one, Tensor):
             if one.shape != other.shape or one.dtype != other.dtype or not torch.allclose(one, other, 0, 0, True):
                 return False
@@ -95,3 +102,11 @@ def _alike(one: Any, other: Any, same: set[tuple[int, int]]) -> bool:
             return False
         waiting += zip((value for _, value in inside), (value for _, value in others), strict=True)
     return True
+
+
+def _place(value: Any) -> Any:
+    """Which part of its memory something is."""
+    if isinstance(value, np.ndarray):
+        owner = array_owner(value).base
+        return value.dtype, value.shape, value.strides, address(value) - owner.untyped_storage().data_ptr()
+    return value.dtype, value.shape, value.stride(), value.storage_offset(), value.grad_fn is not None

@@ -23,9 +23,12 @@ from simgmc.core.randomness import generator
 from simgmc.workloads.data.inputs import call, contiguous
 from simgmc.workloads.gradients.differences import counterparts, differing
 from simgmc.workloads.gradients.engine import Batch, Pool, dense
+from simgmc.workloads.gradients.held import Holder, InMemory, objects_of
 from simgmc.workloads.gradients.precision import autocast, kernels
-from simgmc.workloads.gradients.private_copy import Copier, Template
+from simgmc.workloads.gradients.private_copy import Copier
+from simgmc.workloads.gradients.snapshot import held_by_attributes
 from simgmc.workloads.gradients.statistics import averaged
+from simgmc.workloads.gradients.template import Template
 from simgmc.workloads.losses.functions import Loss
 from simgmc.workloads.seeding import drawing_from
 
@@ -120,8 +123,10 @@ class PrivateCopies:
         self.layout, self._frozen = template.layout, tuple(frozen)
         self._outside = Outside(tuple(outside)) if outside else None
         self._unused = template.copy() if keeps else None
+        self._attributes = Holder(one for _, one in held_by_attributes(template.module) if keeps)
         self.copies = [PrivateCopy(template.copy(), self.layout.names) for _ in range(workers)]
         self.losses = None if loss is None else [Copier()(loss) for _ in range(workers)]
+        self._of_loss = Holder(objects_of("loss", loss))
         self.initial = template.initial
         self.shares: Sequence[float] | None = None
         """What every worker weighs in averaged buffers."""
@@ -132,7 +137,7 @@ class PrivateCopies:
         """By name (K, ...), copied; lists of K where the workers' differ in shape, and of attributes."""
         of_each = [self._state(copy) for copy in self.copies]
         for one, loss in zip(of_each, self.losses or (), strict=False):
-            one[LOSS] = Copier()(loss)
+            one[LOSS] = self._of_loss.keep(loss)
         state: dict[str, Any] = {}
         for name in dict.fromkeys(name for one in of_each for name in one):
             rows = [one.get(name) for one in of_each]
@@ -149,7 +154,7 @@ class PrivateCopies:
             mine.pop(OUTSIDE, None)
             attributes, flags = mine.pop(ATTRIBUTES, None), mine.pop(FLAGS, None)
             if self.losses is not None:
-                self.losses[worker] = Copier()(mine.pop(LOSS))
+                self.losses[worker] = self._of_loss.take(mine.pop(LOSS))
             frozen = {name: mine.pop(name) for name in self._frozen if name in mine}
             copy.put({name: tensor for name, tensor in mine.items() if tensor is not None})
             with torch.no_grad():
@@ -184,18 +189,19 @@ class PrivateCopies:
         tensors[FLAGS] = _flags(copy.module)
         if self._unused is not None:
             changed = _attributes(copy.module, self._changed(copy))
-            tensors[ATTRIBUTES] = Copier(_own_parts(copy.module))(changed)
+            tensors[ATTRIBUTES] = self._attributes.keep(changed, copy.module)
         return tensors
 
     def _changed(self, copy: PrivateCopy) -> list[tuple[str, str]]:
         """Attributes (module, name) that passes have changed."""
         return [] if self._unused is None else differing(self._unused, copy.module)
 
-    def _put_attributes(self, copy: PrivateCopy, attributes: list[Attribute]) -> None:
+    def _put_attributes(self, copy: PrivateCopy, kept: dict[str, Any] | InMemory) -> None:
         module, unused = copy.module, self._unused
         assert unused is not None
         as_it_began = Copier(instead=counterparts(unused, module))(_attributes(unused, self._changed(copy)))
-        for place, name, there, value in (*as_it_began, *Copier(_own_parts(module))(attributes)):
+        attributes: list[Attribute] = self._attributes.take(kept, module)
+        for place, name, there, value in (*as_it_began, *attributes):
             held = vars(module.get_submodule(place))
             held.pop(name, None)
             if there:
@@ -237,10 +243,6 @@ def _put_flags(module: nn.Module, parts: Sequence[bool], parameters: Sequence[bo
         part.training = training
     for parameter, trains in zip(module.parameters(), parameters, strict=True):
         parameter.requires_grad_(trains)
-
-
-def _own_parts(module: nn.Module) -> list[Any]:
-    return [*module.modules(), *module.parameters(), *module.buffers()]
 
 
 class PlainEngine:

@@ -14,12 +14,11 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from simgmc.core.errors import SimgmcError
-from simgmc.core.layout import Layout
-from simgmc.core.own_code.errors import guarded
 
 _ATOMIC = frozenset((
     type, type(None), type(Ellipsis), type(NotImplemented), bool, int, float, complex, str, bytes, range, property,
@@ -31,14 +30,20 @@ class Copier:
     """Copies objects; what it has met before, it copies once.
 
     ``kept``: objects that the copies go on sharing; ``instead``: pairs of an object and what stands for it in copies.
-    ``shared`` says which kinds of objects could not be copied and are shared as well.
+    What lies in the memory of such a tensor lies, in copies, in that of what stands for it. ``shared`` says which kinds
+    of objects could not be copied and are shared as well; ``derived``: copies of tensors that were computed from
+    others, whose history is not copied.
     """
 
     def __init__(self, kept: Iterable[Any] = (), instead: Iterable[tuple[Any, Any]] = ()):
-        self._memo: dict[int, Any] = {id(one): one for one in kept}
-        self._memo |= {id(one): other for one, other in instead}
+        self._memo: dict[Any, Any] = {}
         self._alive: list[Any] = []
         self.shared: list[str] = []
+        self.derived: list[Tensor] = []
+        for one, other in (*((one, one) for one in kept), *instead):
+            self._memo[id(one)] = other
+            if isinstance(one, Tensor) and isinstance(other, Tensor) and _same_memory_layout(one, other):
+                self._memo["memory", one.untyped_storage()._cdata] = other.untyped_storage()
 
     def __call__(self, x: Any, memo: Any = None) -> Any:
         """The copy. ``memo`` is there for ``copy.deepcopy``'s sake."""
@@ -69,6 +74,8 @@ class Copier:
             return x if all(a is b for a, b in zip(x, parts, strict=True)) else tuple(parts)
         if isinstance(x, Tensor):
             return self._tensor(x)
+        if kind is np.ndarray and x.base is not None:
+            return self._view_of_an_array(x)
         if isinstance(x, tuple(_ATOMIC)):
             return x
         if kind is types.FunctionType:
@@ -98,19 +105,17 @@ class Copier:
             return made
         if type(x) not in (Tensor, nn.Parameter) or x.layout is not torch.strided or x.is_quantized:
             return copy.deepcopy(x.detach() if x.grad_fn is not None else x, self._memo)
-        key = x.untyped_storage()._cdata
-        if ("storage", key) not in self._memo:
-            self._memo["storage", key] = x.untyped_storage().clone()
-            self._alive.append(x)
         with torch.no_grad():
             made = torch.empty(0, dtype=x.dtype, device=x.device)
-            made.set_(self._memo["storage", key], x.storage_offset(), x.size(), x.stride())
+            made.set_(self._memory(x), x.storage_offset(), x.size(), x.stride())
             if x.is_conj() or x.is_neg():
                 made = (made.conj() if x.is_conj() else made._neg_view()).resolve_conj().resolve_neg()
         if isinstance(x, nn.Parameter):
             made = nn.Parameter(made, x.requires_grad)
         else:
-            made.requires_grad_(x.requires_grad and x.is_leaf)  # a history is not copied
+            made.requires_grad_(x.requires_grad and x.is_leaf)
+            if x.requires_grad and not x.is_leaf:
+                self.derived.append(made)
         self._memo[id(x)] = made
         for name, value in vars(x).items():
             made.__dict__[name] = self(value)
@@ -119,6 +124,25 @@ class Copier:
                 if getattr(x, hooks, None):
                     setattr(made, hooks, self(getattr(x, hooks)))
         return made
+
+    def _memory(self, x: Tensor) -> torch.UntypedStorage:
+        key = "memory", x.untyped_storage()._cdata
+        if key not in self._memo:
+            self._memo[key] = x.untyped_storage().clone()
+            self._alive.append(x)
+        return self._memo[key]
+
+    def _view_of_an_array(self, x: np.ndarray) -> np.ndarray:
+        """A part of another array, or the numbers of a tensor: it goes on following them."""
+        owner = array_owner(x)
+        if isinstance(owner.base, Tensor):
+            memory, begin = self._memory(owner.base), owner.base.untyped_storage().data_ptr()
+            whole = torch.empty(0, dtype=torch.uint8).set_(memory).numpy()
+        elif owner.base is None and owner is not x and owner.flags.c_contiguous and owner.dtype != object:
+            whole, begin = self(owner).reshape(-1).view(np.uint8), address(owner)
+        else:
+            return copy.deepcopy(x, self._memo)
+        return np.ndarray(x.shape, x.dtype, whole, address(x) - begin, x.strides)
 
     def _function(self, x: types.FunctionType) -> types.FunctionType:
         """With cells of its own. A library's functions, and those that hold nothing, stay what they are."""
@@ -171,6 +195,26 @@ class Copier:
             return x
 
 
+def array_owner(array: np.ndarray) -> np.ndarray:
+    """The array that has the memory of another, or got it from something else."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+def address(array: np.ndarray) -> int:
+    """Where its first number lies."""
+    return array.__array_interface__["data"][0]
+
+
+def _same_memory_layout(one: Tensor, other: Tensor) -> bool:
+    if any(tensor.layout is not torch.strided or tensor.is_quantized for tensor in (one, other)):
+        return False
+    return (one.dtype, one.device, one.stride(), one.storage_offset(), one.untyped_storage().nbytes()) == (
+        other.dtype, other.device, other.stride(), other.storage_offset(), other.untyped_storage().nbytes()
+    )  # fmt: skip
+
+
 def _filled(cell: types.CellType) -> bool:
     try:
         cell.cell_contents  # noqa: B018 - raises where it is empty
@@ -179,123 +223,10 @@ def _filled(cell: types.CellType) -> bool:
     return True
 
 
-def trained(module: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters to train, by name, each once."""
-    return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
-
-
-def _refuse_unmade(model: nn.Module, what: str) -> None:
-    """Refuse modules that make their parameters when they see the first batch."""
-    for name, one in (*model.named_parameters(), *model.named_buffers()):
-        if nn.parameter.is_lazy(one):
-            raise SimgmcError(
-                f"{what}: {name} is not made yet, its layer is lazy: call the model on a batch before handing it over, "
-                "or state the layer's sizes"
-            )
-
-
-def _refuse_odd(parameters: dict[str, nn.Parameter], what: str) -> None:
-    """Refuse parameters that are no real numbers in memory of their own."""
-    sharing: dict[int, dict[str, Tensor]] = {}
-    for name, one in parameters.items():
-        if not one.is_floating_point():
-            raise SimgmcError(
-                f"{what}: parameter {name} is {str(one.dtype).removeprefix('torch.')}: only real numbers are trained "
-                "(torch.view_as_real keeps complex ones as such)"
-            )
-        if one.layout is not torch.strided:
-            raise SimgmcError(f"{what}: parameter {name} is sparse: only dense parameters are trained")
-        sharing.setdefault(one.untyped_storage()._cdata, {})[name] = one
-    for group in sharing.values():
-        places: dict[str, Tensor] = {}
-        for name, one in group.items() if len(group) > 1 else ():
-            every = torch.arange(one.untyped_storage().nbytes() // one.itemsize)
-            places[name] = every.as_strided(one.shape, one.stride(), one.storage_offset()).flatten()
-            for other in places.keys() - {name}:
-                if torch.isin(places[name], places[other]).any():
-                    raise SimgmcError(
-                        f"{what}: parameters {other} and {name} lie in the same memory; where they are to be one, give "
-                        "both layers the same parameter"
-                    )
-
-
-def _refuse_shared(model: nn.Module, copied: nn.Module, what: str) -> None:
-    """Refuse a copy that goes on using what is trained or changes, as a ``__deepcopy__`` of the user's may make it."""
-    own = {id(one) for one in (*model.parameters(), *model.buffers())}
-    for name, one in (*trained(copied).items(), *copied.named_buffers()):
-        if id(one) in own:
-            raise SimgmcError(f"{what}: {name} is not copied by copy.deepcopy: every worker needs one of its own")
-
-
-class Template:
-    """The user's module as every worker begins with it: on the device, in training mode; nothing ever runs it.
-
-    Trained parameters are ``dtype``, and so is all that had their dtype; everything else (whole numbers, complex
-    numbers, a frozen base of another precision) stays as it is. Parts that were put into evaluation mode stay in it.
-
-    Attributes:
-        layout: where each trained parameter lies in the flat vector.
-        initial: (d,), their values.
-        shared: kinds of objects that copies share, as they cannot be copied.
-        notes: what a user should know of how the module is taken.
-    """
-
-    def __init__(self, model: nn.Module, device: torch.device, dtype: torch.dtype):
-        copier, name = Copier(), type(model).__name__
-        _refuse_unmade(model, f"model {name}")
-        self.module = guarded(f"model {name}", "copying it failed", lambda: copier(model))
-        _refuse_shared(model, self.module, f"model {name}")
-        self.shared = list(dict.fromkeys(copier.shared))
-        self.notes: list[str] = []
-        self._convert(device, dtype)
-        asleep = [module for module in self.module.modules() if not module.training]
-        whole = not self.module.training
-        self.module.train()  # which a module may have in a version of its own
-        self._leave_out(name)
-        if whole:
-            self.notes.append("the model was handed over in evaluation mode; it is trained in training mode")
-        else:
-            for module in asleep:
-                module.training = False
-        parameters = trained(self.module)
-        if not sum(parameter.numel() for parameter in parameters.values()):
-            raise SimgmcError(f"model {name} has no parameters to train")
-        _refuse_odd(parameters, f"model {name}")
-        self.layout = Layout(tuple(parameters), tuple(tuple(one.shape) for one in parameters.values()))
-        self.initial = torch.cat([one.detach().reshape(-1) for one in parameters.values()])
-
-    def _leave_out(self, name: str) -> None:
-        """Do not train what a ``parameters`` of the model's own does not give to an optimizer."""
-        given = {id(one) for one in self.module.parameters()}
-        left_out = [key for key, one in trained(self.module).items() if id(one) not in given]
-        for key in left_out:
-            self.module.get_parameter(key).requires_grad_(False)
-        if left_out:
-            self.notes.append(f"parameters() of {name} leaves out {', '.join(left_out)}: not trained")
-
-    def copy(self, kept: Iterable[Any] = ()) -> nn.Module:
-        """A private copy that shares only what is ``kept``."""
-        return Copier(kept)(self.module)
-
-    def _convert(self, device: torch.device, dtype: torch.dtype) -> None:
-        mine = {one.dtype for one in trained(self.module).values() if not one.is_complex()}
-        others = sorted(str(one).removeprefix("torch.") for one in mine - {dtype, torch.float32})
-        if others:
-            self.notes.append(
-                f"parameters given as {', '.join(others)} are trained as {str(dtype).removeprefix('torch.')}"
-            )
-        made: dict[int, tuple[Tensor, Tensor]] = {}  # a buffer of two modules stays one; the first is kept alive
-
-        def convert(tensor: Tensor) -> Tensor:
-            if id(tensor) not in made:
-                made[id(tensor)] = tensor, tensor.to(device, dtype if tensor.dtype in mine else tensor.dtype)
-            return made[id(tensor)][1]
-
-        tensors = [*self.module.parameters(), *self.module.buffers()]
-        if mine != {dtype} or any(tensor.device != device for tensor in tensors):
-            self.module._apply(convert)
-
-
-def module_names(module: nn.Module) -> dict[int, str]:
-    """How modules are called in messages, by their ids: ``layer 1.0``, and the outermost by its class."""
-    return {id(part): f"layer {path}" if path else type(part).__name__ for path, part in module.named_modules()}
+def memory_of(value: Any) -> tuple[str, int]:
+    """Equal for tensors that lie in the same memory, and for arrays of a tensor's numbers; else the object's own."""
+    if isinstance(value, np.ndarray) and isinstance(array_owner(value).base, Tensor):
+        value = array_owner(value).base
+    if isinstance(value, Tensor) and value.layout is torch.strided and not value.is_quantized:
+        return "memory", value.untyped_storage()._cdata
+    return "object", id(value)

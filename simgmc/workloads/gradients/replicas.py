@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch._utils import _unflatten_dense_tensors
 
-from simgmc.workloads.gradients.private_copy import Template, trained
 from simgmc.workloads.gradients.statistics import averaged
+from simgmc.workloads.gradients.template import Template, trained
 
 # On CUDA, at every pass: its parameters lie where each set of them has them.
 warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk of memory")

@@ -20,12 +20,12 @@ from simgmc.workloads.gradients.engine import POOL_FLOPS, ReplicaEngine
 from simgmc.workloads.gradients.model_calls import ModelCalls
 from simgmc.workloads.gradients.plain import PlainEngine, PrivateCopies
 from simgmc.workloads.gradients.precision import kernels
-from simgmc.workloads.gradients.private_copy import Template
 from simgmc.workloads.gradients.proof.comparison import Reference, proven
 from simgmc.workloads.gradients.proof.fingerprint import fingerprint, plain_token
 from simgmc.workloads.gradients.proof.plain_passes import reference
 from simgmc.workloads.gradients.replicas import Replicas
 from simgmc.workloads.gradients.split import GROUP, SplitEngine, linear_stack
+from simgmc.workloads.gradients.template import Template
 from simgmc.workloads.losses.functions import CrossEntropy, Loss
 
 PROVED_ON = 8

@@ -26,14 +26,14 @@ OWN = ("_parameters", "_buffers", "_modules", "training")
 class Snapshot:
     """All that a module can reach and change in a pass, apart from its buffers' and parameters' values.
 
-    ``units``: which attribute (module, name) a path belongs to; None for what all copies share.
+    ``units``: which attribute (module, name) a path belongs to; None for what all copies share. ``objects``: all that
+    were met, once each, with their path.
     """
 
     def __init__(self, module: nn.Module | None = None):
         self.tokens: dict[str, Any] = {}
-        self.tensors: dict[str, Tensor] = {}
         self.units: dict[str, tuple[str, str] | None] = {}
-        self._alive: list[Any] = []
+        self.objects: list[tuple[str, Any]] = []
         self._met: set[int] = set()
         if module is None:
             return
@@ -45,7 +45,7 @@ class Snapshot:
             for tensor in (*part._parameters.values(), *part._buffers.values()):
                 if tensor is not None:
                     self._met.add(id(tensor))
-                    self._alive.append(tensor)
+                    self.objects.append((name, tensor))
             for key, value in vars(part).items():
                 if key not in OWN:
                     self.look(joined(name, key), value, (name, key))
@@ -79,11 +79,22 @@ class Snapshot:
         if id(value) in self._met or isinstance(value, PLAIN):
             return ()
         self._met.add(id(value))
-        self._alive.append(value)
-        if isinstance(value, Tensor):
-            self.tensors[path] = value
-            return ()
-        return () if empty else parts_of(path, value)
+        self.objects.append((path, value))
+        return () if empty or isinstance(value, Tensor) else parts_of(path, value)
+
+
+def held_by_attributes(module: nn.Module) -> list[tuple[str, Any]]:
+    """All objects that plain attributes of a module and of its parts hold, each once, with their path.
+
+    But not recurrent layers' list of their parameters, nor what is no copy's own.
+    """
+    seen = Snapshot()
+    seen._met |= {id(part) for part in module.modules()}
+    for name, part in module.named_modules():
+        for key, value in vars(part).items():
+            if key not in OWN and not own_list(part, key):
+                seen.look(joined(name, key), value, (name, key))
+    return seen.objects
 
 
 PLAIN = (

@@ -33,9 +33,10 @@ def fingerprint(module: nn.Module) -> Hashable | None:
         )
         for name, one in tensors
     ]  # fmt: skip
+    met: dict[int, tuple[int, Any]] = {}
     for name, part in module.named_modules(remove_duplicate=False):
         held = {key: value for key, value in vars(part).items() if key not in OWN}
-        of_part = plain_token(held, numbers)
+        of_part = plain_token(held, numbers, met)
         if of_part is None or isinstance(part, torch.jit.ScriptModule):
             return None
         absent = tuple(key for key, one in (*part._parameters.items(), *part._buffers.items()) if one is None)
@@ -48,11 +49,15 @@ def fingerprint(module: nn.Module) -> Hashable | None:
     return (*found, *common.tokens.items())
 
 
-def plain_token(value: Any, numbers: Mapping[int, int] | None = None) -> Hashable | None:
+def plain_token(
+    value: Any, numbers: Mapping[int, int] | None = None, met: dict[int, tuple[int, Any]] | None = None
+) -> Hashable | None:
     """Equal for equal plain values, and containers of them; None for anything else.
 
-    ``numbers``: of tensors, by their ids, that count as the number that they have.
+    ``numbers``: of tensors, by their ids, that count as the number that they have. ``met``: containers looked at
+    before, by their ids: two that are one are not two that are equal.
     """
+    met = {} if met is None else met
     if isinstance(value, float):
         return float, repr(value)
     if isinstance(value, _PLAIN):
@@ -60,15 +65,19 @@ def plain_token(value: Any, numbers: Mapping[int, int] | None = None) -> Hashabl
     if isinstance(value, Tensor):
         return None if numbers is None or id(value) not in numbers else (Tensor, numbers[id(value)])
     if isinstance(value, weakref.ref):
-        return plain_token(value(), numbers)
+        return plain_token(value(), numbers, met)
+    if isinstance(value, (Mapping, list)):
+        if id(value) in met:
+            return "again", met[id(value)][0]
+        met[id(value)] = len(met), value
     if isinstance(value, Mapping):
         parts: list[Hashable | None] = [
-            (key, one) if isinstance(key, Hashable) and (one := plain_token(inner, numbers)) is not None else None
+            (key, one) if isinstance(key, Hashable) and (one := plain_token(inner, numbers, met)) is not None else None
             for key, inner in value.items()
         ]
         return None if None in parts else (type(value), *parts)
     if isinstance(value, (list, tuple)):
-        parts = [plain_token(one, numbers) for one in value]
+        parts = [plain_token(one, numbers, met) for one in value]
         return None if None in parts else (type(value), *parts)
     if isinstance(value, (set, frozenset)):
         return (type(value), *sorted(map(repr, value))) if all(isinstance(one, _PLAIN) for one in value) else None

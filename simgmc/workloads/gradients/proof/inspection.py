@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from simgmc.core.errors import SimgmcError
-from simgmc.workloads.gradients.private_copy import Template, module_names
-from simgmc.workloads.gradients.snapshot import OWN, Snapshot, joined, own_list, read_by
+from simgmc.workloads.gradients.private_copy import memory_of
+from simgmc.workloads.gradients.snapshot import Snapshot, held_by_attributes, read_by
+from simgmc.workloads.gradients.template import Template, module_names, trained
 
 _PASS_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -65,24 +66,14 @@ def standing(template: Template) -> Findings:
     for name, parameter in module.named_parameters():
         if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
             found.reasons.append(f"hook on parameter {name}")
-    inside = {id(tensor): name for name, tensor in (*module.named_buffers(), *module.named_parameters())}
-    for path, value in _reached(module):
-        if id(value) in inside:
-            found.reasons.append(f"{inside[id(value)]} is reached through {path} too")
+    inside = {memory_of(one): name for name, one in (*module.named_buffers(), *trained(module).items())}
+    for path, value in held_by_attributes(module):
+        name = inside.get(memory_of(value))
+        if name is not None:
+            found.reasons.append(f"{name} is reached through {path} too")
             break
     found.alone += [f"holds {kind}, which cannot be copied" for kind in template.shared]
     return found
-
-
-def _reached(module: nn.Module) -> Iterator[tuple[str, Any]]:
-    """Tensors that plain attributes hold; but recurrent layers' list of their parameters, which replicas know of."""
-    seen = Snapshot()
-    seen._met |= {id(part) for part in module.modules()}
-    for name, part in module.named_modules():
-        for key, value in vars(part).items():
-            if key not in OWN and not own_list(part, key):
-                seen.look(joined(name, key) or key, value, (name, key))
-    yield from ((path, value) for path, value in seen.tensors.items())
 
 
 def changed_by_evaluation_mode(module: nn.Module) -> list[str]:

@@ -22,10 +22,11 @@ from simgmc.workloads.data.inputs import contiguous
 from simgmc.workloads.gradients.engine import Batch
 from simgmc.workloads.gradients.live_memory import LiveTensors
 from simgmc.workloads.gradients.plain import PrivateCopy
-from simgmc.workloads.gradients.private_copy import Copier, Template
+from simgmc.workloads.gradients.private_copy import Copier
 from simgmc.workloads.gradients.proof import inspection, source_code
 from simgmc.workloads.gradients.proof.comparison import Pass, Reference
-from simgmc.workloads.gradients.snapshot import Snapshot
+from simgmc.workloads.gradients.snapshot import Snapshot, held_by_attributes
+from simgmc.workloads.gradients.template import Template
 from simgmc.workloads.losses.functions import Loss
 from simgmc.workloads.seeding import draw_from, drawing_from, drew
 
@@ -118,7 +119,9 @@ class _PlainPasses:
 
     def first(self, batch: Batch) -> Operations | None:
         """Worker 0's first pass, whose operations are counted where they bear it."""
+        derived: dict[str, Tensor] = {}
         try:
+            derived = self._differentiated()
             counter = Operations(self.device.type)
             loss = self._pass(0, batch, counter)
         except Exception as error:
@@ -126,12 +129,28 @@ class _PlainPasses:
                 raise SimgmcError(f"{self._what}: its gradients failed: there is not enough memory for it") from error
             # Counting looks into every operation, which not every one bears: what fails without it is the model's own.
             self._copies.clear()
-            counter = None
+            counter, derived = None, {}
             loss = self._pass(0, batch, None)
+        for path, tensor in derived.items():
+            if tensor.grad is not None:
+                raise SimgmcError(
+                    f"{self._what}: {path} was computed from parameters when the model was made. It would stay as it "
+                    "is while they train, and plain PyTorch fails in its second pass: compute it in forward (a view "
+                    "of a parameter, such as weight.t(), may be kept)"
+                )
+            tensor.requires_grad_(False)
         if inspection.reentrant(loss):
             self._findings.alone.append("re-entrant checkpointing")
         self.absent = self._keep(0, 0, loss)
         return counter
+
+    def _differentiated(self) -> dict[str, Tensor]:
+        """What worker 0's module holds that was computed from parameters, made to tell whether a pass uses it so."""
+        if not self._template.derived:
+            return {}
+        held = held_by_attributes(self._copy(0).model.module)
+        found = {path: one for path, one in held if path in self._template.derived and one.is_floating_point()}
+        return {path: one.requires_grad_() for path, one in found.items()}
 
     def more(self, further: Sequence[tuple[int, int, Batch]]) -> None:
         """Passes of (worker, step, minibatches)."""
@@ -196,9 +215,7 @@ class _PlainPasses:
                     self.frozen.append(name)
 
     def _pass(self, worker: int, batch: Batch, counter: Operations | None) -> Tensor:
-        if worker not in self._copies:
-            self._copies[worker] = _Copy(self._template, self._point, self._given)
-        copy = self._copies[worker]
+        copy = self._copy(worker)
         x, y = batch.worker(worker)
 
         def output_of(module: nn.Module, x: Any, y: Any) -> Any:
@@ -217,6 +234,11 @@ class _PlainPasses:
                 return guarded(self._what, "its gradients failed", run)
             with counter:
                 return run()
+
+    def _copy(self, worker: int) -> _Copy:
+        if worker not in self._copies:
+            self._copies[worker] = _Copy(self._template, self._point, self._given)
+        return self._copies[worker]
 
     @contextlib.contextmanager
     def _noting_draws(self, where: str, seed: int) -> Iterator[None]:
