@@ -582,6 +582,76 @@ def tied_by_a_view():
     return module
 
 
+@kind("features")
+def views_of_a_parameter_wherever_they_are():
+    def forward(self, x):
+        first, rest = self.parts["rows"]
+        stale = self.detached + torch.from_numpy(self.by_numpy) + self.as_buffer
+        return self.head(x) + x @ (self.ask().t() + 0.1 * stale) + x[:, :5] @ first + x[:, 5:] @ rest
+
+    module = Of(forward, head=nn.Linear(20, 3), weight=nn.Parameter(torch.randn(20, 3) * 0.1))
+    turned = module.weight.t()
+    module.ask = lambda: turned
+    module.parts = {"rows": [module.weight[:5], module.weight[5:]]}
+    module.detached, module.by_numpy = module.weight.detach(), module.weight.detach().numpy()
+    module.register_buffer("as_buffer", module.weight.data)
+    return module
+
+
+@kind("features")
+def views_of_a_buffer():
+    def forward(self, x):
+        if self.training:
+            self.scale.mul_(0.95)
+        return self.head(x) * torch.cat([self.first, self.turned[1:]])
+
+    module = Of(forward, head=nn.Linear(20, 3))
+    module.register_buffer("scale", torch.ones(3))
+    module.register_buffer("turned", module.scale.view(3))
+    module.first = module.scale[:1]
+    return module
+
+
+class _Remembers:
+    """An object of the user's own."""
+
+    def __init__(self, weight):
+        self.weight, self.draws, self.seen = weight, random.Random(3), 0
+
+
+@kind("features")
+def remembers_all_sorts_of_things():
+    """What attributes have in common, views of what is the module's, generators, iterators, objects."""
+
+    def forward(self, x):
+        self.passes.append(next(self.number))
+        self.array[1:] += 0.1
+        self.running.mul_(0.99)
+        self.memory.seen += 1
+        scale = 1 + 0.1 * len(self.head.passes) + 0.1 * self.memory.draws.random() + 0.1 * self.numpy.random_sample()
+        stale = self.memory.weight + self.memory.seen * torch.from_numpy(self.by_numpy)
+        own = self.running * torch.from_numpy(self.box["array"]) * self.box["running"].sum()
+        return self.head(x) * scale + own + x @ (self.weight + 0.01 * stale)
+
+    module = Of(forward, head=nn.Linear(20, 3), weight=nn.Parameter(torch.randn(20, 3) * 0.1))
+    module.number, module.passes, module.numpy = itertools.count(), [], np.random.RandomState(4)  # noqa: NPY002
+    module.head.passes, module.running, module.array = module.passes, torch.ones(3), np.ones(4, np.float32)
+    module.passes.append(module.passes)
+    module.box = {"running": module.running[1:], "array": module.array[:3]}
+    module.memory, module.by_numpy = _Remembers(module.weight.detach()), module.weight.detach().numpy()
+    return module
+
+
+@kind("features")
+def computed_from_a_parameter():
+    def forward(self, x):
+        return self.head(x) + x @ self.twice
+
+    module = Of(forward, head=nn.Linear(20, 3), weight=nn.Parameter(torch.randn(20, 3) * 0.1))
+    module.twice = 2 * module.weight
+    return module
+
+
 class _CopiedAsItself(nn.Linear):
     def __deepcopy__(self, memo):
         return self

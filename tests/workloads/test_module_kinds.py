@@ -38,6 +38,7 @@ REFUSED = {
     "copies that share their parameters": "0.inner.weight is not copied by copy.deepcopy",
     "generator on itself": "holds the generator <genexpr>, which cannot be copied",
     "parameter replaced in forward": "parameter head.weight is replaced in forward",
+    "computed from a parameter": "twice was computed from parameters when the model was made",
     "gives a dict": r"made of a batch of shape .* dict; needed are logits of shape",
 }  # fmt: skip
 
@@ -76,7 +77,15 @@ def test_the_same_seed_gives_the_same_bytes_on_one_and_two_threads(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["counter of python", "buffer replaced in forward", "teacher that follows", "kept on itself", *OF_A_COPYS_OWN],
+    [
+        "counter of python",
+        "buffer replaced in forward",
+        "teacher that follows",
+        "kept on itself",
+        "views of a buffer",
+        "remembers all sorts of things",
+        *OF_A_COPYS_OWN,
+    ],
 )
 def test_all_that_a_pass_has_changed_goes_back_with_a_state(name):
     """Of whichever part it is an attribute, and whenever it was changed: a resumed training goes on with it."""
@@ -91,7 +100,7 @@ def test_all_that_a_pass_has_changed_goes_back_with_a_state(name):
     at = work.initial_parameters()[None]
 
     def passes(work):
-        gradients = [work.gradients(at.clone(), step)[0] for step in range(6, 12)]
+        gradients = [work.gradients(at * (1 + 0.01 * step), step)[0] for step in range(6, 12)]
         return torch.stack([*gradients, torch.full_like(gradients[0], work.evaluate(at[0]).loss)])
 
     for step in range(6):
@@ -105,7 +114,7 @@ def test_all_that_a_pass_has_changed_goes_back_with_a_state(name):
     try:
         arrays, plain = to_arrays(state)
     except TypeError:  # functions: an interrupted training begins again
-        assert any(word in name for word in ("hook", "forward", "object"))
+        assert any(word in name for word in ("hook", "forward"))
         return
     anew.load_state_dict(from_arrays(dict(arrays), plain))
     assert torch.equal(passes(anew), expected)

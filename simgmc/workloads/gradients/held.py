@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from simgmc.workloads.gradients.private_copy import Copier, address, array_owner, memory_of
+from simgmc.workloads.gradients.private_copy import Copier, address, array_owner, bytes_of, memory_of, owns_bytes
 from simgmc.workloads.gradients.snapshot import Snapshot
 
 _SAFE = {
@@ -115,10 +115,14 @@ class _Pickler(pickle.Pickler):
             return "kind", (one.__module__, one.__qualname__)
         if isinstance(one, Tensor):
             return "tensor", self._numbers.setdefault(id(one), len(self._numbers)), *self._tensor(one)
-        if type(one) is np.ndarray and isinstance(array_owner(one).base, Tensor):
-            tensor = array_owner(one).base
-            begin = address(one) - tensor.untyped_storage().data_ptr()
-            return "array", self._memory(tensor), one.dtype.str, one.shape, begin, one.strides
+        if type(one) is np.ndarray and one.base is not None:
+            owner = array_owner(one)
+            shape = one.dtype.str, one.shape, one.strides
+            if isinstance(owner.base, Tensor):
+                begin = address(one) - owner.base.untyped_storage().data_ptr()
+                return "numbers", self._memory(owner.base), begin, shape
+            if owns_bytes(owner):
+                return "array", owner, address(one) - address(owner), shape
         return None
 
     def _tensor(self, one: Tensor) -> tuple[Any, ...]:
@@ -161,10 +165,13 @@ class _Unpickler(pickle.Unpickler):
             return self._own[first]
         if kind == "kind":
             return self._kinds[first]
-        if kind == "array":
-            dtype, shape, begin, strides = rest
-            whole = torch.empty(0, dtype=torch.uint8).set_(self._memory(first))
-            return np.ndarray(shape, dtype, whole.numpy(), begin, strides)
+        if kind in ("numbers", "array"):
+            begin, (dtype, shape, strides) = rest
+            if kind == "numbers":
+                whole = torch.empty(0, dtype=torch.uint8).set_(self._memory(first)).numpy()
+            else:
+                whole = bytes_of(first)
+            return np.ndarray(shape, dtype, whole, begin, strides)
         if first not in self._made:
             self._made[first] = self._tensor(*rest)
         return self._made[first]

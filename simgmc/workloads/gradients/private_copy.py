@@ -138,8 +138,8 @@ class Copier:
         if isinstance(owner.base, Tensor):
             memory, begin = self._memory(owner.base), owner.base.untyped_storage().data_ptr()
             whole = torch.empty(0, dtype=torch.uint8).set_(memory).numpy()
-        elif owner.base is None and owner is not x and owner.flags.c_contiguous and owner.dtype != object:
-            whole, begin = self(owner).reshape(-1).view(np.uint8), address(owner)
+        elif owns_bytes(owner):
+            whole, begin = bytes_of(self(owner)), address(owner)
         else:
             return copy.deepcopy(x, self._memo)
         return np.ndarray(x.shape, x.dtype, whole, address(x) - begin, x.strides)
@@ -200,6 +200,16 @@ def array_owner(array: np.ndarray) -> np.ndarray:
     while isinstance(array.base, np.ndarray):
         array = array.base
     return array
+
+
+def owns_bytes(array: np.ndarray) -> bool:
+    """Whether an array has memory of its own, in one piece, with numbers in it."""
+    return array.base is None and array.flags.forc and array.dtype != object
+
+
+def bytes_of(array: np.ndarray) -> np.ndarray:
+    """That memory."""
+    return array.reshape(-1, order="A").view(np.uint8)
 
 
 def address(array: np.ndarray) -> int:
