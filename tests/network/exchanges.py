@@ -7,9 +7,8 @@ import numpy as np
 from simgmc.costs.steps import Average
 from simgmc.network import collectives
 from simgmc.network.conditions.work import Duration
-from simgmc.network.exchanges.execution import Execution
+from simgmc.network.exchanges.execution import Execution, run_alone
 from simgmc.network.exchanges.placement import Placement
-from simgmc.network.flows.fluid import FluidNetwork
 from simgmc.network.topology.catalogue import Host, star, worker_names
 from simgmc.network.topology.routing import Links
 
@@ -35,15 +34,9 @@ def uniform(workers, bandwidth, latency):
 def execute(schedule, machines, ready=None) -> Execution:
     """Run one schedule on a star; workers become ready at the given times."""
     links = Links(star(machines))
-    network = FluidNetwork(links)
     participants = schedule.structure.participants
     names = [*worker_names(participants), *["server"] * (schedule.structure.hosts - participants)]
-    execution = Execution(network, schedule, Placement(schedule.structure, names, links))
-    execution.begin()
-    for worker in range(participants):
-        network.at(0.0 if ready is None else ready[worker], execution.ready, worker)
-    network.run()
-    return execution
+    return run_alone(schedule, Placement(schedule.structure, names, links), ready)
 
 
 def finish_times(execution) -> list[float]:

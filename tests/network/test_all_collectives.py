@@ -16,7 +16,7 @@ from simgmc.network.collectives.pieces import cut_by
 from simgmc.network.collectives.trees import double_binary_tree
 from simgmc.network.conditions.compute import ComputeTime
 from simgmc.network.conditions.work import Duration
-from simgmc.network.exchanges.execution import Execution
+from simgmc.network.exchanges.execution import Execution, run_alone
 from simgmc.network.exchanges.placement import Placement
 from simgmc.network.flows.fluid import FluidNetwork
 from simgmc.network.topology.catalogue import access
@@ -37,12 +37,7 @@ def makespan(name, average, bandwidth, latency, options=collectives.Options(), a
     workers = len(average.up)
     names = [*worker_names(workers), *(f"server{s}" for s in range(schedule.structure.hosts - workers))]
     links = Links(star([Host(host, bandwidth, bandwidth, latency / 2) for host in names]))
-    network = FluidNetwork(links)
-    execution = Execution(network, schedule, Placement(schedule.structure, names, links))
-    execution.begin()
-    for worker in range(workers):
-        network.at(0.0 if ready is None else ready[worker], execution.ready, worker)
-    network.run()
+    execution = run_alone(schedule, Placement(schedule.structure, names, links), ready)
     assert execution.open == 0
     return max(finish_times(execution))
 

@@ -11,7 +11,7 @@ from simgmc.core.errors import SimgmcError
 from simgmc.network import collectives
 from simgmc.network.collectives.options import Options
 from simgmc.network.conditions.work import Duration
-from simgmc.network.exchanges.execution import Execution
+from simgmc.network.exchanges.execution import Execution, run_alone
 from simgmc.network.exchanges.placement import Placement
 from simgmc.network.flows.connections import Connections
 from simgmc.network.flows.fluid import FluidNetwork
@@ -44,12 +44,7 @@ def run(graph, name, nbytes, **options):
     links = Links(graph)
     chosen = Options(groups=groups(graph, names), **options)
     schedule = collectives.schedule(name, message([nbytes] * len(names)), FREE, chosen)
-    fluid = FluidNetwork(links)
-    execution = Execution(fluid, schedule, Placement(schedule.structure, names, links))
-    execution.begin()
-    for participant in range(len(names)):
-        execution.ready(participant)
-    fluid.run()
+    execution = run_alone(schedule, Placement(schedule.structure, names, links))
     return execution, finish_times(execution)
 
 

@@ -172,6 +172,7 @@ ROW = {
             ("bytes", float("inf")), ("bytes", float("nan")), ("lib", "mpi"), ("setting", 5), ("bandwidth_Bps", 0),
             ("latency_s", [1]), ("collective", None),
         ]),
+        ({"rows": [{**ROW, "collective": "dp-central-ps"}]}, "lib = 'gloo': must be one of nccl"),
         *(({"cases": [{**RING, key: value}]}, key) for key, value in [
             ("nodes", 0), ("nodes", 1), ("slices", 0), ("slices", 10**9), ("steps", 3), ("ready", [0, 0, 0]),
             ("ready", []), ("ready", [0, "x"]),
@@ -241,3 +242,11 @@ def test_what_is_left_out_is_named_and_nothing_to_compare_is_a_failure(tmp_path)
         write(tmp_path, {"cases": [{key: value for key, value in RING.items() if key != "makespan"}]})
     )
     assert not silent.passed and "makespan" in silent.left_out[0]
+
+
+@pytest.mark.parametrize("collective", ["allreduce", "broadcast", "reduce", "dp-allreduce"])
+def test_without_latency_nothing_of_gloo_waits_for_a_window(tmp_path, collective):
+    row = {**ROW, "collective": collective, "nodes": 2, "bytes": 8 * 2**20, "bandwidth_Bps": 1e8, "latency_s": 0.0}
+    near = {**row, "latency_s": 1e-9}
+    found = validate([write(tmp_path, {"rows": [row, near]})]).reports[0].values
+    assert found[0] == pytest.approx(found[1], rel=1e-6) and found[0] == pytest.approx(8 * 2**20 / 1e8, rel=1e-6)

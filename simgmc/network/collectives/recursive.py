@@ -9,40 +9,27 @@ import numpy as np
 from simgmc.costs.steps import Average
 from simgmc.network.collectives.collective import THAKUR, CollectiveEntry
 from simgmc.network.collectives.options import Options
-from simgmc.network.collectives.pieces import adding_times, alone, cut
+from simgmc.network.collectives.pieces import Pieces, PiecesBuilder, alone
 from simgmc.network.conditions.work import Cost
 from simgmc.network.exchanges.schedule import Schedule, Structure, StructureBuilder
 
 
 @cache
-def _halving_doubling(workers: int) -> tuple[Structure, tuple, tuple]:
-    """The flows, per flow the range of chunks it carries, per local adding likewise.
+def _halving_doubling(workers: int) -> Pieces:
+    """The flows, in chunks of the message.
 
     P = 2^p <= workers ranks halve and double; each of the ranks beyond P first hands its
     whole message to a partner and gets the result back at the end.
     """
-    build = StructureBuilder(workers)
+    build = PiecesBuilder(workers)
     power = 1 << (workers.bit_length() - 1)
     extra = workers - power
-    carries: list[tuple[int, int]] = []
-    adds: list[tuple[int, int]] = []
-
-    def send(source: int, destination: int, after, chunks: tuple[int, int], gates=()) -> int:
-        carries.append(chunks)
-        adds.append((0, 0))
-        return build.flow(source, destination, after, gates=gates)
-
-    def add(rank: int, after, chunks: tuple[int, int], gates=()) -> int:
-        carries.append((0, 0))
-        adds.append(chunks)
-        return build.local(rank, after, gates=gates)
-
     whole = (0, power)
     # Per rank: what must have happened before its next step (empty: its own readiness).
     before: list[list[int]] = [[] for _ in range(power)]
     for rank in range(extra):
-        handed = send(power + rank, rank, (), whole, (power + rank,))
-        before[rank] = [add(rank, (handed,), whole, (rank,))]
+        handed = build.send(power + rank, rank, (), whole, (power + rank,))
+        before[rank] = [build.add(rank, (handed,), whole, (rank,))]
     span = [whole] * power
     distance = power // 2
     while distance:
@@ -52,16 +39,16 @@ def _halving_doubling(workers: int) -> tuple[Structure, tuple, tuple]:
             middle = (low + high) // 2
             keep, give = ((low, middle), (middle, high)) if rank & distance == 0 else ((middle, high), (low, middle))
             gates = () if before[rank] else (rank,)
-            sent.append((send(rank, rank ^ distance, before[rank], give, gates), keep))
+            sent.append((build.send(rank, rank ^ distance, before[rank], give, gates), keep))
         for rank in range(power):
             own, keep = sent[rank]
             received = sent[rank ^ distance][0]
-            before[rank] = [own, add(rank, (received,), keep, (rank,))]
+            before[rank] = [own, build.add(rank, (received,), keep, (rank,))]
             span[rank] = keep
         distance //= 2
     distance = 1
     while distance < power:
-        sent_now = [send(rank, rank ^ distance, before[rank], span[rank]) for rank in range(power)]
+        sent_now = [build.send(rank, rank ^ distance, before[rank], span[rank]) for rank in range(power)]
         for rank in range(power):
             before[rank] = [sent_now[rank], sent_now[rank ^ distance]]
         span = [(min(span[r][0], span[r ^ distance][0]), max(span[r][1], span[r ^ distance][1])) for r in range(power)]
@@ -69,8 +56,8 @@ def _halving_doubling(workers: int) -> tuple[Structure, tuple, tuple]:
     for rank in range(power):
         build.finish(rank, before[rank])
     for rank in range(extra):
-        build.finish(power + rank, [send(rank, power + rank, before[rank], whole)])
-    return build.build(), tuple(carries), tuple(adds)
+        build.finish(power + rank, [build.send(rank, power + rank, before[rank], whole)])
+    return build.build(power)
 
 
 def halving_doubling(average: Average, aggregation: Cost, options: Options) -> Schedule:
@@ -82,12 +69,8 @@ def halving_doubling(average: Average, aggregation: Cost, options: Options) -> S
     workers = len(average.up)
     if workers == 1:
         return alone()
-    structure, carries, adds = _halving_doubling(workers)
-    power = 1 << (workers.bit_length() - 1)
-    ends = np.concatenate([[0], np.cumsum(cut(average.up[0], average.item_bytes, power))])
-    nbytes = np.array([ends[b] - ends[a] for a, b in carries], dtype=float)
-    added = np.array([ends[b] - ends[a] for a, b in adds], dtype=float)
-    return Schedule(structure, nbytes, adding_times(added, power, aggregation))
+    pieces = _halving_doubling(workers)
+    return pieces.schedule(average, pieces.count, aggregation)
 
 
 @cache

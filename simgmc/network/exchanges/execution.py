@@ -208,3 +208,23 @@ class Execution:
         """A flow in words, for messages."""
         source, destination = self.pair(flow)
         return f"flow {flow} ({source} -> {destination}, {self._nbytes[flow]:.9g} bytes)"
+
+
+def run_alone(
+    schedule: Schedule,
+    placement: Placement,
+    ready: Sequence[float] | None = None,
+    on_finish: Callable[[int, float], None] | None = None,
+) -> Execution:
+    """An exchange that has the network to itself, from beginning to end.
+
+    ``ready``: s at which each participant is, from the beginning; None: all are at once. ``on_finish``: as of
+    :class:`Execution`.
+    """
+    network = FluidNetwork(placement.links)
+    execution = Execution(network, schedule, placement, on_finish)
+    execution.begin()
+    for participant in range(schedule.structure.participants):
+        network.at(0.0 if ready is None else ready[participant], execution.ready, participant)
+    network.run()
+    return execution

@@ -126,6 +126,8 @@ class _FlowList:
         links, flow = self.network.links, self.flows[index]
         if route and not isinstance(route[0], str):
             return tuple(links.index(a, b) for a, b in route)
+        if not route and flow.source == flow.destination:
+            return ()
         if not route or route[0] != flow.source or route[-1] != flow.destination:
             raise SimgmcError(f"{self.describe(index)}: its route {list(route)} must lead from source to destination")
         return links.wiring.along(tuple(route))

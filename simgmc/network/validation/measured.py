@@ -30,16 +30,15 @@ import networkx as nx
 import numpy as np
 
 from simgmc.core.errors import SimgmcError
-from simgmc.costs.steps import Average
 from simgmc.network import collectives
+from simgmc.network.calibration.exchange import dense
 from simgmc.network.calibration.fit import fit
 from simgmc.network.collectives.options import Options
 from simgmc.network.conditions.overheads import IDEAL, Overheads
 from simgmc.network.conditions.work import Duration
-from simgmc.network.exchanges.execution import Execution
+from simgmc.network.exchanges.execution import run_alone
 from simgmc.network.exchanges.placement import Placement
 from simgmc.network.exchanges.schedule import Schedule, StructureBuilder
-from simgmc.network.flows.fluid import FluidNetwork
 from simgmc.network.topology.catalogue import groups
 from simgmc.network.topology.gpu_nodes import gpu_nodes
 from simgmc.network.topology.graph import Host, worker_names
@@ -52,8 +51,12 @@ UNTOUCHED_BANDWIDTH = 1.25e9
 """Bytes/s assumed where the network was left as it was: the instances' nominal 10 Gbit/s."""
 UNTOUCHED_LATENCY = 5e-5
 """Seconds assumed where the network was left as it was: within one data centre."""
-MODELLED = ("allreduce", "broadcast", "reduce", "p2p", "dp-allreduce", "dp-central-ps", "dp-sharded-ps")
-"""Measured collectives that there is a model of."""
+_BOTH, _NCCL = ("nccl", "gloo"), ("nccl",)
+MODELLED = {
+    "allreduce": _BOTH, "broadcast": _BOTH, "reduce": _BOTH, "p2p": _BOTH,
+    "dp-allreduce": _BOTH, "dp-central-ps": _NCCL, "dp-sharded-ps": _NCCL,
+}  # fmt: skip
+"""Measured collectives that there is a model of, and by which libraries."""
 FITTED = ("allreduce", "dp-allreduce", "dp-sharded-ps")
 """Those whose overheads are fitted: averages of all, whose times follow from the number of nodes."""
 NCCL_BUFFER = 4 * 2**20
@@ -106,7 +109,7 @@ def simulated_seconds(row: dict, overheads: Overheads = IDEAL) -> float:
     if gloo:
         return _gloo_seconds(kind, nodes, nbytes, bandwidth, latency, overheads)
     if kind == "allreduce":
-        return run(collectives.schedule("ring", _dense(nodes, nbytes), Duration(0.0)))
+        return run(collectives.schedule("ring", dense(nodes, nbytes), Duration(0.0)))
     if kind == "dp-allreduce":
         lost = overheads.startup * latency
         return lost + nccl_all_reduce(nodes, nbytes, bandwidth * overheads.efficiency, latency, overheads.software)
@@ -117,7 +120,7 @@ def simulated_seconds(row: dict, overheads: Overheads = IDEAL) -> float:
     if kind == "dp-central-ps":
         return run(reduce(nodes, 0, nbytes, slices)) + run(broadcast(nodes, 0, nbytes, slices))
     if kind == "dp-sharded-ps":
-        return run(collectives.schedule("colocated-parameter-server", _dense(nodes, nbytes), Duration(0.0), Options()))
+        return run(collectives.schedule("colocated-parameter-server", dense(nodes, nbytes), Duration(0.0), Options()))
     raise SimgmcError(f"measured collective {kind!r} is unknown: must be one of {', '.join(MODELLED)}")
 
 
@@ -125,7 +128,9 @@ def _gloo_seconds(
     kind: str, nodes: int, nbytes: float, bandwidth: float, latency: float, overheads: Overheads
 ) -> float:
     assert overheads.rate_cap is not None and overheads.window is not None
-    rate = min(bandwidth * overheads.efficiency, overheads.rate_cap, overheads.window / (2 * latency))
+    rate = min(bandwidth * overheads.efficiency, overheads.rate_cap)
+    if latency:
+        rate = min(rate, overheads.window / (2 * latency))
     lost = overheads.startup * latency
     if kind == "broadcast":
         return _makespan(_binomial_broadcast(nodes, nbytes), bandwidth, latency, overheads)
@@ -133,8 +138,6 @@ def _gloo_seconds(
         gathered = gather(0, [int(nbytes / nodes)] * nodes)
         scatter = gloo_phase(nodes, nbytes, rate, latency, software=overheads.software)
         return lost + scatter + _makespan(gathered, bandwidth, latency, overheads)
-    if kind not in ("allreduce", "dp-allreduce"):
-        raise SimgmcError(f"of Gloo's {kind!r} there is no model")
     return lost + gloo_all_reduce(nodes, nbytes, rate, latency, software=overheads.software)
 
 
@@ -150,14 +153,9 @@ def _on_devices(row: dict, overheads: Overheads) -> float:
         row["latency_s"] / 2,
     )
     name = {"ring": "ring", "tree": "nccl-tree"}[row["algorithm"]]
-    average = _dense(len(names), float(row["bytes"]))
+    average = dense(len(names), float(row["bytes"]))
     schedule = collectives.schedule(name, average, Duration(0.0), Options(groups=groups(graph, names)))
     return _seconds(schedule, graph, names, overheads)
-
-
-def _dense(nodes: int, nbytes: float) -> Average:
-    up = np.full(nodes, int(nbytes))
-    return Average(up, int(nbytes), True, 4, np.zeros(nodes, dtype=np.int64), 0)
 
 
 def _makespan(schedule: Schedule, bandwidth: float, latency: float, overheads: Overheads) -> float:
@@ -167,13 +165,8 @@ def _makespan(schedule: Schedule, bandwidth: float, latency: float, overheads: O
 
 def _seconds(schedule: Schedule, graph: nx.DiGraph, names: Sequence[str], overheads: Overheads) -> float:
     """Until everything has arrived, everybody ready at once."""
-    structure, links = schedule.structure, Links(overheads.seen(graph))
-    network = FluidNetwork(links)
-    execution = Execution(network, schedule, Placement(structure, names, links, overheads))
-    for participant in range(structure.participants):
-        execution.ready(participant)
-    network.run()
-    return max(execution.landed)
+    placement = Placement(schedule.structure, names, Links(overheads.seen(graph)), overheads)
+    return max(run_alone(schedule, placement).landed)
 
 
 def _binomial_broadcast(nodes: int, nbytes: float) -> Schedule:

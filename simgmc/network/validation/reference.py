@@ -6,11 +6,10 @@ import networkx as nx
 import numpy as np
 
 from simgmc.network.collectives.sliced_ring import ring_schedule
-from simgmc.network.exchanges.execution import Execution
+from simgmc.network.exchanges.execution import run_alone
 from simgmc.network.exchanges.placement import Placement
 from simgmc.network.exchanges.ring import Ring
 from simgmc.network.flows.flows import BandwidthChange, Flow, completion_times
-from simgmc.network.flows.fluid import FluidNetwork
 from simgmc.network.topology.catalogue import Host, add_link, star, worker_names
 from simgmc.network.topology.routing import Links
 
@@ -32,8 +31,8 @@ def max_min_case(case: dict, latency: str) -> dict[str, float]:
         route = [ends[link] for link in flow["route"]]
         flows.append(
             Flow(
-                source=str(flow.get("src", route[0][0] if route else "here")),
-                destination=str(flow.get("dst", route[-1][1] if route else "here")),
+                source=str(flow.get("src", route[0][0])) if route else "here",
+                destination=str(flow.get("dst", route[-1][1])) if route else "here",
                 nbytes=flow["bytes"],
                 start=flow.get("start", 0.0),
                 after=[number[other] for other in flow.get("after", ())],
@@ -61,10 +60,5 @@ def sliced_ring_case(case: dict) -> float:
         Host(name, up, down, latency / 2) for name, up, down in zip(worker_names(nodes), case["up"], case["down"])
     ]
     schedule = ring_schedule(Ring(np.asarray(case["chunk_bytes"], dtype=float), case["steps"], case["slices"]))
-    links = Links(star(machines))
-    network = FluidNetwork(links)
-    execution = Execution(network, schedule, Placement(schedule.structure, worker_names(nodes), links))
-    for worker, time in enumerate(case["ready"]):
-        network.at(time, execution.ready, worker)
-    network.run()
-    return max(execution.landed)
+    placement = Placement(schedule.structure, worker_names(nodes), Links(star(machines)))
+    return max(run_alone(schedule, placement, case["ready"]).landed)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from simgmc.core.errors import SimgmcError
 
 MAX_FLOWS = 2_000_000
 """Flows of one case: more would take minutes."""
-LIBRARIES = ("nccl", "gloo")
 
 
 class Record:
@@ -81,8 +80,10 @@ class Record:
             raise self.refuse(key, what)
 
 
-def check_document(document: dict, kind: str, file: str, modelled: Iterable[str]) -> None:
+def check_document(document: dict, kind: str, file: str, modelled: Mapping[str, Iterable[str]]) -> None:
     """Refuse a reference file with a value that its kind cannot have.
+
+    ``modelled``: measured collectives of which there is a model, and by which libraries.
 
     Raises:
         SimgmcError: naming the file, the case, the key and what would be right.
@@ -158,7 +159,7 @@ def _check_ring(case: Record) -> None:
     case.expected("makespan", _real, "a number of seconds")
 
 
-def _check_measured(row: Record, modelled: Iterable[str]) -> None:
+def _check_measured(row: Record, modelled: Mapping[str, Iterable[str]]) -> None:
     collective = row.text("collective")
     for key, least, most in (("latency_s", 0.0, 1e6), ("bandwidth_Bps", 1.0, 1e15)):
         if row.get(key) is not None:
@@ -167,7 +168,7 @@ def _check_measured(row: Record, modelled: Iterable[str]) -> None:
         row.number("measured_s", 1e-12, 1e9)
     if row.has("setting"):
         row.text("setting")
-    row.text("lib", LIBRARIES if collective in modelled else ())
+    row.text("lib", modelled.get(collective, ()))
     if collective not in modelled:
         return
     nodes = row.whole("nodes", 2, 256)

@@ -25,10 +25,9 @@ from simgmc.network import collectives
 from simgmc.network.calibration.exchange import dense
 from simgmc.network.conditions.overheads import Overheads
 from simgmc.network.conditions.work import Duration
-from simgmc.network.exchanges.execution import Execution
+from simgmc.network.exchanges.execution import run_alone
 from simgmc.network.exchanges.placement import Placement
 from simgmc.network.exchanges.schedule import Schedule
-from simgmc.network.flows.fluid import FluidNetwork
 from simgmc.network.topology.graph import Host, worker_names
 from simgmc.network.topology.routing import Links
 from simgmc.network.topology.shapes import star
@@ -163,9 +162,4 @@ def _exchange(name: str, nodes: int, nbytes: float, bandwidth: float, overheads:
     names = worker_names(nodes)
     links = Links(overheads.seen(star([Host(one, bandwidth, bandwidth, LATENCY / 2) for one in names])))
     schedule: Schedule = collectives.schedule(name, dense(nodes, nbytes), Duration(0.0))
-    network = FluidNetwork(links)
-    execution = Execution(network, schedule, Placement(schedule.structure, names, links, overheads))
-    for participant in range(nodes):
-        execution.ready(participant)
-    network.run()
-    return max(execution.landed)
+    return max(run_alone(schedule, Placement(schedule.structure, names, links, overheads)).landed)
