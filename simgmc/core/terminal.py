@@ -152,7 +152,7 @@ class _Column:
     def least(self) -> int:
         """Its width where all is folded that may be."""
         if self.foldable:
-            return max(min(_longest_word(text), self.longest) for text in (self.title, *self.cells, " "))
+            return max(1, *(min(_longest_word(text), self.longest) for text in (self.title, *self.cells)))
         return max(_longest_word(self.title), 1, *map(cell_len, self.cells))
 
     def heights(self, width: int) -> list[int]:
