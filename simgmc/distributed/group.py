@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import pickle
 import re
 import socket
 import time
@@ -68,10 +69,17 @@ class Wire:
         """Spent in the group's calls so far."""
         self.calls: Counter[Call] = Counter()
         """What this rank asked of the group since :meth:`taken_calls`."""
+        self._with: set[int] = set()
+        self._from: set[int] = set()
+        """Ranks that it has exchanged messages with since then, and those that it got some from."""
 
     def taken_calls(self) -> Counter[Call]:
         """What was asked of the group since this was called last."""
         calls, self.calls = self.calls, Counter()
+        for what, ranks in (("with", self._with), ("from", self._from)):
+            if ranks:
+                calls[Call(what, 0)] = len(ranks)
+                ranks.clear()
         return calls
 
     @contextlib.contextmanager
@@ -116,6 +124,8 @@ class Wire:
         self.received += sum(length for _, length in incoming)
         send, receive = ("tell", "hear") if about else ("send", "receive")
         to, of = {rank for rank, payload in outgoing if payload}, {rank for rank, length in incoming if length}
+        self._with |= to | of
+        self._from |= of
         self.calls.update(Call(send, len(payload), 2, int(rank in of)) for rank, payload in outgoing if payload)
         self.calls.update(Call(receive, length, 2, int(rank in to)) for rank, length in incoming if length)
         return [into.cpu().numpy().tobytes() for into in arrived]
@@ -149,6 +159,12 @@ class Wire:
     def _finish(self) -> None:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
+
+
+def calls_of_gathering(objects: Sequence[Any]) -> Counter[Call]:
+    """What :meth:`Group.gathered` everywhere asks of the group: their lengths, and all as long as the longest."""
+    longest = max(len(pickle.dumps(one)) for one in objects)
+    return Counter([Call("lengths", 8, len(objects)), Call("lengths", longest, len(objects))])
 
 
 class Lost:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import re
 from collections import Counter
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple, get_type_hints
 
 from simgmc.core.errors import SimgmcError, reason
+from simgmc.results.directory import rows
 from simgmc.results.directory.run_directory import RunDirectory
 
 FOLDER = "measured"
@@ -21,7 +23,8 @@ class Call(NamedTuple):
 
     what: str
     """send, receive: a message to or from another rank; tell, hear: something about messages, such as their lengths;
-    sum: an all-reduce; lengths: an all-gather of a number; barrier."""
+    sum: an all-reduce; lengths: an all-gather of a number; barrier. Once for each other rank: with: messages went to or
+    came from it; from: they came from it."""
     nbytes: int
     """Of the message, or of this rank's numbers."""
     ranks: int = 2
@@ -39,9 +42,9 @@ class Step(NamedTuple):
     step: int
     """Of the round's :class:`~simgmc.costs.steps.RoundCosts`; -1: the round from its begin to its end."""
     kind: str
-    """round, compute, compress, average, mix or wait; of an asynchronous training compute, compress, serve (a request
-    of another), and what is waited for: exchange, request, wait, collect; interface: since the clock went on last, see
-    :func:`interface`."""
+    """round, compute, compress, average, mix, wait or tell (once, which parameters have no gradient); of an
+    asynchronous training compute, compress, serve (a request of another), and what is waited for: exchange, request,
+    wait, collect; interface: since the clock went on last, see :func:`interface`."""
     carried_by: str
     """What carried an average or a mix, in words."""
     begin_s: float
@@ -84,14 +87,16 @@ def file_of(directory: RunDirectory, training_key: str) -> Path:
 
 
 def append(file: Path, steps: Iterable[Step]) -> None:
-    """Adds steps to a file, which may not exist yet."""
-    file.parent.mkdir(exist_ok=True)
-    new = not file.exists()
-    with file.open("a", newline="", encoding="utf-8") as out:
-        writer = csv.writer(out, lineterminator="\n")
-        if new:
-            writer.writerow(Step._fields)
-        writer.writerows(steps)
+    """Adds steps to a file, which may not exist yet. Raises SimgmcError where it cannot be written."""
+    if not file.exists():
+        rows.replace(file, _text([Step._fields]).encode())
+    rows.append(file, _text(steps))
+
+
+def _text(of: Iterable[Iterable[object]]) -> str:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(of)
+    return text.getvalue()
 
 
 def read(directory: RunDirectory, training_key: str) -> list[Step]:
@@ -121,8 +126,8 @@ def _rows(file: Path) -> Iterator[Step]:
     """All whole lines: the last one may have been cut short when the run was killed."""
     make = list(get_type_hints(Step).values())
     text = file.read_text(encoding="utf-8")
-    rows = csv.reader(text[: text.rfind("\n") + 1].splitlines())
-    next(rows, None)
-    for row in rows:
+    found = csv.reader(text[: text.rfind("\n") + 1].splitlines())
+    next(found, None)
+    for row in found:
         # Older runs have fewer columns.
         yield Step(*(one(cell) for one, cell in zip(make, row, strict=False)))

@@ -22,7 +22,7 @@ from simgmc.costs import steps as costs
 from simgmc.distributed import measured
 from simgmc.distributed.carriers import Carried, Carriers, Task, largest
 from simgmc.distributed.clock import Clock
-from simgmc.distributed.group import Group, Wire
+from simgmc.distributed.group import Group, Wire, calls_of_gathering
 from simgmc.distributed.measured import Step
 from simgmc.mixing import Mixing
 from simgmc.training.absent import Absent
@@ -209,7 +209,10 @@ class RankRound(StackedRound):
     def _without_gradient_everywhere(self, absent: Absent) -> Absent:
         stack, own = self._stack, absent.everywhere()
         if stack.usually_absent is None:
+            begin = stack.clock.now()
             of_each = stack.group.gathered(sorted(own.rows[0]), everywhere=True)
+            calls = measured.calls_text(calls_of_gathering(of_each))
+            stack.note(len(self.steps) - 1, "tell", begin, calls=calls)
             stack.usually_absent = Absent(own.layout, tuple(map(frozenset, of_each))).everywhere()
         if own != stack.usually_absent:
             number = min(own.rows[0] ^ stack.usually_absent.rows[0])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
+import resource
+import signal
 import threading
 import time
 from io import StringIO
@@ -11,6 +14,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from simgmc.core.errors import SimgmcError
 from simgmc.distributed.checkpoints import RankCheckpoints
 from simgmc.distributed.clock import Clock
 from simgmc.distributed.events.again import again, read_order
@@ -218,6 +222,29 @@ def test_an_asynchronous_training_is_the_same_by_its_order_of_events(tmp_path, w
             assert torch.equal(torch.from_numpy(server), same.server.params)
             assert sum(run.gradients for run in same.runs) >= workers * MANY
         assert 0 < len(saved) < len(runs[2][0]) and set(saved) < set(runs[2][0])
+
+
+def test_a_checkpoint_that_one_rank_cannot_write_ends_all_and_leaves_the_one_before(tmp_path):
+    def task():
+        group = Group("gloo", torch.device("cpu"), 30.0, "test")
+        checkpoints = RankCheckpoints(tmp_path / "kept", group, 0.0)
+        checkpoints.save("first", {"number": group.rank})
+        if group.rank:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # as on a full disk, an error says so
+        try:
+            checkpoints.save("second", {"number": torch.zeros(10_000)})
+            said = ""
+        except SimgmcError as error:
+            said = str(error)
+        return said, checkpoints.load(torch.device("cpu"))["number"]
+
+    every = on_ranks(2, task)
+    assert [number for _, number in every] == [0, 1]
+    assert all(
+        re.search(r"cannot write .*second: rank 1: .*; what was saved before is kept", said) for said, _ in every
+    )
+    assert sorted(one.name for one in (tmp_path / "kept").iterdir()) == ["first", "newest"]
 
 
 @pytest.mark.slow

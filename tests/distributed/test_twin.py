@@ -29,7 +29,7 @@ from simgmc.distributed.twin.comparison import compare, on_ranks
 from simgmc.distributed.twin.laboratory import Laboratory, Shaped, check_shape, dropped
 from simgmc.distributed.twin.latency import least_round_trip
 from simgmc.distributed.twin.namespaces import NotHereError, check_machine
-from simgmc.distributed.twin.protocol import FRAME, PAYLOAD, all_reduce, barrier
+from simgmc.distributed.twin.protocol import FRAME, HEADERS, PAYLOAD, all_reduce, barrier, overhead
 from simgmc.network import ClusterSettings, ComputeTime, Duration, Host, star, worker_names
 from simgmc.network.calibration.empty import Empty
 from simgmc.network.calibration.exchange import dense
@@ -150,6 +150,24 @@ def test_a_rank_is_ended_also_when_the_laboratory_is_killed_the_instant_it_start
     _wait(lambda: [rank for rank in ranks if _ended(rank)], 2)
 
 
+LEAVES_A_CHILD = """
+import os, subprocess, sys
+print(subprocess.Popen([sys.executable, "-S", "-E", "-c", "import time; time.sleep(600)"]).pid, flush=True)
+os._exit(int(os.environ["RANK"]))
+"""
+
+
+@needs_namespaces
+def test_what_a_rank_has_begun_and_left_ends_with_it():
+    """It holds the rank's pipes open: the laboratory would wait for it."""
+    graph, names = hosts(2)
+    with Laboratory(graph, names) as laboratory:
+        done = laboratory.run(dict.fromkeys(names, [*PYTHON, LEAVES_A_CHILD]), {}, 500.0)
+    assert [status for status, _, _ in done.values()] == [0, 1]
+    children = [int(out) for _, out, _ in done.values()]
+    _wait(lambda: [child for child in children if _ended(child)], 2)
+
+
 def _wait(found, count):
     end = time.monotonic() + 120
     while time.monotonic() < end:
@@ -248,9 +266,10 @@ def test_a_round_that_took_what_is_simulated_has_no_error_and_its_bytes_are_foun
             steps.append(Step(rank, number, 0, "compute", "", begin, begin + 0.1, 0, 0, 0))
             steps.append(Step(rank, number, 1, "average", "ring", begin + 0.1, end, 0, 0, 1_000_000))
             steps.append(Step(rank, number, -1, "round", "", begin, end, 0, 0, 0))
-    # Of 12 messages of 125 kB a round: two notices, a preamble, 87 frames, and an acknowledgement for every two.
+    # Of 12 messages of 125 kB a round: two notices, a preamble, 87 frames, and an acknowledgement for every two; after
+    # each pause of 100 ms half of one for each of two neighbours and for the connection that messages come over.
     steps = [one._replace(calls="1 sum 1000000 4 0") if one.kind == "average" else one for one in steps]
-    sent = 3 * round(1.5e6 + 12 * (3 * 48 + (2 + 87) * 66 + (0.5 + 87) / 2 * 66))
+    sent = 3 * round(1.5e6 + 12 * (3 * 48 + (2 + 87) * 66 + (0.5 + 87) / 2 * 66) + 1.5 * 66)
     steps += [Step(rank, 2, -1, "interface", "", 0.0, ends[-1], sent, sent, 0) for rank in range(4)]
     found = compare("m", 1, settings, costs, steps)
     assert found.errors().max() < 1e-9 and found.errors(exchanges=True).max() < 1e-9
@@ -279,6 +298,17 @@ def test_an_all_reduce_gives_every_share_but_one_twice(nbytes, ranks):
 def test_a_barrier_is_an_empty_message_to_ranks_at_every_distance(ranks):
     assert barrier(0, ranks).total() == {2: 1, 3: 2, 4: 2, 8: 3}[ranks]
     assert barrier(0, ranks)[0, True] == (ranks in (2, 4, 8))
+
+
+def test_a_pause_costs_half_an_acknowledgement_for_each_neighbour_and_each_connection_to_it():
+    """Round a ring: a neighbour before and one behind; messages come from one of them, and their lengths apart."""
+    told = {Call("lengths", 8, 4): 1}
+    one = told | {Call("send", 1000): 3, Call("receive", 1000): 3, Call("with", 0): 2, Call("from", 0): 1}
+    more = overhead(one, [one]).acknowledgements - overhead(one).acknowledgements
+    assert more == (2 + 2) / 2 * HEADERS
+    assert overhead(told, [told, told]).acknowledgements - overhead(told).acknowledgements == 3 * HEADERS
+    alone = {Call("lengths", 8, 1): 1}
+    assert overhead(alone, [alone]) == overhead(alone)
 
 
 def test_calls_are_read_back_from_their_text():

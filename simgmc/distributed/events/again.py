@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 
 from simgmc.core.errors import SimgmcError
@@ -9,15 +11,19 @@ from simgmc.distributed import measured
 from simgmc.distributed.events.order import Event, OrderedPrograms, from_array, in_order, to_array
 from simgmc.experiment.assembly import build_per_worker_trainer
 from simgmc.experiment.asynchronous import AsynchronousTraining
+from simgmc.results.directory.rows import replace
 from simgmc.results.directory.run_directory import RunDirectory
 from simgmc.workloads.workload import Workload
 
 
 def write_order(directory: RunDirectory, training_key: str, events: list[Event]) -> None:
-    """Keep the order of a training's events: ``measured/KEY.order.npy``."""
-    file = measured.file_of(directory, training_key).with_suffix(".order.npy")
-    file.parent.mkdir(exist_ok=True)
-    np.save(file, to_array(in_order(events)))
+    """Keep the order of a training's events: ``measured/KEY.order.npy``.
+
+    Raises SimgmcError where it cannot be written.
+    """
+    content = io.BytesIO()
+    np.save(content, to_array(in_order(events)))
+    replace(measured.file_of(directory, training_key).with_suffix(".order.npy"), content.getvalue())
 
 
 def read_order(directory: RunDirectory, training_key: str) -> list[Event]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,8 +11,8 @@ import networkx as nx
 import numpy as np
 
 from simgmc.costs.steps import Average, Mix, RoundCosts
-from simgmc.distributed.measured import Step, read_calls
-from simgmc.distributed.twin.protocol import Overhead, overhead
+from simgmc.distributed.measured import Call, Step, read_calls
+from simgmc.distributed.twin.protocol import DELAY, Overhead, overhead
 from simgmc.network.cluster.cluster import simulate
 from simgmc.network.cluster.settings import ClusterSettings
 from simgmc.network.cluster.timing import Timing
@@ -209,5 +209,13 @@ def _traffic(timing: Timing, steps: Sequence[Step], hosts: Sequence[str]) -> tup
         if spans := [one for one in mine if one.kind == "interface"]:
             simulated = float(sum(n for (source, _), n in zip(timing.links, timing.link_bytes) if source == host))
             counted = sum(one.bytes_sent for one in spans)
-            found.append(Traffic(host, counted, simulated, overhead(read_calls(one.calls for one in mine))))
+            added = overhead(read_calls(one.calls for one in mine), _after_pauses(mine))
+            found.append(Traffic(host, counted, simulated, added))
     return tuple(found)
+
+
+def _after_pauses(steps: Sequence[Step]) -> list[Counter[Call]]:
+    """What a rank asked of its group in each exchange that began long enough after the one before."""
+    exchanges = sorted((one for one in steps if one.kind in EXCHANGES), key=lambda one: one.begin_s)
+    ends = [0.0, *(one.end_s for one in exchanges)]
+    return [read_calls([one.calls]) for one, end in zip(exchanges, ends) if one.begin_s - end >= DELAY]

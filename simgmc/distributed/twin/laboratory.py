@@ -113,15 +113,20 @@ class Laboratory:
         listeners = [threading.Thread(target=listen, args=(host,), daemon=True) for host in running]
         for one in listeners:
             one.start()
-        begun, failed = time.monotonic(), math.inf
+        begun, failed, going = time.monotonic(), math.inf, dict(running)
         while any(one.is_alive() for one in listeners):
             now = time.monotonic()
-            if group and failed == math.inf and any(process.poll() for process in running.values()):
-                failed = now
+            for host, process in list(going.items()):
+                if process.poll() is not None:
+                    self._reaper.end(going.pop(host))  # what it began and left behind would hold its pipes open
+                    if group and process.returncode and failed == math.inf:
+                        failed = now
             if now - begun > limit or now - failed > 20:
-                for process in running.values():
+                for process in going.values():
                     process.kill()
             time.sleep(0.05)
+        for process in going.values():
+            self._reaper.end(process)
         return {host: (process.returncode, *said.get(host, ("", ""))) for host, process in running.items()}
 
     def run_or_raise(self, command: Sequence[str], limit: float) -> None:
@@ -135,19 +140,19 @@ class Laboratory:
         """Seconds there and back between the first two hosts, the least of several of one packet."""
         here, there = self.hosts[:2]
         server = (
-            "import socket; s = socket.socket(2, 2); s.bind(('', 9)); [s.sendto(*s.recvfrom(9)) for _ in range(20)]"
+            "import socket; s = socket.socket(2, 2); s.bind(('', 9)); s.settimeout(20)\n"
+            "while (asked := s.recvfrom(9))[0] != b'over': s.sendto(*asked)"
         )
         client = (
             "import socket, time; s = socket.socket(2, 2); s.settimeout(1); best = 1\n"
             "for _ in range(20):\n"
             f"    t = time.perf_counter(); s.sendto(b'x', ('{self.address(here)}', 9))\n"
             "    try: s.recvfrom(9); best = min(best, time.perf_counter() - t)\n"
-            "    except OSError: pass\n"
-            "print(best)"
+            "    except OSError: time.sleep(0.05)\n"
+            f"s.sendto(b'over', ('{self.address(here)}', 9)); print(best)"
         )
         python = [sys.executable, "-S", "-E", "-c"]
-        with_pause = f"import time; time.sleep(0.3)\n{client}"
-        found = self.run({here: [*python, server], there: [*python, with_pause]}, {}, 30.0, group=False)
+        found = self.run({here: [*python, server], there: [*python, client]}, {}, 30.0, group=False)
         try:
             return float(found[there][1])
         except ValueError:

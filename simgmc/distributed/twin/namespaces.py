@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -92,7 +93,10 @@ def _made() -> int:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_NEW_NETWORK):
         return -ctypes.get_errno()
-    return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:  # too many open files
+        return -(error.errno or 1)
 
 
 def check_machine() -> str:
@@ -137,16 +141,21 @@ def begun(pid):
 known = {}
 for line in sys.stdin:
     pid = int(line)
-    known[pid] = begun(pid)
+    if pid > 0:
+        known[pid] = begun(pid)
+    else:
+        known.pop(-pid, None)
 for pid, start in known.items():
-    if start and begun(pid) == start:
-        try: os.kill(pid, signal.SIGKILL)
+    if begun(pid) in (start, ""):
+        try: os.killpg(pid, signal.SIGKILL)
         except OSError: pass
 """
+"""Watches sessions: a process that said its number began one, and others may have begun in it since. Of one whose first
+process has ended, the number stays taken while others are left."""
 
 
 class Reaper:
-    """Kills processes of ours that are left when this one is gone, were it by SIGKILL: it waits for a pipe to close."""
+    """Kills sessions of ours that are left when this process is gone, were it by SIGKILL: it waits for a pipe's end."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -156,8 +165,19 @@ class Reaper:
     def watch_this(self) -> None:
         """Watch the calling process too: a child says so itself before it becomes its program, so that there is no
         instant at which it runs unwatched."""
+        self._say(os.getpid())
+
+    def end(self, process: subprocess.Popen) -> None:
+        """End what a process of :func:`spawned` that is over has begun, and watch it no more: its number may be
+        another's soon."""
+        with contextlib.suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(BrokenPipeError):
+            self._say(-process.pid)
+
+    def _say(self, number: int) -> None:
         assert self._process.stdin is not None
-        os.write(self._process.stdin.fileno(), f"{os.getpid()}\n".encode())
+        os.write(self._process.stdin.fileno(), f"{number}\n".encode())
 
     def close(self) -> None:
         """Kill what is left of those watched."""
@@ -169,7 +189,7 @@ class Reaper:
 def spawned(
     command: Sequence[str], namespace: Namespace, environment: dict[str, str], reaper: Reaper
 ) -> subprocess.Popen:
-    """A process in a namespace, watched. What it prints comes through two pipes.
+    """A process in a namespace, in a session of its own, watched. What it prints comes through two pipes.
 
     It goes before other work on the machine where that is allowed, which would hold its messages up.
     """
