@@ -20,7 +20,9 @@ def round_of(*others):
     """A round of the first rank; in the first pass the other ranks had no gradient of these parameters."""
     round, asked = RankRound.__new__(RankRound), []
     group = SimpleNamespace(gathered=lambda own, everywhere: asked.append(own) or [own, *others])
-    round._stack = SimpleNamespace(usually_absent=None, group=group, name="DMSGD")
+    clock, noted = SimpleNamespace(now=lambda: 0.0), lambda step, kind, begin, calls: None
+    round._stack = SimpleNamespace(usually_absent=None, group=group, name="DMSGD", clock=clock, note=noted)
+    round.steps = []
     return round, asked
 
 
