@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from simgmc.core.transport import Transport
 from simgmc.results.directory.records import RUN_KEY, SeriesKey
+from simgmc.results.series.curves import best_at_end, sweep_finding
 from simgmc.results.series.measures import ACCURACY, LOSS, Measure
 from simgmc.results.series.read import Results, Series, compared_at
 from simgmc.results.series.sentences import sentences
@@ -176,6 +177,17 @@ def test_an_unfinished_run_may_have_other_seeds_of_either_method():
 def test_runs_whose_names_are_numbers_are_no_axis_along_which_the_answer_flips():
     told = told_of({("GMC", "1"): GOOD, ("SGD", "1"): VAIN, ("GMC", "2"): VAIN, ("SGD", "2"): GOOD}, RUN_KEY)
     assert not [text for text in told if "flips" in text]
+
+
+def test_titles_do_not_say_of_no_seed_what_holds_of_some():
+    some = {0: GOOD, 1: BLOWN}
+    series = [
+        outcome.series(SeriesKey("SGD", Transport("collective", "ring"), seed, {"cluster.latency": latency}), ACCURACY)
+        for latency in ("1 ms", "9 ms") for seed, outcome in some.items()
+    ]  # fmt: skip
+    results = results_of(series, ["SGD"])
+    assert sweep_finding(results, results.points, ["1 ms", "9 ms"], 0.5, None) == "no method reaches 50 % on every seed"
+    assert best_at_end(results, results.points[0]) == "no method ends with a finite value on every seed"
 
 
 def test_values_in_bits_and_bytes_are_one_axis_in_its_order():

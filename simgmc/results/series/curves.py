@@ -180,7 +180,7 @@ def best_at_end(results: Results, point: ComparisonPoint) -> str:
         if values and np.isfinite(values).all():
             ends[method] = float(np.mean(values))
     if not ends:
-        return "no method ends with a finite value"
+        return "no method ends with a finite value on every seed"
     best = (max if results.measure.higher_is_better else min)(ends, key=ends.get)
     shown = f"{100 * ends[best]:.1f} %" if results.measure.share else number(ends[best])
     return f"{best} ends best, at {results.measure.named(shown)}"
@@ -201,7 +201,8 @@ def sweep_finding(
     if len(runs) == 1:
         winner = runs[0][0]
         if winner is None:
-            return f"no method reaches {goal}"
+            some = any(reach.needed for _, reaches in winners for reach in reaches.values())
+            return f"no method reaches {goal}{' on every seed' if some else ''}"
         ratios = [
             advantage(reaches[winner], reaches[baseline]) if baseline in reaches else None for _, reaches in winners
         ]
