@@ -7,14 +7,16 @@ everybody is ready. All of it is arrays with a leading dimension of networks, wh
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import networkx as nx
 import numpy as np
 
 from simgmc.costs.steps import Average, Compress, Compute, Mix, RoundCosts, SomeCompute, Step
-from simgmc.network.cluster.schedules import Schedules, options_of, places_of
+from simgmc.network.cluster.schedules import Schedules, options_of, places_of, seen
 from simgmc.network.cluster.settings import ClusterSettings
 from simgmc.network.cluster.timing import Rows, Timing, TimingBuilder
 from simgmc.network.collectives.catalogue import CHOICES, COLLECTIVES
@@ -77,6 +79,24 @@ def kind(settings: ClusterSettings) -> str:
     )  # fmt: skip
 
 
+class Identities:
+    """Of networks of one :func:`kind`: what those have in common that are the same to the clock."""
+
+    def __init__(self) -> None:
+        self._tied: dict[int, tuple[nx.DiGraph, bool]] = {}
+        """By the graph (its id), which is kept, so that its id cannot come to mean another: whether two ways may tie,
+        so that the seed decides; on a forest there is only one."""
+
+    def of(self, settings: ClusterSettings) -> tuple[object, ...]:
+        """The same of all such networks."""
+        graph = settings.graph
+        if id(graph) not in self._tied:
+            self._tied[id(graph)] = graph, not nx.is_forest(graph.to_undirected(as_view=True))
+        seeded = self._tied[id(graph)][1] or any(condition.seeded for condition in settings.conditions)
+        numbers = settings.compute, settings.compression, settings.conditions
+        return id(graph), kind(settings), settings.seed if seeded else None, repr(numbers)
+
+
 def form(rounds: Sequence[RoundCosts]) -> str:
     """What sequences of rounds that are walked together have in common: all but the sizes of messages."""
     parts: dict[str, int] = {}
@@ -95,6 +115,18 @@ def _form_of_step(step: Step) -> tuple[object, ...]:
         return kind, len(step.nbytes), step.background, step.edges.tobytes()
     own = (step.workers.tobytes(),) if isinstance(step, SomeCompute) else ()
     return kind, *own, *(value for value in vars(step).values() if isinstance(value, int))
+
+
+def sizes(rounds: Sequence[RoundCosts], collective: str) -> bytes:
+    """Of sequences of one :func:`form`: what those have in common that take the same time over a collective."""
+    found = hashlib.blake2b(digest_size=16)
+    for costs in rounds:
+        for step in costs:
+            if isinstance(step, Average):
+                found.update(repr(seen(step, collective)).encode())
+            elif isinstance(step, Mix):
+                found.update(step.nbytes.tobytes())
+    return found.digest()
 
 
 @dataclass(frozen=True)
@@ -139,7 +171,8 @@ class AtOnce:
         self._stacks: OrderedDict[tuple[int, ...], Stacked] = OrderedDict()
         """By the schedules (their ids) of all sequences."""
         self._workers = range(len(settings[0].workers))
-        self._places = [places_of(one, Links(one.payload_graph, one.seed)) for one in settings]
+        places = {id(one): places_of(one, Links(one.payload_graph, one.seed)) for one in settings}
+        self._places = [places[id(one)] for one in settings]
         self._schedules = Schedules(settings[0], self._places[0])
         for one, places in zip(settings, self._places):
             for condition in one.conditions:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
@@ -18,7 +19,7 @@ import simpy
 
 from simgmc.core.errors import DivergenceError
 from simgmc.costs.steps import Round, RoundCosts, with_everybody
-from simgmc.network.cluster.at_once import AtOnce, HandedOver, form, kind, nothing_but_messages
+from simgmc.network.cluster.at_once import AtOnce, HandedOver, Identities, form, kind, nothing_but_messages, sizes
 from simgmc.network.cluster.communication import Communication
 from simgmc.network.cluster.fabric import Fabric
 from simgmc.network.cluster.first_k_worker import FirstKWorker
@@ -170,41 +171,37 @@ def simulate_all(
 
     Replays whose rounds differ in the sizes of messages alone are walked together, too.
     """
-    forms = [form(rounds) for _, rounds in replays] if len(replays) > 1 else [""]
-    rows = [
-        _Row(number, at, one, (kind(one) if nothing_but_messages(one) else "", forms[number]))
-        for number, (settings, _) in enumerate(replays)
-        for at, one in enumerate(settings)
-    ]
+    rows = list(_rows(replays))
     if len(replays) > 1:
-        rows.sort(key=lambda row: row.alike)
+        rows.sort(key=lambda row: (row.alike, row.walk))
     kept = max((len(rounds) * len(settings[0].workers) for settings, rounds in replays if settings), default=0)
-    for batch in batched(rows, max(1, _NUMBERS // max(1, kept * (len(CATEGORIES) + 2)))):
-        alike: dict[tuple[str, str], list[_Row]] = {}
-        places: list[int] = []
-        for row in batch:
-            several = alike.setdefault(row.alike, [])
-            places.append(len(several))
-            several.append(row)
+    for batch in _batched(rows, max(1, _NUMBERS // max(1, kept * (len(CATEGORIES) + 2)))):
+        alike: dict[tuple[str, str], dict[tuple[int, int], int]] = {}
+        walks = {row.walk: row for row in batch}
+        for row in walks.values():
+            several = alike.setdefault(row.alike, {})
+            several[row.walk] = len(several)
         walked = {
-            name: _walk_all([row.settings for row in several], [replays[row.replay][1] for row in several])
+            name: _walk_all(*zip(*((walks[walk].settings, walks[walk].rounds) for walk in several), strict=True))
             for name, several in alike.items()
             if name[0] and len(several) > 1
         }
-        jobs: list[_Job] = []
-        for row, place in zip(batch, places, strict=True):
-            rounds = replays[row.replay][1]
+        jobs: dict[tuple[int, int], _Job] = {}
+        for walk, row in walks.items():
             if (together := walked.get(row.alike)) is None:
-                jobs.append((row.settings, rounds, None))
-            elif (before := together.handed_over.get(place)) is not None:
-                jobs.append((row.settings, rounds[before.first :], before))
-        simulated = side_by_side(_simulated if len(jobs) > 1 else partial(_simulated, on_round=on_round), jobs)
-        for row, place in zip(batch, places, strict=True):
-            together = walked.get(row.alike)
-            if together is None or place in together.handed_over:
-                yield row.replay, row.at, next(simulated)
-            else:
-                yield row.replay, row.at, together.timing(place)
+                jobs[walk] = row.settings, row.rounds, None
+            elif (before := together.handed_over.get(alike[row.alike][walk])) is not None:
+                jobs[walk] = row.settings, row.rounds[before.first :], before
+        on_one = _simulated if len(jobs) > 1 else partial(_simulated, on_round=on_round)
+        simulated = side_by_side(on_one, list(jobs.values()))
+        found: dict[tuple[int, int], Timing] = {}
+        left = Counter(row.walk for row in batch)
+        for row in batch:
+            if row.walk not in found:
+                place = alike[row.alike][row.walk]
+                found[row.walk] = next(simulated) if row.walk in jobs else walked[row.alike].timing(place)
+            left[row.walk] -= 1
+            yield row.replay, row.at, found[row.walk] if left[row.walk] else found.pop(row.walk)
 
 
 class _Row(NamedTuple):
@@ -213,8 +210,30 @@ class _Row(NamedTuple):
     replay: int
     at: int
     settings: ClusterSettings
+    rounds: Sequence[RoundCosts]
     alike: tuple[str, str]
     """What those have in common that are walked together: the first empty where it is not walked."""
+
+    @property
+    def walk(self) -> tuple[int, int]:
+        """The same of rows that take the same time."""
+        return id(self.settings), id(self.rounds)
+
+
+def _rows(replays: Sequence[tuple[Sequence[ClusterSettings], Sequence[RoundCosts]]]) -> Iterator[_Row]:
+    """Every replay on each of its clusters; clusters that are the same to the clock, and rounds, are one object."""
+    identities, clusters = Identities(), dict[tuple[object, ...], ClusterSettings]()
+    sequences: dict[tuple[str, str, bytes], Sequence[RoundCosts]] = {}
+    for number, (settings, rounds) in enumerate(replays):
+        name, sent = form(rounds) if len(replays) > 1 else "", dict[str, bytes]()
+        for at, one in enumerate(settings):
+            if not nothing_but_messages(one):
+                yield _Row(number, at, one, rounds, ("", name))
+                continue
+            if one.collective not in sent:
+                sent[one.collective] = sizes(rounds, one.collective)
+            same = sequences.setdefault((one.collective, name, sent[one.collective]), rounds)
+            yield _Row(number, at, clusters.setdefault(identities.of(one), one), same, (kind(one), name))
 
 
 _Job = tuple[ClusterSettings, Sequence[RoundCosts], HandedOver | None]
@@ -245,10 +264,18 @@ def _walk_all(settings: Sequence[ClusterSettings], rounds: Sequence[Sequence[Rou
     return walked
 
 
-def batched(items: Sequence[T], most: int) -> Iterator[Sequence[T]]:
-    """Pieces of at most so many items, in order."""
-    for first in range(0, len(items), most):
-        yield items[first : first + most]
+def _batched(rows: Iterable[_Row], most: int) -> Iterator[Sequence[_Row]]:
+    """Pieces in order, with at most so many different walks."""
+    batch: list[_Row] = []
+    walks: set[tuple[int, int]] = set()
+    for row in rows:
+        if len(walks) == most and row.walk not in walks:
+            yield batch
+            batch, walks = [], set()
+        batch.append(row)
+        walks.add(row.walk)
+    if batch:
+        yield batch
 
 
 __all__ = [

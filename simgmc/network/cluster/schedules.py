@@ -36,6 +36,13 @@ def options_of(settings: ClusterSettings) -> Options:
     return options
 
 
+def seen(average: Average, collective: str) -> tuple[object, ...]:
+    """All of an average that its flows over a collective follow from."""
+    down = None if collective in _WITHOUT_AVERAGE else average.down
+    partial = None if average.partial is None or collective in _WITHOUT_UNIONS else average.partial.tobytes()
+    return average.up.tobytes(), down, average.summable, average.item_bytes, partial
+
+
 def places_of(settings: ClusterSettings, links: Links) -> Places:
     """Where the flows of a cluster go."""
     return Places(settings.workers, settings.server_hosts, links, settings.overheads)
@@ -67,9 +74,7 @@ class Schedules:
     def of_average(self, average: Average, members: list[int]) -> tuple[str, Schedule]:
         """The collective that carries these messages, and its flows."""
         name = self._settings.collective
-        down = None if name in _WITHOUT_AVERAGE else average.down
-        partial = None if average.partial is None or name in _WITHOUT_UNIONS else average.partial.tobytes()
-        key = (average.up.tobytes(), down, average.summable, average.item_bytes, partial, tuple(members))
+        key = (*seen(average, name), tuple(members))
         found = self._schedules.get(key)
         if found is None:
             found = self._cheapest(average, members) if name == "auto" else (name, self._build(name, average, members))

@@ -46,6 +46,12 @@ class Condition(Declared):
         return True
 
     @property
+    def seeded(self) -> bool:
+        """Whether anything of it is told a seed."""
+        told = ("factors", "done")
+        return not self.static or any(getattr(type(self), name) is not getattr(Condition, name) for name in told)
+
+    @property
     def heading(self) -> str:
         """What the heading of a run says of it."""
         return self.key

@@ -25,6 +25,7 @@ from simgmc.network.topology import (
 from simgmc.network.topology.drawn import from_file
 from simgmc.network.topology.entry import TopologyEntry, adopted
 from simgmc.network.topology.graph import Host, add_link, add_wire, worker_names
+from simgmc.network.topology.recent import Recent
 from simgmc.network.topology.places import geo, home_broadband
 from simgmc.network.topology.shapes import dumbbell, fat_tree, full_mesh, ring, star, torus, two_tier
 
@@ -64,12 +65,11 @@ def drawn_once(name: str, hosts: tuple[Host, ...], options: Mapping[str, Any]) -
     files = tuple(
         _state(value) for key, value in options.items() if key in entry.options and entry.options[key].kind is Path
     )
-    return _drawn(name, hosts, plain, files)
+    return _DRAWN.get((name, hosts, plain, files), len(hosts), lambda: nx.freeze(build(name, hosts, **options)))
 
 
-@lru_cache(maxsize=8)
-def _drawn(name: str, hosts: tuple[Host, ...], options: tuple[tuple[str, Any], ...], _files: object) -> nx.DiGraph:
-    return nx.freeze(build(name, hosts, **dict(options)))
+_DRAWN: Recent[tuple[object, ...], nx.DiGraph] = Recent(40_000)
+"""Networks, by all that they follow from, with so many hosts in all: of a grid's small ones thousands."""
 
 
 def _state(file: str | Path | None) -> tuple[float, int] | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from functools import lru_cache
 from typing import NamedTuple
 
 import networkx as nx
 
 from simgmc.core.errors import SimgmcError
+from simgmc.network.topology.recent import Recent
 
 MAX_WAYS = 256
 """Routes over which one message is striped at most."""
@@ -216,10 +216,11 @@ class Wiring:
 
 def wiring(graph: nx.DiGraph) -> Wiring:
     """The wiring of a graph; of one that is frozen (:func:`networkx.freeze`), so that it stays as it is, found once."""
-    return _kept(graph) if nx.is_frozen(graph) else Wiring(graph)
+    return _WIRED.get(graph, len(graph), lambda: Wiring(graph)) if nx.is_frozen(graph) else Wiring(graph)
 
 
-_kept = lru_cache(maxsize=4)(Wiring)
+_WIRED: Recent[nx.DiGraph, Wiring] = Recent(40_000)
+"""With so many nodes in all."""
 
 
 def forwards(graph: nx.DiGraph, node: str) -> bool:
