@@ -16,7 +16,7 @@ from simgmc.core.terminal import plain_console
 from simgmc.experiment.answers.explanation import explain
 from simgmc.experiment.answers.refine import refine
 from simgmc.experiment.answers.replayed import replayed
-from simgmc.experiment.answers.report_page import print_page
+from simgmc.experiment.answers.report_page import Known, print_page
 from simgmc.experiment.header import line, print_cluster
 from simgmc.experiment.partition_tables import copy_partition_tables
 from simgmc.experiment.plan import require_stated_times, trainings
@@ -115,7 +115,7 @@ def _replay(
         if explained is not None:
             print_explanations(console, explained.found)
         if plots:
-            print_page(console, directory, results, explained)
+            print_page(console, directory, Known(after, plan, results, explained))
     return directory.path
 
 

@@ -25,6 +25,7 @@ from simgmc.experiment.training import Training, Watched
 from simgmc.network import ClusterSettings
 from simgmc.network.cluster.chrome_trace import chrome_trace
 from simgmc.results.directory.outside_files import copies
+from simgmc.results.directory.records import Breakdown
 from simgmc.results.directory.rows import cell
 from simgmc.results.directory.run_directory import RunDirectory, open_run
 from simgmc.results.series.read import same_value
@@ -74,15 +75,15 @@ def _timeline(
     chosen = _choose(directory, file, methods, seed, at)
     folder = Path(out) if out else directory.path / "timeline"
     stems = _stems(
-        [training.method.name for training, _ in chosen],
+        [training.method.name for training, _, _ in chosen],
         [*(value for _, value in at), *([] if seed is None else [f"seed{seed}"])],
     )
     written: list[Path] = []
     missing: list[str] = []
-    for (training, point), stem in zip(chosen, stems, strict=True):
+    for (training, point, breakdown), stem in zip(chosen, stems, strict=True):
         name = _name(training, point)
         try:
-            watched = training.watch(directory, point, lambda total: _window(rounds, total))
+            watched = training.watch(directory, point, breakdown, lambda total: _window(rounds, total))
         except NoSuchRounds as error:
             missing.append(f"{name}: {error}")
             continue
@@ -142,7 +143,7 @@ def write(watched: Watched, settings: ClusterSettings, name: str, directory: Run
 
 def _choose(
     directory: RunDirectory, file: ScenarioFile, methods: Sequence[str], seed: int | None, at: Sequence[tuple[str, Any]]
-) -> list[tuple[Training, GridPoint]]:
+) -> list[tuple[Training, GridPoint, Breakdown]]:
     """The series asked for, in the scenario's order."""
     scenario = file.points[0].scenario
     names = [one.name for one in scenario.methods]
@@ -153,8 +154,7 @@ def _choose(
         raise SimgmcError(f"{directory.path}: seed {seed} was not run; it has {', '.join(map(str, scenario.seeds))}")
     point = _point(directory, file, at)
     seed = scenario.seeds[0] if seed is None else seed
-    finished = directory.finished()
-    chosen = []
+    finished, chosen = directory.finished_among(directory.evaluations()), []
     for training in trainings(file.points):
         if training.seed != seed or training.method.name not in (methods or names) or not training.covers(point):
             continue
@@ -163,7 +163,7 @@ def _choose(
                 f"{directory.path}: {training.method.name} with seed {seed} is not finished there; "
                 "give the same simgmc run command again to go on with the run"
             )
-        chosen.append((training, point))
+        chosen.append((training, point, finished[training.series(point)]))
     return chosen
 
 

@@ -235,9 +235,15 @@ class AsynchronousTraining(Training):
     def can_watch(self, directory: RunDirectory) -> bool:
         return True  # a journal that is missing is named when it is read
 
-    def watch(self, directory: RunDirectory, point: GridPoint, window: Callable[[int], tuple[int, int]]) -> Watched:
+    def watch(
+        self,
+        directory: RunDirectory,
+        point: GridPoint,
+        breakdown: Breakdown,
+        window: Callable[[int], tuple[int, int]],
+    ) -> Watched:
         """By the journal. Workers have rounds of their own: the window is that in which the chosen ones take place."""
-        settings, seconds = self.settings(point), directory.breakdowns()[self.series(point)].sim_time_s
+        settings, seconds = self.settings(point), breakdown.sim_time_s
         journal, peers = directory.read_journal(self.key), Peers(settings)
         ends = _again(peers, journal, seconds).round_ends
         total = min(map(len, ends))

@@ -20,7 +20,7 @@ from simgmc.core.interruption import SAVED_EVERY, Interruption
 from simgmc.core.terminal import plain_console
 from simgmc.experiment.answers.explanation import explain
 from simgmc.experiment.answers.refine import refine
-from simgmc.experiment.answers.report_page import print_page
+from simgmc.experiment.answers.report_page import Known, print_page
 from simgmc.experiment.assembly import Given, WorkloadFactory
 from simgmc.experiment.engines.choice import Choice, Sweeping, check_jobs
 from simgmc.experiment.engines.here import Here
@@ -135,7 +135,7 @@ def run(
         if explained is not None:
             print_explanations(console, explained.found)
         if plots:
-            print_page(console, directory, results, explained)
+            print_page(console, directory, Known(file, plan, results, explained))
         if sweeping is not None:
             print_best(console, file, results, failures)
     if failures:

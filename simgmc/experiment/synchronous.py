@@ -297,9 +297,15 @@ class SynchronousTraining(Training):
     def can_watch(self, directory: RunDirectory) -> bool:
         return directory.has_costs(self.key)
 
-    def watch(self, directory: RunDirectory, point: GridPoint, window: Callable[[int], tuple[int, int]]) -> Watched:
+    def watch(
+        self,
+        directory: RunDirectory,
+        point: GridPoint,
+        breakdown: Breakdown,
+        window: Callable[[int], tuple[int, int]],
+    ) -> Watched:
         costs = directory.read_costs(self.key)
-        total = min(directory.breakdowns()[self.series(point)].rounds, len(costs))
+        total = min(breakdown.rounds, len(costs))
         first, last = window(total)
         settings, recorder = self.settings(point), Recorder(first, last)
         timing = simulate(settings, itertools.islice(costs, min(last + 1 + _AHEAD, total)), recorder=recorder)

@@ -370,10 +370,16 @@ class Training(abc.ABC):
         """Whether what :meth:`watch` needs is there, or would say itself what is wrong with it."""
 
     @abc.abstractmethod
-    def watch(self, directory: RunDirectory, point: GridPoint, window: Callable[[int], tuple[int, int]]) -> Watched:
+    def watch(
+        self,
+        directory: RunDirectory,
+        point: GridPoint,
+        breakdown: Breakdown,
+        window: Callable[[int], tuple[int, int]],
+    ) -> Watched:
         """Simulate a window of a finished series in every detail, and the whole for its totals.
 
-        ``window`` chooses the first and the last round, given how many there are.
+        ``breakdown``: the series'; ``window`` chooses the first and the last round, given how many there are.
         """
 
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from simgmc.commands.report import report
 from simgmc.core.errors import SimgmcError
 from simgmc.experiment.answers import utilisation
-from simgmc.experiment.answers.report_page import print_page, report_page
+from simgmc.experiment.answers.report_page import Known, print_page, report_page
 from simgmc.experiment.answers.utilisation import utilisations
 from simgmc.experiment.plan import trainings
 from simgmc.experiment.reading import Run, readable, readable_all
@@ -138,7 +138,8 @@ def test_a_run_writes_its_page_the_same_each_time_and_overwriting_removes_it(fin
     out = shutil.copytree(finished, tmp_path / finished.name)
     console = Console(file=StringIO(), width=200)
     run = Run(out)
-    print_page(console, open_run(out), run.results, None)
+    file = ScenarioFile.read(out / "scenario.toml")
+    print_page(console, open_run(out), Known(file, trainings(file.points), run.results, None))
     assert str(out / "report.html") in console.file.getvalue()
     assert (out / "report.html").read_text() == written and len(written) < 3e6
     small_runs.run(small_runs.scenario(("workload.rounds", 2)).only(["DMSGD"]), out, overwrite=True)

@@ -24,7 +24,7 @@ from simgmc.network.topology.catalogue import star, worker_names
 from simgmc.results.directory.run_directory import open_run
 from simgmc.results.series.read import read_results
 from simgmc.results.series.summary import summarize
-from simgmc.results.series.utilisation import PRECISION, SHARES, needs
+from simgmc.results.series.utilisation import PRECISION, SHARES, all_needs
 from tests import small_runs
 from tests.network.exchanges import message, uniform
 
@@ -35,11 +35,11 @@ def test_bandwidths_are_found_to_the_stated_precision_and_never_told_too_small(h
     """Of utilisation limit / (1 + half / f) the share s needs f = half * s / (limit - s)."""
     asked = []
 
-    def measured(factors):
-        asked.extend(factors)
-        return limit / (1 + half / np.array(factors))
+    def measured(wanted):
+        asked.extend(wanted[0])
+        return {0: [limit / (1 + half / factor) for factor in wanted[0]]}
 
-    found = needs(measured)
+    (found,) = all_needs(1, measured)
     assert len(asked) == len(set(asked)) <= 200
     for share in SHARES:
         if share > found.limit:

@@ -114,7 +114,7 @@ def _of_all(
 
 def _quick(training: Training, stored: Stored) -> bool:
     rounds = training.restored(stored).outcome.rounds
-    return all(without_events(training.settings(point), rounds) for point in training.points)
+    return all(without_events([(training.settings(point), rounds) for point in training.points]))
 
 
 def _grid(file: ScenarioFile, factors: Mapping[str, Sequence[float]]) -> Iterator[tuple[str, list[str]]]:

@@ -19,6 +19,7 @@ from simgmc.experiment.plan import require_stated_times, trainings
 from simgmc.experiment.reading import Comparison, Run
 from simgmc.experiment.training import Training
 from simgmc.results.directory.outside_files import copies
+from simgmc.results.directory.records import Breakdown
 from simgmc.results.directory.run_directory import RunDirectory, open_run
 from simgmc.results.directory.scenario_changes import heading
 from simgmc.results.figures import panels, timeline_plots, topology_plot
@@ -74,14 +75,24 @@ class Part:
         return any((self.lines, self.tables, self.pictures, self.facts, self.texts))
 
 
-def report_page(of: Run | Comparison, results: Results | None = None, explained: Explained | None = None) -> str:
-    """The page of a run, or of several side by side, as HTML; ``results``: what it found, if it has been read;
-    ``explained``: what bound the methods of a run, if that is known.
+@dataclass(frozen=True)
+class Known:
+    """What whoever has just made a run knows of it, so that it need not be read again."""
+
+    file: ScenarioFile
+    plan: Sequence[Training]
+    results: Results
+    explained: Explained | None
+    """What bound its methods; None: that was not looked into."""
+
+
+def report_page(of: Run | Comparison, known: Known | None = None) -> str:
+    """The page of a run, or of several side by side, as HTML; ``known``: what is known of a run already.
 
     It holds the question, the verdict, tables, figures, the network, a window of rounds, who holds what, what was
     measured and what supposed, and how to make it again. What a run does not keep is left out, and why is said.
     """
-    results, target, baseline = results or of.results, of.target, of.baseline
+    results, target, baseline = of.results if known is None else known.results, of.target, of.baseline
     if not results.series:
         raise SimgmcError(f"{of.name}: no evaluation is there yet; give the same simgmc run command again")
     rows = summarize(results, target, baseline)
@@ -98,7 +109,7 @@ def report_page(of: Run | Comparison, results: Results | None = None, explained:
             for name, figures in figures_of(material).items()
             if figures
         }
-        each = [_OneRun(name if several else "", run) for name, run in runs.items()]
+        each = [_OneRun(name if several else "", run, known) for name, run in runs.items()]
         networks = [drawn for one in each for drawn in one.networks()]
         shown = [] if large else _shown(verdict, baseline)
         timelines = [drawn for one in each for drawn in one.timelines(shown)]
@@ -110,7 +121,7 @@ def report_page(of: Run | Comparison, results: Results | None = None, explained:
     if not large:
         where.tables.append(text_table(results, rows, target, baseline, "rounds"))
         for one in each:
-            _explain(where, one, explained)
+            _explain(where, one)
     parts = [
         Part(
             "Results",
@@ -138,10 +149,9 @@ def report_page(of: Run | Comparison, results: Results | None = None, explained:
     )
 
 
-def print_page(console: Console, directory: RunDirectory, results: Results, explained: Explained | None) -> None:
-    """Writes the page of a run with these results into its directory, and says where; ``explained``: what bound its
-    methods, if that is known."""
-    file = directory.replace(directory.path / FILE, report_page(Run(directory.path), results, explained).encode())
+def print_page(console: Console, directory: RunDirectory, known: Known) -> None:
+    """Writes the page of a run that has just been made into its directory, and says where."""
+    file = directory.replace(directory.path / FILE, report_page(Run(directory.path), known).encode())
     console.print(f"\nreport: {file}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -181,9 +191,9 @@ def _question(results: Results, target: float | None) -> str:
     return f"{which} reaches {results.measure.text} {results.measure.number_text(target)} first?"
 
 
-def _explain(part: Part, one: _OneRun, explained: Explained | None) -> None:
+def _explain(part: Part, one: _OneRun) -> None:
     """Adds to a part what bound each method of a run, and what would help."""
-    explained = explained or one.explained()
+    explained = one.explained()
     if explained.found:
         part.tables.append(explanation_table(explained.found))
         part.notes += [note for note in explanation_notes(explained.found) if note not in part.notes]
@@ -234,14 +244,17 @@ def _again(each: Sequence[_OneRun]) -> Part:
 class _OneRun:
     """What the page says of one run alone."""
 
-    def __init__(self, name: str, run: Run):
-        self.name, self.run = name, run
+    def __init__(self, name: str, run: Run, known: Known | None):
+        self.name, self.run, self._known = name, run, known
         """The name tells it from other runs on the page; empty where there is one."""
         self.directory: RunDirectory = open_run(run.path)
         self.missing: list[str] = []
         """Why something is left out."""
         self.file: ScenarioFile | None = None
-        self.plan: list[Training] = []
+        self.plan: Sequence[Training] = []
+        if known is not None:
+            self.file, self.plan = known.file, known.plan
+            return
         try:
             with reading_copies(copies(self.directory.path)):
                 self.file = ScenarioFile.read(self.directory.path / "scenario.toml")
@@ -258,29 +271,32 @@ class _OneRun:
         return f"{self.name}: " if self.name else ""
 
     @cached_property
-    def _firsts(self) -> dict[str, tuple[Training, GridPoint]]:
+    def _firsts(self) -> dict[str, tuple[Training, GridPoint, Breakdown]]:
         """By method the finished series of the first seed at the first grid point that it has."""
-        finished, found = self.directory.breakdowns(), dict[str, tuple[Training, GridPoint]]()
+        results = self.run.results if self._known is None else self._known.results
+        finished = {one.key: one.breakdown for one in results.series}
+        found: dict[str, tuple[Training, GridPoint, Breakdown]] = {}
         for training in self.plan:
             name, point = training.method.name, training.points[0]
-            if name not in found and training.series(point) in finished and training.can_watch(self.directory):
-                found[name] = training, point
+            breakdown = finished.get(training.series(point))
+            if name not in found and breakdown is not None and training.can_watch(self.directory):
+                found[name] = training, point, breakdown
         return found
 
     def timelines(self, methods: Sequence[str]) -> Iterator[Markup]:
         """The first rounds of these methods, to be drawn within :func:`panels.style`."""
-        for training, point in [self._firsts[method] for method in methods if method in self._firsts]:
+        for training, point, breakdown in [self._firsts[method] for method in methods if method in self._firsts]:
             if len(training.settings(point).graph) > MAX_NODES:
                 return
             with reading_copies(copies(self.directory.path)):
-                watched = training.watch(self.directory, point, lambda rounds: (0, min(ROUNDS, rounds) - 1))
+                watched = training.watch(self.directory, point, breakdown, lambda rounds: (0, min(ROUNDS, rounds) - 1))
             name = f"{self.called}{training.method.name} over {transport_text(training.series(point).transport)}"
             yield svg([timeline_plots.gantt(watched.timeline, name)], f"Timeline of the first rounds of {name}")
 
     def networks(self) -> Iterator[Markup]:
         """The network under each transport, coloured by the load of the first method that uses it."""
         seen = set[str]()
-        for training, point in self._firsts.values():
+        for training, point, breakdown in self._firsts.values():
             transport = str(training.series(point).transport)
             if transport in seen:
                 continue
@@ -290,7 +306,7 @@ class _OneRun:
                 if len(settings.graph) > MAX_NODES:
                     self.missing.append(f"{self.called}The network is not drawn: it has {len(settings.graph)} nodes.")
                     return
-                watched = training.watch(self.directory, point, lambda rounds: (0, 0))
+                watched = training.watch(self.directory, point, breakdown, lambda rounds: (0, 0))
             name = f"{self.called}{training.method.name} over {transport_text(training.series(point).transport)}"
             figure = topology_plot.draw(settings.graph, watched.loads, settings.server_hosts, name, watched.seconds)
             yield svg([figure], f"The network, and the load of each link under {name}")
@@ -298,7 +314,7 @@ class _OneRun:
     def utilisations(self) -> tuple[list[Utilisation], list[str]]:
         """The bandwidths that compute utilisations need, and methods of which they are not known; not of a run whose
         network is too large to be drawn."""
-        firsts = [training.settings(point) for training, point in self._firsts.values()]
+        firsts = [training.settings(point) for training, point, _ in self._firsts.values()]
         if self.file is None or any(len(settings.graph) > MAX_NODES for settings in firsts):
             return [], []
         with reading_copies(copies(self.directory.path)):
@@ -306,6 +322,8 @@ class _OneRun:
 
     def explained(self) -> Explained:
         """What bound each method, and what could not be explained."""
+        if self._known is not None and self._known.explained is not None:
+            return self._known.explained
         if self.file is None or len(self.file.points) > MAX_POINTS:
             return Explained()
         with reading_copies(copies(self.directory.path)):

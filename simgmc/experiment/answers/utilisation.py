@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from simgmc.core.errors import SimgmcError, show_value, suggestion
 from simgmc.costs.steps import RoundCosts
 from simgmc.experiment.stored import Stored
 from simgmc.experiment.training import Training
-from simgmc.network import ClusterSettings, simulate_many
+from simgmc.network import ClusterSettings, simulate_all
 from simgmc.network.cluster.cluster import without_events
 from simgmc.network.conditions.changes import NetworkChanges
 from simgmc.network.conditions.traces import BandwidthTrace
@@ -19,7 +19,7 @@ from simgmc.results.directory.records import COLLECTIVE_KEY
 from simgmc.results.directory.rows import cell
 from simgmc.results.directory.run_directory import RunDirectory
 from simgmc.results.series.read import same_value, transport_text, value_text
-from simgmc.results.series.utilisation import Utilisation, needs
+from simgmc.results.series.utilisation import Utilisation, all_needs
 from simgmc.scenario import GridPoint
 
 MAX_NETWORKS = 12
@@ -57,7 +57,7 @@ def utilisations(
     for training in able:
         for point in chosen[id(training)]:
             seeds.setdefault((training.method.name, _label(training, point)), []).append((training, point))
-    found = [_utilisation(stored, same) for same in seeds.values()]
+    found = _utilisations([_of_seeds(stored, same) for same in seeds.values()])
     order = list(labels)
     return sorted(found, key=lambda one: order.index(one.network)), left_out
 
@@ -69,7 +69,7 @@ def sampled(directory: RunDirectory, plan: Sequence[Training]) -> tuple[list[Uti
     Of a grid with more than :data:`MAX_SAMPLED` series on networks, bandwidths aside, the first of these is taken, with
     each collective; nothing is found where even that is more.
     """
-    stored, found, left_out = Stored.read(directory), list[Utilisation](), dict[str, None]()
+    stored, left_out = Stored.read(directory), dict[str, None]()
     firsts = {training.method.name: training for training in reversed(plan)}
     networks = [
         (training, point)
@@ -80,6 +80,7 @@ def sampled(directory: RunDirectory, plan: Sequence[Training]) -> tuple[list[Uti
         networks = [(training, point) for training, point in networks if _is_of_first(training, point)]
     if len(networks) > MAX_SAMPLED:
         return [], []
+    series: list[_Replayed] = []
     for training, point in networks:
         settings = training.settings(point)
         try:
@@ -87,10 +88,10 @@ def sampled(directory: RunDirectory, plan: Sequence[Training]) -> tuple[list[Uti
             rounds = _sample(training.restored(stored).outcome.rounds)
         except SimgmcError:  # also where costs are missing: the page says elsewhere that they are
             rounds = []
-        if rounds and without_events(settings, rounds):
-            found.append(_needs_of(training, point, [(settings, rounds)]))
-        else:
-            left_out[training.method.name] = None
+        series.append(_Replayed(training, point, [(settings, rounds)]))
+    able = without_events([one.on[0] for one in series])
+    left_out |= {one.training.method.name: None for one, quick in zip(series, able) if not (quick and one.on[0][1])}
+    found = _utilisations([one for one, quick in zip(series, able) if quick and one.on[0][1]])
     left_out |= dict.fromkeys(name for name, training in firsts.items() if training.bound)
     order = list(dict.fromkeys(_label(*one) for one in networks))
     names = [training.method.name for training in plan]
@@ -139,35 +140,47 @@ def _label(training: Training, point: GridPoint) -> str:
     return ", ".join([transport_text(point.scenario.transport(training.method)), *values])
 
 
-def _utilisation(stored: Stored, seeds: Sequence[tuple[Training, GridPoint]]) -> Utilisation:
-    series = [(one.settings(at), one.restored(stored).outcome.rounds) for one, at in seeds]
-    for settings, _ in series:
+class _Replayed(NamedTuple):
+    """A method on a network: the rounds of each seed there."""
+
+    training: Training
+    point: GridPoint
+    on: Sequence[tuple[ClusterSettings, Sequence[RoundCosts]]]
+
+
+def _of_seeds(stored: Stored, seeds: Sequence[tuple[Training, GridPoint]]) -> _Replayed:
+    on = [(one.settings(at), one.restored(stored).outcome.rounds) for one, at in seeds]
+    for settings, _ in on:
         _require_scalable(settings, seeds[0][0].title)
-    return _needs_of(*seeds[0], series)
+    return _Replayed(*seeds[0], on)
 
 
-def _needs_of(
-    training: Training, point: GridPoint, series: Sequence[tuple[ClusterSettings, Sequence[RoundCosts]]]
-) -> Utilisation:
-    """Of a method on a network, by its rounds there, of each seed."""
-    stated = point.scenario.cluster.bandwidth
+def _utilisations(several: Sequence[_Replayed]) -> list[Utilisation]:
+    """Of methods on networks, all replayed together; the seeds of one count together."""
 
-    def measured(factors: Sequence[float]) -> np.ndarray:
-        computing, spent = np.zeros(len(factors)), np.zeros(len(factors))
-        for settings, rounds in series:
-            clusters = [settings.scaled(bandwidth=factor) for factor in factors]
-            for place, timing in enumerate(simulate_many(clusters, rounds)):
-                computing[place] += timing.breakdown[..., timing.categories.index("compute")].sum()
-                spent[place] += timing.breakdown.sum()
-        return np.divide(computing, spent, out=np.zeros_like(spent), where=spent > 0)
+    def measured(asked: Mapping[int, Sequence[float]]) -> dict[int, Sequence[float]]:
+        replays = [
+            (number, ([settings.scaled(bandwidth=factor) for factor in factors], rounds))
+            for number, factors in asked.items()
+            for settings, rounds in several[number].on
+        ]
+        seconds = {number: np.zeros((2, len(factors))) for number, factors in asked.items()}  # computing, in all
+        for which, place, timing in simulate_all([replay for _, replay in replays]):
+            computing = timing.breakdown[..., timing.categories.index("compute")].sum()
+            seconds[replays[which][0]][:, place] += computing, timing.breakdown.sum()
+        return {
+            number: np.divide(computing, spent, out=np.zeros_like(spent), where=spent > 0).tolist()
+            for number, (computing, spent) in seconds.items()
+        }
 
-    return Utilisation(
-        training.method.name,
-        point.scenario.transport(training.method),
-        _label(training, point),
-        None if stated is None else float(stated),
-        needs(measured),
-    )
+    found = []
+    for one, needs in zip(several, all_needs(len(several), measured), strict=True):
+        stated, transport = one.point.scenario.cluster.bandwidth, one.point.scenario.transport(one.training.method)
+        bandwidth = None if stated is None else float(stated)
+        found.append(
+            Utilisation(one.training.method.name, transport, _label(one.training, one.point), bandwidth, needs)
+        )
+    return found
 
 
 def _require_scalable(settings: ClusterSettings, title: str) -> None:

@@ -171,8 +171,8 @@ class AtOnce:
         self._stacks: OrderedDict[tuple[int, ...], Stacked] = OrderedDict()
         """By the schedules (their ids) of all sequences."""
         self._workers = range(len(settings[0].workers))
-        places = {id(one): places_of(one, Links(one.payload_graph, one.seed)) for one in settings}
-        self._places = [places[id(one)] for one in settings]
+        of_each = {id(one): places_of(one, Links(one.payload_graph, one.seed)) for one in settings}
+        self._places = [of_each[id(one)] for one in settings]
         self._schedules = Schedules(settings[0], self._places[0])
         for one, places in zip(settings, self._places):
             for condition in one.conditions:

@@ -176,7 +176,7 @@ def simulate_all(
         rows.sort(key=lambda row: (row.alike, row.walk))
     kept = max((len(rounds) * len(settings[0].workers) for settings, rounds in replays if settings), default=0)
     for batch in _batched(rows, max(1, _NUMBERS // max(1, kept * (len(CATEGORIES) + 2)))):
-        alike: dict[tuple[str, str], dict[tuple[int, int], int]] = {}
+        alike: dict[tuple[str, str], dict[int, int]] = {}
         walks = {row.walk: row for row in batch}
         for row in walks.values():
             several = alike.setdefault(row.alike, {})
@@ -186,7 +186,7 @@ def simulate_all(
             for name, several in alike.items()
             if name[0] and len(several) > 1
         }
-        jobs: dict[tuple[int, int], _Job] = {}
+        jobs: dict[int, _Job] = {}
         for walk, row in walks.items():
             if (together := walked.get(row.alike)) is None:
                 jobs[walk] = row.settings, row.rounds, None
@@ -194,7 +194,7 @@ def simulate_all(
                 jobs[walk] = row.settings, row.rounds[before.first :], before
         on_one = _simulated if len(jobs) > 1 else partial(_simulated, on_round=on_round)
         simulated = side_by_side(on_one, list(jobs.values()))
-        found: dict[tuple[int, int], Timing] = {}
+        found: dict[int, Timing] = {}
         left = Counter(row.walk for row in batch)
         for row in batch:
             if row.walk not in found:
@@ -214,26 +214,27 @@ class _Row(NamedTuple):
     alike: tuple[str, str]
     """What those have in common that are walked together: the first empty where it is not walked."""
 
-    @property
-    def walk(self) -> tuple[int, int]:
-        """The same of rows that take the same time."""
-        return id(self.settings), id(self.rounds)
+    walk: int
+    """The same of rows that take the same time."""
 
 
 def _rows(replays: Sequence[tuple[Sequence[ClusterSettings], Sequence[RoundCosts]]]) -> Iterator[_Row]:
     """Every replay on each of its clusters; clusters that are the same to the clock, and rounds, are one object."""
     identities, clusters = Identities(), dict[tuple[object, ...], ClusterSettings]()
+    walks: dict[tuple[int, int], int] = {}
     sequences: dict[tuple[str, str, bytes], Sequence[RoundCosts]] = {}
     for number, (settings, rounds) in enumerate(replays):
         name, sent = form(rounds) if len(replays) > 1 else "", dict[str, bytes]()
         for at, one in enumerate(settings):
             if not nothing_but_messages(one):
-                yield _Row(number, at, one, rounds, ("", name))
+                yield _Row(number, at, one, rounds, ("", name), walks.setdefault((id(one), id(rounds)), len(walks)))
                 continue
             if one.collective not in sent:
                 sent[one.collective] = sizes(rounds, one.collective)
             same = sequences.setdefault((one.collective, name, sent[one.collective]), rounds)
-            yield _Row(number, at, clusters.setdefault(identities.of(one), one), same, (kind(one), name))
+            there = clusters.setdefault(identities.of(one), one)
+            walk = walks.setdefault((id(there), id(same)), len(walks))
+            yield _Row(number, at, there, same, (kind(one), name), walk)
 
 
 _Job = tuple[ClusterSettings, Sequence[RoundCosts], HandedOver | None]
@@ -247,9 +248,19 @@ def _simulated(job: _Job, on_round: Callable[[int, float], None] | None = None) 
     return Cluster(one).run(rounds, on_round, before)
 
 
-def without_events(settings: ClusterSettings, rounds: Sequence[RoundCosts]) -> bool:
-    """Whether all rounds can be simulated there without events, and so on many such clusters together."""
-    return nothing_but_messages(settings) and bool(_walk_all([settings], [rounds]).on.all())
+def without_events(replays: Sequence[tuple[ClusterSettings, Sequence[RoundCosts]]]) -> list[bool]:
+    """Of each of these, whether all rounds can be simulated there without events, and so on many such clusters
+    together."""
+    alike: dict[tuple[str, str], list[_Row]] = {}
+    for row in _rows([([settings], rounds) for settings, rounds in replays]):
+        alike.setdefault(row.alike, []).append(row)
+    found = [False] * len(replays)
+    for name, several in alike.items():
+        if name[0]:
+            walked = _walk_all([row.settings for row in several], [row.rounds for row in several])
+            for row, whole in zip(several, walked.on.tolist(), strict=True):
+                found[row.replay] = whole
+    return found
 
 
 def _walk_all(settings: Sequence[ClusterSettings], rounds: Sequence[Sequence[RoundCosts]]) -> AtOnce:
@@ -267,7 +278,7 @@ def _walk_all(settings: Sequence[ClusterSettings], rounds: Sequence[Sequence[Rou
 def _batched(rows: Iterable[_Row], most: int) -> Iterator[Sequence[_Row]]:
     """Pieces in order, with at most so many different walks."""
     batch: list[_Row] = []
-    walks: set[tuple[int, int]] = set()
+    walks: set[int] = set()
     for row in rows:
         if len(walks) == most and row.walk not in walks:
             yield batch

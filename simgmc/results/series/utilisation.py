@@ -7,7 +7,7 @@ and waiting are not computing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,8 +26,10 @@ _LOWEST, _HIGHEST = -9 * _PER_DECADE, 9 * _PER_DECADE
 _BETWEEN = 8
 """Bandwidths tried at once within an interval."""
 
-Measure = Callable[[Sequence[float]], np.ndarray]
-"""(n,) utilisations at so many times the bandwidth of every link."""
+Search = Generator[Sequence[float], Sequence[float], "Needs"]
+"""Asks for the utilisations at so many times the bandwidth of every link, several times, and ends with the answer."""
+Measure = Callable[[Mapping[int, Sequence[float]]], Mapping[int, Sequence[float]]]
+"""By number of search: its utilisations at the factors that it asks for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,27 +61,42 @@ class Utilisation:
     needs: Needs
 
 
-def needs(measured: Measure) -> Needs:
+def all_needs(searches: int, measured: Measure) -> list[Needs]:
+    """What so many series need, each searched for, all of a step measured at once."""
+    under_way = {number: _search() for number in range(searches)}
+    asked = {number: next(search) for number, search in under_way.items()}
+    found: dict[int, Needs] = {}
+    while asked:
+        told, asked = measured(asked), {}
+        for number, values in told.items():
+            try:
+                asked[number] = under_way[number].send(values)
+            except StopIteration as end:
+                found[number] = end.value
+    return [found[number] for number in range(searches)]
+
+
+def _search() -> Search:
     """Sweep the bandwidth until all shares lie between two of its values, then cut these intervals by more replays.
 
     A share's bandwidth is the least from which on all larger ones that were tried have it, too.
     """
     found: dict[float, float] = {}
 
-    def measure(factors: Sequence[float]) -> None:
+    def measure(factors: Sequence[float]) -> Generator[Sequence[float], Sequence[float], None]:
         missing = [factor for factor in dict.fromkeys(factors) if factor not in found]
-        found.update(zip(missing, measured(missing).tolist(), strict=True))
+        found.update(zip(missing, (yield missing), strict=True))
 
     limit_at = _factor(_HIGHEST)
     low, high = _FIRST, _LAST
-    measure([*map(_factor, range(low, high + 1)), limit_at])
+    yield from measure([*map(_factor, range(low, high + 1)), limit_at])
     limit = found[limit_at]
     within = [share for share in SHARES if share <= limit]
     while within and found[_factor(high)] < within[-1] and high < _HIGHEST:
-        measure([_factor(step) for step in range(high + 1, min(high + 2 * _PER_DECADE, _HIGHEST) + 1)])
+        yield from measure([_factor(step) for step in range(high + 1, min(high + 2 * _PER_DECADE, _HIGHEST) + 1)])
         high = min(high + 2 * _PER_DECADE, _HIGHEST)
     while found[_factor(low)] >= SHARES[0] and low > _LOWEST:
-        measure([_factor(step) for step in range(low - 2 * _PER_DECADE, low)])
+        yield from measure([_factor(step) for step in range(low - 2 * _PER_DECADE, low)])
         low -= 2 * _PER_DECADE
     swept = [_factor(step) for step in range(low, high + 1)]
     now = found[1.0]
@@ -92,7 +109,9 @@ def needs(measured: Measure) -> Needs:
         return (tried[short[-1]], tried[short[-1] + 1]) if short else (None, tried[0])
 
     while wide := [ends for share in within if (ends := interval(share))[0] and ends[1] / ends[0] > PRECISION]:
-        measure([factor for below, above in wide for factor in np.geomspace(below, above, _BETWEEN + 2)[1:-1].tolist()])
+        yield from measure(
+            [factor for below, above in wide for factor in np.geomspace(below, above, _BETWEEN + 2)[1:-1].tolist()]
+        )
     needed = {share: interval(share)[1] if share <= limit else None for share in SHARES}
     return Needs(*curve, needed, now, limit)
 
