@@ -170,7 +170,7 @@ def _first(cluster: Cluster, workers: int) -> str:
     """How many messages the server waits for, and what becomes of the others, where it does not wait for all."""
     if cluster.collective != FIRST_K:
         return ""
-    options = cluster.collective_options.network_options()
+    options = cluster.collective_options.network_options
     return f" (the first {options.first(workers)} of {workers} messages, late ones {options.late})"
 
 

@@ -69,7 +69,7 @@ def sampled(directory: RunDirectory, plan: Sequence[Training]) -> tuple[list[Uti
     Of a grid with more than :data:`MAX_SAMPLED` series on networks, bandwidths aside, the first of these is taken, with
     each collective; nothing is found where even that is more.
     """
-    stored, left_out = Stored.read(directory), dict[str, None]()
+    left_out: dict[str, None] = {}
     firsts = {training.method.name: training for training in reversed(plan)}
     networks = [
         (training, point)
@@ -85,7 +85,7 @@ def sampled(directory: RunDirectory, plan: Sequence[Training]) -> tuple[list[Uti
         settings = training.settings(point)
         try:
             _require_scalable(settings, training.title)
-            rounds = _sample(training.restored(stored).outcome.rounds)
+            rounds = _sample(directory.read_costs(training.key))
         except SimgmcError:  # also where costs are missing: the page says elsewhere that they are
             rounds = []
         series.append(_Replayed(training, point, [(settings, rounds)]))

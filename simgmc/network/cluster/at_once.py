@@ -94,7 +94,7 @@ class Identities:
             self._tied[id(graph)] = graph, not nx.is_forest(graph.to_undirected(as_view=True))
         seeded = self._tied[id(graph)][1] or any(condition.seeded for condition in settings.conditions)
         numbers = settings.compute, settings.compression, settings.conditions
-        return id(graph), kind(settings), settings.seed if seeded else None, repr(numbers)
+        return id(graph), settings.seed if seeded else None, repr(numbers)
 
 
 def form(rounds: Sequence[RoundCosts]) -> str:

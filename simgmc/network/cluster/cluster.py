@@ -232,9 +232,10 @@ def _rows(replays: Sequence[tuple[Sequence[ClusterSettings], Sequence[RoundCosts
             if one.collective not in sent:
                 sent[one.collective] = sizes(rounds, one.collective)
             same = sequences.setdefault((one.collective, name, sent[one.collective]), rounds)
-            there = clusters.setdefault(identities.of(one), one)
+            alike = kind(one), name
+            there = clusters.setdefault((*alike, *identities.of(one)), one)
             walk = walks.setdefault((id(there), id(same)), len(walks))
-            yield _Row(number, at, there, same, (kind(one), name), walk)
+            yield _Row(number, at, there, same, alike, walk)
 
 
 _Job = tuple[ClusterSettings, Sequence[RoundCosts], HandedOver | None]

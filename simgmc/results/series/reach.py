@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -38,12 +39,12 @@ class Reach:
     """By seed, of the seeds that met it: what they had used at the evaluation before, when they did not yet;
     a seed that is not here needed exactly what it is said to."""
 
-    @property
+    @cached_property
     def spread(self) -> Spread | None:
         """Over the seeds that met it; None if none did."""
         return Spread.of(list(self.needed.values()))
 
-    @property
+    @cached_property
     def at_least(self) -> float:
         """The mean over all seeds of what was needed or, where that is unknown, spent in vain."""
         return float(np.mean([*self.needed.values(), *self.spent.values()]))

@@ -113,7 +113,10 @@ class Results:
 
     def reach(self, method: str, point: ComparisonPoint, target: float, column: str = "sim_time_s") -> Reach:
         """What each seed had used of ``column`` when it first met the target."""
-        return self.reach_of(self.at(method, point), target, column)
+        key = "reach", method, point, target, column
+        if key not in self.remembered:
+            self.remembered[key] = self.reach_of(self.at(method, point), target, column)
+        return self.remembered[key]
 
     def reach_of(self, series: Sequence[Series], target: float, column: str = "sim_time_s") -> Reach:
         """The same of these series, a seed each."""
@@ -369,6 +372,8 @@ def _as_columns(rows: Sequence[OtherMetric], rounds: np.ndarray) -> dict[str, np
     Evaluations at stated times can have the same round: the n-th value of a name at a round
     belongs to the n-th of them.
     """
+    if not rows:
+        return {}
     places: dict[int, list[int]] = {}
     for place, number in enumerate(rounds.tolist()):
         places.setdefault(int(number), []).append(place)

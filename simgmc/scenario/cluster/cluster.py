@@ -159,7 +159,7 @@ class Cluster(_WithConditions):
         """Who is in the averages of so many workers."""
         if self._goes_on_without and workers > 1:
             return "present"
-        options = self.collective_options.network_options()
+        options = self.collective_options.network_options
         if self.collective != FIRST_K or options.first(workers) == workers:
             return "all"
         return options.late
@@ -285,11 +285,11 @@ class Cluster(_WithConditions):
         cut = self.collective != AUTO and CHOICES[self.collective].servers < 0
         if not cut or options.servers is not None:
             return self
-        return self.model_copy(update={"collective_options": options.model_copy(update={"servers": workers})})
+        return self.model_copy(update={"collective_options": CollectiveOptions(**plain(options), servers=workers)})
 
     def server_names(self, exchange: Exchange = "collective") -> tuple[str, ...]:
         """The hosts that serve where messages are exchanged that way; none where nothing needs a server."""
-        needed = CHOICES[self.collective].servers_needed(self.collective_options.network_options())
+        needed = CHOICES[self.collective].servers_needed(self.collective_options.network_options)
         count = {"collective": needed, "server": max(needed, 1), "neighbours": 0}[exchange]
         return tuple(f"server{number}" for number in range(count)) if count > 1 else ("server",)[:count]
 
@@ -331,7 +331,7 @@ class Cluster(_WithConditions):
             collective="parameter-server"
             if self.collective == FIRST_K and self.participation(workers) == "all"
             else self.collective,
-            options=self.collective_options.network_options(),
+            options=self.collective_options.network_options,
             compute=ComputeTime(
                 float(times.gradient),
                 tuple(self.hosts[name].slowdown if name in self.hosts else 1.0 for name in names),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, ClassVar
 
 from pydantic import ValidationInfo, create_model
@@ -23,6 +24,7 @@ class _OwnCollectiveOptions(Table):
     late: ClassVar[None] = None
     groups: ClassVar[None] = None
 
+    @cached_property
     def network_options(self) -> Options:
         """As the network simulation takes them."""
         return Options(own=tuple((key, getattr(self, key)) for key in type(self).model_fields))
@@ -73,6 +75,7 @@ _CollectiveOptions = create_model(
 class CollectiveOptions(_CollectiveOptions):
     """What some collectives let one choose; see :class:`simgmc.network.collectives.Options`."""
 
+    @cached_property
     def network_options(self) -> Options:
         """As the network simulation takes them."""
         stated = {key: value for key in OPTIONS if (value := getattr(self, key)) is not None}
