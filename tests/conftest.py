@@ -53,8 +53,7 @@ def _runs_draw_nothing():
     """Figures take seconds a run and have tests of their own; a run that is to draw them asks for ``with_plots``."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("simgmc.results.report.draw_plots", lambda *arguments, **options: {})
-        for story in ("simgmc.experiment.run", "simgmc.commands.replay"):
-            patch.setattr(f"{story}.print_page", lambda *arguments: None)
+        patch.setattr("simgmc.experiment.answers.told.write_page", lambda *arguments: None)
         yield
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections import deque
 from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,10 @@ from rich.console import Console
 
 from simgmc.core.errors import SimgmcError, show_value
 from simgmc.core.files import read_text, reading_copies
+from simgmc.core.processes.side_by_side import Beside
 from simgmc.core.terminal import plain_console
-from simgmc.experiment.answers.explanation import explain
-from simgmc.experiment.answers.refine import refine
 from simgmc.experiment.answers.replayed import replayed
-from simgmc.experiment.answers.report_page import Known, print_page
+from simgmc.experiment.answers.told import tell
 from simgmc.experiment.header import line, print_cluster
 from simgmc.experiment.partition_tables import copy_partition_tables
 from simgmc.experiment.plan import require_stated_times, trainings
@@ -27,9 +27,7 @@ from simgmc.results.directory import outside_files, run_directory
 from simgmc.results.directory.run_directory import RunDirectory
 from simgmc.results.directory.run_lock import writing
 from simgmc.results.directory.scenario_changes import differences, heading
-from simgmc.results.report import report
 from simgmc.results.series.grids import MAX_POINTS
-from simgmc.results.tables.explanations import print_explanations
 from simgmc.scenario import ScenarioFile
 from simgmc.scenario.code import changed
 
@@ -90,7 +88,9 @@ def _replay(
         kept = training.restored(stored)
         for point in training.points:
             kept.check(point)
-    with writing(out):
+    with writing(out), Beside() as beside:
+        if plots and len(after.points) > MAX_POINTS:
+            beside.call(import_module, "simgmc.results.figures.plots")  # while what they show is replayed
         directory = run_directory.create(out, text, grid_keys=keys, overwrite=overwrite)
         outside_files.keep(directory.path, after.outside_files(), directory.replace)
         print_cluster(console, after)
@@ -108,14 +108,7 @@ def _replay(
             keys = [training.series(point) for point in points]
             deque(write_all(directory, keys, series, training.shared), maxlen=0)
         copy_partition_tables(source, directory)
-        results = report(console, directory, after.points, plots=plots, replayed=True)
-        if refined:
-            refine(console, directory, after, plan, results)
-        explained = explain(directory, plan) if len(after.points) <= MAX_POINTS else None
-        if explained is not None:
-            print_explanations(console, explained.found)
-        if plots:
-            print_page(console, directory, Known(after, plan, results, explained))
+        tell(console, directory, after, plan, beside, plots=plots, refined=refined, replayed=True)
     return directory.path
 
 

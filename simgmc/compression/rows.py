@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simgmc.compression.threads import Pool, usable_cores
+from simgmc.compression.threads import Pool
 from simgmc.core.errors import DivergenceError, SimgmcError
+from simgmc.core.processes.cores import usable_cores
 
 T = TypeVar("T")
 

@@ -20,8 +20,9 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from simgmc.compression.threads import usable_cores
 from simgmc.core.errors import SimgmcError
+from simgmc.core.processes.cores import usable_cores
+from simgmc.core.processes.side_by_side import Beside
 from simgmc.core.terminal import plain_console
 from simgmc.distributed import measured
 from simgmc.distributed.checkpoints import RankCheckpoints
@@ -215,7 +216,9 @@ class _Home:
     def report(self, file: ScenarioFile, choices: Choices) -> None:
         """Tables and plots."""
         self.progress.__exit__()
-        report(self.console, self.directory, self.file.points, plots=choices.plots)
+        with Beside() as beside:
+            reported = report(self.console, self.directory, self.file.points, beside, plots=choices.plots)
+            reported.print_files(self.console, self.directory)
 
 
 def _prepared(group: Group, prepare: Callable[[], _Home]) -> _Home:

@@ -14,9 +14,9 @@ from torch import nn
 from simgmc.algorithms import ALGORITHMS
 from simgmc.algorithms.algorithm import Algorithm
 from simgmc.compression import build_adapted, rows
-from simgmc.compression.threads import usable_cores
 from simgmc.core.errors import SimgmcError, out_of_memory, show_value
 from simgmc.core.own_code.errors import guarded
+from simgmc.core.processes.cores import usable_cores
 from simgmc.costs.steps import Participation
 from simgmc.experiment.training import Training
 from simgmc.mixing import everybody

@@ -17,10 +17,9 @@ from rich.console import Console
 
 from simgmc.core.errors import SimgmcError
 from simgmc.core.interruption import SAVED_EVERY, Interruption
+from simgmc.core.processes.side_by_side import Beside
 from simgmc.core.terminal import plain_console
-from simgmc.experiment.answers.explanation import explain
-from simgmc.experiment.answers.refine import refine
-from simgmc.experiment.answers.report_page import Known, print_page
+from simgmc.experiment.answers.told import tell
 from simgmc.experiment.assembly import Given, WorkloadFactory
 from simgmc.experiment.engines.choice import Choice, Sweeping, check_jobs
 from simgmc.experiment.engines.here import Here
@@ -42,9 +41,6 @@ from simgmc.results.directory import outside_files, run_directory
 from simgmc.results.directory.checkpoint import CHECKPOINTS, Checkpoints, check_interval
 from simgmc.results.directory.run_directory import RunDirectory
 from simgmc.results.directory.run_lock import writing
-from simgmc.results.report import report
-from simgmc.results.series.grids import MAX_POINTS
-from simgmc.results.tables.explanations import print_explanations
 from simgmc.scenario import ScenarioFile
 
 
@@ -128,14 +124,8 @@ def run(
         if len(failures) == len(plan):
             raise SimgmcError("\n".join(f"{one.task.training.title}: {one.reason}" for one in failures))
 
-        results = report(console, directory, file.points, plots=plots)
-        if refined:
-            refine(console, directory, file, plan, results)
-        explained = explain(directory, plan) if len(file.points) <= MAX_POINTS else None
-        if explained is not None:
-            print_explanations(console, explained.found)
-        if plots:
-            print_page(console, directory, Known(file, plan, results, explained))
+        with Beside() as beside:
+            results = tell(console, directory, file, plan, beside, plots=plots, refined=refined)
         if sweeping is not None:
             print_best(console, file, results, failures)
     if failures:

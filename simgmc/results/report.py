@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 from rich.console import Console
 
+from simgmc.core.processes.side_by_side import Beside
 from simgmc.core.terminal import print_line
 from simgmc.results.directory.details import FILES
 from simgmc.results.directory.records import grid_texts
@@ -29,23 +33,63 @@ from simgmc.scenario.workload import ProblemWorkload
 _TABLES = ("metrics.csv", "other_metrics.csv", "summary.csv", "breakdown.csv", *FILES, "partition.csv")
 
 
+@dataclass(frozen=True)
+class Report:
+    """What was reported of a run, and its pictures, which may still be drawn."""
+
+    results: Results
+    """What was read of it."""
+    pictures: Callable[[], Mapping[str, Sequence[Path]]]
+    """Waits for the files of each figure."""
+
+    def print_files(self, console: Console, directory: RunDirectory) -> None:
+        """Says what there is in the directory now."""
+        pictures = self.pictures()
+        drawn = sorted({file.stem for files in pictures.values() for file in files})
+        files = [name for name in _TABLES if (directory.path / name).is_file()]
+        print_line(
+            console,
+            f"\n{directory.path}: {', '.join(files)}" + (f", and in plots/: {', '.join(drawn)}" if drawn else ""),
+        )
+        if missing := [name for name, pages in pictures.items() if not pages]:
+            print_line(
+                console,
+                f"not drawn, since they would need more than {MAX_POINTS} panels: {', '.join(missing)}; "
+                f"every grid point is in {directory.path / 'summary.csv'}",
+            )
+
+
 def report(
     console: Console,
     directory: RunDirectory,
     points: Sequence[GridPoint],
+    beside: Beside,
     *,
     plots: bool = True,
     replayed: bool = False,
-) -> Results:
+) -> Report:
     """Tables on the console, and summary and plots in the run directory, of the run of these grid points.
 
-    Returns what was read of the run. ``plots``: whether any are drawn. Of a large grid they are PNG alone, and what it
-    took over from a run that was ``replayed`` is not drawn again.
+    ``beside``: where plots are drawn. ``plots``: whether any are. Of a large grid they are PNG alone, and what it took
+    over from a run that was ``replayed`` is not drawn again.
     """
     scenario = points[0].scenario
     names = [method.name for method in scenario.methods]
     target, baseline = scenario.report.target, scenario.report.baseline
     results = read_results(directory, names, measure_of(scenario.report.metric, scenario.report.better == "higher"))
+    pictures: Callable[[], Mapping[str, Sequence[Path]]] = dict
+    if plots:
+        large = is_large(results) and not scenario.report.full_metrics
+        draw = partial(
+            draw_plots,
+            target=target,
+            baseline=baseline,
+            surfaces=_surfaces(points, results),
+            results=replace(results),  # without what is remembered of it
+            formats=("png",) if large else ("png", "pdf"),
+            only=OF_NETWORKS if large and replayed else (),
+        )
+        pictures = beside.call(draw, directory)
     rows = summarize(results, target=target, baseline=baseline)
     write_summary(directory, results, rows)
     print_tables = print_large_summary if is_large(results) else print_summary
@@ -58,27 +102,7 @@ def report(
         print_line(console, f"\n{note}")
     if told := sentences(Verdict(results, target, baseline)):
         print_line(console, "\n" + "\n".join(told))
-    pictures = {}
-    if plots:
-        surfaces = _surfaces(points, results)
-        large = is_large(results) and not scenario.report.full_metrics
-        formats, only = ("png",) if large else ("png", "pdf"), OF_NETWORKS if large and replayed else ()
-        pictures = draw_plots(
-            directory, target=target, baseline=baseline, surfaces=surfaces, results=results, formats=formats, only=only
-        )
-    drawn = sorted({file.stem for files in pictures.values() for file in files})
-    files = [name for name in _TABLES if (directory.path / name).is_file()]
-    print_line(
-        console,
-        f"\n{directory.path}: {', '.join(files)}" + (f", and in plots/: {', '.join(drawn)}" if drawn else ""),
-    )
-    if missing := [name for name, pages in pictures.items() if not pages]:
-        print_line(
-            console,
-            f"not drawn, since they would need more than {MAX_POINTS} panels: {', '.join(missing)}; "
-            f"every grid point is in {directory.path / 'summary.csv'}",
-        )
-    return results
+    return Report(results, pictures)
 
 
 def _by_events(results: Results) -> str:

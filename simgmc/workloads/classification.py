@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from simgmc.compression.threads import usable_cores
 from simgmc.core.errors import SimgmcError
 from simgmc.core.layout import Layout
+from simgmc.core.processes.cores import usable_cores
 from simgmc.workloads import notes
 from simgmc.workloads.data.collated import CollatedSamples
 from simgmc.workloads.data.dataset import Dataset, RawSamples

@@ -28,7 +28,7 @@ import time
 import numpy as np
 import torch
 
-from simgmc.compression.threads import usable_cores
+from simgmc.core.processes.cores import usable_cores
 from simgmc.workloads.classification import ClassificationWorkload
 from simgmc.workloads.data.dataset import Dataset
 from simgmc.workloads.gradients import routes

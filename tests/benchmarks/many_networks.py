@@ -18,11 +18,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from simgmc.core.processes import side_by_side
 from simgmc.costs.steps import Average, Compress, Compute, Mix, RoundCosts
 from simgmc.network import ClusterSettings, ComputeTime, Duration, Host, collectives, simulate, simulate_many, star
 from simgmc.network.collectives.gossip import gossip
 from simgmc.network.conditions.stragglers import Stragglers
-from simgmc.network.shortcuts import side_by_side
 from simgmc.network.topology.catalogue import build, worker_names
 
 SIZE = 1_000_000

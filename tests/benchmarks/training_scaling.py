@@ -61,7 +61,7 @@ def measure(content: dict) -> None:
     import torch
     from rich.console import Console
 
-    from simgmc.compression.threads import usable_cores
+    from simgmc.core.processes.cores import usable_cores
     from simgmc.experiment import run as running
     from simgmc.experiment.assembly import Given
     from simgmc.experiment.preflight import trial

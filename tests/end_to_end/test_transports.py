@@ -111,7 +111,7 @@ def test_tables_and_pictures_say_what_a_method_used(finished, monkeypatch, with_
         "simgmc.results.figures.panels.save",
         lambda made, folder, name, *rest: figures.update({name: made}) or [folder / name],
     )
-    report(console, open_run(finished), ScenarioFile.read(finished / "scenario.toml").points)
+    report(console, open_run(finished), ScenarioFile.read(finished / "scenario.toml").points, Beside())
     text = console.file.getvalue()
     assert text.count("Swarm (pairwise ring)") == 4 and "─ pairwise ring" in text
     legend = {one.get_text() for one in figures["accuracy_vs_time"][0].legends[0].get_texts()}

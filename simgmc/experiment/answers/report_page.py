@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 from markupsafe import Markup
-from rich.console import Console
 
 from simgmc.core.errors import SimgmcError
 from simgmc.core.files import reading_copies
@@ -27,6 +27,7 @@ from simgmc.results.figures.material import Material
 from simgmc.results.figures.plots import figures_of
 from simgmc.results.figures.utilisation_plot import utilisation_figures
 from simgmc.results.page.page import page, png, svg
+from simgmc.results.report import Report
 from simgmc.results.series.grids import MAX_POINTS, is_large
 from simgmc.results.series.read import Results, transport_text
 from simgmc.results.series.sentences import sentences
@@ -81,7 +82,7 @@ class Known:
 
     file: ScenarioFile
     plan: Sequence[Training]
-    results: Results
+    report: Report
     explained: Explained | None
     """What bound its methods; None: that was not looked into."""
 
@@ -92,7 +93,7 @@ def report_page(of: Run | Comparison, known: Known | None = None) -> str:
     It holds the question, the verdict, tables, figures, the network, a window of rounds, who holds what, what was
     measured and what supposed, and how to make it again. What a run does not keep is left out, and why is said.
     """
-    results, target, baseline = of.results if known is None else known.results, of.target, of.baseline
+    results, target, baseline = of.results if known is None else known.report.results, of.target, of.baseline
     if not results.series:
         raise SimgmcError(f"{of.name}: no evaluation is there yet; give the same simgmc run command again")
     rows = summarize(results, target, baseline)
@@ -103,17 +104,19 @@ def report_page(of: Run | Comparison, known: Known | None = None) -> str:
     runs = of.runs if isinstance(of, Comparison) else {of.path.resolve().name: of}
     several = len(runs) > 1
     with panels.style():
+        each = [_OneRun(name if several else "", run, known) for name, run in runs.items()]
+        networks = [drawn for one in each for drawn in one.networks()]
+        shown = [] if large else _shown(verdict, baseline)
+        timelines = [drawn for one in each for drawn in one.timelines(shown)]
+        bandwidths = _bandwidths(each)
+        if large and known is not None:
+            known.report.pictures()  # they are drawn by then, and the page takes them as they are
         pictures = _as_drawn(of) if large else {}
         pictures = pictures or {
             name: svg(figures, _ALT.get(name, name.replace("_", " ")))
             for name, figures in figures_of(material).items()
             if figures
         }
-        each = [_OneRun(name if several else "", run, known) for name, run in runs.items()]
-        networks = [drawn for one in each for drawn in one.networks()]
-        shown = [] if large else _shown(verdict, baseline)
-        timelines = [drawn for one in each for drawn in one.timelines(shown)]
-        bandwidths = _bandwidths(each)
     answers = [name for end in ("_map", "collectives") for name in pictures if name.endswith(end)]
     answers += [name for name in pictures if name.startswith((results.measure.name, "time_to_target"))]
     ratio = [RATIO] if not large and any(row.rcc for row in rows) else []
@@ -149,10 +152,9 @@ def report_page(of: Run | Comparison, known: Known | None = None) -> str:
     )
 
 
-def print_page(console: Console, directory: RunDirectory, known: Known) -> None:
-    """Writes the page of a run that has just been made into its directory, and says where."""
-    file = directory.replace(directory.path / FILE, report_page(Run(directory.path), known).encode())
-    console.print(f"\nreport: {file}", markup=False, highlight=False, soft_wrap=True)
+def write_page(directory: RunDirectory, known: Known) -> Path:
+    """Writes the page of a run that has just been made into its directory."""
+    return directory.replace(directory.path / FILE, report_page(Run(directory.path), known).encode())
 
 
 _ALT = {
@@ -273,7 +275,7 @@ class _OneRun:
     @cached_property
     def _firsts(self) -> dict[str, tuple[Training, GridPoint, Breakdown]]:
         """By method the finished series of the first seed at the first grid point that it has."""
-        results = self.run.results if self._known is None else self._known.results
+        results = self.run.results if self._known is None else self._known.report.results
         finished = {one.key: one.breakdown for one in results.series}
         found: dict[str, tuple[Training, GridPoint, Breakdown]] = {}
         for training in self.plan:

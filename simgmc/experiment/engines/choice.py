@@ -9,10 +9,10 @@ from typing import Literal
 import torch
 from rich.console import Console
 
-from simgmc.compression.threads import usable_cores
 from simgmc.core.errors import SimgmcError, show_value
 from simgmc.core.heap import give_back
 from simgmc.core.interruption import Interruption
+from simgmc.core.processes.cores import usable_cores
 from simgmc.core.quantities import bytes_text
 from simgmc.experiment.assembly import WorkloadFactory
 from simgmc.experiment.engines.here import Here

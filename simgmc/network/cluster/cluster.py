@@ -18,6 +18,7 @@ import numpy as np
 import simpy
 
 from simgmc.core.errors import DivergenceError
+from simgmc.core.processes.side_by_side import side_by_side
 from simgmc.costs.steps import Round, RoundCosts, with_everybody
 from simgmc.network.cluster.at_once import AtOnce, HandedOver, Identities, form, kind, nothing_but_messages, sizes
 from simgmc.network.cluster.communication import Communication
@@ -30,7 +31,6 @@ from simgmc.network.cluster.timing import Timing, TimingBuilder
 from simgmc.network.cluster.worker import Stop, WorkerProcess
 from simgmc.network.exchanges.accounts import CATEGORIES
 from simgmc.network.flows.fluid import CapacityError, StuckError
-from simgmc.network.shortcuts.side_by_side import side_by_side
 
 T = TypeVar("T")
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 
 import numpy as np
 import pytest
 
 from simgmc.core.errors import SimgmcError
+from simgmc.core.processes import side_by_side as pool
 from simgmc.network import simulate_many
-from simgmc.network.shortcuts import side_by_side as pool
 from tests.network.random_clusters import clusters, rounds_of
 
 
@@ -50,3 +51,26 @@ def test_networks_simulated_side_by_side_have_the_bits_of_those_simulated_here(m
     there = list(simulate_many(networks, rounds))
     assert all(one.by_events is not None for one in here), "messages meet, so that there is something to be done"
     assert [one.round_end.tobytes() for one in here] == [one.round_end.tobytes() for one in there]
+
+
+def test_what_is_done_beside_goes_on_meanwhile_and_is_given_up_at_the_end(monkeypatch, tmp_path):
+    monkeypatch.setattr(pool, "usable_cores", lambda: 2)
+    begun = tmp_path / "begun"
+    with pool.Beside() as beside:
+        (value, process), here = beside.call(squared, Square(3))(), beside.call(lambda: os.getpid())
+        assert value == 9 and process != os.getpid() == here()
+        with pytest.raises(SimgmcError, match="a negative number"):
+            beside.call(squared, Square(-1))()
+        unheard = beside.call(squared, Square(2, local=True))
+        assert unheard() == (4, os.getpid())
+        beside.call(touched_then_asleep, begun)
+        while not begun.exists():  # at its end the process is in the middle of it
+            pass
+    monkeypatch.setattr(pool, "usable_cores", lambda: 1)
+    with pool.Beside() as beside:
+        assert beside.call(squared, Square(4))() == (16, os.getpid())
+
+
+def touched_then_asleep(file):
+    file.touch()
+    time.sleep(3600)
