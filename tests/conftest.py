@@ -49,6 +49,14 @@ def without_pictures(monkeypatch):
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _nothing_is_done_beside():
+    """All is done in the process of the test, with what that patches; what is done beside has tests of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("simgmc.core.processes.side_by_side.usable_cores", lambda: 1)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _runs_draw_nothing():
     """Figures take seconds a run and have tests of their own; a run that is to draw them asks for ``with_plots``."""
     with pytest.MonkeyPatch.context() as patch:

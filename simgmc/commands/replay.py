@@ -103,8 +103,7 @@ def _replay(
         )
         for one, points, series in replayed(missing, stored):
             training = one.training
-            one.keep(directory)
-            directory.copy_model(source, training.key)
+            directory.copy_training(source, training.key)
             keys = [training.series(point) for point in points]
             deque(write_all(directory, keys, series, training.shared), maxlen=0)
         copy_partition_tables(source, directory)

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from simgmc.cli import main
+from simgmc.core.processes.side_by_side import Beside
 from simgmc.experiment.plan import trainings
 from simgmc.results.directory.run_directory import open_run
 from simgmc.results.report import report

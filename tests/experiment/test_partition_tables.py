@@ -11,6 +11,7 @@ from rich.console import Console
 
 from simgmc.commands.replay import replay
 from simgmc.core.errors import SimgmcError
+from simgmc.core.processes.side_by_side import Beside
 from simgmc.experiment import run as running
 from simgmc.experiment.partition_tables import write_partition_tables
 from simgmc.results import report as reporting

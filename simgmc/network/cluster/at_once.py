@@ -22,7 +22,7 @@ from simgmc.network.cluster.timing import Rows, Timing, TimingBuilder
 from simgmc.network.collectives.catalogue import CHOICES, COLLECTIVES
 from simgmc.network.collectives.sliced_ring import slices_of
 from simgmc.network.conditions.condition import Condition
-from simgmc.network.exchanges.accounts import CATEGORIES, moved
+from simgmc.network.exchanges.accounts import CATEGORIES, moved_by_hosts
 from simgmc.network.exchanges.schedule import Schedule, Stacked
 from simgmc.network.flows.fluid import CapacityError
 from simgmc.network.shortcuts.fast_flows import LinkUse
@@ -215,8 +215,8 @@ class AtOnce:
         self._exchanges = 0
         self._counted: list[list[list[Schedule]]] = []
         """The exchanges of each sequence in rounds that are still to be counted, the last ones."""
-        self._whole: tuple[int, list[np.ndarray]] | None = None
-        """The number of :data:`_BLOCK` networks, and each of these for all of its rounds, networks first."""
+        self._whole: tuple[int, list[np.ndarray], np.ndarray] | None = None
+        """The number of :data:`_BLOCK` networks, each of these for all of its rounds, networks first, and the bytes."""
 
     def possible(self, costs: RoundCosts) -> bool:
         """Whether a round can be walked: its exchanges come one after the other, of all workers."""
@@ -385,8 +385,7 @@ class AtOnce:
         if schedule.ring is not None:
             total = float(schedule.ring.sent_in_all.sum())
             return np.array([total, total, 0.0, 0.0])
-        one = moved(schedule, self._places[0].placement(schedule.structure, self._workers))
-        return np.array([one.sent_by_workers, one.received_by_workers, one.into_server, one.out_of_server])
+        return np.array(moved_by_hosts(schedule))
 
     def _count(self, exchanges: Sequence[Sequence[Schedule]]) -> None:
         """Count what the exchanges of each sequence moved."""
@@ -416,10 +415,10 @@ class AtOnce:
         if self._whole is None or self._whole[0] != block:
             some = slice(block * _BLOCK, (block + 1) * _BLOCK)
             whole = [np.stack([each[some] for each in one], axis=1) for one in self._parts if one]
-            self._whole = block, whole or [np.zeros((_BLOCK, 0)) for _ in self._parts]
+            moves = np.array(self._bytes) if self._bytes else np.zeros((0, len(self._moved), 4))
+            self._whole = block, whole or [np.zeros((_BLOCK, 0)) for _ in self._parts], moves
         sequence, parts = self._of[network], [one[place] for one in self._whole[1]]
-        moves = np.array(self._bytes)[:, sequence] if self._bytes else np.zeros((0, 4))
-        return self._builder(network, parts, moves, self._moved[sequence]).timing()
+        return self._builder(network, parts, self._whole[2][:, sequence], self._moved[sequence]).timing()
 
     @property
     def _parts(self) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:

@@ -88,20 +88,28 @@ def moved(
     rerouted: Mapping[int, Ways] = MappingProxyType({}),
 ) -> Moved:
     """Bytes of a schedule's flows (of those delivered, where that is given); ``rerouted``: some flows' other routes."""
-    structure = schedule.structure
-    source, destination = structure.endpoints
+    source, destination = schedule.structure.endpoints
     sent = source != destination
     if delivered is not None:
         sent = sent & delivered
     nbytes = np.where(sent, schedule.nbytes, 0.0)
-    workers = structure.participants
     return Moved(
+        *moved_by_hosts(schedule, sent),
+        placement.over_links(nbytes, rerouted),
+        placement.over_links(sent.astype(float), rerouted),
+    )
+
+
+def moved_by_hosts(schedule: Schedule, sent: np.ndarray | None = None) -> tuple[float, float, float, float]:
+    """Bytes of a schedule's flows out of workers, into workers, into servers and out of servers; ``sent``: (flows,)
+    bool, which of them are counted, all that are no work at one host unless given."""
+    (source, destination), workers = schedule.structure.endpoints, schedule.structure.participants
+    nbytes = np.where(source != destination if sent is None else sent, schedule.nbytes, 0.0)
+    return (
         float(nbytes[source < workers].sum()),
         float(nbytes[destination < workers].sum()),
         float(nbytes[destination >= workers].sum()),
         float(nbytes[source >= workers].sum()),
-        placement.over_links(nbytes, rerouted),
-        placement.over_links(sent.astype(float), rerouted),
     )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,8 @@ from simgmc.network.topology import (
 from simgmc.network.topology.drawn import from_file
 from simgmc.network.topology.entry import TopologyEntry, adopted
 from simgmc.network.topology.graph import Host, add_link, add_wire, worker_names
-from simgmc.network.topology.recent import Recent
 from simgmc.network.topology.places import geo, home_broadband
+from simgmc.network.topology.recent import Recent
 from simgmc.network.topology.shapes import dumbbell, fat_tree, full_mesh, ring, star, torus, two_tier
 
 TOPOLOGIES: Registry[TopologyEntry] = Registry(

@@ -42,7 +42,7 @@ PARTIAL = ".partial"
 """How the name of a file ends that is being written."""
 
 
-def replace(file: Path, content: bytes | Callable[[Path], None]) -> Path:
+def replace(file: Path, content: bytes | Callable[[Path], object]) -> Path:
     """Writes a whole file at once: readers see the old one or the new one, never a part.
 
     ``content``: its bytes, or who writes a file of that name (raising OSError where it cannot).

@@ -42,6 +42,7 @@ import shutil
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -190,20 +191,18 @@ class RunDirectory(KeptRun):
         np.savez_compressed(buffer, journal=journal)
         return self.replace(self._journal_path(training_key), buffer.getvalue())
 
-    def write_model(self, training_key: str, write: Callable[[Path], None]) -> Path:
+    def write_model(self, training_key: str, write: Callable[[Path], object]) -> Path:
         """Stores the model that a training ended with; ``write(file)`` makes the file, or raises OSError."""
         name = self.costs_path(training_key).with_suffix(".safetensors").name
         return self.replace(self.path / "models" / name, write)
 
-    def copy_model(self, source: RunDirectory, training_key: str) -> None:
-        """Keeps the model that a training ended with in another run directory, where that has it."""
-        file = source.path / "models" / source.costs_path(training_key).with_suffix(".safetensors").name
-        if file.is_file():
-
-            def copy(place: Path) -> None:
-                shutil.copyfile(file, place)
-
-            self.write_model(training_key, copy)
+    def copy_training(self, source: RunDirectory, training_key: str) -> None:
+        """Keeps what a training of another run directory cost, and the model that it ended with, where that has it."""
+        costs = source.costs_path(training_key)
+        self.replace(self.costs_path(training_key), partial(shutil.copyfile, costs))
+        model = source.path / "models" / costs.with_suffix(".safetensors").name
+        if model.is_file():
+            self.write_model(training_key, partial(shutil.copyfile, model))
 
     # What trainings side by side write.
 
@@ -266,7 +265,7 @@ class RunDirectory(KeptRun):
                 lines += [table.line(key, row, self.grid_keys, unknown) for key, row, unknown in rows]
                 self.replace(file, "".join(lines).encode())
 
-    def replace(self, file: Path, content: bytes | Callable[[Path], None]) -> Path:
+    def replace(self, file: Path, content: bytes | Callable[[Path], object]) -> Path:
         """Writes a whole file at once, see :func:`rows.replace`; a picture is noted as the run's own before."""
         note(self.path, file)
         return replace(file, content)
