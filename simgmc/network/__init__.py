@@ -10,7 +10,8 @@ is exact), ``cluster`` (workers that walk their rounds), ``calibration`` (what r
 (against measurements).
 """
 
-from simgmc.network.cluster.cluster import ClusterSettings, Timing, simulate, simulate_all, simulate_many
+from simgmc.network.cluster.cluster import ClusterSettings, Timing, simulate
+from simgmc.network.cluster.many import simulate_all, simulate_many
 from simgmc.network.conditions.compute import ComputeTime
 from simgmc.network.conditions.work import Duration, Throughput
 from simgmc.network.flows.flows import BandwidthChange, Flow, completion_times

@@ -45,9 +45,7 @@ def test_networks_simulated_side_by_side_have_the_bits_of_those_simulated_here(m
     networks = clusters(rng, 4, 5, "double-binary-tree", shape="star", sigma=0.4)
     rounds = rounds_of(rng, 5, "double-binary-tree", 8, mixes=0.0)
     here = list(simulate_many(networks, rounds))
-    monkeypatch.setattr(
-        "simgmc.network.cluster.cluster.side_by_side", lambda work, jobs: pool.side_by_side(work, jobs, 2)
-    )
+    monkeypatch.setattr("simgmc.network.cluster.many.side_by_side", lambda work, jobs: pool.side_by_side(work, jobs, 2))
     there = list(simulate_many(networks, rounds))
     assert all(one.by_events is not None for one in here), "messages meet, so that there is something to be done"
     assert [one.round_end.tobytes() for one in here] == [one.round_end.tobytes() for one in there]

@@ -17,7 +17,8 @@ from simgmc.commands.replay import replay
 from simgmc.commands.utilisation import utilisation
 from simgmc.core.errors import SimgmcError
 from simgmc.costs.steps import Compute, RoundCosts
-from simgmc.network.cluster.cluster import ClusterSettings, simulate_many
+from simgmc.network.cluster.cluster import ClusterSettings
+from simgmc.network.cluster.many import simulate_many
 from simgmc.network.conditions.compute import ComputeTime
 from simgmc.network.conditions.work import Duration
 from simgmc.network.topology.catalogue import star, worker_names

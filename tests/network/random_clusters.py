@@ -155,11 +155,13 @@ def compare(number: int) -> tuple[str, float, Counter[str]]:
         return f"refused together alone: {error}", 0.0, ways
     worst = 0.0
     resized = [_resized(np.random.default_rng((number, more)), rounds) for more in (1, 2)]
-    beside: list[list[Timing | None]] = [[None] * len(networks) for _ in range(3)]
-    for which, at, timing in simulate_all([(networks, some) for some in (rounds, *resized)]):
+    seeded = [replace(one, seed=one.seed + 1) for one in networks]  # where that decides nothing they are the same
+    replays = [(networks, rounds), *((networks, some) for some in resized), (seeded, list(rounds)), (seeded, rounds)]
+    beside: list[list[Timing | None]] = [[None] * len(networks) for _ in replays]
+    for which, at, timing in simulate_all(replays):
         beside[which][at] = timing
-    for some, found in zip(resized, beside[1:], strict=True):
-        for one, mine in zip(networks, found, strict=True):
+    for (own, some), found in zip(replays[1:], beside[1:], strict=True):
+        for one, mine in zip(own, found, strict=True):
             if differing := _differing(mine, simulate(one, some)):
                 return f"beside other rounds and alone differ in {differing}", 0.0, ways
     for mine, other, one in zip(together, beside[0], networks, strict=True):

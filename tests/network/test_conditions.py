@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from simgmc.core.errors import SimgmcError
 from simgmc.costs.steps import Compute, RoundCosts
-from simgmc.network.cluster.at_once import AtOnce, nothing_but_messages
 from simgmc.network.cluster.cluster import ClusterSettings, simulate
+from simgmc.network.cluster.walks.at_once import AtOnce
+from simgmc.network.cluster.walks.provable import nothing_but_messages
 from simgmc.network.collectives import FIRST_K
 from simgmc.network.conditions.catalogue import CONDITIONS
 from simgmc.network.conditions.changes import NetworkChanges

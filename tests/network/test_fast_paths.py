@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from simgmc.costs.steps import Compress, Compute, Mix, RoundCosts
 from simgmc.network import collectives
-from simgmc.network.cluster.cluster import ClusterSettings, simulate, simulate_many
+from simgmc.network.cluster import many
+from simgmc.network.cluster.cluster import ClusterSettings, simulate
+from simgmc.network.cluster.many import simulate_all, simulate_many
 from simgmc.network.collectives.sliced_ring import ring_schedule
 from simgmc.network.conditions.compute import ComputeTime
 from simgmc.network.conditions.overheads import Overheads
@@ -28,7 +30,7 @@ from simgmc.network.shortcuts.solutions import RingLinks, RingNetworks, ServerNe
 from simgmc.network.topology.catalogue import Host, build, star, worker_names
 from simgmc.network.topology.routing import Links
 from tests.network.exchanges import execute, finish_times, hosts, message
-from tests.network.random_clusters import compare
+from tests.network.random_clusters import clusters, compare, rounds_of
 
 EXACT = 1e-9
 
@@ -192,6 +194,20 @@ def test_the_server_in_arrays_equals_the_events(workers, seed, ties, overheads):
 def test_any_rounds_on_many_networks_have_the_bits_of_each_alone_and_the_times_of_the_events(number):
     problem, _, _ = compare(number)
     assert not problem
+
+
+@pytest.mark.parametrize(("shape", "walks"), [("star", 2), ("torus", 4)])
+def test_what_is_the_same_to_the_clock_is_walked_once(monkeypatch, shape, walks):
+    """Two networks, two seeds, the same rounds twice: seeds decide only where routes tie, as on a torus."""
+    rng = np.random.default_rng(3)
+    networks = clusters(rng, 2, 6, "ring", shape=shape, sigma=0.0)
+    networks = [replace(one, conditions=(), seed=seed) for one in networks for seed in (1, 2)]
+    rounds = rounds_of(rng, 6, "ring", 3, mixes=0.0)
+    walked = []
+    walk_all = many._walk_all
+    monkeypatch.setattr(many, "_walk_all", lambda *those: walked.append(len(those[0])) or walk_all(*those))
+    found = dict.fromkeys((which, at) for which, at, _ in simulate_all([(networks, rounds), (networks, list(rounds))]))
+    assert len(found) == 8 and sum(walked) == walks
 
 
 def ways_of(name, networks, rounds, **more):

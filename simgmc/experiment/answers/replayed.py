@@ -15,7 +15,7 @@ from simgmc.experiment.series import Series as Replayed
 from simgmc.experiment.stored import Stored
 from simgmc.experiment.synchronous import RoundsFinished, on_all
 from simgmc.experiment.training import Training
-from simgmc.network.cluster.cluster import without_events
+from simgmc.network.cluster.many import without_events
 from simgmc.results.directory.run_directory import RunDirectory
 from simgmc.results.series.read import Results, Series, compared_at
 from simgmc.scenario import GridPoint, ScenarioFile

@@ -12,7 +12,7 @@ from simgmc.costs.steps import RoundCosts
 from simgmc.experiment.stored import Stored
 from simgmc.experiment.training import Training
 from simgmc.network import ClusterSettings, simulate_all
-from simgmc.network.cluster.cluster import without_events
+from simgmc.network.cluster.many import without_events
 from simgmc.network.conditions.changes import NetworkChanges
 from simgmc.network.conditions.traces import BandwidthTrace
 from simgmc.results.directory.records import COLLECTIVE_KEY

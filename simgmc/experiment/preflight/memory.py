@@ -17,7 +17,7 @@ from simgmc.core.errors import SimgmcError
 from simgmc.core.quantities import bytes_text
 from simgmc.experiment.preflight.checks import counts_of, keys_named, require_count
 from simgmc.experiment.training import Training
-from simgmc.network.cluster.at_once import flows_simulated, nothing_but_messages
+from simgmc.network.cluster.walks.provable import flows_simulated, nothing_but_messages
 from simgmc.network.collectives.catalogue import CHOICES
 from simgmc.workloads.gradients.live_memory import Needed
 from simgmc.workloads.memory import available, resident

@@ -75,7 +75,7 @@ def _state(file: str | Path | None) -> tuple[float, int] | None:
     """What changes when a file does."""
     try:
         found = None if file is None else os.stat(file)
-    except OSError:
+    except (OSError, ValueError):
         return None  # whoever reads it says why it cannot
     return None if found is None else (found.st_mtime_ns, found.st_size)
 

@@ -7,20 +7,16 @@ everybody is ready. All of it is arrays with a leading dimension of networks, wh
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import networkx as nx
 import numpy as np
 
-from simgmc.costs.steps import Average, Compress, Compute, Mix, RoundCosts, SomeCompute, Step
-from simgmc.network.cluster.schedules import Schedules, options_of, places_of, seen
+from simgmc.costs.steps import Average, Compress, Compute, Mix, RoundCosts, Step
+from simgmc.network.cluster.schedules import Schedules, places_of
 from simgmc.network.cluster.settings import ClusterSettings
 from simgmc.network.cluster.timing import Rows, Timing, TimingBuilder
-from simgmc.network.collectives.catalogue import CHOICES, COLLECTIVES
-from simgmc.network.collectives.sliced_ring import slices_of
 from simgmc.network.conditions.condition import Condition
 from simgmc.network.exchanges.accounts import CATEGORIES, moved_by_hosts
 from simgmc.network.exchanges.schedule import Schedule, Stacked
@@ -31,102 +27,6 @@ from simgmc.network.shortcuts.solver import Solver
 from simgmc.network.topology.routing import Links
 
 _COMPUTE, _COMPRESS, _TRANSFER, _LATENCY, _AGGREGATE, _WAIT = range(len(CATEGORIES))
-
-
-def nothing_but_messages(settings: ClusterSettings) -> bool:
-    """Whether links keep their bandwidth and carry whole messages of all workers alone: what the conditions say."""
-    chosen = settings.fast and not settings.notes_hold_ups and settings.collective != "auto"
-    alone = chosen and settings.static and settings.whole and not settings.waits_for_first
-    return alone and all(float(rate) > 0 for _, _, rate in settings.payload_graph.edges(data="bandwidth", default=0.0))
-
-
-def flows_simulated(settings: ClusterSettings, nbytes: float) -> float:
-    """How many flows of an exchange of so many bytes a worker are simulated one by one; nothing of it is built that
-    grows with the square of the workers.
-    """
-    if len(settings.workers) < 2:
-        return 0.0
-    entry = CHOICES[settings.collective]
-    if entry.build is None:  # all of these are tried
-        return sum(
-            flows_simulated(replace(settings, collective=name), nbytes)
-            for name, other in COLLECTIVES.items()
-            if other.servers_needed(settings.options) <= len(settings.server_hosts)
-            and other.groups_needed <= len(options_of(settings).groups)
-            and not other.changes_average
-        )
-    workers, places = len(settings.workers), places_of(settings, Links(settings.payload_graph, settings.seed))
-    alone = nothing_but_messages(settings)
-    if entry.round_a_ring:
-        sliced = (settings.options.slices or slices_of(nbytes / workers)) if "slices" in entry.options else 1
-        return 0.0 if alone and places.ring(range(workers)).apart else 3.0 * workers * (workers - 1) * sliced
-    if entry.all_to_all:
-        return 2.0 * workers**2 * (settings.options.slices or 1)
-    up = np.full(workers, max(1, int(nbytes)))
-    schedule = entry.build(Average(up, int(up[0]), True, 4, up, 0), settings.aggregation, options_of(settings))
-    at_once = alone and Solver([places]).in_arrays(schedule, range(workers))
-    return 0.0 if at_once else float(schedule.structure.flows)
-
-
-def kind(settings: ClusterSettings) -> str:
-    """What networks that are walked together have in common: all that gives an exchange its flows."""
-    conditions = [condition.key for condition in settings.conditions]
-    return repr(
-        (
-            settings.workers, settings.server_hosts, settings.collective, settings.aggregation, options_of(settings),
-            conditions,
-        )
-    )  # fmt: skip
-
-
-class Identities:
-    """Of networks of one :func:`kind`: what those have in common that are the same to the clock."""
-
-    def __init__(self) -> None:
-        self._tied: dict[int, tuple[nx.DiGraph, bool]] = {}
-        """By the graph (its id), which is kept, so that its id cannot come to mean another: whether two ways may tie,
-        so that the seed decides; on a forest there is only one."""
-
-    def of(self, settings: ClusterSettings) -> tuple[object, ...]:
-        """The same of all such networks."""
-        graph = settings.graph
-        if id(graph) not in self._tied:
-            self._tied[id(graph)] = graph, not nx.is_forest(graph.to_undirected(as_view=True))
-        seeded = self._tied[id(graph)][1] or any(condition.seeded for condition in settings.conditions)
-        numbers = settings.compute, settings.compression, settings.conditions
-        return id(graph), settings.seed if seeded else None, repr(numbers)
-
-
-def form(rounds: Sequence[RoundCosts]) -> str:
-    """What sequences of rounds that are walked together have in common: all but the sizes of messages."""
-    parts: dict[str, int] = {}
-    return repr([parts.setdefault(_form_of(costs), len(parts)) for costs in rounds]) + "".join(parts)
-
-
-def _form_of(costs: RoundCosts) -> str:
-    return repr([_form_of_step(step) for step in costs])
-
-
-def _form_of_step(step: Step) -> tuple[object, ...]:
-    kind = type(step).__name__
-    if isinstance(step, Average):
-        return kind, len(step.up), step.summable, step.background, step.partial is None
-    if isinstance(step, Mix):
-        return kind, len(step.nbytes), step.background, step.edges.tobytes()
-    own = (step.workers.tobytes(),) if isinstance(step, SomeCompute) else ()
-    return kind, *own, *(value for value in vars(step).values() if isinstance(value, int))
-
-
-def sizes(rounds: Sequence[RoundCosts], collective: str) -> bytes:
-    """Of sequences of one :func:`form`: what those have in common that take the same time over a collective."""
-    found = hashlib.blake2b(digest_size=16)
-    for costs in rounds:
-        for step in costs:
-            if isinstance(step, Average):
-                found.update(repr(seen(step, collective)).encode())
-            elif isinstance(step, Mix):
-                found.update(step.nbytes.tobytes())
-    return found.digest()
 
 
 @dataclass(frozen=True)
