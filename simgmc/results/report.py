@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from rich.console import Console
@@ -40,7 +40,8 @@ class Report:
     results: Results
     """What was read of it."""
     pictures: Callable[[], Mapping[str, Sequence[Path]]]
-    """Waits for the files of each figure."""
+    """Waits for each figure, and writes its files where that is not done; by figure, none where it has too many panels.
+    """
 
     def print_files(self, console: Console, directory: RunDirectory) -> None:
         """Says what there is in the directory now."""
@@ -77,7 +78,7 @@ def report(
     names = [method.name for method in scenario.methods]
     target, baseline = scenario.report.target, scenario.report.baseline
     results = read_results(directory, names, measure_of(scenario.report.metric, scenario.report.better == "higher"))
-    pictures: Callable[[], Mapping[str, Sequence[Path]]] = dict
+    drawn: Callable[[], Mapping[str, Mapping[str, bytes]]] = dict
     if plots:
         large = is_large(results) and not scenario.report.full_metrics
         draw = partial(
@@ -89,7 +90,7 @@ def report(
             formats=("png",) if large else ("png", "pdf"),
             only=OF_NETWORKS if large and replayed else (),
         )
-        pictures = beside.call(draw, directory)
+        drawn = beside.call(draw, directory)
     rows = summarize(results, target=target, baseline=baseline)
     write_summary(directory, results, rows)
     print_tables = print_large_summary if is_large(results) else print_summary
@@ -102,6 +103,14 @@ def report(
         print_line(console, f"\n{note}")
     if told := sentences(Verdict(results, target, baseline)):
         print_line(console, "\n" + "\n".join(told))
+
+    @cache
+    def pictures() -> dict[str, list[Path]]:
+        return {
+            name: [directory.replace(directory.plots / file, content) for file, content in files.items()]
+            for name, files in drawn().items()
+        }
+
     return Report(results, pictures)
 
 

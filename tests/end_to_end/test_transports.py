@@ -109,10 +109,10 @@ def test_tables_and_pictures_say_what_a_method_used(finished, monkeypatch, with_
     console = Console(file=StringIO(), width=200)
     figures = {}
     monkeypatch.setattr(
-        "simgmc.results.figures.panels.save",
-        lambda made, folder, name, *rest: figures.update({name: made}) or [folder / name],
+        "simgmc.results.figures.panels.pictures", lambda made, name, _: figures.update({name: made}) or {name: b""}
     )
-    report(console, open_run(finished), ScenarioFile.read(finished / "scenario.toml").points, Beside())
+    points = ScenarioFile.read(finished / "scenario.toml").points
+    report(console, open_run(finished), points, Beside()).print_files(console, open_run(finished))
     text = console.file.getvalue()
     assert text.count("Swarm (pairwise ring)") == 4 and "─ pairwise ring" in text
     legend = {one.get_text() for one in figures["accuracy_vs_time"][0].legends[0].get_texts()}

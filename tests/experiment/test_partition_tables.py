@@ -99,7 +99,7 @@ def test_whoever_reports_on_it_draws_the_picture_once(stopped, tmp_path, monkeyp
     monkeypatch.setattr(plots, "partition_figures", lambda table: drawn.append(table) or figures(table))
     monkeypatch.setattr(plots, "FIGURES", [draw for draw in plots.FIGURES if draw is plots._partition])
     console = Console(file=StringIO(), width=200)
-    reporting.report(console, open_run(stopped), ScenarioFile(ONE, "small.toml").points, Beside())
+    reporting.report(console, open_run(stopped), ScenarioFile(ONE, "small.toml").points, Beside()).pictures()
     assert len(drawn) == 1 and sorted(file.name for file in (stopped / "plots").iterdir()) == sorted(BEGUN)
     replay(stopped, settings=[("cluster.bandwidth", "1 Gbit/s")], out=tmp_path / "replay", console=console)
     assert len(drawn) == 2 and all((tmp_path / "replay/plots" / name).is_file() for name in BEGUN)

@@ -285,7 +285,7 @@ def test_a_large_grid_draws_maps_and_no_panel_per_point_and_says_what_is_left_ou
     maps = ["first_to_target_map", "speedup_map"]
     sweeps = ["time_to_target_vs_bandwidth", "time_to_target_vs_latency"]
     stems = ["accuracy_vs_bytes", "accuracy_vs_epoch", "collectives", *maps, *sweeps]
-    assert {file.name for files in drawn.values() for file in files} == {f"{stem}.png" for stem in stems}
+    assert {file for files in drawn.values() for file in files} == {f"{stem}.png" for stem in stems}
     assert [name for name, files in drawn.items() if not files] == [
         "accuracy_vs_time", "time_to_target", "time_per_round",
     ]  # fmt: skip

@@ -107,8 +107,12 @@ class Beside:
         except Exception:  # what cannot be pickled raises anything
             return here
         if self._process is None or self._thread is None:
+            try:
+                process = _Process()
+            except OSError:  # no more processes, or no memory for one
+                return here
             self._thread = self._ends.enter_context(ThreadPoolExecutor(1))
-            self._process = self._ends.enter_context(closing(_Process()))
+            self._process = self._ends.enter_context(closing(process))
         found = self._thread.submit(self._process.send, message)
 
         def result() -> R:

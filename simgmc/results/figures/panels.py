@@ -245,15 +245,10 @@ def plain(value: float) -> str:
     return number(value, 1).replace("e+0", "e").replace("e-0", "e-")
 
 
-def save(
-    page_figures: Sequence[Figure],
-    folder: Path,
-    name: str,
-    write: Callable[[Path, bytes], Path],
-    formats: Sequence[str],
-) -> list[Path]:
-    """Writes each figure in each format; more than one page gets numbers. The same figure gives the same bytes."""
-    files = []
+def pictures(page_figures: Sequence[Figure], name: str, formats: Sequence[str]) -> dict[str, bytes]:
+    """By file name, each figure in each format; more than one page gets numbers. The same figure gives the same
+    bytes."""
+    found = {}
     for index, figure in enumerate(page_figures, start=1):
         stem = name if len(page_figures) == 1 else f"{name}_{index}"
         for form in formats:
@@ -261,5 +256,16 @@ def save(
             metadata = {"CreationDate": None} if form == "pdf" else None
             figure.savefig(stream, format=form, metadata=metadata)
             figure.set_layout_engine("none")  # what has been laid out stays so, in every format
-            files.append(write(folder / f"{stem}.{form}", stream.getvalue()))
-    return files
+            found[f"{stem}.{form}"] = stream.getvalue()
+    return found
+
+
+def save(
+    page_figures: Sequence[Figure],
+    folder: Path,
+    name: str,
+    write: Callable[[Path, bytes], Path],
+    formats: Sequence[str],
+) -> list[Path]:
+    """Writes :func:`pictures`."""
+    return [write(folder / file, content) for file, content in pictures(page_figures, name, formats).items()]

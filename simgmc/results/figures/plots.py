@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -52,12 +51,13 @@ def draw_plots(
     formats: Sequence[str] = ("png", "pdf"),
     results: Results | None = None,
     only: Sequence[Callable[[Material], Figures]] = (),
-) -> dict[str, list[Path]]:
-    """Draws everything that the run's data allow into its ``plots`` folder; returns the files of each figure.
+) -> dict[str, dict[str, bytes]]:
+    """Draws everything that the run's data allow; returns the files of each figure, by figure and name.
 
-    No file: the figure would need too many panels. ``methods`` gives the scenario's order; ``target``, ``baseline``
-    and ``surfaces`` are those of :class:`~simgmc.results.figures.material.Material`. ``results``: what the
-    directory holds, if it has been read. ``only``: those of :data:`FIGURES` that are drawn; all unless given.
+    No file: the figure would need too many panels. Nothing is written. ``methods`` gives the scenario's order;
+    ``target``, ``baseline`` and ``surfaces`` are those of :class:`~simgmc.results.figures.material.Material`.
+    ``results``: what the directory holds, if it has been read. ``only``: those of :data:`FIGURES` that are drawn; all
+    unless given.
     """
     results = results or read_results(directory, methods)
     if not results.series:
@@ -65,10 +65,7 @@ def draw_plots(
     details = {} if grids.is_large(results) else directory.details()
     material = Material(results, target, baseline, surfaces or {}, details, read_partition_table(directory))
     with panels.style():
-        return {
-            name: panels.save(figures, directory.plots, name, directory.replace, formats)
-            for name, figures in figures_of(material, only).items()
-        }
+        return {name: panels.pictures(figures, name, formats) for name, figures in figures_of(material, only).items()}
 
 
 def figures_of(material: Material, only: Sequence[Callable[[Material], Figures]] = ()) -> dict[str, list[Figure]]:
