@@ -168,6 +168,8 @@ def _blocks(columns: Sequence[_Column], names: int, room: int, around: int) -> l
     whole, least = [one.whole for one in columns], [one.least for one in columns]
     while names > 1 and _total([*least[:names], max(least[names:], default=0)]) > room:
         names -= 1  # so many do not fit beside a number
+    if names and (over := _total([*least[:names], max(least[names:], default=0)]) - room) > 0:
+        least[0] = max(1, least[0] - over)  # no other way is left than to fold words
 
     def packed(names_as: Sequence[int]) -> list[list[int]]:
         found: list[list[int]] = [[]]

@@ -10,11 +10,7 @@ from rich.console import Console
 
 from simgmc.core.terminal import fold, print_line, print_table
 
-NAMES = (
-    st.text("abcXYZ012-_. /%漢é€", min_size=1, max_size=90)
-    .map(lambda text: " ".join(text.split()) or "x")
-    .filter(lambda text: not re.search(r"[\d.]{12}", text))  # no number is broken, also not in a name
-)
+NAMES = st.text("abcXYZ012-_. /%漢é€", min_size=1, max_size=90).map(lambda text: " ".join(text.split()) or "x")
 NUMBERS = st.sampled_from(["98.15 ± 0.42", "13.9 ± 0.0 min", "< 0.1", "1.2e-05 ± 3.4e-06 s", "no server", "–", "4.21×"])
 WIDTHS = st.sampled_from([40, 72, 80, 200])
 
