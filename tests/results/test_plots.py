@@ -1,6 +1,10 @@
+import os
+from functools import partial
+
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from simgmc.core.processes.side_by_side import Beside
 from simgmc.core.transport import Transport
 from simgmc.results.figures import looks, panels
 from simgmc.results.figures.lines import measure_figure
@@ -115,6 +119,16 @@ def test_every_plot_is_written_as_png_and_pdf(tmp_path, without_pictures):
         "time_to_target_vs_bandwidth",
     ]
     assert names == {f"{stem}.{form}" for stem in [*stems, "time_per_round"] for form in ("png", "pdf")}
+
+
+@pytest.mark.slow
+def test_pictures_drawn_beside_have_the_bytes_of_those_drawn_here(tmp_path, monkeypatch):
+    directory, options = made(tmp_path, points=grid(list(RATE)[:3], ["ring"]), evaluations=3, seeds=(0,))
+    here = draw_plots(directory, **options)
+    monkeypatch.setattr("simgmc.core.processes.side_by_side.usable_cores", lambda: 2)
+    with Beside() as beside:
+        process = beside.call(os.getpid)()
+        assert beside.call(partial(draw_plots, directory, **options))() == here and process != os.getpid()
 
 
 def test_the_same_run_gives_the_same_picture_files(tmp_path):
