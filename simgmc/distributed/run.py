@@ -34,7 +34,7 @@ from simgmc.experiment.assembly import WorkloadFactory
 from simgmc.experiment.asynchronous import AsynchronousTraining
 from simgmc.experiment.header import print_cluster
 from simgmc.experiment.partition_tables import write_partition_tables
-from simgmc.experiment.plan import times_are_stated, trainings
+from simgmc.experiment.plan import trainings
 from simgmc.experiment.preflight.compute_times import times_of_run
 from simgmc.experiment.preflight.trial import print_trial, try_out
 from simgmc.experiment.progress import RunProgress
@@ -230,6 +230,3 @@ def _prepared(group: Group, prepare: Callable[[], _Home]) -> _Home:
         raise
     group.told(True)
     return home
-
-
-__all__ = ["Choices", "run", "times_are_stated"]

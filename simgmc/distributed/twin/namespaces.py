@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 
-from simgmc.core.errors import SimgmcError
+from simgmc.core.errors import SimgmcError, reason
 
 _NEW_NETWORK = 0x40000000
 TOOLS = ("ip", "tc")
@@ -56,7 +56,10 @@ class Namespace:
     def run(self, *command: object) -> str:
         """What a command prints that runs there. Raises NotHereError with what it says where it fails."""
         words = [str(word) for word in command]
-        done = subprocess.run(words, preexec_fn=self.enter, capture_output=True, text=True)
+        try:
+            done = subprocess.run(words, preexec_fn=self.enter, capture_output=True, text=True)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise NotHereError(f"{words[0]} cannot be run in a network namespace: {reason(error)}") from None
         if done.returncode:
             said = (done.stderr or done.stdout).strip().splitlines()
             raise NotHereError(f"{' '.join(words)}: {said[0] if said else f'exit status {done.returncode}'}")
@@ -124,6 +127,11 @@ def check_machine() -> str:
             try:
                 scratch.run(*command)
             except NotHereError as error:
+                if "not permitted" in str(error):
+                    raise NotHereError(
+                        f"networks may not be made ({error}); run it as root (or with the capabilities CAP_SYS_ADMIN "
+                        "and CAP_NET_ADMIN)"
+                    ) from None
                 missing.append(f"the kernel gives no {what}: {error}")
         if missing:
             raise NotHereError("\n".join(missing))
@@ -191,7 +199,8 @@ def spawned(
 ) -> subprocess.Popen:
     """A process in a namespace, in a session of its own, watched. What it prints comes through two pipes.
 
-    It goes before other work on the machine where that is allowed, which would hold its messages up.
+    It goes before other work on the machine where that is allowed, which would hold its messages up. Raises SimgmcError
+    where it cannot begin.
     """
 
     def begin() -> None:
@@ -200,13 +209,16 @@ def spawned(
         with contextlib.suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
 
-    return subprocess.Popen(
-        list(command),
-        preexec_fn=begin,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    try:
+        return subprocess.Popen(
+            list(command),
+            preexec_fn=begin,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise SimgmcError(f"a process of the laboratory cannot begin: {reason(error)}") from None
