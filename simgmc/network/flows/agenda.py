@@ -20,6 +20,9 @@ _FEW = 16
 _noted = operator.attrgetter("noted")
 
 Action = Callable[[Any], None]
+_Entry = tuple[float, int, Action | None, Any]
+"""Time, number, action, what it is called with; without an action :class:`_Ends`, of which the last byte of the next
+one leaves then."""
 
 
 class _Ends:
@@ -34,20 +37,31 @@ class _Ends:
         """What comes after these, in no order; some of these too, and what has another prediction by now."""
 
 
+def _is_due(entry: _Entry) -> bool:
+    """Whether an entry of the heap happens at its time, and is not out of date."""
+    time, number, action, ends = entry
+    if action is not None:
+        return True
+    if not ends.next:
+        return False
+    transfer = ends.next[-1]
+    return transfer.prediction == number and transfer.end <= time
+
+
 class Agenda:
     """The events to come. What happens at the same time happens in the order in which it was noted."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Action | None, Any]] = []
-        """(time, number, action, what it is called with); without an action flows, of which the last byte of the next
-        one leaves then."""
+        self._heap: list[_Entry] = []
         self._order = 0
 
     @property
     def next_time(self) -> float:
         """Simulated seconds of the next event, infinity when nothing is planned."""
-        self._update(_INFINITY)
-        return self._heap[0][0] if self._heap else _INFINITY
+        heap = self._heap
+        if heap and heap[0][2] is None:
+            self._update(_INFINITY)
+        return heap[0][0] if heap else _INFINITY
 
     def at(self, time: float, action: Action, payload: object) -> None:
         """``action(payload)`` is due at a time (s)."""
@@ -73,32 +87,27 @@ class Agenda:
         """What happens at the next time, also what is added for then meanwhile: an action and what it is called with,
         or no action and a flow that ends."""
         heap = self._heap
-        self._update(time)
         while heap and heap[0][0] == time:
-            _, _, action, payload = heap[0]
+            _, _, action, payload = entry = heap[0]
             if action is not None:
                 heapq.heappop(heap)
                 yield action, payload
-            else:
+            elif _is_due(entry):
                 transfer = self._take(payload)
                 transfer.prediction = -1
                 yield None, transfer
-            self._update(time)
+            else:
+                self._update(time)
 
     def _update(self, until: float) -> None:
         """Bring what comes next up to date, where that is noted for a time up to ``until`` (s)."""
         heap = self._heap
-        while heap and heap[0][0] <= until:
-            time, number, action, payload = heap[0]
-            if action is not None:
-                return
-            if not payload.next:
-                self._go_on(payload)
+        while heap and heap[0][0] <= until and not _is_due(heap[0]):
+            _, number, _, ends = heap[0]
+            if not ends.next:
+                self._go_on(ends)
                 continue
-            transfer = payload.next[-1]
-            if transfer.prediction == number and transfer.end <= time:
-                return
-            self._take(payload)
+            transfer = self._take(ends)
             if transfer.prediction == number:
                 # It has become slower since its end was noted.
                 transfer.prediction = -1

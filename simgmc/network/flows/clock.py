@@ -52,8 +52,7 @@ class NetworkTimer:
             return
         self._armed = float("inf")
         network.update_rates()
-        while network.next_time <= now:
+        while (upcoming := network.next_time) <= now:
             network.advance()
-        upcoming = network.next_time
         if upcoming < self._armed:
             self.wake(upcoming)
