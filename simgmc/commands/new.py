@@ -42,5 +42,5 @@ def new(kind: str, file: str | Path) -> str:
     plural = "topologies" if kind == "topology" else f"{kind}s"
     return (
         f"wrote {path}; in a scenario of its folder: {key}\n"
-        f"its options: simgmc list {plural} {path.stem}:{name}; its test: python -m pytest {path}"
+        f"its options: simgmc list {plural} {path.stem}:{name}; its test (pip install pytest): python -m pytest {path}"
     )

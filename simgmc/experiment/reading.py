@@ -21,7 +21,7 @@ from simgmc.results.series.measures import measure_of
 from simgmc.results.series.read import Results, read_results
 from simgmc.results.series.summary import Row, summarize
 from simgmc.results.series.together import Together, check_comparable
-from simgmc.results.tables.written import numbers, written
+from simgmc.results.tables.written import check_kind, numbers, written
 
 if TYPE_CHECKING:  # torch takes seconds to load
     from torch import Tensor, nn
@@ -134,6 +134,7 @@ class Readable(ABC):
         Example:
             >>> print(simgmc.load("runs/quickstart").table(form="latex"))
         """
+        check_kind(kind)
         if form == "csv":
             rounds = frames.table_of(self.rows("breakdown.csv"), "breakdown.csv", self.keys)
             return numbers(self._summary() if kind == "results" else rounds)

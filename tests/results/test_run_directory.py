@@ -101,11 +101,13 @@ def test_overwriting_removes_what_a_run_wrote_and_nothing_else(tmp_path):
     directory = small_run(tmp_path)
     directory.write_costs("GMC", [])
     directory.replace(directory.plots / "accuracy_vs_time.png", b"")
+    for name in ("map.html", "utilisation.csv", "report.html", "measured.json", "measured/key.csv"):
+        directory.replace(tmp_path / name, b"")
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "plots" / "mine.png").write_text("mine")
     (tmp_path / "plots" / "mine.partial").write_text("mine")
     (tmp_path / "plots" / "loss_vs_time.png").write_text("mine, though a run could call one so")
-    create(tmp_path, "other", overwrite=True)
+    assert not create(tmp_path, "other", overwrite=True).is_measured
     assert set(map(str, files(tmp_path))) == {
         ".pictures",
         "plots/loss_vs_time.png",

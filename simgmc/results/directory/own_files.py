@@ -14,12 +14,16 @@ from pathlib import Path, PurePosixPath
 
 from simgmc.core.errors import SimgmcError, reason
 from simgmc.results.directory.details import FILES
+from simgmc.results.directory.kept_run import MEASURED
 from simgmc.results.directory.outside_files import FOLDER, LIST
 from simgmc.results.directory.rows import PARTIAL, append, read_text, replace
 from simgmc.results.directory.run_lock import LOCK_NAME
 from simgmc.results.directory.scenario_changes import changes, refusal, same
 
-_TABLES = ("breakdown.csv", "other_metrics.csv", *FILES, "partition.csv", "summary.csv", "flips.csv", "report.html")
+_TABLES = (
+    "breakdown.csv", "other_metrics.csv", *FILES, "partition.csv", "summary.csv", "flips.csv", "report.html",
+    "map.html", "utilisation.csv", "utilisation_curve.csv",
+)  # fmt: skip
 _PICTURES = ("plots", "timeline")
 LIST_NAME = ".pictures"
 PARTS = "parts"
@@ -28,25 +32,20 @@ TENSORBOARD = "tensorboard"
 """The folder of event files, where a run is logged there."""
 WANDB = "wandb.csv"
 """What Weights & Biases has of a run, where that is logged there."""
-_OWN_NAMES = {
-    "scenario.toml",
-    "metrics.csv",
-    *_TABLES,
-    "costs",
-    "evaluations",
-    "models",
-    "checkpoint",
-    "measured",
-    "measured.json",
-    LIST,
-    FOLDER,
-    PARTS,
-    TENSORBOARD,
-    WANDB,
-    *_PICTURES,
-}
 STATE_ENDS = (".state", ".before")
 """How the names of a training's newest checkpoint and of the one before it end."""
+_FILES = ("scenario.toml", *_TABLES, MEASURED, WANDB, LIST)
+_FOLDERS = {
+    "costs": ("*.npz", "*.journal"),
+    "evaluations": ("*.npz",),
+    "models": ("*.safetensors",),
+    "measured": ("*.csv",),
+    "checkpoint": tuple(f"*{end}*" for end in STATE_ENDS),
+    FOLDER: ("*-*",),
+    TENSORBOARD: ("*/events.out.tfevents.*",),
+}
+"""By folder, what the run's files in it are called."""
+_OWN_NAMES = {*_FILES, "metrics.csv", PARTS, *_FOLDERS, *_PICTURES}
 _EARLIER_PLOT = re.compile(
     r"((accuracy|loss|gap|distance)_vs_(time|bytes|epoch)|time_to_target(_vs_\w+)?|time_per_round|trajectory"
     r"|partition|first_to_target_map|speedup_map|idle_per_worker|staleness|consensus_vs_time|single_workers_vs_time)(_\d+)?\.(png|pdf)"
@@ -134,29 +133,17 @@ def _earlier(path: Path) -> list[str]:
     return found
 
 
-LOGGED = f"{TENSORBOARD}/*/events.out.tfevents.*"
-"""Evaluations, logged there as well."""
-
-
 def clear(path: Path) -> None:
     """Removes what a run wrote, the mark that a run is here first, and nothing else.
 
     Raises SimgmcError where a file cannot be removed.
     """
-    names = ("scenario.toml", *_TABLES)
+    inside = [f"{folder}/{name}" for folder, files in _FOLDERS.items() for name in files]
     try:
-        found = [path / name for name in names]
-        found += [
-            file
-            for end in ("", PARTIAL)
-            for kind in ("costs/*.npz", "costs/*.journal", "evaluations/*.npz", "models/*.safetensors", LOGGED)
-            for file in sorted(path.glob(kind + end))
-        ]
-        found += [path / WANDB, path / LIST, *sorted((path / FOLDER).glob("*-*"))]
-        found += [file for end in STATE_ENDS for file in sorted((path / "checkpoint").glob(f"*{end}*"))]
-        found += [path / (name + end) for name in _pictures(path) for end in ("", PARTIAL)]
-        found += [path / (name + PARTIAL) for name in (*names, "metrics.csv")]
-        found += [path / (LIST_NAME + PARTIAL), path / LIST_NAME, path / "metrics.csv"]
+        names = [*_FILES, *_pictures(path), LIST_NAME]
+        found = [path / (name + end) for name in names for end in ("", PARTIAL)]
+        found += [file for name in inside for end in ("", PARTIAL) for file in sorted(path.glob(name + end))]
+        found += [path / ("metrics.csv" + PARTIAL), path / "metrics.csv"]
     except OSError as error:
         raise SimgmcError(f"cannot read {path}: {reason(error)}") from None
     for file in found:

@@ -7,7 +7,7 @@ import io
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 from simgmc.core.errors import SimgmcError, show_value
 from simgmc.core.quantities import time_text
@@ -32,8 +32,7 @@ def text_table(
 
     ``kind``: "results", what was found, or "rounds", where each method's time went in percent.
     """
-    if kind not in ("results", "rounds"):
-        raise SimgmcError(f'kind = {show_value(kind)}: must be "results" or "rounds"')
+    check_kind(kind)
     columns = {RUN_KEY: lambda row: dict(row.point.grid)[RUN_KEY]} if RUN_KEY in results.varying else {}
     columns["method"] = lambda row: row.method
     if len({point.transport for point in results.points} - {None}) > 1:
@@ -51,6 +50,12 @@ def text_table(
         tuple(tuple(text_of(row) for text_of in columns.values()) for row in rows),
         names,
     )
+
+
+def check_kind(kind: str) -> None:
+    """Raises SimgmcError for a kind of table that there is not."""
+    if kind not in get_args(Kind):
+        raise SimgmcError(f"kind = {show_value(kind)}: must be {' or '.join(map(show_value, get_args(Kind)))}")
 
 
 def written(
