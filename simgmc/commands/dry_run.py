@@ -17,7 +17,7 @@ from simgmc.experiment.preflight.prediction import predict
 from simgmc.experiment.preflight.trial import print_trial, try_out
 from simgmc.experiment.progress import LINE_SECONDS
 from simgmc.experiment.training import Training
-from simgmc.results.series.read import value_text
+from simgmc.results.series.read import key_labels, value_text
 from simgmc.scenario import ScenarioFile
 
 
@@ -96,7 +96,7 @@ def dry_run(
             # Trained on the first cluster, put on the others.
             took = time_text((0 if number else seconds) + found.simulating_s)
             rows.append([found.method, *(values[key] for key in keys), *numbers, took])
-    shown = [key.removeprefix("cluster.").removeprefix("methods.*.") for key in keys]
+    shown = key_labels(keys).values()
     print_table(
         console,
         "prediction (nothing is trained to its end, nothing is kept)",

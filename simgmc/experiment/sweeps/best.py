@@ -10,7 +10,7 @@ from rich.console import Console
 from simgmc.core.quantities import time_text
 from simgmc.core.terminal import print_line, print_table
 from simgmc.experiment.engines.task import Failure
-from simgmc.results.series.read import Results, value_text
+from simgmc.results.series.read import Results, key_labels, value_text
 from simgmc.results.series.summary import Row, summarize
 from simgmc.results.tables.tables import measure_text
 from simgmc.scenario import ScenarioFile
@@ -35,7 +35,7 @@ def print_best(console: Console, file: ScenarioFile, results: Results, failures:
         reach = [_reach_text(best)] if report.target is not None else []
         counts = len(rows), sum(len(row.stopped) for row in rows), sum(len(row.diverged) for row in rows)
         lines.append([best.method, *cells, measure_text(results, best.final), *reach, *map(str, counts)])
-    keys = [key.removeprefix("cluster.").removeprefix("methods.*.").replace("_", " ") for key in (*networks, *searched)]
+    keys = key_labels([*networks, *searched]).values()
     reached = ["time to target"] if report.target is not None else []
     header = ["method", *keys, "final", *reached, "tried", "given up", "diverged"]
     heading = f"Best settings of each method (those that {what})"

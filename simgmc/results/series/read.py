@@ -223,8 +223,7 @@ class Results:
     @cached_property
     def key_labels(self) -> dict[str, str]:
         """What every key of the grid is called, in all figures and tables: ``bandwidth``, ``density``."""
-        keys = [key for key, _ in self.points[0].grid] if self.points else []
-        return {key: name.replace("_", " ") for key, name in short_names(keys).items()}
+        return key_labels([key for key, _ in self.points[0].grid] if self.points else [])
 
     @cached_property
     def _told_by_value(self) -> set[str]:
@@ -270,6 +269,11 @@ def short_names(keys: Sequence[str], taken: Callable[[str, str], bool] = lambda 
             if not taken(key, names[key]) and not any(other[-count:] == parts[-count:] for other in others):
                 break
     return names
+
+
+def key_labels(keys: Sequence[str]) -> dict[str, str]:
+    """What keys are called beside each other: ``bandwidth``, ``learning rate``."""
+    return {key: name.replace("_", " ") for key, name in short_names(keys).items()}
 
 
 def compared_at(series: Sequence[Series]) -> tuple[ComparisonPoint, ...]:
