@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from simgmc.costs.steps import Average, Compute, RoundCosts
 from simgmc.distributed import measured
 from simgmc.distributed.account import Account
 from simgmc.distributed.events.order import Event, from_array, in_order, to_array
+from simgmc.distributed.events.post import COUNT, Letter, Post
 from simgmc.distributed.measured import Step
 from simgmc.distributed.parcels import Templates, agreed, can_be_cut, packed, shards_of, united
 from simgmc.distributed.ranks import merged
@@ -81,6 +84,23 @@ def test_what_workers_spend_adds_up_to_their_time(tmp_path):
     with file.open("a") as out:
         out.write("0,1,0,com")  # the run was killed as it wrote
     assert measured.read(directory, "M, seed 1") == steps
+
+
+@pytest.mark.parametrize("error", [RuntimeError("lost"), ValueError("the group is gone")])
+@pytest.mark.parametrize("way", ["_send", "_receive"])
+def test_whatever_a_thread_of_the_post_fails_with_is_told_and_not_printed(way, error, monkeypatch):
+    """A group that is given up because another rank is gone fails its threads with errors of other kinds."""
+    failed = []
+    letters = Post(SimpleNamespace(channel=object, rank=0, size=2, timeout=1.0), 2, print, failed.append)
+
+    def fails(*arguments):
+        raise error
+
+    for name in ("send", "recv"):
+        monkeypatch.setattr(f"simgmc.distributed.events.post.dist.{name}", fails)
+    letters.send(1, Letter(COUNT, 0, 1, counts=[0, 0]))
+    getattr(letters, way)(1)
+    assert failed == [error]
 
 
 def test_what_was_measured_is_not_called_simulated(tmp_path):

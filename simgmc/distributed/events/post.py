@@ -85,7 +85,7 @@ class Post:
                     self._put(body, rank, _BODY)
                 if letter.kind == END:
                     return
-        except RuntimeError as error:
+        except BaseException as error:  # whatever it is, the main thread is to end with it
             self._failed(error)
 
     def _next(self, rank: int) -> Letter:
@@ -111,7 +111,7 @@ class Post:
                     return
                 if letter.kind != HERE:
                     self._arrived(letter)
-        except BaseException as error:  # whatever it is, the main thread is to end with it
+        except BaseException as error:  # likewise
             self._failed(error)
 
     def _take(self, length: int, rank: int, tag: int) -> bytes:
