@@ -9,11 +9,10 @@ import numpy as np
 
 from simgmc.network.conditions.overheads import IDEAL, Overheads
 from simgmc.network.exchanges.accounts import chain, check_bounds, moved
-from simgmc.network.exchanges.execution import Execution
+from simgmc.network.exchanges.execution import run_alone
 from simgmc.network.exchanges.placement import Placement
 from simgmc.network.exchanges.ring import Ring
 from simgmc.network.exchanges.schedule import Schedule
-from simgmc.network.flows.fluid import FluidNetwork
 from simgmc.network.shortcuts.fast_flows import FlowNetworks, LinkUse
 from simgmc.network.shortcuts.fast_ring import RingWays, solve
 from simgmc.network.shortcuts.fast_server import ServerLinks, Way, incast
@@ -87,7 +86,8 @@ class RingNetworks:
         """``gates``: (N, K) s at which each rank is ready. The routes of no network share a link."""
         times, ways = solve(ring, self.ways, gates), self.ways
         sent, seconds = ring.sent_in_all, times.finish.max(axis=1) - gates.min(axis=1)
-        wrong = (sent > ways.rate * seconds[:, None] * (1 + 1e-9) + 1e-6).any(axis=1)
+        with np.errstate(invalid="ignore"):  # no time over links without a limit
+            wrong = (sent > ways.rate * seconds[:, None] * (1 + 1e-9) + 1e-6).any(axis=1)
         for network in np.flatnonzero(wrong | (seconds < ways.latency.min(axis=1) * (1 - 1e-9))).tolist():
             one, latency = self.links[network], ways.latency[network].min()
             over = one.over_links(np.broadcast_to(sent, gates.shape)[network])
@@ -187,19 +187,10 @@ class ServerNetworks:
 
 def solve_events(schedule: Schedule, placement: Placement, gates: np.ndarray) -> Solution:
     """An exchange simulated event by event on one network of its own; ``gates``: (K,) s."""
-    network = FluidNetwork(placement.links)
     finish = np.zeros(len(gates))
-
-    def note(participant: int, time: float) -> None:
-        finish[participant] = time
-
-    execution = Execution(network, schedule, placement, note)
-    execution.begin()
-    for participant, time in enumerate(gates.tolist()):
-        network.at(time, execution.ready, participant)
-    network.run()
+    execution = run_alone(schedule, placement, gates.tolist(), finish.__setitem__)
     if execution.open:
-        stuck = network.stalled()
+        stuck = execution.network.stalled()
         if stuck is not None:
             raise stuck
     _check(schedule, placement, max(execution.landed, default=0.0))
