@@ -293,8 +293,23 @@ class ScenarioFile:
         A default that some point does not share follows from the grid's values, and is left to them.
         """
         content = _shared([point.scenario.written() for point in self.points], set(self._paths()))
+        self._leave_to_points(content)
         content |= self._written_sweep() | written_code(self.code)
         return tomli_w.dumps(content) + (f"\n{_grid_text(self.grid)}" if self.grid else "")
+
+    def _leave_to_points(self, content: dict[str, Any]) -> None:
+        """Leave out the defaults of the points there are that a point which was skipped refuses: its values come first,
+        so that it is to be skipped for the same reason when this is read again."""
+        for values, *_ in self.skipped:
+            there = unshared(content)
+            for key, value in values.items():
+                set_key(there, key, unshared(value), self.place, "grid.")
+            try:
+                Scenario.model_validate(there)
+            except ValidationError as error:
+                if not only_unfit(error):
+                    for one in error.errors(include_url=False):
+                        _remove(content, one["loc"])
 
     def _paths(self) -> Iterator[tuple[int | str, ...]]:
         """Where the grid sets something: its keys, with the number of a method for its name."""
@@ -326,6 +341,13 @@ def _inline(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(map(_inline, value)) + "]"
     return tomli_w.dumps({"value": value}).removeprefix("value = ").rstrip("\n")
+
+
+def _remove(content: Any, place: Sequence[int | str]) -> None:
+    *tables, key = place
+    for part in tables:
+        content = content.get(part, {}) if isinstance(content, dict) else content[part]
+    content.pop(key, None)
 
 
 def _shared(tables: Sequence[Any], grid: set[tuple[int | str, ...]], path: tuple[int | str, ...] = ()) -> Any:

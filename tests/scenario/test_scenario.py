@@ -231,6 +231,16 @@ def test_an_own_collective_that_is_not_whole_is_told_of_at_its_own_key(tmp_path)
         ScenarioFile(small_runs.SMALL, "small.toml", settings, tmp_path)
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_written_scenario_leaves_out_defaults_that_a_skipped_point_would_refuse(order):
+    """Sharded servers have a number by default, which halving-doubling, skipped for sparse messages, does not take."""
+    file = small_runs.scenario(("grid.cluster.collective", ["halving-doubling", "sharded-parameter-server"][::order]))
+    again = ScenarioFile(tomllib.loads(file.resolved()), "again.toml")
+    assert len(file.points) == len(file.skipped) == 1 and again.resolved() == file.resolved()
+    assert [point.scenario for point in again.points] == [point.scenario for point in file.points]
+    assert again.skipped == file.skipped
+
+
 def test_a_point_whose_values_do_not_go_together_is_skipped_by_name_and_one_that_is_wrong_is_refused():
     names = ["parameter-server", "ring-all-reduce", "two-level"]
     file = load(("grid.cluster.collective", names), ("grid.cluster.bandwidth", ["1 Mbit/s", "2 Mbit/s"]))
