@@ -27,6 +27,7 @@ from simgmc.training.journal import NOTHING, Asked, Diverged, Parcel, RoundOver,
 from simgmc.training.trainer import Progress
 from simgmc.training.treatment import Treatment
 from simgmc.training.worker_run import Ahead, WorkerRun
+from simgmc.workloads.as_begun import AsBegun
 from simgmc.workloads.workload import Workload
 
 _NO_DRAWS = Randomness(0, 0, 0, [0])
@@ -55,6 +56,7 @@ class PerWorkerTrainer:
         ``settings``: what becomes of gradients, by default nothing."""
         self.algorithm, self.workload = algorithm, workload
         self._lr_at, self._together = lr_at, together
+        self.as_begun = AsBegun(schedule=lr_at)
         self._treatment = Treatment.of(weight_decay, settings or GradientSettings(), algorithm, workload)
         self._seed = seed
         workers = workload.workers
@@ -326,6 +328,7 @@ class PerWorkerTrainer:
             "messages": [[number, *one] for number, one in self._messages.items()],
             "next_message": self._next_message,
             "workload": self.workload.state_dict(),
+            **self.as_begun.state(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from simgmc.workloads.gradients.held import InMemory, Outside
+
 _KNOWN = {
     torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
     torch.float16, torch.float32, torch.float64, torch.complex64, torch.complex128,
@@ -81,4 +83,6 @@ def _taken(value: Any, place: str, arrays: dict[str, np.ndarray]) -> Any:
         return {type(value).__name__: [_taken(one, f"{place}[{index}]", arrays) for index, one in enumerate(value)]}
     if value is None or type(value) in (bool, int, float, str):
         return value
+    if isinstance(value, (InMemory, Outside)):
+        raise TypeError(value.words)
     raise TypeError(f"{place}: a {type(value).__name__} cannot be stored in a checkpoint")

@@ -217,7 +217,7 @@ class LearningRateSchedule(Declared):
 
     def _by_function(self, step: int, steps: int) -> float:
         what = f"schedule {self.function}"
-        found = guarded(what, f"its factor at step {step} of {steps}", lambda: self._function(step, steps))
+        found = guarded(what, f"its factor at step {step} of {steps}", lambda: self.own_function(step, steps))
         if isinstance(found, bool) or not isinstance(found, (int, float)) or not 0 <= found < math.inf:
             raise SimgmcError(
                 f"{what}: gives {show_value(found)} at step {step} of {steps}: needs a number of at least 0"
@@ -225,7 +225,8 @@ class LearningRateSchedule(Declared):
         return float(found)
 
     @functools.cached_property
-    def _function(self) -> Callable[[int, int], float]:
+    def own_function(self) -> Callable[[int, int], float]:
+        """The user's, of the kind import."""
         assert self.function is not None
         return find(f"schedule {self.function}", self.function)
 

@@ -17,6 +17,7 @@ from simgmc.costs.steps import Participation
 from simgmc.mixing import Mixing
 from simgmc.training.put_back import put_back
 from simgmc.training.treatment import Treatment
+from simgmc.workloads.as_begun import AsBegun
 from simgmc.workloads.workload import Workload
 
 
@@ -59,6 +60,7 @@ class Stack:
         self.algorithm = algorithm
         self.workload = workload
         self.lr_at = lr_at
+        self.as_begun = AsBegun(schedule=lr_at)
         self.last_lr: float | None = None
         """Learning rate of the last step so far."""
         self.treatment = Treatment.of(weight_decay, settings or GradientSettings(), algorithm, workload)

@@ -64,6 +64,7 @@ class StackedTrainer(Stack):
             "taken": list(self.taken),
             "last_lr": self.last_lr,
             "held": self.held,
+            **self.as_begun.state(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -244,8 +244,8 @@ def test_what_changes_by_a_generator_of_its_own_is_kept_and_said():
     data = read_own("own", Counted(1, 2), Pairs((torch.ones(3), 0)))
     assert data.anew is None and data.train_images[:, 0].tolist() == [2, 3]  # the first tells tuples
     assert data.notes == (
-        "train samples change from one reading to the next, by no generator of torch, numpy or Python: they are kept "
-        "as they were read at first",
+        "train samples change from one reading to the next, also by something else than the generators of torch, numpy "
+        "and Python: they are kept as they were read at first",
     )
 
 

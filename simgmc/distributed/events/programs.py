@@ -59,6 +59,7 @@ class RankPrograms(OrderedPrograms):
             "sent_by": dict(self._sent_by),
             "workload": self.workload.state_dict(),
             "posted": [_as_letter(number, message) for number, message in self.posted.items()],
+            **self.as_begun.state(),
         }
 
     def restore_of(self, rank: int, state: Mapping[str, Any]) -> None:

@@ -164,7 +164,8 @@ class EventsUnderWay:
 
         try:
             arrays, plain = to_arrays(self._trainer.state_dict())
-        except TypeError:  # a model that keeps what no file can hold: an interrupted training begins again
+        except TypeError as error:  # a model that keeps what no file can hold
+            checkpoints.cannot_hold(str(error))
             return
         states = [dataclasses.asdict(state) for state in self.outcome.states]
         where = f"{int(self._mean_gradients)} gradients a worker"

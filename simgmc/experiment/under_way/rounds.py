@@ -179,7 +179,8 @@ class RoundsUnderWay:
         }
         try:
             arrays, plain = to_arrays(state)
-        except TypeError:  # a model that keeps what no file can hold: an interrupted training begins again
+        except TypeError as error:  # a model that keeps what no file can hold
+            checkpoints.cannot_hold(str(error))
             return
         checkpoints.save(arrays, {"at": f"round {len(self._log)}", "state": plain})
 

@@ -98,7 +98,18 @@ class Checkpoints:
         """What the last checkpoint took."""
         self._ended = time.monotonic()
         self._began: float | None = None
+        self._said = False
         self._whole = False  # whether self.file is known to be readable, so that it is worth keeping
+
+    def cannot_hold(self, what: str) -> None:
+        """Nothing is saved now, which is said the first time: a training that is stopped goes on from an earlier
+        state, or begins again."""
+        if not self._said:
+            self._said = True
+            self._warn(
+                f"{self.key}: no checkpoint is written from here on: none can hold {what}. A run that is stopped goes "
+                "back to before that, with the same numbers"
+            )
 
     @property
     def files(self) -> tuple[Path, Path]:

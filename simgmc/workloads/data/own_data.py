@@ -131,7 +131,7 @@ def _pair(place: str, pair: Any) -> tuple[np.ndarray, np.ndarray]:
     return _values(place, pair[0]), _labels(place, pair[1])
 
 
-def _kept_note(split: str, first: Any, again: Any) -> str:
+def _kept_note(split: str, first: Any, again: Any, drawn: bool) -> str:
     """What is said of a data set whose first sample is another when it is read again by the same seed."""
     (before, spec), (now, other) = tree_flatten(first), tree_flatten(again)
     same = spec == other and all(
@@ -139,10 +139,12 @@ def _kept_note(split: str, first: Any, again: Any) -> str:
         for a, b in zip(before, now, strict=True)
         if _is_numbers(a, b)
     )
-    return "" if same else (
-        f"{split} samples change from one reading to the next, by no generator of torch, numpy or Python: they are "
-        "kept as they were read at first"
-    )  # fmt: skip
+    if same:
+        return ""
+    what = f"{split} samples change from one reading to the next, also by something else than the generators of torch, "
+    if drawn and split == "train":
+        return f"{what}numpy and Python: what the data set keeps itself is one for all workers"
+    return f"{what}numpy and Python: they are kept as they were read at first"
 
 
 def _is_numbers(*parts: Any) -> bool:
@@ -191,7 +193,7 @@ def _read_raw(
             drawn = drew(0)
         with drawing_from(0):
             again = guarded(f"{what} sample 0", "reading it again failed", lambda: data[0])  # noqa: B023
-        notes.append(_kept_note(split, samples[0], again))
+        notes.append(_kept_note(split, samples[0], again, drawn))
         raw = RawSamples(split, samples, collate, np.zeros(0), data if drawn and split == "train" else None)
         found = []
         for start in range(0, total, _CHECKED):
@@ -286,7 +288,7 @@ def _read_split(
             raise SimgmcError(f"{what} sample {int(np.argmin(finite))}: holds a value that is not finite")
     with drawing_from(0):
         again = _pair(f"{what} sample 0", guarded(f"{what} sample 0", "reading it again failed", lambda: data[0]))
-    return values, labels, drawn, _kept_note(split, first, again)
+    return values, labels, drawn, _kept_note(split, first, again, drawn)
 
 
 def _room(

@@ -44,6 +44,23 @@ class InMemory:
     """What no file can hold: an interrupted training begins again."""
 
     value: Any
+    words = "what the model's attributes, or the loss, hold"
+
+
+OUTSIDE = "what is no worker's own"
+"""Under this name a state names what it cannot hold."""
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What a state cannot hold, as it is nobody's own; no file takes one: an interrupted training begins again."""
+
+    names: tuple[str, ...]
+
+    @property
+    def words(self) -> str:
+        """What, for people."""
+        return f"what changes outside the workers: {', '.join(self.names)}"
 
 
 class Holder:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,7 +22,7 @@ from simgmc.core.randomness import generator
 from simgmc.workloads.data.inputs import call, contiguous
 from simgmc.workloads.gradients.differences import counterparts, differing
 from simgmc.workloads.gradients.engine import Batch, Pool, dense
-from simgmc.workloads.gradients.held import Holder, InMemory, objects_of
+from simgmc.workloads.gradients.held import OUTSIDE, Holder, InMemory, Outside, objects_of
 from simgmc.workloads.gradients.precision import autocast, kernels
 from simgmc.workloads.gradients.private_copy import Copier
 from simgmc.workloads.gradients.snapshot import held_by_attributes
@@ -208,13 +207,6 @@ class PrivateCopies:
                 held[name] = value
 
 
-@dataclass(frozen=True)
-class Outside:
-    """What a state cannot hold, as it is nobody's own; no file takes one: an interrupted training begins again."""
-
-    names: tuple[str, ...]
-
-
 Attribute = tuple[str, str, bool, Any]
 """Whose, its name, whether it is there, and its value."""
 
@@ -228,8 +220,6 @@ LOSS = "loss"
 """Under this name a worker's loss is part of its state, where it keeps something."""
 ATTRIBUTES = "attributes outside buffers"
 """Under this name they are part of a state."""
-OUTSIDE = "what is no worker's own"
-"""Under this name a state names what passes may change outside modules."""
 FLAGS = "what is in training"
 """Under this name a state says which parts and parameters are: a pass may take some out for good."""
 

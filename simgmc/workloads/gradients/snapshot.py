@@ -9,6 +9,7 @@ import dis
 import functools
 import random
 import types
+import zlib
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -35,10 +36,12 @@ class Snapshot:
         self.units: dict[str, tuple[str, str] | None] = {}
         self.objects: list[tuple[str, Any]] = []
         self._met: set[int] = set()
+        self._kinds: set[type] = set()
         if module is None:
             return
         parts = dict(module.named_modules())
         self._met |= {id(part) for part in parts.values()}
+        self._kinds.update(map(type, parts.values()))
         for name, part in parts.items():
             self.tokens[joined(name, "training")] = part.training
             self.units[joined(name, "training")] = (name, "training")
@@ -49,8 +52,7 @@ class Snapshot:
             for key, value in vars(part).items():
                 if key not in OWN:
                     self.look(joined(name, key), value, (name, key))
-        for path, value in around(module):
-            self.look(path, value, None)
+        self.look_around()
 
     def changed(self, after: Snapshot) -> list[str]:
         """Paths that differ, the attribute's alone where it has several."""
@@ -62,10 +64,23 @@ class Snapshot:
         ]
 
     def look(self, path: str, value: Any, unit: tuple[str, str] | None) -> None:
-        """Note a value and all that it holds."""
-        waiting = deque(self._note(path, value, unit))
+        """Note a value and all that it holds; what functions read at module level is nobody's own."""
+        waiting = deque([(path, value, unit)])
         while waiting:
-            waiting.extend(self._note(*waiting.popleft(), unit))
+            path, value, unit = waiting.popleft()
+            parts = self._note(path, value, unit)
+            waiting.extend((inner, one, unit) for inner, one in parts)
+            if parts and isinstance(value, types.FunctionType) and not of_a_library(value.__module__ or ""):
+                waiting.extend((f"{name} of {value.__module__}", one, None) for name, one in _globals_of(value))
+
+    def look_around(self) -> None:
+        """Note what all objects of the user's classes met so far have in common: the classes' attributes, and what
+        their methods read."""
+        looked: set[type] = set()
+        while more := self._kinds - looked:
+            looked |= more
+            for path, value in read_by(sorted(more, key=lambda kind: (kind.__module__, kind.__qualname__))):
+                self.look(path, value, None)
 
     def _note(self, path: str, value: Any, unit: tuple[str, str] | None) -> Iterable[tuple[str, Any]]:
         """Note a value; what it holds, by path."""
@@ -79,8 +94,11 @@ class Snapshot:
         if id(value) in self._met or isinstance(value, PLAIN):
             return ()
         self._met.add(id(value))
+        self._kinds.add(kind)
         self.objects.append((path, value))
-        return () if empty or isinstance(value, Tensor) else parts_of(path, value)
+        if empty or isinstance(value, Tensor):
+            return ()
+        return parts_of(path, value)
 
 
 def held_by_attributes(module: nn.Module) -> list[tuple[str, Any]]:
@@ -112,7 +130,7 @@ def token(value: Any) -> Any:
     if isinstance(value, Tensor):
         return Tensor, id(value), value._version if not value.is_inference() else 0
     if isinstance(value, np.ndarray):
-        return np.ndarray, value.shape, value.tobytes() if value.dtype != object else repr(value)
+        return np.ndarray, value.shape, repr(value) if value.dtype == object else zlib.crc32(value.tobytes())
     if isinstance(value, (dict, list, tuple, set, frozenset, deque)):
         return type(value), len(value)
     if isinstance(value, torch.Generator):
@@ -148,8 +166,6 @@ def parts_of(path: str, value: Any) -> Iterator[tuple[str, Any]]:
             yield f"{path}'s {name}", _content(cell)
         if value.__defaults__ or value.__kwdefaults__:
             yield f"{path}'s defaults", (value.__defaults__, value.__kwdefaults__)
-        if not of_a_library(value.__module__ or ""):
-            yield from ((f"{name} of {value.__module__}", one) for name, one in _globals_of(value))
     elif isinstance(value, types.MethodType):
         yield path, value.__func__
         yield path, value.__self__

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -172,10 +172,10 @@ class _PlainPasses:
                         f"{self._what}: parameter {name} is made in forward: call the model on a batch before handing "
                         "it over"
                     )
-            now = Snapshot()
-            now.look("loss", copy.loss, None)
+            now = _of_loss(copy.loss)
             kept = copy.of_loss.changed(now)
-            self.loss_keeps |= bool(kept)
+            self.loss_keeps |= any(now.units.get(path) for path in kept)
+            self._note_outside(path for path in kept if now.units.get(path) is None)
             found.alone += [f"{path.replace('_function.', '')} changes in a pass" for path in kept[:3]]
 
     def evaluation(self, test: Callable[[nn.Module, int], Tensor], count: int) -> list[Tensor]:
@@ -199,9 +199,12 @@ class _PlainPasses:
             unit = after.units.get(path, before.units.get(path))
             self._findings.alone.append(f"{'.'.join(filter(None, unit)) if unit else path} changes in forward")
             if unit is None:
-                self.outside += re.findall(r"^[\w.]+", path)
+                self._note_outside([path])
             else:
                 self.keeps = True
+
+    def _note_outside(self, paths: Iterable[str]) -> None:
+        self.outside += [name for path in paths for name in re.findall(r"^[\w.]+", path)]
 
     def _note_parameters(self, copy: PrivateCopy, where: str, values: Mapping[str, Tensor] | None = None) -> None:
         """Note the parameters whose values are others than they were; ``parameter.data`` has no version."""
@@ -262,13 +265,19 @@ class _Copy:
 
     def __init__(self, template: Template, point: Tensor, loss: Loss):
         self.model, self.loss = PrivateCopy(template.copy(), template.layout.names), Copier()(loss)
-        self.of_loss = Snapshot()
-        self.of_loss.look("loss", self.loss, None)
+        self.of_loss = _of_loss(self.loss)
         self.model.load(point)
         module = self.model.module
         self.names = {name for name, _ in module.named_parameters()}
         self.buffers = dict(module.named_buffers())
         self.before = Snapshot(module)
+
+
+def _of_loss(loss: Loss) -> Snapshot:
+    seen = Snapshot()
+    seen.look("loss", loss, ("", "loss"))
+    seen.look_around()
+    return seen
 
 
 class Operations(LiveTensors):
