@@ -27,7 +27,7 @@ from simgmc.training.journal import NOTHING, Asked, Diverged, Parcel, RoundOver,
 from simgmc.training.trainer import Progress
 from simgmc.training.treatment import Treatment
 from simgmc.training.worker_run import Ahead, WorkerRun
-from simgmc.workloads.as_begun import AsBegun
+from simgmc.workloads.as_begun import BESIDE, AsBegun, beside, check_beside
 from simgmc.workloads.workload import Workload
 
 _NO_DRAWS = Randomness(0, 0, 0, [0])
@@ -328,13 +328,14 @@ class PerWorkerTrainer:
             "messages": [[number, *one] for number, one in self._messages.items()],
             "next_message": self._next_message,
             "workload": self.workload.state_dict(),
-            **self.as_begun.state(),
+            BESIDE: beside(self.as_begun, self.workload.as_begun),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go back to a state from :meth:`state_dict`, each program to where it was."""
         self._messages = {number: Arrival(*one) for number, *one in state["messages"]}
         self._next_message = state["next_message"]
+        check_beside(self.workload.as_begun, state)
         self.workload.load_state_dict(state["workload"])
         self.server.restore(state["server"])
         for run, kept in zip(self.runs, state["runs"], strict=True):

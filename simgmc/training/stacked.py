@@ -14,6 +14,7 @@ from simgmc.core.errors import SimgmcError
 from simgmc.training.rounds import StackedRound
 from simgmc.training.stack import Stack
 from simgmc.training.trainer import Progress
+from simgmc.workloads.as_begun import BESIDE, beside, check_beside
 
 
 class StackedTrainer(Stack):
@@ -64,7 +65,7 @@ class StackedTrainer(Stack):
             "taken": list(self.taken),
             "last_lr": self.last_lr,
             "held": self.held,
-            **self.as_begun.state(),
+            BESIDE: beside(self.as_begun, self.workload.as_begun),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -81,6 +82,7 @@ class StackedTrainer(Stack):
             )
         for name, value in saved.items():
             setattr(self.worker, name, value)
+        check_beside(self.workload.as_begun, state)
         self.workload.load_state_dict(state["workload"])
         self.rounds, self.gradients, self.last_lr = state["rounds"], state["gradients"], state["last_lr"]
         self.taken = list(state.get("taken", [self.gradients] * self.workload.workers))

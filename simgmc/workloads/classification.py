@@ -16,12 +16,11 @@ from simgmc.core.errors import SimgmcError
 from simgmc.core.layout import Layout
 from simgmc.core.processes.cores import usable_cores
 from simgmc.workloads import notes
-from simgmc.workloads.as_begun import AsBegun, digest
+from simgmc.workloads.as_begun import AsBegun
 from simgmc.workloads.data.collated import CollatedSamples
 from simgmc.workloads.data.dataset import Dataset, RawSamples
 from simgmc.workloads.data.minibatches import Samples
 from simgmc.workloads.data.steps import TrainingSamples
-from simgmc.workloads.gradients.held import OUTSIDE
 from simgmc.workloads.gradients.live_memory import PassMemory
 from simgmc.workloads.gradients.model_calls import ModelCalls
 from simgmc.workloads.gradients.precision import check_precision, kernels
@@ -37,11 +36,6 @@ EVALUATION_BATCH = {"cpu": 250, "cuda": 2000}
 """Test samples that go through the model together: fixed, as sums round by it."""
 EVALUATION_TOKENS = {"cpu": 8000, "cuda": 64000}
 """The same for text, where a sample is a block of tokens."""
-
-
-FIXED = "what is not trained"
-"""Under this name a state has a number that tells whether the samples and frozen parameters are those that it began
-with."""
 
 
 class ClassificationWorkload:
@@ -65,6 +59,7 @@ class ClassificationWorkload:
             private copy of the model for every worker) where none of them gives what plain PyTorch gives.
         reasons: why faster routes were not taken; empty where the first was.
         notes: what a user should know of how the model is taken.
+        as_begun: how the user's own loss, metric and samples are, beside what a state has of the model.
     """
 
     components = 0
@@ -141,9 +136,10 @@ class ClassificationWorkload:
             *notes.of_statistics(chosen.moving, self.workers),
             *notes.of_weights(held, batch, self.shares is not None),
         ]
-        self._fixed = data, [one for one in self._template.module.parameters() if not one.requires_grad]
-        self._as_begun = AsBegun(
-            loss=self._loss, metric=metric, samples=data.anew or getattr(data.train_images, "anew", None),
+        frozen = [one for one in self._template.module.parameters() if not one.requires_grad]
+        self.as_begun = AsBegun(
+            lambda: (data.numbers, frozen), loss=self._loss, metric=metric,
+            samples=data.anew or getattr(data.train_images, "anew", None),
             collate=getattr(data.train_images, "collate", None),
         )  # fmt: skip
 
@@ -316,31 +312,16 @@ class ClassificationWorkload:
             return max(1, EVALUATION_TOKENS[self.device.type] // self._test.shape[0])
         return EVALUATION_BATCH[self.device.type]
 
-    @functools.cached_property
-    def _digest(self) -> int:
-        """Of what a training never changes, and no state holds."""
-        data, frozen = self._fixed
-        raw = [one.samples for one in (data.train_images, data.test_images) if isinstance(one, RawSamples)]
-        arrays = () if raw else (data.train_images, data.test_images)
-        return digest((*arrays, *raw, data.train_labels, data.test_labels, frozen))
-
     def state_dict(self) -> dict[str, Any]:
         """What changes besides the parameters: every buffer as (K, ...), copied; of some models lists of K values."""
-        return {**self._replicas.state_dict(), FIXED: self._digest, **self._as_begun.state()}
+        return self._replicas.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go back to a state from :meth:`state_dict`."""
-        held = {name: value for name, value in state.items() if name not in (FIXED, OUTSIDE)}
         own = self._replicas.state_dict()
-        if held.keys() != own.keys() - {OUTSIDE}:
-            raise SimgmcError(f"saved state holds {sorted(held)}, this model's buffers are {sorted(own)}")
-        if state.get(FIXED, self._digest) != self._digest:
-            raise SimgmcError(
-                "the samples, or what of the model is not trained, are others than those with which the training "
-                "began: they come out otherwise each time they are made (a generator without a seed?): give it a seed, "
-                "and begin anew with --overwrite"
-            )
-        self._replicas.load_state_dict(held)
+        if state.keys() != own.keys():
+            raise SimgmcError(f"saved state holds {sorted(state)}, this model's buffers are {sorted(own)}")
+        self._replicas.load_state_dict(state)
 
     def _refuse_synchronised(self) -> None:
         for name, part in self._template.module.named_modules():

@@ -30,6 +30,8 @@ class NoiseWorkload:
     flops, threads, at_once = 0, 1, 1
     pass_bytes = PassBytes()
 
+    as_begun = None
+
     def __init__(
         self,
         workers: int,

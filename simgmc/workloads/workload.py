@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from simgmc.core.layout import Layout
 
@@ -47,6 +47,16 @@ def named(layout: Layout, point: Tensor) -> dict[str, Tensor]:
     places = zip(layout.names, layout.shapes, layout.offsets, layout.offsets[1:], strict=False)
     point = point.detach().cpu()
     return {name: point[start:end].clone().view(shape) for name, shape, start, end in places}
+
+
+class Beginning(Protocol):
+    """See :class:`simgmc.workloads.as_begun.AsBegun`."""
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint has of the user's objects."""
+
+    def check(self, state: Mapping[str, Any]) -> None:
+        """Raises SimgmcError where a checkpoint is of others."""
 
 
 class Workload(Protocol):
@@ -107,6 +117,10 @@ class Workload(Protocol):
     @property
     def precision(self) -> str:
         """The arithmetic inside a gradient, for the header."""
+
+    @property
+    def as_begun(self) -> Beginning | None:
+        """How the user's own objects are, beside what a state has; None where there are none."""
 
     @property
     def threads(self) -> int:

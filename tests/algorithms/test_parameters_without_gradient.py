@@ -26,6 +26,7 @@ class NowAndThen(Cast):
 
     workers: int = WORKERS
     components = 0
+    as_begun = None
     latest: dict[int, int] = field(default_factory=dict)
     """Worker to its latest step."""
 

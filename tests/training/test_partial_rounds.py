@@ -24,6 +24,7 @@ class Linear:
 
     device, dtype, batches_per_epoch = torch.device("cpu"), torch.float64, 10.0
     shares, steps_per_pass = None, (10.0,)
+    as_begun = None
 
     def __init__(self, workers=K):
         from simgmc.core.layout import Layout

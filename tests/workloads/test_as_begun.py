@@ -143,10 +143,11 @@ def test_other_samples_than_those_that_a_training_began_with_are_refused():
             return self.draws.normal(size=20).astype(np.float32), index % 3
 
     first, second = (workload(samples=read_own("own", Unseeded(), Unseeded())) for _ in range(2))
-    arrays, plain = to_arrays(first.state_dict())
-    first.load_state_dict(from_arrays(dict(arrays), plain))
+    trainers = [StackedTrainer(DMSGD(momentum=0.9), work, lambda epoch: 0.1) for work in (first, second)]
+    arrays, plain = to_arrays(trainers[0].state_dict())
+    trainers[0].load_state_dict(from_arrays(dict(arrays), plain))
     with pytest.raises(SimgmcError, match=r"the samples, .*are others than those with which .* give it a seed"):
-        second.load_state_dict(from_arrays(arrays, plain))
+        trainers[1].load_state_dict(from_arrays(arrays, plain))
 
 
 def test_a_loss_that_holds_a_generator_is_refused_by_its_name():
@@ -169,9 +170,9 @@ def test_samples_that_depend_on_more_than_their_seed_are_said_and_kept_from_file
     read = read_own("own", Counts(), data_of_zeros())
     assert read.notes[0].endswith("what the data set keeps itself is one for all workers")
     work = workload(samples=read)
-    assert OUTSIDE not in work.state_dict()
+    assert OUTSIDE not in work.as_begun.state()
     work.gradients(work.initial_parameters()[None], 3)
-    assert OUTSIDE in work.state_dict()
+    assert OUTSIDE in work.as_begun.state()
 
 
 def data_of_zeros():

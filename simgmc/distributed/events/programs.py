@@ -16,6 +16,7 @@ from simgmc.distributed.events.order import OrderedPrograms
 from simgmc.distributed.events.post import Letter
 from simgmc.distributed.parcels import packed, unpacked
 from simgmc.training.journal import Parcel
+from simgmc.workloads.as_begun import BESIDE, beside, check_beside
 
 
 class RankPrograms(OrderedPrograms):
@@ -59,13 +60,14 @@ class RankPrograms(OrderedPrograms):
             "sent_by": dict(self._sent_by),
             "workload": self.workload.state_dict(),
             "posted": [_as_letter(number, message) for number, message in self.posted.items()],
-            **self.as_begun.state(),
+            BESIDE: beside(self.as_begun, self.workload.as_begun),
         }
 
     def restore_of(self, rank: int, state: Mapping[str, Any]) -> None:
         """Go back to a state from :meth:`state_of`."""
         self._messages = {number: Arrival(*one) for number, *one in state["messages"]}
         self._sent_by = dict(state["sent_by"])
+        check_beside(self.workload.as_begun, state)
         self.workload.load_state_dict(state["workload"])
         self.server.restore(state["server"])
         for run, kept in zip(self.runs[rank : rank + 1], state["runs"], strict=True):

@@ -74,6 +74,12 @@ class Dataset:
         return self.train_images.shape[1:] if isinstance(self.train_images, np.ndarray) else None
 
     @property
+    def numbers(self) -> tuple[Any, ...]:
+        """All of its samples and labels."""
+        samples = (one.samples if isinstance(one, RawSamples) else one for one in (self.train_images, self.test_images))
+        return *samples, self.train_labels, self.test_labels
+
+    @property
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """Training and test samples. Raises SimgmcError where they are not one array each."""
         if not isinstance(self.train_images, np.ndarray) or not isinstance(self.test_images, np.ndarray):

@@ -132,6 +132,8 @@ class LogisticWorkload:
     pass_bytes = PassBytes()
     shares = None
 
+    as_begun = None
+
     def __init__(
         self,
         data: Dataset,

@@ -36,6 +36,8 @@ class QuadraticWorkload:
     pass_bytes = PassBytes()
     shares = None
 
+    as_begun = None
+
     def __init__(self, problem: Quadratics, seed: int, device: str | torch.device = "cpu"):
         self.problem, self.seed = problem, seed
         self.device = torch.device(device)
