@@ -41,6 +41,16 @@ def _place(file: str | Path) -> Path:
     return _copies.get(os.path.abspath(file)) or Path(file) if _copies and "\0" not in str(file) else Path(file)
 
 
+def state(file: str | Path) -> tuple[str | int, ...] | None:
+    """What is another where :func:`read_bytes` would read another file, or the file has changed; None: there is none."""
+    try:
+        place = _place(file).absolute()
+        found = os.stat(place)
+    except (OSError, ValueError):
+        return None
+    return str(place), found.st_ino, found.st_ctime_ns, found.st_mtime_ns, found.st_size
+
+
 def is_there(file: str | Path) -> bool:
     """Whether :func:`read_bytes` would find a regular file."""
     return _place(file).is_file()

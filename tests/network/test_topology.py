@@ -6,6 +6,7 @@ import networkx as nx
 import pytest
 
 from simgmc.core.errors import SimgmcError
+from simgmc.core.files import reading_copies
 from simgmc.network.flows.flows import Flow, completion_times
 from simgmc.network.topology import catalogue as topology
 from simgmc.network.topology.catalogue import Host, worker_names
@@ -159,6 +160,9 @@ def test_the_same_network_is_drawn_once_and_its_paths_are_searched_once(tmp_path
     # A file that has changed, other hosts and a graph that may be changed are looked at anew.
     file.write_text("source,destination,bandwidth,latency\n" + row.replace("{}", "20 MB/s"))
     assert {rate for _, _, rate in draw().edges(data="bandwidth")} == {20e6}
+    (tmp_path / "kept.csv").write_text("source,destination,bandwidth,latency\n" + row.replace("{}", "30 MB/s"))
+    with reading_copies({str(file): tmp_path / "kept.csv"}):  # as a run's own copy is
+        assert {rate for _, _, rate in draw().edges(data="bandwidth")} == {30e6}
     assert topology.drawn_once("star", hosts, {}) is not topology.drawn_once("star", hosts[:2], {})
     own = topology.build("star", hosts)
     Links(own).route("worker0", "worker1")

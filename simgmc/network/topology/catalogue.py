@@ -6,7 +6,6 @@ A network is a directed graph, see :mod:`simgmc.network.topology.graph`.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import networkx as nx
 
 from simgmc.core.errors import SimgmcError
+from simgmc.core.files import state
 from simgmc.core.registry import Registry
 from simgmc.network.topology import (
     drawn,
@@ -62,22 +62,15 @@ def drawn_once(name: str, hosts: tuple[Host, ...], options: Mapping[str, Any]) -
         return build(name, hosts, **options)
     plain = tuple((key, tuple(value) if isinstance(value, list) else value) for key, value in sorted(options.items()))
     files = tuple(
-        _state(value) for key, value in options.items() if key in entry.options and entry.options[key].kind is Path
+        None if value is None else state(value)
+        for key, value in options.items()
+        if key in entry.options and entry.options[key].kind is Path
     )
     return _DRAWN.get((name, hosts, plain, files), len(hosts), lambda: nx.freeze(build(name, hosts, **options)))
 
 
 _DRAWN: Recent[tuple[object, ...], nx.DiGraph] = Recent(40_000)
 """Networks, by all that they follow from, with so many hosts in all: of a grid's small ones thousands."""
-
-
-def _state(file: str | Path | None) -> tuple[float, int] | None:
-    """What changes when a file does."""
-    try:
-        found = None if file is None else os.stat(file)
-    except (OSError, ValueError):
-        return None  # whoever reads it says why it cannot
-    return None if found is None else (found.st_mtime_ns, found.st_size)
 
 
 def groups(graph: nx.DiGraph, hosts: Sequence[str]) -> tuple[tuple[int, ...], ...]:
