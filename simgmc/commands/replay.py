@@ -72,8 +72,8 @@ def _replay(
         line(console, "note", f"{package} is another version than the run used")
     changes = list(settings)
     if cluster is not None:
-        changes.insert(0, ("cluster", _cluster_table(cluster)))
-        changes += [(f"grid.{key}", None) for key in before.grid if key.startswith("cluster.")]
+        fixed = [(f"grid.{key}", None) for key in before.grid if key.startswith("cluster.")]
+        changes = [("cluster", _cluster_table(cluster)), *fixed, *changes]
     after = before.with_settings(changes)
     _refuse_other_changes(before, after)
     require_stated_times(after.points, after.place)

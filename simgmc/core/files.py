@@ -42,7 +42,7 @@ def _place(file: str | Path) -> Path:
 
 
 def state(file: str | Path) -> tuple[str | int, ...] | None:
-    """What is another where :func:`read_bytes` would read another file, or the file has changed; None: there is none."""
+    """What is another where :func:`read_bytes` would read another file, or a changed one; None: there is none."""
     try:
         place = _place(file).absolute()
         found = os.stat(place)

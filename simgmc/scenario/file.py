@@ -23,7 +23,7 @@ from simgmc.core.own_code.code import Code, look_in
 from simgmc.core.registry import Option
 from simgmc.scenario.code import changed, read_code, written_code
 from simgmc.scenario.components import plain
-from simgmc.scenario.keys import MAX_DEPTH, check_plain, flat, method_of, set_key, sets, unshared, with_names
+from simgmc.scenario.keys import MAX_DEPTH, check_plain, flat, method_of, override, set_key, sets, unshared, with_names
 from simgmc.scenario.point import Scenario, reads_shared_weights
 from simgmc.scenario.relative_paths import anchor, outside_files
 from simgmc.scenario.sweep import Sweep, split
@@ -78,14 +78,7 @@ class ScenarioFile:
             value = unshared(value)
             if key.count(".") >= MAX_DEPTH:
                 raise SimgmcError(f"{place}: {show_key([key[:57]])}...: is nested deeper than {MAX_DEPTH} tables")
-            if key.startswith("grid."):
-                content["grid"] = {**flat(content.get("grid", {}), self.place), key.removeprefix("grid."): value}
-            else:
-                set_key(content, key, value, place)
-                # What is set expressly does not vary.
-                grid = content.get("grid")
-                if isinstance(grid, dict) and key in flat(grid, self.place):
-                    content["grid"] = {one: values for one, values in flat(grid, self.place).items() if one != key}
+            override(content, key, value, place)
         own, searched = split(content.pop("sweep", {}), place)
         self.sweep = self._sweep(own, content)
         """What is best, where a search is stated."""

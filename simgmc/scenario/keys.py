@@ -94,6 +94,23 @@ def _put(content: dict[str, Any], key: str, value: Any, place: str) -> None:
     table[at] = value
 
 
+def override(content: dict[str, Any], key: str, value: Any, file: str) -> None:
+    """Set a dotted key, or the values of one of the grid (``grid.KEY``); what is set expressly does not vary.
+
+    None takes it out. Raises SimgmcError as :func:`set_key`.
+    """
+    varied = key.removeprefix("grid.")
+    if varied == key:
+        set_key(content, key, value, file)
+    if varied == key and not isinstance(content.get("grid"), dict):
+        return  # nothing varies, or it is said later what is wrong with it
+    grid = flat(content.get("grid", {}), file)
+    if value is None and varied != key and varied not in grid:
+        raise SimgmcError(f"{file}: {key}: does not vary, so it cannot be taken out; {suggestion(varied, grid)}")
+    kept = {one: values for one, values in grid.items() if one != varied}
+    content["grid"] = kept if varied == key else {**grid, varied: value}
+
+
 def _take_out(content: dict[str, Any], key: str, place: str) -> None:
     table, (at, rest) = content, _step(content, key.split("."), place)
     while rest and (isinstance(table, list) or at in table):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from simgmc.core.processes.side_by_side import Beside
+from simgmc.core.terminal import print_line
 from simgmc.experiment.answers.explanation import explain
 from simgmc.experiment.answers.refine import refine
 from simgmc.experiment.answers.report_page import Known, write_page
@@ -44,5 +45,5 @@ def tell(
     page = write_page(directory, Known(file, plan, reported, explained)) if plots else None
     reported.print_files(console, directory)
     if page is not None:
-        console.print(f"\nreport: {page}", markup=False, highlight=False, soft_wrap=True)
+        print_line(console, f"\nreport: {page}")
     return reported.results
