@@ -106,7 +106,7 @@ def override(content: dict[str, Any], key: str, value: Any, file: str) -> None:
         return  # nothing varies, or it is said later what is wrong with it
     grid = flat(content.get("grid", {}), file)
     if value is None and varied != key and varied not in grid:
-        raise SimgmcError(f"{file}: {key}: does not vary, so it cannot be taken out; {suggestion(varied, grid)}")
+        set_key(unshared(content), varied, None, file, "grid.")  # refused where it is stated nowhere: a misspelt one
     kept = {one: values for one, values in grid.items() if one != varied}
     content["grid"] = kept if varied == key else {**grid, varied: value}
 

@@ -61,7 +61,10 @@ def test_what_a_sweep_searches_can_be_taken_out_however_it_is_written():
         ("methods.*.gossip", "no method has 'gossip'"),
         ("methods.SGD", "nothing is called 'SGD'; did you mean"),
         ("workload.workers", "workload.workers: missing"),
-        ("grid.cluster.latncy", "grid.cluster.latncy: does not vary, so it cannot be taken out"),
+        (
+            "grid.cluster.latncy",
+            'grid.cluster.latncy: is not stated, so it cannot be taken out; did you mean "latency"?',
+        ),
     ],
 )
 def test_what_cannot_be_taken_out_is_said(key, says):
