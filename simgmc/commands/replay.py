@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tomllib
 from collections import deque
 from collections.abc import Iterable
@@ -53,8 +54,12 @@ def replay(
     console = console or plain_console()
     for file in outside_files.changed(source.path):
         line(console, "note", f"{file} has changed since the run: the copy that {source.path} keeps is used")
-    with reading_copies(outside_files.copies(source.path)):
-        return _replay(source, settings, cluster, out, overwrite, refined, console, plots)
+    gc.freeze()  # what is loaded stays: it is not looked through again and again while series are made by the thousand
+    try:
+        with reading_copies(outside_files.copies(source.path)):
+            return _replay(source, settings, cluster, out, overwrite, refined, console, plots)
+    finally:
+        gc.unfreeze()
 
 
 def _replay(

@@ -11,6 +11,7 @@ import math
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -285,10 +286,15 @@ class ScenarioFile:
 
         A default that some point does not share follows from the grid's values, and is left to them.
         """
+        content = {**self._resolved, **self._written_sweep(), **written_code(self.code)}
+        return tomli_w.dumps(content) + (f"\n{_grid_text(self.grid)}" if self.grid else "")
+
+    @cached_property
+    def _resolved(self) -> dict[str, Any]:
+        """The tables of the points, apart from the grid."""
         content = _shared([point.scenario.written() for point in self.points], set(self._paths()))
         self._leave_to_points(content)
-        content |= self._written_sweep() | written_code(self.code)
-        return tomli_w.dumps(content) + (f"\n{_grid_text(self.grid)}" if self.grid else "")
+        return content
 
     def _leave_to_points(self, content: dict[str, Any]) -> None:
         """Leave out the defaults of the points there are that a point which was skipped refuses: its values come first,
