@@ -14,7 +14,7 @@ from simgmc.core.terminal import print_line
 from simgmc.results.directory.details import FILES
 from simgmc.results.directory.records import grid_texts
 from simgmc.results.directory.run_directory import RunDirectory
-from simgmc.results.figures.plots import OF_NETWORKS, draw_plots
+from simgmc.results.figures.plots import FIGURES, OF_NETWORKS, draw_plots
 from simgmc.results.figures.trajectories import Surface
 from simgmc.results.series.grids import MAX_POINTS, is_large
 from simgmc.results.series.loads import loads_of
@@ -78,7 +78,7 @@ def report(
     names = [method.name for method in scenario.methods]
     target, baseline = scenario.report.target, scenario.report.baseline
     results = read_results(directory, names, measure_of(scenario.report.metric, scenario.report.better == "higher"))
-    drawn: Callable[[], Mapping[str, Mapping[str, bytes]]] = dict
+    drawn: list[Callable[[], Mapping[str, Mapping[str, bytes]]]] = []
     if plots:
         large = is_large(results) and not scenario.report.full_metrics
         draw = partial(
@@ -88,9 +88,13 @@ def report(
             surfaces=_surfaces(points, results),
             results=replace(results),  # without what is remembered of it
             formats=("png",) if large else ("png", "pdf"),
-            only=OF_NETWORKS if large and replayed else (),
         )
-        drawn = beside.call(draw, directory)
+        # Meanwhile the page is made, with pictures of its own; of a large grid it takes these, so some are drawn here.
+        here = OF_NETWORKS[1:] if large else ()
+        there = [figure for figure in (OF_NETWORKS if large and replayed else FIGURES) if figure not in here]
+        drawn.append(beside.call(partial(draw, only=there), directory))
+        if here:
+            drawn.insert(0, partial(draw, directory, only=here))
     rows = summarize(results, target=target, baseline=baseline)
     write_summary(directory, results, rows)
     print_tables = print_large_summary if is_large(results) else print_summary
@@ -106,9 +110,10 @@ def report(
 
     @cache
     def pictures() -> dict[str, list[Path]]:
+        found = {name: files for waited in drawn for name, files in waited().items()}
         return {
             name: [directory.replace(directory.plots / file, content) for file, content in files.items()]
-            for name, files in drawn().items()
+            for name, files in found.items()
         }
 
     return Report(results, pictures)
