@@ -97,7 +97,7 @@ def test_whoever_reports_on_it_draws_the_picture_once(stopped, tmp_path, monkeyp
     drawn = []
     figures = plots.partition_figures
     monkeypatch.setattr(plots, "partition_figures", lambda table: drawn.append(table) or figures(table))
-    monkeypatch.setattr(plots, "FIGURES", [draw for draw in plots.FIGURES if draw is plots._partition])
+    monkeypatch.setattr(reporting, "FIGURES", [plots._partition])
     console = Console(file=StringIO(), width=200)
     reporting.report(console, open_run(stopped), ScenarioFile(ONE, "small.toml").points, Beside()).pictures()
     assert len(drawn) == 1 and sorted(file.name for file in (stopped / "plots").iterdir()) == sorted(BEGUN)
