@@ -40,9 +40,13 @@ class AsBegun:
         self._objects = {name: one for name, one in objects.items() if one is not None}
         self._began = self._now() if self._objects else None
 
+    def changed(self) -> list[str]:
+        """Paths of what is no longer as it was."""
+        return [] if self._began is None else self._began.changed(self._now())
+
     def state(self) -> dict[str, Any]:
         """What a checkpoint has of them: no file takes it unless they are as they were."""
-        found = () if self._began is None else self._began.changed(self._now())
+        found = self.changed()
         names = dict.fromkeys(name for path in found for name in re.findall(r"^[\w. ]+", path))
         said: dict[str, Any] = {OUTSIDE: Outside(tuple(names))} if names else {}
         return said if self._fixed is None else {FIXED: self._digest, **said}

@@ -28,7 +28,7 @@ from simgmc.workloads.gradients.private_copy import Copier
 from simgmc.workloads.gradients.proof.inspection import refuse_holding_the_model
 from simgmc.workloads.gradients.routes import Job, choose
 from simgmc.workloads.gradients.template import Template
-from simgmc.workloads.losses.functions import CrossEntropy, Loss
+from simgmc.workloads.losses.functions import CrossEntropy, Loss, OwnLoss
 from simgmc.workloads.metrics import Metric, metrics_of
 from simgmc.workloads.workload import Evaluation, PassBytes
 
@@ -142,6 +142,8 @@ class ClassificationWorkload:
             samples=data.anew or getattr(data.train_images, "anew", None),
             collate=getattr(data.train_images, "collate", None),
         )  # fmt: skip
+        shared = self._loss.own if isinstance(self._loss, OwnLoss) and self.workers > 1 else None
+        self._shared = AsBegun(loss=None if chosen.loss_keeps else shared)
 
     def _samples(self, data: Dataset, split: str) -> Samples | CollatedSamples:
         images, labels = getattr(data, f"{split}_images"), getattr(data, f"{split}_labels")
@@ -212,12 +214,22 @@ class ClassificationWorkload:
         """There are none, see :attr:`components`."""
         raise NotImplementedError("training on data has no components")
 
+    def _refuse_shared_state(self) -> None:
+        """Raises SimgmcError where the loss keeps something although it kept nothing when all workers were given it."""
+        if changed := [path for path in self._shared.changed() if path.startswith("loss")]:
+            raise SimgmcError(
+                f"workload.loss: {changed[0].replace('loss', 'its object', 1)} changed while all workers shared it: "
+                "a loss is copied for each worker only where its first passes change it. Let it keep what it keeps "
+                "from the first pass on, or at module level, where it is one for all workers"
+            )
+
     def evaluate(self, point: Tensor, worker: int | None = None) -> Evaluation:
         """Loss and accuracy on the whole test set at ``point`` (d,).
 
         Running statistics are those of a worker, or averaged over all (see
         :mod:`simgmc.workloads.gradients.statistics`); nothing of the training state changes.
         """
+        self._refuse_shared_state()
         parts = torch.arange(len(self._test), device=self.device).split(self._evaluation_batch())
         sums = torch.zeros(len(parts), 4, dtype=torch.float64, device=self.device)
 

@@ -496,3 +496,26 @@ def test_a_class_that_is_left_out_has_an_output_and_a_weight_all_the_same():
     assert work.gradients(work.initial_parameters()[None], 0)[1].item() == pytest.approx(right.item(), rel=1e-5)
     with pytest.raises(SimgmcError, match="class_weights has 5 numbers; the data have 4 classes"):
         build_loss("cross-entropy", options | {"class_weights": [1.0] * 5}).outputs(data)
+
+
+class Late:
+    """Keeps nothing until the loss is small, which no first pass is."""
+
+    def __init__(self, apart):
+        self.seen = 0 if apart else None
+
+    def __call__(self, output, target):
+        loss = F.cross_entropy(output, target)
+        if self.seen is not None:
+            self.seen += 1
+        if float(loss.detach()) < 1.0:
+            self.seen = (self.seen or 0) + 1
+        return loss * (1 + 0.001 * (self.seen or 0))
+
+
+def test_a_loss_that_keeps_something_only_later_is_refused_as_workers_share_it(tmp_path):
+    """What it kept from the first pass on would be each worker's own."""
+    content = scenario({"name": "given"}, steps=40, dataset="digits", model={"name": "mlp", "hidden": [16]})
+    with pytest.raises(SimgmcError, match=r"workload\.loss: .*seen changed while all workers shared it"):
+        run(content, tmp_path / "shared", loss=Late(apart=False))
+    run(content, tmp_path / "apart", loss=Late(apart=True))

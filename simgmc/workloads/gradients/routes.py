@@ -87,6 +87,8 @@ class Chosen:
     """Numbers in buffers that a pass changes."""
     outside: tuple[str, ...]
     """What a pass may change that all workers have in common."""
+    loss_keeps: bool
+    """Whether the loss keeps something, so that each worker has one of its own."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,17 @@ def choose(job: Job, wanted: str | None = None) -> Chosen:
         engine = evaluator = PlainEngine(replicas, threads, verdict.alone, job.precision, job.training.seed, job.loss)
         at_once = min(engine.threads, job.workers)
     replicas.absent = dict.fromkeys(range(job.workers), verdict.absent)
-    return Chosen(engine, evaluator, replicas, at_once, reasons, verdict.flops, verdict.moving, verdict.outside)
+    return Chosen(
+        engine,
+        evaluator,
+        replicas,
+        at_once,
+        reasons,
+        verdict.flops,
+        verdict.moving,
+        verdict.outside,
+        verdict.loss_keeps,
+    )
 
 
 def _prove(job: Job, wanted: str | None) -> tuple[Verdict, FastRoute | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -288,6 +289,11 @@ class OwnLoss(Loss):
         self._function, self._what = function, f"loss {name}"
         if isinstance(function, nn.Module) and any(one.requires_grad for one in function.parameters()):
             raise SimgmcError(f"{self._what}: has parameters of its own, which nobody trains: make them a model's")
+
+    @property
+    def own(self) -> object | None:
+        """The user's object where it may keep something; None: a function, which keeps what it does for everybody."""
+        return None if isinstance(self._function, types.FunctionType) else self._function
 
     def on(self, device: torch.device, dtype: torch.dtype) -> Loss:
         if isinstance(self._function, nn.Module):
