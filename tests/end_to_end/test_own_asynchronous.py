@@ -152,7 +152,7 @@ def say(*arguments, status=0):
 
 @pytest.mark.slow
 def test_an_asynchronous_method_of_ones_own_in_every_verb(folder):
-    assert "what is sent of a model's move" in say("list", "algorithms", "my_asynchronous:Meeting")
+    assert "what is sent of a model's" in say("list", "algorithms", "my_asynchronous:Meeting")
     assert "Meeting" in say("run", "mine.toml", "--dry-run")
     heard = say("run", "mine.toml")
     assert "does its" not in heard
