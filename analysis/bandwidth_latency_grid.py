@@ -9,8 +9,9 @@ method is, and multiplied by the seeds and the points.
     python analysis/bandwidth_latency_grid.py runs/quickstart --out runs/bandwidth-latency --figures analysis/results
 
 The second command made ``analysis/results/bandwidth_latency_grid.png``.
-Measured on two cores, of which it uses one: the replay of the 9,600 series took 34.1 s, tables, figures and the page
-included (22.3 min before networks were walked together); 2,400 times one training of each method is 5.9 h.
+Measured on two quiet cores: the replay of the 9,600 series took 17.8 s, tables, figures and the page included (34.1 s
+before what is the same to the clock was walked once, 22.3 min before networks were walked together); 2,400 times one
+training of each method is 4.4 h.
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ def main() -> None:
     chosen = parser.parse_args()
     side_by_side.WORTH = float("inf")
     columns = "".join(f"{f'{count:,} at once':>14}" for count in chosen.networks)
-    print(f"{'us per (network, round)':43}{'SimGrid':>9}{'events':>10}{columns}{'left':>11}{'differ':>8}")
+    print(f"{'us per (network, round)':43}{'SimGrid':>9}{'events':>10}{columns}{'left':>14}{'differ':>8}")
     for workers in chosen.workers:
         for sigma in chosen.stragglers:
             for kind in KINDS:
@@ -159,7 +159,7 @@ def main() -> None:
                 label = f"{kind.name}, {workers} workers" + (", stragglers" if sigma else "")
                 grid = 1e6 * kind.flows(workers) / SIMGRID
                 print(
-                    f"{label:43}{grid:9.0f}{1e6 * by_events / 8:10.0f}{cells}{f'{left} of {len(timings)}':>11}"
+                    f"{label:43}{grid:9.0f}{1e6 * by_events / 8:10.0f}{cells}{f'{left} of {len(timings)}':>14}"
                     f"{differ:8.0e}",
                     flush=True,
                 )

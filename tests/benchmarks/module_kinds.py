@@ -27,7 +27,9 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     print(f"# Kinds of modules: largest difference from plain PyTorch after {STEPS} steps\n")
     print("Made by `python tests/benchmarks/module_kinds.py > analysis/results/module_kinds.md`; ", end="")
-    print(f"torch {torch.__version__}, float32.\n\nA difference of 0 is byte for byte.\n")
+    print(f"torch {torch.__version__}, float32.\n\nA difference of 0 is byte for byte. ", end="")
+    print("Where a pass changes a parameter itself on a later minibatch (two kinds), the next worker sees what the one")
+    print("before has changed, as all share a point; in the reference each has a module of its own.\n")
     print(
         "| kind | chosen route, and why not a faster one | plain, 1 thread | 2 threads | chosen, 1 thread | 2 threads |"
     )
