@@ -323,9 +323,14 @@ function frame(box, label, horizontal, vertical) {
   const x = scale(horizontal.low, horizontal.high, horizontal.log, left, right);
   const y = scale(vertical.low, vertical.high, vertical.log, bottom, top);
   const svg = element("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
+  let free = -Infinity; // where no label stands yet
   for (const [value, text] of horizontal.ticks(Math.floor((right - left) / 65))) {
     svg.append(element("line", { class: "grid", x1: x(value), x2: x(value), y1: top, y2: bottom }));
     const anchor = x(value) > right - 24 ? "end" : "middle";
+    const width = 6.5 * text.length;
+    const begin = x(value) - (anchor === "end" ? width : width / 2);
+    if (begin < free) continue;
+    free = begin + width + 4;
     svg.append(element("text", { x: x(value), y: bottom + 16, "text-anchor": anchor }, text));
   }
   for (const [value, text] of vertical.ticks(Math.floor((bottom - top) / 35))) {
