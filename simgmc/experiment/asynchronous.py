@@ -22,6 +22,7 @@ from simgmc.experiment.training import (
     Training,
     Tried,
     Watched,
+    Window,
     sampled_until,
     sampled_words,
 )
@@ -235,13 +236,7 @@ class AsynchronousTraining(Training):
     def can_watch(self, directory: RunDirectory) -> bool:
         return True  # a journal that is missing is named when it is read
 
-    def watch(
-        self,
-        directory: RunDirectory,
-        point: GridPoint,
-        breakdown: Breakdown,
-        window: Callable[[int], tuple[int, int]],
-    ) -> Watched:
+    def watch(self, directory: RunDirectory, point: GridPoint, breakdown: Breakdown, window: Window) -> Watched:
         """By the journal. Workers have rounds of their own: the window is that in which the chosen ones take place."""
         settings, seconds = self.settings(point), breakdown.sim_time_s
         journal, peers = directory.read_journal(self.key), Peers(settings)

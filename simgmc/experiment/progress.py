@@ -13,7 +13,7 @@ from rich.progress import Progress as Bars
 from rich.table import Column
 
 from simgmc.core.quantities import number, time_text
-from simgmc.core.terminal import print_line
+from simgmc.core.terminal import in_encoding
 from simgmc.experiment.tracking.tracking import Tracking
 from simgmc.experiment.training import Training
 from simgmc.experiment.under_way.evaluations import Outcome, State
@@ -265,4 +265,5 @@ class RunProgress:
         self._print(f"[{one.number}/{self._trainings}] {one.title}: {text}")
 
     def _print(self, text: str) -> None:
-        print_line(self._console, text)
+        # One line for each thing that happens, whatever the width: they are read by programs, too.
+        self._console.print(in_encoding(text, self._console.encoding), markup=False, highlight=False, soft_wrap=True)

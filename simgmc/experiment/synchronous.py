@@ -24,6 +24,7 @@ from simgmc.experiment.training import (
     Training,
     Tried,
     Watched,
+    Window,
     participation,
     sampled_until,
     sampled_words,
@@ -297,13 +298,7 @@ class SynchronousTraining(Training):
     def can_watch(self, directory: RunDirectory) -> bool:
         return directory.has_costs(self.key)
 
-    def watch(
-        self,
-        directory: RunDirectory,
-        point: GridPoint,
-        breakdown: Breakdown,
-        window: Callable[[int], tuple[int, int]],
-    ) -> Watched:
+    def watch(self, directory: RunDirectory, point: GridPoint, breakdown: Breakdown, window: Window) -> Watched:
         costs = directory.read_costs(self.key)
         total = min(breakdown.rounds, len(costs))
         first, last = window(total)

@@ -179,6 +179,10 @@ class Watched:
     """Simulated time of the whole run."""
 
 
+Window = Callable[[int], tuple[int, int]]
+"""Chooses the first and the last round to be watched, given how many there are."""
+
+
 @dataclass(frozen=True)
 class Training(abc.ABC):
     """One training and the clusters that it is timed on."""
@@ -370,16 +374,10 @@ class Training(abc.ABC):
         """Whether what :meth:`watch` needs is there, or would say itself what is wrong with it."""
 
     @abc.abstractmethod
-    def watch(
-        self,
-        directory: RunDirectory,
-        point: GridPoint,
-        breakdown: Breakdown,
-        window: Callable[[int], tuple[int, int]],
-    ) -> Watched:
+    def watch(self, directory: RunDirectory, point: GridPoint, breakdown: Breakdown, window: Window) -> Watched:
         """Simulate a window of a finished series in every detail, and the whole for its totals.
 
-        ``breakdown``: the series'; ``window`` chooses the first and the last round, given how many there are.
+        ``breakdown``: the series'.
         """
 
 

@@ -170,7 +170,9 @@ class _Work:
         self._open: dict[int, Task] = {}
         """The same by number."""
         self._begun: set[int] = set()
-        self._ended: set[int] = set()
+        self._ended: dict[int, tuple[Any, ...]] = {}
+        """What is to be told of trainings that have ended, once what they left is here: it may be lost on its way, with
+        its machine, and the training begins again."""
         self._warned: set[str] = set()
         self.failures: list[Failure] = []
 
@@ -212,6 +214,8 @@ class _Work:
             with self._interruption.held():
                 why = self._result(one, task)
                 del self._asked[one], self._open[task.number]
+                if task.number in self._ended and not why:
+                    self._progress.ended(task.training, *self._ended[task.number])
             if why and not stopping:  # else it will be heard of when the run goes on
                 self.failures.append(Failure(task, why))
                 self._progress.failed(task.training, why)
@@ -225,11 +229,14 @@ class _Work:
                 continue
             if kind == "started":
                 self._begun.add(number)
-                self._ended.discard(number)
-            if number in self._open and number in self._begun - self._ended:  # else of a machine given up for lost
-                getattr(self._progress, kind)(self._open[number].training, *content)
-            if kind == "ended":
-                self._ended.add(number)
+                self._ended.pop(number, None)
+            if (
+                number in self._open and number in self._begun - self._ended.keys()
+            ):  # else of a machine given up for lost
+                if kind == "ended":
+                    self._ended[number] = tuple(content)
+                else:
+                    getattr(self._progress, kind)(self._open[number].training, *content)
 
     def _result(self, one: Any, task: Task) -> str | None:
         """Takes in what a task left; why it failed, if it did."""
